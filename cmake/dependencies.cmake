@@ -1,0 +1,62 @@
+# Every library that ringmx uses, found with the Debian package that brings it.
+find_package(Threads REQUIRED)
+
+function(ringmx_need target header library package)
+  cmake_parse_arguments(NEED "" "" "INCLUDE;LIBDIR" ${ARGN})
+  string(MAKE_C_IDENTIFIER ${target} id)
+  find_path(${id}_INCLUDE ${header} HINTS ${NEED_INCLUDE})
+  find_library(${id}_LIBRARY NAMES ${library} HINTS ${NEED_LIBDIR})
+  if(NOT ${id}_INCLUDE OR NOT ${id}_LIBRARY)
+    message(FATAL_ERROR "Missing ${header} or lib${library}: install the Debian package ${package} "
+                        "(apt-get install ${package}).")
+  endif()
+  add_library(${target} INTERFACE)
+  target_include_directories(${target} SYSTEM INTERFACE ${${id}_INCLUDE})
+  target_link_libraries(${target} INTERFACE ${${id}_LIBRARY})
+endfunction()
+
+ringmx_need(liburing liburing.h uring liburing-dev)
+ringmx_need(jemalloc jemalloc/jemalloc.h jemalloc libjemalloc-dev)
+ringmx_need(sqlite sqlite3.h sqlite3 libsqlite3-dev)
+ringmx_need(jansson jansson.h jansson libjansson-dev)
+ringmx_need(pcre2 pcre2.h pcre2-8 libpcre2-dev)
+ringmx_need(idn2 idn2.h idn2 libidn2-dev)
+
+find_path(xxhash_INCLUDE xxhash.h)
+if(NOT xxhash_INCLUDE)
+  message(FATAL_ERROR "Missing xxhash.h: install the Debian package libxxhash-dev.")
+endif()
+add_library(xxhash INTERFACE)
+target_include_directories(xxhash SYSTEM INTERFACE ${xxhash_INCLUDE})
+
+# Debian ships BoringSSL as part of Android's tools, in folders of its own.
+set(BORINGSSL_ROOT "" CACHE PATH "A BoringSSL build to use instead of Debian's")
+if(BORINGSSL_ROOT)
+  set(boringssl_include ${BORINGSSL_ROOT}/include)
+  set(boringssl_lib ${BORINGSSL_ROOT}/lib ${BORINGSSL_ROOT}/build/ssl ${BORINGSSL_ROOT}/build/crypto)
+else()
+  set(boringssl_include /usr/include/android)
+  set(boringssl_lib /usr/lib/${CMAKE_LIBRARY_ARCHITECTURE}/android)
+endif()
+find_path(boringssl_INCLUDE openssl/base.h PATHS ${boringssl_include} NO_DEFAULT_PATH)
+find_library(boringssl_SSL ssl PATHS ${boringssl_lib} NO_DEFAULT_PATH)
+find_library(boringssl_CRYPTO crypto PATHS ${boringssl_lib} NO_DEFAULT_PATH)
+if(NOT boringssl_INCLUDE OR NOT boringssl_SSL OR NOT boringssl_CRYPTO)
+  message(FATAL_ERROR "Missing BoringSSL: install the Debian package android-libboringssl-dev "
+                      "or set -DBORINGSSL_ROOT=.")
+endif()
+add_library(boringssl INTERFACE)
+target_include_directories(boringssl SYSTEM INTERFACE ${boringssl_INCLUDE})
+target_link_libraries(boringssl INTERFACE ${boringssl_SSL} ${boringssl_CRYPTO})
+get_filename_component(boringssl_dir ${boringssl_SSL} DIRECTORY)
+list(APPEND CMAKE_BUILD_RPATH ${boringssl_dir})
+list(APPEND CMAKE_INSTALL_RPATH ${boringssl_dir})
+# RPATH, not RUNPATH: BoringSSL's libssl looks for its own libcrypto through it as well.
+add_link_options(-Wl,--disable-new-dtags)
+
+# jemalloc is not used where a tool replaces the allocator.
+if(RINGMX_SANITIZE)
+  set(RINGMX_ALLOCATOR "")
+else()
+  set(RINGMX_ALLOCATOR jemalloc)
+endif()

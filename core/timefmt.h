@@ -1,0 +1,9 @@
+/* Wall time as text, UTC, without the C library's locale and time zone state. Years 1970..9999. */
+#pragma once
+
+#include "core/cursor.h"
+
+/* "2026-11-24T09:44:59.123Z" */
+void put_rfc3339_ms(struct writer *w, int64_t wall_ms);
+/* RFC 5322 date-time: "Tue, 24 Nov 2026 09:44:59 +0000" */
+void put_rfc5322(struct writer *w, int64_t wall_ms);

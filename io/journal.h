@@ -1,0 +1,197 @@
+/* The journal: an append-only, checksummed, group-committed log in recycled, pre-written segments.
+ * It stores records (type, queue id, payload) and knows nothing of mail; smtp/spool gives them meaning.
+ *
+ * On disk.  DIR/epoch           number of the newest start, replaced atomically
+ *           DIR/set-%04x/lock   exclusive lock of the process that uses the set
+ *           DIR/set-%04x/%08x.seg   segment files, fixed size, recycled
+ * The exact layout is io/journal_format.h. A segment starts with a header block (state, set, epoch,
+ * instance); groups follow, each on a 4 KiB boundary, each one write. A sealed segment ends with an
+ * index of its records.
+ *
+ * Durability.  append -> (group forms) -> one write with RWF_DSYNC -> done(MX_OK). At most one group is
+ * in flight per journal, so only the last group of a segment may be torn. While a group is being
+ * written, the next one forms; commits share writes by themselves.
+ *
+ * Order of freeing.  Records that finish a message (outcomes) must outlive the message's record.
+ * Such a dependency always points to a segment that is at least as old (birth order: epoch, then
+ * instance). A segment is freed when no resident lives in it and every segment it depends on has been
+ * freed durably; freeing rewrites the header block durably before dependants may go. So a crash at
+ * any moment never revives a finished message.
+ *
+ * Threads.  journal_store_* run before the cores start and block. Everything else belongs to the
+ * shard that opened the journal; making segments happens on its workers. */
+#pragma once
+
+#include "core/err.h"
+#include "core/list.h"
+#include "core/qid.h"
+#include "core/cursor.h"
+
+struct shard;
+struct log;
+struct journal;
+struct journal_store;
+struct segment;
+
+enum {
+    JOURNAL_BLOCK_BYTES = 4096,
+    JOURNAL_GROUP_BYTES = 4 * 1024 * 1024,
+    JOURNAL_GROUP_RECORDS = 4096,
+    JOURNAL_RECORD_MAX = 1024 * 1024, /* payload */
+    JOURNAL_INDEX_MAX = 1024,         /* payload bytes that may go into the index */
+    JOURNAL_SEGMENTS_MAX = 4096,      /* per set */
+    JOURNAL_SETS_MAX = 1024,
+    JOURNAL_LAZY_MS = 20, /* a lazy record waits this long at most for company */
+};
+
+struct journal_conf {
+    uint16_t node;
+    uint64_t first_segment_bytes; /* default 16 MiB */
+    uint64_t segment_bytes;       /* default 64 MiB */
+    unsigned first_segments;      /* default 2: made before the first record */
+    uint64_t reserve_bytes;       /* free disk space never used for segments, default 64 MiB */
+    bool no_direct;               /* buffered writes with fdatasync, where O_DIRECT is refused */
+};
+
+/* --- start-up ---------------------------------------------------------------------------------- */
+
+/* Where a payload is. segment is stable until the segment is freed. */
+struct journal_ref {
+    struct segment *segment;
+    uint32_t offset; /* of the payload in the file */
+    uint32_t len;    /* of the payload */
+};
+
+struct journal_record {
+    uint8_t type;
+    struct qid id;
+    struct slice index; /* the first index_len bytes of the payload; borrowed during the call */
+    struct journal_ref ref;
+};
+
+struct journal_scan_ops {
+    /* Every valid record of all sets, oldest segment first. An error ends the scan. */
+    mx_err (*record)(void *arg, const struct journal_record *record);
+    /* A record whose payload or group is damaged (not a torn tail). The id is that of the record's own
+     * checksummed header, or none when even that is unreadable. The bytes were copied to
+     * DIR/quarantine. */
+    void (*damaged)(void *arg, struct qid id, const char *file, uint64_t offset, uint32_t len);
+};
+
+struct journal_scan_result {
+    uint64_t segments, groups, records;
+    uint64_t torn_groups; /* cut off at the end of a segment: normal after a kill */
+    uint64_t damaged_records;
+};
+
+/* Opens (makes if absent) the folder, takes a new epoch, locks every set that nobody has locked.
+ * MX_ERR_VERSION: a segment was written by a newer version; nothing was changed. */
+MX_MUST_CHECK mx_err journal_store_open(struct journal_store **out_store, const char *dir,
+                                        const struct journal_conf *conf, struct log *log);
+/* Opens without taking an epoch or changing anything, for offline reading. */
+MX_MUST_CHECK mx_err journal_store_open_readonly(struct journal_store **out_store, const char *dir,
+                                                 struct log *log);
+MX_MUST_CHECK mx_err journal_store_scan(struct journal_store *store, const struct journal_scan_ops *ops,
+                                        void *arg, struct journal_scan_result *out_result);
+/* Reads and verifies one payload (blocking); buf holds at least ref.len bytes. MX_ERR_DAMAGED. */
+MX_MUST_CHECK mx_err journal_store_read(struct journal_store *store, struct journal_ref ref, void *buf);
+/* Ends the store; journals opened from it must have been closed before. */
+void journal_store_close(struct journal_store *store);
+uint32_t journal_store_epoch(const struct journal_store *store);
+
+/* Set of a segment found by the scan. */
+uint16_t segment_set(const struct segment *segment);
+/* Total order of all segments of a folder: older ones first. */
+bool segment_older(const struct segment *a, const struct segment *b);
+
+/* --- running ----------------------------------------------------------------------------------- */
+
+/* Something that lives in a segment and keeps it: the record of an unfinished message, an extent of
+ * its body. Embedded in its owner. */
+struct journal_resident {
+    struct list_node node;
+    struct journal_ref ref;
+};
+
+struct journal_ops {
+    /* Move this resident forward (append a copy, settle there, leave here) or drop it; the segment is
+     * wanted empty. Called for a few residents at a time. */
+    void (*evict)(void *arg, struct journal_resident *resident);
+    /* The journal can take messages again after MX_ERR_NOSPACE or MX_ERR_IO. May be NULL. */
+    void (*recovered)(void *arg);
+};
+
+/* Opens a journal of this shard. It adopts the given sets (with their segments and residents) and
+ * writes to the first of them; with none, to a new set. Makes the first segments (blocking). Registers
+ * a turn hook. A set may be adopted by one journal only. */
+MX_MUST_CHECK mx_err journal_open(struct journal **out_journal, struct journal_store *store,
+                                  struct shard *shard, const uint16_t *sets, unsigned set_count,
+                                  const struct journal_ops *ops, void *arg);
+/* True when nothing is in flight or waiting to be written. */
+bool journal_quiet(const struct journal *journal);
+/* Writes what is waiting at the next turn, lazy records too. */
+void journal_flush(struct journal *journal);
+/* Requires journal_quiet. Seals the active segment. */
+void journal_close(struct journal *journal);
+
+/* Set and epoch of new queue ids; the sequence comes from journal_next_id. */
+struct qid journal_next_id(struct journal *journal);
+
+enum journal_append_flags {
+    JOURNAL_LAZY = 1,    /* need not start a write by itself for JOURNAL_LAZY_MS */
+    JOURNAL_RESERVE = 2, /* may use the space kept back for outcomes and moves */
+};
+
+/* One append in flight; embedded in its owner, which stays until done. */
+struct journal_append {
+    struct list_node node;
+    void (*done)(struct journal_append *append, mx_err err); /* never called from within append */
+    struct journal_ref ref;                                  /* valid from the append on */
+};
+
+/* Adds a record to the forming group and hands out its payload as a writer, which the caller fills
+ * completely before it returns to the loop. index_len bytes of it go to the index as well.
+ * MX_ERR_AGAIN: the group is full, see journal_wait. MX_ERR_NOSPACE: the disk is full.
+ * MX_ERR_IO: the disk fails at the moment. In all these cases nothing was taken. */
+MX_MUST_CHECK mx_err journal_append(struct journal *journal, struct journal_append *append, uint8_t type,
+                                    struct qid id, uint32_t payload_len, uint32_t index_len,
+                                    unsigned flags, struct writer *out_payload);
+
+/* Called once when a group is open again after MX_ERR_AGAIN, in order of waiting. */
+struct journal_waiter {
+    struct list_node node;
+    void (*ready)(struct journal_waiter *waiter);
+};
+void journal_wait(struct journal *journal, struct journal_waiter *waiter);
+void journal_unwait(struct journal_waiter *waiter);
+
+/* MX_OK when a message of that many bytes could be stored now; MX_ERR_NOSPACE or MX_ERR_IO otherwise.
+ * The answer for MAIL FROM with SIZE. */
+mx_err journal_room(const struct journal *journal, uint64_t bytes);
+
+void journal_settle(struct journal *journal, struct journal_resident *resident, struct journal_ref ref);
+/* Harmless when not settled. */
+void journal_leave(struct journal *journal, struct journal_resident *resident);
+/* The record at `outcome` must outlive segment `of` (no-op when they are the same segment). */
+void journal_depend(struct journal *journal, struct segment *outcome, struct segment *of);
+
+/* One read in flight; embedded in its owner. buf is JOURNAL_BLOCK_BYTES aligned and holds at least
+ * journal_read_bytes(ref); on success *payload points into it. Verifies the checksum. */
+struct journal_read {
+    void (*done)(struct journal_read *read, mx_err err);
+    struct slice payload;
+    struct journal_ref ref;
+    void *buf;
+    void *private_[12]; /* op and position, see journal.c */
+};
+size_t journal_read_bytes(struct journal_ref ref);
+void journal_read(struct journal *journal, struct journal_read *read);
+
+struct journal_stats {
+    uint64_t groups, records, bytes, failed_groups;
+    uint64_t segments, segments_free, residents;
+    uint64_t live_bytes, capacity_bytes;
+    uint64_t sync_ns_total, sync_ns_max;
+    bool direct;
+};
+void journal_stats(const struct journal *journal, struct journal_stats *out_stats);

@@ -1,0 +1,89 @@
+/* A TCP connection with bounded input and output and optional TLS. It is embedded in its owner (a pump)
+ * and costs nothing but its own size while idle: receive buffers are lent by the ring only when bytes
+ * have arrived, output blocks exist only until they are sent.
+ *
+ * Input is offered with ops->input; what the owner does not consume is parked (at most
+ * STREAM_PARK_BYTES; the owner must consume something or pause when the park is full) and offered
+ * again, joined with what follows. While paused, nothing is received: that is the back-pressure.
+ * Output is collected during a turn and leaves in one send per turn.
+ *
+ * Life: stream_open -> events -> closed (exactly once, after every operation has ended and the
+ * descriptor is closed). Only then may the owner be released. */
+#pragma once
+
+#include "core/block.h"
+#include "core/list.h"
+#include "core/wheel.h"
+#include "io/ring.h"
+#include "io/tls.h"
+
+struct shard;
+struct stream;
+
+enum {
+    STREAM_PARK_BYTES = RING_RECV_BYTES + 8192,
+    STREAM_OUT_MAX = 256 * 1024, /* unsent bytes over which stream_write says MX_ERR_AGAIN */
+    STREAM_OUT_LOW = 64 * 1024,  /* below it, ops->drained is called again */
+    STREAM_LINGER_MS = 2000,     /* how long input is thrown away after a graceful close */
+    STREAM_LINGER_BYTES = 1024 * 1024,
+};
+
+struct stream_ops {
+    /* Plaintext that arrived; returns the number of bytes consumed. */
+    size_t (*input)(struct stream *stream, struct slice in);
+    /* The peer has sent its last byte; more output is still possible. NULL: close gracefully. */
+    void (*eof)(struct stream *stream);
+    /* After MX_ERR_AGAIN from stream_write: there is room again. May be NULL. */
+    void (*drained)(struct stream *stream);
+    /* Outgoing connection is up, or the TLS handshake is complete. May be NULL. */
+    void (*ready)(struct stream *stream);
+    /* The end. MX_OK after a graceful close. The owner may release the memory in here. */
+    void (*closed)(struct stream *stream, mx_err why);
+};
+
+struct stream {
+    const struct stream_ops *ops;
+    struct shard *shard;
+    int fd;
+    uint8_t state; /* private: connecting, open, handshake, draining, closing, dead */
+    bool paused;
+    bool sock_more; /* the last receive saw more bytes waiting */
+    bool want_drained;
+    bool in_input;
+    bool close_after_send;
+    mx_err why;
+    struct op recv_op;
+    struct op send_op;
+    struct list_node dirty_node;
+    struct list_node ready_node; /* in streams_ready or streams_starved */
+    struct chain out;
+    uint8_t *park; /* a slot of shard->park_blocks, or NULL */
+    uint32_t park_len;
+    uint32_t linger_left;
+    struct timer linger;
+    struct tls *tls;
+    uint64_t bytes_in, bytes_out;
+    uint64_t active_ns; /* last time bytes moved; for idle timeouts */
+};
+
+/* Takes over a connected descriptor and starts receiving (unless the owner pauses it at once). */
+void stream_open(struct stream *stream, struct shard *shard, const struct stream_ops *ops, int fd);
+/* Opens an outgoing connection; ops->ready or ops->closed follows (never from within this call). */
+void stream_connect(struct stream *stream, struct shard *shard, const struct stream_ops *ops,
+                    const struct ring_addr *to);
+/* Copies bytes to the output. MX_ERR_AGAIN: over STREAM_OUT_MAX, nothing was taken, ops->drained
+ * follows; MX_ERR_NOMEM: memory budget; MX_ERR_CLOSED: the stream is closing. */
+MX_MUST_CHECK mx_err stream_write(struct stream *stream, struct slice bytes);
+/* Room for one reply without any failure: bytes up to which stream_write will succeed now. */
+size_t stream_room(const struct stream *stream);
+/* Stops offering and receiving input. */
+void stream_pause(struct stream *stream);
+/* Goes on: parked input is offered again later in this turn, else a receive is armed. */
+void stream_resume(struct stream *stream);
+/* Throws parked input away (STARTTLS: RFC 3207 section 4.2) and starts the handshake; output written before is
+ * sent in clear first. ops->ready when done; failure closes with MX_ERR_TLS. host as in tls_new. */
+void stream_start_tls(struct stream *stream, struct tls_ctx *ctx, struct slice host);
+/* Sends what is written, half-closes, throws input away for a bounded time, closes. */
+void stream_close(struct stream *stream);
+/* Closes now; unsent output is lost. */
+void stream_abort(struct stream *stream, mx_err why);

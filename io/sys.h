@@ -1,0 +1,57 @@
+/* Blocking file system and resolver calls. Used only at start-up, by offline commands, and on worker
+ * threads (io/work). Part of the simulation seam (sys_posix.c).
+ * Paths are NUL-terminated. Every function translates errno once (err_from_errno). */
+#pragma once
+
+#include "core/err.h"
+#include "core/netaddr.h"
+#include "core/slice.h"
+
+enum sys_open_flags {
+    SYS_READ = 1,
+    SYS_WRITE = 2,
+    SYS_CREATE = 4,    /* mode 0600 */
+    SYS_EXCLUSIVE = 8, /* with SYS_CREATE: fail if it exists */
+    SYS_DIRECT = 16,   /* O_DIRECT; MX_ERR_INVALID where the file system has none */
+    SYS_TRUNCATE = 32,
+    SYS_DIRECTORY = 64, /* to sync a folder */
+};
+
+MX_MUST_CHECK mx_err sys_open(int *out_fd, const char *path, unsigned flags);
+void sys_close(int fd);
+/* Reads len bytes unless the end of file comes first; *out_len tells. */
+MX_MUST_CHECK mx_err sys_pread(size_t *out_len, int fd, void *buf, size_t len, uint64_t offset);
+/* Writes all or fails. */
+MX_MUST_CHECK mx_err sys_pwrite(int fd, const void *buf, size_t len, uint64_t offset);
+/* Data and size are durable (fdatasync). */
+MX_MUST_CHECK mx_err sys_sync(int fd);
+/* The directory entries of a folder are durable. */
+MX_MUST_CHECK mx_err sys_sync_dir(const char *path);
+MX_MUST_CHECK mx_err sys_allocate(int fd, uint64_t bytes); /* fallocate; falls back to nothing */
+MX_MUST_CHECK mx_err sys_size(uint64_t *out_bytes, int fd);
+MX_MUST_CHECK mx_err sys_rename(const char *from, const char *to);
+/* Fails with MX_ERR_EXISTS instead of replacing (renameat2 RENAME_NOREPLACE, else link+unlink). */
+MX_MUST_CHECK mx_err sys_rename_new(const char *from, const char *to);
+MX_MUST_CHECK mx_err sys_unlink(const char *path);
+/* MX_ERR_EXISTS when it is there. Mode 0700. */
+MX_MUST_CHECK mx_err sys_mkdir(const char *path);
+/* mkdir -p; syncs the parent of every folder made. */
+MX_MUST_CHECK mx_err sys_mkdirs(const char *path);
+MX_MUST_CHECK mx_err sys_exists(bool *out_exists, const char *path);
+/* Bytes an unprivileged writer may still use. */
+MX_MUST_CHECK mx_err sys_free_bytes(uint64_t *out_bytes, const char *path);
+/* Calls each(arg, name) for every entry but "." and ".."; stops at the first error. */
+MX_MUST_CHECK mx_err sys_list(const char *path, mx_err (*each)(void *arg, const char *name),
+                              void *arg);
+/* Whole file, at most max bytes, into a malloc'd buffer (NUL added behind); caller frees. */
+MX_MUST_CHECK mx_err sys_read_file(uint8_t **out_bytes, size_t *out_len, const char *path, size_t max);
+/* Writes path.tmp, syncs it, renames it over path, syncs the folder. */
+MX_MUST_CHECK mx_err sys_replace_file(const char *path, struct slice content);
+/* Exclusive lock on a file (made if absent) until sys_close(*out_fd); MX_ERR_LOCKED when another
+ * process has it. The lock dies with the process. Writes our pid into the file. */
+MX_MUST_CHECK mx_err sys_lock(int *out_fd, const char *path);
+/* The pid noted in a lock file, 0 if unknown. */
+int sys_lock_owner(const char *path);
+/* getaddrinfo for TCP: at most *count addresses into out, port as given; *count is set to the number
+ * found. MX_ERR_DNS_NOTFOUND or MX_ERR_DNS_TEMPORARY. */
+MX_MUST_CHECK mx_err sys_resolve(struct netaddr *out, size_t *count, const char *host, uint16_t port);

@@ -1,0 +1,60 @@
+/* TLS 1.2 and 1.3 as an engine: ciphertext and plaintext go through memory, no socket is touched.
+ * Part of the simulation seam: tls_boringssl.c is the only file that includes BoringSSL; in the
+ * simulator TLS is a pass-through. */
+#pragma once
+
+#include "core/cursor.h"
+#include "core/err.h"
+
+struct tls_ctx; /* settings, certificate, session cache; one per core and purpose */
+struct tls;     /* one connection */
+
+struct tls_server_conf {
+    struct slice cert_pem; /* chain, leaf first */
+    struct slice key_pem;
+    bool disable_tls12, disable_tls13;
+};
+
+struct tls_client_conf {
+    bool verify;          /* check the chain and the host name */
+    struct slice ca_file; /* NUL-terminated path; empty = the system's store */
+};
+
+MX_MUST_CHECK mx_err tls_server_ctx_new(struct tls_ctx **out_ctx, const struct tls_server_conf *conf);
+MX_MUST_CHECK mx_err tls_client_ctx_new(struct tls_ctx **out_ctx, const struct tls_client_conf *conf);
+void tls_ctx_free(struct tls_ctx *ctx); /* NULL is fine */
+
+/* A new connection; host (client only, may be empty) is sent as SNI and checked when verifying. */
+MX_MUST_CHECK mx_err tls_new(struct tls **out_tls, struct tls_ctx *ctx, struct slice host);
+void tls_free(struct tls *tls); /* NULL is fine */
+
+/* Hands received ciphertext over; all of it is taken (copied). */
+MX_MUST_CHECK mx_err tls_feed(struct tls *tls, struct slice ciphertext);
+/* Goes on with the handshake: MX_OK when complete, MX_ERR_AGAIN when the peer must speak first,
+ * MX_ERR_TLS when it failed (tls_problem tells why). */
+MX_MUST_CHECK mx_err tls_handshake(struct tls *tls);
+/* Plaintext into buf: MX_OK with *out_len > 0; MX_ERR_AGAIN = needs more ciphertext; MX_ERR_CLOSED =
+ * close_notify received; MX_ERR_TLS. */
+MX_MUST_CHECK mx_err tls_read(struct tls *tls, size_t *out_len, void *buf, size_t cap);
+/* Encrypts all of plain. */
+MX_MUST_CHECK mx_err tls_write(struct tls *tls, struct slice plain);
+/* Queues a close_notify. */
+void tls_shutdown(struct tls *tls);
+/* Moves at most cap bytes of waiting ciphertext into buf; returns how many. */
+size_t tls_drain(struct tls *tls, void *buf, size_t cap);
+size_t tls_waiting(const struct tls *tls); /* ciphertext bytes waiting for tls_drain */
+
+const char *tls_version(const struct tls *tls); /* "TLSv1.3" */
+const char *tls_cipher(const struct tls *tls);  /* "TLS_AES_128_GCM_SHA256" */
+const char *tls_problem(const struct tls *tls); /* static or owned text: last failure, for logs */
+bool tls_verified(const struct tls *tls);
+const char *tls_library_version(void);
+
+/* Makes a self-signed ECDSA P-256 certificate for host, valid from wall_ms - 1 day for 10 years. */
+MX_MUST_CHECK mx_err tls_self_signed(struct writer *cert_pem, struct writer *key_pem,
+                                     struct slice host, int64_t wall_ms);
+/* Checks that cert and key are readable and belong together; on success fills what is not NULL:
+ * validity in ms. *out_problem (static text) says what is wrong. */
+MX_MUST_CHECK mx_err tls_check_pair(struct slice cert_pem, struct slice key_pem,
+                                    int64_t *out_not_before_ms, int64_t *out_not_after_ms,
+                                    const char **out_problem);
