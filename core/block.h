@@ -9,7 +9,7 @@ enum { BLOCK_BYTES = 4096 };
 
 struct block {
     struct block *next;
-    uint32_t len; /* bytes used */
+    uint32_t len;   /* bytes used */
     uint32_t start; /* bytes consumed from the front */
     uint8_t data[BLOCK_BYTES - 16];
 };

@@ -5,11 +5,11 @@
 
 #include "core/base.h"
 
-#define MX_ASSERT(cond)                                                                            \
-    do {                                                                                           \
-        if (MX_UNLIKELY(!(cond))) {                                                                \
-            mx_panic(#cond, __FILE__, __LINE__);                                                   \
-        }                                                                                          \
+#define MX_ASSERT(cond)                          \
+    do {                                         \
+        if (MX_UNLIKELY(!(cond))) {              \
+            mx_panic(#cond, __FILE__, __LINE__); \
+        }                                        \
     } while (0)
 
 /* Prints the broken invariant with its place and aborts. */

@@ -1,6 +1,6 @@
 /* Log lines of one thread: built as logfmt ("event key=value ...") in a bounded ring of fixed-size
- * lines and written out by the management core, so that a slow terminal or a full pipe never holds a
- * core. When the ring is full, lines are dropped and counted; the count is logged later.
+ * lines and written out by the management core, so that a slow terminal or a full pipe never holds
+ * a core. When the ring is full, lines are dropped and counted; the count is logged later.
  *
  *   struct log_line *l = log_begin(log, LOG_INFO, "message-received");
  *   log_qid(l, "id", id);

@@ -1,5 +1,6 @@
 /* The journal: an append-only, checksummed, group-committed log in recycled, pre-written segments.
- * It stores records (type, queue id, payload) and knows nothing of mail; smtp/spool gives them meaning.
+ * It stores records (type, queue id, payload) and knows nothing of mail; smtp/spool gives them
+ * meaning.
  *
  * On disk.  DIR/epoch           number of the newest start, replaced atomically
  *           DIR/set-%04x/lock   exclusive lock of the process that uses the set
@@ -8,24 +9,24 @@
  * instance); groups follow, each on a 4 KiB boundary, each one write. A sealed segment ends with an
  * index of its records.
  *
- * Durability.  append -> (group forms) -> one write with RWF_DSYNC -> done(MX_OK). At most one group is
- * in flight per journal, so only the last group of a segment may be torn. While a group is being
- * written, the next one forms; commits share writes by themselves.
+ * Durability.  append -> (group forms) -> one write with RWF_DSYNC -> done(MX_OK). At most one
+ * group is in flight per journal, so only the last group of a segment may be torn. While a group is
+ * being written, the next one forms; commits share writes by themselves.
  *
  * Order of freeing.  Records that finish a message (outcomes) must outlive the message's record.
  * Such a dependency always points to a segment that is at least as old (birth order: epoch, then
- * instance). A segment is freed when no resident lives in it and every segment it depends on has been
- * freed durably; freeing rewrites the header block durably before dependants may go. So a crash at
- * any moment never revives a finished message.
+ * instance). A segment is freed when no resident lives in it and every segment it depends on has
+ * been freed durably; freeing rewrites the header block durably before dependants may go. So a
+ * crash at any moment never revives a finished message.
  *
  * Threads.  journal_store_* run before the cores start and block. Everything else belongs to the
  * shard that opened the journal; making segments happens on its workers. */
 #pragma once
 
+#include "core/cursor.h"
 #include "core/err.h"
 #include "core/list.h"
 #include "core/qid.h"
-#include "core/cursor.h"
 
 struct shard;
 struct log;
@@ -53,7 +54,8 @@ struct journal_conf {
     bool no_direct;               /* buffered writes with fdatasync, where O_DIRECT is refused */
 };
 
-/* --- start-up ---------------------------------------------------------------------------------- */
+/* --- start-up ----------------------------------------------------------------------------------
+ */
 
 /* Where a payload is. segment is stable until the segment is freed. */
 struct journal_ref {
@@ -72,8 +74,8 @@ struct journal_record {
 struct journal_scan_ops {
     /* Every valid record of all sets, oldest segment first. An error ends the scan. */
     mx_err (*record)(void *arg, const struct journal_record *record);
-    /* A record whose payload or group is damaged (not a torn tail). The id is that of the record's own
-     * checksummed header, or none when even that is unreadable. The bytes were copied to
+    /* A record whose payload or group is damaged (not a torn tail). The id is that of the record's
+     * own checksummed header, or none when even that is unreadable. The bytes were copied to
      * DIR/quarantine. */
     void (*damaged)(void *arg, struct qid id, const char *file, uint64_t offset, uint32_t len);
 };
@@ -91,10 +93,12 @@ MX_MUST_CHECK mx_err journal_store_open(struct journal_store **out_store, const 
 /* Opens without taking an epoch or changing anything, for offline reading. */
 MX_MUST_CHECK mx_err journal_store_open_readonly(struct journal_store **out_store, const char *dir,
                                                  struct log *log);
-MX_MUST_CHECK mx_err journal_store_scan(struct journal_store *store, const struct journal_scan_ops *ops,
-                                        void *arg, struct journal_scan_result *out_result);
+MX_MUST_CHECK mx_err journal_store_scan(struct journal_store *store,
+                                        const struct journal_scan_ops *ops, void *arg,
+                                        struct journal_scan_result *out_result);
 /* Reads and verifies one payload (blocking); buf holds at least ref.len bytes. MX_ERR_DAMAGED. */
-MX_MUST_CHECK mx_err journal_store_read(struct journal_store *store, struct journal_ref ref, void *buf);
+MX_MUST_CHECK mx_err journal_store_read(struct journal_store *store, struct journal_ref ref,
+                                        void *buf);
 /* Ends the store; journals opened from it must have been closed before. */
 void journal_store_close(struct journal_store *store);
 uint32_t journal_store_epoch(const struct journal_store *store);
@@ -104,7 +108,8 @@ uint16_t segment_set(const struct segment *segment);
 /* Total order of all segments of a folder: older ones first. */
 bool segment_older(const struct segment *a, const struct segment *b);
 
-/* --- running ----------------------------------------------------------------------------------- */
+/* --- running -----------------------------------------------------------------------------------
+ */
 
 /* Something that lives in a segment and keeps it: the record of an unfinished message, an extent of
  * its body. Embedded in its owner. */
@@ -114,16 +119,16 @@ struct journal_resident {
 };
 
 struct journal_ops {
-    /* Move this resident forward (append a copy, settle there, leave here) or drop it; the segment is
-     * wanted empty. Called for a few residents at a time. */
+    /* Move this resident forward (append a copy, settle there, leave here) or drop it; the segment
+     * is wanted empty. Called for a few residents at a time. */
     void (*evict)(void *arg, struct journal_resident *resident);
     /* The journal can take messages again after MX_ERR_NOSPACE or MX_ERR_IO. May be NULL. */
     void (*recovered)(void *arg);
 };
 
 /* Opens a journal of this shard. It adopts the given sets (with their segments and residents) and
- * writes to the first of them; with none, to a new set. Makes the first segments (blocking). Registers
- * a turn hook. A set may be adopted by one journal only. */
+ * writes to the first of them; with none, to a new set. Makes the first segments (blocking).
+ * Registers a turn hook. A set may be adopted by one journal only. */
 MX_MUST_CHECK mx_err journal_open(struct journal **out_journal, struct journal_store *store,
                                   struct shard *shard, const uint16_t *sets, unsigned set_count,
                                   const struct journal_ops *ops, void *arg);
@@ -153,9 +158,9 @@ struct journal_append {
  * completely before it returns to the loop. index_len bytes of it go to the index as well.
  * MX_ERR_AGAIN: the group is full, see journal_wait. MX_ERR_NOSPACE: the disk is full.
  * MX_ERR_IO: the disk fails at the moment. In all these cases nothing was taken. */
-MX_MUST_CHECK mx_err journal_append(struct journal *journal, struct journal_append *append, uint8_t type,
-                                    struct qid id, uint32_t payload_len, uint32_t index_len,
-                                    unsigned flags, struct writer *out_payload);
+MX_MUST_CHECK mx_err journal_append(struct journal *journal, struct journal_append *append,
+                                    uint8_t type, struct qid id, uint32_t payload_len,
+                                    uint32_t index_len, unsigned flags, struct writer *out_payload);
 
 /* Called once when a group is open again after MX_ERR_AGAIN, in order of waiting. */
 struct journal_waiter {
@@ -165,11 +170,12 @@ struct journal_waiter {
 void journal_wait(struct journal *journal, struct journal_waiter *waiter);
 void journal_unwait(struct journal_waiter *waiter);
 
-/* MX_OK when a message of that many bytes could be stored now; MX_ERR_NOSPACE or MX_ERR_IO otherwise.
- * The answer for MAIL FROM with SIZE. */
+/* MX_OK when a message of that many bytes could be stored now; MX_ERR_NOSPACE or MX_ERR_IO
+ * otherwise. The answer for MAIL FROM with SIZE. */
 mx_err journal_room(const struct journal *journal, uint64_t bytes);
 
-void journal_settle(struct journal *journal, struct journal_resident *resident, struct journal_ref ref);
+void journal_settle(struct journal *journal, struct journal_resident *resident,
+                    struct journal_ref ref);
 /* Harmless when not settled. */
 void journal_leave(struct journal *journal, struct journal_resident *resident);
 /* The record at `outcome` must outlive segment `of` (no-op when they are the same segment). */

@@ -1,5 +1,5 @@
-/* A listening socket of one core with a multishot accept. Accepting pauses and resumes by itself when
- * descriptors run out, and on request (connection limits). */
+/* A listening socket of one core with a multishot accept. Accepting pauses and resumes by itself
+ * when descriptors run out, and on request (connection limits). */
 #pragma once
 
 #include "core/wheel.h"
@@ -17,8 +17,9 @@ struct listener {
     bool paused;
     bool closing;
     void *owner;
-    void (*closed)(struct listener *listener); /* after listener_close: all has ended; may be NULL */
-    uint64_t out_of_files; /* times accept failed for lack of descriptors or memory */
+    void (*closed)(
+        struct listener *listener); /* after listener_close: all has ended; may be NULL */
+    uint64_t out_of_files;          /* times accept failed for lack of descriptors or memory */
 };
 
 /* fd is a listening socket (ring_listen); arms the accept. */
@@ -26,6 +27,6 @@ void listener_open(struct listener *listener, struct shard *shard, int fd,
                    void (*accepted)(struct listener *listener, int fd));
 void listener_pause(struct listener *listener);
 void listener_resume(struct listener *listener);
-/* Cancels the accept, takes what is in the accept queue (given to accepted, which should answer 421),
- * closes the socket, then calls closed. */
+/* Cancels the accept, takes what is in the accept queue (given to accepted, which should answer
+ * 421), closes the socket, then calls closed. */
 void listener_close(struct listener *listener);

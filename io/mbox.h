@@ -1,7 +1,7 @@
-/* Messages between threads: for every pair of threads one bounded single-producer ring. The management
- * thread has the number `count` (one more than the last core). A message is owned by the receiver when
- * mbox_send succeeded; the receiver calls msg->free_fn (or keeps it). Wake-ups happen only when the
- * receiver sleeps. */
+/* Messages between threads: for every pair of threads one bounded single-producer ring. The
+ * management thread has the number `count` (one more than the last core). A message is owned by the
+ * receiver when mbox_send succeeded; the receiver calls msg->free_fn (or keeps it). Wake-ups happen
+ * only when the receiver sleeps. */
 #pragma once
 
 #include "core/err.h"
@@ -12,8 +12,9 @@ struct mbox_hub;
 enum { MBOX_CELLS = 1024 };
 
 struct mbox_msg {
-    void (*receive)(struct mbox_msg *msg, struct shard *at); /* runs in the receiver's thread;
-                                                                at is NULL in the management thread */
+    void (*receive)(struct mbox_msg *msg,
+                    struct shard *at); /* runs in the receiver's thread;
+                                          at is NULL in the management thread */
 };
 
 /* A hub for `cores` cores plus the management thread. */
@@ -24,7 +25,8 @@ struct ring;
 void mbox_attach_ring(struct mbox_hub *hub, unsigned index, struct ring *ring);
 void mbox_attach_eventfd(struct mbox_hub *hub, unsigned index, int eventfd);
 /* From thread `from` to thread `to`. MX_ERR_AGAIN when the ring is full: the caller keeps msg. */
-MX_MUST_CHECK mx_err mbox_send(struct mbox_hub *hub, unsigned from, unsigned to, struct mbox_msg *msg);
+MX_MUST_CHECK mx_err mbox_send(struct mbox_hub *hub, unsigned from, unsigned to,
+                               struct mbox_msg *msg);
 /* Delivers what waits for thread `index`; returns how many. */
 unsigned mbox_drain(struct mbox_hub *hub, unsigned index, struct shard *at, unsigned max);
 /* Announces that `index` is about to wait; returns false if something is there already. */

@@ -45,10 +45,10 @@ enum { RING_RECV_BYTES = 16896 }; /* 16.5 KiB: one full TLS record */
 
 /* What the kernel gives, for `ringmx doctor` and the start-up line. */
 struct ring_probe {
-    mx_err err;           /* MX_OK: a ring with all we need can be made */
-    const char *advice;   /* static text: what to do when it cannot (sysctl, seccomp, memlock) */
-    char release[65];     /* uname -r */
-    char liburing[16];    /* version of the library compiled against */
+    mx_err err;            /* MX_OK: a ring with all we need can be made */
+    const char *advice;    /* static text: what to do when it cannot (sysctl, seccomp, memlock) */
+    char release[65];      /* uname -r */
+    char liburing[16];     /* version of the library compiled against */
     int io_uring_disabled; /* kernel.io_uring_disabled, -1 unknown */
     bool single_issuer, defer_taskrun, buf_ring, accept_multishot, msg_ring, send_zc;
 };

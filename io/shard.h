@@ -1,9 +1,10 @@
-/* One core: its thread, ring, timers, pools, log, mailboxes, and the loop that joins them. Nothing in
- * here is shared with another core except through io/mbox.
+/* One core: its thread, ring, timers, pools, log, mailboxes, and the loop that joins them. Nothing
+ * in here is shared with another core except through io/mbox.
  *
- * A turn of the loop: submit and wait; sample the clocks; reap completions (bounded); run streams that
- * can go on; call the turn hooks (journal commit, schedulers); flush one send per dirty stream; serve
- * receives that found no buffer; finished worker jobs; timers (bounded); mailbox. Nothing blocks. */
+ * A turn of the loop: submit and wait; sample the clocks; reap completions (bounded); run streams
+ * that can go on; call the turn hooks (journal commit, schedulers); flush one send per dirty
+ * stream; serve receives that found no buffer; finished worker jobs; timers (bounded); mailbox.
+ * Nothing blocks. */
 #pragma once
 
 #include "core/block.h"
@@ -22,11 +23,11 @@ struct shard_hook {
 };
 
 struct shard_conf {
-    unsigned id;          /* 0..count-1 */
-    unsigned count;       /* number of cores */
-    int cpu;              /* to pin to, -1 = do not pin */
-    size_t blocks_max;    /* memory budget in blocks of BLOCK_BYTES */
-    unsigned workers;     /* blocking worker threads */
+    unsigned id;       /* 0..count-1 */
+    unsigned count;    /* number of cores */
+    int cpu;           /* to pin to, -1 = do not pin */
+    size_t blocks_max; /* memory budget in blocks of BLOCK_BYTES */
+    unsigned workers;  /* blocking worker threads */
     enum log_level log_level;
     struct ring_conf ring;
     struct mbox_hub *hub; /* may be NULL with one core */
@@ -41,8 +42,8 @@ enum {
 struct shard {
     struct shard_conf conf;
     struct ring *ring;
-    uint64_t now_ns;  /* monotonic, of this turn */
-    int64_t wall_ms;  /* of this turn */
+    uint64_t now_ns; /* monotonic, of this turn */
+    int64_t wall_ms; /* of this turn */
     struct wheel wheel;
     struct pool blocks;      /* struct block */
     struct pool park_blocks; /* STREAM_PARK_BYTES each: input that waits for its turn */

@@ -1,6 +1,6 @@
-/* A TCP connection with bounded input and output and optional TLS. It is embedded in its owner (a pump)
- * and costs nothing but its own size while idle: receive buffers are lent by the ring only when bytes
- * have arrived, output blocks exist only until they are sent.
+/* A TCP connection with bounded input and output and optional TLS. It is embedded in its owner (a
+ * pump) and costs nothing but its own size while idle: receive buffers are lent by the ring only
+ * when bytes have arrived, output blocks exist only until they are sent.
  *
  * Input is offered with ops->input; what the owner does not consume is parked (at most
  * STREAM_PARK_BYTES; the owner must consume something or pause when the park is full) and offered
@@ -80,8 +80,9 @@ size_t stream_room(const struct stream *stream);
 void stream_pause(struct stream *stream);
 /* Goes on: parked input is offered again later in this turn, else a receive is armed. */
 void stream_resume(struct stream *stream);
-/* Throws parked input away (STARTTLS: RFC 3207 section 4.2) and starts the handshake; output written before is
- * sent in clear first. ops->ready when done; failure closes with MX_ERR_TLS. host as in tls_new. */
+/* Throws parked input away (STARTTLS: RFC 3207 section 4.2) and starts the handshake; output
+ * written before is sent in clear first. ops->ready when done; failure closes with MX_ERR_TLS. host
+ * as in tls_new. */
 void stream_start_tls(struct stream *stream, struct tls_ctx *ctx, struct slice host);
 /* Sends what is written, half-closes, throws input away for a bounded time, closes. */
 void stream_close(struct stream *stream);

@@ -1,6 +1,6 @@
-/* Blocking file system and resolver calls. Used only at start-up, by offline commands, and on worker
- * threads (io/work). Part of the simulation seam (sys_posix.c).
- * Paths are NUL-terminated. Every function translates errno once (err_from_errno). */
+/* Blocking file system and resolver calls. Used only at start-up, by offline commands, and on
+ * worker threads (io/work). Part of the simulation seam (sys_posix.c). Paths are NUL-terminated.
+ * Every function translates errno once (err_from_errno). */
 #pragma once
 
 #include "core/err.h"
@@ -44,7 +44,8 @@ MX_MUST_CHECK mx_err sys_free_bytes(uint64_t *out_bytes, const char *path);
 MX_MUST_CHECK mx_err sys_list(const char *path, mx_err (*each)(void *arg, const char *name),
                               void *arg);
 /* Whole file, at most max bytes, into a malloc'd buffer (NUL added behind); caller frees. */
-MX_MUST_CHECK mx_err sys_read_file(uint8_t **out_bytes, size_t *out_len, const char *path, size_t max);
+MX_MUST_CHECK mx_err sys_read_file(uint8_t **out_bytes, size_t *out_len, const char *path,
+                                   size_t max);
 /* Writes path.tmp, syncs it, renames it over path, syncs the folder. */
 MX_MUST_CHECK mx_err sys_replace_file(const char *path, struct slice content);
 /* Exclusive lock on a file (made if absent) until sys_close(*out_fd); MX_ERR_LOCKED when another
@@ -52,6 +53,7 @@ MX_MUST_CHECK mx_err sys_replace_file(const char *path, struct slice content);
 MX_MUST_CHECK mx_err sys_lock(int *out_fd, const char *path);
 /* The pid noted in a lock file, 0 if unknown. */
 int sys_lock_owner(const char *path);
-/* getaddrinfo for TCP: at most *count addresses into out, port as given; *count is set to the number
- * found. MX_ERR_DNS_NOTFOUND or MX_ERR_DNS_TEMPORARY. */
-MX_MUST_CHECK mx_err sys_resolve(struct netaddr *out, size_t *count, const char *host, uint16_t port);
+/* getaddrinfo for TCP: at most *count addresses into out, port as given; *count is set to the
+ * number found. MX_ERR_DNS_NOTFOUND or MX_ERR_DNS_TEMPORARY. */
+MX_MUST_CHECK mx_err sys_resolve(struct netaddr *out, size_t *count, const char *host,
+                                 uint16_t port);

@@ -20,8 +20,10 @@ struct tls_client_conf {
     struct slice ca_file; /* NUL-terminated path; empty = the system's store */
 };
 
-MX_MUST_CHECK mx_err tls_server_ctx_new(struct tls_ctx **out_ctx, const struct tls_server_conf *conf);
-MX_MUST_CHECK mx_err tls_client_ctx_new(struct tls_ctx **out_ctx, const struct tls_client_conf *conf);
+MX_MUST_CHECK mx_err tls_server_ctx_new(struct tls_ctx **out_ctx,
+                                        const struct tls_server_conf *conf);
+MX_MUST_CHECK mx_err tls_client_ctx_new(struct tls_ctx **out_ctx,
+                                        const struct tls_client_conf *conf);
 void tls_ctx_free(struct tls_ctx *ctx); /* NULL is fine */
 
 /* A new connection; host (client only, may be empty) is sent as SNI and checked when verifying. */
@@ -33,8 +35,8 @@ MX_MUST_CHECK mx_err tls_feed(struct tls *tls, struct slice ciphertext);
 /* Goes on with the handshake: MX_OK when complete, MX_ERR_AGAIN when the peer must speak first,
  * MX_ERR_TLS when it failed (tls_problem tells why). */
 MX_MUST_CHECK mx_err tls_handshake(struct tls *tls);
-/* Plaintext into buf: MX_OK with *out_len > 0; MX_ERR_AGAIN = needs more ciphertext; MX_ERR_CLOSED =
- * close_notify received; MX_ERR_TLS. */
+/* Plaintext into buf: MX_OK with *out_len > 0; MX_ERR_AGAIN = needs more ciphertext; MX_ERR_CLOSED
+ * = close_notify received; MX_ERR_TLS. */
 MX_MUST_CHECK mx_err tls_read(struct tls *tls, size_t *out_len, void *buf, size_t cap);
 /* Encrypts all of plain. */
 MX_MUST_CHECK mx_err tls_write(struct tls *tls, struct slice plain);

@@ -1,9 +1,9 @@
 /* Blocking jobs on worker threads, for what the ring cannot do without blocking: Maildir delivery,
- * making journal segments, name look-ups. Part of the simulation seam (work_threads.c): the simulator
- * runs jobs at moments of its choice.
+ * making journal segments, name look-ups. Part of the simulation seam (work_threads.c): the
+ * simulator runs jobs at moments of its choice.
  *
- * Each core has its own workers and hands them jobs over bounded single-producer rings: no locks. A job
- * is embedded in its owner, which stays alive until done has been called on the core. */
+ * Each core has its own workers and hands them jobs over bounded single-producer rings: no locks. A
+ * job is embedded in its owner, which stays alive until done has been called on the core. */
 #pragma once
 
 #include "core/err.h"
