@@ -1,0 +1,26 @@
+/* From the stored configuration to what the cores read. The registry (SQLite) is opened, validated
+ * and compiled into an image and a list of directory records; both are immutable and outlive the
+ * cores. */
+#pragma once
+
+#include "core/err.h"
+#include "route/directory.h"
+#include "route/image.h"
+
+struct config {
+    struct image image;
+    const struct dir_domain *domains;
+    size_t domain_count;
+    const struct dir_address *addresses;
+    size_t address_count;
+    void *arena; /* private */
+};
+
+struct config_problem {
+    char text[512]; /* one readable sentence: object, field, reason */
+};
+
+/* Loads DATA_DIR/registry.db (made with its first objects when absent). */
+MX_MUST_CHECK mx_err config_load(struct config **out_config, const char *data_dir,
+                                 struct config_problem *problem);
+void config_free(struct config *config);

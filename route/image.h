@@ -1,0 +1,76 @@
+/* The configuration as a core reads it: immutable, with a generation number, made by admin/compile,
+ * shared by all cores. Accounts and domains are not in here: every core has its own
+ * route/directory. */
+#pragma once
+
+#include "core/netaddr.h"
+#include "core/slice.h"
+#include "route/expr.h"
+
+enum route_kind { ROUTE_LOCAL, ROUTE_MX, ROUTE_RELAY };
+
+struct route_conf {
+    struct slice name;
+    enum route_kind kind;
+    struct slice address; /* Relay: host name or literal address, NUL-terminated behind .ptr[len] */
+    uint16_t port;
+    bool lmtp;
+    bool implicit_tls;
+    bool allow_invalid_certs;
+    uint32_t index; /* position in image->routes */
+};
+
+struct listener_conf {
+    struct slice name;
+    const struct netaddr *binds;
+    uint32_t bind_count;
+    bool tls; /* STARTTLS (or implicit) available */
+    bool tls_implicit;
+    bool lmtp;
+    uint32_t connections_max;
+    uint32_t backlog;
+    bool proxy_override; /* proxy_networks replaces the global set */
+    const struct netmask *proxy_networks;
+    uint32_t proxy_network_count;
+};
+
+/* Limits of inbound sessions; units in the names. */
+struct session_limits {
+    uint64_t idle_ms;          /* 5 min */
+    uint64_t data_block_ms;    /* 10 min */
+    uint64_t session_ms;       /* 1 h */
+    uint64_t proxy_header_ms;  /* 5 s */
+    uint64_t tls_handshake_ms; /* 60 s */
+    uint64_t size_bytes_max;   /* 100 MiB */
+    uint32_t line_bytes_max;   /* 4096 */
+    uint32_t rcpts_max;        /* 1000 */
+    uint32_t received_max;     /* 50 */
+    uint32_t errors_max;       /* 20 */
+    uint32_t messages_max;     /* 1000 */
+    uint32_t commands_max;     /* 10000 */
+    bool normalize_newlines;
+    bool binarymime;
+};
+
+struct certificate_conf {
+    struct slice cert_pem, key_pem;
+};
+
+struct image {
+    uint64_t generation;
+    struct slice hostname;   /* of this server: banner, EHLO, trace headers */
+    struct slice postmaster; /* address for postmaster mail that nobody else takes, or empty */
+    struct session_limits limits;
+    uint32_t connections_max; /* all listeners, whole process */
+    const struct listener_conf *listeners;
+    uint32_t listener_count;
+    const struct route_conf *routes;
+    uint32_t route_count;
+    const struct expr_program *route_program; /* context QRCPT; yields a route's name */
+    const struct netmask *proxy_networks;
+    uint32_t proxy_network_count;
+    const struct certificate_conf *certificate; /* NULL: a self-signed one is made */
+};
+
+/* NULL when there is none of that name. */
+const struct route_conf *image_route(const struct image *image, struct slice name);

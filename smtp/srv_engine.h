@@ -1,0 +1,143 @@
+/* The SMTP server session as a pure state machine (RFC 5321 and the extensions named in EHLO).
+ *
+ * The pump gives bytes (srv_next), gets replies in a writer and one action. When the action is
+ * SRV_ASK the engine waits for exactly one srv_answer; until then srv_next must not be called, so
+ * pipelined input simply stays with the pump and replies keep their order. No I/O, clock or
+ * allocation; text in questions borrows from the input and is valid until the next srv_next.
+ *
+ * Legal paths: banner -> EHLO/HELO -> (STARTTLS -> EHLO) -> { MAIL -> RCPT+ -> (DATA | BDAT+) ->
+ * end }*
+ * -> QUIT. RSET, EHLO and the end of data bring a session back to "greeted". srv_enter is the only
+ * place that changes the state.
+ *
+ * The product's sentence: the 250 after the data is written only by srv_answer to SRV_ASK_END with
+ * REPLY_OK, which the pump gives only after the covering synced write. */
+#pragma once
+
+#include "core/cursor.h"
+#include "core/err.h"
+#include "smtp/data_stream.h"
+#include "smtp/envelope.h"
+#include "smtp/reply.h"
+
+/* Settings of a session, copied when it begins (what was announced must stay true). */
+struct srv_limits {
+    uint32_t line_bytes_max; /* command line, without CRLF: 4096 */
+    uint32_t rcpts_max;      /* 1000 */
+    uint64_t size_bytes_max; /* 100 MiB */
+    uint32_t received_max;   /* 50 */
+    uint32_t errors_max;     /* 20 */
+    uint32_t messages_max;   /* 1000 */
+    uint32_t commands_max;   /* 10000 */
+    bool normalize_newlines; /* bare CR / LF become CRLF instead of 550 5.5.2 */
+    bool offer_chunking;     /* true */
+    bool offer_binarymime;   /* false */
+    bool offer_pipelining;   /* true */
+    bool offer_dsn;          /* true */
+};
+
+/* Immutable while the session lives; owned by the caller (one per listener and image). */
+struct srv_conf {
+    struct srv_limits limits;
+    struct slice hostname;
+    bool tls_available; /* STARTTLS is offered on a clear-text session */
+};
+
+enum srv_act {
+    SRV_INPUT,     /* wants more bytes; *in holds what could not be used yet */
+    SRV_ASK,       /* a question is in srv->ask */
+    SRV_FLUSH,     /* out has too little room for a reply: send, then call again */
+    SRV_START_TLS, /* send out, throw the rest of the input away, handshake, then srv_tls_started */
+    SRV_CLOSE,     /* send out, close; srv->close_reason tells why */
+};
+
+enum srv_question {
+    SRV_ASK_CONNECT, /* may the banner go out? */
+    SRV_ASK_HELO,    /* ask.text = name given, ask.esmtp */
+    SRV_ASK_MAIL,    /* ask.text = sender without brackets, ask.mail */
+    SRV_ASK_RCPT,    /* ask.text = recipient without brackets (source route stripped), ask.rcpt */
+    SRV_ASK_DATA,    /* may the 354 go out (or the first BDAT chunk be taken)? */
+    SRV_ASK_BODY,    /* ask.text = decoded content, at least one byte; answer when stored */
+    SRV_ASK_END,     /* content complete: ask.end; answer REPLY_OK with the queue id once durable */
+    SRV_ASK_ABORT,   /* the transaction is dropped (RSET, EHLO, refused content); answer REPLY_OK at
+                        once */
+};
+
+struct srv_end {
+    uint64_t bytes;
+    bool has_8bit;
+    bool ends_in_crlf;
+    bool chunked; /* BDAT */
+};
+
+struct srv_ask {
+    enum srv_question kind;
+    struct slice text;
+    bool esmtp;
+    struct mail_params mail;
+    struct rcpt_params rcpt;
+    struct srv_end end;
+};
+
+/* For deadlines of the pump: what the session waits for. */
+enum srv_phase {
+    SRV_PHASE_COMMAND, /* idle timeout */
+    SRV_PHASE_DATA,    /* data block timeout */
+    SRV_PHASE_ANSWER,  /* waits for us */
+    SRV_PHASE_CLOSED,
+};
+
+enum srv_close_reason {
+    SRV_CLOSE_NONE,
+    SRV_CLOSE_QUIT,
+    SRV_CLOSE_ERRORS,   /* too many errors */
+    SRV_CLOSE_COMMANDS, /* too many commands or messages */
+    SRV_CLOSE_TIMEOUT,
+    SRV_CLOSE_SHUTDOWN,
+    SRV_CLOSE_REFUSED, /* the answer to SRV_ASK_CONNECT refused */
+};
+
+enum {
+    SRV_REPLY_MAX = 1024,     /* longest single reply that the engine writes, EHLO included */
+    SRV_REPLY_TEXT_MAX = 256, /* longest text argument of an answer */
+};
+
+struct srv {
+    const struct srv_conf *conf;
+    uint8_t state;  /* enum srv_state in srv_engine.c */
+    uint8_t resume; /* what goes on after an answer */
+    bool esmtp;
+    bool under_tls;
+    bool waiting;         /* a question is open */
+    bool smtputf8;        /* of the transaction */
+    bool discarding_line; /* inside an over-long command line */
+    enum srv_close_reason close_reason;
+    enum body_type body;
+    enum reply failed; /* refusal that the end of this content will get, REPLY_OK = none */
+    uint32_t rcpts_ok;
+    uint32_t errors;
+    uint32_t commands;
+    uint32_t messages;
+    uint64_t chunk_left; /* bytes of the current BDAT chunk */
+    bool chunk_last;
+    bool content_open; /* DATA or BDAT has begun in this transaction */
+    struct data_stream data;
+    struct srv_ask ask;
+};
+
+/* Begins a session: the first action is SRV_ASK_CONNECT. under_tls: implicit TLS. */
+void srv_init(struct srv *srv, const struct srv_conf *conf, bool under_tls);
+/* Goes on. *in is advanced over what was consumed. out collects replies. Never to be called while a
+ * question is open or after SRV_CLOSE. SRV_ASK_BODY's text may point into *in's consumed part. */
+enum srv_act srv_next(struct srv *srv, struct slice *in, struct writer *out);
+/* Answers the open question; out as in srv_next and with at least SRV_REPLY_MAX bytes of room.
+ * REPLY_OK accepts; any other reply refuses with that reply. text: for SRV_ASK_END the queue id;
+ * for SRV_ASK_CONNECT nothing; else put in the place of the reply's "%s" if it has one. A refusal
+ * of SRV_ASK_BODY is remembered: the rest is read and thrown away, and the end gets that reply. */
+void srv_answer(struct srv *srv, enum reply reply, struct slice text, struct writer *out);
+/* The handshake after SRV_START_TLS is complete: everything learnt before is forgotten. */
+void srv_tls_started(struct srv *srv);
+/* Ends the session from outside (timeout, shutdown): writes the 421; the session is closed then.
+ * Allowed while a question is open; its late answer must not be given any more. */
+void srv_stop(struct srv *srv, enum srv_close_reason reason, struct writer *out);
+enum srv_phase srv_phase(const struct srv *srv);
