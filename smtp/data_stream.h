@@ -11,11 +11,11 @@
 #include "core/slice.h"
 
 struct data_stream {
-    uint64_t bytes; /* decoded so far, given out or (over the limit) thrown away */
-    uint64_t size_bytes_max;
-    uint32_t received;    /* Received: header lines seen */
-    uint8_t state;        /* enum in data_stream.c */
-    uint8_t header_match; /* progress in matching "received:" at a line start */
+    uint64_t bytes;          /* decoded so far, given out or (over the limit) thrown away */
+    uint64_t size_bytes_max; /* 0 = no limit */
+    uint32_t received;       /* Received: header lines seen */
+    uint8_t state;           /* enum in data_stream.c */
+    uint8_t header_match;    /* progress in matching "received:" at a line start */
     bool in_header;
     bool dotted; /* DATA mode */
     bool normalize;
@@ -24,7 +24,7 @@ struct data_stream {
     bool nul;
     bool has_8bit;
     bool over_size;
-    bool ends_in_crlf; /* of what was decoded so far */
+    bool ends_in_crlf; /* of what was decoded so far; true for nothing at all */
     bool binary;       /* BINARYMIME: newlines and NULs are not looked at */
 };
 

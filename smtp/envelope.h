@@ -72,7 +72,8 @@ enum { ENVELOPE_RCPTS_MAX = 1000 };
 size_t envelope_bytes(const struct envelope *env);
 void envelope_encode(struct writer *w, const struct envelope *env);
 /* Decodes into env and rcpts (room for rcpts_max); text borrows from bytes. MX_ERR_SYNTAX when
- * malformed, MX_ERR_LIMIT when there are more recipients than room (env->rcpt_count is set then).
- */
+ * malformed (lengths, enum values and trailing bytes are checked), MX_ERR_VERSION when written by a
+ * newer version, MX_ERR_LIMIT when there are more recipients than room (only env->rcpt_count is set
+ * then). Otherwise env and rcpts are untouched on failure. */
 MX_MUST_CHECK mx_err envelope_decode(struct envelope *env, struct envelope_rcpt *rcpts,
                                      size_t rcpts_max, struct slice bytes);

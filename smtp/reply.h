@@ -19,6 +19,9 @@ struct reply_row {
     const char *text; /* may contain one %s */
 };
 
+enum { REPLY_ARG_MAX = 256 };
+
 const struct reply_row *reply_row(enum reply reply);
-/* Writes the whole line with CRLF; arg replaces %s (bytes outside printable ASCII become '?'). */
+/* Writes the whole line with CRLF; arg replaces %s (its first REPLY_ARG_MAX bytes; bytes outside
+ * printable ASCII become '?'). */
 void reply_print(struct writer *w, enum reply reply, struct slice arg);

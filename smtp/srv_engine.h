@@ -6,9 +6,11 @@
  * allocation; text in questions borrows from the input and is valid until the next srv_next.
  *
  * Legal paths: banner -> EHLO/HELO -> (STARTTLS -> EHLO) -> { MAIL -> RCPT+ -> (DATA | BDAT+) ->
- * end }*
- * -> QUIT. RSET, EHLO and the end of data bring a session back to "greeted". srv_enter is the only
- * place that changes the state.
+ * end }* -> QUIT. RSET, EHLO and the end of data bring a session back to "greeted". srv_enter is
+ * the only place that changes the state; verb.def tells which command is legal where.
+ *
+ * A refused BDAT chunk that is not the last fails the transaction: it is dropped at once, and the
+ * chunks that follow are read, thrown away and answered 503 until LAST, RSET or EHLO (RFC 3030).
  *
  * The product's sentence: the 250 after the data is written only by srv_answer to SRV_ASK_END with
  * REPLY_OK, which the pump gives only after the covering synced write. */
@@ -20,10 +22,11 @@
 #include "smtp/envelope.h"
 #include "smtp/reply.h"
 
-/* Settings of a session, copied when it begins (what was announced must stay true). */
+/* Settings of a session; what was announced stays true because they do not change under it. A limit
+ * of 0 means none (recipients: ENVELOPE_RCPTS_MAX). */
 struct srv_limits {
     uint32_t line_bytes_max; /* command line, without CRLF: 4096 */
-    uint32_t rcpts_max;      /* 1000 */
+    uint32_t rcpts_max;      /* 1000; never more than ENVELOPE_RCPTS_MAX */
     uint64_t size_bytes_max; /* 100 MiB */
     uint32_t received_max;   /* 50 */
     uint32_t errors_max;     /* 20 */
@@ -44,10 +47,13 @@ struct srv_conf {
 };
 
 enum srv_act {
-    SRV_INPUT,     /* wants more bytes; *in holds what could not be used yet */
+    SRV_INPUT,     /* wants more bytes; *in holds what could not be used yet: at most
+                      line_bytes_max + 1 bytes, to be shown again with what follows them */
     SRV_ASK,       /* a question is in srv->ask */
     SRV_FLUSH,     /* out has too little room for a reply: send, then call again */
-    SRV_START_TLS, /* send out, throw the rest of the input away, handshake, then srv_tls_started */
+    SRV_START_TLS, /* send out, handshake, then srv_tls_started; *in has been emptied, and input
+                      that was read but not shown yet must be thrown away too (RFC 3207 section 4.2)
+                    */
     SRV_CLOSE,     /* send out, close; srv->close_reason tells why */
 };
 
@@ -94,24 +100,28 @@ enum srv_close_reason {
     SRV_CLOSE_COMMANDS, /* too many commands or messages */
     SRV_CLOSE_TIMEOUT,
     SRV_CLOSE_SHUTDOWN,
-    SRV_CLOSE_REFUSED, /* the answer to SRV_ASK_CONNECT refused */
+    SRV_CLOSE_REFUSED, /* SRV_ASK_CONNECT was refused, or another question with a 421 */
 };
 
 enum {
-    SRV_REPLY_MAX = 1024,     /* longest single reply that the engine writes, EHLO included */
-    SRV_REPLY_TEXT_MAX = 256, /* longest text argument of an answer */
+    SRV_REPLY_MAX = 1024, /* room that out must have for one step: a reply and a 421 after it */
+    SRV_REPLY_TEXT_MAX = REPLY_ARG_MAX, /* longest text argument of an answer */
 };
 
 struct srv {
     const struct srv_conf *conf;
-    uint8_t state;  /* enum srv_state in srv_engine.c */
-    uint8_t resume; /* what goes on after an answer */
+    struct srv_ask ask; /* the open question */
+    enum srv_close_reason close_reason;
     bool esmtp;
     bool under_tls;
+    /* The rest is private to the engine. */
     bool waiting;         /* a question is open */
+    bool open;            /* MAIL was accepted, and neither END nor ABORT was asked since */
     bool smtputf8;        /* of the transaction */
     bool discarding_line; /* inside an over-long command line */
-    enum srv_close_reason close_reason;
+    bool chunk_last;
+    uint8_t state;      /* enum srv_state in srv_verbs.h */
+    uint8_t next_state; /* where a chunk that is thrown away, or a dropped transaction, leads */
     enum body_type body;
     enum reply failed; /* refusal that the end of this content will get, REPLY_OK = none */
     uint32_t rcpts_ok;
@@ -119,16 +129,15 @@ struct srv {
     uint32_t commands;
     uint32_t messages;
     uint64_t chunk_left; /* bytes of the current BDAT chunk */
-    bool chunk_last;
-    bool content_open; /* DATA or BDAT has begun in this transaction */
     struct data_stream data;
-    struct srv_ask ask;
+    uint8_t envid[ENVID_MAX]; /* what ask.mail.envid borrows */
 };
 
 /* Begins a session: the first action is SRV_ASK_CONNECT. under_tls: implicit TLS. */
 void srv_init(struct srv *srv, const struct srv_conf *conf, bool under_tls);
-/* Goes on. *in is advanced over what was consumed. out collects replies. Never to be called while a
- * question is open or after SRV_CLOSE. SRV_ASK_BODY's text may point into *in's consumed part. */
+/* Goes on. *in is advanced over what was consumed. out collects replies; its capacity is at least
+ * SRV_REPLY_MAX. Never to be called while a question is open or after SRV_CLOSE. SRV_ASK_BODY's
+ * text may point into *in's consumed part. */
 enum srv_act srv_next(struct srv *srv, struct slice *in, struct writer *out);
 /* Answers the open question; out as in srv_next and with at least SRV_REPLY_MAX bytes of room.
  * REPLY_OK accepts; any other reply refuses with that reply. text: for SRV_ASK_END the queue id;
@@ -137,7 +146,8 @@ enum srv_act srv_next(struct srv *srv, struct slice *in, struct writer *out);
 void srv_answer(struct srv *srv, enum reply reply, struct slice text, struct writer *out);
 /* The handshake after SRV_START_TLS is complete: everything learnt before is forgotten. */
 void srv_tls_started(struct srv *srv);
-/* Ends the session from outside (timeout, shutdown): writes the 421; the session is closed then.
- * Allowed while a question is open; its late answer must not be given any more. */
+/* Ends the session from outside (timeout, shutdown): writes the 421, if out has room and no TLS
+ * handshake is under way; the session is closed then. Allowed while a question is open; its late
+ * answer must not be given any more. */
 void srv_stop(struct srv *srv, enum srv_close_reason reason, struct writer *out);
 enum srv_phase srv_phase(const struct srv *srv);
