@@ -1,6 +1,10 @@
 /* From the stored configuration to what the cores read. The registry (SQLite) is opened, validated
  * and compiled into an image and a list of directory records; both are immutable and outlive the
- * cores. */
+ * cores.
+ *
+ * The caller holds the data folder's lock (io/sys.h sys_lock on DATA_DIR/lock). The text and the
+ * programs that the image and the records point to belong to the config and are valid until
+ * config_free. */
 #pragma once
 
 #include "core/err.h"
@@ -9,7 +13,7 @@
 
 struct config {
     struct image image;
-    const struct dir_domain *domains;
+    const struct dir_domain *domains; /* a domain's aliases are records of their own */
     size_t domain_count;
     const struct dir_address *addresses;
     size_t address_count;
@@ -20,7 +24,10 @@ struct config_problem {
     char text[512]; /* one readable sentence: object, field, reason */
 };
 
-/* Loads DATA_DIR/registry.db (made with its first objects when absent). */
+/* Cut to fit. */
+void config_problem_set(struct config_problem *problem, const char *format, ...) MX_PRINTF(2, 3);
+
+/* Loads DATA_DIR/registry.db (made with its first objects when absent; the folder exists). */
 MX_MUST_CHECK mx_err config_load(struct config **out_config, const char *data_dir,
                                  struct config_problem *problem);
-void config_free(struct config *config);
+void config_free(struct config *config); /* NULL is fine */

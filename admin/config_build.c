@@ -1,0 +1,574 @@
+/* Settings, routes and listeners of the store as an image; config_records.c makes the rest. */
+#include "admin/config_build.h"
+
+#include "admin/certificate.h"
+#include "admin/config_private.h"
+#include "admin/object_id.h"
+#include "admin/objects.h"
+#include "core/check.h"
+#include "core/text.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { BACKLOG_DEFAULT = 1024, HOSTNAME_MAX = 255 };
+
+#define PROXY_HEADER_MS UINT64_C(5000)
+#define TLS_HANDSHAKE_MS UINT64_C(60000)
+
+static struct slice text_member(const json_t *object, const char *name)
+{
+    const json_t *value = json_object_get(object, name);
+    return slice_of(json_string_value(value), json_string_length(value));
+}
+
+static bool flag_member(const json_t *object, const char *name)
+{
+    return json_is_true(json_object_get(object, name));
+}
+
+static const struct reg_type *find_type(const char *name)
+{
+    const struct reg_type *type = reg_type_find(slice_of_text(name));
+    MX_ASSERT(type);
+    return type;
+}
+
+mx_err builder_fail(struct builder *b, mx_err err, const char *format, ...)
+{
+    char text[sizeof(b->problem->text)];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    config_problem_set(b->problem, "%s%s%s", b->type ? b->type->shape.name : "",
+                       b->type ? ", " : "", text);
+    return err;
+}
+
+mx_err builder_store_failed(struct builder *b, mx_err err)
+{
+    b->type = NULL;
+    return builder_fail(b, err, "%s",
+                        err == MX_ERR_NOMEM ? err_text(err) : store_problem(b->store));
+}
+
+static mx_err no_memory(struct builder *b)
+{
+    b->type = NULL;
+    return builder_fail(b, MX_ERR_NOMEM, "%s", err_text(MX_ERR_NOMEM));
+}
+
+/* The singleton as stored or by default; sets the type for messages. */
+static mx_err get_singleton(struct builder *b, json_t **out_object, const char *name)
+{
+    b->type = find_type(name);
+    mx_err err = object_get(b->store, out_object, b->type, OBJECT_ID_SINGLETON);
+    return err ? builder_store_failed(b, err) : MX_OK;
+}
+
+/* Expressions ------------------------------------------------------------------------------ */
+
+static mx_err compile(struct builder *b, struct expr_program **out_program, const json_t *object,
+                      const char *field, enum expr_context context)
+{
+    struct expr_problem problem;
+    char place[EXPRESSION_PLACE_MAX];
+    mx_err err =
+        expression_compile(out_program, json_object_get(object, field), context, place, &problem);
+    return err ? builder_fail(b, err, "field %s/%s: at position %u: %s", field, place,
+                              (unsigned)problem.position, problem.message)
+               : MX_OK;
+}
+
+static mx_err constant(struct builder *b, uint64_t *out_value, const json_t *object,
+                       const char *field)
+{
+    struct expr_program *program;
+    mx_err err = compile(b, &program, object, field, EXPR_CONSTANT);
+    if (err) {
+        return err;
+    }
+    struct expr_value value;
+    bool good = expr_constant(program, &value) && value.type == EXPR_INTEGER && value.integer > 0;
+    uint64_t number = good ? (uint64_t)value.integer : 0;
+    expr_free(program);
+    if (!good) {
+        return builder_fail(b, MX_ERR_INVALID, "field %s: must be a constant above zero", field);
+    }
+    *out_value = number;
+    return MX_OK;
+}
+
+static mx_err constant32(struct builder *b, uint32_t *out_value, const json_t *object,
+                         const char *field)
+{
+    uint64_t value = 0;
+    mx_err err = constant(b, &value, object, field);
+    if (!err && value > UINT32_MAX) {
+        err = builder_fail(b, MX_ERR_RANGE, "field %s: is too large", field);
+    }
+    if (!err) {
+        *out_value = (uint32_t)value;
+    }
+    return err;
+}
+
+/* Limits ----------------------------------------------------------------------------------- */
+
+static mx_err build_session(struct builder *b, struct session_limits *limits)
+{
+    json_t *object;
+    mx_err err = get_singleton(b, &object, "MtaInboundSession");
+    if (err) {
+        return err;
+    }
+    err = constant(b, &limits->idle_ms, object, "timeout");
+    err = err ? err : constant(b, &limits->session_ms, object, "maxDuration");
+    err = err ? err : constant(b, &limits->data_block_ms, object, "dataTimeout");
+    err = err ? err : constant32(b, &limits->errors_max, object, "maxErrors");
+    err = err ? err : constant32(b, &limits->commands_max, object, "maxCommands");
+    err = err ? err : constant32(b, &limits->line_bytes_max, object, "maxLineLength");
+    json_decref(object);
+    limits->proxy_header_ms = PROXY_HEADER_MS;
+    limits->tls_handshake_ms = TLS_HANDSHAKE_MS;
+    return err;
+}
+
+static mx_err build_stages(struct builder *b, struct session_limits *limits)
+{
+    json_t *object;
+    mx_err err = get_singleton(b, &object, "MtaStageRcpt");
+    if (err) {
+        return err;
+    }
+    err = constant32(b, &limits->rcpts_max, object, "maxRecipients");
+    json_decref(object);
+    err = err ? err : get_singleton(b, &object, "MtaStageData");
+    if (err) {
+        return err;
+    }
+    err = constant(b, &limits->size_bytes_max, object, "maxMessageSize");
+    err = err ? err : constant32(b, &limits->messages_max, object, "maxMessages");
+    err = err ? err : constant32(b, &limits->received_max, object, "maxReceivedHeaders");
+    limits->normalize_newlines =
+        slice_equal(text_member(object, "bareNewlines"), SLICE_LITERAL("normalize"));
+    limits->binarymime = flag_member(object, "binaryMime");
+    json_decref(object);
+    return err;
+}
+
+/* Networks --------------------------------------------------------------------------------- */
+
+static mx_err build_networks(struct builder *b, const struct netmask **out_networks,
+                             uint32_t *out_count, const json_t *object, const char *field)
+{
+    json_t *set = json_object_get(object, field);
+    size_t count = json_object_size(set);
+    struct netmask *networks = arena_take(b->arena, (count + 1) * sizeof(*networks));
+    if (!networks) {
+        return no_memory(b);
+    }
+    size_t at = 0;
+    const char *text;
+    json_t *yes;
+    json_object_foreach(set, text, yes)
+    {
+        mx_err err = netmask_parse(&networks[at++], slice_of_text(text));
+        if (err) {
+            return builder_fail(b, err, "field %s: '%s' is not a network", field, text);
+        }
+    }
+    *out_networks = networks;
+    *out_count = (uint32_t)count;
+    return MX_OK;
+}
+
+/* Settings of the whole server ------------------------------------------------------------- */
+
+static mx_err build_hostname(struct builder *b, const json_t *settings)
+{
+    struct slice name = text_member(settings, "defaultHostname");
+    char own[HOSTNAME_MAX + 1] = "localhost";
+    if (name.len == 0) {
+        if (gethostname(own, HOSTNAME_MAX) != 0 || own[0] == 0) {
+            snprintf(own, sizeof(own), "localhost");
+        }
+        own[HOSTNAME_MAX] = 0;
+        name = slice_of_text(own);
+        text_lower((uint8_t *)own, name);
+        for (size_t i = 0; i < name.len; i++) {
+            if (!ascii_is_alnum(name.ptr[i]) && name.ptr[i] != '-' && name.ptr[i] != '.') {
+                name = SLICE_LITERAL("localhost");
+                break;
+            }
+        }
+    }
+    return arena_copy(&b->config->image.hostname, b->arena, name) ? no_memory(b) : MX_OK;
+}
+
+static mx_err build_postmaster(struct builder *b, const json_t *settings)
+{
+    struct slice id_text = text_member(settings, "defaultDomainId");
+    uint64_t id;
+    if (id_text.len == 0) {
+        return MX_OK;
+    }
+    json_t *domain;
+    mx_err err = object_id_parse(&id, id_text);
+    MX_ASSERT(err == MX_OK);
+    err = store_get(b->store, &domain, find_type("Domain"), id);
+    if (err) {
+        return err == MX_ERR_NOTFOUND
+                   ? builder_fail(b, err, "field defaultDomainId: there is no such Domain")
+                   : builder_store_failed(b, err);
+    }
+    char address[512];
+    int len = snprintf(address, sizeof(address), "postmaster@%s",
+                       json_string_value(json_object_get(domain, "name")));
+    json_decref(domain);
+    MX_ASSERT(len > 0 && (size_t)len < sizeof(address));
+    return arena_copy(&b->config->image.postmaster, b->arena, slice_of(address, (size_t)len))
+               ? no_memory(b)
+               : MX_OK;
+}
+
+struct only {
+    uint64_t id;
+    size_t count;
+};
+
+static mx_err count_object(void *arg, uint64_t id, json_t *object)
+{
+    struct only *only = arg;
+    (void)object;
+    only->id = id;
+    only->count++;
+    return MX_OK;
+}
+
+/* The id of the certificate to use; 0 when there is none. */
+static mx_err choose_certificate(struct builder *b, uint64_t *out_id, const json_t *settings)
+{
+    struct slice id_text = text_member(settings, "defaultCertificateId");
+    if (id_text.len) {
+        mx_err err = object_id_parse(out_id, id_text);
+        MX_ASSERT(err == MX_OK);
+        return MX_OK;
+    }
+    struct only only = {0};
+    mx_err err = store_each(b->store, find_type("Certificate"), count_object, &only);
+    if (err) {
+        return builder_store_failed(b, err);
+    }
+    if (only.count > 1) {
+        return builder_fail(b, MX_ERR_INVALID,
+                            "field defaultCertificateId: there are %zu certificates; name the one "
+                            "to use",
+                            only.count);
+    }
+    *out_id = only.id;
+    return MX_OK;
+}
+
+static mx_err build_certificate(struct builder *b, const json_t *settings)
+{
+    uint64_t id = 0;
+    mx_err err = choose_certificate(b, &id, settings);
+    if (err || id == 0) {
+        return err;
+    }
+    b->type = find_type("Certificate");
+    json_t *object;
+    err = store_get(b->store, &object, b->type, id);
+    if (err) {
+        return err == MX_ERR_NOTFOUND ? builder_fail(b, err, "the default one does not exist")
+                                      : builder_store_failed(b, err);
+    }
+    struct certificate_text text = {0};
+    const char *property;
+    char reason[CERTIFICATE_REASON_MAX];
+    err = certificate_read(&text, object, &property, reason);
+    json_decref(object);
+    if (err) {
+        return builder_fail(b, err, "field %s: %s", property, reason);
+    }
+    struct certificate_conf *conf = arena_take(b->arena, sizeof(*conf));
+    bool good =
+        conf &&
+        arena_copy(&conf->cert_pem, b->arena, slice_of(text.cert_pem, text.cert_len)) == MX_OK &&
+        arena_copy(&conf->key_pem, b->arena, slice_of(text.key_pem, text.key_len)) == MX_OK;
+    certificate_free(&text);
+    b->config->image.certificate = conf;
+    return good ? MX_OK : no_memory(b);
+}
+
+static mx_err build_settings(struct builder *b)
+{
+    struct image *image = &b->config->image;
+    json_t *settings;
+    mx_err err = get_singleton(b, &settings, "SystemSettings");
+    if (err) {
+        return err;
+    }
+    image->connections_max =
+        (uint32_t)json_integer_value(json_object_get(settings, "maxConnections"));
+    err = build_hostname(b, settings);
+    err = err ? err : build_postmaster(b, settings);
+    err = err ? err
+              : build_networks(b, &image->proxy_networks, &image->proxy_network_count, settings,
+                               "proxyTrustedNetworks");
+    err = err ? err : build_certificate(b, settings);
+    json_decref(settings);
+    return err;
+}
+
+/* Routes ----------------------------------------------------------------------------------- */
+
+struct route_list {
+    struct builder *b;
+    struct route_conf *routes;
+    uint32_t count;
+};
+
+static mx_err add_route(void *arg, uint64_t id, json_t *object)
+{
+    struct route_list *list = arg;
+    struct route_conf *route = &list->routes[list->count];
+    (void)id;
+    struct slice variant = text_member(object, "@type");
+    *route = (struct route_conf){
+        .kind = slice_equal(variant, SLICE_LITERAL("Local")) ? ROUTE_LOCAL
+                : slice_equal(variant, SLICE_LITERAL("Mx"))  ? ROUTE_MX
+                                                             : ROUTE_RELAY,
+        .index = list->count++,
+    };
+    mx_err err = arena_copy(&route->name, list->b->arena, text_member(object, "name"));
+    if (err || route->kind != ROUTE_RELAY) {
+        return err;
+    }
+    route->port = (uint16_t)json_integer_value(json_object_get(object, "port"));
+    route->lmtp = slice_equal(text_member(object, "protocol"), SLICE_LITERAL("lmtp"));
+    route->implicit_tls = flag_member(object, "implicitTls");
+    route->allow_invalid_certs = flag_member(object, "allowInvalidCerts");
+    return arena_copy(&route->address, list->b->arena, text_member(object, "address"));
+}
+
+static mx_err build_routes(struct builder *b)
+{
+    b->type = find_type("MtaRoute");
+    struct only only = {0};
+    mx_err err = store_each(b->store, b->type, count_object, &only);
+    struct route_list list = {.b = b};
+    if (!err) {
+        list.routes = arena_take(b->arena, (only.count + 1) * sizeof(*list.routes));
+        err = list.routes ? store_each(b->store, b->type, add_route, &list) : MX_ERR_NOMEM;
+    }
+    if (err) {
+        return builder_store_failed(b, err);
+    }
+    b->config->image.routes = list.routes;
+    b->config->image.route_count = list.count;
+    return MX_OK;
+}
+
+struct route_search {
+    const struct image *image;
+    struct slice missing;
+};
+
+static void check_route_name(void *arg, struct slice name)
+{
+    struct route_search *search = arg;
+    if (!search->missing.ptr && !image_route(search->image, name)) {
+        search->missing = name;
+    }
+}
+
+static mx_err build_strategy(struct builder *b)
+{
+    json_t *object;
+    mx_err err = get_singleton(b, &object, "MtaOutboundStrategy");
+    if (err) {
+        return err;
+    }
+    err = compile(b, &b->programs->route, object, "route", EXPR_QRCPT);
+    json_decref(object);
+    if (err) {
+        return err;
+    }
+    struct route_search search = {.image = &b->config->image};
+    if (!expr_literal_results(b->programs->route, check_route_name, &search)) {
+        return builder_fail(b, MX_ERR_INVALID,
+                            "field route: every result must be the name of an MtaRoute in quotes");
+    }
+    if (search.missing.ptr) {
+        return builder_fail(b, MX_ERR_NOTFOUND,
+                            "field route: names the route '%.*s', which does not exist",
+                            SLICE_ARGS(search.missing));
+    }
+    b->config->image.route_program = b->programs->route;
+    return MX_OK;
+}
+
+/* Listeners -------------------------------------------------------------------------------- */
+
+struct listener_list {
+    struct builder *b;
+    struct listener_conf *listeners;
+    uint32_t count;
+};
+
+static mx_err check_bind(struct listener_list *list, const struct listener_conf *listener,
+                         const struct netaddr *bind)
+{
+    for (uint32_t i = 0; i < list->count; i++) {
+        const struct listener_conf *other = &list->listeners[i];
+        for (uint32_t k = 0; k < other->bind_count; k++) {
+            if (netaddr_equal(&other->binds[k], bind) && other->binds[k].port == bind->port) {
+                char text[NETADDR_TEXT_MAX + 16];
+                struct writer w = writer_init(text, sizeof(text));
+                put_netaddr_port(&w, bind);
+                return builder_fail(list->b, MX_ERR_INUSE,
+                                    "field bind of '%.*s': the listener '%.*s' has %.*s already",
+                                    SLICE_ARGS(listener->name), SLICE_ARGS(other->name),
+                                    SLICE_ARGS(writer_slice(&w)));
+            }
+        }
+    }
+    return MX_OK;
+}
+
+static mx_err build_binds(struct listener_list *list, struct listener_conf *listener,
+                          const json_t *object)
+{
+    json_t *set = json_object_get(object, "bind");
+    struct netaddr *binds =
+        arena_take(list->b->arena, (json_object_size(set) + 1) * sizeof(*binds));
+    if (!binds) {
+        return no_memory(list->b);
+    }
+    uint32_t count = 0;
+    const char *text;
+    json_t *yes;
+    json_object_foreach(set, text, yes)
+    {
+        mx_err err = netaddr_parse_port(&binds[count], slice_of_text(text));
+        if (err) {
+            return builder_fail(list->b, err, "field bind: '%s' is not a socket address", text);
+        }
+        err = check_bind(list, listener, &binds[count]);
+        if (err) {
+            return err;
+        }
+        count++;
+    }
+    listener->binds = binds;
+    listener->bind_count = count;
+    return MX_OK;
+}
+
+static uint32_t number_or(const json_t *object, const char *name, uint32_t otherwise)
+{
+    const json_t *value = json_object_get(object, name);
+    return json_is_integer(value) ? (uint32_t)json_integer_value(value) : otherwise;
+}
+
+static mx_err add_listener(void *arg, uint64_t id, json_t *object)
+{
+    struct listener_list *list = arg;
+    struct listener_conf *listener = &list->listeners[list->count];
+    (void)id;
+    if (arena_copy(&listener->name, list->b->arena, text_member(object, "name"))) {
+        return no_memory(list->b);
+    }
+    listener->tls_implicit = flag_member(object, "tlsImplicit");
+    listener->tls = listener->tls_implicit || flag_member(object, "useTls");
+    listener->connections_max =
+        number_or(object, "maxConnections", list->b->config->image.connections_max);
+    listener->backlog = number_or(object, "socketBacklog", BACKLOG_DEFAULT);
+    mx_err err = build_binds(list, listener, object);
+    err = err ? err
+              : build_networks(list->b, &listener->proxy_networks, &listener->proxy_network_count,
+                               object, "overrideProxyTrustedNetworks");
+    listener->proxy_override = listener->proxy_network_count > 0;
+    list->count++;
+    return err;
+}
+
+static mx_err build_listeners(struct builder *b)
+{
+    b->type = find_type("NetworkListener");
+    struct only only = {0};
+    mx_err err = store_each(b->store, b->type, count_object, &only);
+    if (err) {
+        return builder_store_failed(b, err);
+    }
+    struct listener_list list = {.b = b};
+    list.listeners = arena_take(b->arena, (only.count + 1) * sizeof(*list.listeners));
+    if (!list.listeners) {
+        return no_memory(b);
+    }
+    b->problem->text[0] = 0;
+    err = store_each(b->store, b->type, add_listener, &list);
+    if (err) {
+        return b->problem->text[0] ? err : builder_store_failed(b, err);
+    }
+    b->config->image.listeners = list.listeners;
+    b->config->image.listener_count = list.count;
+    return MX_OK;
+}
+
+/* All -------------------------------------------------------------------------------------- */
+
+mx_err config_build(struct config **out_config, struct store *store, enum config_parts parts,
+                    const struct reg_type **out_type, struct config_problem *problem)
+{
+    struct config *config = calloc(1, sizeof(*config));
+    struct config_memory *memory = calloc(1, sizeof(*memory));
+    *out_type = NULL;
+    if (!config || !memory) {
+        free(config);
+        free(memory);
+        config_problem_set(problem, "%s", err_text(MX_ERR_NOMEM));
+        return MX_ERR_NOMEM;
+    }
+    config->arena = memory;
+    struct builder b = {.store = store,
+                        .config = config,
+                        .arena = &memory->arena,
+                        .programs = memory,
+                        .problem = problem};
+    config->image.generation = store_generation(store);
+    mx_err err = build_settings(&b);
+    err = err ? err : build_session(&b, &config->image.limits);
+    err = err ? err : build_stages(&b, &config->image.limits);
+    err = err ? err : build_routes(&b);
+    err = err ? err : build_strategy(&b);
+    err = err ? err : build_listeners(&b);
+    if (!err && parts == CONFIG_WHOLE) {
+        err = build_records(&b);
+    }
+    if (err) {
+        *out_type = b.type;
+        config_free(config);
+        return err;
+    }
+    *out_config = config;
+    return MX_OK;
+}
+
+void config_free(struct config *config)
+{
+    if (!config) {
+        return;
+    }
+    struct config_memory *memory = config->arena;
+    if (memory->route) {
+        expr_free(memory->route);
+    }
+    arena_free(&memory->arena);
+    free(memory);
+    free(config);
+}

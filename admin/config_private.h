@@ -1,0 +1,26 @@
+/* Shared by config_build.c and config_records.c. */
+#pragma once
+
+#include "admin/arena.h"
+#include "admin/config_build.h"
+
+/* What a config owns. */
+struct config_memory {
+    struct arena arena;
+    struct expr_program *route;
+};
+
+struct builder {
+    struct store *store;
+    struct config *config;
+    struct arena *arena;
+    struct config_memory *programs;
+    const struct reg_type *type; /* being compiled, for messages */
+    struct config_problem *problem;
+};
+
+/* Fills the problem with "Type, text" and returns err. */
+mx_err builder_fail(struct builder *b, mx_err err, const char *format, ...) MX_PRINTF(3, 4);
+mx_err builder_store_failed(struct builder *b, mx_err err);
+/* Domains and addresses. */
+MX_MUST_CHECK mx_err build_records(struct builder *b);

@@ -1,0 +1,322 @@
+#include "admin/objects.h"
+
+#include "admin/certificate.h"
+#include "admin/object_id.h"
+#include "core/check.h"
+#include "core/timefmt.h"
+
+#include <stdio.h>
+
+mx_err object_get(struct store *store, json_t **out_object, const struct reg_type *type,
+                  uint64_t id)
+{
+    if (type->singleton && id != OBJECT_ID_SINGLETON) {
+        return MX_ERR_NOTFOUND;
+    }
+    mx_err err = store_get(store, out_object, type, id);
+    if (err == MX_ERR_NOTFOUND && type->singleton) {
+        *out_object = object_defaults(type);
+        return *out_object ? MX_OK : MX_ERR_NOMEM;
+    }
+    return err;
+}
+
+/* Rules ------------------------------------------------------------------------------------ */
+
+struct link_check {
+    struct store *store;
+    struct set_errors *errors;
+    mx_err err;
+};
+
+static bool check_link(void *arg, const char *path, const struct reg_type *type, uint64_t id)
+{
+    struct link_check *check = arg;
+    bool exists = false;
+    check->err = store_has(check->store, &exists, type, id);
+    if (check->err) {
+        return false;
+    }
+    if (!exists) {
+        struct set_error *error =
+            set_error_add(check->errors, SET_INVALID_FOREIGN_KEY, path,
+                          "refers to a %s that does not exist", type->shape.name);
+        if (error) {
+            error->object = (struct set_object){type, id};
+        }
+    }
+    return true;
+}
+
+static mx_err check_certificate(const json_t *object, struct set_errors *errors)
+{
+    struct certificate_text text = {0};
+    const char *property;
+    char reason[CERTIFICATE_REASON_MAX];
+    mx_err err = certificate_read(&text, object, &property, reason);
+    if (err == MX_ERR_NOMEM) {
+        return err;
+    }
+    if (err) {
+        set_error_add(errors, SET_INVALID_PROPERTIES, property, "%s", reason);
+    }
+    certificate_free(&text);
+    return MX_OK;
+}
+
+static mx_err check_rules(struct store *store, const struct reg_type *type, const json_t *object,
+                          struct set_errors *errors)
+{
+    struct link_check check = {store, errors, MX_OK};
+    if (slice_equal(slice_of_text(type->shape.name), SLICE_LITERAL("Certificate"))) {
+        check.err = check_certificate(object, errors);
+    }
+    if (!check.err) {
+        object_references(type, object, check_link, &check);
+    }
+    return check.err;
+}
+
+static mx_err write_checked(struct store *store, const struct reg_type *type, uint64_t id,
+                            const json_t *before, const json_t *after, struct set_errors *errors)
+{
+    uint32_t refused = errors->count;
+    mx_err err = check_rules(store, type, after, errors);
+    if (err || errors->count != refused) {
+        return err;
+    }
+    struct store_conflict conflict;
+    err = store_write(store, type, id, before, after, &conflict);
+    if (err != MX_ERR_EXISTS) {
+        return err;
+    }
+    char title[OBJECT_TITLE_MAX];
+    object_title(store, title, conflict.holder.type, conflict.holder.id);
+    struct set_error *error =
+        conflict.holder.id == id && conflict.holder.type == type
+            ? set_error_add(errors, SET_PRIMARY_KEY_VIOLATION, conflict.property, "%s",
+                            conflict.text)
+            : set_error_add(errors, SET_PRIMARY_KEY_VIOLATION, conflict.property, "%s (%s %s)",
+                            conflict.text, conflict.holder.type->shape.name, title);
+    if (error) {
+        error->object = conflict.holder;
+    }
+    return MX_OK;
+}
+
+/* Changes ---------------------------------------------------------------------------------- */
+
+mx_err object_create(struct store *store, uint64_t *out_id, const struct reg_type *type,
+                     const json_t *body, const struct reference_resolver *resolver,
+                     struct set_errors *errors)
+{
+    if (type->singleton) {
+        *out_id = OBJECT_ID_SINGLETON;
+        return object_update(store, type, OBJECT_ID_SINGLETON, body, resolver, NULL, NULL, errors);
+    }
+    json_t *object = object_normalize(type, body, resolver, errors);
+    if (!object) {
+        return errors->count ? MX_OK : MX_ERR_NOMEM;
+    }
+    uint64_t id = store_next_id(store);
+    mx_err err = write_checked(store, type, id, NULL, object, errors);
+    json_decref(object);
+    if (!err && errors->count == 0) {
+        *out_id = id;
+    }
+    return err;
+}
+
+mx_err object_update(struct store *store, const struct reg_type *type, uint64_t id,
+                     const json_t *patch, const struct reference_resolver *resolver,
+                     json_t **out_before, json_t **out_after, struct set_errors *errors)
+{
+    json_t *before = NULL;
+    mx_err err = object_get(store, &before, type, id);
+    if (err == MX_ERR_NOTFOUND) {
+        set_error_add(errors, SET_NOT_FOUND, NULL, "there is no such %s", type->shape.name);
+        return MX_OK;
+    }
+    if (err) {
+        return err;
+    }
+    json_t *after = object_patch(type, before, patch, resolver, errors);
+    if (after && !json_equal(before, after)) {
+        bool stored = true;
+        if (type->singleton) {
+            err = store_has(store, &stored, type, id);
+        }
+        err = err ? err : write_checked(store, type, id, stored ? before : NULL, after, errors);
+    } else if (!after && errors->count == 0) {
+        err = MX_ERR_NOMEM;
+    }
+    if (!err && errors->count == 0 && out_before) {
+        *out_before = json_incref(before);
+    }
+    if (!err && errors->count == 0 && out_after) {
+        *out_after = json_incref(after);
+    }
+    json_decref(before);
+    json_decref(after);
+    return err;
+}
+
+static mx_err add_linked_error(struct store *store, const struct reg_type *type, uint64_t id,
+                               const struct set_object *linked, uint32_t count,
+                               struct set_errors *errors)
+{
+    char names[SET_TEXT_MAX / 2];
+    size_t used = 0;
+    names[0] = 0;
+    for (uint32_t i = 0; i < count && used < sizeof(names) - 1; i++) {
+        char title[OBJECT_TITLE_MAX];
+        object_title(store, title, linked[i].type, linked[i].id);
+        int len = snprintf(names + used, sizeof(names) - used, "%s%s%s%.60s", i ? ", " : "",
+                           linked[i].type->shape.name, linked[i].type->singleton ? "" : " ",
+                           linked[i].type->singleton ? "" : title);
+        used += len > 0 ? (size_t)len : 0;
+    }
+    struct set_error *error =
+        set_error_add(errors, SET_OBJECT_IS_LINKED, NULL, "is used by %s%s", names,
+                      count == SET_LINKED_MAX ? " and perhaps others" : "");
+    if (error) {
+        error->object = (struct set_object){type, id};
+        memcpy(error->linked, linked, count * sizeof(*linked));
+        error->linked_count = count;
+    }
+    return MX_OK;
+}
+
+mx_err object_destroy(struct store *store, const struct reg_type *type, uint64_t id,
+                      struct set_errors *errors)
+{
+    if (type->singleton) {
+        set_error_add(errors, SET_SINGLETON, NULL, "a singleton cannot be destroyed");
+        return MX_OK;
+    }
+    json_t *before = NULL;
+    mx_err err = store_get(store, &before, type, id);
+    if (err == MX_ERR_NOTFOUND) {
+        set_error_add(errors, SET_NOT_FOUND, NULL, "there is no such %s", type->shape.name);
+        return MX_OK;
+    }
+    if (err) {
+        return err;
+    }
+    struct set_object linked[SET_LINKED_MAX];
+    uint32_t count = 0;
+    err = store_referrers(store, linked, &count, SET_LINKED_MAX, (struct set_object){type, id});
+    if (!err && count) {
+        err = add_linked_error(store, type, id, linked, count, errors);
+    } else if (!err) {
+        struct store_conflict conflict;
+        err = store_write(store, type, id, before, NULL, &conflict);
+    }
+    json_decref(before);
+    return err;
+}
+
+/* Showing ---------------------------------------------------------------------------------- */
+
+static void title_of_account(struct store *store, char out[OBJECT_TITLE_MAX], const json_t *account)
+{
+    uint64_t domain_id = 0;
+    const char *local = json_string_value(json_object_get(account, "name"));
+    const char *id = json_string_value(json_object_get(account, "domainId"));
+    json_t *domain = NULL;
+    if (id && object_id_parse(&domain_id, slice_of_text(id)) == MX_OK) {
+        (void)!store_get(store, &domain, reg_type_find(SLICE_LITERAL("Domain")), domain_id);
+    }
+    const char *name = json_string_value(json_object_get(domain, "name"));
+    snprintf(out, OBJECT_TITLE_MAX, "%s@%s", local ? local : "", name ? name : "?");
+    json_decref(domain);
+}
+
+void object_title(struct store *store, char out[OBJECT_TITLE_MAX], const struct reg_type *type,
+                  uint64_t id)
+{
+    struct writer w = writer_init(out, OBJECT_TITLE_MAX - 1);
+    json_t *object = NULL;
+    const char *label = NULL;
+    put_object_id(&w, id);
+    out[w.len] = 0;
+    if (store_get(store, &object, type, id) != MX_OK) {
+        return;
+    }
+    if (type->label) {
+        label = json_string_value(json_object_get(object, type->label));
+    }
+    if (type->storage == REG_IN_ACCOUNTS) {
+        title_of_account(store, out, object);
+    } else if (label) {
+        snprintf(out, OBJECT_TITLE_MAX, "%s", label);
+    }
+    json_decref(object);
+}
+
+/* Literal secrets are never shown. */
+static void mask(const struct reg_shape *shape, json_t *object)
+{
+    const struct reg_variant *variant = object_variant(shape, object);
+    for (uint32_t i = 0; variant && i < variant->field_count; i++) {
+        const struct reg_field *field = &variant->fields[i];
+        json_t *value = json_object_get(object, field->name);
+        if (field->format == FORMAT_SECRET_PEM && json_is_string(value)) {
+            json_object_set_new(object, field->name, json_string("****"));
+        } else if (field->kind == REG_OBJECT && json_is_object(value)) {
+            mask(field->embedded, value);
+        } else if (field->kind == REG_LIST) {
+            const char *key;
+            json_t *item;
+            json_object_foreach(value, key, item)
+            {
+                mask(field->embedded, item);
+            }
+        }
+    }
+}
+
+static void set_date(json_t *object, const char *name, int64_t wall_ms)
+{
+    char text[64];
+    struct writer w = writer_init(text, sizeof(text));
+    put_rfc3339_ms(&w, wall_ms);
+    json_object_set_new(object, name, json_stringn(text, w.len));
+}
+
+static void add_server_fields(struct store *store, const struct reg_type *type, uint64_t id,
+                              json_t *object)
+{
+    if (type->storage == REG_IN_ACCOUNTS) {
+        char title[OBJECT_TITLE_MAX];
+        object_title(store, title, type, id);
+        json_object_set_new(object, "emailAddress", json_string(title));
+    } else if (slice_equal(slice_of_text(type->shape.name), SLICE_LITERAL("Certificate"))) {
+        struct certificate_text text = {0};
+        const char *property;
+        char reason[CERTIFICATE_REASON_MAX];
+        if (certificate_read(&text, object, &property, reason) == MX_OK) {
+            set_date(object, "notValidBefore", text.not_before_ms);
+            set_date(object, "notValidAfter", text.not_after_ms);
+        }
+        certificate_free(&text);
+    }
+}
+
+mx_err object_show(struct store *store, json_t **out_object, const struct reg_type *type,
+                   uint64_t id)
+{
+    json_t *object = NULL;
+    mx_err err = object_get(store, &object, type, id);
+    if (err) {
+        return err;
+    }
+    uint8_t buf[OBJECT_ID_TEXT_MAX];
+    struct writer w = writer_init(buf, sizeof(buf));
+    put_object_id(&w, id);
+    add_server_fields(store, type, id, object);
+    json_object_set_new(object, "id", json_stringn((const char *)buf, w.len));
+    mask(&type->shape, object);
+    *out_object = object;
+    return MX_OK;
+}

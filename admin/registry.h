@@ -1,0 +1,136 @@
+/* The object types that an administrator edits, as tables. Validation, defaults, storage, plans,
+ * the reference page and later the schema, the forms and the help of the command line are all made
+ * from them, so a new field is one line in registry_types.c. A type or field is here when it has
+ * its effect, not before; names of the management contract that have none here are listed per
+ * variant and refused by name. */
+#pragma once
+
+#include "core/slice.h"
+#include "route/expr.h"
+
+enum reg_kind {
+    REG_STRING,
+    REG_NUMBER,
+    REG_BOOLEAN,
+    REG_ENUM,
+    REG_DATE,       /* RFC 3339 text */
+    REG_ID,         /* id text of an object of the type `refers` */
+    REG_OBJECT,     /* embedded object of the shape `embedded` */
+    REG_LIST,       /* {"0": object, ...} of the shape `embedded` */
+    REG_SET,        /* {"member": true, ...}; members are strings of `format` */
+    REG_EXPRESSION, /* {"match": {...}, "else": "..."}; results are of `format` */
+};
+
+/* What a string, a number, a set's members or an expression's results have to be. */
+enum reg_format {
+    FORMAT_NONE,
+    FORMAT_TEXT,       /* any text without control characters */
+    FORMAT_TRIM,       /* the same, without blanks at both ends */
+    FORMAT_NAME,       /* letters, digits, '-', '_', '.' */
+    FORMAT_DOMAIN,     /* domain name: lower case, A-labels */
+    FORMAT_HOSTNAME,   /* fully qualified host name: as a domain name */
+    FORMAT_HOST,       /* host name or literal address */
+    FORMAT_LOCAL_PART, /* left of the @: lower case */
+    FORMAT_EMAIL,      /* address: lower case, A-labels */
+    FORMAT_NETWORK,    /* address or CIDR */
+    FORMAT_SOCKET,     /* literal address and port */
+    FORMAT_PEM,        /* PEM text, line ends kept */
+    FORMAT_SECRET_PEM, /* the same, masked when shown */
+    FORMAT_VARIABLE,   /* name of an environment variable */
+    FORMAT_PATH,       /* absolute path of a file */
+    FORMAT_UNSIGNED,   /* whole number */
+    FORMAT_SIZE,       /* bytes */
+    FORMAT_DURATION,   /* milliseconds */
+    FORMAT_LABEL,      /* the label of an existing object of the type `refers` */
+};
+
+enum reg_mode { REG_MUTABLE, REG_IMMUTABLE, REG_SERVER_SET };
+
+enum {
+    REG_REQUIRED = 1, /* has no default */
+    REG_NULLABLE = 2,
+    REG_INDEXED = 4, /* can be filtered by */
+    REG_UNIQUE = 8,  /* no two objects of the type may have the same */
+};
+
+struct reg_enum_value {
+    const char *name, *label;
+};
+struct reg_enum {
+    const char *name;
+    const struct reg_enum_value *values;
+    uint32_t count;
+};
+
+struct reg_shape;
+
+struct reg_field {
+    const char *name;
+    enum reg_kind kind;
+    enum reg_format format;
+    enum reg_mode mode;
+    unsigned flags;
+    /* Numbers and constant expressions: range. Strings: length in bytes (max 0 = the default of
+     * REG_STRING_MAX). Sets and lists: number of items (max 0 = REG_ITEMS_MAX). */
+    int64_t min, max;
+    const char *initial; /* default as JSON text; NULL: false, {}, null, or required */
+    const char *refers;  /* REG_ID and FORMAT_LABEL: name of a type */
+    const struct reg_shape *embedded;
+    const struct reg_enum *enumeration;
+    enum expr_context context;
+    const char *description;
+};
+
+struct reg_variant {
+    const char *name; /* value of "@type"; NULL when the shape has one variant without a name */
+    const char *label;
+    const struct reg_field *fields;
+    uint32_t field_count;
+    const char *unsupported; /* space-separated names of the contract that are refused by name */
+    const char *note;        /* for the reference page; NULL = none */
+};
+
+/* What an object looks like: a type of its own or one embedded in others. */
+struct reg_shape {
+    const char *name;
+    const struct reg_variant *variants;
+    uint32_t variant_count;
+    const char *unsupported; /* variants of the contract that are refused by name; NULL = none */
+};
+
+/* Where objects of a type are stored. */
+enum reg_storage { REG_IN_OBJECTS, REG_IN_DOMAINS, REG_IN_ACCOUNTS };
+
+struct reg_type {
+    struct reg_shape shape; /* its name is the type's name, without "x:" */
+    bool singleton;
+    enum reg_storage storage;
+    const char *label; /* the property that names an object for people; NULL = none */
+    /* Properties that together are unique, space-separated; NULL = none. */
+    const char *unique;
+    const char *description;
+};
+
+enum {
+    REG_STRING_MAX = 255,
+    REG_ITEMS_MAX = 1000,
+    REG_DEPTH_MAX = 8,     /* embedding of objects in objects */
+    REG_NAME_MAX = 64,     /* longest name of a type or field */
+    REG_PEM_MAX = 1 << 20, /* certificate chains */
+};
+
+extern const struct reg_type reg_types[];
+extern const uint32_t reg_type_count;
+
+/* Case-insensitive, with or without "x:"; NULL when there is none. */
+const struct reg_type *reg_type_find(struct slice name);
+/* Exact name. */
+const struct reg_field *reg_field_find(const struct reg_variant *variant, struct slice name);
+/* Of a shape with named variants by name; of one without: the only one, for any name. */
+const struct reg_variant *reg_variant_find(const struct reg_shape *shape, struct slice name);
+/* True when the shape has named variants ("@type" is needed). */
+bool reg_is_multiple(const struct reg_shape *shape);
+/* True when word is one of the space-separated words of list (NULL = empty). */
+bool reg_has_word(const char *list, struct slice word);
+/* The index of the value, or -1. */
+int reg_enum_index(const struct reg_enum *enumeration, struct slice name);

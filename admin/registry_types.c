@@ -1,0 +1,477 @@
+/* The table of all object types. clang-format keeps one field per block. */
+#include "admin/registry.h"
+
+#define FIELDS(array) (array), .field_count = mx_countof(array)
+#define VARIANTS(array) (array), .variant_count = mx_countof(array)
+
+#define SECOND_MS INT64_C(1000)
+#define DAY_MS (86400 * SECOND_MS)
+
+/* Fields that several types share. */
+#define DESCRIPTION_FIELD                                                                        \
+    {                                                                                            \
+        .name = "description", .kind = REG_STRING, .format = FORMAT_TEXT, .flags = REG_NULLABLE, \
+        .description = "Free text for people; shown in lists and logs of changes."               \
+    }
+
+/* Domain ------------------------------------------------------------------------------------ */
+
+static const struct reg_variant sub_addressing_variants[] = {
+    {.name = "Enabled", .label = "Cut the local part at the first +"},
+    {.name = "Disabled", .label = "Take the local part as it is"},
+};
+static const struct reg_shape sub_addressing = {.name = "SubAddressing",
+                                                .variants = sub_addressing_variants,
+                                                .variant_count = 2,
+                                                .unsupported = "Custom"};
+
+static const struct reg_field domain_fields[] = {
+    {.name = "name",
+     .kind = REG_STRING,
+     .format = FORMAT_DOMAIN,
+     .flags = REG_REQUIRED | REG_INDEXED | REG_UNIQUE,
+     .description = "The domain. International names are stored as A-labels. No other domain may "
+                    "have it as its name or alias."},
+    {.name = "aliases",
+     .kind = REG_SET,
+     .format = FORMAT_DOMAIN,
+     .flags = REG_INDEXED | REG_UNIQUE,
+     .description = "Further names of the same domain: every address of it exists under each."},
+    DESCRIPTION_FIELD,
+    {.name = "isEnabled",
+     .kind = REG_BOOLEAN,
+     .initial = "true",
+     .description = "When off, the domain is not served: as if it were not here."},
+    {.name = "allowRelaying",
+     .kind = REG_BOOLEAN,
+     .description = "Accept recipients that have no account here and send them where the route "
+                    "expression says. For split delivery while accounts move."},
+    {.name = "catchAllAddress",
+     .kind = REG_STRING,
+     .format = FORMAT_EMAIL,
+     .flags = REG_NULLABLE,
+     .description = "Gets mail for local parts that do not exist. Never used while "
+                    "allowRelaying is on."},
+    {.name = "subAddressing",
+     .kind = REG_OBJECT,
+     .embedded = &sub_addressing,
+     .initial = "{\"@type\":\"Enabled\"}",
+     .description = "Whether alice+tag@ reaches alice@."},
+};
+static const struct reg_variant domain_variants[] = {
+    {.label = "Domain",
+     .fields = FIELDS(domain_fields),
+     .unsupported = "certificateManagement dkimManagement dnsManagement reportAddressUri logo "
+                    "directoryId memberTenantId createdAt dnsZoneFile"},
+};
+
+/* Account ----------------------------------------------------------------------------------- */
+
+static const struct reg_field alias_fields[] = {
+    {.name = "enabled",
+     .kind = REG_BOOLEAN,
+     .initial = "true",
+     .description = "When off, the address does not exist."},
+    {.name = "name",
+     .kind = REG_STRING,
+     .format = FORMAT_LOCAL_PART,
+     .flags = REG_REQUIRED,
+     .description = "Local part of the further address."},
+    {.name = "domainId",
+     .kind = REG_ID,
+     .refers = "Domain",
+     .flags = REG_REQUIRED,
+     .description = "Domain of the further address."},
+    DESCRIPTION_FIELD,
+};
+static const struct reg_variant alias_variants[] = {
+    {.label = "Alias", .fields = FIELDS(alias_fields)},
+};
+static const struct reg_shape email_alias = {
+    .name = "EmailAlias", .variants = alias_variants, .variant_count = 1};
+
+static const struct reg_field user_fields[] = {
+    {.name = "name",
+     .kind = REG_STRING,
+     .format = FORMAT_LOCAL_PART,
+     .flags = REG_REQUIRED | REG_INDEXED,
+     .description = "Local part of the address, lower case."},
+    {.name = "domainId",
+     .kind = REG_ID,
+     .refers = "Domain",
+     .flags = REG_REQUIRED | REG_INDEXED,
+     .description = "Domain of the address."},
+    {.name = "emailAddress",
+     .kind = REG_STRING,
+     .format = FORMAT_EMAIL,
+     .mode = REG_SERVER_SET,
+     .description = "name@domain."},
+    DESCRIPTION_FIELD,
+    {.name = "aliases",
+     .kind = REG_LIST,
+     .embedded = &email_alias,
+     .description = "Further addresses whose mail goes into the same mailbox. No address may "
+                    "exist twice on this server."},
+};
+static const struct reg_variant account_variants[] = {
+    {.name = "User",
+     .label = "User",
+     .fields = FIELDS(user_fields),
+     .unsupported = "credentials memberGroupIds roles permissions quotas locale timeZone "
+                    "encryptionAtRest memberTenantId usedDiskQuota createdAt"},
+};
+
+/* MtaRoute ---------------------------------------------------------------------------------- */
+
+#define ROUTE_NAME_FIELD                                                                       \
+    {                                                                                          \
+        .name = "name", .kind = REG_STRING, .format = FORMAT_NAME, .mode = REG_IMMUTABLE,      \
+        .flags = REG_REQUIRED | REG_INDEXED | REG_UNIQUE,                                      \
+        .description = "What the route expression of MtaOutboundStrategy yields to choose it." \
+    }
+
+static const struct reg_enum relay_protocol = {
+    .name = "MtaProtocol",
+    .values = (const struct reg_enum_value[]){{"smtp", "SMTP"}, {"lmtp", "LMTP"}},
+    .count = 2};
+
+static const struct reg_field plain_route_fields[] = {ROUTE_NAME_FIELD, DESCRIPTION_FIELD};
+static const struct reg_field relay_route_fields[] = {
+    ROUTE_NAME_FIELD,
+    DESCRIPTION_FIELD,
+    {.name = "address",
+     .kind = REG_STRING,
+     .format = FORMAT_HOST,
+     .flags = REG_REQUIRED,
+     .description = "Host name or literal address of the next hop."},
+    {.name = "port",
+     .kind = REG_NUMBER,
+     .format = FORMAT_UNSIGNED,
+     .min = 1,
+     .max = 65535,
+     .initial = "25",
+     .description = "TCP port of the next hop."},
+    {.name = "protocol",
+     .kind = REG_ENUM,
+     .enumeration = &relay_protocol,
+     .initial = "\"smtp\"",
+     .description = "LMTP answers for every recipient by itself; mailbox servers speak it."},
+    {.name = "implicitTls",
+     .kind = REG_BOOLEAN,
+     .description = "TLS from the first byte. When off, STARTTLS is used if it is offered."},
+    {.name = "allowInvalidCerts",
+     .kind = REG_BOOLEAN,
+     .description = "Go on when the certificate of the next hop does not verify."},
+};
+static const struct reg_variant route_variants[] = {
+    {.name = "Local",
+     .label = "Local mailbox",
+     .fields = FIELDS(plain_route_fields),
+     .note = "Delivers into the account's mailbox. A route `local` exists from the first start."},
+    {.name = "Mx",
+     .label = "MX of the recipient's domain",
+     .fields = FIELDS(plain_route_fields),
+     .unsupported = "ipLookupStrategy maxMultihomed maxMxHosts",
+     .note = "A route `mx` exists from the first start."},
+    {.name = "Relay",
+     .label = "Another mail system",
+     .fields = FIELDS(relay_route_fields),
+     .unsupported = "authUsername authSecret"},
+};
+
+/* MtaOutboundStrategy ----------------------------------------------------------------------- */
+
+static const struct reg_field strategy_fields[] = {
+    {.name = "route",
+     .kind = REG_EXPRESSION,
+     .format = FORMAT_LABEL,
+     .refers = "MtaRoute",
+     .context = EXPR_QRCPT,
+     .initial = "{\"match\":{\"0\":{\"if\":\"is_local_domain(rcpt_domain)\",\"then\":\"'local'\"}},"
+                "\"else\":\"'mx'\"}",
+     .description = "Name of the MtaRoute that a recipient takes. Every result must be a route "
+                    "name in quotes. Evaluated again at every attempt."},
+};
+static const struct reg_variant strategy_variants[] = {
+    {.label = "Outbound strategy",
+     .fields = FIELDS(strategy_fields),
+     .unsupported = "schedule connection tls"},
+};
+
+/* NetworkListener --------------------------------------------------------------------------- */
+
+static const struct reg_enum listener_protocol = {
+    .name = "NetworkListenerProtocol",
+    .values = (const struct reg_enum_value[]){{"smtp", "SMTP"}},
+    .count = 1};
+
+static const struct reg_field listener_fields[] = {
+    {.name = "name",
+     .kind = REG_STRING,
+     .format = FORMAT_NAME,
+     .mode = REG_IMMUTABLE,
+     .flags = REG_REQUIRED | REG_INDEXED | REG_UNIQUE,
+     .description = "Name of the listener in logs and expressions."},
+    {.name = "bind",
+     .kind = REG_SET,
+     .format = FORMAT_SOCKET,
+     .flags = REG_REQUIRED,
+     .min = 1,
+     .max = 64,
+     .description = "Addresses and ports to listen on, such as `0.0.0.0:25` or `[::]:25`."},
+    {.name = "protocol",
+     .kind = REG_ENUM,
+     .enumeration = &listener_protocol,
+     .initial = "\"smtp\"",
+     .description = "What is spoken."},
+    {.name = "overrideProxyTrustedNetworks",
+     .kind = REG_SET,
+     .format = FORMAT_NETWORK,
+     .description = "Peers of this listener that must send a PROXY protocol header. When not "
+                    "empty it takes the place of SystemSettings.proxyTrustedNetworks."},
+    {.name = "useTls", .kind = REG_BOOLEAN, .initial = "true", .description = "Offer STARTTLS."},
+    {.name = "tlsImplicit", .kind = REG_BOOLEAN, .description = "TLS from the first byte."},
+    {.name = "maxConnections",
+     .kind = REG_NUMBER,
+     .format = FORMAT_UNSIGNED,
+     .flags = REG_NULLABLE,
+     .min = 1,
+     .max = 10000000,
+     .initial = "8192",
+     .description = "Connections at a time; null: as SystemSettings.maxConnections."},
+    {.name = "socketBacklog",
+     .kind = REG_NUMBER,
+     .format = FORMAT_UNSIGNED,
+     .flags = REG_NULLABLE,
+     .min = 1,
+     .max = 65535,
+     .initial = "1024",
+     .description = "Connections that the kernel holds until they are accepted; null: 1024."},
+};
+static const struct reg_variant listener_variants[] = {
+    {.label = "Listener",
+     .fields = FIELDS(listener_fields),
+     .unsupported = "tlsTimeout tlsDisableProtocols tlsDisableCipherSuites tlsIgnoreClientOrder "
+                    "socketNoDelay socketReuseAddress socketReusePort socketReceiveBufferSize "
+                    "socketSendBufferSize socketTosV4 socketTtl",
+     .note = "A listener `smtp` on `[::]:25` exists from the first start."},
+};
+
+/* SystemSettings ---------------------------------------------------------------------------- */
+
+static const struct reg_field settings_fields[] = {
+    {.name = "defaultHostname",
+     .kind = REG_STRING,
+     .format = FORMAT_HOSTNAME,
+     .flags = REG_NULLABLE,
+     .description = "Name of this server in the banner, EHLO, and trace headers; null: the "
+                    "system's host name."},
+    {.name = "defaultDomainId",
+     .kind = REG_ID,
+     .refers = "Domain",
+     .flags = REG_NULLABLE,
+     .description = "Its postmaster gets mail for `<postmaster>` without a domain, and postmaster "
+                    "mail that nobody else takes."},
+    {.name = "defaultCertificateId",
+     .kind = REG_ID,
+     .refers = "Certificate",
+     .flags = REG_NULLABLE,
+     .description = "Certificate of this server. null: the only Certificate there is, else a "
+                    "self-signed one."},
+    {.name = "maxConnections",
+     .kind = REG_NUMBER,
+     .format = FORMAT_UNSIGNED,
+     .min = 1,
+     .max = 10000000,
+     .initial = "8192",
+     .description = "Inbound connections at a time, all listeners together."},
+    {.name = "proxyTrustedNetworks",
+     .kind = REG_SET,
+     .format = FORMAT_NETWORK,
+     .description = "Peers that must send a PROXY protocol header (load balancers)."},
+};
+static const struct reg_variant settings_variants[] = {
+    {.label = "System settings",
+     .fields = FIELDS(settings_fields),
+     .unsupported = "threadPoolSize mailExchangers services providerInfo"},
+};
+
+/* Certificate ------------------------------------------------------------------------------- */
+
+#define VARIABLE_FIELD                                                                            \
+    {                                                                                             \
+        .name = "variableName", .kind = REG_STRING, .format = FORMAT_VARIABLE,                    \
+        .flags = REG_REQUIRED, .description = "Environment variable of the server that holds it." \
+    }
+#define PATH_FIELD                                                                                \
+    {                                                                                             \
+        .name = "filePath", .kind = REG_STRING, .format = FORMAT_PATH, .max = 4095,               \
+        .flags = REG_REQUIRED, .description = "Absolute path of a file that the server may read." \
+    }
+
+static const struct reg_field public_text_fields[] = {
+    {.name = "value",
+     .kind = REG_STRING,
+     .format = FORMAT_PEM,
+     .flags = REG_REQUIRED,
+     .max = REG_PEM_MAX,
+     .description = "The text itself."},
+};
+static const struct reg_field secret_text_fields[] = {
+    {.name = "secret",
+     .kind = REG_STRING,
+     .format = FORMAT_SECRET_PEM,
+     .flags = REG_REQUIRED,
+     .max = REG_PEM_MAX,
+     .description = "The text itself; shown as ****."},
+};
+static const struct reg_field variable_fields[] = {VARIABLE_FIELD};
+static const struct reg_field path_fields[] = {PATH_FIELD};
+
+static const struct reg_variant public_text_variants[] = {
+    {.name = "Text", .label = "Given here", .fields = FIELDS(public_text_fields)},
+    {.name = "EnvironmentVariable",
+     .label = "In the environment",
+     .fields = FIELDS(variable_fields)},
+    {.name = "File", .label = "In a file", .fields = FIELDS(path_fields)},
+};
+static const struct reg_variant secret_text_variants[] = {
+    {.name = "Text", .label = "Given here", .fields = FIELDS(secret_text_fields)},
+    {.name = "EnvironmentVariable",
+     .label = "In the environment",
+     .fields = FIELDS(variable_fields)},
+    {.name = "File", .label = "In a file", .fields = FIELDS(path_fields)},
+};
+static const struct reg_shape public_text = {.name = "PublicText",
+                                             .variants = VARIANTS(public_text_variants)};
+static const struct reg_shape secret_text = {.name = "SecretText",
+                                             .variants = VARIANTS(secret_text_variants)};
+
+static const struct reg_field certificate_fields[] = {
+    {.name = "certificate",
+     .kind = REG_OBJECT,
+     .embedded = &public_text,
+     .flags = REG_REQUIRED,
+     .description = "Chain as PEM, the server's certificate first."},
+    {.name = "privateKey",
+     .kind = REG_OBJECT,
+     .embedded = &secret_text,
+     .flags = REG_REQUIRED,
+     .description = "Key of the first certificate as PEM; checked against it."},
+    {.name = "notValidBefore",
+     .kind = REG_DATE,
+     .mode = REG_SERVER_SET,
+     .description = "Read from the certificate."},
+    {.name = "notValidAfter",
+     .kind = REG_DATE,
+     .mode = REG_SERVER_SET,
+     .description = "Read from the certificate."},
+};
+static const struct reg_variant certificate_variants[] = {
+    {.label = "Certificate",
+     .fields = FIELDS(certificate_fields),
+     .unsupported = "subjectAlternativeNames issuer"},
+};
+
+/* Limits of inbound sessions ---------------------------------------------------------------- */
+
+#define CONSTANT(field_name, result, low, high, else_text, text)                        \
+    {                                                                                   \
+        .name = (field_name), .kind = REG_EXPRESSION, .format = (result), .min = (low), \
+        .max = (high), .context = EXPR_CONSTANT,                                        \
+        .initial = "{\"match\":{},\"else\":\"" else_text "\"}", .description = (text)   \
+    }
+
+static const struct reg_field session_fields[] = {
+    CONSTANT("timeout", FORMAT_DURATION, SECOND_MS, DAY_MS, "5m",
+             "A session that sends nothing for so long is closed with 421."),
+    CONSTANT("maxDuration", FORMAT_DURATION, SECOND_MS, 7 * DAY_MS, "1h",
+             "Longest life of a session."),
+    CONSTANT("dataTimeout", FORMAT_DURATION, SECOND_MS, DAY_MS, "10m",
+             "As timeout, while message data is expected."),
+    CONSTANT("maxErrors", FORMAT_UNSIGNED, 1, 1000000, "20",
+             "Refused commands after which a session is closed with 421."),
+    CONSTANT("maxCommands", FORMAT_UNSIGNED, 1, 1000000000, "10000", "Commands per session."),
+    CONSTANT("maxLineLength", FORMAT_SIZE, 512, 4096, "4096",
+             "Octets of a command line without its CRLF."),
+};
+static const struct reg_variant session_variants[] = {
+    {.label = "Inbound session", .fields = FIELDS(session_fields), .unsupported = "transferLimit"},
+};
+
+static const struct reg_field stage_rcpt_fields[] = {
+    CONSTANT("maxRecipients", FORMAT_UNSIGNED, 1, 1000, "1000",
+             "Recipients per message; RFC 5321 asks for at least 100."),
+};
+static const struct reg_variant stage_rcpt_variants[] = {
+    {.label = "RCPT stage",
+     .fields = FIELDS(stage_rcpt_fields),
+     .unsupported = "allowRelaying maxFailures waitOnFail rewrite script"},
+};
+
+static const struct reg_enum bare_newlines = {
+    .name = "BareNewlines",
+    .values = (const struct reg_enum_value[]){{"refuse", "Refuse the message"},
+                                              {"normalize", "Read them as CRLF"}},
+    .count = 2};
+
+static const struct reg_field stage_data_fields[] = {
+    CONSTANT("maxMessageSize", FORMAT_SIZE, 1024, INT64_C(1) << 40, "104857600",
+             "Octets of a message; announced as SIZE."),
+    CONSTANT("maxMessages", FORMAT_UNSIGNED, 1, 1000000000, "1000", "Messages per session."),
+    CONSTANT("maxReceivedHeaders", FORMAT_UNSIGNED, 1, 10000, "50",
+             "A message with more Received headers is refused as a loop."),
+    {.name = "bareNewlines",
+     .kind = REG_ENUM,
+     .enumeration = &bare_newlines,
+     .initial = "\"refuse\"",
+     .description = "What happens to a message with a CR or LF that is not part of a CRLF."},
+    {.name = "binaryMime", .kind = REG_BOOLEAN, .description = "Offer BINARYMIME (RFC 3030)."},
+};
+static const struct reg_variant stage_data_variants[] = {
+    {.label = "DATA stage",
+     .fields = FIELDS(stage_data_fields),
+     .unsupported = "enableSpamFilter script addReceivedHeader addReceivedSpfHeader "
+                    "addReturnPathHeader addAuthResultsHeader addMessageIdHeader addDateHeader "
+                    "addDeliveredToHeader"},
+};
+
+/* All types, in the order in which they are described ---------------------------------------- */
+
+const struct reg_type reg_types[] = {
+    {.shape = {.name = "Domain", .variants = VARIANTS(domain_variants)},
+     .storage = REG_IN_DOMAINS,
+     .label = "name",
+     .unique = "name",
+     .description = "A domain whose mail is accepted here."},
+    {.shape = {.name = "Account", .variants = VARIANTS(account_variants), .unsupported = "Group"},
+     .storage = REG_IN_ACCOUNTS,
+     .unique = "name domainId",
+     .description = "A mailbox on this server and its addresses."},
+    {.shape = {.name = "MtaRoute", .variants = VARIANTS(route_variants)},
+     .label = "name",
+     .unique = "name",
+     .description = "A way that mail can take from here."},
+    {.shape = {.name = "MtaOutboundStrategy", .variants = VARIANTS(strategy_variants)},
+     .singleton = true,
+     .description = "Which route a recipient takes."},
+    {.shape = {.name = "NetworkListener", .variants = VARIANTS(listener_variants)},
+     .label = "name",
+     .unique = "name",
+     .description = "Where connections are accepted."},
+    {.shape = {.name = "SystemSettings", .variants = VARIANTS(settings_variants)},
+     .singleton = true,
+     .description = "Settings of the whole server."},
+    {.shape = {.name = "Certificate", .variants = VARIANTS(certificate_variants)},
+     .description = "A TLS certificate with its key."},
+    {.shape = {.name = "MtaInboundSession", .variants = VARIANTS(session_variants)},
+     .singleton = true,
+     .description = "Limits of inbound sessions."},
+    {.shape = {.name = "MtaStageRcpt", .variants = VARIANTS(stage_rcpt_variants)},
+     .singleton = true,
+     .description = "Limits on recipients."},
+    {.shape = {.name = "MtaStageData", .variants = VARIANTS(stage_data_variants)},
+     .singleton = true,
+     .description = "Limits on messages."},
+};
+const uint32_t reg_type_count = mx_countof(reg_types);

@@ -1,0 +1,534 @@
+#include "admin/store.h"
+
+#include "admin/object_id.h"
+#include "admin/store_private.h"
+#include "admin/validate.h"
+#include "core/check.h"
+#include "io/random.h"
+#include "io/sys.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    STORE_FORMAT = 1,
+    STORE_APPLICATION = 0x524d5831, /* "RMX1" */
+    BUSY_WAIT_MS = 5000,
+};
+
+static const char *const statement_text[STMT_COUNT] = {
+    [STMT_BEGIN] = "BEGIN IMMEDIATE",
+    [STMT_COMMIT] = "COMMIT",
+    [STMT_ROLLBACK] = "ROLLBACK",
+    [STMT_META_GET] = "SELECT value FROM meta WHERE key = ?1",
+    [STMT_META_SET] = "INSERT OR REPLACE INTO meta(key, value) VALUES(?1, ?2)",
+    [STMT_CHANGE_ADD] = "INSERT INTO changes(generation, sequence, time_ms, who, type, id, before, "
+                        "after) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    [STMT_OBJECT_GET] = "SELECT json FROM objects WHERE type = ?1 AND id = ?2",
+    [STMT_OBJECT_PUT] = "INSERT INTO objects(type, id, label, json) VALUES(?1, ?2, ?3, ?4) "
+                        "ON CONFLICT(type, id) DO UPDATE SET label = ?3, json = ?4",
+    [STMT_OBJECT_DELETE] = "DELETE FROM objects WHERE type = ?1 AND id = ?2",
+    [STMT_OBJECT_FIND] = "SELECT id FROM objects WHERE type = ?1 AND label = ?2",
+    [STMT_OBJECT_EACH] = "SELECT id, json FROM objects WHERE type = ?1 ORDER BY id",
+    [STMT_DOMAIN_GET] = "SELECT name, description, enabled, relaying, catch_all, sub_addressing "
+                        "FROM domains WHERE id = ?1",
+    [STMT_DOMAIN_PUT] = "INSERT INTO domains(id, name, description, enabled, relaying, catch_all, "
+                        "sub_addressing) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT(id) DO "
+                        "UPDATE SET name = ?2, description = ?3, enabled = ?4, relaying = ?5, "
+                        "catch_all = ?6, sub_addressing = ?7",
+    [STMT_DOMAIN_DELETE] = "DELETE FROM domains WHERE id = ?1",
+    [STMT_DOMAIN_EACH] = "SELECT id FROM domains ORDER BY id",
+    [STMT_NAME_FIND] = "SELECT domain FROM domain_names WHERE name = ?1",
+    [STMT_NAME_ADD] = "INSERT INTO domain_names(name, domain, position) VALUES(?1, ?2, ?3)",
+    [STMT_NAME_LIST] = "SELECT name FROM domain_names WHERE domain = ?1 AND position >= 0 "
+                       "ORDER BY position",
+    [STMT_NAME_DELETE] = "DELETE FROM domain_names WHERE domain = ?1",
+    [STMT_ACCOUNT_GET] = "SELECT domain, local, description FROM accounts WHERE id = ?1",
+    [STMT_ACCOUNT_PUT] = "INSERT INTO accounts(id, domain, local, description) "
+                         "VALUES(?1, ?2, ?3, ?4) ON CONFLICT(id) DO UPDATE SET domain = ?2, "
+                         "local = ?3, description = ?4",
+    [STMT_ACCOUNT_DELETE] = "DELETE FROM accounts WHERE id = ?1",
+    [STMT_ACCOUNT_EACH] = "SELECT id FROM accounts ORDER BY id",
+    [STMT_ACCOUNT_USES] = "SELECT DISTINCT account FROM addresses WHERE domain = ?1 LIMIT ?2",
+    [STMT_ADDRESS_FIND] = "SELECT account, position FROM addresses WHERE domain = ?1 AND "
+                          "local = ?2",
+    [STMT_ADDRESS_ADD] = "INSERT INTO addresses(domain, local, account, position, enabled, "
+                         "description) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+    [STMT_ADDRESS_DELETE] = "DELETE FROM addresses WHERE domain = ?1 AND local = ?2",
+    [STMT_ALIAS_LIST] = "SELECT domain, local, enabled, description FROM addresses WHERE "
+                        "account = ?1 AND position >= 0 ORDER BY position",
+    [STMT_ALIAS_DELETE] = "DELETE FROM addresses WHERE account = ?1 AND position >= 0",
+    [STMT_ROWS_COUNT] = "SELECT (SELECT count(*) FROM domain_names), "
+                        "(SELECT count(*) FROM addresses)",
+    [STMT_ROWS_DOMAINS] = "SELECT n.name, d.id, d.enabled, d.relaying, d.sub_addressing, "
+                          "d.catch_all FROM domain_names n JOIN domains d ON d.id = n.domain",
+    [STMT_ROWS_OWN] = "SELECT a.domain, a.local, a.account, a.local, d.name, 0, a.enabled FROM "
+                      "addresses a JOIN domains d ON d.id = a.domain WHERE a.position < 0",
+    [STMT_ROWS_ALIASES] = "SELECT a.domain, a.local, a.account, c.local, d.name, 1, a.enabled "
+                          "FROM addresses a JOIN accounts c ON c.id = a.account "
+                          "JOIN domains d ON d.id = c.domain WHERE a.position >= 0",
+};
+
+/* Opening never changes these: a new layout is a new STORE_FORMAT with a conversion. */
+static const char schema[] =
+    "CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE objects(type TEXT NOT NULL, id INTEGER NOT NULL, label TEXT, json TEXT NOT NULL,"
+    "  PRIMARY KEY(type, id)) STRICT, WITHOUT ROWID;"
+    "CREATE UNIQUE INDEX object_labels ON objects(type, label) WHERE label IS NOT NULL;"
+    "CREATE TABLE domains(id INTEGER PRIMARY KEY, name TEXT NOT NULL, description TEXT,"
+    "  enabled INTEGER NOT NULL, relaying INTEGER NOT NULL, catch_all TEXT,"
+    "  sub_addressing INTEGER NOT NULL) STRICT;"
+    /* position -1: the domain's own name, else an alias */
+    "CREATE TABLE domain_names(name TEXT PRIMARY KEY, domain INTEGER NOT NULL,"
+    "  position INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+    "CREATE INDEX domain_names_domain ON domain_names(domain);"
+    "CREATE TABLE accounts(id INTEGER PRIMARY KEY, domain INTEGER NOT NULL, local TEXT NOT NULL,"
+    "  description TEXT) STRICT;"
+    /* every address once; position -1: the account's own */
+    "CREATE TABLE addresses(domain INTEGER NOT NULL, local TEXT NOT NULL,"
+    "  account INTEGER NOT NULL, position INTEGER NOT NULL, enabled INTEGER NOT NULL,"
+    "  description TEXT, PRIMARY KEY(domain, local)) STRICT, WITHOUT ROWID;"
+    "CREATE INDEX addresses_aliases ON addresses(account) WHERE position >= 0;"
+    "CREATE TABLE changes(generation INTEGER NOT NULL, sequence INTEGER NOT NULL,"
+    "  time_ms INTEGER NOT NULL, who TEXT NOT NULL, type TEXT NOT NULL, id INTEGER NOT NULL,"
+    "  before TEXT, after TEXT, PRIMARY KEY(generation, sequence)) STRICT, WITHOUT ROWID;";
+
+static mx_err err_from_sqlite(int rc)
+{
+    switch (rc & 0xff) {
+    case SQLITE_OK:
+    case SQLITE_ROW:
+    case SQLITE_DONE:
+        return MX_OK;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return MX_ERR_DAMAGED;
+    case SQLITE_FULL:
+        return MX_ERR_NOSPACE;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        return MX_ERR_LOCKED;
+    case SQLITE_NOMEM:
+    case SQLITE_TOOBIG:
+        return MX_ERR_NOMEM;
+    case SQLITE_READONLY:
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+    case SQLITE_CANTOPEN:
+        return MX_ERR_PERMISSION;
+    case SQLITE_CONSTRAINT:
+        return MX_ERR_EXISTS;
+    default:
+        return MX_ERR_IO;
+    }
+}
+
+mx_err store_check(struct store *store, int rc)
+{
+    mx_err err = err_from_sqlite(rc);
+    if (err) {
+        snprintf(store->problem, sizeof(store->problem), "registry.db: %s (%s)", err_text(err),
+                 sqlite3_errmsg(store->db));
+    }
+    return err;
+}
+
+const char *store_problem(const struct store *store)
+{
+    return store->problem;
+}
+
+mx_err store_statement(struct store *store, sqlite3_stmt **out_stmt, enum store_statement id)
+{
+    sqlite3_stmt **slot = &store->statements[id];
+    if (!*slot) {
+        mx_err err = store_check(store, sqlite3_prepare_v3(store->db, statement_text[id], -1,
+                                                           SQLITE_PREPARE_PERSISTENT, slot, NULL));
+        if (err) {
+            return err;
+        }
+    }
+    (void)sqlite3_reset(*slot);
+    (void)sqlite3_clear_bindings(*slot);
+    *out_stmt = *slot;
+    return MX_OK;
+}
+
+mx_err store_step(struct store *store, sqlite3_stmt *stmt, bool *out_row)
+{
+    int rc = sqlite3_step(stmt);
+    mx_err err = store_check(store, rc);
+    *out_row = rc == SQLITE_ROW;
+    if (rc != SQLITE_ROW) {
+        (void)sqlite3_reset(stmt);
+    }
+    return err;
+}
+
+mx_err store_run(struct store *store, sqlite3_stmt *stmt)
+{
+    bool row;
+    mx_err err = store_step(store, stmt, &row);
+    MX_ASSERT(err || !row);
+    return err;
+}
+
+static mx_err run_simple(struct store *store, enum store_statement id)
+{
+    sqlite3_stmt *stmt;
+    mx_err err = store_statement(store, &stmt, id);
+    return err ? err : store_run(store, stmt);
+}
+
+static mx_err execute(struct store *store, const char *sql)
+{
+    return store_check(store, sqlite3_exec(store->db, sql, NULL, NULL, NULL));
+}
+
+static mx_err read_meta(struct store *store, const char *key, uint64_t *out_value)
+{
+    sqlite3_stmt *stmt;
+    mx_err err = store_statement(store, &stmt, STMT_META_GET);
+    bool row = false;
+    if (!err) {
+        bind_slice(stmt, 1, slice_of_text(key));
+        err = store_step(store, stmt, &row);
+    }
+    if (!err && !row) {
+        snprintf(store->problem, sizeof(store->problem), "registry.db has no entry '%s'", key);
+        return MX_ERR_DAMAGED;
+    }
+    if (!err) {
+        *out_value = (uint64_t)sqlite3_column_int64(stmt, 0);
+        (void)sqlite3_reset(stmt);
+    }
+    return err;
+}
+
+static mx_err write_meta(struct store *store, const char *key, uint64_t value)
+{
+    sqlite3_stmt *stmt;
+    mx_err err = store_statement(store, &stmt, STMT_META_SET);
+    if (err) {
+        return err;
+    }
+    bind_slice(stmt, 1, slice_of_text(key));
+    bind_id(stmt, 2, value);
+    return store_run(store, stmt);
+}
+
+/* Transactions ----------------------------------------------------------------------------- */
+
+uint64_t store_generation(const struct store *store)
+{
+    return store->generation + (store->changes > 0);
+}
+
+mx_err store_begin(struct store *store, const char *who, int64_t wall_ms)
+{
+    MX_ASSERT(!store->in_transaction);
+    mx_err err = run_simple(store, STMT_BEGIN);
+    if (err) {
+        return err;
+    }
+    store->in_transaction = true;
+    store->changes = 0;
+    store->wall_ms = wall_ms;
+    snprintf(store->who, sizeof(store->who), "%s", who);
+    return MX_OK;
+}
+
+void store_rollback(struct store *store)
+{
+    if (!store->in_transaction) {
+        return;
+    }
+    /* It fails only when SQLite has rolled back by itself (disk full, I/O error). */
+    if (!sqlite3_get_autocommit(store->db)) {
+        (void)run_simple(store, STMT_ROLLBACK);
+    }
+    store->in_transaction = false;
+    store->changes = 0;
+}
+
+mx_err store_commit(struct store *store)
+{
+    MX_ASSERT(store->in_transaction);
+    if (store->changes == 0) {
+        store_rollback(store);
+        return MX_OK;
+    }
+    mx_err err = write_meta(store, "generation", store->generation + 1);
+    if (!err) {
+        err = write_meta(store, "last_id", store->last_id);
+    }
+    if (!err) {
+        err = run_simple(store, STMT_COMMIT);
+    }
+    if (err) {
+        store_rollback(store);
+        return err;
+    }
+    store->generation++;
+    store->in_transaction = false;
+    store->changes = 0;
+    return MX_OK;
+}
+
+uint64_t store_next_id(struct store *store)
+{
+    MX_ASSERT(store->in_transaction);
+    store->last_id = object_id_next(store->last_id, store->wall_ms, store->node);
+    return store->last_id;
+}
+
+/* First start ------------------------------------------------------------------------------ */
+
+static mx_err seed(struct store *store, const char *type_name, uint64_t id, const char *text)
+{
+    const struct reg_type *type = reg_type_find(slice_of_text(type_name));
+    struct set_errors errors;
+    errors.count = 0;
+    json_t *body = json_loads(text, 0, NULL);
+    json_t *object = body ? object_normalize(type, body, NULL, &errors) : NULL;
+    MX_ASSERT(object);
+    struct store_conflict conflict;
+    mx_err err = store_write(store, type, id, NULL, object, &conflict);
+    json_decref(object);
+    json_decref(body);
+    return err;
+}
+
+static mx_err build(struct store *store)
+{
+    char pragma[128];
+    snprintf(pragma, sizeof(pragma), "PRAGMA application_id=%d; PRAGMA user_version=%d;",
+             STORE_APPLICATION, STORE_FORMAT);
+    mx_err err = execute(store, "PRAGMA page_size=8192; PRAGMA synchronous=FULL;");
+    err = err ? err : store_begin(store, "ringmx", 0);
+    err = err ? err : execute(store, pragma);
+    err = err ? err : execute(store, schema);
+    store->node = (uint32_t)(random_u64() & ((1u << OBJECT_NODE_BITS) - 1));
+    err = err ? err : write_meta(store, "node", store->node);
+    err =
+        err ? err
+            : seed(store, "MtaRoute", STORE_SEED_LOCAL, "{\"@type\":\"Local\",\"name\":\"local\"}");
+    err = err ? err : seed(store, "MtaRoute", STORE_SEED_MX, "{\"@type\":\"Mx\",\"name\":\"mx\"}");
+    err = err ? err
+              : seed(store, "NetworkListener", STORE_SEED_LISTENER,
+                     "{\"name\":\"smtp\",\"bind\":{\"[::]:25\":true}}");
+    if (err) {
+        store_rollback(store);
+        return err;
+    }
+    return store_commit(store);
+}
+
+static mx_err open_database(struct store **out_store, const char *path, int flags,
+                            struct config_problem *problem)
+{
+    struct store *store = calloc(1, sizeof(*store));
+    if (!store) {
+        return MX_ERR_NOMEM;
+    }
+    int rc = sqlite3_open_v2(path, &store->db, flags | SQLITE_OPEN_NOMUTEX, NULL);
+    mx_err err = store_check(store, rc);
+    if (!err) {
+        (void)sqlite3_busy_timeout(store->db, BUSY_WAIT_MS);
+        (void)sqlite3_extended_result_codes(store->db, 1);
+        *out_store = store;
+        return MX_OK;
+    }
+    config_problem_set(problem, "%s: %s", path, store->problem);
+    store_close(store);
+    return err;
+}
+
+static mx_err fail_with(struct config_problem *problem, mx_err err, const char *path,
+                        const char *what)
+{
+    config_problem_set(problem, "%s: %s", path, what);
+    return err;
+}
+
+/* Builds the file beside its place; a crash leaves a ".new" that the next start throws away. */
+static mx_err create(const char *path, const char *data_dir, struct config_problem *problem)
+{
+    char fresh[STORE_PATH_MAX];
+    char journal[STORE_PATH_MAX];
+    snprintf(fresh, sizeof(fresh), "%s/registry.db.new", data_dir);
+    snprintf(journal, sizeof(journal), "%s/registry.db.new-journal", data_dir);
+    mx_err err = sys_unlink(journal);
+    err = err && err != MX_ERR_NOTFOUND ? err : sys_unlink(fresh);
+    int fd = -1;
+    err = err && err != MX_ERR_NOTFOUND
+              ? err
+              : sys_open(&fd, fresh, SYS_READ | SYS_WRITE | SYS_CREATE | SYS_EXCLUSIVE);
+    if (err) {
+        return fail_with(problem, err, fresh, err_text(err));
+    }
+    sys_close(fd);
+    struct store *store;
+    err = open_database(&store, fresh, SQLITE_OPEN_READWRITE, problem);
+    if (err) {
+        return err;
+    }
+    err = build(store);
+    if (err) {
+        config_problem_set(problem, "%s: %s", fresh, store->problem);
+    }
+    store_close(store);
+    if (!err) {
+        err = sys_rename_new(fresh, path);
+        err = err ? err : sys_sync_dir(data_dir);
+        if (err) {
+            return fail_with(problem, err, path, err_text(err));
+        }
+    }
+    return err;
+}
+
+/* Opening ---------------------------------------------------------------------------------- */
+
+static mx_err read_pragma(struct store *store, const char *sql, int64_t *out_value)
+{
+    sqlite3_stmt *stmt = NULL;
+    mx_err err = store_check(store, sqlite3_prepare_v2(store->db, sql, -1, &stmt, NULL));
+    if (!err) {
+        int rc = sqlite3_step(stmt);
+        err = store_check(store, rc);
+        *out_value = rc == SQLITE_ROW ? sqlite3_column_int64(stmt, 0) : 0;
+    }
+    (void)sqlite3_finalize(stmt);
+    return err;
+}
+
+static mx_err check_format(struct store *store)
+{
+    int64_t application = 0;
+    int64_t format = 0;
+    mx_err err = read_pragma(store, "PRAGMA application_id", &application);
+    err = err ? err : read_pragma(store, "PRAGMA user_version", &format);
+    if (err) {
+        return err;
+    }
+    if (application != STORE_APPLICATION || format < 1) {
+        snprintf(store->problem, sizeof(store->problem),
+                 "registry.db is not a registry of ringmx, or it is damaged; put a copy back or "
+                 "move it away");
+        return MX_ERR_DAMAGED;
+    }
+    if (format > STORE_FORMAT) {
+        snprintf(store->problem, sizeof(store->problem),
+                 "registry.db was written by a newer ringmx (format %lld; this one knows up to "
+                 "%d)",
+                 (long long)format, STORE_FORMAT);
+        return MX_ERR_VERSION;
+    }
+    return MX_OK;
+}
+
+static mx_err prepare(struct store *store)
+{
+    mx_err err = check_format(store);
+    err = err ? err
+              : execute(store, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+                               "PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON;"
+                               "PRAGMA cache_size=-32768; PRAGMA temp_store=MEMORY;");
+    uint64_t node = 0;
+    err = err ? err : read_meta(store, "generation", &store->generation);
+    err = err ? err : read_meta(store, "last_id", &store->last_id);
+    err = err ? err : read_meta(store, "node", &node);
+    store->node = (uint32_t)node;
+    return err;
+}
+
+static mx_err registry_path(char path[STORE_PATH_MAX], const char *data_dir, const char *suffix)
+{
+    int len = snprintf(path, STORE_PATH_MAX, "%s/registry.db%s", data_dir, suffix);
+    return len < 0 || len >= STORE_PATH_MAX - 16 ? MX_ERR_RANGE : MX_OK;
+}
+
+mx_err store_exists(bool *out_exists, const char *data_dir)
+{
+    char path[STORE_PATH_MAX];
+    mx_err err = registry_path(path, data_dir, "");
+    return err ? err : sys_exists(out_exists, path);
+}
+
+/* A write-ahead log without its database: somebody removed the database. */
+static mx_err check_orphan(const char *data_dir, struct config_problem *problem)
+{
+    char path[STORE_PATH_MAX];
+    bool exists = false;
+    mx_err err = registry_path(path, data_dir, "-wal");
+    err = err ? err : sys_exists(&exists, path);
+    if (err) {
+        return fail_with(problem, err, data_dir, err_text(err));
+    }
+    return exists ? fail_with(problem, MX_ERR_DAMAGED, path,
+                              "there is a log but no registry.db; put the database back")
+                  : MX_OK;
+}
+
+mx_err store_open(struct store **out_store, const char *data_dir, struct config_problem *problem)
+{
+    char path[STORE_PATH_MAX];
+    bool exists = false;
+    mx_err err = registry_path(path, data_dir, "");
+    err = err ? err : sys_exists(&exists, path);
+    if (err) {
+        return fail_with(problem, err, data_dir, err_text(err));
+    }
+    if (!exists) {
+        err = check_orphan(data_dir, problem);
+        err = err ? err : create(path, data_dir, problem);
+        if (err) {
+            return err;
+        }
+    }
+    struct store *store;
+    err = open_database(&store, path, SQLITE_OPEN_READWRITE, problem);
+    if (err) {
+        return err;
+    }
+    err = prepare(store);
+    if (err) {
+        config_problem_set(problem, "%s: %s", data_dir, store->problem);
+        store_close(store);
+        return err;
+    }
+    *out_store = store;
+    return MX_OK;
+}
+
+mx_err store_open_scratch(struct store **out_store, struct config_problem *problem)
+{
+    struct store *store;
+    mx_err err =
+        open_database(&store, ":memory:", SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, problem);
+    if (err) {
+        return err;
+    }
+    err = build(store);
+    if (err) {
+        config_problem_set(problem, "%s", store->problem);
+        store_close(store);
+        return err;
+    }
+    *out_store = store;
+    return MX_OK;
+}
+
+void store_close(struct store *store)
+{
+    if (!store) {
+        return;
+    }
+    store_rollback(store);
+    for (size_t i = 0; i < STMT_COUNT; i++) {
+        (void)sqlite3_finalize(store->statements[i]);
+    }
+    (void)sqlite3_close(store->db);
+    free(store);
+}

@@ -1,0 +1,105 @@
+/* The registry's objects in SQLite (DATA/registry.db: WAL, synchronous=FULL). One writer: the
+ * management worker, or an offline command that holds the data folder's lock. Every committed
+ * transaction that changed something has a generation number, and one row in the change log per
+ * changed object: generation, time, who, type, id, before, after.
+ *
+ * Domains, accounts and their addresses are kept in columns, all other types as JSON. Objects go
+ * in and out in normal form (admin/validate.h). Names, addresses and labels are unique here; links
+ * are checked in admin/objects.
+ *
+ * A new database is built beside its place and renamed into it when it is complete, so a missing
+ * file means a first start and an empty or damaged one is an error, never an empty registry. */
+#pragma once
+
+#include "admin/config.h"
+#include "admin/registry.h"
+#include "admin/set_error.h"
+
+#include <jansson.h>
+
+struct store;
+
+enum { STORE_WHO_MAX = 255, STORE_PATH_MAX = 4096 };
+
+/* Ids of the objects of the first start, the same on every node. */
+enum { STORE_SEED_LOCAL = 1, STORE_SEED_MX = 2, STORE_SEED_LISTENER = 3 };
+
+/* Opens DATA_DIR/registry.db; makes it with its first objects when it is absent. The folder exists.
+ * MX_ERR_DAMAGED, MX_ERR_VERSION, ... with a sentence in *problem. */
+MX_MUST_CHECK mx_err store_open(struct store **out_store, const char *data_dir,
+                                struct config_problem *problem);
+/* A registry in memory as a first start would make it. */
+MX_MUST_CHECK mx_err store_open_scratch(struct store **out_store, struct config_problem *problem);
+/* True in *out_exists when there is a registry in the folder. */
+MX_MUST_CHECK mx_err store_exists(bool *out_exists, const char *data_dir);
+void store_close(struct store *store); /* rolls back what is open; NULL is fine */
+
+/* What went wrong last, for people; valid until the next call. */
+const char *store_problem(const struct store *store);
+/* Number of the last committed change, or inside a transaction that changed something, of it. */
+uint64_t store_generation(const struct store *store);
+
+MX_MUST_CHECK mx_err store_begin(struct store *store, const char *who, int64_t wall_ms);
+/* Durable when it returns. Nothing changed: nothing is written and the generation stays. */
+MX_MUST_CHECK mx_err store_commit(struct store *store);
+void store_rollback(struct store *store);
+
+/* A new id; only inside a transaction. */
+uint64_t store_next_id(struct store *store);
+/* A new reference; MX_ERR_NOTFOUND. */
+MX_MUST_CHECK mx_err store_get(struct store *store, json_t **out_object,
+                               const struct reg_type *type, uint64_t id);
+MX_MUST_CHECK mx_err store_has(struct store *store, bool *out_has, const struct reg_type *type,
+                               uint64_t id);
+
+/* Who holds a name or address that must be unique. */
+struct store_conflict {
+    char property[SET_PROPERTY_MAX];
+    char text[SET_TEXT_MAX];
+    struct set_object holder;
+};
+
+/* Inserts (before NULL), replaces or deletes (after NULL) and logs the change; only inside a
+ * transaction. MX_ERR_EXISTS with *conflict filled: the transaction must then be rolled back, or
+ * the call repeated with other values; nothing of the object was written. */
+MX_MUST_CHECK mx_err store_write(struct store *store, const struct reg_type *type, uint64_t id,
+                                 const json_t *before, const json_t *after,
+                                 struct store_conflict *conflict);
+
+/* By the type's unique properties. MX_ERR_NOTFOUND. Domain: also by alias, then *out_id is the
+ * domain's. */
+MX_MUST_CHECK mx_err store_find_label(struct store *store, uint64_t *out_id,
+                                      const struct reg_type *type, struct slice label);
+/* The account that an address leads to; *out_position is -1 for its own, else the alias. */
+MX_MUST_CHECK mx_err store_find_address(struct store *store, uint64_t *out_account,
+                                        int *out_position, uint64_t domain, struct slice local);
+
+/* Calls each for every object of a type, by id; object is borrowed. Stops at an error and returns
+ * it. The callback may not write; collect ids first. */
+typedef mx_err (*store_object_fn)(void *arg, uint64_t id, json_t *object);
+MX_MUST_CHECK mx_err store_each(struct store *store, const struct reg_type *type,
+                                store_object_fn each, void *arg);
+/* Up to max objects that refer to a target, into out; *out_count is the number put there. */
+MX_MUST_CHECK mx_err store_referrers(struct store *store, struct set_object *out,
+                                     uint32_t *out_count, uint32_t max, struct set_object target);
+
+/* Rows as the cores need them; text is borrowed for the call. */
+struct store_domain_row {
+    uint64_t id;
+    struct slice name; /* name or alias */
+    bool enabled, allow_relaying, sub_addressing;
+    struct slice catch_all;
+};
+struct store_address_row {
+    uint64_t domain;
+    struct slice local;
+    uint64_t account;
+    bool is_alias, enabled;
+    struct slice account_local, account_domain; /* the account's own address */
+};
+typedef mx_err (*store_domain_fn)(void *arg, const struct store_domain_row *row);
+typedef mx_err (*store_address_fn)(void *arg, const struct store_address_row *row);
+MX_MUST_CHECK mx_err store_count_rows(struct store *store, size_t *out_domains,
+                                      size_t *out_addresses);
+MX_MUST_CHECK mx_err store_each_domain(struct store *store, store_domain_fn each, void *arg);
+MX_MUST_CHECK mx_err store_each_address(struct store *store, store_address_fn each, void *arg);

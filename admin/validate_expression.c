@@ -1,0 +1,95 @@
+#include "admin/validate_private.h"
+#include "core/check.h"
+
+#include <stdio.h>
+
+static struct slice text_of(const json_t *holder, const char *key)
+{
+    const json_t *value = json_object_get(holder, key);
+    return slice_of(json_string_value(value), json_string_length(value));
+}
+
+mx_err expression_compile(struct expr_program **out_program, const json_t *value,
+                          enum expr_context context, char out_place[EXPRESSION_PLACE_MAX],
+                          struct expr_problem *problem)
+{
+    struct expr_branch branches[EXPR_BRANCHES_MAX];
+    struct expr_source source = {.branches = branches, .otherwise = text_of(value, "else")};
+    const char *key;
+    json_t *branch;
+    json_object_foreach(json_object_get(value, "match"), key, branch)
+    {
+        MX_ASSERT(source.branch_count < EXPR_BRANCHES_MAX);
+        branches[source.branch_count++] =
+            (struct expr_branch){text_of(branch, "if"), text_of(branch, "then")};
+    }
+    mx_err err = expr_compile(out_program, &source, context, problem);
+    if (err && problem->branch < 0) {
+        snprintf(out_place, EXPRESSION_PLACE_MAX, "else");
+    } else if (err) {
+        snprintf(out_place, EXPRESSION_PLACE_MAX, "match/%d/%s", (int)problem->branch,
+                 problem->in_condition ? "if" : "then");
+    }
+    return err;
+}
+
+MX_PRINTF(2, 3)
+static void refuse(struct checker *c, const char *format, ...)
+{
+    char text[SET_TEXT_MAX];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    struct set_error *error = set_error_add(c->errors, SET_VALIDATION_FAILED, c->path, "%s", text);
+    if (error) {
+        error->validation = SET_INVALID;
+    }
+}
+
+static void check_constant(struct checker *c, const struct reg_field *field,
+                           const struct expr_program *program)
+{
+    const char *what = field->format == FORMAT_DURATION ? "a duration such as 5m"
+                       : field->format == FORMAT_SIZE   ? "a number of bytes"
+                                                        : "a whole number";
+    struct expr_value value;
+    if (!expr_constant(program, &value)) {
+        refuse(c, "must be a constant: %s that is the same for every session", what);
+    } else if (value.type != EXPR_INTEGER) {
+        refuse(c, "must be %s", what);
+    } else if (value.integer < field->min || value.integer > field->max) {
+        refuse(c, "must be %lld to %lld%s", (long long)field->min, (long long)field->max,
+               field->format == FORMAT_DURATION ? " ms" : "");
+    }
+}
+
+static void ignore_name(void *arg, struct slice name)
+{
+    (void)arg;
+    (void)name;
+}
+
+void check_expression(struct checker *c, const struct reg_field *field, const json_t *value)
+{
+    struct expr_program *program = NULL;
+    struct expr_problem problem;
+    char place[EXPRESSION_PLACE_MAX];
+    mx_err err = expression_compile(&program, value, field->context, place, &problem);
+    if (err) {
+        size_t base = c->path_len;
+        path_push(c, slice_of_text(place));
+        refuse(c, "at position %u: %s", (unsigned)problem.position, problem.message);
+        path_pop(c, base);
+        return;
+    }
+    if (field->context == EXPR_CONSTANT) {
+        check_constant(c, field, program);
+    } else if (field->format == FORMAT_LABEL && !expr_literal_results(program, ignore_name, NULL)) {
+        refuse(c,
+               "every result must be the name of a %s in quotes, such as 'local': a result that "
+               "is computed cannot be checked before mail depends on it",
+               field->refers);
+    }
+    expr_free(program);
+}
