@@ -262,7 +262,7 @@ static void mask(const struct reg_shape *shape, json_t *object)
         const struct reg_field *field = &variant->fields[i];
         json_t *value = json_object_get(object, field->name);
         if (field->format == FORMAT_SECRET_PEM && json_is_string(value)) {
-            json_object_set_new(object, field->name, json_string("****"));
+            json_object_set_new(object, field->name, json_string(REG_MASK));
         } else if (field->kind == REG_OBJECT && json_is_object(value)) {
             mask(field->embedded, value);
         } else if (field->kind == REG_LIST) {

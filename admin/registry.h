@@ -119,6 +119,9 @@ enum {
     REG_PEM_MAX = 1 << 20, /* certificate chains */
 };
 
+/* What secrets are shown as; sent back, it means "unchanged". */
+#define REG_MASK "****"
+
 extern const struct reg_type reg_types[];
 extern const uint32_t reg_type_count;
 

@@ -157,8 +157,13 @@ static void patch_plain(struct checker *c, json_t *holder, const struct slice *s
 static void patch_inside(struct checker *c, const struct reg_field *field, json_t *current,
                          const struct slice *segments, size_t count, const json_t *value)
 {
+    if (field->kind == REG_OBJECT && json_is_object(current)) {
+        patch_object(c, field->embedded, current, segments, count, value);
+        return;
+    }
     size_t base = c->path_len;
-    for (size_t i = 0; i < count; i++) {
+    size_t shown = field->kind == REG_LIST ? 1 : count;
+    for (size_t i = 0; i < shown; i++) {
         path_push(c, segments[i]);
     }
     if (!json_is_object(current)) {
@@ -170,8 +175,7 @@ static void patch_inside(struct checker *c, const struct reg_field *field, json_
     } else if (field->kind == REG_EXPRESSION) {
         patch_plain(c, current, segments, count, value);
     } else {
-        path_pop(c, base);
-        patch_object(c, field->embedded, current, segments, count, value);
+        refuse(c, "has no parts at this place");
     }
     path_pop(c, base);
 }
@@ -218,6 +222,23 @@ static void check_immutable(struct checker *c, const struct reg_variant *variant
     }
 }
 
+/* A secret that comes back as it was shown stays what it is. */
+static void keep_masked(const struct reg_shape *shape, const json_t *stored, json_t *body)
+{
+    const struct reg_variant *variant = object_variant(shape, stored);
+    for (uint32_t i = 0; variant && i < variant->field_count; i++) {
+        const struct reg_field *field = &variant->fields[i];
+        const json_t *old = json_object_get(stored, field->name);
+        json_t *value = json_object_get(body, field->name);
+        if (field->kind == REG_OBJECT && json_is_object(old) && json_is_object(value)) {
+            keep_masked(field->embedded, old, value);
+        } else if (field->format == FORMAT_SECRET_PEM && json_is_string(value) &&
+                   strcmp(json_string_value(value), REG_MASK) == 0) {
+            put_member(body, slice_of_text(field->name), old);
+        }
+    }
+}
+
 /* A different "@type" makes the patch a whole new body. */
 static bool changes_variant(const struct reg_type *type, const json_t *stored, const json_t *patch)
 {
@@ -250,10 +271,9 @@ json_t *object_patch(const struct reg_type *type, const json_t *stored, const js
         }
         patch_object(&c, &type->shape, body, pointer.segments, pointer.count, value);
     }
-    json_t *normal = NULL;
-    if (errors->count == before) {
-        normal = object_normalize(type, body, resolver, errors);
-    }
+    /* Also after an error, so that all errors of the object are found. */
+    keep_masked(&type->shape, stored, body);
+    json_t *normal = normal_object(&c, &type->shape, body, 0);
     if (normal) {
         check_immutable(&c, object_variant(&type->shape, stored), stored, normal);
     }

@@ -29,6 +29,13 @@ static mx_err fail(struct value_problem *problem, const char *format, ...)
     return MX_ERR_SYNTAX;
 }
 
+static mx_err fail_at_byte(struct value_problem *problem, const char *what, uint8_t byte)
+{
+    return ascii_is_graph(byte) ? fail(problem, "%s: '%c' is not allowed", what, byte)
+                                : fail(problem, "%s: %s is not allowed", what,
+                                       byte == ' ' ? "a space" : "a control character");
+}
+
 /* One label of an ASCII name. */
 static mx_err check_label(struct slice label, struct value_problem *problem)
 {
@@ -44,8 +51,7 @@ static mx_err check_label(struct slice label, struct value_problem *problem)
     for (size_t i = 0; i < label.len; i++) {
         uint8_t c = label.ptr[i];
         if (!ascii_is_alnum(c) && c != '-') {
-            return fail(problem, "is not a domain name: '%c' is not allowed",
-                        ascii_is_graph(c) ? (char)c : '?');
+            return fail_at_byte(problem, "is not a domain name", c);
         }
     }
     return MX_OK;
@@ -158,8 +164,7 @@ mx_err value_local_part(struct writer *out, struct slice text, struct value_prob
         uint8_t c = local.ptr[i];
         if (c == '.' ? after_dot : !is_local_char(c)) {
             return c == '.' ? fail(problem, "is not a local part: a dot begins it or is doubled")
-                            : fail(problem, "is not a local part: '%c' is not allowed",
-                                   ascii_is_graph(c) ? (char)c : '?');
+                            : fail_at_byte(problem, "is not a local part", c);
         }
         after_dot = c == '.';
     }
