@@ -17,3 +17,11 @@ uint64_t hash_checksum_next(uint64_t first, struct slice second)
 {
     return hash_seeded(second, first);
 }
+
+#define TEXT_OF(x) #x
+#define TEXT(x) TEXT_OF(x)
+
+const char *hash_library_version(void)
+{
+    return TEXT(XXH_VERSION_MAJOR) "." TEXT(XXH_VERSION_MINOR) "." TEXT(XXH_VERSION_RELEASE);
+}

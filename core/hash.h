@@ -10,3 +10,5 @@ uint64_t hash_checksum(struct slice bytes);
 /* Checksum of a second part that continues a first one: XXH3-64 of second with the first
  * part's checksum as seed. */
 uint64_t hash_checksum_next(uint64_t first, struct slice second);
+/* "0.8.1" */
+const char *hash_library_version(void);
