@@ -12,6 +12,7 @@
 #pragma once
 
 #include "core/err.h"
+#include "core/netaddr.h"
 #include "core/slice.h"
 
 struct ring;
@@ -106,6 +107,10 @@ struct ring_addr {
     uint8_t len;                    /* 0 = none */
 };
 
+/* Conversions; family 0 and len 0 correspond. v4-mapped IPv6 becomes IPv4. */
+struct ring_addr ring_addr_of(const struct netaddr *addr);
+struct netaddr ring_addr_netaddr(const struct ring_addr *addr);
+
 struct ring_listen_conf {
     struct ring_addr addr;
     unsigned backlog;
@@ -118,6 +123,8 @@ struct ring_listen_conf {
 MX_MUST_CHECK mx_err ring_listen(int *out_fd, const struct ring_listen_conf *conf);
 /* An unconnected TCP socket for ring_connect, TCP_NODELAY. family is AF_INET or AF_INET6. */
 MX_MUST_CHECK mx_err ring_socket(int *out_fd, int family);
+/* One connection out of the accept queue, MX_ERR_AGAIN when it is empty. */
+MX_MUST_CHECK mx_err ring_accept_now(int *out_fd, int fd);
 /* Peer and local address of a connected socket; v4-mapped IPv6 is turned into IPv4. */
 MX_MUST_CHECK mx_err ring_peer(struct ring_addr *out_peer, int fd);
 MX_MUST_CHECK mx_err ring_local(struct ring_addr *out_local, int fd);

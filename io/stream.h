@@ -88,3 +88,12 @@ void stream_start_tls(struct stream *stream, struct tls_ctx *ctx, struct slice h
 void stream_close(struct stream *stream);
 /* Closes now; unsent output is lost. */
 void stream_abort(struct stream *stream, mx_err why);
+
+/* --- for the shard's loop --- */
+
+/* Offers parked input of resumed streams, ends dead ones; each stream at most once per call. */
+void streams_run_ready(struct shard *shard);
+/* Starts one send for every stream that has new output. */
+void streams_flush(struct shard *shard);
+/* Receives again for streams that had found no buffer. */
+void streams_feed_starved(struct shard *shard);

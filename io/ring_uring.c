@@ -1,0 +1,685 @@
+/* The only file that includes liburing. Built and run with liburing 2.3 on kernels from 6.1. */
+#include "io/ring.h"
+
+#include "core/check.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <liburing.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+enum {
+    SQ_DEFAULT = 512,
+    CQ_DEFAULT = 8192,
+    BUFS_DEFAULT = 128,
+    BUF_GROUP = 1,
+    IOV_MAX_RING = 64,
+    BACKLOG_SLEEP_NS = 1000000,
+    WORKERS_MAX = 4, /* io-wq threads of each kind */
+};
+
+enum op_kind { OP_ACCEPT = 1, OP_RECV, OP_SEND, OP_CONNECT, OP_READ, OP_WRITE };
+
+struct ring {
+    struct io_uring uring;
+    struct io_uring_buf_ring *bufs;
+    uint8_t *buf_memory;
+    size_t buf_ring_bytes;
+    unsigned buf_count;
+    unsigned buf_bytes;
+    unsigned buf_free;
+    unsigned pending;
+    bool closing;
+    int wake_fd;
+    uint64_t wake_value;
+    struct op wake_op;
+    /* Gather lists of sends that were queued in this turn: the kernel copies them at submission. */
+    struct msghdr *messages;
+    struct iovec (*vectors)[IOV_MAX_RING];
+    unsigned vectors_used;
+};
+
+/* --- opening -----------------------------------------------------------------------------------
+ */
+
+static int queue_init(struct io_uring *uring, const struct ring_conf *conf)
+{
+    struct io_uring_params params = {0};
+    params.cq_entries = conf->cq_entries ? conf->cq_entries : CQ_DEFAULT;
+    params.flags = IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_SINGLE_ISSUER |
+                   IORING_SETUP_DEFER_TASKRUN;
+    return io_uring_queue_init_params(conf->sq_entries ? conf->sq_entries : SQ_DEFAULT, uring,
+                                      &params);
+}
+
+static mx_err bufs_open(struct ring *ring, const struct ring_conf *conf)
+{
+    ring->buf_count = conf->recv_bufs ? conf->recv_bufs : BUFS_DEFAULT;
+    ring->buf_bytes = conf->recv_buf_bytes ? conf->recv_buf_bytes : RING_RECV_BYTES;
+    ring->buf_ring_bytes = ring->buf_count * sizeof(struct io_uring_buf);
+    void *map = mmap(NULL, ring->buf_ring_bytes, PROT_READ | PROT_WRITE,
+                     MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
+    if (map == MAP_FAILED) {
+        return MX_ERR_NOMEM;
+    }
+    ring->bufs = map;
+    ring->buf_memory =
+        aligned_alloc(4096, mx_round_up((uint64_t)ring->buf_count * ring->buf_bytes, 4096));
+    if (ring->buf_memory == NULL) {
+        return MX_ERR_NOMEM;
+    }
+    struct io_uring_buf_reg reg = {
+        .ring_addr = (uint64_t)(uintptr_t)map, .ring_entries = ring->buf_count, .bgid = BUF_GROUP};
+    int result = io_uring_register_buf_ring(&ring->uring, &reg, 0);
+    if (result < 0) {
+        return err_from_errno(-result);
+    }
+    io_uring_buf_ring_init(ring->bufs);
+    for (unsigned i = 0; i < ring->buf_count; i++) {
+        ring_recv_return(ring, (uint16_t)i);
+    }
+    return MX_OK;
+}
+
+static void wake_arm(struct ring *ring);
+
+static void wake_done(struct op *op, const struct op_result *result)
+{
+    struct ring *ring = mx_container_of(op, struct ring, wake_op);
+    (void)result;
+    if (!ring->closing) {
+        wake_arm(ring);
+    }
+}
+
+static void wake_arm(struct ring *ring)
+{
+    ring_read(ring, &ring->wake_op, ring->wake_fd, &ring->wake_value, sizeof ring->wake_value, 0);
+}
+
+static mx_err parts_open(struct ring *ring, const struct ring_conf *conf)
+{
+    mx_err err = bufs_open(ring, conf);
+    if (err) {
+        return err;
+    }
+    unsigned workers[2] = {WORKERS_MAX, WORKERS_MAX};
+    (void)io_uring_register_iowq_max_workers(&ring->uring, workers);
+    (void)io_uring_register_ring_fd(
+        &ring->uring); /* saves a look-up per enter, where it is known */
+    unsigned vectors = conf->sq_entries ? conf->sq_entries : SQ_DEFAULT;
+    ring->messages = calloc(vectors, sizeof *ring->messages);
+    ring->vectors = calloc(vectors, sizeof *ring->vectors);
+    ring->wake_fd = eventfd(0, EFD_CLOEXEC);
+    if (ring->messages == NULL || ring->vectors == NULL || ring->wake_fd < 0) {
+        return MX_ERR_NOMEM;
+    }
+    ring->wake_op.done = wake_done;
+    wake_arm(ring);
+    return MX_OK;
+}
+
+mx_err ring_open(struct ring **out_ring, const struct ring_conf *conf)
+{
+    struct ring *ring = calloc(1, sizeof *ring);
+    if (ring == NULL) {
+        return MX_ERR_NOMEM;
+    }
+    ring->wake_fd = -1;
+    int result = queue_init(&ring->uring, conf);
+    if (result < 0) {
+        free(ring);
+        return err_from_errno(-result);
+    }
+    mx_err err = parts_open(ring, conf);
+    if (err) {
+        ring_close(ring);
+        return err;
+    }
+    *out_ring = ring;
+    return MX_OK;
+}
+
+static void cancel_all(struct ring *ring)
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
+    if (sqe != NULL) {
+        io_uring_prep_cancel(sqe, NULL, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
+        io_uring_sqe_set_data(sqe, NULL);
+    }
+}
+
+void ring_close(struct ring *ring)
+{
+    if (ring == NULL) {
+        return;
+    }
+    ring->closing = true;
+    for (unsigned i = 0; ring->pending > 0 && i < 1000; i++) {
+        cancel_all(ring);
+        ring_wait(ring, 10 * MX_NS_PER_MS);
+        (void)ring_reap(ring, UINT32_MAX);
+    }
+    io_uring_queue_exit(&ring->uring);
+    if (ring->bufs != NULL) {
+        (void)munmap(ring->bufs, ring->buf_ring_bytes);
+    }
+    if (ring->wake_fd >= 0) {
+        (void)close(ring->wake_fd);
+    }
+    free(ring->buf_memory);
+    free(ring->messages);
+    free(ring->vectors);
+    free(ring);
+}
+
+/* --- submitting --------------------------------------------------------------------------------
+ */
+
+static void submit_now(struct ring *ring)
+{
+    (void)io_uring_submit(&ring->uring);
+    if (io_uring_sq_ready(&ring->uring) == 0) {
+        ring->vectors_used = 0;
+    }
+}
+
+/* With DEFER_TASKRUN a submit takes every entry unless the kernel is out of memory for the moment;
+ * then the entries stay in the queue and a short pause lets it recover. */
+static struct io_uring_sqe *take_sqe(struct ring *ring)
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
+    while (sqe == NULL) {
+        submit_now(ring);
+        sqe = io_uring_get_sqe(&ring->uring);
+        if (sqe == NULL) {
+            (void)usleep(BACKLOG_SLEEP_NS / 1000);
+        }
+    }
+    return sqe;
+}
+
+static struct io_uring_sqe *begin(struct ring *ring, struct op *op, enum op_kind kind)
+{
+    MX_ASSERT(op->done != NULL && !op->pending);
+    struct io_uring_sqe *sqe = take_sqe(ring);
+    op->pending = true;
+    op->kind = (uint8_t)kind;
+    ring->pending++;
+    return sqe;
+}
+
+void ring_wait(struct ring *ring, uint64_t timeout_ns)
+{
+    struct io_uring_cqe *cqe;
+    if (timeout_ns == 0) {
+        /* Completions appear only on entering the kernel with GETEVENTS. */
+        (void)io_uring_submit_and_get_events(&ring->uring);
+    } else if (timeout_ns == UINT64_MAX) {
+        (void)io_uring_submit_and_wait(&ring->uring, 1);
+    } else {
+        struct __kernel_timespec ts = {.tv_sec = (long long)(timeout_ns / MX_NS_PER_S),
+                                       .tv_nsec = (long long)(timeout_ns % MX_NS_PER_S)};
+        (void)io_uring_submit_and_wait_timeout(&ring->uring, &cqe, 1, &ts, NULL);
+    }
+    if (io_uring_sq_ready(&ring->uring) == 0) {
+        ring->vectors_used = 0;
+    }
+}
+
+static struct op_result translate(const struct ring *ring, const struct op *op,
+                                  const struct io_uring_cqe *cqe)
+{
+    (void)ring;
+    struct op_result result = {.value = cqe->res > 0 ? cqe->res : 0};
+    if (cqe->res < 0) {
+        result.err = err_from_errno(-cqe->res);
+    }
+    result.more = (cqe->flags & IORING_CQE_F_MORE) != 0;
+    result.sock_more = (cqe->flags & IORING_CQE_F_SOCK_NONEMPTY) != 0;
+    if (op->kind == OP_RECV && (cqe->flags & IORING_CQE_F_BUFFER) != 0) {
+        result.has_buf = true;
+        result.buf_id = (uint16_t)(cqe->flags >> IORING_CQE_BUFFER_SHIFT);
+    }
+    return result;
+}
+
+unsigned ring_reap(struct ring *ring, unsigned max)
+{
+    unsigned count = 0;
+    struct io_uring_cqe *cqe;
+    while (count < max && io_uring_peek_cqe(&ring->uring, &cqe) == 0) {
+        struct op *op = io_uring_cqe_get_data(cqe);
+        count++;
+        if (op == NULL) { /* a cancel request */
+            io_uring_cqe_seen(&ring->uring, cqe);
+            continue;
+        }
+        struct op_result result = translate(ring, op, cqe);
+        io_uring_cqe_seen(&ring->uring, cqe);
+        ring->buf_free -= result.has_buf;
+        if (!result.more) {
+            op->pending = false;
+            ring->pending--;
+        }
+        op->done(op, &result);
+    }
+    return count;
+}
+
+void ring_wake(struct ring *ring)
+{
+    uint64_t one = 1;
+    ssize_t written = write(ring->wake_fd, &one, sizeof one);
+    (void)written; /* full = it is awake already */
+}
+
+unsigned ring_pending(const struct ring *ring)
+{
+    return ring->pending - ring->wake_op.pending;
+}
+
+/* --- operations --------------------------------------------------------------------------------
+ */
+
+void ring_accept(struct ring *ring, struct op *op, int fd)
+{
+    struct io_uring_sqe *sqe = begin(ring, op, OP_ACCEPT);
+    io_uring_prep_multishot_accept(sqe, fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    io_uring_sqe_set_data(sqe, op);
+}
+
+void ring_recv(struct ring *ring, struct op *op, int fd, bool poll_first)
+{
+    struct io_uring_sqe *sqe = begin(ring, op, OP_RECV);
+    io_uring_prep_recv(sqe, fd, NULL, ring->buf_bytes, 0);
+    sqe->flags |= IOSQE_BUFFER_SELECT;
+    sqe->buf_group = BUF_GROUP;
+    if (poll_first) {
+        sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
+    }
+    io_uring_sqe_set_data(sqe, op);
+}
+
+const uint8_t *ring_recv_buf(const struct ring *ring, uint16_t buf_id)
+{
+    MX_ASSERT(buf_id < ring->buf_count);
+    return ring->buf_memory + (size_t)buf_id * ring->buf_bytes;
+}
+
+void ring_recv_return(struct ring *ring, uint16_t buf_id)
+{
+    io_uring_buf_ring_add(ring->bufs, ring->buf_memory + (size_t)buf_id * ring->buf_bytes,
+                          ring->buf_bytes, buf_id, io_uring_buf_ring_mask(ring->buf_count), 0);
+    io_uring_buf_ring_advance(ring->bufs, 1);
+    ring->buf_free++;
+}
+
+unsigned ring_recv_free(const struct ring *ring)
+{
+    return ring->buf_free;
+}
+
+void ring_send(struct ring *ring, struct op *op, int fd, struct slice bytes)
+{
+    struct io_uring_sqe *sqe = begin(ring, op, OP_SEND);
+    io_uring_prep_send(sqe, fd, bytes.ptr, bytes.len, MSG_WAITALL | MSG_NOSIGNAL);
+    io_uring_sqe_set_data(sqe, op);
+}
+
+void ring_sendv(struct ring *ring, struct op *op, int fd, const struct iovec *iov, unsigned count)
+{
+    MX_ASSERT(count > 0 && count <= IOV_MAX_RING);
+    if (ring->vectors_used ==
+        io_uring_sq_space_left(&ring->uring) + io_uring_sq_ready(&ring->uring)) {
+        submit_now(ring); /* all gather lists are in use */
+    }
+    struct io_uring_sqe *sqe = begin(ring, op, OP_SEND);
+    struct msghdr *message = &ring->messages[ring->vectors_used];
+    struct iovec *vector = ring->vectors[ring->vectors_used++];
+    memcpy(vector, iov, count * sizeof *iov);
+    *message = (struct msghdr){.msg_iov = vector, .msg_iovlen = count};
+    io_uring_prep_sendmsg(sqe, fd, message, MSG_WAITALL | MSG_NOSIGNAL);
+    io_uring_sqe_set_data(sqe, op);
+}
+
+void ring_connect(struct ring *ring, struct op *op, int fd, const struct sockaddr *addr,
+                  unsigned addr_len)
+{
+    struct io_uring_sqe *sqe = begin(ring, op, OP_CONNECT);
+    io_uring_prep_connect(sqe, fd, addr, addr_len);
+    io_uring_sqe_set_data(sqe, op);
+}
+
+void ring_read(struct ring *ring, struct op *op, int fd, void *buf, uint32_t len, uint64_t offset)
+{
+    struct io_uring_sqe *sqe = begin(ring, op, OP_READ);
+    io_uring_prep_read(sqe, fd, buf, len, offset);
+    io_uring_sqe_set_data(sqe, op);
+}
+
+void ring_write(struct ring *ring, struct op *op, int fd, const void *buf, uint32_t len,
+                uint64_t offset, bool dsync)
+{
+    struct io_uring_sqe *sqe = begin(ring, op, OP_WRITE);
+    io_uring_prep_write(sqe, fd, buf, len, offset);
+    sqe->rw_flags = dsync ? RWF_DSYNC : 0;
+    io_uring_sqe_set_data(sqe, op);
+}
+
+void ring_cancel(struct ring *ring, struct op *op)
+{
+    if (!op->pending) {
+        return;
+    }
+    struct io_uring_sqe *sqe = take_sqe(ring);
+    io_uring_prep_cancel(sqe, op, 0);
+    io_uring_sqe_set_data(sqe, NULL);
+}
+
+/* --- sockets -----------------------------------------------------------------------------------
+ */
+
+static mx_err last_error(void)
+{
+    return err_from_errno(errno);
+}
+
+struct ring_addr ring_addr_of(const struct netaddr *addr)
+{
+    struct ring_addr out = {.len = 0};
+    if (addr->family == 4) {
+        struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(addr->port)};
+        memcpy(&in.sin_addr, addr->bytes, 4);
+        memcpy(out.bytes, &in, sizeof in);
+        out.len = sizeof in;
+    } else if (addr->family == 6) {
+        struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(addr->port)};
+        memcpy(&in6.sin6_addr, addr->bytes, 16);
+        memcpy(out.bytes, &in6, sizeof in6);
+        out.len = sizeof in6;
+    }
+    return out;
+}
+
+struct netaddr ring_addr_netaddr(const struct ring_addr *addr)
+{
+    struct netaddr out = {0};
+    if (addr->len == sizeof(struct sockaddr_in)) {
+        struct sockaddr_in in;
+        memcpy(&in, addr->bytes, sizeof in);
+        out.family = 4;
+        out.port = ntohs(in.sin_port);
+        memcpy(out.bytes, &in.sin_addr, 4);
+    } else if (addr->len == sizeof(struct sockaddr_in6)) {
+        struct sockaddr_in6 in6;
+        memcpy(&in6, addr->bytes, sizeof in6);
+        bool mapped = IN6_IS_ADDR_V4MAPPED(&in6.sin6_addr);
+        out.family = mapped ? 4 : 6;
+        out.port = ntohs(in6.sin6_port);
+        memcpy(out.bytes, (const uint8_t *)&in6.sin6_addr + (mapped ? 12 : 0), mapped ? 4 : 16);
+    }
+    return out;
+}
+
+static void set_option(int fd, int level, int name, int value)
+{
+    (void)setsockopt(fd, level, name, &value, sizeof value); /* tuning: its absence is no error */
+}
+
+mx_err ring_listen(int *out_fd, const struct ring_listen_conf *conf)
+{
+    const struct sockaddr *addr = (const void *)conf->addr.bytes;
+    int family = conf->addr.len == sizeof(struct sockaddr_in) ? AF_INET : AF_INET6;
+    int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) {
+        return last_error();
+    }
+    set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (conf->reuse_port) {
+        set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    }
+    if (conf->no_delay) {
+        set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1); /* inherited by accepted sockets */
+    }
+    if (conf->recv_buf_bytes > 0) {
+        set_option(fd, SOL_SOCKET, SO_RCVBUF, (int)conf->recv_buf_bytes);
+    }
+    if (conf->send_buf_bytes > 0) {
+        set_option(fd, SOL_SOCKET, SO_SNDBUF, (int)conf->send_buf_bytes);
+    }
+    if (bind(fd, addr, conf->addr.len) != 0 || listen(fd, (int)conf->backlog) != 0) {
+        mx_err err = last_error();
+        (void)close(fd);
+        return err;
+    }
+    *out_fd = fd;
+    return MX_OK;
+}
+
+mx_err ring_socket(int *out_fd, int family)
+{
+    int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) {
+        return last_error();
+    }
+    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    *out_fd = fd;
+    return MX_OK;
+}
+
+static mx_err name_of(struct ring_addr *out, int fd,
+                      int (*get)(int, struct sockaddr *, socklen_t *))
+{
+    struct sockaddr_storage storage;
+    socklen_t len = sizeof storage;
+    if (get(fd, (struct sockaddr *)&storage, &len) != 0) {
+        return last_error();
+    }
+    if (len != sizeof(struct sockaddr_in) && len != sizeof(struct sockaddr_in6)) {
+        return MX_ERR_UNSUPPORTED;
+    }
+    memcpy(out->bytes, &storage, len);
+    out->len = (uint8_t)len;
+    struct netaddr unmapped = ring_addr_netaddr(out);
+    *out = ring_addr_of(&unmapped);
+    return MX_OK;
+}
+
+mx_err ring_peer(struct ring_addr *out_peer, int fd)
+{
+    return name_of(out_peer, fd, getpeername);
+}
+
+mx_err ring_local(struct ring_addr *out_local, int fd)
+{
+    return name_of(out_local, fd, getsockname);
+}
+
+mx_err ring_accept_now(int *out_fd, int fd)
+{
+    int accepted = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (accepted < 0) {
+        return last_error();
+    }
+    *out_fd = accepted;
+    return MX_OK;
+}
+
+void ring_shutdown_write(int fd)
+{
+    (void)shutdown(fd, SHUT_WR);
+}
+
+void ring_close_fd(int fd)
+{
+    (void)close(fd);
+}
+
+/* --- probe -------------------------------------------------------------------------------------
+ */
+
+static int read_disabled(void)
+{
+    int fd = open("/proc/sys/kernel/io_uring_disabled", O_RDONLY | O_CLOEXEC);
+    char digit = 0;
+    if (fd < 0) {
+        return -1;
+    }
+    ssize_t got = read(fd, &digit, 1);
+    (void)close(fd);
+    return got == 1 && digit >= '0' && digit <= '9' ? digit - '0' : -1;
+}
+
+static const char *advice_for(int error, int disabled)
+{
+    if (error == EPERM && disabled == 2) {
+        return "the kernel forbids io_uring: set sysctl kernel.io_uring_disabled=0 (or 1 and put "
+               "the "
+               "user into the group kernel.io_uring_group)";
+    }
+    if (error == EPERM && disabled == 1) {
+        return "the kernel allows io_uring to privileged processes and one group only: put the "
+               "user into "
+               "the group of sysctl kernel.io_uring_group, or set kernel.io_uring_disabled=0";
+    }
+    if (error == EPERM || error == EACCES) {
+        return "a seccomp filter or security module forbids io_uring: allow io_uring_setup, "
+               "io_uring_enter "
+               "and io_uring_register (containers: a seccomp profile of your own)";
+    }
+    if (error == ENOSYS) {
+        return "no io_uring: the kernel is older than 6.1 or built without it, or a seccomp filter "
+               "hides it "
+               "(allow io_uring_setup, io_uring_enter, io_uring_register)";
+    }
+    if (error == ENOMEM) {
+        return "not enough locked memory: raise RLIMIT_MEMLOCK (systemd: LimitMEMLOCK=infinity, "
+               "shell: "
+               "ulimit -l unlimited)";
+    }
+    if (error == EINVAL) {
+        return "the kernel's io_uring is too old: ringmx needs Linux 6.1 or newer";
+    }
+    if (error == EMFILE || error == ENFILE) {
+        return "out of file descriptors: raise RLIMIT_NOFILE (systemd: LimitNOFILE=1048576)";
+    }
+    return "io_uring could not be set up";
+}
+
+static bool flag_works(unsigned flags)
+{
+    struct io_uring uring;
+    struct io_uring_params params = {.flags = flags};
+    if (io_uring_queue_init_params(4, &uring, &params) < 0) {
+        return false;
+    }
+    io_uring_queue_exit(&uring);
+    return true;
+}
+
+struct probe_result {
+    unsigned received;
+    uint8_t byte;
+};
+
+struct probe_op {
+    struct op op;
+    struct ring *ring;
+    struct probe_result *out;
+};
+
+static void probe_received(struct op *op, const struct op_result *result)
+{
+    struct probe_op *probe = mx_container_of(op, struct probe_op, op);
+    if (result->has_buf) {
+        probe->out->received = (unsigned)result->value;
+        probe->out->byte = ring_recv_buf(probe->ring, result->buf_id)[0];
+        ring_recv_return(probe->ring, result->buf_id);
+    }
+}
+
+/* Sends a byte through a socket pair and receives it into a provided buffer. */
+static bool exercise(struct ring *ring)
+{
+    int pair[2];
+    struct probe_result got = {0};
+    struct probe_op recv_op = {.op = {.done = probe_received}, .ring = ring, .out = &got};
+    struct probe_op send_op = {.op = {.done = probe_received}, .ring = ring, .out = &got};
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
+        return false;
+    }
+    ring_recv(ring, &recv_op.op, pair[1], true);
+    ring_send(ring, &send_op.op, pair[0], SLICE_LITERAL("!"));
+    for (unsigned i = 0; i < 100 && (recv_op.op.pending || send_op.op.pending); i++) {
+        ring_wait(ring, 10 * MX_NS_PER_MS);
+        (void)ring_reap(ring, 16);
+    }
+    ring_cancel(ring, &recv_op.op);
+    for (unsigned i = 0; i < 100 && (recv_op.op.pending || send_op.op.pending); i++) {
+        ring_wait(ring, 10 * MX_NS_PER_MS);
+        (void)ring_reap(ring, 16);
+    }
+    (void)close(pair[0]);
+    (void)close(pair[1]);
+    return got.received == 1 && got.byte == '!';
+}
+
+static void probe_opcodes(struct ring_probe *out)
+{
+    struct io_uring_probe *probe = io_uring_get_probe();
+    if (probe != NULL) {
+        out->msg_ring = io_uring_opcode_supported(probe, IORING_OP_MSG_RING);
+        out->send_zc = io_uring_opcode_supported(probe, IORING_OP_SEND_ZC);
+        io_uring_free_probe(probe);
+    }
+}
+
+void ring_probe(struct ring_probe *out_probe)
+{
+    struct ring_probe probe = {.advice = "", .io_uring_disabled = read_disabled()};
+    struct utsname name;
+    if (uname(&name) == 0) {
+        (void)snprintf(probe.release, sizeof probe.release, "%s", name.release);
+    }
+    (void)snprintf(probe.liburing, sizeof probe.liburing, "%s", LIBURING_VERSION);
+    struct io_uring trial;
+    int result = queue_init(&trial, &(struct ring_conf){0});
+    if (result < 0) {
+        probe.err = err_from_errno(-result);
+        probe.advice = advice_for(-result, probe.io_uring_disabled);
+        *out_probe = probe;
+        return;
+    }
+    io_uring_queue_exit(&trial);
+    probe.single_issuer = flag_works(IORING_SETUP_SINGLE_ISSUER);
+    probe.defer_taskrun = flag_works(IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
+    struct ring *ring = NULL;
+    probe.err = ring_open(&ring, &(struct ring_conf){0});
+    if (probe.err) {
+        probe.advice =
+            advice_for(probe.err == MX_ERR_NOMEM ? ENOMEM : EINVAL, probe.io_uring_disabled);
+    } else {
+        probe.buf_ring = exercise(ring);
+        probe.accept_multishot =
+            true; /* came with the kernel that has buffer rings and DEFER_TASKRUN */
+        probe_opcodes(&probe);
+        ring_close(ring);
+        if (!probe.buf_ring) {
+            probe.err = MX_ERR_UNSUPPORTED;
+            probe.advice = "provided-buffer rings do not work: ringmx needs Linux 6.1 or newer";
+        }
+    }
+    *out_probe = probe;
+}

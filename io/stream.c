@@ -1,0 +1,554 @@
+#include "io/stream.h"
+
+#include "core/check.h"
+#include "io/shard.h"
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+/* Legal paths: connecting -> open; open -> handshake -> open; open | handshake -> closing ->
+ * lingering -> dead; anything -> dead. A dead stream waits for its operations and is ended by
+ * streams_run_ready alone, so ops->closed is never called from within another call. */
+enum stream_state {
+    STREAM_CONNECTING, /* the connect is in flight; park holds the address */
+    STREAM_OPEN,
+    STREAM_HANDSHAKE,
+    STREAM_CLOSING,   /* output is being sent; input is thrown away */
+    STREAM_LINGERING, /* our side is shut; input is thrown away until the peer ends or time is up */
+    STREAM_DEAD,      /* no new operations */
+};
+
+enum { SEND_BLOCKS_MAX = 16, TLS_CHUNK_BYTES = 16 * 1024 };
+
+_Static_assert(sizeof(struct stream) <= 320, "a session must fit into 1 KiB");
+
+static void recv_arm(struct stream *stream);
+
+/* --- life --------------------------------------------------------------------------------------
+ */
+
+static void make_ready(struct stream *stream)
+{
+    list_remove(&stream->ready_node);
+    list_push_back(&stream->shard->streams_ready, &stream->ready_node);
+}
+
+static void park_release(struct stream *stream)
+{
+    pool_release(&stream->shard->park_blocks, stream->park);
+    stream->park = NULL;
+    stream->park_len = 0;
+}
+
+static void die(struct stream *stream, mx_err why)
+{
+    if (stream->state == STREAM_DEAD) {
+        return;
+    }
+    stream->state = STREAM_DEAD;
+    stream->why = why;
+    ring_cancel(stream->shard->ring, &stream->recv_op);
+    ring_cancel(stream->shard->ring, &stream->send_op);
+    wheel_cancel(&stream->shard->wheel, &stream->linger);
+    make_ready(stream);
+}
+
+static void end_if_idle(struct stream *stream)
+{
+    if (stream->recv_op.pending || stream->send_op.pending) {
+        return; /* their completions make it ready again */
+    }
+    list_remove(&stream->ready_node);
+    list_remove(&stream->dirty_node);
+    chain_clear(&stream->out, &stream->shard->blocks);
+    park_release(stream);
+    tls_free(stream->tls);
+    stream->tls = NULL;
+    if (stream->fd >= 0) {
+        ring_close_fd(stream->fd);
+        stream->fd = -1;
+    }
+    stream->ops->closed(stream, stream->why);
+}
+
+static void linger_fire(struct timer *timer, uint64_t now_ns)
+{
+    (void)now_ns;
+    die(mx_container_of(timer, struct stream, linger), MX_OK);
+}
+
+/* All output is out: tell the peer, and wait for it a little, because closing with unread input
+ * would turn into a reset that can destroy the last reply on its way. */
+static void linger_begin(struct stream *stream)
+{
+    ring_shutdown_write(stream->fd);
+    stream->state = STREAM_LINGERING;
+    stream->linger_left = STREAM_LINGER_BYTES;
+    stream->linger.fire = linger_fire;
+    shard_after(stream->shard, &stream->linger, STREAM_LINGER_MS * MX_NS_PER_MS);
+    recv_arm(stream);
+}
+
+/* --- output ------------------------------------------------------------------------------------
+ */
+
+static void make_dirty(struct stream *stream)
+{
+    if (!list_linked(&stream->dirty_node) && !stream->send_op.pending) {
+        list_push_back(&stream->shard->streams_dirty, &stream->dirty_node);
+    }
+}
+
+/* Moves waiting ciphertext to the output. */
+static void tls_collect(struct stream *stream)
+{
+    uint8_t buf[TLS_CHUNK_BYTES];
+    size_t len;
+    while ((len = tls_drain(stream->tls, buf, sizeof buf)) > 0) {
+        if (chain_append(&stream->out, &stream->shard->blocks, slice_of(buf, len)) != MX_OK) {
+            die(stream, MX_ERR_NOMEM);
+            return;
+        }
+    }
+    if (stream->out.bytes > 0) {
+        make_dirty(stream);
+    }
+}
+
+static void send_done(struct op *op, const struct op_result *result)
+{
+    struct stream *stream = mx_container_of(op, struct stream, send_op);
+    if (stream->state == STREAM_DEAD) {
+        make_ready(stream);
+        return;
+    }
+    if (result->err) {
+        die(stream, result->err);
+        return;
+    }
+    chain_consume(&stream->out, &stream->shard->blocks, (size_t)result->value);
+    stream->bytes_out += (uint64_t)result->value;
+    stream->active_ns = stream->shard->now_ns;
+    if (stream->out.bytes > 0) {
+        make_dirty(stream);
+    } else if (stream->close_after_send && stream->state == STREAM_CLOSING) {
+        linger_begin(stream);
+    }
+    if (stream->want_drained && stream->out.bytes <= STREAM_OUT_LOW &&
+        stream->state == STREAM_OPEN) {
+        stream->want_drained = false;
+        stream->ops->drained(stream);
+    }
+}
+
+static void send_start(struct stream *stream)
+{
+    struct iovec iov[SEND_BLOCKS_MAX];
+    unsigned count = 0;
+    for (const struct block *b = stream->out.head; b != NULL && count < SEND_BLOCKS_MAX;
+         b = b->next) {
+        struct slice part = block_slice(b);
+        iov[count++] = (struct iovec){.iov_base = (void *)(uintptr_t)part.ptr, .iov_len = part.len};
+    }
+    stream->send_op.done = send_done;
+    if (count == 1) {
+        ring_send(stream->shard->ring, &stream->send_op, stream->fd, block_slice(stream->out.head));
+    } else {
+        ring_sendv(stream->shard->ring, &stream->send_op, stream->fd, iov, count);
+    }
+}
+
+void streams_flush(struct shard *shard)
+{
+    struct list_node *node;
+    while ((node = list_pop_front(&shard->streams_dirty)) != NULL) {
+        struct stream *stream = mx_container_of(node, struct stream, dirty_node);
+        if (stream->state != STREAM_DEAD && !stream->send_op.pending && stream->out.bytes > 0) {
+            send_start(stream);
+        }
+    }
+}
+
+mx_err stream_write(struct stream *stream, struct slice bytes)
+{
+    if (stream->state != STREAM_OPEN) {
+        return MX_ERR_CLOSED;
+    }
+    if (stream->out.bytes + bytes.len > STREAM_OUT_MAX) {
+        stream->want_drained = stream->ops->drained != NULL;
+        return MX_ERR_AGAIN;
+    }
+    if (stream->tls != NULL) {
+        mx_err err = tls_write(stream->tls, bytes);
+        if (err) {
+            return err;
+        }
+        tls_collect(stream);
+        return stream->state == STREAM_DEAD ? MX_ERR_NOMEM : MX_OK;
+    }
+    mx_err err = chain_append(&stream->out, &stream->shard->blocks, bytes);
+    if (!err) {
+        make_dirty(stream);
+    }
+    return err;
+}
+
+size_t stream_room(const struct stream *stream)
+{
+    return stream->out.bytes >= STREAM_OUT_MAX ? 0 : STREAM_OUT_MAX - stream->out.bytes;
+}
+
+/* --- input -------------------------------------------------------------------------------------
+ */
+
+/* Bytes that the owner has not consumed are kept; MX_ERR_NOMEM when there is no slot, MX_ERR_LIMIT
+ * when the owner does not consume although the park is full. */
+static mx_err park_append(struct stream *stream, struct slice bytes)
+{
+    if (bytes.len == 0) {
+        return MX_OK;
+    }
+    if (stream->park == NULL) {
+        stream->park = pool_acquire(&stream->shard->park_blocks);
+        if (stream->park == NULL) {
+            return MX_ERR_NOMEM;
+        }
+    }
+    if (bytes.len > STREAM_PARK_BYTES - stream->park_len) {
+        return MX_ERR_LIMIT;
+    }
+    memcpy(stream->park + stream->park_len, bytes.ptr, bytes.len);
+    stream->park_len += (uint32_t)bytes.len;
+    return MX_OK;
+}
+
+/* Shows bytes to the owner; what it leaves is returned. Empty when it closed or threw its input
+ * away. */
+static struct slice offer(struct stream *stream, struct slice bytes)
+{
+    size_t used = stream->ops->input(stream, bytes);
+    MX_ASSERT(used <= bytes.len);
+    return stream->state == STREAM_OPEN ? slice_from(bytes, used) : SLICE_EMPTY;
+}
+
+static void offer_park(struct stream *stream)
+{
+    struct slice rest = offer(stream, slice_of(stream->park, stream->park_len));
+    if (rest.len == 0) {
+        park_release(stream);
+        return;
+    }
+    memmove(stream->park, rest.ptr, rest.len);
+    stream->park_len = (uint32_t)rest.len;
+}
+
+/* Plaintext that has just arrived. */
+static void take_plain(struct stream *stream, struct slice bytes)
+{
+    mx_err err;
+    if (stream->paused || stream->park_len > 0) {
+        err = park_append(stream, bytes);
+        if (!err && !stream->paused) {
+            offer_park(stream);
+        }
+    } else {
+        struct slice rest = offer(stream, bytes);
+        err = park_append(stream, rest);
+    }
+    if (err) {
+        die(stream, err);
+    }
+}
+
+static void take_eof(struct stream *stream)
+{
+    if (stream->state == STREAM_OPEN && stream->ops->eof != NULL) {
+        stream->ops->eof(stream);
+    } else {
+        stream_close(stream);
+    }
+}
+
+static bool park_has_room(const struct stream *stream)
+{
+    return stream->park_len + RING_RECV_BYTES <= STREAM_PARK_BYTES;
+}
+
+/* Decrypts what has arrived, as long as the owner takes it. */
+static void tls_take(struct stream *stream)
+{
+    uint8_t buf[TLS_CHUNK_BYTES];
+    while (stream->state == STREAM_OPEN && !stream->paused && park_has_room(stream)) {
+        size_t len = 0;
+        mx_err err = tls_read(stream->tls, &len, buf, sizeof buf);
+        if (err == MX_ERR_AGAIN) {
+            break;
+        }
+        if (err == MX_ERR_CLOSED) {
+            take_eof(stream);
+            break;
+        }
+        if (err) {
+            tls_collect(stream); /* the alert */
+            die(stream, err);
+            return;
+        }
+        take_plain(stream, slice_of(buf, len));
+    }
+    if (stream->tls != NULL && stream->state != STREAM_DEAD) {
+        tls_collect(stream); /* key updates and the like */
+    }
+}
+
+static void handshake_step(struct stream *stream)
+{
+    mx_err err = tls_handshake(stream->tls);
+    tls_collect(stream);
+    if (stream->state == STREAM_DEAD || err == MX_ERR_AGAIN) {
+        return;
+    }
+    if (err) {
+        /* The alert goes out, then it ends. */
+        stream->why = MX_ERR_TLS;
+        stream->state = STREAM_OPEN;
+        stream_close(stream);
+        return;
+    }
+    stream->state = STREAM_OPEN;
+    if (stream->ops->ready != NULL) {
+        stream->ops->ready(stream);
+    }
+    if (stream->state == STREAM_OPEN) {
+        tls_take(stream);
+    }
+}
+
+static void take(struct stream *stream, struct slice bytes)
+{
+    stream->bytes_in += bytes.len;
+    stream->active_ns = stream->shard->now_ns;
+    switch (stream->state) {
+    case STREAM_OPEN:
+        if (stream->tls == NULL) {
+            take_plain(stream, bytes);
+        } else if (tls_feed(stream->tls, bytes) != MX_OK) {
+            die(stream, MX_ERR_TLS);
+        } else {
+            tls_take(stream);
+        }
+        break;
+    case STREAM_HANDSHAKE:
+        if (tls_feed(stream->tls, bytes) != MX_OK) {
+            die(stream, MX_ERR_TLS);
+        } else {
+            handshake_step(stream);
+        }
+        break;
+    case STREAM_LINGERING:
+        if (bytes.len >= stream->linger_left) {
+            die(stream, stream->why);
+        } else {
+            stream->linger_left -= (uint32_t)bytes.len;
+        }
+        break;
+    default:
+        break;
+    }
+}
+
+static void recv_done(struct op *op, const struct op_result *result)
+{
+    struct stream *stream = mx_container_of(op, struct stream, recv_op);
+    struct ring *ring = stream->shard->ring;
+    if (stream->state == STREAM_DEAD) {
+        make_ready(stream);
+    } else if (result->err == MX_ERR_AGAIN) {
+        list_remove(&stream->ready_node);
+        list_push_back(&stream->shard->streams_starved, &stream->ready_node);
+        return;
+    } else if (result->err) {
+        die(stream, result->err);
+    } else if (!result->has_buf) {
+        stream->sock_more = false;
+        if (stream->state == STREAM_OPEN) {
+            take_eof(stream);
+        } else if (stream->state != STREAM_CLOSING) {
+            die(stream, stream->state == STREAM_HANDSHAKE ? MX_ERR_TLS : stream->why);
+        }
+        return; /* nothing more will come */
+    } else {
+        stream->sock_more = result->sock_more;
+        take(stream, slice_of(ring_recv_buf(ring, result->buf_id), (size_t)result->value));
+    }
+    if (result->has_buf) {
+        ring_recv_return(ring, result->buf_id);
+    }
+    recv_arm(stream);
+}
+
+static void recv_arm(struct stream *stream)
+{
+    bool wanted = stream->state == STREAM_LINGERING || stream->state == STREAM_HANDSHAKE ||
+                  (stream->state == STREAM_OPEN && !stream->paused && park_has_room(stream));
+    if (wanted && !stream->recv_op.pending && !list_linked(&stream->ready_node)) {
+        stream->recv_op.done = recv_done;
+        ring_recv(stream->shard->ring, &stream->recv_op, stream->fd, !stream->sock_more);
+    }
+}
+
+static void go_on(struct stream *stream)
+{
+    if (stream->state == STREAM_DEAD) {
+        end_if_idle(stream);
+        return;
+    }
+    if (stream->state == STREAM_OPEN && !stream->paused && stream->park_len > 0) {
+        offer_park(stream);
+    }
+    if (stream->state == STREAM_OPEN && stream->tls != NULL) {
+        tls_take(stream);
+    }
+    if (stream->state == STREAM_OPEN && !stream->paused && !park_has_room(stream)) {
+        die(stream, MX_ERR_LIMIT); /* the owner neither consumes nor pauses */
+        return;
+    }
+    recv_arm(stream);
+}
+
+void streams_run_ready(struct shard *shard)
+{
+    struct list ready;
+    list_init(&ready);
+    list_splice(&ready, &shard->streams_ready);
+    struct list_node *node;
+    while ((node = list_pop_front(&ready)) != NULL) {
+        go_on(mx_container_of(node, struct stream, ready_node));
+    }
+}
+
+void streams_feed_starved(struct shard *shard)
+{
+    struct list_node *node;
+    unsigned free_bufs = ring_recv_free(shard->ring);
+    while (free_bufs-- > 0 && (node = list_pop_front(&shard->streams_starved)) != NULL) {
+        recv_arm(mx_container_of(node, struct stream, ready_node));
+    }
+}
+
+/* --- for the owner -----------------------------------------------------------------------------
+ */
+
+static void begin(struct stream *stream, struct shard *shard, const struct stream_ops *ops, int fd,
+                  enum stream_state state)
+{
+    *stream = (struct stream){.ops = ops, .shard = shard, .fd = fd, .state = (uint8_t)state};
+    stream->active_ns = shard->now_ns;
+}
+
+void stream_open(struct stream *stream, struct shard *shard, const struct stream_ops *ops, int fd)
+{
+    begin(stream, shard, ops, fd, STREAM_OPEN);
+    recv_arm(stream);
+}
+
+static void connect_done(struct op *op, const struct op_result *result)
+{
+    struct stream *stream = mx_container_of(op, struct stream, send_op);
+    park_release(stream);
+    if (stream->state == STREAM_DEAD) {
+        make_ready(stream);
+        return;
+    }
+    if (result->err) {
+        die(stream, result->err);
+        return;
+    }
+    stream->state = STREAM_OPEN;
+    stream->active_ns = stream->shard->now_ns;
+    if (stream->ops->ready != NULL) {
+        stream->ops->ready(stream);
+    }
+    recv_arm(stream);
+}
+
+void stream_connect(struct stream *stream, struct shard *shard, const struct stream_ops *ops,
+                    const struct ring_addr *to)
+{
+    int fd = -1;
+    begin(stream, shard, ops, -1, STREAM_CONNECTING);
+    const struct sockaddr *addr = (const void *)to->bytes;
+    mx_err err = ring_socket(&fd, addr->sa_family);
+    stream->fd = fd;
+    if (!err) {
+        /* The kernel reads the address at submission: it needs a place until then. */
+        err = park_append(stream, slice_of(to->bytes, to->len));
+    }
+    if (err) {
+        die(stream, err);
+        return;
+    }
+    stream->send_op.done = connect_done;
+    ring_connect(shard->ring, &stream->send_op, fd, (const void *)stream->park, to->len);
+}
+
+void stream_pause(struct stream *stream)
+{
+    stream->paused = true;
+}
+
+void stream_resume(struct stream *stream)
+{
+    stream->paused = false;
+    if (stream->state != STREAM_OPEN) {
+        return;
+    }
+    if (stream->park_len > 0 || stream->tls != NULL) {
+        make_ready(stream);
+    } else {
+        recv_arm(stream);
+    }
+}
+
+void stream_start_tls(struct stream *stream, struct tls_ctx *ctx, struct slice host)
+{
+    MX_ASSERT(stream->tls == NULL && stream->state == STREAM_OPEN);
+    park_release(stream);
+    mx_err err = tls_new(&stream->tls, ctx, host);
+    if (err) {
+        die(stream, err);
+        return;
+    }
+    stream->paused = false;
+    stream->state = STREAM_HANDSHAKE;
+    handshake_step(stream);
+    recv_arm(stream);
+}
+
+void stream_close(struct stream *stream)
+{
+    if (stream->state == STREAM_CONNECTING || stream->state == STREAM_HANDSHAKE) {
+        die(stream, MX_ERR_CANCELLED);
+        return;
+    }
+    if (stream->state != STREAM_OPEN) {
+        return;
+    }
+    if (stream->tls != NULL) {
+        tls_shutdown(stream->tls);
+        tls_collect(stream);
+    }
+    if (stream->state == STREAM_DEAD) {
+        return;
+    }
+    stream->state = STREAM_CLOSING;
+    stream->close_after_send = true;
+    park_release(stream);
+    if (stream->out.bytes == 0 && !stream->send_op.pending) {
+        linger_begin(stream);
+    }
+}
+
+void stream_abort(struct stream *stream, mx_err why)
+{
+    die(stream, why);
+}

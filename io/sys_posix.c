@@ -1,0 +1,380 @@
+#include "io/sys.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+static mx_err last_error(void)
+{
+    return err_from_errno(errno);
+}
+
+mx_err sys_open(int *out_fd, const char *path, unsigned flags)
+{
+    int mode = O_CLOEXEC;
+    mode |= (flags & SYS_WRITE) == 0 ? O_RDONLY : (flags & SYS_READ) != 0 ? O_RDWR : O_WRONLY;
+    mode |= (flags & SYS_CREATE) != 0 ? O_CREAT : 0;
+    mode |= (flags & SYS_EXCLUSIVE) != 0 ? O_EXCL : 0;
+    mode |= (flags & SYS_DIRECT) != 0 ? O_DIRECT : 0;
+    mode |= (flags & SYS_TRUNCATE) != 0 ? O_TRUNC : 0;
+    mode |= (flags & SYS_DIRECTORY) != 0 ? O_DIRECTORY : 0;
+    int fd = open(path, mode, 0600);
+    if (fd < 0) {
+        return last_error();
+    }
+    *out_fd = fd;
+    return MX_OK;
+}
+
+void sys_close(int fd)
+{
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+}
+
+mx_err sys_pread(size_t *out_len, int fd, void *buf, size_t len, uint64_t offset)
+{
+    size_t done = 0;
+    while (done < len) {
+        ssize_t got = pread(fd, (char *)buf + done, len - done, (off_t)(offset + done));
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got < 0) {
+            return last_error();
+        }
+        if (got == 0) {
+            break;
+        }
+        done += (size_t)got;
+    }
+    *out_len = done;
+    return MX_OK;
+}
+
+mx_err sys_pwrite(int fd, const void *buf, size_t len, uint64_t offset)
+{
+    size_t done = 0;
+    while (done < len) {
+        ssize_t put = pwrite(fd, (const char *)buf + done, len - done, (off_t)(offset + done));
+        if (put < 0 && errno == EINTR) {
+            continue;
+        }
+        if (put <= 0) {
+            return put < 0 ? last_error() : MX_ERR_IO;
+        }
+        done += (size_t)put;
+    }
+    return MX_OK;
+}
+
+mx_err sys_sync(int fd)
+{
+    return fdatasync(fd) == 0 ? MX_OK : last_error();
+}
+
+mx_err sys_sync_dir(const char *path)
+{
+    int fd;
+    mx_err err = sys_open(&fd, path, SYS_READ | SYS_DIRECTORY);
+    if (err) {
+        return err;
+    }
+    err = fsync(fd) == 0 ? MX_OK : last_error();
+    sys_close(fd);
+    return err;
+}
+
+mx_err sys_allocate(int fd, uint64_t bytes)
+{
+    int error = posix_fallocate(fd, 0, (off_t)bytes);
+    return error == EOPNOTSUPP || error == EINVAL ? MX_OK : err_from_errno(error);
+}
+
+mx_err sys_size(uint64_t *out_bytes, int fd)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0) {
+        return last_error();
+    }
+    *out_bytes = (uint64_t)st.st_size;
+    return MX_OK;
+}
+
+mx_err sys_rename(const char *from, const char *to)
+{
+    return rename(from, to) == 0 ? MX_OK : last_error();
+}
+
+mx_err sys_rename_new(const char *from, const char *to)
+{
+    if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0) {
+        return MX_OK;
+    }
+    if (errno != EINVAL && errno != ENOSYS) {
+        return last_error();
+    }
+    if (link(from, to) != 0) {
+        return last_error();
+    }
+    return sys_unlink(from);
+}
+
+mx_err sys_unlink(const char *path)
+{
+    return unlink(path) == 0 ? MX_OK : last_error();
+}
+
+mx_err sys_mkdir(const char *path)
+{
+    return mkdir(path, 0700) == 0 ? MX_OK : last_error();
+}
+
+/* Makes one folder of a path and syncs its parent; being there already is fine. */
+static mx_err make_level(char *path)
+{
+    mx_err err = sys_mkdir(path);
+    if (err) {
+        return err == MX_ERR_EXISTS ? MX_OK : err;
+    }
+    char *slash = strrchr(path, '/');
+    if (slash == NULL) {
+        return sys_sync_dir(".");
+    }
+    if (slash == path) {
+        return sys_sync_dir("/");
+    }
+    *slash = '\0';
+    err = sys_sync_dir(path);
+    *slash = '/';
+    return err;
+}
+
+mx_err sys_mkdirs(const char *path)
+{
+    char copy[PATH_MAX];
+    size_t len = strlen(path);
+    if (len == 0 || len >= sizeof copy) {
+        return MX_ERR_RANGE;
+    }
+    memcpy(copy, path, len + 1);
+    for (size_t i = 1; i <= len; i++) {
+        if (copy[i] != '/' && copy[i] != '\0') {
+            continue;
+        }
+        char end = copy[i];
+        copy[i] = '\0';
+        mx_err err = make_level(copy);
+        copy[i] = end;
+        if (err) {
+            return err;
+        }
+    }
+    struct stat st;
+    if (stat(path, &st) != 0) {
+        return last_error();
+    }
+    return S_ISDIR(st.st_mode) ? MX_OK : MX_ERR_NOTFOUND;
+}
+
+mx_err sys_exists(bool *out_exists, const char *path)
+{
+    struct stat st;
+    if (lstat(path, &st) == 0) {
+        *out_exists = true;
+        return MX_OK;
+    }
+    if (errno != ENOENT && errno != ENOTDIR) {
+        return last_error();
+    }
+    *out_exists = false;
+    return MX_OK;
+}
+
+mx_err sys_free_bytes(uint64_t *out_bytes, const char *path)
+{
+    struct statvfs st;
+    if (statvfs(path, &st) != 0) {
+        return last_error();
+    }
+    *out_bytes = (uint64_t)st.f_bavail * st.f_frsize;
+    return MX_OK;
+}
+
+mx_err sys_list(const char *path, mx_err (*each)(void *arg, const char *name), void *arg)
+{
+    DIR *dir = opendir(path);
+    if (dir == NULL) {
+        return last_error();
+    }
+    mx_err err = MX_OK;
+    for (;;) {
+        errno = 0;
+        const struct dirent *entry = readdir(dir);
+        if (entry == NULL) {
+            err = last_error();
+            break;
+        }
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) {
+            continue;
+        }
+        err = each(arg, entry->d_name);
+        if (err) {
+            break;
+        }
+    }
+    (void)closedir(dir);
+    return err;
+}
+
+mx_err sys_read_file(uint8_t **out_bytes, size_t *out_len, const char *path, size_t max)
+{
+    int fd;
+    uint64_t size = 0;
+    size_t len = 0;
+    mx_err err = sys_open(&fd, path, SYS_READ);
+    if (err) {
+        return err;
+    }
+    err = sys_size(&size, fd);
+    if (!err && size > max) {
+        err = MX_ERR_LIMIT;
+    }
+    uint8_t *bytes = err ? NULL : malloc((size_t)size + 1);
+    if (!err) {
+        err = bytes == NULL ? MX_ERR_NOMEM : sys_pread(&len, fd, bytes, (size_t)size, 0);
+    }
+    sys_close(fd);
+    if (err) {
+        free(bytes);
+        return err;
+    }
+    bytes[len] = 0;
+    *out_bytes = bytes;
+    *out_len = len;
+    return MX_OK;
+}
+
+static mx_err write_new(const char *path, struct slice content)
+{
+    int fd;
+    mx_err err = sys_open(&fd, path, SYS_WRITE | SYS_CREATE | SYS_TRUNCATE);
+    if (err) {
+        return err;
+    }
+    err = sys_pwrite(fd, content.ptr, content.len, 0);
+    if (!err && fsync(fd) != 0) {
+        err = last_error();
+    }
+    sys_close(fd);
+    return err;
+}
+
+mx_err sys_replace_file(const char *path, struct slice content)
+{
+    char other[PATH_MAX];
+    int len = snprintf(other, sizeof other, "%s.tmp", path);
+    if (len < 0 || (size_t)len >= sizeof other) {
+        return MX_ERR_RANGE;
+    }
+    mx_err err = write_new(other, content);
+    if (!err) {
+        err = sys_rename(other, path);
+    }
+    if (err) {
+        (void)unlink(other);
+        return err;
+    }
+    char *slash = strrchr(other, '/');
+    if (slash == NULL) {
+        return sys_sync_dir(".");
+    }
+    slash[slash == other] = '\0'; /* "/file": the root folder */
+    return sys_sync_dir(other);
+}
+
+mx_err sys_lock(int *out_fd, const char *path)
+{
+    int fd;
+    mx_err err = sys_open(&fd, path, SYS_READ | SYS_WRITE | SYS_CREATE);
+    if (err) {
+        return err;
+    }
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        err = errno == EWOULDBLOCK ? MX_ERR_LOCKED : last_error();
+        sys_close(fd);
+        return err;
+    }
+    char text[24];
+    int len = snprintf(text, sizeof text, "%d\n", (int)getpid());
+    if (ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)len, 0) != len) {
+        err = last_error(); /* a full disk must not keep the server from starting */
+    }
+    if (err && err != MX_ERR_NOSPACE) {
+        sys_close(fd);
+        return err;
+    }
+    *out_fd = fd;
+    return MX_OK;
+}
+
+int sys_lock_owner(const char *path)
+{
+    uint8_t *text;
+    size_t len;
+    if (sys_read_file(&text, &len, path, 64) != MX_OK) {
+        return 0;
+    }
+    long pid = strtol((const char *)text, NULL, 10);
+    free(text);
+    return pid > 0 && pid <= INT_MAX ? (int)pid : 0;
+}
+
+static bool address_take(struct netaddr *out, const struct addrinfo *info, uint16_t port)
+{
+    *out = (struct netaddr){.port = port};
+    if (info->ai_family == AF_INET) {
+        const struct sockaddr_in *in = (const void *)info->ai_addr;
+        out->family = 4;
+        memcpy(out->bytes, &in->sin_addr, 4);
+        return true;
+    }
+    if (info->ai_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const void *)info->ai_addr;
+        out->family = 6;
+        memcpy(out->bytes, &in6->sin6_addr, 16);
+        return true;
+    }
+    return false;
+}
+
+mx_err sys_resolve(struct netaddr *out, size_t *count, const char *host, uint16_t port)
+{
+    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+    struct addrinfo *list = NULL;
+    int error = getaddrinfo(host, NULL, &hints, &list);
+    if (error == EAI_NONAME || error == EAI_NODATA) {
+        return MX_ERR_DNS_NOTFOUND;
+    }
+    if (error != 0) {
+        return MX_ERR_DNS_TEMPORARY;
+    }
+    size_t max = *count;
+    size_t found = 0;
+    for (const struct addrinfo *info = list; info != NULL && found < max; info = info->ai_next) {
+        found += address_take(&out[found], info, port);
+    }
+    freeaddrinfo(list);
+    *count = found;
+    return found > 0 ? MX_OK : MX_ERR_DNS_NOTFOUND;
+}
