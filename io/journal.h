@@ -2,12 +2,11 @@
  * It stores records (type, queue id, payload) and knows nothing of mail; smtp/spool gives them
  * meaning.
  *
- * On disk.  DIR/epoch           number of the newest start, replaced atomically
- *           DIR/set-%04x/lock   exclusive lock of the process that uses the set
- *           DIR/set-%04x/%08x.seg   segment files, fixed size, recycled
+ * On disk.  DIR/epoch                number of the newest start, replaced atomically
+ *           DIR/set-%04x/lock        exclusive lock of the process that uses the set
+ *           DIR/set-%04x/%08x.seg    segment files, fixed size, recycled
  * The exact layout is io/journal_format.h. A segment starts with a header block (state, set, epoch,
- * instance); groups follow, each on a 4 KiB boundary, each one write. A sealed segment ends with an
- * index of its records.
+ * instance); groups follow, each on a 4 KiB boundary, each one write.
  *
  * Durability.  append -> (group forms) -> one write with RWF_DSYNC -> done(MX_OK). At most one
  * group is in flight per journal, so only the last group of a segment may be torn. While a group is
@@ -27,6 +26,7 @@
 #include "core/err.h"
 #include "core/list.h"
 #include "core/qid.h"
+#include "io/ring.h"
 
 struct shard;
 struct log;
@@ -39,7 +39,6 @@ enum {
     JOURNAL_GROUP_BYTES = 4 * 1024 * 1024,
     JOURNAL_GROUP_RECORDS = 4096,
     JOURNAL_RECORD_MAX = 1024 * 1024, /* payload */
-    JOURNAL_INDEX_MAX = 1024,         /* payload bytes that may go into the index */
     JOURNAL_SEGMENTS_MAX = 4096,      /* per set */
     JOURNAL_SETS_MAX = 1024,
     JOURNAL_LAZY_MS = 20, /* a lazy record waits this long at most for company */
@@ -67,7 +66,7 @@ struct journal_ref {
 struct journal_record {
     uint8_t type;
     struct qid id;
-    struct slice index; /* the first index_len bytes of the payload; borrowed during the call */
+    struct slice payload; /* verified; borrowed during the call */
     struct journal_ref ref;
 };
 
@@ -102,6 +101,8 @@ MX_MUST_CHECK mx_err journal_store_read(struct journal_store *store, struct jour
 /* Ends the store; journals opened from it must have been closed before. */
 void journal_store_close(struct journal_store *store);
 uint32_t journal_store_epoch(const struct journal_store *store);
+/* The sets that were found and locked, whether or not anything is in them; at most max ids. */
+unsigned journal_store_sets(const struct journal_store *store, uint16_t *out_sets, unsigned max);
 
 /* Set of a segment found by the scan. */
 uint16_t segment_set(const struct segment *segment);
@@ -136,7 +137,7 @@ MX_MUST_CHECK mx_err journal_open(struct journal **out_journal, struct journal_s
 bool journal_quiet(const struct journal *journal);
 /* Writes what is waiting at the next turn, lazy records too. */
 void journal_flush(struct journal *journal);
-/* Requires journal_quiet. Seals the active segment. */
+/* Requires journal_quiet. Residents stay on disk. */
 void journal_close(struct journal *journal);
 
 /* Set and epoch of new queue ids; the sequence comes from journal_next_id. */
@@ -151,16 +152,16 @@ enum journal_append_flags {
 struct journal_append {
     struct list_node node;
     void (*done)(struct journal_append *append, mx_err err); /* never called from within append */
-    struct journal_ref ref;                                  /* valid from the append on */
+    struct journal_ref ref;                                  /* valid in done */
 };
 
 /* Adds a record to the forming group and hands out its payload as a writer, which the caller fills
- * completely before it returns to the loop. index_len bytes of it go to the index as well.
+ * completely before it returns to the loop.
  * MX_ERR_AGAIN: the group is full, see journal_wait. MX_ERR_NOSPACE: the disk is full.
  * MX_ERR_IO: the disk fails at the moment. In all these cases nothing was taken. */
 MX_MUST_CHECK mx_err journal_append(struct journal *journal, struct journal_append *append,
                                     uint8_t type, struct qid id, uint32_t payload_len,
-                                    uint32_t index_len, unsigned flags, struct writer *out_payload);
+                                    unsigned flags, struct writer *out_payload);
 
 /* Called once when a group is open again after MX_ERR_AGAIN, in order of waiting. */
 struct journal_waiter {
@@ -188,7 +189,8 @@ struct journal_read {
     struct slice payload;
     struct journal_ref ref;
     void *buf;
-    void *private_[12]; /* op and position, see journal.c */
+    struct journal *journal; /* the rest is private */
+    struct op op;
 };
 size_t journal_read_bytes(struct journal_ref ref);
 void journal_read(struct journal *journal, struct journal_read *read);
@@ -201,3 +203,6 @@ struct journal_stats {
     bool direct;
 };
 void journal_stats(const struct journal *journal, struct journal_stats *out_stats);
+/* Path of the file that holds a segment, NUL-terminated, for readers on worker threads. */
+void segment_path(const struct segment *segment, const struct journal *journal, char *out,
+                  size_t cap);

@@ -1,0 +1,938 @@
+/* The running side of the journal: groups, commits, the life of segments. One thread (its shard).
+ */
+#include "io/journal_private.h"
+
+#include "core/check.h"
+#include "core/hash.h"
+#include "core/log.h"
+#include "io/clock.h"
+#include "io/shard.h"
+#include "io/sys.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    MAKE_STEP_BYTES = 1024 * 1024,
+    MAKE_RETRY_MS = 1000,
+    SPARE_SEGMENTS = 2, /* empty ones kept ready besides the prepared one */
+    FLOOR_SEGMENTS = 4, /* below it nothing is moved to free space */
+    EVICT_PER_TURN = 4,
+    MOVE_RESERVE_BYTES = 4 * 1024 * 1024, /* kept back for outcomes and moves */
+};
+
+/* Records that form or are being written. */
+struct group {
+    uint8_t *bytes; /* JOURNAL_GROUP_BYTES, aligned */
+    size_t len;
+    uint32_t records;
+    bool urgent;
+    uint64_t oldest_ns; /* of the first lazy record */
+    struct list appends;
+};
+
+struct journal {
+    struct journal_store *store;
+    struct shard *shard;
+    const struct journal_ops *ops;
+    void *arg;
+    struct shard_hook hook;
+    uint16_t set;           /* that we write */
+    int lock_fd;            /* of a set of our own making, else -1 */
+    uint64_t next_sequence; /* of queue ids */
+    uint64_t next_instance;
+    uint32_t next_number;
+    struct list segments; /* all but the empty ones, oldest first */
+    struct list empty;
+    unsigned empty_count, segment_count;
+    struct segment *active, *prepared;
+    uint64_t active_at; /* where the next group goes */
+    uint64_t sequence;  /* of the next group in the active segment */
+    struct group groups[2];
+    struct group *forming, *flying;
+    struct op write_op;
+    bool flush_wanted;
+    struct list waiters;
+    /* one header block at a time is being written */
+    struct op header_op;
+    uint8_t *header; /* one aligned block */
+    struct segment *header_of;
+    bool check_free; /* some segment may have become free */
+    /* making segments */
+    struct work_job make_job;
+    struct segment *making;
+    uint64_t make_bytes;
+    mx_err make_err;
+    bool make_first; /* ignore the disk reserve */
+    mx_err full;     /* why no segment could be made last time */
+    struct timer make_retry;
+    struct timer lazy; /* ends the wait of lazy records */
+    bool broken;       /* the last write failed and no segment is ready */
+    bool direct;
+    unsigned reads;
+    struct journal_stats stats;
+};
+
+static void make_start(struct journal *j);
+static void journal_free(struct journal *j);
+
+/* --- small things ------------------------------------------------------------------------------
+ */
+
+struct qid journal_next_id(struct journal *j)
+{
+    return (struct qid){.node = j->store->conf.node,
+                        .set = j->set,
+                        .epoch = j->store->epoch,
+                        .sequence = ++j->next_sequence};
+}
+
+void segment_path(const struct segment *segment, const struct journal *journal, char *out,
+                  size_t cap)
+{
+    bool fits = store_segment_path(out, cap, journal->store->dir, segment);
+    MX_ASSERT(fits); /* checked when the store was opened */
+}
+
+static void log_trouble(struct journal *j, const char *event, const struct segment *segment,
+                        mx_err err, const char *effect)
+{
+    char path[JOURNAL_PATH_MAX];
+    struct log *log = &j->shard->log;
+    struct log_line *line = log_begin(log, LOG_ERROR, event);
+    if (segment != NULL) {
+        segment_path(segment, j, path, sizeof path);
+        log_text(line, "file", path);
+    }
+    log_err(line, "reason", err);
+    log_text(line, "effect", effect);
+    log_end(log, line);
+}
+
+static mx_err segment_open_fd(struct journal *j, struct segment *segment)
+{
+    char path[JOURNAL_PATH_MAX];
+    segment_path(segment, j, path, sizeof path);
+    mx_err err = j->direct ? sys_open(&segment->fd, path, SYS_READ | SYS_WRITE | SYS_DIRECT)
+                           : MX_ERR_INVALID;
+    if (err == MX_ERR_INVALID || err == MX_ERR_UNSUPPORTED) {
+        if (j->direct) {
+            j->direct = false;
+            struct log_line *line = log_begin(&j->shard->log, LOG_WARN, "journal-not-direct");
+            log_text(line, "file", path);
+            log_text(line, "effect",
+                     "the file system has no O_DIRECT: writes are buffered and synced");
+            log_end(&j->shard->log, line);
+        }
+        err = sys_open(&segment->fd, path, SYS_READ | SYS_WRITE);
+    }
+    return err;
+}
+
+/* --- dependencies and freeing ------------------------------------------------------------------
+ */
+
+void journal_settle(struct journal *j, struct journal_resident *resident, struct journal_ref ref)
+{
+    MX_ASSERT(!list_linked(&resident->node));
+    resident->ref = ref;
+    list_push_back(&ref.segment->residents, &resident->node);
+    ref.segment->live_bytes += jf_record_bytes(ref.len);
+    j->stats.residents++;
+}
+
+void journal_leave(struct journal *j, struct journal_resident *resident)
+{
+    if (!list_linked(&resident->node)) {
+        return;
+    }
+    struct segment *segment = resident->ref.segment;
+    list_remove(&resident->node);
+    segment->live_bytes -= jf_record_bytes(resident->ref.len);
+    j->stats.residents--;
+    j->check_free = j->check_free || list_empty(&segment->residents);
+}
+
+void journal_depend(struct journal *j, struct segment *later, struct segment *of)
+{
+    (void)j;
+    if (later == of) {
+        return;
+    }
+    MX_ASSERT(!segment_older(later, of));
+    for (size_t i = later->dep_count; i > 0; i--) {
+        if (later->deps[i - 1] == of) {
+            return;
+        }
+    }
+    if (later->dep_count == later->dep_cap) {
+        size_t cap = later->dep_cap ? later->dep_cap * 2 : 8;
+        struct segment **deps = realloc(later->deps, cap * sizeof(struct segment *));
+        MX_ASSERT(deps != NULL); /* a few pointers; without them a finished message could return */
+        later->deps = deps;
+        later->dep_cap = cap;
+    }
+    later->deps[later->dep_count++] = of;
+}
+
+static void forget_dependency(struct journal *j, const struct segment *freed)
+{
+    struct list_node *node = list_first(&j->segments);
+    for (; node != NULL; node = list_next(&j->segments, node)) {
+        struct segment *segment = mx_container_of(node, struct segment, node);
+        for (size_t i = 0; i < segment->dep_count; i++) {
+            if (segment->deps[i] == freed) {
+                segment->deps[i] = segment->deps[--segment->dep_count];
+                break;
+            }
+        }
+    }
+}
+
+static bool can_free(const struct segment *segment)
+{
+    return segment->state == SEGMENT_SEALED && list_empty(&segment->residents) &&
+           segment->dep_count == 0 && segment->reads == 0;
+}
+
+static void header_write(struct journal *j, struct segment *segment, enum jf_state state)
+{
+    struct jf_segment header = {.state = state,
+                                .set = segment->set,
+                                .node = j->store->conf.node,
+                                .epoch = segment->epoch,
+                                .instance = segment->instance,
+                                .size = segment->size};
+    MX_ASSERT(j->header_of == NULL);
+    jf_segment_put(j->header, &header);
+    j->header_of = segment;
+    ring_write(j->shard->ring, &j->header_op, segment->fd, j->header, JF_BLOCK_BYTES, 0, true);
+}
+
+static void segment_discard(struct journal *j, struct segment *segment)
+{
+    char path[JOURNAL_PATH_MAX];
+    segment_path(segment, j, path, sizeof path);
+    sys_close(segment->fd);
+    mx_err err = sys_unlink(path); /* a few microseconds; happens once per adopted segment */
+    (void)err;
+    free(segment->deps);
+    free(segment);
+}
+
+static void wake_waiters(struct journal *j)
+{
+    struct list waiting;
+    list_init(&waiting);
+    list_splice(&waiting, &j->waiters);
+    struct list_node *node;
+    while ((node = list_pop_front(&waiting)) != NULL) {
+        struct journal_waiter *waiter = mx_container_of(node, struct journal_waiter, node);
+        waiter->ready(waiter);
+    }
+}
+
+static void segment_available(struct journal *j, struct segment *segment)
+{
+    segment->state = SEGMENT_EMPTY;
+    segment->dep_count = 0;
+    segment->live_bytes = 0;
+    list_push_back(&j->empty, &segment->node);
+    j->empty_count++;
+}
+
+static void freed(struct journal *j, struct segment *segment)
+{
+    list_remove(&segment->node);
+    j->segment_count--;
+    forget_dependency(j, segment);
+    j->check_free = true;
+    if (segment->set == j->set) {
+        segment_available(j, segment);
+    } else {
+        segment_discard(j, segment);
+    }
+    wake_waiters(j);
+}
+
+static void prepared_done(struct journal *j, struct segment *segment, mx_err err)
+{
+    if (err) {
+        log_trouble(j, "journal-segment-failed", segment, err,
+                    "this segment is not used; mail is answered 451 until another one is ready");
+        j->broken = true;
+        j->full = err;
+        segment_discard(j, segment);
+        shard_after(j->shard, &j->make_retry, MAKE_RETRY_MS * MX_NS_PER_MS);
+        return;
+    }
+    segment->state = SEGMENT_PREPARED;
+    list_push_back(&j->segments, &segment->node);
+    j->segment_count++;
+    j->prepared = segment;
+    if (j->broken) {
+        j->broken = false;
+        j->full = MX_OK;
+        if (j->ops->recovered != NULL) {
+            j->ops->recovered(j->arg);
+        }
+    }
+    wake_waiters(j);
+}
+
+static void header_done(struct op *op, const struct op_result *result)
+{
+    struct journal *j = mx_container_of(op, struct journal, header_op);
+    struct segment *segment = j->header_of;
+    mx_err err = result->err ? result->err : result->value == JF_BLOCK_BYTES ? MX_OK : MX_ERR_IO;
+    j->header_of = NULL;
+    if (segment->state != SEGMENT_FREEING) {
+        prepared_done(j, segment, err);
+    } else if (err) {
+        segment->state = SEGMENT_SEALED; /* tried again at the next turn that frees something */
+        log_trouble(j, "journal-segment-failed", segment, err, "it cannot be reused yet");
+    } else {
+        freed(j, segment);
+    }
+}
+
+/* One header write at a time: preparing the next segment comes first. */
+static void step_segments(struct journal *j)
+{
+    if (j->header_of == NULL && j->prepared == NULL && j->empty_count > 0) {
+        struct segment *segment = mx_container_of(list_pop_front(&j->empty), struct segment, node);
+        j->empty_count--;
+        segment->epoch = j->store->epoch;
+        segment->instance = j->next_instance++;
+        header_write(j, segment, JF_ACTIVE);
+    }
+    if (j->header_of != NULL || !j->check_free) {
+        return;
+    }
+    j->check_free = false;
+    struct list_node *node = list_first(&j->segments);
+    for (; node != NULL; node = list_next(&j->segments, node)) {
+        struct segment *segment = mx_container_of(node, struct segment, node);
+        if (can_free(segment)) {
+            segment->state = SEGMENT_FREEING;
+            header_write(j, segment, JF_FREE);
+            return;
+        }
+    }
+}
+
+/* --- making segments ---------------------------------------------------------------------------
+ */
+
+static mx_err write_zeros(int fd, uint64_t bytes)
+{
+    void *zeros = calloc(1, MAKE_STEP_BYTES);
+    mx_err err = zeros == NULL ? MX_ERR_NOMEM : MX_OK;
+    for (uint64_t at = 0; !err && at < bytes; at += MAKE_STEP_BYTES) {
+        uint64_t left = bytes - at;
+        err = sys_pwrite(fd, zeros, left < MAKE_STEP_BYTES ? left : MAKE_STEP_BYTES, at);
+    }
+    free(zeros);
+    return err;
+}
+
+static mx_err segment_make(struct journal *j, struct segment *segment, uint64_t bytes)
+{
+    char path[JOURNAL_PATH_MAX], dir[JOURNAL_PATH_MAX];
+    uint64_t available = 0;
+    int fd;
+    segment_path(segment, j, path, sizeof path);
+    bool fits = store_set_path(dir, sizeof dir, j->store->dir, segment->set, "");
+    mx_err err = fits ? sys_free_bytes(&available, dir) : MX_ERR_RANGE;
+    if (!err && available < bytes + (j->make_first ? 0 : j->store->conf.reserve_bytes)) {
+        err = MX_ERR_NOSPACE;
+    }
+    if (!err) {
+        err = sys_open(&fd, path, SYS_READ | SYS_WRITE | SYS_CREATE | SYS_EXCLUSIVE);
+    }
+    if (err) {
+        return err;
+    }
+    err = sys_allocate(fd, bytes);
+    if (!err) {
+        err = write_zeros(fd, bytes);
+    }
+    if (!err) {
+        err = sys_sync(fd);
+    }
+    sys_close(fd);
+    if (!err) {
+        err = sys_sync_dir(dir);
+    }
+    if (err && sys_unlink(path) != MX_OK) {
+        return err; /* the file stays behind as an empty segment of the next start */
+    }
+    segment->size = bytes;
+    return err;
+}
+
+/* On a worker thread: touches only what belongs to the making. */
+static void make_run(struct work_job *job)
+{
+    struct journal *j = mx_container_of(job, struct journal, make_job);
+    j->make_err = segment_make(j, j->making, j->make_bytes);
+    if (j->make_err == MX_ERR_NOSPACE && j->make_bytes > j->store->conf.first_segment_bytes) {
+        j->make_err = segment_make(j, j->making, j->store->conf.first_segment_bytes);
+    }
+}
+
+static struct segment *segment_new(struct journal *j)
+{
+    struct segment *segment = calloc(1, sizeof *segment);
+    if (segment != NULL) {
+        segment->set = j->set;
+        segment->number = j->next_number++;
+        segment->fd = -1;
+        list_init(&segment->residents);
+    }
+    return segment;
+}
+
+static mx_err make_end(struct journal *j)
+{
+    struct segment *segment = j->making;
+    j->making = NULL;
+    mx_err err = j->make_err;
+    if (!err) {
+        err = segment_open_fd(j, segment);
+    }
+    if (err) {
+        free(segment);
+        return err;
+    }
+    segment_available(j, segment);
+    return MX_OK;
+}
+
+static void make_done(struct work_job *job)
+{
+    struct journal *j = mx_container_of(job, struct journal, make_job);
+    mx_err err = make_end(j);
+    if (err && j->full == MX_OK) {
+        log_trouble(
+            j, "journal-cannot-grow", NULL, err,
+            err == MX_ERR_NOSPACE
+                ? "new mail is answered 452 when the present segments are full; free disk space"
+                : "new mail is answered 451 when the present segments are full");
+    }
+    if (!err && j->full != MX_OK) {
+        struct log_line *line = log_begin(&j->shard->log, LOG_INFO, "journal-grows-again");
+        log_end(&j->shard->log, line);
+    }
+    j->full = err;
+    if (err) {
+        shard_after(j->shard, &j->make_retry, MAKE_RETRY_MS * MX_NS_PER_MS);
+        wake_waiters(j); /* they learn that it is full */
+        return;
+    }
+    step_segments(j);
+    make_start(j);
+}
+
+static void make_retry(struct timer *timer, uint64_t now_ns)
+{
+    (void)now_ns;
+    make_start(mx_container_of(timer, struct journal, make_retry));
+}
+
+static void make_start(struct journal *j)
+{
+    unsigned ready = j->empty_count + (j->prepared != NULL);
+    if (j->making != NULL || ready > SPARE_SEGMENTS || timer_armed(&j->make_retry) ||
+        j->segment_count + j->empty_count >= JOURNAL_SEGMENTS_MAX) {
+        return;
+    }
+    j->making = segment_new(j);
+    if (j->making == NULL) {
+        return;
+    }
+    j->make_first = false;
+    j->make_bytes = j->store->conf.segment_bytes;
+    j->make_job.run = make_run;
+    j->make_job.done = make_done;
+    if (work_submit(j->shard->work, &j->make_job, 0) != MX_OK) {
+        free(j->making);
+        j->making = NULL;
+        shard_after(j->shard, &j->make_retry, MAKE_RETRY_MS * MX_NS_PER_MS);
+    }
+}
+
+/* --- appending ---------------------------------------------------------------------------------
+ */
+
+static uint64_t room_bytes(const struct journal *j)
+{
+    uint64_t room = j->active != NULL ? j->active->size - j->active_at : 0;
+    room += j->prepared != NULL ? j->prepared->size - JF_BLOCK_BYTES : 0;
+    struct list_node *node = list_first(&j->empty);
+    for (; node != NULL; node = list_next(&j->empty, node)) {
+        room += mx_container_of(node, struct segment, node)->size - JF_BLOCK_BYTES;
+    }
+    uint64_t taken = j->forming->len + JF_BLOCK_BYTES;
+    /* A group does not cross segments: the rest of one may stay unused. */
+    taken += mx_min_size(j->forming->len, JOURNAL_GROUP_BYTES);
+    return room > taken ? room - taken : 0;
+}
+
+static mx_err room_check(const struct journal *j, uint64_t bytes, unsigned flags)
+{
+    uint64_t kept = (flags & JOURNAL_RESERVE) != 0 ? JF_BLOCK_BYTES : MOVE_RESERVE_BYTES;
+    if (room_bytes(j) >= bytes + kept) {
+        return MX_OK;
+    }
+    return j->full != MX_OK ? j->full : MX_ERR_AGAIN;
+}
+
+mx_err journal_room(const struct journal *j, uint64_t bytes)
+{
+    if (j->broken && j->active == NULL) {
+        return MX_ERR_IO;
+    }
+    mx_err err = room_check(j, bytes + JF_BLOCK_BYTES, 0);
+    return err == MX_ERR_AGAIN ? MX_OK : err;
+}
+
+mx_err journal_append(struct journal *j, struct journal_append *append, uint8_t type, struct qid id,
+                      uint32_t payload_len, unsigned flags, struct writer *out_payload)
+{
+    struct group *group = j->forming;
+    size_t bytes = jf_record_bytes(payload_len);
+    MX_ASSERT(payload_len <= JOURNAL_RECORD_MAX && append->done != NULL);
+    if (j->broken && j->active == NULL && j->prepared == NULL) {
+        return MX_ERR_IO;
+    }
+    if (group->records >= JOURNAL_GROUP_RECORDS || bytes > JOURNAL_GROUP_BYTES - group->len) {
+        return MX_ERR_AGAIN;
+    }
+    mx_err err = room_check(j, bytes, flags);
+    if (err) {
+        return err;
+    }
+    struct writer w = {.buf = group->bytes, .len = group->len, .cap = JOURNAL_GROUP_BYTES};
+    jf_record_put(&w, &(struct jf_record){.type = type, .len = payload_len, .id = id});
+    *out_payload = writer_init(group->bytes + w.len, payload_len);
+    memset(group->bytes + w.len + payload_len, 0, bytes - JF_RECORD_HEADER_BYTES - payload_len);
+    append->ref = (struct journal_ref){.offset = (uint32_t)w.len, .len = payload_len};
+    list_push_back(&group->appends, &append->node);
+    if (group->records == 0) {
+        group->oldest_ns = j->shard->now_ns;
+    }
+    group->urgent = group->urgent || (flags & JOURNAL_LAZY) == 0;
+    group->records++;
+    group->len += bytes;
+    return MX_OK;
+}
+
+void journal_wait(struct journal *j, struct journal_waiter *waiter)
+{
+    list_remove(&waiter->node);
+    list_push_back(&j->waiters, &waiter->node);
+}
+
+void journal_unwait(struct journal_waiter *waiter)
+{
+    list_remove(&waiter->node);
+}
+
+/* --- committing --------------------------------------------------------------------------------
+ */
+
+static void group_reset(struct group *group)
+{
+    group->len = JF_GROUP_HEADER_BYTES;
+    group->records = 0;
+    group->urgent = false;
+    group->oldest_ns = 0;
+    list_init(&group->appends);
+}
+
+static void seal_active(struct journal *j)
+{
+    if (j->active != NULL) {
+        j->active->state = SEGMENT_SEALED;
+        j->active = NULL;
+        j->check_free = true;
+    }
+}
+
+/* Makes a segment active that takes the forming group; false when none is prepared yet. */
+static bool place_group(struct journal *j, uint64_t bytes)
+{
+    if (j->active != NULL && j->active_at + bytes <= j->active->size) {
+        return true;
+    }
+    if (j->prepared == NULL) {
+        return false;
+    }
+    seal_active(j);
+    j->active = j->prepared;
+    j->prepared = NULL;
+    j->active->state = SEGMENT_ACTIVE;
+    j->active_at = JF_BLOCK_BYTES;
+    j->sequence = 0;
+    make_start(j);
+    return j->active_at + bytes <= j->active->size;
+}
+
+static void group_done(struct journal *j, mx_err err)
+{
+    struct group *group = j->flying;
+    uint64_t took_ns = clock_monotonic_ns() - group->oldest_ns;
+    j->flying = NULL;
+    j->stats.sync_ns_total += took_ns;
+    j->stats.sync_ns_max = took_ns > j->stats.sync_ns_max ? took_ns : j->stats.sync_ns_max;
+    j->stats.groups++;
+    j->stats.failed_groups += err != MX_OK;
+    j->stats.records += group->records;
+    j->stats.bytes += group->len;
+    struct list appends;
+    list_init(&appends);
+    list_splice(&appends, &group->appends);
+    group_reset(group);
+    struct list_node *node;
+    while ((node = list_pop_front(&appends)) != NULL) {
+        struct journal_append *append = mx_container_of(node, struct journal_append, node);
+        append->done(append, err);
+    }
+    wake_waiters(j);
+}
+
+static void write_done(struct op *op, const struct op_result *result)
+{
+    struct journal *j = mx_container_of(op, struct journal, write_op);
+    uint64_t bytes = mx_round_up(j->flying->len, JF_BLOCK_BYTES);
+    mx_err err = result->err;
+    if (!err && (uint64_t)result->value != bytes) {
+        err = MX_ERR_IO;
+    }
+    if (err) {
+        log_trouble(j, "journal-write-failed", j->active, err,
+                    "the messages of this write were answered 451; another segment is tried");
+        /* What is on the disk there is unknown: nothing follows it. */
+        seal_active(j);
+        j->broken = j->prepared == NULL;
+        make_start(j);
+        group_done(j, err == MX_ERR_NOSPACE ? err : MX_ERR_IO);
+        return;
+    }
+    j->active_at += bytes;
+    j->sequence++;
+    group_done(j, MX_OK);
+}
+
+static void group_write(struct journal *j)
+{
+    struct group *group = j->forming;
+    uint64_t bytes = mx_round_up(group->len, JF_BLOCK_BYTES);
+    if (!place_group(j, bytes)) {
+        return; /* when a segment is prepared */
+    }
+    struct jf_group header = {.set = j->set,
+                              .node = j->store->conf.node,
+                              .epoch = j->active->epoch,
+                              .instance = j->active->instance,
+                              .sequence = j->sequence,
+                              .length = (uint32_t)group->len,
+                              .records = group->records};
+    jf_group_seal(group->bytes, &header);
+    memset(group->bytes + group->len, 0, bytes - group->len);
+    struct list_node *node = list_first(&group->appends);
+    for (; node != NULL; node = list_next(&group->appends, node)) {
+        struct journal_append *append = mx_container_of(node, struct journal_append, node);
+        append->ref.segment = j->active;
+        append->ref.offset += (uint32_t)j->active_at;
+    }
+    group->oldest_ns = clock_monotonic_ns();
+    j->flying = group;
+    j->forming = group == &j->groups[0] ? &j->groups[1] : &j->groups[0];
+    j->flush_wanted = false;
+    ring_write(j->shard->ring, &j->write_op, j->active->fd, group->bytes, (uint32_t)bytes,
+               j->active_at, true);
+}
+
+static bool group_due(const struct journal *j)
+{
+    const struct group *group = j->forming;
+    uint64_t age_ns = j->shard->now_ns - group->oldest_ns;
+    return group->records > 0 &&
+           (group->urgent || j->flush_wanted || age_ns >= JOURNAL_LAZY_MS * MX_NS_PER_MS);
+}
+
+/* --- eviction ----------------------------------------------------------------------------------
+ */
+
+/* Living records of a mostly dead old segment are moved forward. */
+static void step_evict(struct journal *j)
+{
+    struct list_node *node = list_first(&j->segments);
+    bool scarce = j->full != MX_OK;
+    if (node == NULL || (j->segment_count <= FLOOR_SEGMENTS && !scarce)) {
+        return;
+    }
+    struct segment *oldest = mx_container_of(node, struct segment, node);
+    if (oldest->state != SEGMENT_SEALED || oldest->live_bytes * 2 > oldest->size ||
+        list_empty(&oldest->residents)) {
+        return;
+    }
+    struct list_node *resident = list_first(&oldest->residents);
+    for (unsigned i = 0; i < EVICT_PER_TURN && resident != NULL; i++) {
+        struct list_node *next = list_next(&oldest->residents, resident);
+        j->ops->evict(j->arg, mx_container_of(resident, struct journal_resident, node));
+        resident = next;
+    }
+}
+
+static void turn(struct shard_hook *hook)
+{
+    struct journal *j = mx_container_of(hook, struct journal, hook);
+    step_segments(j);
+    step_evict(j);
+    if (j->flying == NULL && group_due(j)) {
+        group_write(j);
+    }
+    if (j->forming->records > 0 && !j->forming->urgent && !timer_armed(&j->lazy)) {
+        shard_after(j->shard, &j->lazy, JOURNAL_LAZY_MS * MX_NS_PER_MS);
+    }
+}
+
+/* --- reading -----------------------------------------------------------------------------------
+ */
+
+static uint64_t read_start(struct journal_ref ref)
+{
+    return (ref.offset - JF_RECORD_HEADER_BYTES) / JF_BLOCK_BYTES * JF_BLOCK_BYTES;
+}
+
+size_t journal_read_bytes(struct journal_ref ref)
+{
+    return (size_t)(mx_round_up((uint64_t)ref.offset + ref.len, JF_BLOCK_BYTES) - read_start(ref));
+}
+
+static void read_done(struct op *op, const struct op_result *result)
+{
+    struct journal_read *read = mx_container_of(op, struct journal_read, op);
+    struct journal *j = read->journal;
+    struct segment *segment = read->ref.segment;
+    size_t skip = read->ref.offset - read_start(read->ref);
+    struct slice bytes = slice_of(read->buf, (size_t)result->value);
+    mx_err err = result->err;
+    j->reads--;
+    segment->reads--;
+    j->check_free = j->check_free || segment->reads == 0;
+    if (!err && bytes.len < skip + read->ref.len) {
+        err = MX_ERR_IO;
+    }
+    struct jf_record record;
+    if (!err) {
+        err = jf_record_get(&record, slice_from(bytes, skip - JF_RECORD_HEADER_BYTES));
+    }
+    if (!err) {
+        read->payload = slice_first(slice_from(bytes, skip), read->ref.len);
+        err = jf_payload_good(&record, read->payload) ? MX_OK : MX_ERR_DAMAGED;
+    }
+    read->done(read, err);
+}
+
+void journal_read(struct journal *j, struct journal_read *read)
+{
+    struct segment *segment = read->ref.segment;
+    read->journal = j;
+    read->op = (struct op){.done = read_done};
+    j->reads++;
+    segment->reads++;
+    ring_read(j->shard->ring, &read->op, segment->fd, read->buf,
+              (uint32_t)journal_read_bytes(read->ref), read_start(read->ref));
+}
+
+/* --- opening and closing -----------------------------------------------------------------------
+ */
+
+/* Takes over the segments of the adopted sets. */
+static mx_err segments_adopt(struct journal *j, struct list *mine)
+{
+    struct list_node *node;
+    while ((node = list_pop_front(mine)) != NULL) {
+        struct segment *segment = mx_container_of(node, struct segment, node);
+        if (segment->set == j->set) {
+            j->next_number =
+                segment->number >= j->next_number ? segment->number + 1 : j->next_number;
+            j->next_instance =
+                segment->instance >= j->next_instance ? segment->instance + 1 : j->next_instance;
+        }
+        bool whole = segment->size >= j->store->conf.first_segment_bytes &&
+                     segment->size % JF_BLOCK_BYTES == 0;
+        mx_err err = segment_open_fd(j, segment);
+        if (err) {
+            return err;
+        }
+        if (segment->state == SEGMENT_SEALED) {
+            list_push_back(&j->segments, &segment->node);
+            j->segment_count++;
+        } else if (segment->set == j->set && whole) {
+            segment_available(j, segment);
+        } else {
+            segment_discard(j, segment); /* free, or unfinished when its process ended */
+        }
+    }
+    j->check_free = true;
+    return MX_OK;
+}
+
+static mx_err first_segments(struct journal *j)
+{
+    j->make_first = true;
+    j->make_bytes = j->store->conf.first_segment_bytes;
+    while (j->empty_count < j->store->conf.first_segments) {
+        j->making = segment_new(j);
+        if (j->making == NULL) {
+            return MX_ERR_NOMEM;
+        }
+        j->make_err = segment_make(j, j->making, j->make_bytes);
+        mx_err err = make_end(j);
+        if (err == MX_ERR_NOSPACE) {
+            j->full = err; /* starts all the same: delivering what is queued frees space */
+            shard_after(j->shard, &j->make_retry, MAKE_RETRY_MS * MX_NS_PER_MS);
+            return MX_OK;
+        }
+        if (err) {
+            return err;
+        }
+    }
+    return MX_OK;
+}
+
+static void lazy_fire(struct timer *timer, uint64_t now_ns)
+{
+    (void)timer;
+    (void)now_ns; /* it only ends the wait; the hook sees that the group is due */
+}
+
+static mx_err buffers_open(struct journal *j)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        j->groups[i].bytes = aligned_alloc(JF_BLOCK_BYTES, JOURNAL_GROUP_BYTES);
+        if (j->groups[i].bytes == NULL) {
+            return MX_ERR_NOMEM;
+        }
+        group_reset(&j->groups[i]);
+    }
+    j->forming = &j->groups[0];
+    j->header = aligned_alloc(JF_BLOCK_BYTES, JF_BLOCK_BYTES);
+    return j->header == NULL ? MX_ERR_NOMEM : MX_OK;
+}
+
+static void buffers_close(struct journal *j)
+{
+    free(j->groups[0].bytes);
+    free(j->groups[1].bytes);
+    free(j->header);
+}
+
+static mx_err parts_open(struct journal *j, const uint16_t *sets, unsigned set_count)
+{
+    struct list mine;
+    list_init(&mine);
+    mx_err err = buffers_open(j);
+    if (!err && set_count == 0) {
+        err = store_new_set(j->store, &j->set, &j->lock_fd);
+    } else if (!err) {
+        j->set = sets[0];
+        store_take_segments(j->store, sets, set_count, &mine);
+        err = segments_adopt(j, &mine);
+    }
+    return err ? err : first_segments(j);
+}
+
+mx_err journal_open(struct journal **out_journal, struct journal_store *store, struct shard *shard,
+                    const uint16_t *sets, unsigned set_count, const struct journal_ops *ops,
+                    void *arg)
+{
+    struct journal *j = calloc(1, sizeof *j);
+    if (j == NULL) {
+        return MX_ERR_NOMEM;
+    }
+    MX_ASSERT(set_count <= JOURNAL_SETS_MAX);
+    j->store = store;
+    j->shard = shard;
+    j->ops = ops;
+    j->arg = arg;
+    j->lock_fd = -1;
+    j->direct = !store->conf.no_direct;
+    j->next_instance = 1;
+    list_init(&j->segments);
+    list_init(&j->empty);
+    list_init(&j->waiters);
+    j->write_op.done = write_done;
+    j->header_op.done = header_done;
+    j->make_retry.fire = make_retry;
+    j->lazy.fire = lazy_fire;
+    mx_err err = parts_open(j, sets, set_count);
+    if (err) {
+        journal_free(j);
+        return err;
+    }
+    j->hook.turn = turn;
+    shard_add_hook(shard, &j->hook);
+    *out_journal = j;
+    return MX_OK;
+}
+
+static void segments_close(struct list *segments)
+{
+    struct list_node *node;
+    while ((node = list_pop_front(segments)) != NULL) {
+        struct segment *segment = mx_container_of(node, struct segment, node);
+        sys_close(segment->fd);
+        free(segment->deps);
+        free(segment);
+    }
+}
+
+static void journal_free(struct journal *j)
+{
+    wheel_cancel(&j->shard->wheel, &j->make_retry);
+    wheel_cancel(&j->shard->wheel, &j->lazy);
+    segments_close(&j->segments);
+    segments_close(&j->empty);
+    buffers_close(j);
+    sys_close(j->lock_fd);
+    free(j);
+}
+
+bool journal_quiet(const struct journal *j)
+{
+    return j->flying == NULL && j->forming->records == 0 && j->header_of == NULL &&
+           j->making == NULL && j->reads == 0;
+}
+
+void journal_flush(struct journal *j)
+{
+    j->flush_wanted = true;
+}
+
+void journal_close(struct journal *j)
+{
+    MX_ASSERT(journal_quiet(j));
+    journal_free(j);
+}
+
+void journal_stats(const struct journal *j, struct journal_stats *out_stats)
+{
+    *out_stats = j->stats;
+    out_stats->segments = j->segment_count;
+    out_stats->segments_free = j->empty_count;
+    out_stats->direct = j->direct;
+    out_stats->live_bytes = 0;
+    out_stats->capacity_bytes = 0;
+    struct list_node *node = list_first(&j->segments);
+    for (; node != NULL; node = list_next(&j->segments, node)) {
+        const struct segment *segment = mx_container_of(node, struct segment, node);
+        out_stats->live_bytes += segment->live_bytes;
+        out_stats->capacity_bytes += segment->size;
+    }
+}
