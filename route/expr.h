@@ -6,9 +6,9 @@
  * Compile errors name the position, what was found and what was expected. What can fail only at run
  * time is an EXPR_FAILED result: the caller answers "temporary", it never picks another route.
  *
- * The VM needs no allocation: values live in a struct expr_vm that the caller provides. A host
- * function may answer later: expr_run returns EXPR_SUSPENDED, the caller fills vm->answer and calls
- * expr_resume. */
+ * The VM needs no allocation: values live in a struct expr_vm that the caller provides. Its whole
+ * state is in there (program counter, stack), so that a host function which answers later can be
+ * added without changing programs. */
 #pragma once
 
 #include "core/err.h"
@@ -83,7 +83,7 @@ bool expr_literal_results(const struct expr_program *program,
 /* True and *out set when the whole program folds to one value (settings that must be constant). */
 bool expr_constant(const struct expr_program *program, struct expr_value *out);
 
-enum expr_status { EXPR_DONE, EXPR_SUSPENDED, EXPR_FAILED };
+enum expr_status { EXPR_DONE, EXPR_FAILED };
 
 struct expr_vm;
 
@@ -103,8 +103,6 @@ struct expr_vm {
     uint32_t pc, depth, steps, scratch_used, arrays_used;
     const char *failure; /* static text after EXPR_FAILED */
     struct expr_value stack[EXPR_STACK_MAX];
-    struct slice captures[10];
-    struct expr_value answer;
     uint8_t scratch[EXPR_SCRATCH_BYTES];
     struct expr_value arrays[EXPR_ARRAY_MAX];
 };
@@ -112,7 +110,6 @@ struct expr_vm {
 /* Runs to the end; *out borrows from the program, the host's values or the vm. */
 enum expr_status expr_run(struct expr_vm *vm, const struct expr_program *program,
                           const struct expr_host *host, struct expr_value *out);
-enum expr_status expr_resume(struct expr_vm *vm, struct expr_value *out);
 bool expr_truthy(const struct expr_value *value);
 const char *expr_variable_name(uint16_t variable);
 /* Index of a variable by name, for hosts: stable within a build; UINT16_MAX when there is none. */

@@ -1,0 +1,361 @@
+#include "route/directory.h"
+
+#include "core/check.h"
+#include "core/hash.h"
+#include "core/text.h"
+
+#include <stdlib.h>
+
+enum { SLOTS_FIRST = 64, LOCAL_MAX = 320, DOMAIN_NAME_MAX = 255 };
+
+/* Open addressing with linear probing, at most 3/4 full. A slot holds a pointer to the publisher's
+ * record and part of its hash: 16 bytes. Removal moves followers back, so there are no tombstones.
+ */
+struct slot {
+    const void *record;
+    uint32_t hash;
+};
+
+struct table {
+    struct slot *slots;
+    size_t mask; /* capacity - 1; 0 = empty */
+    size_t used;
+};
+
+struct directory {
+    uint64_t seed;
+    struct table domains;
+    struct table addresses;
+};
+
+/* --- tables ------------------------------------------------------------------------------------
+ */
+
+static mx_err table_grow(struct table *table, size_t wanted)
+{
+    size_t capacity = table->mask ? table->mask + 1 : SLOTS_FIRST;
+    while (capacity - capacity / 4 < wanted) {
+        capacity *= 2;
+    }
+    if (table->slots != NULL && capacity == table->mask + 1) {
+        return MX_OK;
+    }
+    struct slot *slots = calloc(capacity, sizeof *slots);
+    if (slots == NULL) {
+        return MX_ERR_NOMEM;
+    }
+    for (size_t i = 0; table->slots != NULL && i <= table->mask; i++) {
+        if (table->slots[i].record == NULL) {
+            continue;
+        }
+        size_t at = table->slots[i].hash & (capacity - 1);
+        while (slots[at].record != NULL) {
+            at = (at + 1) & (capacity - 1);
+        }
+        slots[at] = table->slots[i];
+    }
+    free(table->slots);
+    table->slots = slots;
+    table->mask = capacity - 1;
+    return MX_OK;
+}
+
+typedef bool (*match_fn)(const void *record, const void *key);
+
+/* Index of the matching slot, or of the empty one where it would go. */
+static size_t table_find(const struct table *table, uint32_t hash, match_fn match, const void *key)
+{
+    size_t at = hash & table->mask;
+    while (table->slots[at].record != NULL &&
+           (table->slots[at].hash != hash || !match(table->slots[at].record, key))) {
+        at = (at + 1) & table->mask;
+    }
+    return at;
+}
+
+static mx_err table_put(struct table *table, uint32_t hash, match_fn match, const void *key,
+                        const void *record)
+{
+    mx_err err = table_grow(table, table->used + 1);
+    if (err) {
+        return err;
+    }
+    size_t at = table_find(table, hash, match, key);
+    table->used += table->slots[at].record == NULL;
+    table->slots[at] = (struct slot){record, hash};
+    return MX_OK;
+}
+
+static void table_remove(struct table *table, uint32_t hash, match_fn match, const void *key)
+{
+    if (table->slots == NULL) {
+        return;
+    }
+    size_t hole = table_find(table, hash, match, key);
+    if (table->slots[hole].record == NULL) {
+        return;
+    }
+    table->used--;
+    for (size_t at = (hole + 1) & table->mask; table->slots[at].record != NULL;
+         at = (at + 1) & table->mask) {
+        size_t home = table->slots[at].hash & table->mask;
+        /* May it move to the hole? Only if its home is not between hole and here. */
+        if (((at - home) & table->mask) >= ((at - hole) & table->mask)) {
+            table->slots[hole] = table->slots[at];
+            hole = at;
+        }
+    }
+    table->slots[hole].record = NULL;
+}
+
+static const void *table_get(const struct table *table, uint32_t hash, match_fn match,
+                             const void *key)
+{
+    return table->slots == NULL ? NULL : table->slots[table_find(table, hash, match, key)].record;
+}
+
+/* --- keys --------------------------------------------------------------------------------------
+ */
+
+static bool domain_match(const void *record, const void *key)
+{
+    return slice_equal(((const struct dir_domain *)record)->name, *(const struct slice *)key);
+}
+
+struct address_key {
+    uint64_t domain_id;
+    struct slice local;
+};
+
+static bool address_match(const void *record, const void *key)
+{
+    const struct dir_address *address = record;
+    const struct address_key *wanted = key;
+    return address->domain_id == wanted->domain_id && slice_equal(address->local, wanted->local);
+}
+
+static uint32_t domain_hash(const struct directory *dir, struct slice name)
+{
+    return (uint32_t)hash_seeded(name, dir->seed);
+}
+
+static uint32_t address_hash(const struct directory *dir, const struct address_key *key)
+{
+    return (uint32_t)hash_seeded(key->local,
+                                 dir->seed ^ (key->domain_id * UINT64_C(0x9e3779b97f4a7c15)));
+}
+
+/* --- contents ----------------------------------------------------------------------------------
+ */
+
+mx_err directory_new(struct directory **out_dir, uint64_t seed)
+{
+    struct directory *dir = calloc(1, sizeof *dir);
+    if (dir == NULL) {
+        return MX_ERR_NOMEM;
+    }
+    dir->seed = seed;
+    *out_dir = dir;
+    return MX_OK;
+}
+
+void directory_free(struct directory *dir)
+{
+    if (dir != NULL) {
+        free(dir->domains.slots);
+        free(dir->addresses.slots);
+        free(dir);
+    }
+}
+
+mx_err directory_reserve(struct directory *dir, size_t domains, size_t addresses)
+{
+    mx_err err = table_grow(&dir->domains, dir->domains.used + domains);
+    return err ? err : table_grow(&dir->addresses, dir->addresses.used + addresses);
+}
+
+mx_err directory_put_domain(struct directory *dir, const struct dir_domain *domain)
+{
+    return table_put(&dir->domains, domain_hash(dir, domain->name), domain_match, &domain->name,
+                     domain);
+}
+
+mx_err directory_put_address(struct directory *dir, const struct dir_address *address)
+{
+    struct address_key key = {address->domain_id, address->local};
+    return table_put(&dir->addresses, address_hash(dir, &key), address_match, &key, address);
+}
+
+void directory_remove_domain(struct directory *dir, struct slice name)
+{
+    table_remove(&dir->domains, domain_hash(dir, name), domain_match, &name);
+}
+
+void directory_remove_address(struct directory *dir, uint64_t domain_id, struct slice local)
+{
+    struct address_key key = {domain_id, local};
+    table_remove(&dir->addresses, address_hash(dir, &key), address_match, &key);
+}
+
+void directory_stats(const struct directory *dir, struct directory_stats *out)
+{
+    *out = (struct directory_stats){.domains = dir->domains.used, .addresses = dir->addresses.used};
+    out->capacity = dir->addresses.slots == NULL ? 0 : dir->addresses.mask + 1;
+    size_t domain_slots = dir->domains.slots == NULL ? 0 : dir->domains.mask + 1;
+    out->memory_bytes = sizeof *dir + (out->capacity + domain_slots) * sizeof(struct slot);
+}
+
+/* --- resolving ---------------------------------------------------------------------------------
+ */
+
+static const struct dir_domain *domain_get(const struct directory *dir, struct slice domain)
+{
+    uint8_t lower[DOMAIN_NAME_MAX];
+    if (domain.len == 0 || domain.len > sizeof lower) {
+        return NULL;
+    }
+    text_lower(lower, domain);
+    struct slice name = slice_of(lower, domain.len);
+    const struct dir_domain *found =
+        table_get(&dir->domains, domain_hash(dir, name), domain_match, &name);
+    return found != NULL && found->enabled ? found : NULL;
+}
+
+static const struct dir_address *address_get(const struct directory *dir, uint64_t domain_id,
+                                             struct slice local)
+{
+    struct address_key key = {domain_id, local};
+    const struct dir_address *found =
+        table_get(&dir->addresses, address_hash(dir, &key), address_match, &key);
+    return found != NULL && found->enabled ? found : NULL;
+}
+
+static void resolve_to(struct resolution *out, const struct dir_address *address)
+{
+    out->kind = RESOLVE_LOCAL;
+    out->found = address->kind;
+    out->object_id = address->object_id;
+    out->mailbox = address->mailbox;
+}
+
+/* The address itself, then without its tag. local is lower case. */
+static const struct dir_address *find_tagged(const struct directory *dir,
+                                             const struct dir_domain *domain, struct slice local,
+                                             bool *out_tag)
+{
+    const struct dir_address *found = address_get(dir, domain->id, local);
+    *out_tag = false;
+    if (found == NULL && domain->tag_mode != 0) {
+        size_t plus = slice_find(local, '+');
+        if (plus > 0 && plus < local.len) {
+            found = address_get(dir, domain->id, slice_first(local, plus));
+            *out_tag = found != NULL;
+        }
+    }
+    return found;
+}
+
+static size_t at_sign(struct slice address)
+{
+    size_t at = address.len;
+    while (at > 0 && address.ptr[at - 1] != '@') {
+        at--;
+    }
+    return at;
+}
+
+/* Follows an address that is configured as a target; no catch-all is applied again. */
+static const struct dir_address *find_target(const struct directory *dir, struct slice target)
+{
+    uint8_t lower[LOCAL_MAX];
+    size_t at = at_sign(target);
+    bool tag;
+    if (at < 2 || at - 1 > sizeof lower) {
+        return NULL;
+    }
+    const struct dir_domain *domain = domain_get(dir, slice_from(target, at));
+    if (domain == NULL) {
+        return NULL;
+    }
+    text_lower(lower, slice_first(target, at - 1));
+    return find_tagged(dir, domain, slice_of(lower, at - 1), &tag);
+}
+
+/* Where postmaster mail goes that no account takes (RFC 5321 section 4.5.1). */
+static void resolve_postmaster(const struct directory *dir, const struct dir_domain *domain,
+                               struct slice postmaster, struct resolution *out)
+{
+    const struct dir_address *target = NULL;
+    out->is_postmaster = true;
+    out->kind = RESOLVE_RELAY;
+    if (domain != NULL && domain->allow_relaying) {
+        return;
+    }
+    if (domain != NULL) {
+        target = find_target(dir, domain->catch_all);
+        out->via_catch_all = target != NULL;
+    }
+    if (target == NULL) {
+        target = find_target(dir, postmaster);
+    }
+    if (target != NULL) {
+        resolve_to(out, target);
+    }
+}
+
+static void resolve_in_domain(const struct directory *dir, const struct dir_domain *domain,
+                              struct slice local, struct slice postmaster, struct resolution *out)
+{
+    const struct dir_address *found = find_tagged(dir, domain, local, &out->via_tag);
+    if (found != NULL) {
+        resolve_to(out, found);
+        return;
+    }
+    if (slice_equal(local, SLICE_LITERAL("postmaster"))) {
+        resolve_postmaster(dir, domain, postmaster, out);
+        return;
+    }
+    if (domain->allow_relaying) {
+        out->kind = RESOLVE_RELAY;
+        return;
+    }
+    found = find_target(dir, domain->catch_all);
+    if (found != NULL) {
+        resolve_to(out, found);
+        out->via_catch_all = true;
+        return;
+    }
+    out->kind = RESOLVE_UNKNOWN_USER;
+}
+
+void directory_resolve(const struct directory *dir, struct slice local, struct slice domain,
+                       struct slice postmaster, struct resolution *out)
+{
+    uint8_t lower[LOCAL_MAX];
+    *out = (struct resolution){.kind = RESOLVE_UNKNOWN_DOMAIN};
+    if (local.len > sizeof lower) {
+        return;
+    }
+    text_lower(lower, local);
+    struct slice name = slice_of(lower, local.len);
+    if (domain.len == 0) {
+        if (slice_equal(name, SLICE_LITERAL("postmaster"))) {
+            resolve_postmaster(dir, NULL, postmaster, out);
+        }
+        return;
+    }
+    const struct dir_domain *record = domain_get(dir, domain);
+    if (record != NULL) {
+        resolve_in_domain(dir, record, name, postmaster, out);
+    }
+}
+
+bool directory_is_local_domain(const struct directory *dir, struct slice domain)
+{
+    return domain_get(dir, domain) != NULL;
+}
+
+bool directory_is_local_address(const struct directory *dir, struct slice address)
+{
+    return find_target(dir, address) != NULL;
+}
