@@ -1,0 +1,135 @@
+#include "smtp/record.h"
+
+#include "core/check.h"
+
+enum { FLAG_STATES = 1 };
+
+size_t record_message_prefix_bytes(const struct record_message *m)
+{
+    size_t states = m->has_states ? (size_t)m->rcpt_count * RECORD_RCPT_BYTES : 0;
+    return RECORD_MESSAGE_HEAD_BYTES + m->marks_bytes + states;
+}
+
+size_t record_message_bytes(const struct record_message *m)
+{
+    return record_message_prefix_bytes(m) + m->envelope_bytes + m->inline_bytes;
+}
+
+void record_message_head_put(struct writer *w, const struct record_message *m)
+{
+    size_t start = w->len;
+    put_u8(w, RECORD_VERSION);
+    put_u8(w, m->has_states ? FLAG_STATES : 0);
+    put_u16(w, 0);
+    put_u32(w, m->rcpt_count);
+    put_u32(w, m->envelope_bytes);
+    put_u32(w, m->inline_bytes);
+    put_u32(w, m->extent_count);
+    put_u32(w, m->mark_count);
+    put_u32(w, m->marks_bytes);
+    put_u32(w, 0);
+    put_u64(w, m->body_bytes);
+    put_u64(w, (uint64_t)m->arrived_ms);
+    put_qid(w, m->marks_of);
+    MX_ASSERT(w->overflow || w->len - start == RECORD_MESSAGE_HEAD_BYTES);
+}
+
+mx_err record_message_head_get(struct record_message *out_m, struct slice payload)
+{
+    struct reader r = reader_init(payload);
+    uint8_t version = get_u8(&r);
+    uint8_t flags = get_u8(&r);
+    (void)get_u16(&r);
+    struct record_message m = {.has_states = (flags & FLAG_STATES) != 0};
+    m.rcpt_count = get_u32(&r);
+    m.envelope_bytes = get_u32(&r);
+    m.inline_bytes = get_u32(&r);
+    m.extent_count = get_u32(&r);
+    m.mark_count = get_u32(&r);
+    m.marks_bytes = get_u32(&r);
+    (void)get_u32(&r);
+    m.body_bytes = get_u64(&r);
+    m.arrived_ms = (int64_t)get_u64(&r);
+    m.marks_of = get_qid(&r);
+    if (r.overrun || m.extent_count > EXTENTS_MAX) {
+        return MX_ERR_SYNTAX;
+    }
+    if (version != RECORD_VERSION) {
+        return MX_ERR_VERSION;
+    }
+    *out_m = m;
+    return MX_OK;
+}
+
+void record_rcpt_put(struct writer *w, const struct rcpt_state *state)
+{
+    put_u8(w, state->status);
+    put_u8(w, state->attempts);
+    put_u8(w, state->notified);
+    put_u8(w, state->flags);
+    put_u16(w, state->code);
+    put_u16(w, 0);
+    put_u64(w, (uint64_t)state->due_ms);
+}
+
+void record_rcpt_get(struct rcpt_state *out_state, struct reader *r)
+{
+    out_state->status = get_u8(r);
+    out_state->attempts = get_u8(r);
+    out_state->notified = get_u8(r);
+    out_state->flags = get_u8(r);
+    out_state->code = get_u16(r);
+    (void)get_u16(r);
+    out_state->due_ms = (int64_t)get_u64(r);
+}
+
+void record_extent_put(struct writer *w, const struct record_extent *e)
+{
+    put_u32(w, e->number);
+    put_u32(w, e->len);
+    put_u64(w, e->checksum);
+}
+
+mx_err record_extent_get(struct record_extent *out_e, struct slice payload)
+{
+    struct reader r = reader_init(payload);
+    struct record_extent e;
+    e.number = get_u32(&r);
+    e.len = get_u32(&r);
+    e.checksum = get_u64(&r);
+    if (r.overrun || e.number >= EXTENTS_MAX || e.len > EXTENT_BYTES) {
+        return MX_ERR_SYNTAX;
+    }
+    *out_e = e;
+    return MX_OK;
+}
+
+static struct slice stored_text(const struct record_outcome *o)
+{
+    return slice_first(o->text, RECORD_TEXT_MAX);
+}
+
+size_t record_outcome_bytes(const struct record_outcome *o)
+{
+    return 4 + RECORD_RCPT_BYTES + 2 + stored_text(o).len;
+}
+
+void record_outcome_put(struct writer *w, const struct record_outcome *o)
+{
+    put_u32(w, o->rcpt);
+    record_rcpt_put(w, &o->state);
+    put_slice16(w, stored_text(o));
+}
+
+mx_err record_outcome_get(struct record_outcome *out_o, struct reader *r)
+{
+    struct record_outcome o;
+    o.rcpt = get_u32(r);
+    record_rcpt_get(&o.state, r);
+    o.text = get_slice16(r);
+    if (r->overrun || o.state.status > RCPT_FAILED) {
+        return MX_ERR_SYNTAX;
+    }
+    *out_o = o;
+    return MX_OK;
+}

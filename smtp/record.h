@@ -1,0 +1,85 @@
+/* Payloads of the spool's journal records. Pure; little-endian; versioned.
+ *
+ * MESSAGE  head | marks | recipient states | envelope | last part of the content
+ *          A small message is one contiguous record. The content of a large one lies in EXTENT
+ *          records; the MESSAGE record then holds what is left and makes the message exist.
+ *          Marks: outcomes of another message that become true with this record (a DSN and what it
+ *          reports are one record). States: present in a copy made by moving the message forward.
+ * EXTENT   number, length and checksum, then content. Belongs to the MESSAGE of the same id.
+ * OUTCOME  what happened to recipients of the message with the record's id.
+ */
+#pragma once
+
+#include "core/cursor.h"
+#include "core/err.h"
+#include "core/qid.h"
+
+enum record_type { RECORD_MESSAGE = 1, RECORD_EXTENT = 2, RECORD_OUTCOME = 3 };
+
+enum {
+    RECORD_VERSION = 1,
+    RECORD_MESSAGE_HEAD_BYTES = 64,
+    RECORD_EXTENT_HEAD_BYTES = 16,
+    RECORD_RCPT_BYTES = 16, /* one recipient state, without text */
+    RECORD_TEXT_MAX = 200,  /* reason kept for the operator */
+    RECORD_OUTCOME_BYTES_MAX = 1024,
+    EXTENT_BYTES =
+        256 * 1024, /* content per EXTENT record, and the most that a MESSAGE record holds */
+    EXTENTS_MAX = 4096,
+};
+
+enum rcpt_status {
+    RCPT_PENDING = 0,   /* to be tried at due_ms */
+    RCPT_DELIVERED = 1, /* the next hop or the mailbox has it */
+    RCPT_FAILED = 2,    /* given up; reported where that was wanted */
+};
+
+/* State of one recipient, in memory and stored. */
+struct rcpt_state {
+    uint8_t status;   /* enum rcpt_status */
+    uint8_t attempts; /* stays at 255 */
+    uint8_t notified; /* delay DSNs sent */
+    uint8_t flags;
+    uint16_t code;  /* last SMTP reply code, 0 = none */
+    int64_t due_ms; /* wall time of the next attempt */
+};
+
+struct record_message {
+    uint32_t rcpt_count;
+    uint32_t envelope_bytes;
+    uint32_t inline_bytes; /* content in this record */
+    uint32_t extent_count;
+    uint64_t body_bytes; /* whole content */
+    int64_t arrived_ms;
+    bool has_states;
+    uint32_t mark_count;
+    uint32_t marks_bytes; /* encoded size of the marks section */
+    struct qid marks_of;  /* when mark_count > 0 */
+};
+
+/* Head and all sections before the envelope: what recovery needs. */
+size_t record_message_prefix_bytes(const struct record_message *m);
+size_t record_message_bytes(const struct record_message *m);
+void record_message_head_put(struct writer *w, const struct record_message *m);
+MX_MUST_CHECK mx_err record_message_head_get(struct record_message *out_m, struct slice payload);
+
+void record_rcpt_put(struct writer *w, const struct rcpt_state *state);
+void record_rcpt_get(struct rcpt_state *out_state, struct reader *r);
+
+struct record_extent {
+    uint32_t number; /* 0, 1, 2 ... */
+    uint32_t len;
+    uint64_t checksum; /* hash_checksum of the content */
+};
+void record_extent_put(struct writer *w, const struct record_extent *e);
+MX_MUST_CHECK mx_err record_extent_get(struct record_extent *out_e, struct slice payload);
+
+/* One recipient in an OUTCOME record or in a MESSAGE's marks. */
+struct record_outcome {
+    uint32_t rcpt;
+    struct rcpt_state state;
+    struct slice text; /* borrowed; cut at RECORD_TEXT_MAX */
+};
+size_t record_outcome_bytes(const struct record_outcome *o);
+void record_outcome_put(struct writer *w, const struct record_outcome *o);
+MX_MUST_CHECK mx_err record_outcome_get(struct record_outcome *out_o, struct reader *r);

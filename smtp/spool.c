@@ -1,0 +1,254 @@
+#include "smtp/spool.h"
+
+#include "core/check.h"
+#include "io/shard.h"
+#include "smtp/spool_move.h"
+#include "smtp/spool_recover.h"
+
+#include <stdlib.h>
+
+/* An OUTCOME record on its way to the disk. */
+struct outcome_write {
+    struct journal_append append;
+    struct list_node node; /* in blocked_writes */
+    struct spool *spool;
+    struct message *message;
+    uint32_t len;
+    uint8_t bytes[RECORD_OUTCOME_BYTES_MAX];
+};
+
+static void write_submit(struct outcome_write *write);
+
+static void writes_go_on(struct spool *spool)
+{
+    struct list again;
+    list_init(&again);
+    list_splice(&again, &spool->blocked_writes);
+    struct list_node *node;
+    while ((node = list_pop_front(&again)) != NULL) {
+        write_submit(mx_container_of(node, struct outcome_write, node));
+    }
+}
+
+static void writes_room(struct journal_waiter *waiter)
+{
+    writes_go_on(mx_container_of(waiter, struct spool, writes_waiter));
+}
+
+static void writes_timer(struct timer *timer, uint64_t now_ns)
+{
+    (void)now_ns;
+    writes_go_on(mx_container_of(timer, struct spool, writes_retry));
+}
+
+static void write_blocked(struct outcome_write *write, mx_err err)
+{
+    struct spool *spool = write->spool;
+    list_push_back(&spool->blocked_writes, &write->node);
+    if (err == MX_ERR_AGAIN) {
+        if (!list_linked(&spool->writes_waiter.node)) {
+            journal_wait(spool->journal, &spool->writes_waiter);
+        }
+    } else if (!timer_armed(&spool->writes_retry)) {
+        shard_after(spool->shard, &spool->writes_retry, SPOOL_RETRY_MS * MX_NS_PER_MS);
+    }
+}
+
+static void write_done(struct journal_append *append, mx_err err)
+{
+    struct outcome_write *write = mx_container_of(append, struct outcome_write, append);
+    if (err) {
+        write_blocked(write, MX_ERR_IO);
+        return;
+    }
+    struct spool *spool = write->spool;
+    struct message *msg = write->message;
+    journal_depend(spool->journal, append->ref.segment, msg->res.resident.ref.segment);
+    pool_release(&spool->writes, write);
+    MX_ASSERT(msg->writes > 0);
+    msg->writes--;
+    spool_settle_end(spool, msg);
+}
+
+static void write_submit(struct outcome_write *write)
+{
+    struct spool *spool = write->spool;
+    struct writer payload;
+    mx_err err = journal_append(spool->journal, &write->append, RECORD_OUTCOME, write->message->id,
+                                write->len, JOURNAL_LAZY | JOURNAL_RESERVE, &payload);
+    if (err) {
+        write_blocked(write, err);
+        return;
+    }
+    put_bytes(&payload, write->bytes, write->len);
+}
+
+static struct outcome_write *write_new(struct spool *spool, struct message *msg)
+{
+    struct outcome_write *write = pool_acquire(&spool->writes);
+    MX_ASSERT(write != NULL); /* bounded by the recipients that are active: see SPOOL_WRITES_MAX */
+    *write = (struct outcome_write){.spool = spool, .message = msg};
+    write->append.done = write_done;
+    msg->writes++;
+    return write;
+}
+
+void spool_mark(struct spool *spool, struct message *msg, const struct record_outcome *outcomes,
+                uint32_t count)
+{
+    struct outcome_write *write = NULL;
+    struct writer w;
+    for (uint32_t i = 0; i < count; i++) {
+        if (write != NULL && writer_room(&w) < record_outcome_bytes(&outcomes[i])) {
+            write->len = (uint32_t)w.len;
+            write_submit(write);
+            write = NULL;
+        }
+        if (write == NULL) {
+            write = write_new(spool, msg);
+            w = writer_init(write->bytes, sizeof write->bytes);
+        }
+        record_outcome_put(&w, &outcomes[i]);
+        MX_ASSERT(!w.overflow);
+    }
+    if (write != NULL) {
+        write->len = (uint32_t)w.len;
+        write_submit(write);
+    }
+}
+
+static void message_free(struct spool *spool, struct message *msg)
+{
+    struct extent *extent = msg->extents;
+    while (extent != NULL) {
+        struct extent *next = extent->next;
+        journal_leave(spool->journal, &extent->res.resident);
+        pool_release(&spool->extents, extent);
+        extent = next;
+    }
+    journal_leave(spool->journal, &msg->res.resident);
+    wheel_cancel(&spool->shard->wheel, &msg->due);
+    list_remove(&msg->all_node);
+    list_remove(&msg->wait_node);
+    if (msg->rcpts != &msg->one) {
+        free(msg->rcpts);
+    }
+    pool_release(&spool->messages, msg);
+    spool->count--;
+}
+
+static bool is_moving(const struct message *msg)
+{
+    bool moving = msg->res.moving;
+    for (const struct extent *e = msg->extents; e != NULL && !moving; e = e->next) {
+        moving = e->res.moving;
+    }
+    return moving;
+}
+
+void spool_settle_end(struct spool *spool, struct message *msg)
+{
+    if (msg->rcpts_left > 0 || msg->writes > 0 || msg->active != NULL || is_moving(msg)) {
+        return;
+    }
+    spool->finished++;
+    spool->ops->ended(spool->arg, msg);
+    message_free(spool, msg);
+}
+
+static void evict(void *arg, struct journal_resident *resident)
+{
+    spool_move(arg, mx_container_of(resident, struct spool_resident, resident));
+}
+
+static const struct journal_ops journal_callbacks = {.evict = evict, .recovered = NULL};
+
+static mx_err pools_open(struct spool *spool)
+{
+    struct {
+        struct pool *pool;
+        const char *name;
+        size_t bytes, max;
+    } pools[] = {
+        {&spool->messages, "messages", sizeof(struct message), SPOOL_MESSAGES_MAX},
+        {&spool->extents, "extents", sizeof(struct extent), SPOOL_EXTENTS_MAX},
+        {&spool->writes, "outcome-writes", sizeof(struct outcome_write), SPOOL_WRITES_MAX},
+        {&spool->txns, "transactions", sizeof(struct txn), 64 * 1024},
+        {&spool->incomings, "incoming", sizeof(struct incoming), 64 * 1024},
+    };
+    for (size_t i = 0; i < mx_countof(pools); i++) {
+        mx_err err = pool_init(pools[i].pool, pools[i].name, pools[i].bytes, pools[i].max);
+        if (err) {
+            return err;
+        }
+    }
+    return MX_OK;
+}
+
+static void pools_close(struct spool *spool)
+{
+    pool_fini(&spool->messages);
+    pool_fini(&spool->extents);
+    pool_fini(&spool->writes);
+    pool_fini(&spool->txns);
+    pool_fini(&spool->incomings);
+}
+
+mx_err spool_open(struct spool *spool, struct shard *shard, struct journal_store *store,
+                  struct spool_part *part, const struct spool_ops *ops, void *arg)
+{
+    *spool = (struct spool){.shard = shard, .ops = ops, .arg = arg};
+    list_init(&spool->all);
+    list_init(&spool->blocked_writes);
+    spool->writes_waiter.ready = writes_room;
+    spool->writes_retry.fire = writes_timer;
+    mx_err err = pools_open(spool);
+    if (!err) {
+        err = journal_open(&spool->journal, store, shard, spool_part_sets(part),
+                           spool_part_set_count(part), &journal_callbacks, spool);
+    }
+    if (!err) {
+        err = spool_adopt(spool, part);
+    }
+    if (err) {
+        pools_close(spool);
+    }
+    return err;
+}
+
+bool spool_quiet(const struct spool *spool)
+{
+    return list_empty(&spool->blocked_writes) && spool->moves == 0 && journal_quiet(spool->journal);
+}
+
+void spool_close(struct spool *spool)
+{
+    struct list_node *node;
+    while ((node = list_pop_front(&spool->all)) != NULL) {
+        struct message *msg = mx_container_of(node, struct message, all_node);
+        wheel_cancel(&spool->shard->wheel, &msg->due);
+        if (msg->rcpts != &msg->one) {
+            free(msg->rcpts);
+        }
+    }
+    wheel_cancel(&spool->shard->wheel, &spool->writes_retry);
+    journal_close(spool->journal);
+    pools_close(spool);
+}
+
+struct txn *spool_txn_new(struct spool *spool)
+{
+    struct txn *txn = pool_acquire(&spool->txns);
+    if (txn != NULL) {
+        txn_init(txn, &spool->shard->blocks);
+    }
+    return txn;
+}
+
+void spool_txn_free(struct spool *spool, struct txn *txn)
+{
+    if (txn != NULL) {
+        txn_fini(txn);
+        pool_release(&spool->txns, txn);
+    }
+}

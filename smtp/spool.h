@@ -1,0 +1,164 @@
+/* The queue of one core: messages in the journal, their state in memory.
+ *
+ * A message exists from the moment its MESSAGE record is durable until all its recipients have a
+ * final outcome and the OUTCOME records (or the DSN that carries them) are durable. In memory it is
+ * a small struct message; envelope and content are read back when it is due (smtp/deliver).
+ *
+ * The spool never loses a state change: an OUTCOME that cannot be written (group full, disk
+ * failing) is kept and written later; until then the message is not forgotten. */
+#pragma once
+
+#include "core/list.h"
+#include "core/pool.h"
+#include "core/wheel.h"
+#include "io/journal.h"
+#include "smtp/record.h"
+#include "smtp/txn.h"
+
+struct shard;
+struct spool;
+struct message;
+struct active;
+struct deliver;
+struct hop;
+
+enum {
+    SPOOL_MESSAGES_MAX = 4 * 1024 * 1024, /* per core */
+    SPOOL_EXTENTS_MAX = 256 * 1024,
+    SPOOL_WRITES_MAX = 64 * 1024, /* OUTCOME records that wait or are in flight */
+    SPOOL_RETRY_MS = 1000,        /* until a failed OUTCOME write is tried again */
+};
+
+/* What lives in a segment: a message or an extent. */
+struct spool_resident {
+    struct journal_resident resident;
+    bool is_extent;
+    bool moving; /* a copy is being written */
+};
+
+struct extent {
+    struct spool_resident res;
+    struct journal_append append;
+    struct extent *next;
+    struct message *message;   /* once queued */
+    struct incoming *incoming; /* while being received */
+    uint32_t number;
+    uint32_t len;
+    uint64_t checksum;
+};
+
+struct message {
+    struct spool_resident res;
+    struct qid id;
+    struct list_node all_node;
+    struct list_node wait_node; /* in the ready list or parked at a hop */
+    struct timer due;           /* for smtp/deliver */
+    struct hop *parked_at;
+    struct deliver *deliver;
+    struct active *active; /* while loaded */
+    int64_t arrived_ms;
+    uint64_t body_bytes;
+    struct rcpt_state *rcpts;
+    struct rcpt_state one; /* rcpts points here for a single recipient */
+    uint32_t rcpt_count;
+    uint32_t rcpts_left; /* without final outcome */
+    uint32_t writes;     /* records about it that are not durable yet */
+    uint32_t envelope_bytes;
+    uint32_t inline_bytes;
+    uint32_t prefix_bytes; /* before the envelope in its record */
+    uint32_t extent_count;
+    struct extent *extents;
+    bool recovered; /* from an earlier process: a delivery may have happened already */
+    bool held;      /* incomplete in the journal: kept, never tried */
+};
+
+struct spool_ops {
+    /* A new message is queued. The callee takes txn and what is left of the content (chain). */
+    void (*queued)(void *arg, struct message *msg, struct txn *txn, struct chain *content);
+    /* The message has ended and is about to be forgotten. */
+    void (*ended)(void *arg, struct message *msg);
+};
+
+struct spool {
+    struct shard *shard;
+    struct journal *journal;
+    const struct spool_ops *ops;
+    void *arg;
+    struct pool messages;
+    struct pool extents;
+    struct pool writes;
+    struct pool txns;
+    struct pool incomings;
+    struct list all;            /* messages */
+    struct list blocked_writes; /* OUTCOME records waiting for room */
+    struct journal_waiter writes_waiter;
+    struct timer writes_retry;
+    uint64_t count;
+    uint64_t accepted, finished; /* totals since start */
+    unsigned moves;
+};
+
+struct spool_part; /* what recovery found for one core: smtp/spool_recover.h */
+
+/* Opens the journal and takes over what was recovered. Runs in the core's thread. */
+MX_MUST_CHECK mx_err spool_open(struct spool *spool, struct shard *shard,
+                                struct journal_store *store, struct spool_part *part,
+                                const struct spool_ops *ops, void *arg);
+/* True when nothing waits to be written. */
+bool spool_quiet(const struct spool *spool);
+/* Requires spool_quiet. Messages stay in the journal. */
+void spool_close(struct spool *spool);
+
+/* Recipient outcomes of one message, to be made durable: copies the states and texts. The states
+ * must be in msg->rcpts already. */
+void spool_mark(struct spool *spool, struct message *msg, const struct record_outcome *outcomes,
+                uint32_t count);
+
+/* Drops a message whose every recipient is final once its writes are durable; called by the spool
+ * itself, and by smtp/deliver when a message becomes inactive. */
+void spool_settle_end(struct spool *spool, struct message *msg);
+
+/* --- receiving ---------------------------------------------------------------------------------
+ */
+
+/* One message on its way in, from DATA to the durable record; also used for our own DSNs. It
+ * outlives the session when the session ends during the commit. */
+struct incoming {
+    struct spool *spool;
+    void *owner; /* NULL: nobody waits any more */
+    /* The commit has ended: MX_OK = durable. The incoming is gone afterwards. */
+    void (*done)(struct incoming *in, mx_err err);
+    /* After MX_ERR_AGAIN from incoming_body: go on. */
+    void (*ready)(struct incoming *in);
+    struct qid id;
+    struct txn *txn;      /* owned from incoming_commit on */
+    struct chain content; /* not yet in an extent */
+    uint64_t body_bytes;
+    struct extent *extents;
+    struct extent *last_extent;
+    uint32_t extent_count;
+    uint32_t in_flight; /* extents being written */
+    mx_err failed;
+    bool committing, aborted, blocked;
+    struct journal_append append;
+    struct journal_waiter waiter;
+    struct message *message;
+    /* Marks that become durable with this message (a DSN): */
+    struct message *marks_of;
+    const struct record_outcome
+        *marks; /* borrowed until the record is written (smtp/bounce keeps them) */
+    uint32_t mark_count;
+};
+
+/* Begins a message; NULL when memory bounds are reached. */
+struct incoming *incoming_begin(struct spool *spool, void *owner);
+/* Takes content. MX_ERR_AGAIN: taken, but wait for ready before giving more. Other errors: the
+ * message cannot be stored; abort it. */
+MX_MUST_CHECK mx_err incoming_body(struct incoming *in, struct slice bytes);
+/* Writes the record; txn is taken in any case. MX_OK: done follows. Else the incoming is gone. */
+MX_MUST_CHECK mx_err incoming_commit(struct incoming *in, struct txn *txn);
+/* Forgets it. Not after incoming_commit; there, set owner to NULL instead. */
+void incoming_abort(struct incoming *in);
+
+struct txn *spool_txn_new(struct spool *spool);
+void spool_txn_free(struct spool *spool, struct txn *txn);

@@ -1,0 +1,165 @@
+#include "smtp/spool_move.h"
+
+#include "core/check.h"
+#include "io/shard.h"
+#include "smtp/spool.h"
+
+#include <stdlib.h>
+
+struct move {
+    struct spool *spool;
+    struct spool_resident *res;
+    struct journal_read read;
+    struct journal_append append;
+    struct journal_waiter waiter;
+    void *buf;
+};
+
+static void move_write(struct move *move);
+
+static struct message *message_of(struct spool_resident *res)
+{
+    return mx_container_of(res, struct message, res);
+}
+
+static void move_end(struct move *move)
+{
+    struct spool *spool = move->spool;
+    struct spool_resident *res = move->res;
+    res->moving = false;
+    spool->moves--;
+    free(move->buf);
+    free(move);
+    struct message *msg =
+        res->is_extent ? mx_container_of(res, struct extent, res)->message : message_of(res);
+    if (msg != NULL) {
+        spool_settle_end(spool, msg);
+    }
+}
+
+static void append_done(struct journal_append *append, mx_err err)
+{
+    struct move *move = mx_container_of(append, struct move, append);
+    struct journal *journal = move->spool->journal;
+    struct journal_resident *resident = &move->res->resident;
+    if (!err) {
+        /* The copy must outlive the original, or a finished message could come back. */
+        journal_depend(journal, append->ref.segment, resident->ref.segment);
+        journal_leave(journal, resident);
+        journal_settle(journal, resident, append->ref);
+        if (!move->res->is_extent) {
+            struct message *msg = message_of(move->res);
+            msg->prefix_bytes = RECORD_MESSAGE_HEAD_BYTES + msg->rcpt_count * RECORD_RCPT_BYTES;
+        }
+    }
+    move_end(move);
+}
+
+static void room_again(struct journal_waiter *waiter)
+{
+    move_write(mx_container_of(waiter, struct move, waiter));
+}
+
+static mx_err append(struct move *move, uint8_t type, struct qid id, size_t len,
+                     struct writer *payload)
+{
+    return journal_append(move->spool->journal, &move->append, type, id, (uint32_t)len,
+                          JOURNAL_RESERVE, payload);
+}
+
+static mx_err write_extent(struct move *move, struct extent *extent)
+{
+    struct writer payload;
+    struct slice old = move->read.payload;
+    struct qid id = extent->message != NULL ? extent->message->id : extent->incoming->id;
+    mx_err err = append(move, RECORD_EXTENT, id, old.len, &payload);
+    if (!err) {
+        put_slice(&payload, old);
+    }
+    return err;
+}
+
+static mx_err write_message(struct move *move, struct message *msg)
+{
+    struct record_message head;
+    struct slice old = move->read.payload;
+    mx_err err = record_message_head_get(&head, old);
+    if (err) {
+        return err;
+    }
+    size_t old_prefix = record_message_prefix_bytes(&head);
+    head.has_states = true;
+    head.mark_count = 0;
+    head.marks_bytes = 0;
+    head.marks_of = (struct qid){0};
+    if (old_prefix > old.len || head.rcpt_count != msg->rcpt_count) {
+        return MX_ERR_DAMAGED;
+    }
+    struct writer payload;
+    size_t len = record_message_bytes(&head);
+    err = append(move, RECORD_MESSAGE, msg->id, len, &payload);
+    if (err) {
+        return err;
+    }
+    record_message_head_put(&payload, &head);
+    for (uint32_t i = 0; i < msg->rcpt_count; i++) {
+        record_rcpt_put(&payload, &msg->rcpts[i]);
+    }
+    put_slice(&payload, slice_from(old, old_prefix));
+    MX_ASSERT(payload.len == len);
+    return MX_OK;
+}
+
+static void move_write(struct move *move)
+{
+    mx_err err = move->res->is_extent
+                     ? write_extent(move, mx_container_of(move->res, struct extent, res))
+                     : write_message(move, message_of(move->res));
+    if (err == MX_ERR_AGAIN) {
+        journal_wait(move->spool->journal, &move->waiter);
+    } else if (err) {
+        move_end(move);
+    }
+}
+
+static void read_done(struct journal_read *read, mx_err err)
+{
+    struct move *move = mx_container_of(read, struct move, read);
+    if (err) {
+        struct log *log = &move->spool->shard->log;
+        struct log_line *line = log_begin(log, LOG_ERROR, "queue-record-unreadable");
+        if (!move->res->is_extent) {
+            log_qid(line, "id", message_of(move->res)->id);
+        }
+        log_err(line, "reason", err);
+        log_text(line, "effect", "its journal segment cannot be reclaimed");
+        log_end(log, line);
+        move_end(move);
+        return;
+    }
+    move_write(move);
+}
+
+void spool_move(struct spool *spool, struct spool_resident *res)
+{
+    if (res->moving || spool->moves >= SPOOL_MOVES_MAX) {
+        return;
+    }
+    if (res->is_extent && mx_container_of(res, struct extent, res)->message == NULL) {
+        return; /* still being received: it will be settled or dropped soon */
+    }
+    struct move *move = calloc(1, sizeof *move);
+    size_t bytes = (size_t)mx_round_up(journal_read_bytes(res->resident.ref), JOURNAL_BLOCK_BYTES);
+    void *buf = move == NULL ? NULL : aligned_alloc(JOURNAL_BLOCK_BYTES, bytes);
+    if (buf == NULL) {
+        free(move);
+        return;
+    }
+    res->moving = true;
+    spool->moves++;
+    *move = (struct move){.spool = spool, .res = res, .buf = buf};
+    move->read = (struct journal_read){.done = read_done, .ref = res->resident.ref, .buf = buf};
+    move->append.done = append_done;
+    move->waiter.ready = room_again;
+    journal_read(spool->journal, &move->read);
+}
