@@ -10,7 +10,7 @@
 #include "core/slice.h"
 #include "io/work.h"
 
-enum { MAILDIR_PATH_MAX = 1024, MAILDIR_PIECES_MAX = 8, MAILDIR_BATCH_MAX = 64 };
+enum { MAILDIR_PATH_MAX = 1024, MAILDIR_BATCH_MAX = 64 };
 
 /* One part of the content, in order: bytes in memory, or a range of a file whose hash_checksum must
  * be `checksum` (else the delivery fails with MX_ERR_DAMAGED and nothing appears in new/). */
@@ -31,6 +31,8 @@ struct maildir_delivery {
     int64_t arrived_wall_ms; /* first part of the file name */
     const struct maildir_piece *pieces; /* headers and body, in order */
     uint32_t piece_count;
+    bool
+        maybe_repeat; /* an earlier attempt may have succeeded unnoticed: look for its file first */
     /* out */
     mx_err err;
     bool was_there; /* found from an earlier attempt */
@@ -47,9 +49,9 @@ struct maildir_batch {
 
 /* Prepares batch->job.run. */
 void maildir_batch_init(struct maildir_batch *batch);
-/* Folder name for one part of an address: safe for any bytes ('.', '..', '/', NUL, control, length,
- * leading dots), injective, readable for ordinary names. Bytes outside [a-z0-9._+@-]... are written
- * as %XX; names longer than 200 bytes are cut and given a hash. out holds MAILDIR_NAME_MAX bytes.
- */
+/* Folder name for one part of an address: safe for any bytes ('.', '..', '/', NUL, control
+ * characters, length), injective, readable for ordinary names. Bytes outside [a-z0-9] and, behind
+ * the first, "._+-=" are written as %XX; a name that would exceed 200 bytes is cut and given a
+ * hash. Writes at most MAILDIR_NAME_MAX bytes. */
 enum { MAILDIR_NAME_MAX = 255 };
 void maildir_folder_name(struct writer *out, struct slice part);

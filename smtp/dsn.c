@@ -1,0 +1,268 @@
+#include "smtp/dsn.h"
+
+#include "core/text.h"
+#include "core/timefmt.h"
+#include "smtp/xtext.h"
+
+enum { LINE_TEXT_MAX = 900, PER_RCPT_BYTES = 4096 };
+
+static const struct {
+    const char *subject, *intro, *action;
+} forms[] = {
+    [DSN_FAILED] = {"Undelivered Mail Returned to Sender",
+                    "Your message could not be delivered to the following recipients:", "failed"},
+    [DSN_DELAYED] = {"Delayed Mail (still being retried)",
+                     "Your message could not be delivered yet to the following recipients. It is "
+                     "still\r\nqueued and will be tried again; you need not send it again:",
+                     "delayed"},
+    [DSN_DELIVERED] = {"Successful Mail Delivery",
+                       "Your message was delivered to the following recipients:", "delivered"},
+    [DSN_RELAYED] = {"Mail Handed On",
+                     "Your message was handed on for the following recipients, to a system that "
+                     "sends no\r\nfurther notification:",
+                     "relayed"},
+};
+
+bool dsn_wanted(uint8_t notify, enum dsn_action action)
+{
+    uint8_t bits = notify == NOTIFY_UNSET ? NOTIFY_FAILURE | NOTIFY_DELAY : notify;
+    switch (action) {
+    case DSN_FAILED:
+        return (bits & NOTIFY_FAILURE) != 0;
+    case DSN_DELAYED:
+        return (bits & NOTIFY_DELAY) != 0;
+    default:
+        return (bits & NOTIFY_SUCCESS) != 0;
+    }
+}
+
+size_t dsn_bytes_max(const struct dsn *dsn)
+{
+    return 8192 + (size_t)dsn->rcpt_count * PER_RCPT_BYTES + dsn->original_header.len +
+           dsn->original_body.len;
+}
+
+/* Text from outside in one header line: nothing in it may end the line. */
+static void put_safe(struct writer *w, struct slice text, bool utf8)
+{
+    text = slice_first(text, LINE_TEXT_MAX);
+    for (size_t i = 0; i < text.len; i++) {
+        uint8_t c = text.ptr[i];
+        put_u8(w, c >= 0x20 && c != 0x7f && (c < 0x80 || utf8) ? c : '?');
+    }
+}
+
+static bool is_utf8(const struct dsn *dsn)
+{
+    return dsn->env->mail.smtputf8;
+}
+
+static void put_status(struct writer *w, const uint8_t status[3])
+{
+    put_decimal(w, status[0]);
+    put_char(w, '.');
+    put_decimal(w, status[1]);
+    put_char(w, '.');
+    put_decimal(w, status[2]);
+}
+
+static void put_boundary(struct writer *w, const struct dsn *dsn)
+{
+    put_text(w, "=_ringmx-");
+    qid_print(w, dsn->id);
+}
+
+static void put_part(struct writer *w, const struct dsn *dsn, const char *type)
+{
+    put_text(w, "\r\n--");
+    put_boundary(w, dsn);
+    put_text(w, "\r\nContent-Type: ");
+    put_text(w, type);
+    put_text(w, "\r\n");
+    if (is_utf8(dsn)) {
+        put_text(w, "Content-Transfer-Encoding: 8bit\r\n");
+    }
+    put_text(w, "\r\n");
+}
+
+/* The most serious thing that happened names the message. */
+static enum dsn_action main_action(const struct dsn *dsn)
+{
+    enum dsn_action action = DSN_RELAYED;
+    for (uint32_t i = 0; i < dsn->rcpt_count; i++) {
+        action = dsn->rcpts[i].action < action ? dsn->rcpts[i].action : action;
+    }
+    return action;
+}
+
+static void put_header(struct writer *w, const struct dsn *dsn)
+{
+    put_text(w, "Date: ");
+    put_rfc5322(w, dsn->wall_ms);
+    put_text(w, "\r\nFrom: Mail Delivery System <MAILER-DAEMON@");
+    put_slice(w, dsn->hostname);
+    put_text(w, ">\r\nTo: <");
+    put_safe(w, dsn->env->sender, is_utf8(dsn));
+    put_text(w, ">\r\nSubject: ");
+    put_text(w, forms[main_action(dsn)].subject);
+    put_text(w, "\r\nMessage-ID: <");
+    qid_print(w, dsn->id);
+    put_text(w, ".dsn@");
+    put_slice(w, dsn->hostname);
+    put_text(w, ">\r\nAuto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n"
+                "Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"");
+    put_boundary(w, dsn);
+    put_text(w, "\"\r\n");
+    if (is_utf8(dsn)) {
+        put_text(w, "Content-Transfer-Encoding: 8bit\r\n");
+    }
+}
+
+static void put_human_group(struct writer *w, const struct dsn *dsn, enum dsn_action action)
+{
+    bool first = true;
+    for (uint32_t i = 0; i < dsn->rcpt_count; i++) {
+        const struct dsn_rcpt *r = &dsn->rcpts[i];
+        if (r->action != action) {
+            continue;
+        }
+        if (first) {
+            put_text(w, "\r\n");
+            put_text(w, forms[action].intro);
+            put_text(w, "\r\n\r\n");
+            first = false;
+        }
+        put_text(w, "  <");
+        put_safe(w, r->rcpt->address, is_utf8(dsn));
+        put_text(w, ">\r\n      ");
+        if (r->remote_host.len > 0) {
+            put_safe(w, r->remote_host, false);
+            put_text(w, " said: ");
+        }
+        if (r->code != 0) {
+            put_decimal(w, r->code);
+            put_char(w, ' ');
+        }
+        put_safe(w, r->text, is_utf8(dsn));
+        put_text(w, "\r\n");
+    }
+}
+
+static void put_human(struct writer *w, const struct dsn *dsn)
+{
+    put_text(w, "This is the mail system at ");
+    put_slice(w, dsn->hostname);
+    put_text(w, ".\r\n");
+    for (unsigned action = DSN_FAILED; action <= DSN_RELAYED; action++) {
+        put_human_group(w, dsn, (enum dsn_action)action);
+    }
+    put_text(w, "\r\nQueue id: ");
+    qid_print(w, dsn->original_id);
+    put_text(w, "\r\n");
+}
+
+/* RFC 3464 section 2.3.1: from ORCPT when there was one. */
+static void put_original_rcpt(struct writer *w, const struct dsn_rcpt *r)
+{
+    struct slice orcpt = r->rcpt->params.orcpt;
+    size_t semicolon = slice_find(orcpt, ';');
+    if (semicolon == orcpt.len) {
+        return;
+    }
+    uint8_t decoded[ORCPT_MAX];
+    struct writer d = writer_init(decoded, sizeof decoded);
+    if (xtext_decode(&d, slice_from(orcpt, semicolon + 1)) != MX_OK) {
+        return;
+    }
+    put_text(w, "Original-Recipient: ");
+    put_safe(w, slice_first(orcpt, semicolon), false);
+    put_char(w, ';');
+    put_safe(w, writer_slice(&d), true);
+    put_text(w, "\r\n");
+}
+
+static void put_rcpt(struct writer *w, const struct dsn *dsn, const struct dsn_rcpt *r)
+{
+    put_text(w, "\r\n");
+    put_original_rcpt(w, r);
+    put_text(w, text_is_ascii(r->rcpt->address) ? "Final-Recipient: rfc822;"
+                                                : "Final-Recipient: utf-8;");
+    put_safe(w, r->rcpt->address, is_utf8(dsn));
+    put_text(w, "\r\nAction: ");
+    put_text(w, forms[r->action].action);
+    put_text(w, "\r\nStatus: ");
+    put_status(w, r->status);
+    put_text(w, "\r\n");
+    if (r->remote_host.len > 0) {
+        put_text(w, "Remote-MTA: dns;");
+        put_safe(w, r->remote_host, false);
+        put_text(w, "\r\n");
+    }
+    if (r->text.len > 0) {
+        put_text(w, r->code != 0 ? "Diagnostic-Code: smtp;" : "Diagnostic-Code: X-Ringmx;");
+        if (r->code != 0) {
+            put_decimal(w, r->code);
+            put_char(w, ' ');
+        }
+        put_safe(w, r->text, is_utf8(dsn));
+        put_text(w, "\r\n");
+    }
+    if (r->action == DSN_DELAYED) {
+        put_text(w, "Will-Retry-Until: ");
+        put_rfc5322(w, r->retry_until_ms);
+        put_text(w, "\r\n");
+    }
+}
+
+static void put_machine(struct writer *w, const struct dsn *dsn)
+{
+    put_text(w, "Reporting-MTA: dns;");
+    put_slice(w, dsn->hostname);
+    put_text(w, "\r\n");
+    if (dsn->env->mail.envid.len > 0) {
+        put_text(w, "Original-Envelope-Id: ");
+        put_safe(w, dsn->env->mail.envid, false);
+        put_text(w, "\r\n");
+    }
+    put_text(w, "X-Ringmx-Queue-ID: ");
+    qid_print(w, dsn->original_id);
+    put_text(w, "\r\nArrival-Date: ");
+    put_rfc5322(w, dsn->env->arrived_wall_ms);
+    put_text(w, "\r\n");
+    for (uint32_t i = 0; i < dsn->rcpt_count; i++) {
+        put_rcpt(w, dsn, &dsn->rcpts[i]);
+    }
+}
+
+/* The header ends with a line end of its own. */
+static void put_original(struct writer *w, const struct dsn *dsn)
+{
+    bool whole = dsn->original_body.len > 0;
+    if (whole) {
+        put_part(w, dsn, is_utf8(dsn) ? "message/global" : "message/rfc822");
+    } else {
+        put_part(w, dsn, is_utf8(dsn) ? "message/global-headers" : "text/rfc822-headers");
+    }
+    put_slice(w, dsn->original_header);
+    if (whole) {
+        put_slice(w, dsn->original_body);
+    }
+    struct slice s = dsn->original_header;
+    if (!whole && (s.len < 2 || s.ptr[s.len - 1] != '\n')) {
+        put_text(w, "\r\n");
+    }
+}
+
+void dsn_print(struct writer *w, const struct dsn *dsn)
+{
+    put_header(w, dsn);
+    put_text(w, "\r\nThis is a MIME-encapsulated delivery status notification.\r\n");
+    put_part(w, dsn, is_utf8(dsn) ? "text/plain; charset=utf-8" : "text/plain; charset=us-ascii");
+    put_human(w, dsn);
+    put_part(w, dsn, is_utf8(dsn) ? "message/global-delivery-status" : "message/delivery-status");
+    put_machine(w, dsn);
+    put_original(w, dsn);
+    put_text(w, "\r\n--");
+    put_boundary(w, dsn);
+    put_text(w, "--\r\n");
+}

@@ -1,0 +1,45 @@
+#include "smtp/schedule.h"
+
+#define MINUTE_MS UINT64_C(60000)
+#define HOUR_MS (60 * MINUTE_MS)
+#define DAY_MS (24 * HOUR_MS)
+
+void schedule_default(struct schedule *s)
+{
+    static const uint64_t retry_ms[] = {2 * MINUTE_MS,  5 * MINUTE_MS,  10 * MINUTE_MS,
+                                        15 * MINUTE_MS, 30 * MINUTE_MS, HOUR_MS,
+                                        2 * HOUR_MS,    DAY_MS,         3 * DAY_MS};
+    *s = (struct schedule){.retry_count = mx_countof(retry_ms),
+                           .notify_ms = {DAY_MS, 3 * DAY_MS},
+                           .notify_count = 2,
+                           .expire_ms = 5 * DAY_MS};
+    for (uint32_t i = 0; i < s->retry_count; i++) {
+        s->retry_ms[i] = retry_ms[i];
+    }
+}
+
+int64_t schedule_next_ms(const struct schedule *s, int64_t now_ms, int64_t arrived_ms,
+                         uint32_t attempts, uint64_t random)
+{
+    uint32_t step = attempts > 0 ? attempts - 1 : 0;
+    if (step >= s->retry_count) {
+        step = s->retry_count - 1;
+    }
+    uint64_t base_ms = s->retry_ms[step];
+    uint64_t spread_ms = base_ms / 5; /* from -10 % to +10 % */
+    uint64_t wait_ms = base_ms - spread_ms / 2 + (spread_ms > 0 ? random % (spread_ms + 1) : 0);
+    int64_t next_ms = now_ms + (int64_t)wait_ms;
+    int64_t end_ms = arrived_ms + (int64_t)s->expire_ms;
+    return next_ms > end_ms && now_ms < end_ms ? end_ms : next_ms;
+}
+
+bool schedule_expired(const struct schedule *s, int64_t now_ms, int64_t arrived_ms)
+{
+    return now_ms - arrived_ms >= (int64_t)s->expire_ms;
+}
+
+bool schedule_notify_due(const struct schedule *s, int64_t now_ms, int64_t arrived_ms,
+                         uint32_t notified)
+{
+    return notified < s->notify_count && now_ms - arrived_ms >= (int64_t)s->notify_ms[notified];
+}
