@@ -1,0 +1,627 @@
+#include "smtp/deliver.h"
+
+#include "core/check.h"
+#include "io/random.h"
+#include "io/tls.h"
+#include "smtp/bounce.h"
+#include "smtp/hop.h"
+#include "smtp/relay.h"
+
+#include <stdlib.h>
+
+static void activate(struct deliver *d, struct message *msg);
+static void dispatch(struct active *active);
+
+uint64_t deliver_random(struct deliver *d)
+{
+    /* xorshift64*: jitter needs spread, not secrecy. */
+    d->random ^= d->random >> 12;
+    d->random ^= d->random << 25;
+    d->random ^= d->random >> 27;
+    return d->random * UINT64_C(2685821657736338717);
+}
+
+struct outcome deliver_problem(mx_err err, struct slice text, struct slice command)
+{
+    (void)err;
+    return (struct outcome){.kind = OUTCOME_TEMPORARY,
+                            .status = {4, 4, 1},
+                            .host_fault = true,
+                            .text = text,
+                            .command = command};
+}
+
+/* --- due and ready -----------------------------------------------------------------------------
+ */
+
+void deliver_ready(struct deliver *d, struct message *msg)
+{
+    MX_ASSERT(msg->active == NULL);
+    wheel_cancel(&d->shard->wheel, &msg->due);
+    list_remove(&msg->wait_node);
+    msg->parked_at = NULL;
+    list_push_back(&d->ready, &msg->wait_node);
+}
+
+static void due_fire(struct timer *timer, uint64_t now_ns)
+{
+    (void)now_ns;
+    struct message *msg = mx_container_of(timer, struct message, due);
+    deliver_ready(msg->deliver, msg);
+}
+
+/* Arms the message's timer for its earliest recipient. */
+static void schedule_due(struct deliver *d, struct message *msg)
+{
+    int64_t due_ms = INT64_MAX;
+    for (uint32_t i = 0; i < msg->rcpt_count; i++) {
+        if (msg->rcpts[i].status == RCPT_PENDING && msg->rcpts[i].due_ms < due_ms) {
+            due_ms = msg->rcpts[i].due_ms;
+        }
+    }
+    if (due_ms == INT64_MAX || msg->held) {
+        return;
+    }
+    int64_t wait_ms = due_ms - d->shard->wall_ms;
+    uint64_t delay_ns = wait_ms > 0 ? (uint64_t)wait_ms * MX_NS_PER_MS : 0;
+    msg->due.fire = due_fire;
+    shard_after(d->shard, &msg->due, delay_ns);
+}
+
+/* --- into memory -------------------------------------------------------------------------------
+ */
+
+static bool has_budget(const struct deliver *d)
+{
+    return d->actives.used < DELIVER_ACTIVE_MAX && d->active_bytes < DELIVER_BYTES_MAX &&
+           d->shard->blocks.used < d->shard->blocks.slots_max / 10 * 7;
+}
+
+static struct active *active_new(struct deliver *d, struct message *msg)
+{
+    struct active *active = pool_acquire_zero(&d->actives);
+    if (active != NULL) {
+        active->deliver = d;
+        active->msg = msg;
+        msg->active = active;
+        msg->deliver = d;
+    }
+    return active;
+}
+
+static void active_account(struct active *active, size_t bytes)
+{
+    active->bytes += bytes;
+    active->deliver->active_bytes += bytes;
+}
+
+/* Leaves memory: the message waits for its next time, or has ended. */
+static void active_end(struct active *active)
+{
+    struct deliver *d = active->deliver;
+    struct message *msg = active->msg;
+    struct hop *park_at = active->park_at;
+    MX_ASSERT(active->deliveries == 0);
+    spool_txn_free(d->spool, active->txn);
+    chain_clear(&active->content, &d->shard->blocks);
+    free(active->loaded);
+    free(active->head);
+    d->active_bytes -= active->bytes;
+    pool_release(&d->actives, active);
+    msg->active = NULL;
+    if (msg->rcpts_left > 0) {
+        schedule_due(d, msg);
+        if (park_at != NULL) {
+            hop_park(park_at, msg);
+        }
+    } else {
+        spool_settle_end(d->spool, msg);
+    }
+}
+
+void deliver_queued(struct deliver *d, struct message *msg, struct txn *txn, struct chain *content)
+{
+    msg->deliver = d;
+    bool now = !d->conf.paused && !d->stopping && msg->extent_count == 0 && has_budget(d);
+    struct active *active = now ? active_new(d, msg) : NULL;
+    if (active == NULL) {
+        /* Later, from the disk; a large message always: its beginning is no longer in memory. */
+        spool_txn_free(d->spool, txn);
+        chain_clear(content, &d->shard->blocks);
+        if (!d->conf.paused) {
+            deliver_ready(d, msg);
+        }
+        return;
+    }
+    active->txn = txn;
+    active->content = *content;
+    active_account(active, content->bytes);
+    dispatch(active);
+}
+
+void deliver_ended(struct deliver *d, struct message *msg)
+{
+    (void)d;
+    MX_ASSERT(msg->active == NULL);
+}
+
+/* The record cannot be used: kept, said in the log, tried again at the next start only. */
+static void hold(struct active *active, mx_err err)
+{
+    struct message *msg = active->msg;
+    struct log *log = &active->deliver->shard->log;
+    struct log_line *line = log_begin(log, LOG_ERROR, "message-unreadable");
+    log_qid(line, "id", msg->id);
+    log_err(line, "reason", err);
+    log_text(line, "effect", "it stays in the queue and is not tried again before a restart");
+    log_end(log, line);
+    msg->held = true;
+    active_end(active);
+}
+
+static void load_failed(struct active *active, mx_err err)
+{
+    if (err == MX_ERR_DAMAGED || err == MX_ERR_SYNTAX) {
+        hold(active, err);
+        return;
+    }
+    /* The disk may recover, memory as well. */
+    struct deliver *d = active->deliver;
+    struct message *msg = active->msg;
+    active_end(active);
+    shard_after(d->shard, &msg->due, 10 * MX_NS_PER_S);
+}
+
+static void head_read_done(struct journal_read *read, mx_err err)
+{
+    struct active *active = mx_container_of(read, struct active, read);
+    if (err) {
+        free(read->buf);
+        load_failed(active, err);
+        return;
+    }
+    struct slice content = slice_from(read->payload, RECORD_EXTENT_HEAD_BYTES);
+    active->head_len = mx_min_size(content.len, DELIVER_HEAD_MAX);
+    active->head = malloc(active->head_len);
+    if (active->head != NULL) {
+        memcpy(active->head, content.ptr, active->head_len);
+    }
+    free(read->buf);
+    dispatch(active);
+}
+
+static void *read_begin(struct active *active, struct journal_ref ref,
+                        void (*done)(struct journal_read *read, mx_err err))
+{
+    size_t bytes = (size_t)mx_round_up(journal_read_bytes(ref), JOURNAL_BLOCK_BYTES);
+    void *buf = aligned_alloc(JOURNAL_BLOCK_BYTES, bytes);
+    if (buf != NULL) {
+        active->read = (struct journal_read){.done = done, .ref = ref, .buf = buf};
+        journal_read(active->deliver->spool->journal, &active->read);
+    }
+    return buf;
+}
+
+static void record_read_done(struct journal_read *read, mx_err err)
+{
+    struct active *active = mx_container_of(read, struct active, read);
+    struct message *msg = active->msg;
+    struct deliver *d = active->deliver;
+    if (err == MX_ERR_DAMAGED && read->ref.segment != msg->res.resident.ref.segment) {
+        err = MX_ERR_AGAIN; /* it was moved meanwhile */
+    }
+    size_t content_at = (size_t)msg->prefix_bytes + msg->envelope_bytes;
+    if (!err && content_at + msg->inline_bytes != read->payload.len) {
+        err = MX_ERR_DAMAGED;
+    }
+    active->txn = err ? NULL : spool_txn_new(d->spool);
+    if (!err) {
+        struct slice envelope =
+            slice_first(slice_from(read->payload, msg->prefix_bytes), msg->envelope_bytes);
+        err = active->txn == NULL ? MX_ERR_NOMEM : txn_decode(active->txn, envelope);
+    }
+    if (!err && active->txn->env.rcpt_count != msg->rcpt_count) {
+        err = MX_ERR_DAMAGED;
+    }
+    if (err) {
+        load_failed(active, err);
+        return;
+    }
+    active->inline_content = slice_from(read->payload, content_at);
+    if (msg->extent_count == 0) {
+        dispatch(active);
+    } else if (read_begin(active, msg->extents->res.resident.ref, head_read_done) == NULL) {
+        load_failed(active, MX_ERR_NOMEM);
+    }
+}
+
+static void activate(struct deliver *d, struct message *msg)
+{
+    struct active *active = active_new(d, msg);
+    MX_ASSERT(active != NULL); /* has_budget was asked */
+    active->loaded = read_begin(active, msg->res.resident.ref, record_read_done);
+    if (active->loaded == NULL) {
+        load_failed(active, MX_ERR_NOMEM);
+        return;
+    }
+    active_account(active, msg->res.resident.ref.len);
+}
+
+static void turn(struct shard_hook *hook)
+{
+    struct deliver *d = mx_container_of(hook, struct deliver, hook);
+    if (d->stopping) {
+        return;
+    }
+    for (unsigned i = 0; i < DELIVER_STARTS_MAX && !list_empty(&d->ready) && has_budget(d); i++) {
+        struct list_node *node = list_pop_front(&d->ready);
+        activate(d, mx_container_of(node, struct message, wait_node));
+    }
+    for (uint32_t i = 0; i < d->image->route_count; i++) {
+        hop_run(&d->hops[i]);
+    }
+}
+
+/* --- routing and grouping ----------------------------------------------------------------------
+ */
+
+/* Deliveries of one message under construction, one per hop. */
+struct grouping {
+    struct delivery *list[64];
+    unsigned count;
+};
+
+static struct delivery *delivery_new(struct active *active, struct hop *hop, uint32_t rcpts_max)
+{
+    struct delivery *delivery = calloc(1, sizeof *delivery + rcpts_max * sizeof delivery->rcpts[0]);
+    if (delivery != NULL) {
+        delivery->active = active;
+        delivery->hop = hop;
+        active->deliveries++;
+    }
+    return delivery;
+}
+
+static struct delivery *delivery_for(struct grouping *group, struct active *active, struct hop *hop)
+{
+    for (unsigned i = 0; i < group->count; i++) {
+        struct delivery *delivery = group->list[i];
+        if (delivery->hop == hop && delivery->rcpt_count < DELIVER_RCPTS_MAX) {
+            return delivery;
+        }
+    }
+    if (group->count == mx_countof(group->list)) {
+        return NULL; /* the rest is due again at once, after these */
+    }
+    uint32_t max = active->txn->env.rcpt_count;
+    struct delivery *delivery =
+        delivery_new(active, hop, max < DELIVER_RCPTS_MAX ? max : DELIVER_RCPTS_MAX);
+    if (delivery != NULL) {
+        group->list[group->count++] = delivery;
+    }
+    return delivery;
+}
+
+static void no_such_mailbox(struct outcome *out)
+{
+    *out = (struct outcome){.kind = OUTCOME_PERMANENT,
+                            .status = {5, 1, 1},
+                            .text = SLICE_LITERAL("no such mailbox"),
+                            .command = SLICE_LITERAL("local delivery")};
+}
+
+/* Adds recipient i to the delivery that it belongs to; decides at once what cannot be delivered. */
+static void route_rcpt(struct grouping *group, struct active *active, uint32_t i)
+{
+    struct deliver *d = active->deliver;
+    struct routing_context ctx = {d->image, d->directory, d->vm};
+    struct routing routing;
+    routing_find(&routing, &ctx, active->txn->rcpts[i].address, &active->txn->env);
+    struct hop *hop = &d->hops[routing.route != NULL ? routing.route->index : 0];
+    struct delivery *delivery = delivery_for(group, active, hop);
+    if (delivery == NULL) {
+        return;
+    }
+    uint32_t at = delivery->rcpt_count++;
+    delivery->open++;
+    delivery->rcpts[at].rcpt = i;
+    delivery->rcpts[at].mailbox = routing.resolution.mailbox;
+    struct outcome outcome;
+    if (routing.route == NULL) {
+        outcome = deliver_problem(MX_ERR_INVALID, slice_of_text(routing.problem),
+                                  SLICE_LITERAL("routing"));
+        outcome.host_fault = false;
+        delivery_decide(delivery, at, &outcome);
+    } else if (hop->route->kind == ROUTE_LOCAL && routing.resolution.kind != RESOLVE_LOCAL) {
+        no_such_mailbox(&outcome);
+        delivery_decide(delivery, at, &outcome);
+    } else if (hop->route->kind == ROUTE_MX) {
+        outcome = deliver_problem(
+            MX_ERR_UNSUPPORTED,
+            SLICE_LITERAL("MX delivery is not part of this version: the message stays queued"),
+            SLICE_LITERAL("routing"));
+        outcome.host_fault = false;
+        delivery_decide(delivery, at, &outcome);
+    }
+}
+
+static void submit(struct delivery *delivery)
+{
+    struct hop *hop = delivery->hop;
+    struct active *active = delivery->active;
+    if (delivery->open == 0) {
+        delivery_done(delivery);
+    } else if (hop_is_down(hop)) {
+        delivery_decide_rest(delivery, &hop->problem);
+        delivery_done(delivery);
+    } else if (!hop_submit(hop, delivery)) {
+        active->park_at = hop;
+        for (uint32_t i = 0; i < delivery->rcpt_count; i++) {
+            /* A fallback: the hop calls earlier. */
+            struct rcpt_state *state = &active->msg->rcpts[delivery->rcpts[i].rcpt];
+            state->due_ms = active->deliver->shard->wall_ms + 60000;
+        }
+        active->deliveries--;
+        free(delivery);
+    }
+}
+
+static void dispatch(struct active *active)
+{
+    struct deliver *d = active->deliver;
+    struct message *msg = active->msg;
+    struct grouping group = {.count = 0};
+    for (uint32_t i = 0; !d->stopping && i < msg->rcpt_count; i++) {
+        const struct rcpt_state *state = &msg->rcpts[i];
+        if (state->status == RCPT_PENDING && state->due_ms <= d->shard->wall_ms + WHEEL_TICK_MS) {
+            route_rcpt(&group, active, i);
+        }
+    }
+    active->deliveries++; /* held until all are submitted */
+    for (unsigned i = 0; i < group.count; i++) {
+        submit(group.list[i]);
+    }
+    active->deliveries--;
+    if (active->deliveries == 0) {
+        active_end(active);
+    }
+}
+
+/* --- outcomes ----------------------------------------------------------------------------------
+ */
+
+void delivery_decide(struct delivery *delivery, uint32_t i, const struct outcome *outcome)
+{
+    struct delivery_rcpt *rcpt = &delivery->rcpts[i];
+    MX_ASSERT(i < delivery->rcpt_count && !rcpt->decided);
+    rcpt->decided = true;
+    rcpt->outcome = *outcome;
+    struct slice text = slice_first(outcome->text, CLI_TEXT_MAX);
+    if (txn_text(&rcpt->outcome.text, delivery->active->txn, text)) {
+        rcpt->outcome.text = SLICE_EMPTY; /* memory is short; the outcome itself counts */
+    }
+    delivery->open--;
+}
+
+void delivery_decide_rest(struct delivery *delivery, const struct outcome *outcome)
+{
+    for (uint32_t i = 0; i < delivery->rcpt_count; i++) {
+        if (!delivery->rcpts[i].decided) {
+            delivery_decide(delivery, i, outcome);
+        }
+    }
+}
+
+static void log_outcome(struct delivery *delivery, const struct delivery_rcpt *rcpt,
+                        const char *event)
+{
+    struct active *active = delivery->active;
+    struct log *log = &active->deliver->shard->log;
+    struct log_line *line = log_begin(log, LOG_INFO, event);
+    const struct outcome *o = &rcpt->outcome;
+    log_qid(line, "id", active->msg->id);
+    log_slice(line, "to", active->txn->rcpts[rcpt->rcpt].address);
+    log_slice(line, "route", delivery->hop->route->name);
+    if (o->code != 0) {
+        log_u64(line, "code", o->code);
+    }
+    if (o->text.len > 0) {
+        log_slice(line, "reply", o->text);
+    }
+    log_end(log, line);
+}
+
+static void defer(struct deliver *d, const struct message *msg, struct rcpt_state *state)
+{
+    state->due_ms = d->conf.retry_ms > 0
+                        ? d->shard->wall_ms + (int64_t)d->conf.retry_ms
+                        : schedule_next_ms(&d->conf.schedule, d->shard->wall_ms, msg->arrived_ms,
+                                           state->attempts, deliver_random(d));
+}
+
+/* Applies one outcome to the recipient's state; returns which DSN it calls for (or -1). */
+static int apply(struct delivery *delivery, struct delivery_rcpt *rcpt)
+{
+    struct active *active = delivery->active;
+    struct deliver *d = active->deliver;
+    struct message *msg = active->msg;
+    struct rcpt_state *state = &msg->rcpts[rcpt->rcpt];
+    struct outcome *o = &rcpt->outcome;
+    MX_ASSERT(state->status == RCPT_PENDING);
+    state->code = o->code;
+    if (state->attempts < UINT8_MAX) {
+        state->attempts++;
+    }
+    bool waits_for_mx = delivery->hop->route->kind == ROUTE_MX;
+    if (o->kind == OUTCOME_TEMPORARY && !waits_for_mx &&
+        schedule_expired(&d->conf.schedule, d->shard->wall_ms, msg->arrived_ms)) {
+        o->kind = OUTCOME_PERMANENT;
+        o->status[0] = 5;
+    }
+    if (o->kind == OUTCOME_TEMPORARY) {
+        d->deferred++;
+        defer(d, msg, state);
+        log_outcome(delivery, rcpt, "deferred");
+        return schedule_notify_due(&d->conf.schedule, d->shard->wall_ms, msg->arrived_ms,
+                                   state->notified)
+                   ? DSN_DELAYED
+                   : -1;
+    }
+    MX_ASSERT(msg->rcpts_left > 0);
+    msg->rcpts_left--;
+    if (o->kind == OUTCOME_DELIVERED) {
+        state->status = RCPT_DELIVERED;
+        d->delivered++;
+        log_outcome(delivery, rcpt, "delivered");
+        if (delivery->dsn_passed) {
+            return -1;
+        }
+        return delivery->hop->route->kind == ROUTE_LOCAL ? DSN_DELIVERED : DSN_RELAYED;
+    }
+    state->status = RCPT_FAILED;
+    d->bounced++;
+    log_outcome(delivery, rcpt, "failed");
+    return DSN_FAILED;
+}
+
+void delivery_done(struct delivery *delivery)
+{
+    struct active *active = delivery->active;
+    struct deliver *d = active->deliver;
+    struct message *msg = active->msg;
+    struct bounce_item items[DELIVER_RCPTS_MAX];
+    struct record_outcome plain[DELIVER_RCPTS_MAX];
+    uint32_t item_count = 0, plain_count = 0;
+    MX_ASSERT(delivery->open == 0 && delivery->rcpt_count <= DELIVER_RCPTS_MAX);
+    for (uint32_t i = 0; i < delivery->rcpt_count; i++) {
+        struct delivery_rcpt *rcpt = &delivery->rcpts[i];
+        int action = apply(delivery, rcpt);
+        if (rcpt->outcome.kind == OUTCOME_TEMPORARY && rcpt->outcome.host_fault) {
+            active->park_at = delivery->hop;
+        }
+        if (bounce_wanted(active, rcpt->rcpt, action)) {
+            items[item_count++] = (struct bounce_item){.rcpt = rcpt->rcpt,
+                                                       .action = (enum dsn_action)action,
+                                                       .outcome = rcpt->outcome,
+                                                       .remote = delivery->remote};
+        } else {
+            plain[plain_count++] = (struct record_outcome){
+                .rcpt = rcpt->rcpt, .state = msg->rcpts[rcpt->rcpt], .text = rcpt->outcome.text};
+        }
+    }
+    if (plain_count > 0) {
+        spool_mark(d->spool, msg, plain, plain_count);
+    }
+    if (item_count > 0) {
+        bounce_send(active, items, item_count);
+    }
+    free(delivery);
+    MX_ASSERT(active->deliveries > 0);
+    if (--active->deliveries == 0) {
+        active_end(active);
+    }
+}
+
+void delivery_drop(struct delivery *delivery)
+{
+    struct active *active = delivery->active;
+    free(delivery);
+    MX_ASSERT(active->deliveries > 0);
+    if (--active->deliveries == 0) {
+        active_end(active);
+    }
+}
+
+/* --- life --------------------------------------------------------------------------------------
+ */
+
+static mx_err parts_open(struct deliver *d)
+{
+    mx_err err =
+        pool_init(&d->actives, "active-messages", sizeof(struct active), DELIVER_ACTIVE_MAX);
+    size_t conns_max = HOP_CONNECTIONS_MAX * (size_t)d->image->route_count;
+    if (!err) {
+        err = pool_init(&d->clis, "client-sessions", cli_bytes(), conns_max);
+    }
+    if (!err) {
+        err = pool_init(&d->conns, "client-connections", relay_conn_bytes(), conns_max);
+    }
+    if (!err) {
+        err = tls_client_ctx_new(&d->tls_any, &(struct tls_client_conf){.verify = false});
+    }
+    if (!err) {
+        err = tls_client_ctx_new(&d->tls_strict, &(struct tls_client_conf){.verify = true});
+    }
+    d->hops = err ? NULL : calloc(d->image->route_count, sizeof *d->hops);
+    d->vm = err ? NULL : calloc(1, sizeof *d->vm);
+    return !err && (d->hops == NULL || d->vm == NULL) ? MX_ERR_NOMEM : err;
+}
+
+mx_err deliver_open(struct deliver *d, struct shard *shard, struct spool *spool,
+                    const struct image *image, const struct directory *directory,
+                    const struct deliver_conf *conf)
+{
+    *d = (struct deliver){.shard = shard,
+                          .spool = spool,
+                          .image = image,
+                          .directory = directory,
+                          .conf = *conf,
+                          .random = random_u64() | 1};
+    list_init(&d->ready);
+    MX_ASSERT(image->route_count > 0);
+    mx_err err = parts_open(d);
+    if (err) {
+        deliver_close(d);
+        return err;
+    }
+    for (uint32_t i = 0; i < image->route_count; i++) {
+        hop_init(&d->hops[i], d, &image->routes[i]);
+    }
+    d->hook.turn = turn;
+    shard_add_hook(shard, &d->hook);
+    return MX_OK;
+}
+
+void deliver_start(struct deliver *d)
+{
+    struct list_node *node = list_first(&d->spool->all);
+    for (; node != NULL; node = list_next(&d->spool->all, node)) {
+        struct message *msg = mx_container_of(node, struct message, all_node);
+        msg->deliver = d;
+        if (msg->active == NULL && !d->conf.paused && msg->rcpts_left > 0) {
+            schedule_due(d, msg);
+        }
+    }
+}
+
+void deliver_stop(struct deliver *d)
+{
+    d->stopping = true;
+    for (uint32_t i = 0; i < d->image->route_count; i++) {
+        hop_stop(&d->hops[i]);
+    }
+}
+
+bool deliver_quiet(const struct deliver *d)
+{
+    return d->actives.used == 0 && d->conns.used == 0 && d->dsns == 0;
+}
+
+void deliver_abort(struct deliver *d)
+{
+    for (uint32_t i = 0; i < d->image->route_count; i++) {
+        relay_abort_all(&d->hops[i]);
+    }
+}
+
+void deliver_close(struct deliver *d)
+{
+    pool_fini(&d->actives);
+    pool_fini(&d->clis);
+    pool_fini(&d->conns);
+    tls_ctx_free(d->tls_any);
+    tls_ctx_free(d->tls_strict);
+    free(d->hops);
+    free(d->vm);
+    *d = (struct deliver){0};
+}

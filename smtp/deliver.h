@@ -1,0 +1,185 @@
+/* Delivery of one core's queue: which messages are due, where each recipient goes, what came of it.
+ *
+ *   due or fresh -> active (envelope and content in memory) -> route per recipient -> one delivery
+ * per next hop -> hop queue -> local batch (smtp/local) or connection (smtp/relay) -> outcome per
+ * recipient -> mark, DSN, or next try -> inactive
+ *
+ * Bounds: DELIVER_ACTIVE_MAX messages and DELIVER_BYTES_MAX bytes are in memory; a hop holds at
+ * most HOP_WAITING_MAX deliveries, what exceeds it is parked at the hop without its content. So a
+ * slow or dead hop holds neither memory nor the others up. The route is evaluated anew at every
+ * attempt. */
+#pragma once
+
+#include "core/list.h"
+#include "io/shard.h"
+#include "io/work.h"
+#include "route/directory.h"
+#include "route/image.h"
+#include "smtp/cli_engine.h"
+#include "smtp/schedule.h"
+#include "smtp/spool.h"
+
+enum {
+    DELIVER_ACTIVE_MAX = 4096,
+    DELIVER_BYTES_MAX = 128 * 1024 * 1024,
+    DELIVER_STARTS_MAX = 256,     /* messages made active per turn */
+    DELIVER_RCPTS_MAX = 64,       /* recipients per transaction with a next hop */
+    DELIVER_HEAD_MAX = 16 * 1024, /* of a large message kept for a DSN */
+    HOP_WAITING_MAX = 1024,
+    HOP_CONNECTIONS_MAX = 16, /* per core and hop */
+    HOP_ADDRESSES_MAX = 8,
+    HOP_PROBE_FIRST_MS = 5000, /* a hop that is down is tried again after this, doubling */
+    HOP_PROBE_MAX_MS = 300000,
+    HOP_RESOLVE_KEEP_MS = 60000,
+    LOCAL_BATCHES_MAX = 8, /* in flight per core */
+};
+
+struct deliver;
+struct relay_conn;
+
+/* A message in memory. */
+struct active {
+    struct deliver *deliver;
+    struct message *msg;
+    struct txn *txn;
+    struct chain content;        /* last part of the content, if it came from the session, or: */
+    uint8_t *loaded;             /* the whole record read back */
+    struct slice inline_content; /* in loaded */
+    uint8_t *head;               /* first bytes of the content when it lies in extents */
+    size_t head_len;
+    size_t bytes; /* accounted to the budget */
+    struct journal_read read;
+    uint32_t deliveries; /* not done yet */
+    struct hop *park_at; /* hop that had no room, or failed */
+};
+
+struct delivery_rcpt {
+    uint32_t rcpt;        /* index in the envelope */
+    struct slice mailbox; /* local hops: of the account */
+    bool decided;
+    struct outcome outcome; /* text in the transaction's memory */
+};
+
+/* One message for one next hop. */
+struct delivery {
+    struct list_node node;
+    struct active *active;
+    struct hop *hop;
+    struct slice remote; /* for DSN and log: the host that spoke, or empty */
+    uint32_t open;       /* recipients without outcome */
+    uint32_t rcpt_count;
+    bool retried;    /* was given back once because a kept connection had died */
+    bool dsn_passed; /* the next hop took over the DSN duty */
+    struct delivery_rcpt rcpts[];
+};
+
+struct hop {
+    struct deliver *deliver;
+    const struct route_conf *route;
+    struct list waiting; /* struct delivery */
+    uint32_t waiting_count;
+    struct list parked; /* struct message by wait_node */
+    /* health */
+    bool down;
+    bool probing;
+    uint32_t failures;
+    struct timer probe;
+    struct outcome problem; /* why it is down; text in problem_text */
+    uint8_t problem_text[CLI_TEXT_MAX];
+    bool avoid_tls; /* the last handshake failed: next connection in clear (opportunistic) */
+    /* relay */
+    struct list idle;  /* struct relay_conn, ready for a transaction */
+    struct list conns; /* all of them */
+    unsigned connections;
+    unsigned connecting; /* of them, not yet ready for a first transaction */
+    struct netaddr addresses[HOP_ADDRESSES_MAX];
+    size_t address_count;
+    uint64_t resolved_ns;
+    bool resolving;
+    struct work_job resolve_job;
+    struct netaddr found[HOP_ADDRESSES_MAX]; /* written by the worker */
+    size_t found_count;
+    mx_err resolve_err;
+    /* local */
+    unsigned batches;
+    unsigned lane;
+};
+
+struct deliver_conf {
+    struct schedule schedule;
+    uint64_t retry_ms;     /* 0, or: all retries and probes after this time (tests) */
+    const char *mail_root; /* folder of the mailboxes */
+    bool paused;           /* accept and queue only */
+};
+
+struct deliver {
+    struct shard *shard;
+    struct spool *spool;
+    const struct image *image;
+    const struct directory *directory;
+    struct deliver_conf conf;
+    struct hop *hops; /* one per route of the image */
+    struct expr_vm *vm;
+    struct expr_host host;
+    struct list ready; /* struct message by wait_node: to be made active */
+    struct shard_hook hook;
+    struct pool actives;
+    struct pool clis;
+    struct pool conns;
+    struct tls_ctx *tls_strict, *tls_any; /* clients: verifying, and not */
+    size_t active_bytes;
+    unsigned dsns;                         /* being written */
+    bool stopping;                         /* no new attempts */
+    uint64_t random;                       /* state of the jitter generator */
+    uint64_t delivered, deferred, bounced; /* recipients, since start */
+};
+
+MX_MUST_CHECK mx_err deliver_open(struct deliver *d, struct shard *shard, struct spool *spool,
+                                  const struct image *image, const struct directory *directory,
+                                  const struct deliver_conf *conf);
+/* Makes everything in the spool due according to its stored times. Once, after spool_open. */
+void deliver_start(struct deliver *d);
+/* spool_ops.queued and .ended */
+void deliver_queued(struct deliver *d, struct message *msg, struct txn *txn, struct chain *content);
+void deliver_ended(struct deliver *d, struct message *msg);
+/* No new attempts; deliveries that wait are given back, connections finish their transaction. */
+void deliver_stop(struct deliver *d);
+/* True when nothing is in flight any more. */
+bool deliver_quiet(const struct deliver *d);
+/* Cuts what is still in flight (its messages stay queued). */
+void deliver_abort(struct deliver *d);
+void deliver_close(struct deliver *d);
+
+/* --- for the hops ------------------------------------------------------------------------------
+ */
+
+/* Notes the outcome of recipient i (index in delivery->rcpts); the text is copied. */
+void delivery_decide(struct delivery *delivery, uint32_t i, const struct outcome *outcome);
+/* Gives every recipient without outcome this one. */
+void delivery_decide_rest(struct delivery *delivery, const struct outcome *outcome);
+/* All recipients are decided: applies the outcomes and frees the delivery. */
+void delivery_done(struct delivery *delivery);
+/* Gives the delivery up without any outcome (shutdown): its recipients stay as they are. */
+void delivery_drop(struct delivery *delivery);
+/* Our own temporary outcome. */
+struct outcome deliver_problem(mx_err err, struct slice text, struct slice command);
+uint64_t deliver_random(struct deliver *d);
+/* Puts a message into the ready list. */
+void deliver_ready(struct deliver *d, struct message *msg);
+
+/* --- routing (smtp/routing.c): the same code at RCPT and at delivery
+ * ------------------------------- */
+
+struct routing {
+    struct resolution resolution;
+    const struct route_conf *route; /* NULL: could not be evaluated */
+    const char *problem;            /* static text then */
+};
+struct routing_context {
+    const struct image *image;
+    const struct directory *directory;
+    struct expr_vm *vm;
+};
+/* Resolves the address and runs the route program. rcpt is the address as sent. */
+void routing_find(struct routing *out, const struct routing_context *ctx, struct slice rcpt,
+                  const struct envelope *env);

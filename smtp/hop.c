@@ -1,0 +1,246 @@
+#include "smtp/hop.h"
+
+#include "core/check.h"
+#include "io/mbox.h"
+#include "smtp/local.h"
+#include "smtp/relay.h"
+#include "smtp/service.h"
+
+#include <stdlib.h>
+
+enum { UNPARK_PER_RUN = 64 };
+
+static void probe_fire(struct timer *timer, uint64_t now_ns);
+
+void hop_init(struct hop *hop, struct deliver *d, const struct route_conf *route)
+{
+    *hop = (struct hop){.deliver = d, .route = route};
+    list_init(&hop->waiting);
+    list_init(&hop->parked);
+    list_init(&hop->idle);
+    list_init(&hop->conns);
+    hop->probe.fire = probe_fire;
+}
+
+bool hop_submit(struct hop *hop, struct delivery *delivery)
+{
+    if (hop->waiting_count >= HOP_WAITING_MAX || hop->deliver->stopping) {
+        return false;
+    }
+    list_push_back(&hop->waiting, &delivery->node);
+    hop->waiting_count++;
+    return true;
+}
+
+void hop_park(struct hop *hop, struct message *msg)
+{
+    list_remove(&msg->wait_node);
+    msg->parked_at = hop;
+    list_push_back(&hop->parked, &msg->wait_node);
+}
+
+struct delivery *hop_take(struct hop *hop)
+{
+    struct list_node *node = list_pop_front(&hop->waiting);
+    if (node == NULL) {
+        return NULL;
+    }
+    hop->waiting_count--;
+    return mx_container_of(node, struct delivery, node);
+}
+
+void hop_give_back(struct hop *hop, struct delivery *delivery)
+{
+    list_push_front(&hop->waiting, &delivery->node);
+    hop->waiting_count++;
+}
+
+/* Calls parked messages back; their recipients are due now. */
+static void unpark(struct hop *hop, unsigned max)
+{
+    struct deliver *d = hop->deliver;
+    struct list_node *node;
+    while (max-- > 0 && (node = list_pop_front(&hop->parked)) != NULL) {
+        struct message *msg = mx_container_of(node, struct message, wait_node);
+        for (uint32_t i = 0; i < msg->rcpt_count; i++) {
+            if (msg->rcpts[i].status == RCPT_PENDING) {
+                msg->rcpts[i].due_ms = d->shard->wall_ms;
+            }
+        }
+        deliver_ready(d, msg);
+    }
+}
+
+void hop_run(struct hop *hop)
+{
+    if (hop->deliver->stopping) {
+        return;
+    }
+    if (!hop->down && !list_empty(&hop->parked) && hop->waiting_count < HOP_WAITING_MAX / 2) {
+        unpark(hop, UNPARK_PER_RUN);
+    }
+    if (list_empty(&hop->waiting)) {
+        return;
+    }
+    if (hop->route->kind == ROUTE_LOCAL) {
+        local_run(hop);
+    } else if (hop->route->kind == ROUTE_RELAY) {
+        relay_run(hop);
+    }
+}
+
+/* --- health ------------------------------------------------------------------------------------
+ */
+
+bool hop_is_down(const struct hop *hop)
+{
+    return hop->down && !hop->probing;
+}
+
+static uint64_t probe_delay_ms(const struct hop *hop)
+{
+    unsigned doublings = hop->failures > 8 ? 8 : hop->failures;
+    uint64_t delay_ms = (uint64_t)HOP_PROBE_FIRST_MS << doublings;
+    if (delay_ms > HOP_PROBE_MAX_MS) {
+        delay_ms = HOP_PROBE_MAX_MS;
+    }
+    uint64_t retry_ms = hop->deliver->conf.retry_ms;
+    return retry_ms > 0 && retry_ms < delay_ms ? retry_ms : delay_ms;
+}
+
+static void probe_arm(struct hop *hop)
+{
+    uint64_t delay_ms = probe_delay_ms(hop);
+    delay_ms += deliver_random(hop->deliver) % (delay_ms / 8 + 1);
+    shard_after(hop->deliver->shard, &hop->probe, delay_ms * MX_NS_PER_MS);
+}
+
+/* Lets one message through to see whether the host is back. */
+static void probe_fire(struct timer *timer, uint64_t now_ns)
+{
+    (void)now_ns;
+    struct hop *hop = mx_container_of(timer, struct hop, probe);
+    if (!hop->down) {
+        return;
+    }
+    hop->probing = true;
+    unpark(hop, 1);
+}
+
+static void remember_problem(struct hop *hop, const struct outcome *problem)
+{
+    struct slice text = slice_first(problem->text, sizeof hop->problem_text);
+    if (text.len > 0 && text.ptr != hop->problem_text) {
+        memcpy(hop->problem_text, text.ptr, text.len);
+    }
+    hop->problem = *problem;
+    hop->problem.kind = OUTCOME_TEMPORARY;
+    hop->problem.host_fault = true;
+    hop->problem.text = slice_of(hop->problem_text, text.len);
+}
+
+/* What one core learns reaches all. */
+struct health_msg {
+    struct mbox_msg msg;
+    uint32_t route;
+    bool down;
+    struct outcome problem;
+    uint8_t text[CLI_TEXT_MAX];
+};
+
+static void go_down(struct hop *hop, const struct outcome *problem)
+{
+    remember_problem(hop, problem);
+    hop->down = true;
+    hop->probing = false;
+    hop->failures++;
+    probe_arm(hop);
+    struct outcome outcome = hop->problem;
+    struct delivery *delivery;
+    while ((delivery = hop_take(hop)) != NULL) {
+        delivery_decide_rest(delivery, &outcome);
+        delivery_done(delivery);
+    }
+}
+
+static void go_up(struct hop *hop)
+{
+    hop->down = false;
+    hop->probing = false;
+    hop->failures = 0;
+    wheel_cancel(&hop->deliver->shard->wheel, &hop->probe);
+}
+
+static void health_receive(struct mbox_msg *msg, struct shard *at)
+{
+    struct health_msg *health = mx_container_of(msg, struct health_msg, msg);
+    struct service *service = at->service;
+    struct deliver *d = service == NULL ? NULL : &service->deliver;
+    if (d != NULL && d->hops != NULL && health->route < d->image->route_count) {
+        struct hop *hop = &d->hops[health->route];
+        if (health->down && !hop->down) {
+            health->problem.text.ptr = health->text;
+            go_down(hop, &health->problem);
+        } else if (!health->down && hop->down) {
+            go_up(hop);
+        }
+    }
+    free(health);
+}
+
+static void tell_others(struct hop *hop)
+{
+    struct shard *shard = hop->deliver->shard;
+    for (unsigned i = 0; shard->hub != NULL && i < shard->conf.count; i++) {
+        struct health_msg *health = i == shard->conf.id ? NULL : calloc(1, sizeof *health);
+        if (health == NULL) {
+            continue;
+        }
+        health->msg.receive = health_receive;
+        health->route = hop->route->index;
+        health->down = hop->down;
+        health->problem = hop->problem;
+        memcpy(health->text, hop->problem_text, sizeof health->text);
+        if (mbox_send(shard->hub, shard->conf.id, i, &health->msg) != MX_OK) {
+            free(health); /* that core will find out by itself */
+        }
+    }
+}
+
+void hop_failed(struct hop *hop, const struct outcome *problem)
+{
+    bool news = !hop->down;
+    go_down(hop, problem);
+    if (news) {
+        struct log *log = &hop->deliver->shard->log;
+        struct log_line *line = log_begin(log, LOG_WARN, "next-hop-down");
+        log_slice(line, "route", hop->route->name);
+        log_slice(line, "reason", hop->problem.text);
+        log_text(line, "effect", "its mail stays queued; it is probed until it answers");
+        log_end(log, line);
+        tell_others(hop);
+    }
+}
+
+void hop_works(struct hop *hop)
+{
+    if (!hop->down) {
+        return;
+    }
+    go_up(hop);
+    struct log *log = &hop->deliver->shard->log;
+    struct log_line *line = log_begin(log, LOG_INFO, "next-hop-up");
+    log_slice(line, "route", hop->route->name);
+    log_end(log, line);
+    tell_others(hop);
+}
+
+void hop_stop(struct hop *hop)
+{
+    wheel_cancel(&hop->deliver->shard->wheel, &hop->probe);
+    struct delivery *delivery;
+    while ((delivery = hop_take(hop)) != NULL) {
+        delivery_drop(delivery);
+    }
+    relay_stop_idle(hop);
+}

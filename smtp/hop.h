@@ -1,0 +1,24 @@
+/* A next hop of one core: its queue, its health, its connections. A hop is a route of the image. */
+#pragma once
+
+#include "smtp/deliver.h"
+
+void hop_init(struct hop *hop, struct deliver *d, const struct route_conf *route);
+/* Takes a delivery into the queue. False: no room, the caller parks the message. */
+bool hop_submit(struct hop *hop, struct delivery *delivery);
+/* Puts a message that waits for this hop aside (without content). */
+void hop_park(struct hop *hop, struct message *msg);
+/* Next delivery of the queue, or NULL. */
+struct delivery *hop_take(struct hop *hop);
+/* Puts a delivery back to the front. */
+void hop_give_back(struct hop *hop, struct delivery *delivery);
+/* Starts what can be started: batches or connections. */
+void hop_run(struct hop *hop);
+/* The host is unusable: every waiting delivery gets the outcome, the hop is down until a probe
+ * succeeds. Told to the other cores. */
+void hop_failed(struct hop *hop, const struct outcome *problem);
+/* The host answered as it should. Told to the other cores when it was down. */
+void hop_works(struct hop *hop);
+/* True when the hop is down and no probe is due: deliveries would fail. */
+bool hop_is_down(const struct hop *hop);
+void hop_stop(struct hop *hop);

@@ -1,0 +1,579 @@
+#include "smtp/relay.h"
+
+#include "core/check.h"
+#include "io/shard.h"
+#include "io/stream.h"
+#include "io/sys.h"
+#include "smtp/hop.h"
+
+#include <stdlib.h>
+
+struct relay_conn {
+    struct stream stream;
+    struct list_node node; /* in hop->idle */
+    struct list_node all_node;
+    struct hop *hop;
+    struct cli *cli;
+    struct cli_conf cli_conf;
+    struct timer timer;
+    unsigned address; /* index in hop->addresses */
+    unsigned transactions;
+    bool up;          /* connected, and through an implicit handshake */
+    bool ever_ready;  /* has reached CLI_READY */
+    bool tls_started; /* a handshake is or was on */
+    bool aborting;    /* shutdown: drop, do not decide */
+    bool zombie;      /* closed, but a read is still in flight */
+    char remote[NETADDR_TEXT_MAX + 8];
+    /* the transaction */
+    struct delivery *delivery;
+    struct cli_message msg;
+    uint32_t rcpts[DELIVER_RCPTS_MAX];
+    uint32_t positions[DELIVER_RCPTS_MAX]; /* in delivery->rcpts */
+    uint8_t rcpt_states[DELIVER_RCPTS_MAX];
+    /* where the content is */
+    unsigned part; /* 0 prefix, 1 extents, 2 last part */
+    const struct extent *extent;
+    const struct block *block;
+    struct slice piece; /* what is left of the current piece */
+    struct journal_read read;
+    bool reading;
+};
+
+static void drive(struct relay_conn *conn, struct slice *in);
+static void conn_open(struct hop *hop, unsigned address);
+
+static void conn_free(struct relay_conn *conn)
+{
+    struct deliver *d = conn->hop->deliver;
+    MX_ASSERT(!conn->reading);
+    free(conn->read.buf);
+    pool_release(&d->clis, conn->cli);
+    pool_release(&d->conns, conn);
+}
+
+static void read_buf_free(struct relay_conn *conn)
+{
+    if (!conn->reading) {
+        free(conn->read.buf);
+        conn->read.buf = NULL;
+    }
+}
+
+size_t relay_conn_bytes(void)
+{
+    return sizeof(struct relay_conn);
+}
+
+static struct outcome host_problem(struct slice text, const char *command)
+{
+    struct outcome o = deliver_problem(MX_ERR_IO, text, slice_of_text(command));
+    return o;
+}
+
+/* --- content -----------------------------------------------------------------------------------
+ */
+
+static void extent_read_done(struct journal_read *read, mx_err err)
+{
+    struct relay_conn *conn = mx_container_of(read, struct relay_conn, read);
+    conn->reading = false;
+    if (conn->zombie) {
+        conn_free(conn);
+        return;
+    }
+    if (conn->delivery == NULL) {
+        read_buf_free(conn); /* the transaction ended early */
+        return;
+    }
+    if (err) {
+        /* Half a message may be out: only cutting the connection keeps the rest from being taken.
+         */
+        stream_abort(&conn->stream, err);
+        return;
+    }
+    conn->piece = slice_from(read->payload, RECORD_EXTENT_HEAD_BYTES);
+    drive(conn, NULL);
+}
+
+static void extent_read(struct relay_conn *conn)
+{
+    struct active *active = conn->delivery->active;
+    struct journal_ref ref = conn->extent->res.resident.ref;
+    size_t bytes = (size_t)mx_round_up(journal_read_bytes(ref), JOURNAL_BLOCK_BYTES);
+    free(conn->read.buf);
+    conn->read = (struct journal_read){.done = extent_read_done, .ref = ref};
+    conn->read.buf = aligned_alloc(JOURNAL_BLOCK_BYTES, bytes);
+    conn->extent = conn->extent->next;
+    if (conn->read.buf == NULL) {
+        stream_abort(&conn->stream, MX_ERR_NOMEM);
+        return;
+    }
+    conn->reading = true;
+    journal_read(active->deliver->spool->journal, &conn->read);
+}
+
+/* Makes conn->piece non-empty. False: it comes later, or all has been given. */
+static bool content_next(struct relay_conn *conn)
+{
+    struct active *active = conn->delivery->active;
+    while (conn->piece.len == 0) {
+        if (conn->reading) {
+            return false;
+        }
+        if (conn->part == 0) {
+            conn->part = 1;
+            conn->extent = active->msg->extents;
+            conn->piece = active->txn->env.prefix;
+        } else if (conn->part == 1 && conn->extent != NULL) {
+            extent_read(conn);
+            return false;
+        } else if (conn->part == 1) {
+            conn->part = 2;
+            conn->block = active->content.head;
+            conn->piece = active->inline_content;
+        } else if (conn->block != NULL) {
+            conn->piece = block_slice(conn->block);
+            conn->block = conn->block->next;
+        } else {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* --- transaction -------------------------------------------------------------------------------
+ */
+
+static void transaction_begin(struct relay_conn *conn, struct delivery *delivery)
+{
+    struct active *active = delivery->active;
+    const struct envelope *env = &active->txn->env;
+    conn->delivery = delivery;
+    delivery->remote = slice_of_text(conn->remote);
+    conn->part = 0;
+    conn->piece = SLICE_EMPTY;
+    conn->transactions++;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < delivery->rcpt_count; i++) {
+        if (!delivery->rcpts[i].decided) {
+            conn->rcpts[count] = delivery->rcpts[i].rcpt;
+            conn->positions[count++] = i;
+        }
+    }
+    MX_ASSERT(count > 0);
+    conn->msg = (struct cli_message){.env = env,
+                                     .rcpts = conn->rcpts,
+                                     .rcpt_count = count,
+                                     .content_bytes = env->prefix.len + active->msg->body_bytes,
+                                     .ends_in_crlf = env->body_ends_in_crlf,
+                                     .has_8bit = env->body_has_8bit};
+    delivery->dsn_passed = cli_extensions(conn->cli)->dsn && !conn->hop->route->lmtp;
+    cli_begin(conn->cli, &conn->msg, conn->rcpt_states);
+}
+
+static void transaction_outcome(struct relay_conn *conn)
+{
+    const struct outcome *o = cli_outcome(conn->cli);
+    struct delivery *delivery = conn->delivery;
+    for (uint32_t i = 0; i < conn->msg.rcpt_count; i++) {
+        if (conn->rcpts[i] == o->rcpt) {
+            delivery_decide(delivery, conn->positions[i], o);
+            return;
+        }
+    }
+    MX_ASSERT(false);
+}
+
+static void transaction_end(struct relay_conn *conn)
+{
+    struct delivery *delivery = conn->delivery;
+    conn->delivery = NULL;
+    read_buf_free(conn);
+    delivery_done(delivery);
+}
+
+/* --- the session -------------------------------------------------------------------------------
+ */
+
+static void timer_set(struct relay_conn *conn, uint64_t delay_ms)
+{
+    shard_after(conn->hop->deliver->shard, &conn->timer, delay_ms * MX_NS_PER_MS);
+}
+
+static void timer_fire(struct timer *timer, uint64_t now_ns)
+{
+    (void)now_ns;
+    struct relay_conn *conn = mx_container_of(timer, struct relay_conn, timer);
+    if (list_linked(&conn->node)) { /* idle for long enough */
+        list_remove(&conn->node);
+        cli_quit(conn->cli);
+        timer_set(conn, 5000);
+        drive(conn, NULL);
+        return;
+    }
+    stream_abort(&conn->stream, MX_ERR_TIMEOUT);
+}
+
+/* The connection has nothing to do. True: a transaction was begun. */
+static bool conn_ready(struct relay_conn *conn)
+{
+    struct hop *hop = conn->hop;
+    if (!conn->ever_ready) {
+        conn->ever_ready = true;
+        hop->connecting--;
+    }
+    hop_works(hop);
+    struct delivery *delivery = conn->transactions < RELAY_TRANSACTIONS_MAX ? hop_take(hop) : NULL;
+    if (delivery != NULL) {
+        transaction_begin(conn, delivery);
+        return true;
+    }
+    if (hop->deliver->stopping || conn->transactions >= RELAY_TRANSACTIONS_MAX) {
+        cli_quit(conn->cli);
+        return true;
+    }
+    list_push_back(&hop->idle, &conn->node);
+    timer_set(conn, RELAY_IDLE_MS);
+    return false;
+}
+
+/* Encodes and sends content while there is room; false when something must happen first. */
+static bool body_step(struct relay_conn *conn, struct writer *out)
+{
+    if (!content_next(conn)) {
+        return false;
+    }
+    size_t used = cli_body(conn->cli, conn->piece, out);
+    conn->piece = slice_from(conn->piece, used);
+    return true;
+}
+
+static void start_tls(struct relay_conn *conn)
+{
+    struct deliver *d = conn->hop->deliver;
+    const struct route_conf *route = conn->hop->route;
+    /* Opportunistic TLS takes any certificate: refusing it would mean clear text. */
+    bool strict = route->implicit_tls && !route->allow_invalid_certs;
+    conn->tls_started = true;
+    timer_set(conn, RELAY_TLS_MS);
+    stream_start_tls(&conn->stream, strict ? d->tls_strict : d->tls_any, route->address);
+}
+
+static bool out_flush(struct relay_conn *conn, struct writer *out)
+{
+    mx_err err = out->len > 0 ? stream_write(&conn->stream, writer_slice(out)) : MX_OK;
+    out->len = 0;
+    if (err) {
+        stream_abort(&conn->stream, err);
+    }
+    return err == MX_OK;
+}
+
+/* One action of the engine; false: wait for something. */
+static bool step(struct relay_conn *conn, struct slice *in, struct writer *out)
+{
+    enum cli_act act = cli_next(conn->cli, in, out);
+    switch (act) {
+    case CLI_FLUSH:
+        return out_flush(conn, out);
+    case CLI_START_TLS:
+        in->len = 0;
+        if (out_flush(conn, out)) {
+            start_tls(conn);
+        }
+        return false;
+    case CLI_READY:
+        return conn_ready(conn);
+    case CLI_BODY:
+        return body_step(conn, out);
+    case CLI_OUTCOME:
+        transaction_outcome(conn);
+        return true;
+    case CLI_DONE:
+        transaction_end(conn);
+        return true;
+    case CLI_CLOSE:
+        in->len = 0;
+        if (out_flush(conn, out)) {
+            stream_close(&conn->stream);
+        }
+        return false;
+    case CLI_INPUT:
+    default:
+        return false;
+    }
+}
+
+/* Runs the engine until it has to wait. in may be NULL. */
+static void drive(struct relay_conn *conn, struct slice *in)
+{
+    uint8_t buf[RELAY_OUT_BYTES];
+    struct slice none = SLICE_EMPTY;
+    struct writer out = writer_init(buf, sizeof buf);
+    if (in == NULL) {
+        in = &none;
+    }
+    bool more = conn->up && !conn->aborting;
+    while (more) {
+        if (stream_room(&conn->stream) < sizeof buf) {
+            conn->stream.want_drained = true;
+            break;
+        }
+        more = step(conn, in, &out);
+        if (writer_room(&out) < sizeof buf / 2 && !out_flush(conn, &out)) {
+            return;
+        }
+    }
+    if (!out_flush(conn, &out)) {
+        return;
+    }
+    if (conn->delivery != NULL || !conn->ever_ready) {
+        timer_set(conn, cli_phase_timeout_ms(cli_phase(conn->cli)));
+    }
+}
+
+static size_t on_input(struct stream *stream, struct slice in)
+{
+    struct relay_conn *conn = mx_container_of(stream, struct relay_conn, stream);
+    size_t len = in.len;
+    if (list_linked(&conn->node)) {
+        /* Unasked input on an idle connection: 421, or nonsense. */
+        list_remove(&conn->node);
+        stream_close(stream);
+        return len;
+    }
+    drive(conn, &in);
+    return len - in.len;
+}
+
+static void on_drained(struct stream *stream)
+{
+    drive(mx_container_of(stream, struct relay_conn, stream), NULL);
+}
+
+static void on_ready(struct stream *stream)
+{
+    struct relay_conn *conn = mx_container_of(stream, struct relay_conn, stream);
+    if (!conn->up && conn->hop->route->implicit_tls && !conn->tls_started) {
+        start_tls(conn); /* connected; now the handshake */
+        return;
+    }
+    if (conn->up && conn->tls_started) {
+        cli_tls_started(conn->cli);
+    }
+    conn->up = true;
+    drive(conn, NULL);
+}
+
+/* The session never got to a transaction: the host is to blame, or the way to it. */
+static void conn_unusable(struct relay_conn *conn, mx_err why)
+{
+    struct hop *hop = conn->hop;
+    const struct outcome *refused = conn->up ? cli_problem(conn->cli) : NULL;
+    if (refused == NULL && why == MX_ERR_TLS && !hop->route->implicit_tls && !hop->avoid_tls) {
+        hop->avoid_tls = true; /* opportunistic: the next connection goes without */
+        conn_open(hop, conn->address);
+        return;
+    }
+    if (conn->address + 1 < hop->address_count) {
+        conn_open(hop, conn->address + 1);
+        return;
+    }
+    char text[CLI_TEXT_MAX];
+    struct writer w = writer_init(text, sizeof text);
+    put_text(&w, "connection to ");
+    put_text(&w, conn->remote);
+    put_text(&w, " failed: ");
+    put_text(&w, why == MX_OK ? "closed by the other side" : err_text(why));
+    struct outcome problem = host_problem(writer_slice(&w), "connect");
+    hop_failed(hop, refused != NULL ? refused : &problem);
+}
+
+/* What was under way when the connection ended. */
+static void transaction_lost(struct relay_conn *conn, mx_err why)
+{
+    struct delivery *delivery = conn->delivery;
+    bool kept = conn->transactions > 1;
+    bool nothing_sent = cli_phase(conn->cli) <= CLI_PHASE_DATA;
+    if (kept && nothing_sent && !delivery->retried) {
+        /* A kept connection that the other side had given up: a fresh one decides. */
+        delivery->retried = true;
+        conn->delivery = NULL;
+        read_buf_free(conn);
+        hop_give_back(conn->hop, delivery);
+        return;
+    }
+    cli_lost(conn->cli, why == MX_OK ? MX_ERR_CLOSED : why);
+    uint8_t buf[RELAY_OUT_BYTES];
+    struct slice none = SLICE_EMPTY;
+    while (conn->delivery != NULL) {
+        struct writer out = writer_init(buf, sizeof buf);
+        enum cli_act act = cli_next(conn->cli, &none, &out);
+        if (act == CLI_OUTCOME) {
+            transaction_outcome(conn);
+        } else if (act == CLI_DONE) {
+            transaction_end(conn);
+        } else {
+            MX_ASSERT(act == CLI_OUTCOME);
+        }
+    }
+}
+
+static void on_closed(struct stream *stream, mx_err why)
+{
+    struct relay_conn *conn = mx_container_of(stream, struct relay_conn, stream);
+    struct hop *hop = conn->hop;
+    struct deliver *d = hop->deliver;
+    wheel_cancel(&d->shard->wheel, &conn->timer);
+    list_remove(&conn->node);
+    list_remove(&conn->all_node);
+    hop->connections--;
+    hop->connecting -= !conn->ever_ready;
+    if (conn->reading) {
+        conn->zombie = true; /* freed when the read is back */
+    }
+    if (conn->delivery != NULL && conn->aborting) {
+        struct delivery *delivery = conn->delivery;
+        conn->delivery = NULL;
+        delivery_drop(delivery);
+    } else if (conn->delivery != NULL) {
+        transaction_lost(conn, why);
+    } else if (!conn->ever_ready && !conn->aborting && !d->stopping) {
+        conn_unusable(conn, why);
+    }
+    if (!conn->zombie) {
+        conn_free(conn);
+    }
+    hop_run(hop);
+}
+
+/* --- connections -------------------------------------------------------------------------------
+ */
+
+static const struct stream_ops stream_callbacks = {
+    .input = on_input, .drained = on_drained, .ready = on_ready, .closed = on_closed};
+
+static void conn_open(struct hop *hop, unsigned address)
+{
+    struct deliver *d = hop->deliver;
+    struct relay_conn *conn = pool_acquire_zero(&d->conns);
+    struct cli *cli = conn == NULL ? NULL : pool_acquire_zero(&d->clis);
+    if (cli == NULL) {
+        pool_release(&d->conns, conn);
+        return; /* bounded by HOP_CONNECTIONS_MAX; tried again when one ends */
+    }
+    conn->hop = hop;
+    conn->cli = cli;
+    conn->address = address;
+    conn->timer.fire = timer_fire;
+    conn->cli_conf =
+        (struct cli_conf){.ehlo_name = d->image->hostname,
+                          .lmtp = hop->route->lmtp,
+                          .tls = hop->avoid_tls ? CLI_TLS_NEVER : CLI_TLS_OPPORTUNISTIC,
+                          .under_tls = hop->route->implicit_tls};
+    if (hop->route->implicit_tls) {
+        conn->cli_conf.tls = CLI_TLS_NEVER;
+    }
+    struct writer w = writer_init(conn->remote, sizeof conn->remote - 1);
+    put_netaddr_port(&w, &hop->addresses[address]);
+    cli_init(cli, &conn->cli_conf);
+    hop->connections++;
+    hop->connecting++;
+    list_push_back(&hop->conns, &conn->all_node);
+    timer_set(conn, RELAY_CONNECT_MS);
+    struct ring_addr to = ring_addr_of(&hop->addresses[address]);
+    stream_connect(&conn->stream, d->shard, &stream_callbacks, &to);
+}
+
+static void resolve_run(struct work_job *job)
+{
+    struct hop *hop = mx_container_of(job, struct hop, resolve_job);
+    hop->found_count = HOP_ADDRESSES_MAX;
+    /* The image keeps the name NUL-terminated. */
+    hop->resolve_err = sys_resolve(hop->found, &hop->found_count,
+                                   (const char *)hop->route->address.ptr, hop->route->port);
+}
+
+static void resolve_done(struct work_job *job)
+{
+    struct hop *hop = mx_container_of(job, struct hop, resolve_job);
+    hop->resolving = false;
+    if (hop->resolve_err) {
+        char text[CLI_TEXT_MAX];
+        struct writer w = writer_init(text, sizeof text);
+        put_text(&w, "address of ");
+        put_slice(&w, hop->route->address);
+        put_text(&w, ": ");
+        put_text(&w, err_text(hop->resolve_err));
+        struct outcome problem = host_problem(writer_slice(&w), "name lookup");
+        problem.status[2] = 3;
+        hop_failed(hop, &problem);
+        return;
+    }
+    memcpy(hop->addresses, hop->found, sizeof hop->addresses);
+    hop->address_count = hop->found_count;
+    hop->resolved_ns = hop->deliver->shard->now_ns;
+    hop->avoid_tls = false;
+    hop_run(hop);
+}
+
+/* True when the hop's addresses are known and fresh. */
+static bool resolved(struct hop *hop)
+{
+    struct shard *shard = hop->deliver->shard;
+    if (hop->resolving) {
+        return false;
+    }
+    if (hop->address_count > 0 &&
+        shard->now_ns - hop->resolved_ns < HOP_RESOLVE_KEEP_MS * MX_NS_PER_MS) {
+        return true;
+    }
+    if (netaddr_parse(&hop->addresses[0], hop->route->address) == MX_OK) {
+        hop->addresses[0].port = hop->route->port;
+        hop->address_count = 1;
+        hop->resolved_ns = shard->now_ns;
+        hop->avoid_tls = false;
+        return true;
+    }
+    hop->resolve_job = (struct work_job){.run = resolve_run, .done = resolve_done};
+    hop->resolving = work_submit(shard->work, &hop->resolve_job, hop->route->index) == MX_OK;
+    return false;
+}
+
+void relay_run(struct hop *hop)
+{
+    struct list_node *node;
+    while (!list_empty(&hop->waiting) && (node = list_pop_front(&hop->idle)) != NULL) {
+        drive(mx_container_of(node, struct relay_conn, node), NULL);
+    }
+    if (list_empty(&hop->waiting) || !resolved(hop)) {
+        return;
+    }
+    unsigned max = hop->down ? 1 : HOP_CONNECTIONS_MAX;
+    while (hop->connections < max && hop->connecting < hop->waiting_count) {
+        conn_open(hop, 0);
+    }
+}
+
+void relay_stop_idle(struct hop *hop)
+{
+    struct list_node *node;
+    while ((node = list_pop_front(&hop->idle)) != NULL) {
+        struct relay_conn *conn = mx_container_of(node, struct relay_conn, node);
+        cli_quit(conn->cli);
+        timer_set(conn, 2000);
+        drive(conn, NULL);
+    }
+}
+
+void relay_abort_all(struct hop *hop)
+{
+    struct list_node *node = list_first(&hop->conns);
+    while (node != NULL) {
+        struct list_node *next = list_next(&hop->conns, node);
+        struct relay_conn *conn = mx_container_of(node, struct relay_conn, all_node);
+        conn->aborting = true;
+        stream_abort(&conn->stream, MX_ERR_SHUTDOWN);
+        node = next;
+    }
+}

@@ -1,0 +1,21 @@
+/* The pump of the SMTP/LMTP client: connections of one core to a relay. They are kept after a
+ * transaction and used again; one transaction at a time per connection. */
+#pragma once
+
+#include "smtp/deliver.h"
+
+enum {
+    RELAY_CONNECT_MS = 60000,
+    RELAY_TLS_MS = 60000,
+    RELAY_IDLE_MS = 30000,         /* a kept connection without work is closed */
+    RELAY_TRANSACTIONS_MAX = 1000, /* per connection */
+    RELAY_OUT_BYTES = 16 * 1024,   /* encoded per step */
+};
+
+size_t relay_conn_bytes(void);
+/* Gives waiting deliveries to idle connections and opens new ones within the bounds. */
+void relay_run(struct hop *hop);
+/* Ends idle connections politely. */
+void relay_stop_idle(struct hop *hop);
+/* Cuts all connections; their deliveries are dropped without outcome. */
+void relay_abort_all(struct hop *hop);

@@ -1,0 +1,104 @@
+#include "core/text.h"
+#include "smtp/addr_parse.h"
+#include "smtp/deliver.h"
+
+struct lookup {
+    const struct routing_context *ctx;
+    const struct envelope *env;
+    struct slice rcpt, rcpt_domain;
+};
+
+static void split(struct slice address, struct slice *local, struct slice *domain)
+{
+    size_t at = address.len;
+    while (at > 0 && address.ptr[at - 1] != '@') {
+        at--;
+    }
+    if (at == 0) {
+        *local = address;
+        *domain = SLICE_EMPTY;
+        return;
+    }
+    *local = slice_first(address, at - 1);
+    *domain = slice_from(address, at);
+}
+
+static struct expr_value text_value(struct slice text)
+{
+    return (struct expr_value){.type = EXPR_STRING, .string = text};
+}
+
+static void variable(void *arg, uint16_t index, struct expr_value *out)
+{
+    const struct lookup *look = arg;
+    struct slice name = slice_of_text(expr_variable_name(index));
+    struct slice sender_local, sender_domain;
+    *out = text_value(SLICE_EMPTY);
+    if (slice_equal(name, SLICE_LITERAL("rcpt"))) {
+        *out = text_value(look->rcpt);
+    } else if (slice_equal(name, SLICE_LITERAL("rcpt_domain"))) {
+        *out = text_value(look->rcpt_domain);
+    } else if (slice_equal(name, SLICE_LITERAL("sender"))) {
+        *out = text_value(look->env->sender);
+    } else if (slice_equal(name, SLICE_LITERAL("sender_domain"))) {
+        split(look->env->sender, &sender_local, &sender_domain);
+        *out = text_value(sender_domain);
+    } else if (slice_equal(name, SLICE_LITERAL("size"))) {
+        *out = (struct expr_value){.type = EXPR_INTEGER, .integer = (int64_t)look->env->body_bytes};
+    } else if (slice_equal(name, SLICE_LITERAL("source"))) {
+        *out = text_value(look->env->source == SOURCE_DSN ? SLICE_LITERAL("dsn")
+                                                          : SLICE_LITERAL("unauthenticated"));
+    }
+}
+
+static bool local_domain(void *arg, struct slice domain)
+{
+    const struct lookup *look = arg;
+    return directory_is_local_domain(look->ctx->directory, domain);
+}
+
+static bool local_address(void *arg, struct slice address)
+{
+    const struct lookup *look = arg;
+    return directory_is_local_address(look->ctx->directory, address);
+}
+
+static struct slice system_value(void *arg, struct slice name)
+{
+    const struct lookup *look = arg;
+    return slice_equal(name, SLICE_LITERAL("hostname")) ? look->ctx->image->hostname : SLICE_EMPTY;
+}
+
+static void run_program(struct routing *out, struct lookup *look)
+{
+    const struct image *image = look->ctx->image;
+    struct expr_host host = {.arg = look,
+                             .variable = variable,
+                             .is_local_domain = local_domain,
+                             .is_local_address = local_address,
+                             .system = system_value};
+    struct expr_value value;
+    enum expr_status status = expr_run(look->ctx->vm, image->route_program, &host, &value);
+    if (status != EXPR_DONE) {
+        out->problem = "the route expression could not be evaluated";
+    } else if (value.type != EXPR_STRING) {
+        out->problem = "the route expression did not yield a route's name";
+    } else {
+        out->route = image_route(image, value.string);
+        out->problem = out->route == NULL ? "the route expression names an unknown route" : NULL;
+    }
+}
+
+void routing_find(struct routing *out, const struct routing_context *ctx, struct slice rcpt,
+                  const struct envelope *env)
+{
+    struct slice local, domain;
+    split(rcpt, &local, &domain);
+    struct lookup look = {.ctx = ctx, .env = env, .rcpt = rcpt, .rcpt_domain = domain};
+    *out = (struct routing){0};
+    directory_resolve(ctx->directory, local, domain, ctx->image->postmaster, &out->resolution);
+    if (out->resolution.kind == RESOLVE_LOCAL) {
+        look.rcpt = out->resolution.mailbox; /* tag, alias, catch-all: what it leads to is local */
+    }
+    run_program(out, &look);
+}
