@@ -1,0 +1,280 @@
+#include "smtp/service.h"
+
+#include "core/check.h"
+#include "io/tls.h"
+#include "smtp/srv_conn.h"
+
+#include <stdlib.h>
+
+static void turn(struct shard_hook *hook);
+
+/* --- sessions ----------------------------------------------------------------------------------
+ */
+
+bool service_session_began(struct service_listener *listener)
+{
+    struct service *service = listener->service;
+    listener->sessions++;
+    service->session_count++;
+    bool within = listener->sessions <= listener->sessions_max &&
+                  service->session_count <= service->sessions_max && service_has_memory(service);
+    service->stats.accepted += within;
+    service->stats.refused += !within;
+    if (service->sessions_pool.used >= service->sessions_pool.slots_max) {
+        /* Nobody could be answered any more: let them wait in the kernel's queue. */
+        for (uint32_t i = 0; i < service->listener_count; i++) {
+            listener_pause(&service->listeners[i].listener);
+        }
+    }
+    return within;
+}
+
+void service_session_ended(struct service_listener *listener)
+{
+    struct service *service = listener->service;
+    MX_ASSERT(listener->sessions > 0 && service->session_count > 0);
+    listener->sessions--;
+    service->session_count--;
+    for (uint32_t i = 0; !service->stopping && i < service->listener_count; i++) {
+        if (service->listeners[i].listener.paused) {
+            listener_resume(&service->listeners[i].listener);
+        }
+    }
+}
+
+bool service_has_memory(const struct service *service)
+{
+    const struct pool *blocks = &service->shard->blocks;
+    return blocks->used * 100 <= blocks->slots_max * SERVICE_MEMORY_PERCENT;
+}
+
+static void on_accepted(struct listener *listener, int fd)
+{
+    srv_conn_accept(mx_container_of(listener, struct service_listener, listener), fd);
+}
+
+/* --- opening -----------------------------------------------------------------------------------
+ */
+
+static void queued(void *arg, struct message *msg, struct txn *txn, struct chain *content)
+{
+    struct service *service = arg;
+    deliver_queued(&service->deliver, msg, txn, content);
+}
+
+static void ended(void *arg, struct message *msg)
+{
+    struct service *service = arg;
+    deliver_ended(&service->deliver, msg);
+}
+
+static const struct spool_ops spool_callbacks = {.queued = queued, .ended = ended};
+
+static mx_err directory_fill(struct service *service)
+{
+    const struct service_conf *conf = &service->conf;
+    mx_err err = directory_new(&service->directory, conf->hash_seed);
+    if (!err) {
+        err = directory_reserve(service->directory, conf->domain_count, conf->address_count);
+    }
+    for (size_t i = 0; !err && i < conf->domain_count; i++) {
+        err = directory_put_domain(service->directory, &conf->domains[i]);
+    }
+    for (size_t i = 0; !err && i < conf->address_count; i++) {
+        err = directory_put_address(service->directory, &conf->addresses[i]);
+    }
+    return err;
+}
+
+/* This core's share of a process-wide limit, rounded up. */
+static uint32_t share(uint32_t limit, unsigned cores)
+{
+    return (limit + cores - 1) / cores;
+}
+
+static struct srv_limits engine_limits(const struct session_limits *limits)
+{
+    return (struct srv_limits){.line_bytes_max = limits->line_bytes_max,
+                               .rcpts_max = limits->rcpts_max,
+                               .size_bytes_max = limits->size_bytes_max,
+                               .received_max = limits->received_max,
+                               .errors_max = limits->errors_max,
+                               .messages_max = limits->messages_max,
+                               .commands_max = limits->commands_max,
+                               .normalize_newlines = limits->normalize_newlines,
+                               .offer_chunking = true,
+                               .offer_binarymime = limits->binarymime,
+                               .offer_pipelining = true,
+                               .offer_dsn = true};
+}
+
+static mx_err listeners_make(struct service *service)
+{
+    const struct image *image = service->image;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < image->listener_count; i++) {
+        count += image->listeners[i].bind_count;
+    }
+    MX_ASSERT(count == service->conf.listen_count);
+    service->listeners = calloc(count > 0 ? count : 1, sizeof *service->listeners);
+    if (service->listeners == NULL) {
+        return MX_ERR_NOMEM;
+    }
+    for (uint32_t i = 0; i < image->listener_count; i++) {
+        const struct listener_conf *conf = &image->listeners[i];
+        for (uint32_t b = 0; b < conf->bind_count; b++) {
+            struct service_listener *listener = &service->listeners[service->listener_count++];
+            listener->service = service;
+            listener->conf = conf;
+            listener->sessions_max = share(conf->connections_max, service->shard->conf.count);
+            listener->srv_conf =
+                (struct srv_conf){.limits = engine_limits(&image->limits),
+                                  .hostname = image->hostname,
+                                  .tls_available = conf->tls && service->tls_server};
+        }
+    }
+    return MX_OK;
+}
+
+static mx_err tls_open(struct service *service)
+{
+    struct tls_server_conf conf = {.cert_pem = service->conf.cert_pem,
+                                   .key_pem = service->conf.key_pem};
+    return tls_server_ctx_new(&service->tls_server, &conf);
+}
+
+static mx_err spool_part_open(struct service *service)
+{
+    return spool_open(&service->spool, service->shard, service->conf.store, service->conf.part,
+                      &spool_callbacks, service);
+}
+
+static mx_err delivery_open(struct service *service)
+{
+    return deliver_open(&service->deliver, service->shard, &service->spool, service->image,
+                        service->directory, &service->conf.deliver);
+}
+
+static mx_err sessions_open(struct service *service)
+{
+    service->sessions_max = share(service->image->connections_max, service->shard->conf.count);
+    return pool_init(&service->sessions_pool, "sessions", sizeof(struct srv_conn),
+                     (size_t)service->sessions_max + SERVICE_REFUSALS_MAX);
+}
+
+static const struct {
+    const char *what;
+    mx_err (*open)(struct service *service);
+} parts[] = {
+    {"session memory", sessions_open}, {"address tables", directory_fill},
+    {"TLS certificate", tls_open},     {"spool and journal", spool_part_open},
+    {"delivery", delivery_open},       {"listeners", listeners_make},
+};
+
+mx_err service_open(struct service *service, struct shard *shard, const struct service_conf *conf,
+                    const char **out_what)
+{
+    *service = (struct service){.shard = shard, .conf = *conf, .image = conf->image};
+    list_init(&service->sessions);
+    for (size_t i = 0; i < mx_countof(parts); i++) {
+        mx_err err = parts[i].open(service);
+        if (err) {
+            *out_what = parts[i].what;
+            return err;
+        }
+    }
+    service->hook.turn = turn;
+    shard_add_hook(shard, &service->hook);
+    shard->service = service;
+    return MX_OK;
+}
+
+void service_start(struct service *service)
+{
+    deliver_start(&service->deliver);
+    for (uint32_t i = 0; i < service->listener_count; i++) {
+        listener_open(&service->listeners[i].listener, service->shard, service->conf.listen_fds[i],
+                      on_accepted);
+        service->listeners_open++;
+    }
+}
+
+/* --- the end -----------------------------------------------------------------------------------
+ */
+
+static void listener_ended(struct listener *listener)
+{
+    struct service_listener *own = mx_container_of(listener, struct service_listener, listener);
+    own->service->listeners_open--;
+}
+
+static void sessions_stop(struct service *service, bool force)
+{
+    struct list_node *node = list_first(&service->sessions);
+    while (node != NULL) {
+        struct list_node *next = list_next(&service->sessions, node);
+        srv_conn_stop(mx_container_of(node, struct srv_conn, node), force);
+        node = next;
+    }
+}
+
+static void stop_tick(struct timer *timer, uint64_t now_ns)
+{
+    struct service *service = mx_container_of(timer, struct service, stop_timer);
+    uint64_t passed_ms = (now_ns - service->stop_ns) / MX_NS_PER_MS;
+    sessions_stop(service, passed_ms >= SERVICE_STOP_MS);
+    if (passed_ms >= SERVICE_DRAIN_MS) {
+        deliver_abort(&service->deliver);
+    }
+    if (!service->ended) {
+        shard_after(service->shard, &service->stop_timer, 200 * MX_NS_PER_MS);
+    }
+}
+
+void service_stop(struct service *service)
+{
+    if (service->stopping) {
+        return;
+    }
+    service->stopping = true;
+    service->stop_ns = service->shard->now_ns;
+    for (uint32_t i = 0; i < service->listener_count; i++) {
+        service->listeners[i].listener.closed = listener_ended;
+        listener_close(&service->listeners[i].listener);
+    }
+    deliver_stop(&service->deliver);
+    sessions_stop(service, false);
+    service->stop_timer.fire = stop_tick;
+    shard_after(service->shard, &service->stop_timer, 200 * MX_NS_PER_MS);
+}
+
+/* Once per turn while stopping: is everything done? */
+static void turn(struct shard_hook *hook)
+{
+    struct service *service = mx_container_of(hook, struct service, hook);
+    if (!service->stopping || service->ended) {
+        return;
+    }
+    if (service->listeners_open > 0 || !list_empty(&service->sessions) ||
+        service->spool.incomings.used > 0 || !deliver_quiet(&service->deliver)) {
+        return;
+    }
+    journal_flush(service->spool.journal);
+    if (!spool_quiet(&service->spool)) {
+        return;
+    }
+    service->ended = true;
+    wheel_cancel(&service->shard->wheel, &service->stop_timer);
+    service->conf.stopped(service);
+}
+
+void service_close(struct service *service)
+{
+    spool_close(&service->spool);
+    deliver_close(&service->deliver);
+    tls_ctx_free(service->tls_server);
+    directory_free(service->directory);
+    pool_fini(&service->sessions_pool);
+    free(service->listeners);
+    service->shard->service = NULL;
+}

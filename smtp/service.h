@@ -1,0 +1,96 @@
+/* Everything of ringmx that runs on one core: listeners, sessions, spool, delivery, tables, and
+ * their common start and end. */
+#pragma once
+
+#include "core/list.h"
+#include "io/listen.h"
+#include "io/shard.h"
+#include "route/directory.h"
+#include "route/image.h"
+#include "smtp/deliver.h"
+#include "smtp/spool.h"
+#include "smtp/spool_recover.h"
+#include "smtp/srv_engine.h"
+
+struct service;
+
+enum {
+    SERVICE_REFUSALS_MAX = 64, /* sessions over the limit that can be told so at a time, per core */
+    SERVICE_STOP_MS = 10000,   /* sessions with content on its way get this long at shutdown */
+    SERVICE_DRAIN_MS = 20000,  /* then deliveries in flight until here */
+    SERVICE_MEMORY_PERCENT = 70, /* of the blocks in use: no new transactions */
+};
+
+/* One listener of the image on this core (one socket per bound address). */
+struct service_listener {
+    struct listener listener;
+    struct service *service;
+    const struct listener_conf *conf;
+    struct srv_conf srv_conf;
+    uint32_t sessions;
+    uint32_t sessions_max; /* this core's share */
+};
+
+struct service_stats {
+    uint64_t accepted, refused, timeouts, proxy_refused, messages;
+};
+
+/* What the starter of the cores provides; all of it outlives the service. */
+struct service_conf {
+    const struct image *image;
+    const struct dir_domain *domains;
+    size_t domain_count;
+    const struct dir_address *addresses;
+    size_t address_count;
+    uint64_t hash_seed;
+    struct journal_store *store;
+    struct spool_part *part;
+    struct deliver_conf deliver;
+    const int
+        *listen_fds; /* of this core: one per listener and bound address, in the image's order */
+    uint32_t listen_count;
+    struct slice cert_pem, key_pem;
+    /* In the core's thread: the service has ended (exit reason), the shard may stop. */
+    void (*stopped)(struct service *service);
+    void *owner;
+};
+
+struct service {
+    struct shard *shard;
+    struct service_conf conf;
+    const struct image *image;
+    struct directory *directory;
+    struct spool spool;
+    struct deliver deliver;
+    struct tls_ctx *tls_server;
+    struct pool sessions_pool;
+    struct list sessions; /* struct srv_conn */
+    uint32_t session_count;
+    uint32_t sessions_max;
+    struct service_listener *listeners;
+    uint32_t listener_count;
+    uint32_t listeners_open;
+    bool stopping;
+    bool ended;
+    uint64_t stop_ns;
+    struct shard_hook hook;
+    struct timer stop_timer;
+    struct service_stats stats;
+};
+
+/* In the core's thread, after shard_open. On failure *out_what (static text) says which part
+ * failed. */
+MX_MUST_CHECK mx_err service_open(struct service *service, struct shard *shard,
+                                  const struct service_conf *conf, const char **out_what);
+/* Begins accepting and delivering. */
+void service_start(struct service *service);
+/* Begins the end: no new connections, 421 to idle sessions, time for content on its way; then
+ * deliveries in flight; then the journal; then conf.stopped. */
+void service_stop(struct service *service);
+/* After conf.stopped, before shard_close. */
+void service_close(struct service *service);
+
+/* For sessions: false = over a limit, the session is to be refused. */
+bool service_session_began(struct service_listener *listener);
+void service_session_ended(struct service_listener *listener);
+bool service_has_memory(const struct service *service);

@@ -1,0 +1,637 @@
+#include "smtp/srv_conn.h"
+
+#include "core/check.h"
+#include "core/text.h"
+#include "smtp/received.h"
+#include "smtp/service.h"
+
+#include <stdlib.h>
+
+_Static_assert(sizeof(struct srv_conn) <= SRV_CONN_BYTES_MAX,
+               "an idle session costs at most 1 KiB");
+
+static void pump(struct srv_conn *conn, struct slice *in);
+
+/* --- replies -----------------------------------------------------------------------------------
+ */
+
+static bool flush(struct srv_conn *conn, struct writer *out)
+{
+    if (out->len == 0) {
+        return true;
+    }
+    mx_err err = stream_write(&conn->stream, writer_slice(out));
+    out->len = 0;
+    if (err) {
+        stream_abort(&conn->stream, err);
+    }
+    return err == MX_OK;
+}
+
+static void close_session(struct srv_conn *conn)
+{
+    conn->closing = true;
+    stream_close(&conn->stream);
+}
+
+/* Writes the 421 and closes. */
+static void end_session(struct srv_conn *conn, enum srv_close_reason reason)
+{
+    uint8_t buf[SRV_REPLY_MAX];
+    struct writer out = writer_init(buf, sizeof buf);
+    if (conn->closing) {
+        return;
+    }
+    if (conn->proxy != NULL || conn->tls_wait) {
+        conn->closing = true;
+        stream_abort(&conn->stream, MX_ERR_TIMEOUT);
+        return;
+    }
+    srv_stop(&conn->srv, reason, &out);
+    if (flush(conn, &out)) {
+        close_session(conn);
+    }
+}
+
+/* --- deadlines ---------------------------------------------------------------------------------
+ */
+
+static uint64_t deadline_ns(const struct srv_conn *conn)
+{
+    const struct session_limits *limits = &conn->service->image->limits;
+    uint64_t wait_ms = limits->idle_ms;
+    if (conn->proxy != NULL) {
+        wait_ms = limits->proxy_header_ms;
+    } else if (conn->tls_wait) {
+        wait_ms = limits->tls_handshake_ms;
+    } else if (srv_phase(&conn->srv) == SRV_PHASE_DATA) {
+        wait_ms = limits->data_block_ms;
+    }
+    uint64_t idle_ns = conn->phase_ns + wait_ms * MX_NS_PER_MS;
+    uint64_t session_ns = conn->began_ns + limits->session_ms * MX_NS_PER_MS;
+    return idle_ns < session_ns ? idle_ns : session_ns;
+}
+
+/* Activity only writes phase_ns; the timer finds out when it fires. */
+static void timer_fire(struct timer *timer, uint64_t now_ns)
+{
+    struct srv_conn *conn = mx_container_of(timer, struct srv_conn, timer);
+    uint64_t at_ns = deadline_ns(conn);
+    if (conn->closing) {
+        return;
+    }
+    if (now_ns < at_ns || srv_phase(&conn->srv) == SRV_PHASE_ANSWER) {
+        uint64_t next_ns = now_ns < at_ns ? at_ns : now_ns + MX_NS_PER_S;
+        wheel_arm(&conn->service->shard->wheel, &conn->timer, next_ns);
+        return;
+    }
+    conn->service->stats.timeouts++;
+    end_session(conn, SRV_CLOSE_TIMEOUT);
+}
+
+static void timer_start(struct srv_conn *conn)
+{
+    conn->timer.fire = timer_fire;
+    wheel_arm(&conn->service->shard->wheel, &conn->timer, deadline_ns(conn));
+}
+
+/* --- answers -----------------------------------------------------------------------------------
+ */
+
+static void answer(struct srv_conn *conn, enum reply reply, struct slice text, struct writer *out)
+{
+    srv_answer(&conn->srv, reply, text, out);
+}
+
+/* An answer that comes late: the session goes on from here. */
+static void answer_late(struct srv_conn *conn, enum reply reply, struct slice text)
+{
+    uint8_t buf[SRV_REPLY_MAX];
+    struct writer out = writer_init(buf, sizeof buf);
+    if (conn->closing) {
+        return;
+    }
+    conn->phase_ns = conn->service->shard->now_ns;
+    answer(conn, reply, text, &out);
+    if (flush(conn, &out)) {
+        stream_resume(&conn->stream);
+        pump(conn, NULL);
+    }
+}
+
+static enum reply reply_of(mx_err err)
+{
+    switch (err) {
+    case MX_OK:
+        return REPLY_OK;
+    case MX_ERR_NOSPACE:
+        return REPLY_STORE_FULL;
+    case MX_ERR_NOMEM:
+    case MX_ERR_LIMIT:
+        return REPLY_BUSY;
+    default:
+        return REPLY_IO_ERROR;
+    }
+}
+
+static void drop_transaction(struct srv_conn *conn)
+{
+    if (conn->incoming != NULL) {
+        if (conn->incoming->committing) {
+            conn->incoming->owner = NULL; /* goes on without us */
+        } else {
+            incoming_abort(conn->incoming);
+        }
+        conn->incoming = NULL;
+    }
+    spool_txn_free(&conn->service->spool, conn->txn);
+    conn->txn = NULL;
+}
+
+static enum reply on_connect(struct srv_conn *conn)
+{
+    return conn->refused || conn->service->stopping ? REPLY_OVERLOAD : REPLY_OK;
+}
+
+static enum reply on_helo(struct srv_conn *conn, struct slice name)
+{
+    name = slice_first(name, SRV_HELO_KEPT_MAX);
+    uint8_t *copy = malloc(name.len + 1);
+    if (copy == NULL) {
+        return REPLY_BUSY;
+    }
+    if (name.len > 0) {
+        memcpy(copy, name.ptr, name.len);
+    }
+    free(conn->helo);
+    conn->helo = copy;
+    conn->helo_len = (uint16_t)name.len;
+    return REPLY_OK;
+}
+
+static enum reply on_mail(struct srv_conn *conn, const struct srv_ask *ask)
+{
+    struct service *service = conn->service;
+    if (service->stopping) {
+        return REPLY_SHUTDOWN;
+    }
+    if (!service_has_memory(service)) {
+        return REPLY_BUSY;
+    }
+    mx_err err = journal_room(service->spool.journal, ask->mail.size);
+    if (err) {
+        return reply_of(err);
+    }
+    drop_transaction(conn);
+    conn->txn = spool_txn_new(&service->spool);
+    if (conn->txn == NULL) {
+        return REPLY_BUSY;
+    }
+    struct envelope *env = &conn->txn->env;
+    env->mail = ask->mail;
+    err = txn_text(&env->sender, conn->txn, ask->text);
+    if (!err) {
+        err = txn_text(&env->mail.envid, conn->txn, ask->mail.envid);
+    }
+    if (err) {
+        drop_transaction(conn);
+    }
+    return reply_of(err);
+}
+
+static bool has_rcpt(const struct txn *txn, struct slice address)
+{
+    for (uint32_t i = 0; i < txn->env.rcpt_count; i++) {
+        if (slice_equal(txn->rcpts[i].address, address)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum reply on_rcpt(struct srv_conn *conn, const struct srv_ask *ask)
+{
+    struct service *service = conn->service;
+    struct routing_context ctx = {service->image, service->directory, service->deliver.vm};
+    struct routing routing;
+    MX_ASSERT(conn->txn != NULL);
+    routing_find(&routing, &ctx, ask->text, &conn->txn->env);
+    switch (routing.resolution.kind) {
+    case RESOLVE_UNKNOWN_USER:
+        return REPLY_NO_SUCH_USER;
+    case RESOLVE_UNKNOWN_DOMAIN:
+        return REPLY_RELAY_DENIED;
+    default:
+        break;
+    }
+    if (routing.route == NULL) {
+        struct log_line *line = log_begin(&service->shard->log, LOG_WARN, "routing-failed");
+        log_slice(line, "to", ask->text);
+        log_text(line, "reason", routing.problem);
+        log_end(&service->shard->log, line);
+        return REPLY_LOOKUP_FAILED;
+    }
+    if (has_rcpt(conn->txn, ask->text)) {
+        return REPLY_OK; /* once is enough */
+    }
+    return reply_of(txn_add_rcpt(conn->txn, ask->text, &ask->rcpt));
+}
+
+static void incoming_ready(struct incoming *in)
+{
+    struct srv_conn *conn = in->owner;
+    if (conn != NULL) {
+        answer_late(conn, reply_of(in->failed), SLICE_EMPTY);
+    }
+}
+
+static enum reply on_data(struct srv_conn *conn)
+{
+    conn->incoming = incoming_begin(&conn->service->spool, conn);
+    if (conn->incoming == NULL) {
+        return REPLY_BUSY;
+    }
+    conn->incoming->ready = incoming_ready;
+    return REPLY_OK;
+}
+
+static void log_received(struct srv_conn *conn, const struct incoming *in)
+{
+    struct log *log = &conn->service->shard->log;
+    struct log_line *line = log_begin(log, LOG_INFO, "received");
+    if (line == NULL) {
+        return;
+    }
+    char text[NETADDR_TEXT_MAX];
+    struct writer w = writer_init(text, sizeof text);
+    put_netaddr(&w, &conn->client);
+    log_qid(line, "id", in->id);
+    log_slice(line, "client", writer_slice(&w));
+    log_slice(line, "helo", slice_of(conn->helo, conn->helo_len));
+    log_slice(line, "from", in->txn->env.sender);
+    log_u64(line, "recipients", in->txn->env.rcpt_count);
+    log_u64(line, "bytes", in->body_bytes);
+    log_end(log, line);
+}
+
+static void commit_done(struct incoming *in, mx_err err)
+{
+    struct srv_conn *conn = in->owner;
+    conn->incoming = NULL;
+    char id[QID_TEXT_MAX];
+    struct writer w = writer_init(id, sizeof id);
+    qid_print(&w, in->id);
+    if (err) {
+        struct log *log = &conn->service->shard->log;
+        struct log_line *line = log_begin(log, LOG_ERROR, "message-not-stored");
+        log_qid(line, "id", in->id);
+        log_err(line, "reason", err);
+        log_text(line, "effect", "the client was told to try again");
+        log_end(log, line);
+    } else {
+        conn->service->stats.messages++;
+        log_received(conn, in);
+    }
+    answer_late(conn, reply_of(err), writer_slice(&w));
+}
+
+static mx_err trace_header(struct srv_conn *conn)
+{
+    struct envelope *env = &conn->txn->env;
+    struct tls *tls = conn->stream.tls;
+    char buf[RECEIVED_MAX];
+    struct writer w = writer_init(buf, sizeof buf);
+    struct received received = {
+        .helo = slice_of(conn->helo, conn->helo_len),
+        .client = conn->client,
+        .hostname = conn->service->image->hostname,
+        .esmtp = conn->srv.esmtp,
+        .under_tls = tls != NULL,
+        .smtputf8 = env->mail.smtputf8,
+        .tls_version = tls == NULL ? SLICE_EMPTY : slice_of_text(tls_version(tls)),
+        .tls_cipher = tls == NULL ? SLICE_EMPTY : slice_of_text(tls_cipher(tls)),
+        .id = conn->incoming->id,
+        .only_rcpt = env->rcpt_count == 1 ? env->rcpts[0].address : SLICE_EMPTY,
+        .wall_ms = conn->service->shard->wall_ms,
+    };
+    received_print(&w, &received);
+    if (w.overflow) {
+        return MX_ERR_BUG;
+    }
+    mx_err err = txn_text(&env->prefix, conn->txn, writer_slice(&w));
+    return err ? err : txn_text(&env->helo, conn->txn, received.helo);
+}
+
+/* MX_ERR_AGAIN: the answer comes when the record is durable. */
+static enum reply on_end(struct srv_conn *conn, const struct srv_end *end, bool *later)
+{
+    struct envelope *env = &conn->txn->env;
+    struct incoming *in = conn->incoming;
+    MX_ASSERT(in != NULL && in->body_bytes == end->bytes);
+    env->arrived_wall_ms = conn->service->shard->wall_ms;
+    env->client = conn->client;
+    env->body_bytes = end->bytes;
+    env->body_has_8bit = end->has_8bit;
+    env->body_ends_in_crlf = end->ends_in_crlf;
+    mx_err err = trace_header(conn);
+    if (err) {
+        drop_transaction(conn);
+        return reply_of(err);
+    }
+    struct txn *txn = conn->txn;
+    conn->txn = NULL;
+    in->done = commit_done;
+    err = incoming_commit(in, txn);
+    if (err) {
+        conn->incoming = NULL;
+    }
+    *later = err == MX_OK;
+    return reply_of(err);
+}
+
+/* Answers the open question, at once or later (false). */
+static bool answer_question(struct srv_conn *conn, struct writer *out)
+{
+    const struct srv_ask *ask = &conn->srv.ask;
+    enum reply reply = REPLY_OK;
+    bool later = false;
+    switch (ask->kind) {
+    case SRV_ASK_CONNECT:
+        reply = on_connect(conn);
+        break;
+    case SRV_ASK_HELO:
+        reply = on_helo(conn, ask->text);
+        break;
+    case SRV_ASK_MAIL:
+        reply = on_mail(conn, ask);
+        break;
+    case SRV_ASK_RCPT:
+        reply = on_rcpt(conn, ask);
+        break;
+    case SRV_ASK_DATA:
+        reply = on_data(conn);
+        break;
+    case SRV_ASK_BODY: {
+        mx_err err = incoming_body(conn->incoming, ask->text);
+        later = err == MX_ERR_AGAIN;
+        reply = reply_of(err);
+        break;
+    }
+    case SRV_ASK_END:
+        reply = on_end(conn, &ask->end, &later);
+        break;
+    case SRV_ASK_ABORT:
+        drop_transaction(conn);
+        break;
+    }
+    if (!later) {
+        answer(conn, reply, SLICE_EMPTY, out);
+    }
+    return !later;
+}
+
+/* --- the loop ----------------------------------------------------------------------------------
+ */
+
+static void start_tls(struct srv_conn *conn)
+{
+    conn->tls_wait = true;
+    conn->phase_ns = conn->service->shard->now_ns;
+    drop_transaction(conn);
+    wheel_arm(&conn->service->shard->wheel, &conn->timer, deadline_ns(conn));
+    stream_start_tls(&conn->stream, conn->service->tls_server, SLICE_EMPTY);
+}
+
+/* One action of the engine; false: wait. */
+static bool step(struct srv_conn *conn, struct slice *in, struct writer *out)
+{
+    enum srv_act act = srv_next(&conn->srv, in, out);
+    switch (act) {
+    case SRV_ASK:
+        if (writer_room(out) < SRV_REPLY_MAX && !flush(conn, out)) {
+            return false;
+        }
+        if (!answer_question(conn, out)) {
+            stream_pause(&conn->stream);
+            return false;
+        }
+        return true;
+    case SRV_FLUSH:
+        return flush(conn, out);
+    case SRV_START_TLS:
+        in->len = 0;
+        if (flush(conn, out)) {
+            start_tls(conn);
+        }
+        return false;
+    case SRV_CLOSE:
+        in->len = 0;
+        if (flush(conn, out)) {
+            close_session(conn);
+        }
+        return false;
+    case SRV_INPUT:
+    default:
+        return false;
+    }
+}
+
+/* Runs the engine over the input until it has to wait. in NULL: without new input. */
+static void pump(struct srv_conn *conn, struct slice *in)
+{
+    uint8_t buf[SRV_OUT_BYTES];
+    struct writer out = writer_init(buf, sizeof buf);
+    struct slice none = SLICE_EMPTY;
+    bool more = !conn->closing && !conn->tls_wait && conn->proxy == NULL && !conn->srv.waiting;
+    if (in == NULL) {
+        in = &none;
+    }
+    for (unsigned steps = 0; more; steps++) {
+        if (steps == SRV_STEPS_MAX) {
+            stream_resume(&conn->stream); /* the others first; the rest is offered again */
+            break;
+        }
+        if (stream_room(&conn->stream) < sizeof buf) {
+            /* The client does not read its replies. */
+            conn->stream.want_drained = true;
+            stream_pause(&conn->stream);
+            break;
+        }
+        more = step(conn, in, &out);
+    }
+    if (!conn->closing) {
+        (void)flush(conn, &out);
+    }
+}
+
+/* --- PROXY header ------------------------------------------------------------------------------
+ */
+
+static void session_start(struct srv_conn *conn);
+
+static void proxy_reject(struct srv_conn *conn, const char *reason)
+{
+    struct log *log = &conn->service->shard->log;
+    struct log_line *line = log_begin(log, LOG_WARN, "proxy-header-refused");
+    char text[NETADDR_TEXT_MAX];
+    struct writer w = writer_init(text, sizeof text);
+    put_netaddr(&w, &conn->client);
+    log_slice(line, "peer", writer_slice(&w));
+    log_text(line, "reason", reason);
+    log_end(log, line);
+    conn->service->stats.proxy_refused++;
+    conn->closing = true;
+    stream_abort(&conn->stream, MX_ERR_SYNTAX);
+}
+
+static void proxy_input(struct srv_conn *conn, struct slice *in)
+{
+    struct proxy_parse *proxy = conn->proxy;
+    size_t used = 0;
+    enum proxy_status status = proxy_parse_feed(proxy, *in, &used);
+    *in = slice_from(*in, used);
+    if (status == PROXY_MORE) {
+        return;
+    }
+    if (status == PROXY_MALFORMED) {
+        in->len = 0;
+        proxy_reject(conn, proxy_parse_problem(proxy));
+        return;
+    }
+    if (!proxy_parse_is_local(proxy)) {
+        conn->client = *proxy_parse_source(proxy);
+    }
+    conn->proxy = NULL;
+    free(proxy);
+    conn->phase_ns = conn->service->shard->now_ns;
+    session_start(conn);
+}
+
+/* --- stream events -----------------------------------------------------------------------------
+ */
+
+static size_t on_input(struct stream *stream, struct slice in)
+{
+    struct srv_conn *conn = mx_container_of(stream, struct srv_conn, stream);
+    size_t len = in.len;
+    conn->phase_ns = conn->service->shard->now_ns;
+    if (conn->proxy != NULL) {
+        proxy_input(conn, &in);
+    }
+    if (conn->proxy == NULL && !conn->closing) {
+        pump(conn, &in);
+    }
+    return conn->closing ? len : len - in.len;
+}
+
+static void on_drained(struct stream *stream)
+{
+    struct srv_conn *conn = mx_container_of(stream, struct srv_conn, stream);
+    if (!conn->srv.waiting) {
+        stream_resume(stream);
+        pump(conn, NULL);
+    }
+}
+
+/* The TLS handshake is complete. */
+static void on_ready(struct stream *stream)
+{
+    struct srv_conn *conn = mx_container_of(stream, struct srv_conn, stream);
+    conn->tls_wait = false;
+    conn->phase_ns = conn->service->shard->now_ns;
+    if (!conn->listener->conf->tls_implicit) {
+        srv_tls_started(&conn->srv);
+        free(conn->helo);
+        conn->helo = NULL;
+        conn->helo_len = 0;
+    }
+    pump(conn, NULL);
+}
+
+static void on_closed(struct stream *stream, mx_err why)
+{
+    struct srv_conn *conn = mx_container_of(stream, struct srv_conn, stream);
+    struct service *service = conn->service;
+    (void)why;
+    drop_transaction(conn);
+    wheel_cancel(&service->shard->wheel, &conn->timer);
+    list_remove(&conn->node);
+    free(conn->proxy);
+    free(conn->helo);
+    service_session_ended(conn->listener);
+    pool_release(&service->sessions_pool, conn);
+}
+
+static const struct stream_ops stream_callbacks = {
+    .input = on_input, .drained = on_drained, .ready = on_ready, .closed = on_closed};
+
+/* --- begin and end -----------------------------------------------------------------------------
+ */
+
+static void session_start(struct srv_conn *conn)
+{
+    const struct listener_conf *conf = conn->listener->conf;
+    srv_init(&conn->srv, &conn->listener->srv_conf, conf->tls_implicit);
+    if (conf->tls_implicit) {
+        start_tls(conn);
+    } else {
+        pump(conn, NULL);
+    }
+}
+
+static bool in_networks(const struct netmask *networks, uint32_t count, const struct netaddr *addr)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (netmask_contains(&networks[i], addr)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool proxy_trusted(const struct srv_conn *conn)
+{
+    const struct listener_conf *conf = conn->listener->conf;
+    const struct image *image = conn->service->image;
+    return conf->proxy_override
+               ? in_networks(conf->proxy_networks, conf->proxy_network_count, &conn->client)
+               : in_networks(image->proxy_networks, image->proxy_network_count, &conn->client);
+}
+
+void srv_conn_accept(struct service_listener *listener, int fd)
+{
+    struct service *service = listener->service;
+    struct ring_addr peer;
+    struct srv_conn *conn = pool_acquire_zero(&service->sessions_pool);
+    if (conn == NULL || ring_peer(&peer, fd) != MX_OK) {
+        pool_release(&service->sessions_pool, conn);
+        ring_close_fd(fd);
+        return;
+    }
+    conn->service = service;
+    conn->listener = listener;
+    conn->client = ring_addr_netaddr(&peer);
+    conn->began_ns = service->shard->now_ns;
+    conn->phase_ns = conn->began_ns;
+    conn->refused = !service_session_began(listener);
+    list_push_back(&service->sessions, &conn->node);
+    if (proxy_trusted(conn)) {
+        conn->proxy = calloc(1, sizeof *conn->proxy);
+        conn->refused = conn->refused || conn->proxy == NULL;
+    }
+    stream_open(&conn->stream, service->shard, &stream_callbacks, fd);
+    timer_start(conn);
+    if (conn->proxy != NULL) {
+        proxy_parse_init(conn->proxy);
+    } else {
+        session_start(conn);
+    }
+}
+
+void srv_conn_stop(struct srv_conn *conn, bool force)
+{
+    bool busy = conn->incoming != NULL;
+    if (!conn->closing && (force || !busy)) {
+        end_session(conn, SRV_CLOSE_SHUTDOWN);
+    }
+}

@@ -1,0 +1,48 @@
+/* The pump of the SMTP server: owns one accepted connection, drives PROXY header, TLS and
+ * smtp/srv_engine, and answers the engine's questions from the core's tables and spool.
+ *
+ * Memory of an idle session is this struct alone (at most 1 KiB): transaction, content, parked
+ * input and output exist only while needed. */
+#pragma once
+
+#include "io/listen.h"
+#include "io/proxy_parse.h"
+#include "io/stream.h"
+#include "smtp/spool.h"
+#include "smtp/srv_engine.h"
+
+struct service;
+struct service_listener;
+
+enum {
+    SRV_CONN_BYTES_MAX = 1024,
+    SRV_OUT_BYTES = 8 * 1024, /* replies collected before they go to the stream */
+    SRV_STEPS_MAX = 4096,   /* engine actions per offered input, then the others have their turn */
+    SRV_HELO_KEPT_MAX = 64, /* longer names are cut in Received: */
+};
+
+struct srv_conn {
+    struct stream stream;
+    struct srv srv;
+    struct service *service;
+    struct service_listener *listener;
+    struct list_node node; /* in service->sessions */
+    struct timer timer;
+    uint64_t began_ns;
+    uint64_t phase_ns;         /* when the current wait for the client began */
+    struct netaddr client;     /* the real one: from PROXY, else the peer */
+    struct proxy_parse *proxy; /* while the header is awaited */
+    uint8_t *helo;             /* as given, malloc'd; NULL before */
+    uint16_t helo_len;
+    bool refused;  /* over a limit: gets a 421 at once */
+    bool tls_wait; /* a handshake is on */
+    bool closing;
+    struct txn *txn;
+    struct incoming *incoming;
+};
+
+/* Takes an accepted descriptor. Over the limits it is answered with 421; without memory it is
+ * closed. */
+void srv_conn_accept(struct service_listener *listener, int fd);
+/* Shutdown: 421 and close, unless content is being received and force is false. */
+void srv_conn_stop(struct srv_conn *conn, bool force);
