@@ -1,0 +1,166 @@
+/* The ringmx program: one binary for the server and its offline commands. */
+#include "admin/doctor.h"
+#include "admin/plan.h"
+#include "admin/queue_cmd.h"
+#include "admin/reference.h"
+#include "admin/server.h"
+#include "core/text.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void help(FILE *out)
+{
+    fprintf(
+        out,
+        "ringmx " RINGMX_VERSION ": inbound mail exchanger\n"
+        "\n"
+        "  ringmx serve --data DIR [options]     receive, route and deliver mail\n"
+        "      --cores N          threads; default: one per CPU\n"
+        "      --user NAME        become this user once the ports are bound\n"
+        "      --memory MIB       per core, for content and output; default 256\n"
+        "      --log LEVEL        error, warn, info (default), debug\n"
+        "      --delivery on|off  off: accept and queue only\n"
+        "      --no-pin           do not pin threads to CPUs\n"
+        "      --retry-ms N       every retry after N ms instead of the schedule (for tests)\n"
+        "  ringmx apply --data DIR [--dry-run] PLAN   change the configuration (server stopped)\n"
+        "  ringmx queue list --data DIR          what is queued (server stopped)\n"
+        "  ringmx queue show ID --data DIR\n"
+        "  ringmx doctor [--data DIR]            check kernel, limits and libraries\n"
+        "  ringmx reference                      the configuration objects, as Markdown\n"
+        "  ringmx version\n");
+}
+
+static int usage(const char *problem, const char *what)
+{
+    fprintf(stderr, "ringmx: %s%s%s\n", problem, what[0] != '\0' ? ": " : "", what);
+    fprintf(stderr, "ringmx help shows the commands\n");
+    return 2;
+}
+
+static bool number_option(const char *text, uint64_t max, uint64_t *out)
+{
+    uint64_t value;
+    if (text == NULL || text_to_u64(&value, slice_of_text(text)) != MX_OK || value > max) {
+        return false;
+    }
+    *out = value;
+    return true;
+}
+
+static bool level_option(const char *text, enum log_level *out)
+{
+    static const char *const names[] = {"error", "warn", "info", "debug"};
+    for (size_t i = 0; text != NULL && i < mx_countof(names); i++) {
+        if (strcmp(text, names[i]) == 0) {
+            *out = (enum log_level)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* One option of serve with its value; false: unknown or malformed. */
+static bool serve_option(struct server_options *o, const char *name, const char *value)
+{
+    uint64_t number = 0;
+    if (strcmp(name, "--data") == 0) {
+        o->data_dir = value;
+        return value != NULL;
+    }
+    if (strcmp(name, "--user") == 0) {
+        o->user = value;
+        return value != NULL;
+    }
+    if (strcmp(name, "--log") == 0) {
+        return level_option(value, &o->log_level);
+    }
+    if (strcmp(name, "--delivery") == 0 && value != NULL) {
+        o->delivery_off = strcmp(value, "off") == 0;
+        return o->delivery_off || strcmp(value, "on") == 0;
+    }
+    if (strcmp(name, "--cores") == 0 && number_option(value, SERVER_CORES_MAX, &number)) {
+        o->cores = (unsigned)number;
+        return number > 0;
+    }
+    if (strcmp(name, "--memory") == 0 && number_option(value, 1024 * 1024, &number)) {
+        o->memory_bytes = number << 20;
+        return number >= 16;
+    }
+    if (strcmp(name, "--retry-ms") == 0 && number_option(value, UINT32_MAX, &number)) {
+        o->retry_ms = number;
+        return true;
+    }
+    return false;
+}
+
+static int serve(int argc, char **argv)
+{
+    struct server_options options = {.log_level = LOG_INFO};
+    for (int i = 1; i < argc; i++) {
+        char name[32];
+        const char *equals = strchr(argv[i], '=');
+        if (strcmp(argv[i], "--no-pin") == 0) {
+            options.no_pin = true;
+            continue;
+        }
+        size_t len = equals != NULL ? (size_t)(equals - argv[i]) : strlen(argv[i]);
+        if (len >= sizeof name) {
+            return usage("unknown option", argv[i]);
+        }
+        memcpy(name, argv[i], len);
+        name[len] = '\0';
+        const char *value = equals != NULL ? equals + 1 : i + 1 < argc ? argv[++i] : NULL;
+        if (!serve_option(&options, name, value)) {
+            return usage("unknown option or unusable value",
+                         argv[equals != NULL ? i : i - (value != NULL)]);
+        }
+    }
+    if (options.data_dir == NULL) {
+        return usage("serve needs --data DIR", "");
+    }
+    return server_run(&options);
+}
+
+static int doctor(int argc, char **argv)
+{
+    const char *data = NULL;
+    if (argc == 3 && strcmp(argv[1], "--data") == 0) {
+        data = argv[2];
+    } else if (argc != 1) {
+        return usage("doctor takes only --data DIR", "");
+    }
+    return doctor_run(stdout, data);
+}
+
+int main(int argc, char **argv)
+{
+    const char *command = argc > 1 ? argv[1] : "";
+    if (strcmp(command, "serve") == 0) {
+        return serve(argc - 1, argv + 1);
+    }
+    if (strcmp(command, "apply") == 0) {
+        return plan_apply_command(argc - 1, argv + 1, stdout, stderr);
+    }
+    if (strcmp(command, "queue") == 0) {
+        return queue_command(argc - 1, argv + 1, stdout, stderr);
+    }
+    if (strcmp(command, "doctor") == 0) {
+        return doctor(argc - 1, argv + 1);
+    }
+    if (strcmp(command, "reference") == 0) {
+        reference_print(stdout);
+        return 0;
+    }
+    if (strcmp(command, "version") == 0 || strcmp(command, "--version") == 0) {
+        printf("ringmx %s\n", RINGMX_VERSION);
+        return 0;
+    }
+    if (strcmp(command, "help") == 0 || strcmp(command, "--help") == 0 ||
+        strcmp(command, "-h") == 0) {
+        help(stdout);
+        return 0;
+    }
+    help(stderr);
+    return 2;
+}

@@ -1,0 +1,46 @@
+#include "admin/privileges.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <pwd.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static bool keep_bind_capability(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2] = {{0}};
+    data[0].effective = 1u << CAP_NET_BIND_SERVICE;
+    data[0].permitted = data[0].effective;
+    return syscall(SYS_capset, &header, data) == 0;
+}
+
+bool privileges_drop(const char *user, FILE *err)
+{
+    const struct passwd *entry = getpwnam(user);
+    if (entry == NULL) {
+        fprintf(err, "ringmx: --user %s: no such user\n", user);
+        return false;
+    }
+    const char *step = NULL;
+    if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0) {
+        step = "keeping capabilities";
+    } else if (initgroups(user, entry->pw_gid) != 0 || setgid(entry->pw_gid) != 0) {
+        step = "changing the groups";
+    } else if (setuid(entry->pw_uid) != 0) {
+        step = "changing the user";
+    } else if (!keep_bind_capability()) {
+        step = "dropping capabilities";
+    } else if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
+        step = "forbidding new privileges";
+    }
+    if (step != NULL) {
+        fprintf(err, "ringmx: --user %s: %s: %s (ringmx must be started as root for it)\n", user,
+                step, strerror(errno));
+        return false;
+    }
+    return true;
+}

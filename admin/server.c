@@ -1,0 +1,566 @@
+#include "admin/server.h"
+
+#include "admin/config.h"
+#include "admin/data_dir.h"
+#include "admin/privileges.h"
+#include "admin/tls_files.h"
+#include "core/check.h"
+#include "io/clock.h"
+#include "io/mbox.h"
+#include "io/random.h"
+#include "io/sys.h"
+#include "smtp/service.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+enum { LOG_POLL_MS = 50 };
+
+/* One core as the management thread sees it. */
+struct core_thread {
+    struct server *server;
+    pthread_t thread;
+    bool started;
+    struct shard shard;
+    struct service service;
+    struct service_conf conf;
+    int *listen_fds;
+    mx_err err;       /* why it could not open */
+    const char *what; /* which part */
+    struct mbox_msg start_msg, stop_msg, gone_msg;
+};
+
+struct server {
+    const struct server_options *options;
+    struct data_dir dir;
+    struct config *config;
+    struct tls_files tls;
+    struct journal_store *store;
+    struct spool_recovery *recovery;
+    struct mbox_hub *hub;
+    struct log log; /* of the management thread */
+    struct core_thread *cores;
+    unsigned core_count;
+    unsigned cores_gone;
+    sem_t opened;
+    sem_t may_close; /* all cores have stopped: nobody wakes another's ring any more */
+    int event_fd;
+    int signal_fd;
+    bool stopping;
+};
+
+/* --- log lines ---------------------------------------------------------------------------------
+ */
+
+/* Never waits for a reader: a line that cannot be written at once is dropped. */
+static void write_line(struct slice line)
+{
+    struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (poll(&out, 1, 0) == 1 && (out.revents & POLLOUT) != 0) {
+        ssize_t written = write(STDERR_FILENO, line.ptr, line.len);
+        (void)written;
+    }
+}
+
+static void logs_write(struct server *server)
+{
+    uint8_t buf[LOG_LINE_BYTES + 64];
+    server->log.wall_ms = clock_wall_ms();
+    for (int i = -1; i < (int)server->core_count; i++) {
+        struct log *log = i < 0 ? &server->log : &server->cores[i].shard.log;
+        struct writer w = writer_init(buf, sizeof buf);
+        for (unsigned n = 0; n < LOG_LINES && log_take(log, &w); n++) {
+            write_line(writer_slice(&w));
+            w = writer_init(buf, sizeof buf);
+        }
+    }
+}
+
+static bool failed(struct server *server, const char *what, mx_err err)
+{
+    struct log_line *line = log_begin(&server->log, LOG_ERROR, "cannot-start");
+    log_text(line, "part", what);
+    log_err(line, "reason", err);
+    log_end(&server->log, line);
+    return false;
+}
+
+/* --- the cores' threads ------------------------------------------------------------------------
+ */
+
+static void service_stopped(struct service *service)
+{
+    shard_stop(service->shard);
+}
+
+static void on_start(struct mbox_msg *msg, struct shard *at)
+{
+    (void)msg;
+    service_start(at->service);
+}
+
+static void on_stop(struct mbox_msg *msg, struct shard *at)
+{
+    (void)msg;
+    service_stop(at->service);
+}
+
+static void on_gone(struct mbox_msg *msg, struct shard *at)
+{
+    (void)at;
+    mx_container_of(msg, struct core_thread, gone_msg)->server->cores_gone++;
+}
+
+static void *core_main(void *arg)
+{
+    struct core_thread *core = arg;
+    core->what = "io_uring";
+    core->err = shard_open(&core->shard);
+    bool shard_is_open = core->err == MX_OK;
+    if (shard_is_open) {
+        core->err = service_open(&core->service, &core->shard, &core->conf, &core->what);
+    }
+    bool opened = core->err == MX_OK;
+    sem_post(&core->server->opened);
+    if (opened) {
+        shard_run(&core->shard);
+        service_close(&core->service);
+    }
+    core->gone_msg.receive = on_gone;
+    mx_err err = mbox_send(core->server->hub, core->shard.conf.id, core->server->core_count,
+                           &core->gone_msg);
+    MX_ASSERT(err == MX_OK); /* the only message that a core sends there */
+    while (sem_wait(&core->server->may_close) != 0 && errno == EINTR) {
+    }
+    if (shard_is_open) {
+        shard_close(&core->shard);
+    }
+    return NULL;
+}
+
+static int cpu_of(unsigned index, unsigned cores)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) != 0 || cores > (unsigned)CPU_COUNT(&set)) {
+        return -1;
+    }
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (CPU_ISSET(cpu, &set) && index-- == 0) {
+            return cpu;
+        }
+    }
+    return -1;
+}
+
+static unsigned cpu_count(void)
+{
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+}
+
+static mx_err core_prepare(struct server *server, unsigned index)
+{
+    struct core_thread *core = &server->cores[index];
+    const struct server_options *options = server->options;
+    uint64_t memory = options->memory_bytes ? options->memory_bytes : SERVER_MEMORY_BYTES;
+    core->server = server;
+    struct shard_conf conf = {.id = index,
+                              .count = server->core_count,
+                              .cpu = options->no_pin ? -1 : cpu_of(index, server->core_count),
+                              .blocks_max = memory / BLOCK_BYTES,
+                              .workers = SERVER_WORKERS,
+                              .log_level = options->log_level,
+                              .hub = server->hub};
+    const struct config *config = server->config;
+    core->conf.image = &config->image;
+    core->conf.domains = config->domains;
+    core->conf.domain_count = config->domain_count;
+    core->conf.addresses = config->addresses;
+    core->conf.address_count = config->address_count;
+    core->conf.hash_seed = random_u64();
+    core->conf.store = server->store;
+    core->conf.part = spool_recovery_part(server->recovery, index);
+    core->conf.cert_pem = server->tls.cert_pem;
+    core->conf.key_pem = server->tls.key_pem;
+    core->conf.stopped = service_stopped;
+    core->conf.deliver = (struct deliver_conf){.retry_ms = options->retry_ms,
+                                               .mail_root = server->dir.mail,
+                                               .paused = options->delivery_off};
+    schedule_default(&core->conf.deliver.schedule);
+    return shard_init(&core->shard, &conf);
+}
+
+/* Every core's memory is made before the first thread starts, since the management loop reads their
+ * logs. They open one after the other: each takes its part of the journal from the common store. */
+static bool cores_start(struct server *server)
+{
+    for (unsigned i = 0; i < server->core_count; i++) {
+        mx_err err = core_prepare(server, i);
+        if (err) {
+            return failed(server, "memory of a core", err);
+        }
+    }
+    bool good = true;
+    for (unsigned i = 0; good && i < server->core_count; i++) {
+        struct core_thread *core = &server->cores[i];
+        core->started = pthread_create(&core->thread, NULL, core_main, core) == 0;
+        if (!core->started) {
+            return failed(server, "a core's thread", MX_ERR_NOMEM);
+        }
+        while (sem_wait(&server->opened) != 0 && errno == EINTR) {
+        }
+        good = core->err == MX_OK || failed(server, core->what, core->err);
+    }
+    struct ring_probe probe;
+    ring_probe(&probe);
+    if (!good && probe.err != MX_OK) {
+        struct log_line *line = log_begin(&server->log, LOG_ERROR, "io_uring-unusable");
+        log_text(line, "advice", probe.advice);
+        log_end(&server->log, line);
+    }
+    return good;
+}
+
+static void cores_tell(struct server *server, bool stop)
+{
+    for (unsigned i = 0; i < server->core_count; i++) {
+        struct core_thread *core = &server->cores[i];
+        struct mbox_msg *msg = stop ? &core->stop_msg : &core->start_msg;
+        msg->receive = stop ? on_stop : on_start;
+        if (core->started && core->err == MX_OK) {
+            mx_err err = mbox_send(server->hub, server->core_count, i, msg);
+            MX_ASSERT(err == MX_OK); /* at most two are ever sent */
+        }
+    }
+}
+
+/* --- listening sockets -------------------------------------------------------------------------
+ */
+
+static mx_err listen_once(int *out_fd, const struct listener_conf *conf, const struct netaddr *addr,
+                          bool reuse_port)
+{
+    struct ring_listen_conf listen_conf = {.addr = ring_addr_of(addr),
+                                           .backlog = conf->backlog,
+                                           .reuse_port = reuse_port,
+                                           .no_delay = true};
+    return ring_listen(out_fd, &listen_conf);
+}
+
+/* Without SO_REUSEPORT first: with it, a second server would silently share the port. */
+static mx_err check_free(const struct listener_conf *conf, const struct netaddr *addr)
+{
+    uint64_t until_ns = clock_monotonic_ns() + SERVER_BIND_RETRY_MS * MX_NS_PER_MS;
+    for (;;) {
+        int fd;
+        mx_err err = listen_once(&fd, conf, addr, false);
+        if (err == MX_OK) {
+            ring_close_fd(fd);
+        }
+        if (err != MX_ERR_INUSE || clock_monotonic_ns() > until_ns) {
+            return err;
+        }
+        usleep(20 * 1000);
+    }
+}
+
+static bool listen_failed(struct server *server, const struct listener_conf *conf,
+                          const struct netaddr *addr, mx_err err)
+{
+    char text[NETADDR_TEXT_MAX + 8];
+    struct writer w = writer_init(text, sizeof text);
+    put_netaddr_port(&w, addr);
+    struct log_line *line = log_begin(&server->log, LOG_ERROR, "cannot-listen");
+    log_slice(line, "listener", conf->name);
+    log_slice(line, "address", writer_slice(&w));
+    log_text(line, "reason",
+             err == MX_ERR_INUSE ? "the port is in use by another program" : err_text(err));
+    log_text(line, "advice",
+             err == MX_ERR_PERMISSION ? "start as root, or give CAP_NET_BIND_SERVICE"
+                                      : "change the NetworkListener or stop the other program");
+    log_end(&server->log, line);
+    return false;
+}
+
+static bool listeners_open(struct server *server)
+{
+    const struct image *image = &server->config->image;
+    uint32_t total = 0;
+    for (uint32_t i = 0; i < image->listener_count; i++) {
+        total += image->listeners[i].bind_count;
+    }
+    for (unsigned c = 0; c < server->core_count; c++) {
+        server->cores[c].listen_fds = calloc(total > 0 ? total : 1, sizeof(int));
+        server->cores[c].conf.listen_fds = server->cores[c].listen_fds;
+        server->cores[c].conf.listen_count = 0;
+        if (server->cores[c].listen_fds == NULL) {
+            return failed(server, "listeners", MX_ERR_NOMEM);
+        }
+    }
+    for (uint32_t i = 0; i < image->listener_count; i++) {
+        const struct listener_conf *conf = &image->listeners[i];
+        for (uint32_t b = 0; b < conf->bind_count; b++) {
+            mx_err err = check_free(conf, &conf->binds[b]);
+            for (unsigned c = 0; !err && c < server->core_count; c++) {
+                struct core_thread *core = &server->cores[c];
+                err = listen_once(&core->listen_fds[core->conf.listen_count], conf, &conf->binds[b],
+                                  true);
+                core->conf.listen_count += err == MX_OK;
+            }
+            if (err) {
+                return listen_failed(server, conf, &conf->binds[b], err);
+            }
+        }
+    }
+    return true;
+}
+
+/* --- start -------------------------------------------------------------------------------------
+ */
+
+static void raise_file_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static bool signals_open(struct server *server)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    /* Blocked before the first thread, so that all threads inherit it. */
+    if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0 || signal(SIGPIPE, SIG_IGN) == SIG_ERR) {
+        return failed(server, "signals", MX_ERR_INVALID);
+    }
+    server->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    server->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    bool good = server->signal_fd >= 0 && server->event_fd >= 0;
+    return good || failed(server, "signals", MX_ERR_NOFILES);
+}
+
+static bool config_open(struct server *server)
+{
+    struct config_problem problem = {{0}};
+    mx_err err = config_load(&server->config, server->dir.root, &problem);
+    if (err) {
+        struct log_line *line = log_begin(&server->log, LOG_ERROR, "configuration-unusable");
+        log_text(line, "reason", problem.text[0] != '\0' ? problem.text : err_text(err));
+        log_end(&server->log, line);
+    }
+    return err == MX_OK;
+}
+
+static bool spool_recover_all(struct server *server)
+{
+    struct journal_conf conf = {.node = 1};
+    mx_err err = journal_store_open(&server->store, server->dir.journal, &conf, &server->log);
+    if (err) {
+        return failed(server, "journal", err);
+    }
+    struct spool_recovered found;
+    err = spool_recover(&server->recovery, server->store, server->core_count, &server->log, &found);
+    if (err) {
+        return failed(server, "queue recovery", err);
+    }
+    struct log_line *line = log_begin(&server->log, LOG_INFO, "queue-recovered");
+    log_u64(line, "messages", found.messages);
+    log_u64(line, "finished", found.finished);
+    log_u64(line, "incomplete", found.incomplete);
+    log_u64(line, "segments", found.scan.segments);
+    log_u64(line, "records", found.scan.records);
+    log_u64(line, "torn-groups", found.scan.torn_groups);
+    log_u64(line, "damaged-records", found.scan.damaged_records);
+    log_end(&server->log, line);
+    return true;
+}
+
+static bool hub_open(struct server *server)
+{
+    mx_err err = mbox_hub_new(&server->hub, server->core_count);
+    if (err) {
+        return failed(server, "mailboxes", err);
+    }
+    mbox_attach_eventfd(server->hub, server->core_count, server->event_fd);
+    return true;
+}
+
+static bool tls_ready(struct server *server)
+{
+    const char *problem = "";
+    mx_err err = tls_files_load(&server->tls, &server->config->image, server->dir.tls,
+                                clock_wall_ms(), &problem);
+    if (err) {
+        struct log_line *line = log_begin(&server->log, LOG_ERROR, "certificate-unusable");
+        log_text(line, "reason", problem);
+        log_end(&server->log, line);
+    }
+    return err == MX_OK;
+}
+
+static bool become_user(struct server *server)
+{
+    return server->options->user == NULL || privileges_drop(server->options->user, stderr);
+}
+
+static bool mail_root_make(struct server *server)
+{
+    mx_err err = sys_mkdirs(server->dir.mail);
+    return err == MX_OK || err == MX_ERR_EXISTS || failed(server, "mail folder", err);
+}
+
+static void log_ready(struct server *server)
+{
+    const struct image *image = &server->config->image;
+    for (uint32_t i = 0; i < image->listener_count; i++) {
+        for (uint32_t b = 0; b < image->listeners[i].bind_count; b++) {
+            char text[NETADDR_TEXT_MAX + 8];
+            struct writer w = writer_init(text, sizeof text);
+            put_netaddr_port(&w, &image->listeners[i].binds[b]);
+            struct log_line *line = log_begin(&server->log, LOG_INFO, "listening");
+            log_slice(line, "listener", image->listeners[i].name);
+            log_slice(line, "address", writer_slice(&w));
+            log_end(&server->log, line);
+        }
+    }
+    struct log_line *line = log_begin(&server->log, LOG_INFO, "ready");
+    log_text(line, "version", RINGMX_VERSION);
+    log_u64(line, "cores", server->core_count);
+    log_u64(line, "generation", image->generation);
+    log_slice(line, "hostname", image->hostname);
+    log_u64(line, "pid", (uint64_t)getpid());
+    log_end(&server->log, line);
+}
+
+static bool start(struct server *server)
+{
+    server->cores = calloc(server->core_count, sizeof *server->cores);
+    if (server->cores == NULL || sem_init(&server->opened, 0, 0) != 0 ||
+        sem_init(&server->may_close, 0, 0) != 0) {
+        return failed(server, "memory", MX_ERR_NOMEM);
+    }
+    return signals_open(server) && config_open(server) && listeners_open(server) &&
+           become_user(server) && mail_root_make(server) && tls_ready(server) && hub_open(server) &&
+           spool_recover_all(server) && cores_start(server);
+}
+
+/* --- running and the end -----------------------------------------------------------------------
+ */
+
+/* First signal: an orderly end. Second: at once. */
+static void signals_read(struct server *server)
+{
+    struct signalfd_siginfo info;
+    while (read(server->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
+        if (server->stopping) {
+            logs_write(server);
+            _exit(1);
+        }
+        server->stopping = true;
+        struct log_line *line = log_begin(&server->log, LOG_INFO, "stopping");
+        log_u64(line, "signal", info.ssi_signo);
+        log_end(&server->log, line);
+        cores_tell(server, true);
+    }
+}
+
+static void loop(struct server *server)
+{
+    unsigned alive = 0;
+    for (unsigned i = 0; i < server->core_count; i++) {
+        alive += server->cores[i].started;
+    }
+    while (server->cores_gone < alive) {
+        struct pollfd fds[2] = {{.fd = server->signal_fd, .events = POLLIN},
+                                {.fd = server->event_fd, .events = POLLIN}};
+        (void)poll(fds, 2, LOG_POLL_MS);
+        uint64_t count;
+        while (read(server->event_fd, &count, sizeof count) > 0) {
+        }
+        server->log.wall_ms = clock_wall_ms();
+        mbox_drain(server->hub, server->core_count, NULL, SERVER_CORES_MAX);
+        signals_read(server);
+        logs_write(server);
+    }
+}
+
+static void end(struct server *server)
+{
+    for (unsigned i = 0; server->cores != NULL && i < server->core_count; i++) {
+        struct core_thread *core = &server->cores[i];
+        if (core->started) {
+            sem_post(&server->may_close);
+        }
+    }
+    for (unsigned i = 0; server->cores != NULL && i < server->core_count; i++) {
+        struct core_thread *core = &server->cores[i];
+        if (core->started) {
+            pthread_join(core->thread, NULL);
+        }
+    }
+    logs_write(server);
+    for (unsigned i = 0; server->cores != NULL && i < server->core_count; i++) {
+        if (server->cores[i].server != NULL) {
+            shard_fini(&server->cores[i].shard);
+        }
+        free(server->cores[i].listen_fds);
+    }
+    free(server->cores);
+    spool_recovery_free(server->recovery);
+    if (server->store != NULL) {
+        journal_store_close(server->store);
+    }
+    mbox_hub_free(server->hub);
+    tls_files_free(&server->tls);
+    config_free(server->config);
+    data_dir_close(&server->dir);
+}
+
+int server_run(const struct server_options *options)
+{
+    struct server server = {.options = options, .event_fd = -1, .signal_fd = -1};
+    if (data_dir_open(&server.dir, options->data_dir, stderr) != MX_OK) {
+        return 1;
+    }
+    server.core_count = options->cores > 0 ? options->cores : cpu_count();
+    if (server.core_count > SERVER_CORES_MAX) {
+        fprintf(stderr, "ringmx: --cores: at most %d\n", SERVER_CORES_MAX);
+        return 1;
+    }
+    if (log_init(&server.log, -1, options->log_level) != MX_OK) {
+        fprintf(stderr, "ringmx: out of memory\n");
+        return 1;
+    }
+    server.log.wall_ms = clock_wall_ms();
+    raise_file_limit();
+    bool good = start(&server);
+    if (good) {
+        cores_tell(&server, false);
+        log_ready(&server);
+    } else if (server.hub != NULL) {
+        cores_tell(&server, true);
+    }
+    if (server.hub != NULL) {
+        loop(&server);
+    }
+    if (good) {
+        struct log_line *line = log_begin(&server.log, LOG_INFO, "stopped");
+        log_end(&server.log, line);
+    }
+    end(&server);
+    log_fini(&server.log);
+    return good ? 0 : 1;
+}

@@ -1,0 +1,28 @@
+/* `ringmx serve`: starts the cores, keeps the management thread's loop (signals, log lines), ends
+ * them. */
+#pragma once
+
+#include "core/base.h"
+#include "core/log.h"
+
+struct server_options {
+    const char *data_dir;
+    const char *user; /* to become after the ports are bound; NULL: stay */
+    unsigned cores;   /* 0: one per CPU that the process may use */
+    bool no_pin;
+    bool delivery_off;     /* accept and queue only */
+    uint64_t retry_ms;     /* 0, or: every retry after this time (for tests) */
+    uint64_t memory_bytes; /* per core, for content and output; 0: SERVER_MEMORY_BYTES */
+    enum log_level log_level;
+};
+
+enum {
+    SERVER_CORES_MAX = 256,
+    SERVER_BIND_RETRY_MS = 1000, /* a killed predecessor's port stays bound for a moment */
+    SERVER_WORKERS = 2,          /* blocking workers per core */
+};
+
+#define SERVER_MEMORY_BYTES (UINT64_C(256) * 1024 * 1024)
+
+/* Runs until a signal. Exit code: 0 after an orderly end, 1 when it could not start. */
+int server_run(const struct server_options *options);
