@@ -211,7 +211,12 @@ static mx_err build_hostname(struct builder *b, const json_t *settings)
 static mx_err build_postmaster(struct builder *b, const json_t *settings)
 {
     struct slice id_text = text_member(settings, "defaultDomainId");
+    struct slice configured = text_member(settings, "postmasterAddress");
     uint64_t id;
+    if (configured.len) {
+        return arena_copy(&b->config->image.postmaster, b->arena, configured) ? no_memory(b)
+                                                                              : MX_OK;
+    }
     if (id_text.len == 0) {
         return MX_OK;
     }

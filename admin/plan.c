@@ -18,6 +18,12 @@ static void add_error(struct plan *plan, uint32_t line, const char *text)
 {
     if (plan->error_count < PLAN_ERRORS_MAX) {
         char *copy = strdup(text);
+        /* Names come from the plan: one error stays one line, and terminals stay as they are. */
+        for (char *c = copy; c && *c; c++) {
+            if ((unsigned char)*c < 0x20 || *c == 0x7f) {
+                *c = '?';
+            }
+        }
         plan->errors[plan->error_count] =
             (struct plan_error){line, (uint32_t)plan->error_count, copy};
     }

@@ -270,8 +270,13 @@ static const struct reg_field settings_fields[] = {
      .kind = REG_ID,
      .refers = "Domain",
      .flags = REG_NULLABLE,
-     .description = "Its postmaster gets mail for `<postmaster>` without a domain, and postmaster "
-                    "mail that nobody else takes."},
+     .description = "Its postmaster gets mail for `<postmaster>` without a domain."},
+    {.name = "postmasterAddress",
+     .kind = REG_STRING,
+     .format = FORMAT_EMAIL,
+     .flags = REG_NULLABLE,
+     .description = "Gets mail for `<postmaster>` and for the postmaster of a local domain that "
+                    "nobody else takes; null: postmaster of the default domain."},
     {.name = "defaultCertificateId",
      .kind = REG_ID,
      .refers = "Certificate",

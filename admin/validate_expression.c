@@ -87,8 +87,8 @@ void check_expression(struct checker *c, const struct reg_field *field, const js
         check_constant(c, field, program);
     } else if (field->format == FORMAT_LABEL && !expr_literal_results(program, ignore_name, NULL)) {
         refuse(c,
-               "every result must be the name of a %s in quotes, such as 'local': a result that "
-               "is computed cannot be checked before mail depends on it",
+               "every result must be the name of one %s in quotes, such as 'local': a computed "
+               "result cannot be checked before mail depends on it",
                field->refers);
     }
     expr_free(program);

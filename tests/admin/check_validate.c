@@ -1,0 +1,455 @@
+/* Objects against the tables: normal forms, and the exact text of every refusal. */
+#include "tests/admin/support.h"
+
+#include "admin/objects.h"
+
+struct object_case {
+    const char *type, *body;
+    const char *expected; /* normal JSON, or "path: text" lines */
+};
+
+static const struct object_case cases[] = {
+    /* Domain */
+    {"Domain", "{\"name\":\"Example.ORG.\"}",
+     "{\"name\":\"example.org\",\"aliases\":{},\"description\":null,\"isEnabled\":true,"
+     "\"allowRelaying\":false,\"catchAllAddress\":null,\"subAddressing\":{\"@type\":\"Enabled\"}}"},
+    {"Domain",
+     "{\"name\":\"b\xc3\xbc"
+     "cher.example\",\"aliases\":{\"A.Example\":true,\"b.example\":false},"
+     "\"isEnabled\":false,\"allowRelaying\":true,\"catchAllAddress\":\" All@B\xc3\x9c"
+     "CHER.example\","
+     "\"subAddressing\":{\"@type\":\"Disabled\"},\"description\":\"x\"}",
+     "{\"name\":\"xn--bcher-kva.example\",\"aliases\":{\"a.example\":true},\"description\":\"x\","
+     "\"isEnabled\":false,\"allowRelaying\":true,\"catchAllAddress\":\"all@xn--bcher-kva.example\","
+     "\"subAddressing\":{\"@type\":\"Disabled\"}}"},
+    {"Domain", "{\"name\":\"localhost\"}",
+     "{\"name\":\"localhost\",\"aliases\":{},\"description\":null,\"isEnabled\":true,"
+     "\"allowRelaying\":false,\"catchAllAddress\":null,\"subAddressing\":{\"@type\":\"Enabled\"}}"},
+    {"Domain", "{}", "name: is required\n"},
+    {"Domain", "[]", ": must be an object\n"},
+    {"Domain", "{\"name\":null}", "name: may not be null\n"},
+    {"Domain", "{\"name\":5}", "name: must be a string\n"},
+    {"Domain", "{\"name\":\"\"}", "name: may not be empty\n"},
+    {"Domain", "{\"name\":\"example\"}",
+     "name: 'example' is not a full domain name: it has no dot\n"},
+    {"Domain", "{\"name\":\"192.0.2.1\"}",
+     "name: '192.0.2.1' is not a domain name: its last label is a number\n"},
+    {"Domain", "{\"name\":\"a_b.example\"}",
+     "name: 'a_b.example' is not a domain name: '_' is not allowed\n"},
+    {"Domain", "{\"name\":\"a b.example\"}",
+     "name: 'a b.example' is not a domain name: a space is not allowed\n"},
+    {"Domain", "{\"name\":\"-a.example\"}",
+     "name: '-a.example' is not a domain name: a label begins or ends with '-'\n"},
+    {"Domain", "{\"name\":\"a..example\"}",
+     "name: 'a..example' is not a domain name: it has an empty label\n"},
+    {"Domain",
+     "{\"name\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.example\"}",
+     "name: 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.example' is not a "
+     "domain name: a label is longer than 63 bytes\n"},
+    {"Domain", "{\"name\":\"a.example\",\"aliases\":[\"b.example\"]}",
+     "aliases: must be an object such as {\"member\": true}\n"},
+    {"Domain", "{\"name\":\"a.example\",\"aliases\":{\"b.example\":1}}",
+     "aliases/b.example: must be true or false\n"},
+    {"Domain", "{\"name\":\"a.example\",\"isEnabled\":\"yes\"}",
+     "isEnabled: must be true or false\n"},
+    {"Domain", "{\"name\":\"a.example\",\"catchAllAddress\":\"\"}",
+     "catchAllAddress: may not be empty (null unsets it)\n"},
+    {"Domain", "{\"name\":\"a.example\",\"catchAllAddress\":\"x\"}",
+     "catchAllAddress: 'x' is not an e-mail address: it has no '@'\n"},
+    {"Domain", "{\"name\":\"a.example\",\"subAddressing\":{\"@type\":\"Custom\"}}",
+     "subAddressing/@type: 'Custom' is not supported by ringmx; it takes 'Enabled', 'Disabled'\n"},
+    {"Domain", "{\"name\":\"a.example\",\"subAddressing\":{}}",
+     "subAddressing/@type: is missing or unknown: must be one of 'Enabled', 'Disabled'\n"},
+    {"Domain", "{\"name\":\"a.example\",\"dkimManagement\":{},\"colour\":1,\"createdAt\":\"x\"}",
+     "dkimManagement: is not supported by ringmx\ncolour: is not a property of Domain\n"
+     "createdAt: is not supported by ringmx\n"},
+    {"Domain", "{\"name\":\"a.example\",\"description\":\"a\\u0007b\"}",
+     "description: 'a\ab' holds a control character\n"},
+
+    /* Account */
+    {"Account",
+     "{\"@type\":\"User\",\"name\":\" Alice.B "
+     "\",\"domainId\":\"b\",\"aliases\":{\"7\":{\"name\":\"Z\","
+     "\"domainId\":\"b\"},\"3\":{\"name\":\"y\",\"domainId\":\"c\",\"enabled\":false}}}",
+     "{\"@type\":\"User\",\"name\":\"alice.b\",\"domainId\":\"b\",\"description\":null,\"aliases\":"
+     "{"
+     "\"0\":{\"enabled\":false,\"name\":\"y\",\"domainId\":\"c\",\"description\":null},"
+     "\"1\":{\"enabled\":true,\"name\":\"z\",\"domainId\":\"b\",\"description\":null}}}"},
+    {"Account", "{\"name\":\"x\",\"domainId\":\"b\"}",
+     "@type: is missing or unknown: must be 'User'\n"},
+    {"Account", "{\"@type\":\"Group\",\"name\":\"x\",\"domainId\":\"b\"}",
+     "@type: 'Group' is not supported by ringmx; it takes 'User'\n"},
+    {"Account", "{\"@type\":\"User\"}", "name: is required\ndomainId: is required\n"},
+    {"Account", "{\"@type\":\"User\",\"name\":\"x\",\"domainId\":\"8\"}",
+     "domainId: '8' is not an id\n"},
+    {"Account", "{\"@type\":\"User\",\"name\":\"x\",\"domainId\":\"#d\"}",
+     "domainId: refers to '#d': there are no references here\n"},
+    {"Account", "{\"@type\":\"User\",\"name\":\"a..b\",\"domainId\":\"b\"}",
+     "name: 'a..b' is not a local part: a dot begins it or is doubled\n"},
+    {"Account", "{\"@type\":\"User\",\"name\":\"a.\",\"domainId\":\"b\"}",
+     "name: 'a.' is not a local part: it ends with a dot\n"},
+    {"Account", "{\"@type\":\"User\",\"name\":\"a@b\",\"domainId\":\"b\"}",
+     "name: 'a@b' is not a local part: '@' is not allowed\n"},
+    {"Account", "{\"@type\":\"User\",\"name\":\"x\",\"domainId\":\"b\",\"emailAddress\":\"a@b\"}",
+     "emailAddress: is set by the server\n"},
+    {"Account", "{\"@type\":\"User\",\"name\":\"x\",\"domainId\":\"b\",\"credentials\":{}}",
+     "credentials: is not supported by ringmx\n"},
+    {"Account", "{\"@type\":\"User\",\"name\":\"x\",\"domainId\":\"b\",\"aliases\":[]}",
+     "aliases: must be an object such as {\"0\": ..., \"1\": ...}\n"},
+    {"Account", "{\"@type\":\"User\",\"name\":\"x\",\"domainId\":\"b\",\"aliases\":{\"x\":{}}}",
+     "aliases: 'x' is not a position in a list\n"},
+    {"Account",
+     "{\"@type\":\"User\",\"name\":\"x\",\"domainId\":\"b\",\"aliases\":{\"2\":{\"n\":1}}}",
+     "aliases/2/n: is not a property of EmailAlias\naliases/2/name: is required\n"
+     "aliases/2/domainId: is required\n"},
+
+    /* MtaRoute */
+    {"MtaRoute", "{\"@type\":\"Relay\",\"name\":\"hub\",\"address\":\" Hub.Example.NET \"}",
+     "{\"@type\":\"Relay\",\"name\":\"hub\",\"description\":null,\"address\":\"hub.example.net\","
+     "\"port\":25,\"protocol\":\"smtp\",\"implicitTls\":false,\"allowInvalidCerts\":false}"},
+    {"MtaRoute",
+     "{\"@type\":\"Relay\",\"name\":\"lmtp\",\"address\":\"::1\",\"port\":24,\"protocol\":"
+     "\"lmtp\"}",
+     "{\"@type\":\"Relay\",\"name\":\"lmtp\",\"description\":null,\"address\":\"::1\",\"port\":24,"
+     "\"protocol\":\"lmtp\",\"implicitTls\":false,\"allowInvalidCerts\":false}"},
+    {"MtaRoute", "{\"@type\":\"Relay\",\"name\":\"x\",\"address\":\"dovecot\",\"port\":65535}",
+     "{\"@type\":\"Relay\",\"name\":\"x\",\"description\":null,\"address\":\"dovecot\",\"port\":"
+     "65535,"
+     "\"protocol\":\"smtp\",\"implicitTls\":false,\"allowInvalidCerts\":false}"},
+    {"MtaRoute", "{\"@type\":\"Relay\",\"name\":\"x\"}", "address: is required\n"},
+    {"MtaRoute", "{\"@type\":\"Relay\",\"name\":\"a b\",\"address\":\"h\",\"port\":0}",
+     "name: 'a b' may hold letters, digits, '-', '_' and '.' only\nport: must be 1 to 65535\n"},
+    {"MtaRoute", "{\"@type\":\"Relay\",\"name\":\"x\",\"address\":\"h\",\"port\":\"25\"}",
+     "port: must be a whole number\n"},
+    {"MtaRoute", "{\"@type\":\"Relay\",\"name\":\"x\",\"address\":\"h\",\"port\":25.5}",
+     "port: must be a whole number\n"},
+    {"MtaRoute", "{\"@type\":\"Relay\",\"name\":\"x\",\"address\":\"h\",\"protocol\":\"SMTP\"}",
+     "protocol: must be one of 'smtp', 'lmtp'\n"},
+    {"MtaRoute", "{\"@type\":\"Relay\",\"name\":\"x\",\"address\":\"h\",\"authUsername\":\"u\"}",
+     "authUsername: is not supported by ringmx\n"},
+    {"MtaRoute", "{\"@type\":\"Mx\",\"name\":\"x\",\"maxMxHosts\":2}",
+     "maxMxHosts: is not supported by ringmx\n"},
+    {"MtaRoute", "{\"@type\":\"Local\",\"name\":\"x\",\"address\":\"h\"}",
+     "address: is not a property of MtaRoute of the variant Local\n"},
+
+    /* MtaOutboundStrategy */
+    {"MtaOutboundStrategy", "{\"route\":{\"else\":\"'local'\"}}",
+     "{\"route\":{\"match\":{},\"else\":\"'local'\"}}"},
+    {"MtaOutboundStrategy", "{\"schedule\":{\"else\":\"'local'\"}}",
+     "schedule: is not supported by ringmx\n"},
+    {"MtaOutboundStrategy", "{\"route\":\"'local'\"}",
+     "route: must be an expression object such as {\"match\": {}, \"else\": \"...\"}\n"},
+    {"MtaOutboundStrategy", "{\"route\":{\"match\":{}}}", "route/else: is required\n"},
+    {"MtaOutboundStrategy", "{\"route\":{\"else\":\"'a'\",\"match\":{\"0\":{\"if\":\"1\"}}}}",
+     "route/match/0/then: is required\n"},
+    {"MtaOutboundStrategy",
+     "{\"route\":{\"else\":\"'a'\",\"match\":{\"0\":{\"if\":\"1\",\"then\":\"'a'\",\"x\":1}}}}",
+     "route/match/0: has an unknown member 'x'; it takes \"if\" and \"then\"\n"},
+    {"MtaOutboundStrategy", "{\"route\":{\"else\":1}}",
+     "route/else: must be text that is an expression\n"},
+
+    /* NetworkListener */
+    {"NetworkListener", "{\"name\":\"a\",\"bind\":{\"[0:0::1]:2525\":true,\"127.0.0.1:25\":true}}",
+     "{\"name\":\"a\",\"bind\":{\"[::1]:2525\":true,\"127.0.0.1:25\":true},\"protocol\":\"smtp\","
+     "\"overrideProxyTrustedNetworks\":{},\"useTls\":true,\"tlsImplicit\":false,"
+     "\"maxConnections\":8192,\"socketBacklog\":1024}"},
+    {"NetworkListener", "{\"name\":\"a\",\"bind\":{}}", "bind: must have at least 1\n"},
+    {"NetworkListener", "{\"name\":\"a\",\"bind\":{\"localhost:25\":true}}",
+     "bind/localhost:25: 'localhost:25' is not a socket address such as 0.0.0.0:25 or [::]:25\n"},
+    {"NetworkListener", "{\"name\":\"a\",\"bind\":{\"0.0.0.0:0\":true}}",
+     "bind/0.0.0.0:0: '0.0.0.0:0' is not a socket address such as 0.0.0.0:25 or [::]:25\n"},
+    {"NetworkListener", "{\"name\":\"a\",\"bind\":{\"[::]:25\":true},\"protocol\":\"http\"}",
+     "protocol: must be 'smtp'\n"},
+    {"NetworkListener",
+     "{\"name\":\"a\",\"bind\":{\"[::]:25\":true},\"overrideProxyTrustedNetworks\":{\"10.0.0.0/"
+     "33\":"
+     "true},\"maxConnections\":0,\"socketBacklog\":null,\"tlsTimeout\":1}",
+     "tlsTimeout: is not supported by ringmx\n"
+     "overrideProxyTrustedNetworks/10.0.0.0/33: '10.0.0.0/33' is not an IP address or network\n"
+     "maxConnections: must be 1 to 10000000\n"},
+
+    /* SystemSettings */
+    {"SystemSettings",
+     "{\"defaultHostname\":\"MX1.Example.org\",\"proxyTrustedNetworks\":{\"10.1.2.3/8\":true,"
+     "\"192.0.2.1/32\":true,\"2001:DB8::/32\":true}}",
+     "{\"defaultHostname\":\"mx1.example.org\",\"defaultDomainId\":null,\"postmasterAddress\":null,"
+     "\"defaultCertificateId\":null,\"maxConnections\":8192,\"proxyTrustedNetworks\":{"
+     "\"10.0.0.0/8\":true,\"192.0.2.1\":true,\"2001:db8::/32\":true}}"},
+    {"SystemSettings", "{\"threadPoolSize\":4}", "threadPoolSize: is not supported by ringmx\n"},
+
+    /* Certificate */
+    {"Certificate", "{}", "certificate: is required\nprivateKey: is required\n"},
+    {"Certificate",
+     "{\"certificate\":{\"@type\":\"File\",\"filePath\":\"/a\"},\"privateKey\":{\"@type\":"
+     "\"EnvironmentVariable\",\"variableName\":\"KEY_1\"}}",
+     "{\"certificate\":{\"@type\":\"File\",\"filePath\":\"/a\"},\"privateKey\":{\"@type\":"
+     "\"EnvironmentVariable\",\"variableName\":\"KEY_1\"}}"},
+    {"Certificate",
+     "{\"certificate\":{\"@type\":\"File\",\"filePath\":\"a\"},\"privateKey\":{\"@type\":\"Text\"},"
+     "\"issuer\":\"x\",\"notValidAfter\":\"x\"}",
+     "issuer: is not supported by ringmx\nnotValidAfter: is set by the server\n"
+     "certificate/filePath: 'a' is not an absolute path\nprivateKey/secret: is required\n"},
+
+    /* Limits */
+    {"MtaInboundSession", "{\"timeout\":{\"else\":\"10m\"}}",
+     "{\"timeout\":{\"match\":{},\"else\":\"10m\"},\"maxDuration\":{\"match\":{},\"else\":\"1h\"},"
+     "\"dataTimeout\":{\"match\":{},\"else\":\"10m\"},\"maxErrors\":{\"match\":{},\"else\":\"20\"},"
+     "\"maxCommands\":{\"match\":{},\"else\":\"10000\"},\"maxLineLength\":{\"match\":{},\"else\":"
+     "\"4096\"}}"},
+    {"MtaInboundSession", "{\"timeout\":{\"else\":\"10\"},\"maxLineLength\":{\"else\":\"5000\"}}",
+     "timeout: must be 1000 to 86400000 ms\nmaxLineLength: must be 512 to 4096\n"},
+    {"MtaInboundSession", "{\"timeout\":300000}",
+     "timeout: must be an expression object such as {\"match\": {}, \"else\": \"...\"}\n"},
+    {"MtaInboundSession", "{\"transferLimit\":{\"else\":\"1\"}}",
+     "transferLimit: is not supported by ringmx\n"},
+    {"MtaStageRcpt", "{\"maxRecipients\":{\"else\":\"100\"}}",
+     "{\"maxRecipients\":{\"match\":{},\"else\":\"100\"}}"},
+    {"MtaStageRcpt", "{\"maxRecipients\":{\"else\":\"1001\"}}",
+     "maxRecipients: must be 1 to 1000\n"},
+    {"MtaStageData", "{\"bareNewlines\":\"normalize\",\"binaryMime\":true}",
+     "{\"maxMessageSize\":{\"match\":{},\"else\":\"104857600\"},\"maxMessages\":{\"match\":{},"
+     "\"else\":"
+     "\"1000\"},\"maxReceivedHeaders\":{\"match\":{},\"else\":\"50\"},\"bareNewlines\":"
+     "\"normalize\","
+     "\"binaryMime\":true}"},
+    {"MtaStageData", "{\"bareNewlines\":\"allow\"}",
+     "bareNewlines: must be one of 'refuse', 'normalize'\n"},
+};
+
+static char *errors_text(const struct set_errors *errors)
+{
+    char *text = NULL;
+    size_t len = 0;
+    FILE *out = open_memstream(&text, &len);
+    for (uint32_t i = 0; i < set_errors_kept(errors); i++) {
+        fprintf(out, "%s: %s\n", errors->items[i].property, errors->items[i].text);
+    }
+    fclose(out);
+    return text;
+}
+
+static json_t *parse(const char *text)
+{
+    json_error_t error;
+    json_t *value = json_loads(text, JSON_DECODE_ANY, &error);
+    if (!value) {
+        fprintf(stderr, "bad test: %s in %s\n", error.text, text);
+        exit(2);
+    }
+    return value;
+}
+
+static const struct reg_type *type_of(const char *name)
+{
+    const struct reg_type *type = reg_type_find(slice_of_text(name));
+    if (!type) {
+        fprintf(stderr, "no type %s\n", name);
+        exit(2);
+    }
+    return type;
+}
+
+static void check_result(const char *what, json_t *normal, const struct set_errors *errors,
+                         const char *expected)
+{
+    char *text = normal ? json_dumps(normal, JSON_COMPACT) : errors_text(errors);
+    if (strcmp(text, expected) != 0) {
+        failures++;
+        fprintf(stderr, "%s\n expected: %s\n but was:  %s\n", what, expected, text);
+    }
+    CHECK((normal != NULL) == (errors->count == 0));
+    free(text);
+}
+
+static void check_objects(void)
+{
+    for (size_t i = 0; i < mx_countof(cases); i++) {
+        struct set_errors errors;
+        errors.count = 0;
+        json_t *body = parse(cases[i].body);
+        json_t *normal = object_normalize(type_of(cases[i].type), body, NULL, &errors);
+        check_result(cases[i].body, normal, &errors, cases[i].expected);
+        if (normal) {
+            /* The normal form is a fixed point. */
+            json_t *again = object_normalize(type_of(cases[i].type), normal, NULL, &errors);
+            CHECK(again && json_equal(again, normal));
+            json_decref(again);
+        }
+        json_decref(normal);
+        json_decref(body);
+    }
+}
+
+struct patch_case {
+    const char *type, *stored, *patch, *expected;
+};
+
+#define ANN                                                                                       \
+    "{\"@type\":\"User\",\"name\":\"ann\",\"domainId\":\"b\",\"aliases\":{\"0\":{\"name\":\"a\"," \
+    "\"domainId\":\"b\"},\"1\":{\"name\":\"c\",\"domainId\":\"b\"}}}"
+#define ANN_IS(aliases)                                                             \
+    "{\"@type\":\"User\",\"name\":\"ann\",\"domainId\":\"b\",\"description\":null," \
+    "\"aliases\":{" aliases "}}"
+#define ALIAS(index, on, name)                           \
+    "\"" index "\":{\"enabled\":" on ",\"name\":\"" name \
+    "\",\"domainId\":\"b\",\"description\":null}"
+
+static const struct patch_case patches[] = {
+    {"Account", ANN, "{}", ANN_IS(ALIAS("0", "true", "a") "," ALIAS("1", "true", "c"))},
+    {"Account", ANN, "{\"aliases/0/enabled\":false,\"aliases/1/name\":\"D\"}",
+     ANN_IS(ALIAS("0", "false", "a") "," ALIAS("1", "true", "d"))},
+    {"Account", ANN, "{\"aliases/0\":null}", ANN_IS(ALIAS("0", "true", "c"))},
+    {"Account", ANN, "{\"aliases/0\":{\"enabled\":false}}",
+     ANN_IS(ALIAS("0", "false", "a") "," ALIAS("1", "true", "c"))},
+    {"Account", ANN, "{\"aliases/9\":{\"name\":\"z\",\"domainId\":\"b\"}}",
+     ANN_IS(ALIAS("0", "true", "a") "," ALIAS("1", "true", "c") "," ALIAS("2", "true", "z"))},
+    {"Account", ANN, "{\"aliases\":{}}", ANN_IS("")},
+    {"Account", ANN, "{\"@type\":\"User\",\"aliases\":{}}", ANN_IS("")},
+    {"Account", ANN, "{\"aliases/5\":null}", "aliases/5: there is no such position in the list\n"},
+    {"Account", ANN, "{\"aliases/5/name\":\"x\"}",
+     "aliases/5: there is no such position in the list\n"},
+    {"Account", ANN, "{\"aliases/x\":null}", "aliases/x: is not a position in a list\n"},
+    {"Account", ANN, "{\"aliases/0/enabled/x\":true}",
+     "aliases/0/enabled/x: has no parts at this place\n"},
+    {"Account", ANN, "{\"name/x\":true}", "name/x: has no parts at this place\n"},
+    {"Account", ANN, "{\"quotas\":{},\"emailAddress\":\"x\",\"zip\":1,\"name\":\"\"}",
+     "quotas: is not supported by ringmx\nemailAddress: is set by the server\n"
+     "zip: is not a property of Account of the variant User\nname: may not be empty\n"},
+    {"Account", ANN, "{\"a~2b\":1}", "a~2b: is not a pointer into the object\n"},
+    {"Account", ANN, "{\"@type\":\"Group\"}",
+     "@type: 'Group' is not supported by ringmx; it takes 'User'\n"},
+    {"SystemSettings", "{\"proxyTrustedNetworks\":{\"10.0.0.0/8\":true}}",
+     "{\"proxyTrustedNetworks/192.0.2.0~124\":true,\"proxyTrustedNetworks/10.0.0.0~18\":null}",
+     "{\"defaultHostname\":null,\"defaultDomainId\":null,\"postmasterAddress\":null,"
+     "\"defaultCertificateId\":null,"
+     "\"maxConnections\":8192,\"proxyTrustedNetworks\":{\"192.0.2.0/24\":true}}"},
+    {"SystemSettings", "{}", "{\"proxyTrustedNetworks/10.0.0.0~18\":7}",
+     "proxyTrustedNetworks/10.0.0.0/8: must be true to add or null to remove\n"},
+    {"MtaRoute", "{\"@type\":\"Relay\",\"name\":\"hub\",\"address\":\"a.example\"}",
+     "{\"name\":\"x\"}", "name: cannot be changed after creation\n"},
+    {"MtaRoute", "{\"@type\":\"Relay\",\"name\":\"hub\",\"address\":\"a.example\"}",
+     "{\"@type\":\"Mx\",\"name\":\"y\"}", "{\"@type\":\"Mx\",\"name\":\"y\",\"description\":null}"},
+    {"MtaStageRcpt", "{}", "{\"maxRecipients/else\":\"5\"}",
+     "{\"maxRecipients\":{\"match\":{},\"else\":\"5\"}}"},
+    {"MtaStageRcpt", "{}", "{\"maxRecipients/else\":null}", "maxRecipients/else: is required\n"},
+    {"Domain", "{\"name\":\"a.example\"}",
+     "{\"subAddressing\":{\"@type\":\"Disabled\"},\"aliases/B.example\":true}",
+     "{\"name\":\"a.example\",\"aliases\":{\"b.example\":true},\"description\":null,\"isEnabled\":"
+     "true,"
+     "\"allowRelaying\":false,\"catchAllAddress\":null,\"subAddressing\":{\"@type\":\"Disabled\"}"
+     "}"},
+    {"Domain", "{\"name\":\"a.example\"}", "{\"subAddressing/@type\":\"Disabled\"}",
+     "subAddressing: the variant changes only with the whole value\n"},
+    {"Certificate",
+     "{\"certificate\":{\"@type\":\"File\",\"filePath\":\"/a\"},\"privateKey\":{\"@type\":\"Text\","
+     "\"secret\":\"pem\"}}",
+     "{\"privateKey\":{\"@type\":\"Text\",\"secret\":\"****\"},\"certificate/filePath\":\"/b\"}",
+     "{\"certificate\":{\"@type\":\"File\",\"filePath\":\"/b\"},\"privateKey\":{\"@type\":\"Text\","
+     "\"secret\":\"pem\"}}"},
+};
+
+static void check_patches(void)
+{
+    for (size_t i = 0; i < mx_countof(patches); i++) {
+        const struct reg_type *type = type_of(patches[i].type);
+        struct set_errors errors;
+        errors.count = 0;
+        json_t *body = parse(patches[i].stored);
+        json_t *patch = parse(patches[i].patch);
+        json_t *stored = object_normalize(type, body, NULL, &errors);
+        CHECK(stored && errors.count == 0);
+        json_t *normal = object_patch(type, stored, patch, NULL, &errors);
+        check_result(patches[i].patch, normal, &errors, patches[i].expected);
+        json_decref(normal);
+        json_decref(stored);
+        json_decref(patch);
+        json_decref(body);
+    }
+}
+
+/* Expressions are compiled: what is wrong is found with its place. */
+static void check_expressions(void)
+{
+    static const struct object_case bad[] = {
+        {"MtaOutboundStrategy", "{\"route\":{\"else\":\"no_such_thing\"}}",
+         "route/else: at position "},
+        {"MtaOutboundStrategy",
+         "{\"route\":{\"match\":{\"4\":{\"if\":\"is_local_domain(\",\"then\":\"'x'\"}},\"else\":\"'"
+         "mx'\"}}",
+         "route/match/0/if: at position "},
+        {"MtaOutboundStrategy", "{\"route\":{\"else\":\"rcpt_domain\"}}",
+         "route: every result must be the name of one MtaRoute in quotes"},
+        {"MtaInboundSession", "{\"timeout\":{\"else\":\"'5m'\"}}",
+         "timeout: must be a duration such as 5m\n"},
+        {"MtaInboundSession", "{\"timeout\":{\"else\":\"local_port\"}}",
+         "timeout/else: at position "},
+    };
+    for (size_t i = 0; i < mx_countof(bad); i++) {
+        struct set_errors errors;
+        errors.count = 0;
+        json_t *body = parse(bad[i].body);
+        json_t *normal = object_normalize(type_of(bad[i].type), body, NULL, &errors);
+        char *text = errors_text(&errors);
+        CHECK(!normal && errors.count == 1);
+        CHECK_HAS(text, bad[i].expected);
+        free(text);
+        json_decref(normal);
+        json_decref(body);
+    }
+}
+
+/* More errors than are kept: counted, and memory stays in bounds. */
+static void check_many_errors(void)
+{
+    struct set_errors errors;
+    errors.count = 0;
+    json_t *body = json_object();
+    for (int i = 0; i < 100; i++) {
+        char key[600];
+        memset(key, 'k', sizeof(key));
+        snprintf(key + 500, 50, "%d", i);
+        json_object_set_new(body, key, json_true());
+    }
+    CHECK(!object_normalize(type_of("Domain"), body, NULL, &errors));
+    CHECK(errors.count == 101);
+    CHECK(set_errors_kept(&errors) == SET_ERRORS_MAX);
+    json_decref(body);
+}
+
+/* Every table entry is consistent, and every singleton has defaults. */
+static void check_tables(void)
+{
+    for (uint32_t i = 0; i < reg_type_count; i++) {
+        const struct reg_type *type = &reg_types[i];
+        CHECK(type->description && type->description[0]);
+        CHECK(reg_type_find(slice_of_text(type->shape.name)) == type);
+        if (type->singleton) {
+            json_t *defaults = object_defaults(type);
+            CHECK(defaults);
+            json_decref(defaults);
+        }
+        for (uint32_t v = 0; v < type->shape.variant_count; v++) {
+            const struct reg_variant *variant = &type->shape.variants[v];
+            for (uint32_t f = 0; f < variant->field_count; f++) {
+                const struct reg_field *field = &variant->fields[f];
+                CHECK(field->description && field->description[0]);
+                CHECK(!field->refers || reg_type_find(slice_of_text(field->refers)));
+                CHECK((field->kind == REG_ENUM) == (field->enumeration != NULL));
+                CHECK(!reg_has_word(variant->unsupported, slice_of_text(field->name)));
+                CHECK(field->kind != REG_NUMBER || field->max > field->min);
+            }
+        }
+    }
+    CHECK(reg_type_find(SLICE_LITERAL("X:mtaroute")) == type_of("MtaRoute"));
+    CHECK(!reg_type_find(SLICE_LITERAL("x:Group")));
+}
+
+int main(void)
+{
+    check_tables();
+    check_objects();
+    check_patches();
+    check_expressions();
+    check_many_errors();
+    return report("validate");
+}
