@@ -398,8 +398,8 @@ static void compile_blocks(struct compiler *c, const struct expr_source *source,
         c->problem->in_condition = true;
         compile_text(c, keep_text(text, source->branches[i].condition));
         uint32_t jump = emit(c, OP_UNLESS, 0, 0);
-        c->problem->in_condition = false;
         if (!c->failed) {
+            c->problem->in_condition = false;
             compile_result(c, keep_text(text, source->branches[i].then));
         }
         patch(c, jump);
