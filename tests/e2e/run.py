@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""End-to-end tests on the real process.
+
+  run.py --build DIR [--only NAME] [--list] [--postfix DIR] [--jobs N]
+
+DIR of --build has the binary `ringmx`. --only takes a test's name or a part of it and may be
+repeated. --postfix names a folder into which Debian's postfix package was unpacked (dpkg -x).
+"""
+
+import argparse
+import glob
+import importlib
+import os
+import subprocess
+import sys
+import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+
+FOLDER = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, FOLDER)
+import lib  # noqa: E402
+
+
+def find_tests():
+    """(name, function) of every test, in the order of the files."""
+    tests = []
+    for path in sorted(glob.glob(os.path.join(FOLDER, "test_*.py"))):
+        module = importlib.import_module(os.path.splitext(os.path.basename(path))[0])
+        for name, value in vars(module).items():
+            if name.startswith("test_") and callable(value):
+                assert value.__doc__, f"{name} has no docstring"
+                tests.append((name[len("test_"):], value))
+    names = [name for name, _ in tests]
+    assert len(names) == len(set(names)), "two tests have one name"
+    return tests
+
+
+def run_here(name, function):
+    """Runs a test; returns passed, failed or skipped."""
+    try:
+        function()
+        print(f"ok {name}", flush=True)
+        return "passed"
+    except lib.Skip as skip:
+        print(f"skip {name}: {skip}", flush=True)
+        return "skipped"
+    except Exception as error:  # a test that breaks has failed
+        where = traceback.extract_tb(error.__traceback__)
+        here = [f for f in where if os.path.basename(f.filename).startswith("test_")]
+        place = f" ({os.path.basename(here[-1].filename)}:{here[-1].lineno})" if here else ""
+        kind = "" if isinstance(error, lib.Fail) else f"{type(error).__name__}: "
+        print(f"FAIL {name}: {kind}{error}{place}")
+        for server in lib.running:
+            with open(server.log_path, errors="replace") as f:
+                for line in f.read().splitlines()[-15:]:
+                    print(f"    {line}")
+        sys.stdout.flush()
+        return "failed"
+    finally:
+        lib.clean_up()
+
+
+def run_apart(name, options):
+    """Runs a test in a process of its own; returns its outcome and output."""
+    command = [sys.executable, os.path.abspath(__file__), "--build", options.build, "--exact", name]
+    if options.postfix:
+        command += ["--postfix", options.postfix]
+    done = subprocess.run(command, capture_output=True, text=True)
+    lines = done.stdout.splitlines(keepends=True)
+    outcome = {"ok": "passed", "skip": "skipped"}.get(lines[0].split(" ")[0] if lines else "", "failed")
+    print("".join(lines[:-1]) if lines else f"FAIL {name}: {done.stderr}", end="", flush=True)
+    return outcome
+
+
+def main():
+    parser = argparse.ArgumentParser(description="End-to-end tests on the real process.")
+    parser.add_argument("--build", help="folder of the ringmx binary")
+    parser.add_argument("--only", action="append", default=[], help="name of a test, or a part of it")
+    parser.add_argument("--exact", help="exactly this test")
+    parser.add_argument("--list", action="store_true", help="name the tests and what they show")
+    parser.add_argument("--postfix", help="folder with Debian's postfix package unpacked")
+    parser.add_argument("--jobs", type=int, default=1, help="tests at a time")
+    options = parser.parse_args()
+
+    tests = [(name, function) for name, function in find_tests()
+             if (not options.only or any(part in name for part in options.only))
+             and options.exact in (None, name)]
+    if options.list:
+        for name, function in tests:
+            print(f"{name}: {' '.join(function.__doc__.split())}")
+        return 0
+    if not options.build:
+        parser.error("--build is needed")
+    if not tests:
+        parser.error("no such test")
+    lib.BUILD = os.path.abspath(options.build)
+    lib.POSTFIX = os.path.abspath(options.postfix) if options.postfix else None
+
+    began = time.monotonic()
+    if options.jobs > 1:
+        with ThreadPoolExecutor(options.jobs) as pool:
+            outcomes = list(pool.map(lambda t: run_apart(t[0], options), tests))
+    else:
+        outcomes = [run_here(name, function) for name, function in tests]
+    line = f"{outcomes.count('passed')} passed, {outcomes.count('failed')} failed"
+    if "skipped" in outcomes:
+        line += f", {outcomes.count('skipped')} skipped"
+    print(f"e2e: {time.monotonic() - began:.1f} s", file=sys.stderr)
+    print(line)
+    return 1 if "failed" in outcomes else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
