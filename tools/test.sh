@@ -1,0 +1,149 @@
+#!/bin/bash
+# Installs, builds and runs every test: tools/test.sh [PART ...]
+# Parts: format layers release asan tsan libs demo e2e crash (default: all)
+# The last line says "N passed, N failed" (", N skipped"); the exit code is 0 only if nothing failed.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+parts=("$@")
+[ ${#parts[@]} -gt 0 ] || parts=(format layers release asan tsan libs demo e2e crash)
+passed=0 failed=0 skipped=0 skips=()
+rounds=${CRASH_ROUNDS:-50}
+seed=${CRASH_SEED:-$RANDOM}
+logs=build/test-logs
+mkdir -p "$logs"
+
+note() { # name, exit code
+    if [ "$2" = 0 ]; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        echo "FAILED: $1"
+    fi
+}
+
+# The counts of a runner that ends with "N passed, N failed[, N skipped]".
+add_counts() { # name, log, exit code
+    local line
+    line=$(grep -E '^[0-9]+ passed, [0-9]+ failed' "$2" | tail -n 1)
+    if [ -z "$line" ]; then
+        note "$1 gave no result (see $2)" 1
+        return
+    fi
+    local good bad none
+    good=$(sed -E 's/^([0-9]+) passed.*/\1/' <<<"$line")
+    bad=$(sed -E 's/.* ([0-9]+) failed.*/\1/' <<<"$line")
+    none=$(sed -nE 's/.* ([0-9]+) skipped.*/\1/p' <<<"$line")
+    passed=$((passed + good)) failed=$((failed + bad)) skipped=$((skipped + ${none:-0}))
+    while read -r skip; do skips+=("$skip"); done < <(grep '^skip ' "$2")
+    [ "$bad" -gt 0 ] || [ "$3" = 0 ] || note "$1 ended with code $3" 1
+}
+
+build() { # preset
+    cmake --preset "$1" >"$logs/cmake-$1.log" 2>&1 && cmake --build --preset "$1" -- --quiet >"$logs/build-$1.log" 2>&1
+    local code=$?
+    [ $code = 0 ] || tail -n 40 "$logs/cmake-$1.log" "$logs/build-$1.log" 2>/dev/null
+    return $code
+}
+
+# Builds a preset and runs its unit tests; every test program counts as one.
+unit() { # preset, extra arguments of ctest
+    local preset=$1
+    shift
+    if ! build "$preset"; then
+        note "build of $preset" 1
+        return
+    fi
+    ctest --test-dir "build/$preset" --output-on-failure -j2 "$@" >"$logs/ctest-$preset.log" 2>&1
+    local bad total
+    total=$(grep -cE '^ *[0-9]+/[0-9]+ Test +#' "$logs/ctest-$preset.log")
+    bad=$(grep -cE '^ *[0-9]+/[0-9]+ Test +#.*(\*\*\*|Not Run)' "$logs/ctest-$preset.log")
+    passed=$((passed + total - bad)) failed=$((failed + bad))
+    [ "$bad" = 0 ] || cat "$logs/ctest-$preset.log"
+    [ "$total" -gt 0 ] || note "unit tests of $preset: none ran (see $logs/ctest-$preset.log)" 1
+}
+
+part_format() {
+    local formatter
+    formatter=$(command -v clang-format-14 || command -v clang-format)
+    git ls-files '*.c' '*.h' | xargs "$formatter" --dry-run --Werror >"$logs/format.log" 2>&1
+    local code=$?
+    [ $code = 0 ] || head -n 20 "$logs/format.log"
+    note "formatting" $code
+}
+
+part_layers() {
+    tools/check_layers --self-test >"$logs/layers.log" 2>&1
+    note "layers: the check finds violations" $?
+    tools/check_layers >>"$logs/layers.log" 2>&1
+    local code=$?
+    [ $code = 0 ] || tail -n 30 "$logs/layers.log"
+    note "layers" $code
+}
+
+part_release() { unit release; }
+part_asan() { ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 unit asan; }
+# What crosses threads: plain programs, because Criterion does not run under the thread sanitizer.
+part_tsan() { unit tsan -R '/check_(spsc|threads)'; }
+
+part_libs() {
+    build release >/dev/null
+    tools/check_libs build/release/ringmx build/release/ringmx-bench
+    note "loaded libraries" $?
+    tools/check_layers --objects build/release >"$logs/purity.log" 2>&1
+    local code=$?
+    [ $code = 0 ] || tail -n 30 "$logs/purity.log"
+    note "pure objects" $code
+}
+
+part_demo() {
+    tools/run.sh --once --port 42525 --sink-port 42526 --data build/test-demo >"$logs/demo.log" 2>&1
+    local code=$?
+    [ $code = 0 ] || cat "$logs/demo.log"
+    note "tools/run.sh --once" $code
+    build release
+}
+
+postfix_tools() {
+    [ -x build/postfix/usr/sbin/smtp-source ] && return
+    mkdir -p build/postfix
+    (cd build/postfix && apt-get download -qq postfix && dpkg -x postfix_*.deb .) >"$logs/postfix.log" 2>&1
+}
+
+part_e2e() {
+    postfix_tools || echo "postfix's smtp-source and smtp-sink could not be had: see $logs/postfix.log"
+    for preset in release asan; do
+        build "$preset" || { note "build of $preset" 1; continue; }
+        python3 tests/e2e/run.py --build "build/$preset" --postfix build/postfix 2>&1 | tee "$logs/e2e-$preset.log" |
+            grep -vE '^ok '
+        add_counts "end-to-end tests ($preset)" "$logs/e2e-$preset.log" "${PIPESTATUS[0]}"
+    done
+}
+
+part_crash() {
+    build release || { note "build of release" 1; return; }
+    python3 tests/crash/run.py --build build/release --rounds "$rounds" --seed "$seed" 2>&1 | tee "$logs/crash.log" | tail -n 5
+    note "crash test (seed $seed, $rounds rounds)" "${PIPESTATUS[0]}"
+}
+
+tools/setup.sh test || {
+    echo "FAILED: installing packages"
+    echo "0 passed, 1 failed"
+    exit 1
+}
+for part in "${parts[@]}"; do
+    if ! declare -F "part_$part" >/dev/null; then
+        echo "tools/test.sh: no part '$part'" >&2
+        exit 2
+    fi
+    began=$SECONDS
+    "part_$part"
+    echo "-- $part: $((SECONDS - began)) s"
+done
+for skip in "${skips[@]}"; do echo "$skip"; done
+if [ "$skipped" -gt 0 ]; then
+    echo "$passed passed, $failed failed, $skipped skipped"
+else
+    echo "$passed passed, $failed failed"
+fi
+[ "$failed" = 0 ] && [ "$passed" -gt 0 ]
