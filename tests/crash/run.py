@@ -1,0 +1,259 @@
+#!/usr/bin/env python3
+"""Crash test: load, kill -9 at a random moment, restart with another number of cores, again and again.
+
+  run.py --build DIR [--rounds N] [--seed N] [--data DIR] [--keep]
+
+At the end the queue is drained and every copy is looked at. Every message that was acknowledged must have
+reached each of its recipients, unaltered (SHA-256), once; a relayed copy may come twice only if a kill fell
+into its delivery. A message without its 250 may exist or not, but not in part. The data folder should be
+on a real file system (default: a new folder in the folder of --build).
+"""
+
+import argparse
+import collections
+import hashlib
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+
+FOLDER = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [FOLDER, os.path.join(os.path.dirname(FOLDER), "e2e")]
+import lib  # noqa: E402
+import load  # noqa: E402
+
+PROCESSES, SESSIONS = 2, 6  # of the load
+READY_S = 60
+DRAIN_S = 180
+# From a next hop's 250 to our durable mark: outcomes are committed within 50 ms; the rest is for a
+# machine on which everything waits for the disk and for the load.
+MARK_S = 2.0
+
+Copy = collections.namedtuple("Copy", "ident rcpt sha at")
+
+
+class Relayed:
+    """The next hop: keeps what is needed to judge a copy, not its content."""
+
+    def __init__(self):
+        self.copies, self.lock = [], threading.Lock()
+        self.sink = lib.Sink(hook=self.hook)
+
+    def hook(self, _session, verb, message):
+        if verb == "EOD":
+            at = time.monotonic()
+            _, content = lib.split_received(message.data)
+            ident, sha = identify(content)
+            with self.lock:
+                self.copies += [Copy(ident, rcpt, sha, at) for rcpt in message.rcpts]
+            message.data = b""
+
+    def count(self):
+        with self.lock:
+            return len(self.copies)
+
+
+def identify(content):
+    mark = b"\r\nX-Crash-Id: "
+    start = content.find(mark) + len(mark)
+    ident = content[start:content.index(b"\r\n", start)].decode() if start >= len(mark) else None
+    return ident, hashlib.sha256(content).hexdigest()
+
+
+class Load:
+    """The sending processes of one round."""
+
+    def __init__(self, port, name, seed):
+        self.stop, self.out = multiprocessing.Event(), multiprocessing.Queue()
+        self.processes = [
+            multiprocessing.Process(target=load.work, daemon=True,
+                                    args=(port, f"{name}-{i}", seed, SESSIONS, self.stop, self.out))
+            for i in range(PROCESSES)]
+        for process in self.processes:
+            process.start()
+
+    def end(self):
+        """What was attempted; the server is gone or going."""
+        self.stop.set()
+        attempts = [a for _ in self.processes for a in self.out.get(timeout=120)]
+        for process in self.processes:
+            process.join()
+        return attempts
+
+
+class Crash:
+    def __init__(self, options):
+        self.options, self.dice = options, random.Random(options.seed)
+        self.relayed = Relayed()
+        self.server = lib.Server(relay=self.relayed.sink.port, users=("alice", "carol"), start=False,
+                                 retry_ms=200, folder=options.data)
+        self.attempts, self.kills = [], []
+        self.cores, self.problems = 0, []
+
+    def problem(self, text):
+        self.problems.append(text)
+
+    def other_cores(self):
+        self.cores = self.dice.choice([n for n in (1, 2, 3, 4) if n != self.cores])
+        return self.cores
+
+    def kill(self):
+        self.kills.append(time.monotonic())
+        code = self.server.process.poll()
+        if code is not None and code != 0:
+            self.problem(f"the server ended by itself with {code}: {self.server.log()[-500:]}")
+        self.server.kill()
+
+    def look_at_log(self):
+        for line in self.server.log().splitlines():
+            words = line.split(" ")
+            if len(words) > 1 and words[1].upper() in ("ERROR", "FATAL"):
+                self.problem(f"logged: {line}")
+
+    def round(self, number):
+        """One life of the server. Kills fall into the start, the load, and the orderly stop."""
+        moment = self.dice.choices(("start", "load", "stop"), (2, 10, 2))[0]
+        queue_only = moment == "load" and self.dice.random() < 0.2
+        self.server.args = ["--delivery=off"] if queue_only else []
+        sending = Load(self.server.port, f"r{number}", self.options.seed)
+        cores = self.other_cores()
+        if moment == "start":
+            self.server.spawn(cores)
+            after = self.dice.uniform(0, 0.3)
+        else:
+            self.server.start(cores, READY_S)
+            after = self.dice.uniform(0.02, 1.5)
+        time.sleep(after)
+        if moment == "stop":
+            self.server.signal(signal.SIGTERM)
+            time.sleep(self.dice.uniform(0, 0.2))
+        self.kill()
+        attempts = sending.end()
+        self.attempts += attempts
+        self.look_at_log()
+        acked = sum(a.acked for a in attempts)
+        print(f"round {number}: {cores} cores{', delivery off' if queue_only else ''}, killed {after:.3f} s "
+              f"into the {moment}; {acked} acknowledged of {len(attempts)}, {self.relayed.count()} relayed so far",
+              flush=True)
+
+    def mailbox(self, local):
+        folder = os.path.join(self.server.data, "mail", "example.org", local, "new")
+        for name in os.listdir(folder) if os.path.isdir(folder) else []:
+            path = os.path.join(folder, name)
+            with open(path, "rb") as f:
+                content = lib.split_local(f.read())[3]
+            yield Copy(*self.swap(identify(content), f"{local}@example.org"), os.stat(path).st_mtime)
+
+    @staticmethod
+    def swap(found, rcpt):
+        return found[0], rcpt, found[1]
+
+    def mailbox_count(self):
+        folders = [os.path.join(self.server.data, "mail", "example.org", local, "new")
+                   for local in ("alice", "carol")]
+        return sum(len(os.listdir(f)) for f in folders if os.path.isdir(f))
+
+    def drain(self):
+        """Starts once more and waits until nothing moves and at least what was acknowledged is there."""
+        expected = sum(len(a.rcpts) for a in self.attempts if a.acked)
+        self.server.args = []
+        self.server.start(self.other_cores(), READY_S)
+        end, before, still = time.monotonic() + DRAIN_S, None, 0
+        while time.monotonic() < end and still < 10:
+            time.sleep(0.2)
+            now = self.relayed.count() + self.mailbox_count()
+            still = still + 1 if now == before and now >= expected else 0
+            before = now
+        if still < 10:
+            self.problem(f"not drained within {DRAIN_S} s: {before} copies, {expected} expected")
+        self.server.stop()
+        self.look_at_log()
+        listed = self.server.queue()
+        if any(a.ident in listed for a in self.attempts) or "load@sender.example" in listed:
+            self.problem(f"the queue is not empty: {lib.short(listed)}")
+
+    def judge(self):
+        known = {a.ident: a for a in self.attempts}
+        by_target = collections.defaultdict(list)
+        local = [copy for name in ("alice", "carol") for copy in self.mailbox(name)]
+        for copy in local + self.relayed.copies:
+            attempt = known.get(copy.ident)
+            if attempt is None or copy.rcpt not in attempt.rcpts:
+                self.problem(f"{copy.ident} to {copy.rcpt}: nobody sent that")
+            elif copy.sha != attempt.sha:
+                self.problem(f"{copy.ident} to {copy.rcpt}: altered")
+            else:
+                by_target[copy.ident, copy.rcpt].append(copy)
+        for attempt in self.attempts:
+            for rcpt in attempt.rcpts:
+                self.judge_copies(attempt, rcpt, by_target[attempt.ident, rcpt])
+        return by_target
+
+    def judge_copies(self, attempt, rcpt, copies):
+        if attempt.acked and not copies:
+            self.problem(f"{attempt.ident} to {rcpt}: acknowledged and LOST")
+        if rcpt in load.LOCAL:  # a repeat finds its own file
+            if len(copies) > 1:
+                self.problem(f"{attempt.ident} to {rcpt}: {len(copies)} files in the mailbox")
+            return
+        copies.sort(key=lambda c: c.at)
+        for first, second in zip(copies, copies[1:]):
+            if not any(first.at <= kill <= min(first.at + MARK_S, second.at) for kill in self.kills):
+                self.problem(f"{attempt.ident} to {rcpt}: twice, and no kill fell into its delivery")
+
+    def run(self):
+        with self.relayed.sink:
+            for number in range(1, self.options.rounds + 1):
+                self.round(number)
+            self.drain()
+        by_target = self.judge()
+        acked = sum(a.acked for a in self.attempts)
+        found = {ident for (ident, _), copies in by_target.items() if copies}
+        unanswered = sum(not a.acked and a.ident in found for a in self.attempts)
+        twice = sum(len(copies) > 1 for copies in by_target.values())
+        for text in self.problems[:20]:
+            print(f"PROBLEM {text}")
+        if len(self.problems) > 20:
+            print(f"and {len(self.problems) - 20} more")
+        print(f"{len(self.kills)} kills, {len(self.attempts)} attempts, {acked} acknowledged, {unanswered} arrived "
+              f"without their 250, {twice} relayed copies twice, {len(self.problems)} problems")
+        return not self.problems and acked > 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Crash test: load, kill -9, restart, count.")
+    parser.add_argument("--build", required=True, help="folder of the ringmx binary")
+    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    parser.add_argument("--data", help="folder for the data, must not exist")
+    parser.add_argument("--keep", action="store_true", help="do not remove the data at the end")
+    options = parser.parse_args()
+    lib.BUILD = os.path.abspath(options.build)
+    if options.data is None:
+        options.data = tempfile.mkdtemp(prefix="crash-", dir=lib.BUILD)
+    else:
+        os.makedirs(options.data)
+    print(f"seed {options.seed}, {options.rounds} rounds, data in {options.data}", flush=True)
+    began, good = time.monotonic(), False
+    try:
+        good = Crash(options).run()
+    except lib.Fail as failure:
+        print(f"PROBLEM {failure}")
+    finally:
+        lib.clean_up()
+        if good and not options.keep:
+            shutil.rmtree(options.data, ignore_errors=True)
+        else:
+            print(f"the data is kept in {options.data}")
+    print(f"crash test {'passed' if good else 'FAILED'} with seed {options.seed} in {time.monotonic() - began:.0f} s")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method("spawn")
+    sys.exit(main())
