@@ -18,11 +18,11 @@ struct relay_conn {
     struct timer timer;
     unsigned address; /* index in hop->addresses */
     unsigned transactions;
-    bool up;          /* connected, and through an implicit handshake */
-    bool ever_ready;  /* has reached CLI_READY */
-    bool tls_started; /* a handshake is or was on */
-    bool aborting;    /* shutdown: drop, do not decide */
-    bool zombie;      /* closed, but a read is still in flight */
+    bool up;         /* connected, and through an implicit handshake */
+    bool ever_ready; /* has reached CLI_READY */
+    bool handshaking;
+    bool aborting; /* shutdown: drop, do not decide */
+    bool zombie;   /* closed, but a read is still in flight */
     char remote[NETADDR_TEXT_MAX + 8];
     /* the transaction */
     struct delivery *delivery;
@@ -254,7 +254,7 @@ static void start_tls(struct relay_conn *conn)
     const struct route_conf *route = conn->hop->route;
     /* Opportunistic TLS takes any certificate: refusing it would mean clear text. */
     bool strict = route->implicit_tls && !route->allow_invalid_certs;
-    conn->tls_started = true;
+    conn->handshaking = true;
     timer_set(conn, RELAY_TLS_MS);
     stream_start_tls(&conn->stream, strict ? d->tls_strict : d->tls_any, route->address);
 }
@@ -354,13 +354,14 @@ static void on_drained(struct stream *stream)
 static void on_ready(struct stream *stream)
 {
     struct relay_conn *conn = mx_container_of(stream, struct relay_conn, stream);
-    if (!conn->up && conn->hop->route->implicit_tls && !conn->tls_started) {
+    if (!conn->up && conn->hop->route->implicit_tls && !conn->handshaking) {
         start_tls(conn); /* connected; now the handshake */
         return;
     }
-    if (conn->up && conn->tls_started) {
+    if (conn->up && conn->handshaking) {
         cli_tls_started(conn->cli);
     }
+    conn->handshaking = false;
     conn->up = true;
     drive(conn, NULL);
 }
@@ -370,8 +371,9 @@ static void conn_unusable(struct relay_conn *conn, mx_err why)
 {
     struct hop *hop = conn->hop;
     const struct outcome *refused = conn->up ? cli_problem(conn->cli) : NULL;
-    if (refused == NULL && why == MX_ERR_TLS && !hop->route->implicit_tls && !hop->avoid_tls) {
-        hop->avoid_tls = true; /* opportunistic: the next connection goes without */
+    if (conn->handshaking && !hop->route->implicit_tls && !hop->avoid_tls) {
+        /* Opportunistic: however the handshake ended, the next connection goes without. */
+        hop->avoid_tls = true;
         conn_open(hop, conn->address);
         return;
     }
@@ -563,6 +565,19 @@ void relay_stop_idle(struct hop *hop)
         cli_quit(conn->cli);
         timer_set(conn, 2000);
         drive(conn, NULL);
+    }
+    /* Without content on its way there is nothing to wait for: the message is still queued. */
+    node = list_first(&hop->conns);
+    while (node != NULL) {
+        struct list_node *next = list_next(&hop->conns, node);
+        struct relay_conn *conn = mx_container_of(node, struct relay_conn, all_node);
+        bool early =
+            conn->delivery == NULL ? !conn->ever_ready : cli_phase(conn->cli) <= CLI_PHASE_DATA;
+        if (early) {
+            conn->aborting = true;
+            stream_abort(&conn->stream, MX_ERR_SHUTDOWN);
+        }
+        node = next;
     }
 }
 
