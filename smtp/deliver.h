@@ -23,7 +23,7 @@ enum {
     DELIVER_ACTIVE_MAX = 4096,
     DELIVER_BYTES_MAX = 128 * 1024 * 1024,
     DELIVER_STARTS_MAX = 256,     /* messages made active per turn */
-    DELIVER_RCPTS_MAX = 64,       /* recipients per transaction with a next hop */
+    DELIVER_RCPTS_MAX = 100,      /* per transaction: what every server takes (RFC 5321) */
     DELIVER_HEAD_MAX = 16 * 1024, /* of a large message kept for a DSN */
     HOP_WAITING_MAX = 1024,
     HOP_CONNECTIONS_MAX = 16, /* per core and hop */
