@@ -328,6 +328,21 @@ static void resolve_in_domain(const struct directory *dir, const struct dir_doma
     out->kind = RESOLVE_UNKNOWN_USER;
 }
 
+/* In lower case and without the quotes: both spellings are one address (RFC 5321 section 4.1.2). */
+static struct slice plain_local(uint8_t *buf, struct slice local)
+{
+    size_t len = 0;
+    if (local.len < 2 || local.ptr[0] != '"') {
+        text_lower(buf, local);
+        return slice_of(buf, local.len);
+    }
+    for (size_t i = 1; i + 1 < local.len; i++) {
+        i += local.ptr[i] == '\\' && i + 2 < local.len;
+        buf[len++] = ascii_lower(local.ptr[i]);
+    }
+    return slice_of(buf, len);
+}
+
 void directory_resolve(const struct directory *dir, struct slice local, struct slice domain,
                        struct slice postmaster, struct resolution *out)
 {
@@ -336,8 +351,7 @@ void directory_resolve(const struct directory *dir, struct slice local, struct s
     if (local.len > sizeof lower) {
         return;
     }
-    text_lower(lower, local);
-    struct slice name = slice_of(lower, local.len);
+    struct slice name = plain_local(lower, local);
     if (domain.len == 0) {
         if (slice_equal(name, SLICE_LITERAL("postmaster"))) {
             resolve_postmaster(dir, NULL, postmaster, out);

@@ -302,8 +302,16 @@ static struct delivery *delivery_for(struct grouping *group, struct active *acti
     return delivery;
 }
 
-static void no_such_mailbox(struct outcome *out)
+static void no_such_mailbox(struct outcome *out, bool is_postmaster)
 {
+    if (is_postmaster) { /* accepted without asking (RFC 5321): an administrator has to say whose */
+        *out = deliver_problem(
+            MX_ERR_NOTFOUND,
+            SLICE_LITERAL("no account takes postmaster mail: set SystemSettings.postmasterAddress"),
+            SLICE_LITERAL("local delivery"));
+        out->host_fault = false;
+        return;
+    }
     *out = (struct outcome){.kind = OUTCOME_PERMANENT,
                             .status = {5, 1, 1},
                             .text = SLICE_LITERAL("no such mailbox"),
@@ -333,7 +341,7 @@ static void route_rcpt(struct grouping *group, struct active *active, uint32_t i
         outcome.host_fault = false;
         delivery_decide(delivery, at, &outcome);
     } else if (hop->route->kind == ROUTE_LOCAL && routing.resolution.kind != RESOLVE_LOCAL) {
-        no_such_mailbox(&outcome);
+        no_such_mailbox(&outcome, routing.resolution.is_postmaster);
         delivery_decide(delivery, at, &outcome);
     } else if (hop->route->kind == ROUTE_MX) {
         outcome = deliver_problem(

@@ -99,6 +99,11 @@ void routing_find(struct routing *out, const struct routing_context *ctx, struct
     directory_resolve(ctx->directory, local, domain, ctx->image->postmaster, &out->resolution);
     if (out->resolution.kind == RESOLVE_LOCAL) {
         look.rcpt = out->resolution.mailbox; /* tag, alias, catch-all: what it leads to is local */
+    } else if (domain.len == 0) {
+        look.rcpt = ctx->image->postmaster; /* <postmaster>: as the configured one */
+    }
+    if (domain.len == 0) {
+        split(look.rcpt, &local, &look.rcpt_domain);
     }
     run_program(out, &look);
 }
