@@ -1,0 +1,188 @@
+#include "route/directory.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define S(text) SLICE_LITERAL(text)
+
+static const struct dir_domain domains[] = {
+    {.id = 1,
+     .name = {(const uint8_t *)"relay.example", 13},
+     .enabled = true,
+     .allow_relaying = true,
+     .tag_mode = 1,
+     .catch_all = {(const uint8_t *)"alice@relay.example", 19}},
+    {.id = 2, .name = {(const uint8_t *)"full.example", 12}, .enabled = true, .tag_mode = 1},
+    {.id = 3,
+     .name = {(const uint8_t *)"catch.example", 13},
+     .enabled = true,
+     .tag_mode = 1,
+     .catch_all = {(const uint8_t *)"Bob+any@FULL.example", 20}},
+    {.id = 4,
+     .name = {(const uint8_t *)"off.example", 11},
+     .enabled = false,
+     .allow_relaying = true,
+     .tag_mode = 1},
+    {.id = 5, .name = {(const uint8_t *)"notag.example", 13}, .enabled = true, .tag_mode = 0},
+    {.id = 6,
+     .name = {(const uint8_t *)"dead.example", 12},
+     .enabled = true,
+     .tag_mode = 1,
+     .catch_all = {(const uint8_t *)"nobody@full.example", 19}},
+};
+
+#define ADDRESS(domain, text, is_enabled, of_kind, to)                               \
+    {                                                                                \
+        .domain_id = (domain), .local = {(const uint8_t *)(text), sizeof(text) - 1}, \
+        .kind = (of_kind), .enabled = (is_enabled), .object_id = 7, .mailbox = {     \
+            (const uint8_t *)(to),                                                   \
+            sizeof(to) - 1                                                           \
+        }                                                                            \
+    }
+
+static const struct dir_address addresses[] = {
+    ADDRESS(1, "alice", true, DIR_ACCOUNT, "alice@relay.example"),
+    ADDRESS(1, "alice+special", true, DIR_ALIAS, "carol@relay.example"),
+    ADDRESS(1, "gone", false, DIR_ALIAS, "alice@relay.example"),
+    ADDRESS(2, "bob", true, DIR_ACCOUNT, "bob@full.example"),
+    ADDRESS(2, "b.smith", true, DIR_ALIAS, "bob@full.example"),
+    ADDRESS(2, "postmaster", true, DIR_ACCOUNT, "postmaster@full.example"),
+    ADDRESS(4, "dave", true, DIR_ACCOUNT, "dave@off.example"),
+    ADDRESS(5, "eve", true, DIR_ACCOUNT, "eve@notag.example"),
+};
+
+static struct directory *make(void)
+{
+    struct directory *dir;
+    cr_assert_eq(directory_new(&dir, 99), MX_OK);
+    for (size_t i = 0; i < mx_countof(domains); i++) {
+        cr_assert_eq(directory_put_domain(dir, &domains[i]), MX_OK);
+    }
+    for (size_t i = 0; i < mx_countof(addresses); i++) {
+        cr_assert_eq(directory_put_address(dir, &addresses[i]), MX_OK);
+    }
+    return dir;
+}
+
+Test(directory, resolution_order)
+{
+    static const struct {
+        const char *local, *domain;
+        enum resolve_kind kind;
+        const char *mailbox;
+    } cases[] = {
+        {"alice", "relay.example", RESOLVE_LOCAL, "alice@relay.example"},
+        {"Alice", "Relay.EXAMPLE", RESOLVE_LOCAL, "alice@relay.example"},
+        {"alice+news", "relay.example", RESOLVE_LOCAL, "alice@relay.example"},
+        {"alice+special", "relay.example", RESOLVE_LOCAL,
+         "carol@relay.example"}, /* exact before the tag is cut */
+        {"ALICE+SPECIAL", "relay.example", RESOLVE_LOCAL, "carol@relay.example"},
+        {"unknown", "relay.example", RESOLVE_RELAY, NULL}, /* relaying comes before the catch-all */
+        {"unknown+tag", "relay.example", RESOLVE_RELAY, NULL},
+        {"gone", "relay.example", RESOLVE_RELAY, NULL}, /* a disabled alias is absent */
+        {"+alice", "relay.example", RESOLVE_RELAY, NULL},
+        {"b.smith+x", "full.example", RESOLVE_LOCAL, "bob@full.example"},
+        {"unknown", "full.example", RESOLVE_UNKNOWN_USER, NULL},
+        {"anyone", "catch.example", RESOLVE_LOCAL, "bob@full.example"},
+        {"anyone", "dead.example", RESOLVE_UNKNOWN_USER, NULL}, /* the catch-all leads nowhere */
+        {"dave", "off.example", RESOLVE_UNKNOWN_DOMAIN, NULL},
+        {"eve", "notag.example", RESOLVE_LOCAL, "eve@notag.example"},
+        {"eve+x", "notag.example", RESOLVE_UNKNOWN_USER, NULL},
+        {"alice", "elsewhere.example", RESOLVE_UNKNOWN_DOMAIN, NULL},
+        {"alice", "", RESOLVE_UNKNOWN_DOMAIN, NULL},
+        {"postmaster", "full.example", RESOLVE_LOCAL, "postmaster@full.example"},
+        {"PostMaster", "relay.example", RESOLVE_RELAY, NULL},
+        {"postmaster", "catch.example", RESOLVE_LOCAL, "bob@full.example"},
+        {"postmaster", "notag.example", RESOLVE_LOCAL,
+         "eve@notag.example"}, /* the configured address */
+        {"POSTMASTER", "", RESOLVE_LOCAL, "eve@notag.example"},
+        {"postmaster", "elsewhere.example", RESOLVE_UNKNOWN_DOMAIN, NULL},
+    };
+    struct directory *dir = make();
+    for (size_t i = 0; i < mx_countof(cases); i++) {
+        struct resolution r;
+        directory_resolve(dir, slice_of_text(cases[i].local), slice_of_text(cases[i].domain),
+                          S("Eve@notag.example"), &r);
+        cr_assert_eq(r.kind, cases[i].kind, "%s@%s: %d", cases[i].local, cases[i].domain, r.kind);
+        if (cases[i].mailbox != NULL) {
+            cr_assert(slice_equal(r.mailbox, slice_of_text(cases[i].mailbox)), "%s@%s",
+                      cases[i].local, cases[i].domain);
+        }
+    }
+    directory_free(dir);
+}
+
+Test(directory, postmaster_without_any_target_is_still_accepted)
+{
+    struct directory *dir = make();
+    struct resolution r;
+    directory_resolve(dir, S("postmaster"), S("notag.example"), SLICE_EMPTY, &r);
+    cr_assert_eq(r.kind, RESOLVE_RELAY);
+    cr_assert(r.is_postmaster);
+    directory_resolve(dir, S("postmaster"), SLICE_EMPTY, S("nobody@nowhere.example"), &r);
+    cr_assert_eq(r.kind, RESOLVE_RELAY);
+    directory_free(dir);
+}
+
+Test(directory, predicates_of_the_route_rule)
+{
+    struct directory *dir = make();
+    cr_assert(directory_is_local_domain(dir, S("RELAY.example")));
+    cr_assert_not(directory_is_local_domain(dir, S("off.example")));
+    cr_assert_not(directory_is_local_domain(dir, SLICE_EMPTY));
+    cr_assert(directory_is_local_address(dir, S("Alice+x@Relay.example")));
+    cr_assert_not(directory_is_local_address(dir, S("gone@relay.example")));
+    cr_assert_not(
+        directory_is_local_address(dir, S("anyone@catch.example"))); /* no catch-all here */
+    cr_assert_not(directory_is_local_address(dir, S("alice")));
+    cr_assert_not(directory_is_local_address(dir, S("@relay.example")));
+    directory_free(dir);
+}
+
+enum { MANY = 200000 };
+
+/* Random puts and removals against an array. */
+Test(directory, many_addresses_against_a_model)
+{
+    static struct dir_address records[MANY];
+    static char names[MANY][16];
+    static bool present[MANY];
+    struct directory *dir;
+    struct directory_stats stats;
+    size_t count = 0;
+    cr_assert_eq(directory_new(&dir, 5), MX_OK);
+    cr_assert_eq(directory_put_domain(dir, &domains[1]), MX_OK);
+    srand(3);
+    for (unsigned i = 0; i < MANY; i++) {
+        int len = snprintf(names[i], sizeof names[i], "user%u", i);
+        records[i] = (struct dir_address){.domain_id = 2,
+                                          .local = slice_of(names[i], (size_t)len),
+                                          .enabled = true,
+                                          .object_id = i,
+                                          .mailbox = S("x@full.example")};
+    }
+    for (unsigned round = 0; round < 3 * MANY; round++) {
+        unsigned i = (unsigned)rand() % MANY;
+        if (rand() % 3 == 0) {
+            directory_remove_address(dir, 2, records[i].local);
+            count -= present[i];
+            present[i] = false;
+        } else {
+            cr_assert_eq(directory_put_address(dir, &records[i]), MX_OK);
+            count += !present[i];
+            present[i] = true;
+        }
+    }
+    for (unsigned i = 0; i < MANY; i++) {
+        struct resolution r;
+        directory_resolve(dir, records[i].local, S("full.example"), SLICE_EMPTY, &r);
+        cr_assert_eq(r.kind, present[i] ? RESOLVE_LOCAL : RESOLVE_UNKNOWN_USER);
+        cr_assert(!present[i] || r.object_id == i);
+    }
+    directory_stats(dir, &stats);
+    cr_assert_eq(stats.addresses, count);
+    cr_assert_leq(stats.memory_bytes,
+                  count * 44 + 4096); /* right after a doubling; 40 on average */
+    directory_free(dir);
+}
