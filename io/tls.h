@@ -1,6 +1,12 @@
 /* TLS 1.2 and 1.3 as an engine: ciphertext and plaintext go through memory, no socket is touched.
  * Part of the simulation seam: tls_boringssl.c is the only file that includes BoringSSL; in the
- * simulator TLS is a pass-through. */
+ * simulator TLS is a pass-through.
+ *
+ * A context and its connections belong to one thread. A connection that has nothing to decrypt or
+ * to send holds no buffer. Sessions are resumed by ticket: servers keep no state, client contexts
+ * keep a bounded number of sessions by host name. After MX_ERR_TLS only tls_drain (the alert),
+ * tls_problem and tls_free are of use. The end of the transport without close_notify is the
+ * caller's to judge; the engine just says MX_ERR_AGAIN. */
 #pragma once
 
 #include "core/cursor.h"
@@ -20,13 +26,17 @@ struct tls_client_conf {
     struct slice ca_file; /* NUL-terminated path; empty = the system's store */
 };
 
+/* MX_ERR_TLS: certificate or key are of no use (tls_check_pair tells why); MX_ERR_INVALID: both
+ * versions are disabled. */
 MX_MUST_CHECK mx_err tls_server_ctx_new(struct tls_ctx **out_ctx,
                                         const struct tls_server_conf *conf);
+/* MX_ERR_NOTFOUND: ca_file cannot be read. */
 MX_MUST_CHECK mx_err tls_client_ctx_new(struct tls_ctx **out_ctx,
                                         const struct tls_client_conf *conf);
-void tls_ctx_free(struct tls_ctx *ctx); /* NULL is fine */
+void tls_ctx_free(struct tls_ctx *ctx); /* NULL is fine; connections may outlive it */
 
-/* A new connection; host (client only, may be empty) is sent as SNI and checked when verifying. */
+/* A new connection; host (client only) is a DNS name, sent as SNI, or an IP literal; it is checked
+ * when verifying. MX_ERR_INVALID: not a possible name, or empty while verifying. */
 MX_MUST_CHECK mx_err tls_new(struct tls **out_tls, struct tls_ctx *ctx, struct slice host);
 void tls_free(struct tls *tls); /* NULL is fine */
 
@@ -38,7 +48,7 @@ MX_MUST_CHECK mx_err tls_handshake(struct tls *tls);
 /* Plaintext into buf: MX_OK with *out_len > 0; MX_ERR_AGAIN = needs more ciphertext; MX_ERR_CLOSED
  * = close_notify received; MX_ERR_TLS. */
 MX_MUST_CHECK mx_err tls_read(struct tls *tls, size_t *out_len, void *buf, size_t cap);
-/* Encrypts all of plain. */
+/* Encrypts all of plain. MX_ERR_INVALID before the handshake is complete. */
 MX_MUST_CHECK mx_err tls_write(struct tls *tls, struct slice plain);
 /* Queues a close_notify. */
 void tls_shutdown(struct tls *tls);
@@ -50,9 +60,11 @@ const char *tls_version(const struct tls *tls); /* "TLSv1.3" */
 const char *tls_cipher(const struct tls *tls);  /* "TLS_AES_128_GCM_SHA256" */
 const char *tls_problem(const struct tls *tls); /* static or owned text: last failure, for logs */
 bool tls_verified(const struct tls *tls);
+bool tls_resumed(const struct tls *tls); /* the handshake took up an earlier session */
 const char *tls_library_version(void);
 
-/* Makes a self-signed ECDSA P-256 certificate for host, valid from wall_ms - 1 day for 10 years. */
+/* Makes a self-signed ECDSA P-256 certificate for host (name or IP literal, ASCII), valid from
+ * wall_ms - 1 day for 10 years. MX_ERR_LIMIT when a writer has no room (4 KiB each are enough). */
 MX_MUST_CHECK mx_err tls_self_signed(struct writer *cert_pem, struct writer *key_pem,
                                      struct slice host, int64_t wall_ms);
 /* Checks that cert and key are readable and belong together; on success fills what is not NULL:

@@ -2,9 +2,13 @@
 #include "io/tls.h"
 
 #include "core/check.h"
+#include "core/hash.h"
+#include "core/netaddr.h"
+#include "core/text.h"
 #include "io/random.h"
 
 #include <openssl/bio.h>
+#include <openssl/buf.h>
 #include <openssl/ec.h>
 #include <openssl/ec_key.h>
 #include <openssl/err.h>
@@ -16,21 +20,37 @@
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 
-#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 enum {
     PROBLEM_MAX = 200,
     HOST_MAX = 255,
-    CHAIN_MAX = 16,
+    CHAIN_MAX = 16,                /* certificates in a chain */
+    CHAIN_BYTES_MAX = 64 * 1024,   /* a peer's chain on the wire */
+    SESSIONS_MAX = 64,             /* sessions that a client context keeps for resumption */
+    SESSION_SECONDS = 2 * 60 * 60, /* no ticket lives longer: what was verified is verified again */
+    COMMON_NAME_MAX = 64,          /* X.520 */
     SELF_SIGNED_DAYS = 3650,
+    DAY_S = 86400,
 };
 
 static const char *const trust_files[] = {"/etc/ssl/certs/ca-certificates.crt"};
 
+/* All that speaks TLS 1.2 at all, forward secrecy and AEAD first; mail that finds no common cipher
+ * would go in clear. TLS 1.3 suites are not in this list; they are always there. */
+static const char ciphers[] = "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES:RSA+AESGCM:RSA+AES:!PSK:!3DES";
+
+/* A session of an earlier connection to host. */
+struct kept_session {
+    SSL_SESSION *session; /* owned; NULL = free */
+    uint8_t host_len;
+    char host[HOST_MAX];
+};
+
 struct tls_ctx {
     SSL_CTX *ssl_ctx;
+    struct kept_session *sessions; /* SESSIONS_MAX of them, chosen by hash; NULL for servers */
     bool server;
     bool verify;
 };
@@ -39,12 +59,69 @@ struct tls {
     SSL *ssl;
     BIO *from_peer; /* owned by ssl */
     BIO *to_peer;
+    size_t drained; /* bytes at the front of to_peer that are gone already */
     bool verify;
     char problem[PROBLEM_MAX];
 };
 
 /* --- contexts ----------------------------------------------------------------------------------
  */
+
+static struct kept_session *session_slot(struct tls_ctx *ctx, struct slice host)
+{
+    return &ctx->sessions[hash_seeded(host, 0) % SESSIONS_MAX];
+}
+
+static void session_forget(struct kept_session *kept)
+{
+    SSL_SESSION_free(kept->session);
+    *kept = (struct kept_session){0};
+}
+
+/* Called for every new session of a client, for TLS 1.3 whenever a ticket arrives. 1 = taken. */
+static int session_new(SSL *ssl, SSL_SESSION *session)
+{
+    struct tls_ctx *ctx = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+    struct slice host = slice_of_text(SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name));
+    if (ctx == NULL || host.len == 0 || host.len > HOST_MAX) {
+        return 0;
+    }
+    struct kept_session *kept = session_slot(ctx, host);
+    session_forget(kept);
+    kept->session = session;
+    kept->host_len = (uint8_t)host.len;
+    memcpy(kept->host, host.ptr, host.len);
+    return 1;
+}
+
+/* Offers a kept session to the server. */
+static void session_offer(struct tls *tls, struct tls_ctx *ctx, struct slice host)
+{
+    struct kept_session *kept = session_slot(ctx, host);
+    if (kept->session == NULL || !slice_equal(slice_of(kept->host, kept->host_len), host)) {
+        return;
+    }
+    (void)SSL_set_session(tls->ssl, kept->session); /* without it: a full handshake */
+    if (SSL_SESSION_should_be_single_use(kept->session)) {
+        session_forget(kept); /* RFC 8446 appendix C.4: a reused ticket links connections */
+    }
+}
+
+static bool sessions_set_up(struct tls_ctx *ctx)
+{
+    SSL_CTX *ssl_ctx = ctx->ssl_ctx;
+    SSL_CTX_set_timeout(ssl_ctx, SESSION_SECONDS);
+    SSL_CTX_set_session_psk_dhe_timeout(ssl_ctx, SESSION_SECONDS);
+    if (ctx->server) {
+        /* Tickets only: the clients keep the state. */
+        SSL_CTX_set_session_cache_mode(ssl_ctx, SSL_SESS_CACHE_OFF);
+        return SSL_CTX_set_num_tickets(ssl_ctx, 1) == 1;
+    }
+    ctx->sessions = calloc(SESSIONS_MAX, sizeof *ctx->sessions);
+    SSL_CTX_set_session_cache_mode(ssl_ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+    SSL_CTX_sess_set_new_cb(ssl_ctx, session_new);
+    return ctx->sessions != NULL && SSL_CTX_set_app_data(ssl_ctx, ctx) == 1;
+}
 
 static mx_err ctx_new(struct tls_ctx **out, bool server)
 {
@@ -54,25 +131,35 @@ static mx_err ctx_new(struct tls_ctx **out, bool server)
     }
     ctx->server = server;
     ctx->ssl_ctx = SSL_CTX_new(TLS_method());
-    if (ctx->ssl_ctx == NULL) {
-        free(ctx);
+    if (ctx->ssl_ctx == NULL || !sessions_set_up(ctx) ||
+        SSL_CTX_set_strict_cipher_list(ctx->ssl_ctx, ciphers) != 1) {
+        tls_ctx_free(ctx);
         ERR_clear_error();
         return MX_ERR_NOMEM;
     }
     SSL_CTX_set_min_proto_version(ctx->ssl_ctx, TLS1_2_VERSION);
     SSL_CTX_set_max_proto_version(ctx->ssl_ctx, TLS1_3_VERSION);
     SSL_CTX_set_mode(ctx->ssl_ctx, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-    SSL_CTX_set_quiet_shutdown(ctx->ssl_ctx, 0);
+    SSL_CTX_set_options(ctx->ssl_ctx, SSL_OP_CIPHER_SERVER_PREFERENCE);
+    SSL_CTX_set_max_cert_list(ctx->ssl_ctx, CHAIN_BYTES_MAX);
     *out = ctx;
     return MX_OK;
 }
 
 void tls_ctx_free(struct tls_ctx *ctx)
 {
-    if (ctx != NULL) {
-        SSL_CTX_free(ctx->ssl_ctx);
-        free(ctx);
+    if (ctx == NULL) {
+        return;
     }
+    if (ctx->ssl_ctx != NULL) {
+        SSL_CTX_set_app_data(ctx->ssl_ctx, NULL); /* connections may outlive us */
+    }
+    for (unsigned i = 0; ctx->sessions != NULL && i < SESSIONS_MAX; i++) {
+        session_forget(&ctx->sessions[i]);
+    }
+    SSL_CTX_free(ctx->ssl_ctx);
+    free(ctx->sessions);
+    free(ctx);
 }
 
 static BIO *reader_of(struct slice pem)
@@ -80,25 +167,33 @@ static BIO *reader_of(struct slice pem)
     return pem.len > INT32_MAX ? NULL : BIO_new_mem_buf(pem.ptr, (int)pem.len);
 }
 
-/* Leaf first, then the chain. */
-static const char *chain_load(SSL_CTX *ssl_ctx, struct slice pem)
+/* Leaf first, then the chain. NULL or what is wrong. */
+static const char *chain_read(SSL_CTX *ssl_ctx, BIO *bio)
 {
-    const char *problem = "the certificate is not readable PEM";
-    BIO *bio = reader_of(pem);
-    for (unsigned i = 0; bio != NULL && i < CHAIN_MAX; i++) {
+    for (unsigned i = 0; i < CHAIN_MAX; i++) {
         X509 *cert = PEM_read_bio_X509(bio, NULL, NULL, NULL);
         if (cert == NULL) {
-            break;
+            uint32_t code = ERR_peek_last_error();
+            bool end =
+                ERR_GET_LIB(code) == ERR_LIB_PEM && ERR_GET_REASON(code) == PEM_R_NO_START_LINE;
+            return i == 0 ? "the certificate is not readable PEM"
+                   : end  ? NULL
+                          : "a certificate of the chain is not readable PEM";
         }
         int good = i == 0 ? SSL_CTX_use_certificate(ssl_ctx, cert)
                           : SSL_CTX_add1_chain_cert(ssl_ctx, cert);
         X509_free(cert);
         if (!good) {
-            problem = "the certificate cannot be used";
-            break;
+            return "the certificate cannot be used";
         }
-        problem = NULL;
     }
+    return "the certificate chain is too long";
+}
+
+static const char *chain_load(SSL_CTX *ssl_ctx, struct slice pem)
+{
+    BIO *bio = reader_of(pem);
+    const char *problem = bio == NULL ? "the certificate is too large" : chain_read(ssl_ctx, bio);
     BIO_free(bio);
     ERR_clear_error();
     return problem;
@@ -124,6 +219,9 @@ static const char *key_load(SSL_CTX *ssl_ctx, struct slice pem)
 mx_err tls_server_ctx_new(struct tls_ctx **out_ctx, const struct tls_server_conf *conf)
 {
     struct tls_ctx *ctx;
+    if (conf->disable_tls12 && conf->disable_tls13) {
+        return MX_ERR_INVALID;
+    }
     mx_err err = ctx_new(&ctx, true);
     if (err) {
         return err;
@@ -178,43 +276,65 @@ mx_err tls_client_ctx_new(struct tls_ctx **out_ctx, const struct tls_client_conf
 /* --- connections -------------------------------------------------------------------------------
  */
 
+/* "WRONG_VERSION_NUMBER" as words. */
+static void put_reason(struct writer *w, const char *reason)
+{
+    for (const char *at = reason; *at != '\0'; at++) {
+        put_char(w, *at == '_' ? ' ' : (char)ascii_lower((uint8_t)*at));
+    }
+}
+
+/* Keeps the reason of a failure for tls_problem and empties BoringSSL's error queue. */
 static void remember(struct tls *tls, const char *what)
 {
     uint32_t code = ERR_peek_last_error();
-    const char *reason = code != 0 ? ERR_reason_error_string(code) : NULL;
-    long verify = tls->verify ? SSL_get_verify_result(tls->ssl) : X509_V_OK;
-    if (verify != X509_V_OK) {
-        (void)snprintf(tls->problem, sizeof tls->problem, "%s: certificate: %s", what,
-                       X509_verify_cert_error_string(verify));
+    int reason = ERR_GET_LIB(code) == ERR_LIB_SSL ? ERR_GET_REASON(code) : 0;
+    const char *name = ERR_reason_error_string(code);
+    struct writer w = writer_init(tls->problem, sizeof tls->problem - 1);
+    put_text(&w, what);
+    if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED) {
+        put_text(&w, "certificate: ");
+        put_text(&w, X509_verify_cert_error_string(SSL_get_verify_result(tls->ssl)));
+    } else if (reason >= SSL_AD_REASON_OFFSET) {
+        put_text(&w, "the peer's alert: ");
+        put_text(&w, SSL_alert_desc_string_long(reason - SSL_AD_REASON_OFFSET));
     } else {
-        (void)snprintf(tls->problem, sizeof tls->problem, "%s: %s", what,
-                       reason != NULL ? reason : "the other side broke off");
+        put_reason(&w, name != NULL ? name : "unknown reason");
     }
+    tls->problem[w.len] = '\0';
     ERR_clear_error();
 }
 
 /* Name for SNI and for the check; an IP literal is checked as such and not sent. */
-static bool host_set(struct tls *tls, struct slice host, bool verify)
+static mx_err host_set(struct tls *tls, struct tls_ctx *ctx, struct slice host)
 {
     char name[HOST_MAX + 1];
-    uint8_t addr[16];
+    struct netaddr addr;
+    if (host.len > 0 && host.ptr[host.len - 1] == '.') {
+        host.len--; /* RFC 6066 section 3: without the trailing dot */
+    }
     if (host.len == 0) {
-        return !verify;
+        return ctx->verify ? MX_ERR_INVALID : MX_OK;
     }
-    if (host.len > HOST_MAX) {
-        return false;
+    if (host.len > HOST_MAX || slice_find(host, '\0') < host.len) {
+        return MX_ERR_INVALID;
     }
-    memcpy(name, host.ptr, host.len);
-    name[host.len] = '\0';
     X509_VERIFY_PARAM *param = SSL_get0_param(tls->ssl);
-    bool is_ip = inet_pton(AF_INET, name, addr) == 1 || inet_pton(AF_INET6, name, addr) == 1;
-    if (is_ip) {
-        return !verify || X509_VERIFY_PARAM_set1_ip_asc(param, name) == 1;
+    if (netaddr_parse(&addr, host) == MX_OK) {
+        bool set = X509_VERIFY_PARAM_set1_ip(param, addr.bytes, addr.family == 4 ? 4 : 16) == 1;
+        return set ? MX_OK : MX_ERR_NOMEM;
     }
-    if (verify && X509_VERIFY_PARAM_set1_host(param, name, host.len) != 1) {
-        return false;
+    text_lower((uint8_t *)name, host);
+    name[host.len] = '\0';
+    X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
+    if (ctx->verify && X509_VERIFY_PARAM_set1_host(param, name, host.len) != 1) {
+        return MX_ERR_INVALID;
     }
-    return SSL_set_tlsext_host_name(tls->ssl, name) == 1;
+    if (SSL_set_tlsext_host_name(tls->ssl, name) != 1) {
+        return MX_ERR_INVALID;
+    }
+    session_offer(tls, ctx, slice_of(name, host.len));
+    return MX_OK;
 }
 
 mx_err tls_new(struct tls **out_tls, struct tls_ctx *ctx, struct slice host)
@@ -237,14 +357,16 @@ mx_err tls_new(struct tls **out_tls, struct tls_ctx *ctx, struct slice host)
     }
     BIO_set_mem_eof_return(tls->from_peer, -1); /* empty = come back later */
     SSL_set_bio(tls->ssl, tls->from_peer, tls->to_peer);
+    SSL_set_shed_handshake_config(tls->ssl, 1);
     if (ctx->server) {
         SSL_set_accept_state(tls->ssl);
     } else {
         SSL_set_connect_state(tls->ssl);
-        if (!host_set(tls, host, ctx->verify)) {
+        mx_err err = host_set(tls, ctx, host);
+        if (err) {
             tls_free(tls);
             ERR_clear_error();
-            return MX_ERR_INVALID;
+            return err;
         }
     }
     *out_tls = tls;
@@ -256,6 +378,24 @@ void tls_free(struct tls *tls)
     if (tls != NULL) {
         SSL_free(tls->ssl);
         free(tls);
+    }
+}
+
+/* An empty memory BIO keeps the largest buffer that it ever had: given back, so that an idle
+ * connection holds none. */
+static void bio_release(BIO *bio)
+{
+    BUF_MEM *mem = NULL;
+    if (BIO_get_mem_ptr(bio, &mem) == 1) {
+        OPENSSL_free(mem->data);
+        *mem = (BUF_MEM){0};
+    }
+}
+
+static void input_trim(struct tls *tls)
+{
+    if (BIO_ctrl_pending(tls->from_peer) == 0) {
+        bio_release(tls->from_peer);
     }
 }
 
@@ -289,27 +429,35 @@ mx_err tls_handshake(struct tls *tls)
 {
     ERR_clear_error();
     int result = SSL_do_handshake(tls->ssl);
-    if (result == 1) {
-        return MX_OK;
+    mx_err err = result == 1 ? MX_OK : judge(tls, result, "handshake: ");
+    input_trim(tls);
+    if (err == MX_ERR_CLOSED) {
+        (void)snprintf(tls->problem, sizeof tls->problem, "handshake: the peer closed");
+        return MX_ERR_TLS;
     }
-    mx_err err = judge(tls, result, "handshake");
-    return err == MX_ERR_CLOSED ? MX_ERR_TLS : err;
+    return err;
 }
 
 mx_err tls_read(struct tls *tls, size_t *out_len, void *buf, size_t cap)
 {
+    MX_ASSERT(cap > 0);
     ERR_clear_error();
     int result = SSL_read(tls->ssl, buf, cap > INT32_MAX ? INT32_MAX : (int)cap);
     if (result > 0) {
         *out_len = (size_t)result;
         return MX_OK;
     }
-    return judge(tls, result, "receiving");
+    mx_err err = judge(tls, result, "receiving: ");
+    input_trim(tls);
+    return err;
 }
 
 mx_err tls_write(struct tls *tls, struct slice plain)
 {
     MX_ASSERT(plain.len <= INT32_MAX);
+    if (!SSL_is_init_finished(tls->ssl)) {
+        return MX_ERR_INVALID;
+    }
     ERR_clear_error();
     if (plain.len == 0) {
         return MX_OK;
@@ -318,7 +466,7 @@ mx_err tls_write(struct tls *tls, struct slice plain)
     if (result == (int)plain.len) {
         return MX_OK;
     }
-    mx_err err = judge(tls, result, "sending");
+    mx_err err = judge(tls, result, "sending: ");
     return err == MX_ERR_AGAIN ? MX_ERR_NOMEM : err;
 }
 
@@ -332,14 +480,25 @@ void tls_shutdown(struct tls *tls)
 
 size_t tls_drain(struct tls *tls, void *buf, size_t cap)
 {
-    int got = BIO_read(tls->to_peer, buf, cap > INT32_MAX ? INT32_MAX : (int)cap);
-    ERR_clear_error();
-    return got > 0 ? (size_t)got : 0;
+    /* Not BIO_read, which moves the whole rest to the front each time. */
+    const uint8_t *bytes = NULL;
+    size_t len = 0;
+    if (BIO_mem_contents(tls->to_peer, &bytes, &len) != 1 || len == tls->drained) {
+        return 0;
+    }
+    size_t take = mx_min_size(cap, len - tls->drained);
+    memcpy(buf, bytes + tls->drained, take);
+    tls->drained += take;
+    if (tls->drained == len) {
+        tls->drained = 0;
+        bio_release(tls->to_peer);
+    }
+    return take;
 }
 
 size_t tls_waiting(const struct tls *tls)
 {
-    return BIO_ctrl_pending(tls->to_peer);
+    return BIO_ctrl_pending(tls->to_peer) - tls->drained;
 }
 
 const char *tls_version(const struct tls *tls)
@@ -365,6 +524,11 @@ bool tls_verified(const struct tls *tls)
            SSL_get_verify_result(tls->ssl) == X509_V_OK;
 }
 
+bool tls_resumed(const struct tls *tls)
+{
+    return SSL_is_init_finished(tls->ssl) && SSL_session_reused(tls->ssl);
+}
+
 const char *tls_library_version(void)
 {
 #define TEXT_OF(x) #x
@@ -387,29 +551,37 @@ static EVP_PKEY *key_make(void)
     return key;
 }
 
+static GENERAL_NAME *alternative_name(struct slice host)
+{
+    struct netaddr addr;
+    bool is_ip = netaddr_parse(&addr, host) == MX_OK;
+    struct slice value = is_ip ? slice_of(addr.bytes, addr.family == 4 ? 4 : 16) : host;
+    GENERAL_NAME *name = GENERAL_NAME_new();
+    ASN1_STRING *text = ASN1_STRING_type_new(is_ip ? V_ASN1_OCTET_STRING : V_ASN1_IA5STRING);
+    if (name == NULL || text == NULL || !ASN1_STRING_set(text, value.ptr, (int)value.len)) {
+        GENERAL_NAME_free(name);
+        ASN1_STRING_free(text);
+        return NULL;
+    }
+    GENERAL_NAME_set0_value(name, is_ip ? GEN_IPADD : GEN_DNS, text);
+    return name;
+}
+
 static bool names_add(X509 *cert, struct slice host)
 {
-    X509_NAME *name = X509_get_subject_name(cert);
-    /* A common name is at most 64 bytes; what counts is the alternative name. */
-    struct slice common = host.len <= 64 ? host : SLICE_LITERAL("ringmx");
+    X509_NAME *subject = X509_get_subject_name(cert);
+    /* What counts is the alternative name; a long one does not fit in the common name. */
+    struct slice common = host.len <= COMMON_NAME_MAX ? host : SLICE_LITERAL("ringmx");
     GENERAL_NAMES *names = GENERAL_NAMES_new();
-    GENERAL_NAME *general = GENERAL_NAME_new();
-    ASN1_IA5STRING *text = ASN1_IA5STRING_new();
-    bool good =
-        names != NULL && general != NULL && text != NULL &&
-        ASN1_STRING_set(text, host.ptr, (int)host.len) &&
-        X509_NAME_add_entry_by_NID(name, NID_commonName, MBSTRING_UTF8,
-                                   (uint8_t *)(uintptr_t)common.ptr, (int)common.len, -1, 0) &&
-        X509_set_issuer_name(cert, name);
-    if (good) {
-        GENERAL_NAME_set0_value(general, GEN_DNS, text);
-        text = NULL;
-        good = sk_GENERAL_NAME_push(names, general) > 0;
-        general = good ? NULL : general;
+    GENERAL_NAME *name = alternative_name(host);
+    bool good = names != NULL && name != NULL &&
+                X509_NAME_add_entry_by_NID(subject, NID_commonName, MBSTRING_UTF8, common.ptr,
+                                           (int)common.len, -1, 0) &&
+                X509_set_issuer_name(cert, subject) && sk_GENERAL_NAME_push(names, name) > 0;
+    if (!good) {
+        GENERAL_NAME_free(name);
     }
     good = good && X509_add1_ext_i2d(cert, NID_subject_alt_name, names, 0, 0) == 1;
-    ASN1_IA5STRING_free(text);
-    GENERAL_NAME_free(general);
     GENERAL_NAMES_free(names);
     return good;
 }
@@ -417,12 +589,12 @@ static bool names_add(X509 *cert, struct slice host)
 static X509 *cert_make(EVP_PKEY *key, struct slice host, int64_t wall_ms)
 {
     X509 *cert = X509_new();
-    int64_t begin_s = wall_ms / 1000 - 86400;
+    int64_t begin_s = wall_ms / 1000 - DAY_S;
     bool good = cert != NULL && X509_set_version(cert, X509_VERSION_3) &&
                 ASN1_INTEGER_set_uint64(X509_get_serialNumber(cert), random_u64() >> 1) &&
                 ASN1_TIME_set(X509_getm_notBefore(cert), begin_s) != NULL &&
                 ASN1_TIME_set(X509_getm_notAfter(cert),
-                              begin_s + SELF_SIGNED_DAYS * INT64_C(86400)) != NULL &&
+                              begin_s + (int64_t)SELF_SIGNED_DAYS * DAY_S) != NULL &&
                 names_add(cert, host) && X509_set_pubkey(cert, key) &&
                 X509_sign(cert, key, EVP_sha256()) > 0;
     if (!good) {
@@ -432,32 +604,46 @@ static X509 *cert_make(EVP_PKEY *key, struct slice host, int64_t wall_ms)
     return cert;
 }
 
-static bool bio_to_writer(BIO *bio, struct writer *out)
+static struct slice bio_slice(BIO *bio)
 {
     const uint8_t *bytes = NULL;
     size_t len = 0;
-    bool good = BIO_mem_contents(bio, &bytes, &len) == 1;
-    put_bytes(out, bytes, good ? len : 0);
-    return good && !out->overflow;
+    return BIO_mem_contents(bio, &bytes, &len) == 1 ? slice_of(bytes, len) : SLICE_EMPTY;
+}
+
+static mx_err pair_print(struct writer *cert_pem, struct writer *key_pem, BIO *cert_bio,
+                         BIO *key_bio)
+{
+    struct slice cert = bio_slice(cert_bio), key = bio_slice(key_bio);
+    if (cert.len > writer_room(cert_pem) || key.len > writer_room(key_pem)) {
+        return MX_ERR_LIMIT;
+    }
+    put_slice(cert_pem, cert);
+    put_slice(key_pem, key);
+    return MX_OK;
 }
 
 mx_err tls_self_signed(struct writer *cert_pem, struct writer *key_pem, struct slice host,
                        int64_t wall_ms)
 {
+    if (host.len == 0 || host.len > HOST_MAX || !text_is_ascii(host)) {
+        return MX_ERR_INVALID;
+    }
     EVP_PKEY *key = key_make();
     X509 *cert = key == NULL ? NULL : cert_make(key, host, wall_ms);
     BIO *cert_bio = BIO_new(BIO_s_mem());
     BIO *key_bio = BIO_new(BIO_s_mem());
-    bool good = cert != NULL && cert_bio != NULL && key_bio != NULL &&
-                PEM_write_bio_X509(cert_bio, cert) &&
-                PEM_write_bio_PKCS8PrivateKey(key_bio, key, NULL, NULL, 0, NULL, NULL) &&
-                bio_to_writer(cert_bio, cert_pem) && bio_to_writer(key_bio, key_pem);
+    mx_err err = MX_ERR_TLS;
+    if (cert != NULL && cert_bio != NULL && key_bio != NULL && PEM_write_bio_X509(cert_bio, cert) &&
+        PEM_write_bio_PKCS8PrivateKey(key_bio, key, NULL, NULL, 0, NULL, NULL)) {
+        err = pair_print(cert_pem, key_pem, cert_bio, key_bio);
+    }
     BIO_free(cert_bio);
     BIO_free(key_bio);
     X509_free(cert);
     EVP_PKEY_free(key);
     ERR_clear_error();
-    return good ? MX_OK : MX_ERR_TLS;
+    return err;
 }
 
 static int64_t time_ms(const ASN1_TIME *time)
@@ -466,7 +652,7 @@ static int64_t time_ms(const ASN1_TIME *time)
     ASN1_TIME *epoch = ASN1_TIME_set(NULL, 0);
     int good = epoch != NULL && ASN1_TIME_diff(&days, &seconds, epoch, time);
     ASN1_TIME_free(epoch);
-    return good ? (days * INT64_C(86400) + seconds) * 1000 : 0;
+    return good ? ((int64_t)days * DAY_S + seconds) * 1000 : 0;
 }
 
 mx_err tls_check_pair(struct slice cert_pem, struct slice key_pem, int64_t *out_not_before_ms,
