@@ -6,12 +6,34 @@ static const uint8_t v2_signature[12] = {0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d,
                                          0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a};
 static const char v1_prefix[] = "PROXY ";
 
-enum { V2_FIXED = 16, V2_INET = 12, V2_INET6 = 36, TLV_CRC32C = 0x03, V1_PREFIX_LEN = 6 };
+enum {
+    V1_PREFIX_LEN = 6,
+    V1_PORT_DIGITS = 5,
+    V2_VERSION = 2,
+    V2_LOCAL = 0, /* command */
+    V2_PROXY = 1,
+    V2_UNSPEC = 0, /* family or transport */
+    V2_INET = 1,
+    V2_INET6 = 2,
+    V2_UNIX = 3,
+    V2_STREAM = 1,
+    V2_DGRAM = 2,
+    V2_FIXED = 16,
+    V2_INET_BYTES = 12,
+    V2_INET6_BYTES = 36,
+    TLV_HEAD = 3,
+    TLV_CRC32C = 0x03,
+    TLV_UNIQUE_ID = 0x05,
+    TLV_UNIQUE_ID_MAX = 128,
+    TLV_SSL = 0x20,
+    TLV_SSL_FIXED = 5,
+};
 
 void proxy_parse_init(struct proxy_parse *p)
 {
     p->len = 0;
     p->need = 0;
+    p->status = PROXY_MORE;
     p->local = false;
     p->source = (struct netaddr){0};
     p->destination = (struct netaddr){0};
@@ -70,8 +92,8 @@ static bool v1_address(struct netaddr *out, struct slice text, uint8_t family)
 static bool v1_port(struct netaddr *addr, struct slice text)
 {
     uint64_t port;
-    if (text.len > 5 || (text.len > 1 && text.ptr[0] == '0') || text_to_u64(&port, text) ||
-        port > UINT16_MAX) {
+    if (text.len > V1_PORT_DIGITS || (text.len > 1 && text.ptr[0] == '0') ||
+        text_to_u64(&port, text) || port > UINT16_MAX) {
         return false;
     }
     addr->port = (uint16_t)port;
@@ -156,27 +178,54 @@ static uint32_t crc32c(struct slice bytes, size_t zero_at)
     return ~crc;
 }
 
-static const char *v2_tlvs(const struct proxy_parse *p, size_t at)
+/* NULL or what is wrong with the structure of the TLVs in body. */
+static const char *tlvs_walk(struct slice body)
 {
-    while (at < p->len) {
-        if (p->len - at < 3) {
+    while (body.len > 0) {
+        if (body.len < TLV_HEAD) {
             return "version 2: truncated TLV";
         }
-        size_t len = big16(p->buf + at + 1);
-        if (len > p->len - at - 3) {
+        size_t len = big16(body.ptr + 1);
+        if (len > body.len - TLV_HEAD) {
             return "version 2: TLV longer than the header";
         }
-        if (p->buf[at] == TLV_CRC32C) {
-            if (len != 4) {
-                return "version 2: CRC32C of a wrong length";
-            }
-            if (crc32c(slice_of(p->buf, p->len), at + 3) != big32(p->buf + at + 3)) {
-                return "version 2: CRC32C does not match";
-            }
-        }
-        at += 3 + len;
+        body = slice_from(body, TLV_HEAD + len);
     }
     return NULL;
+}
+
+/* at is the offset of a well-formed TLV. */
+static const char *v2_tlv(const struct proxy_parse *p, size_t at, bool *crc_seen)
+{
+    struct slice value = slice_of(p->buf + at + TLV_HEAD, big16(p->buf + at + 1));
+    switch (p->buf[at]) {
+    case TLV_CRC32C:
+        if (value.len != 4 || *crc_seen) {
+            return "version 2: CRC32C of a wrong length, or repeated";
+        }
+        *crc_seen = true;
+        return crc32c(slice_of(p->buf, p->len), at + TLV_HEAD) == big32(value.ptr)
+                   ? NULL
+                   : "version 2: CRC32C does not match";
+    case TLV_UNIQUE_ID:
+        return value.len <= TLV_UNIQUE_ID_MAX ? NULL : "version 2: unique id too long";
+    case TLV_SSL:
+        return value.len < TLV_SSL_FIXED ? "version 2: truncated TLV"
+                                         : tlvs_walk(slice_from(value, TLV_SSL_FIXED));
+    default:
+        return NULL;
+    }
+}
+
+static const char *v2_tlvs(const struct proxy_parse *p, size_t at)
+{
+    bool crc_seen = false;
+    const char *problem = tlvs_walk(slice_of(p->buf + at, p->len - at));
+    while (problem == NULL && at < p->len) {
+        problem = v2_tlv(p, at, &crc_seen);
+        at += TLV_HEAD + (size_t)big16(p->buf + at + 1);
+    }
+    return problem;
 }
 
 static void v2_address(struct netaddr *out, const uint8_t *bytes, bool ipv6, const uint8_t *port)
@@ -187,32 +236,69 @@ static void v2_address(struct netaddr *out, const uint8_t *bytes, bool ipv6, con
     memcpy(out->bytes, unmap ? bytes + 12 : bytes, ipv6 && !unmap ? 16 : 4);
 }
 
+static bool v2_has_addresses(const struct proxy_parse *p)
+{
+    return (p->buf[12] & 0x0f) == V2_PROXY && (p->buf[13] >> 4) != V2_UNSPEC &&
+           (p->buf[13] & 0x0f) != V2_UNSPEC;
+}
+
+static size_t v2_address_bytes(const struct proxy_parse *p)
+{
+    return (p->buf[13] >> 4) == V2_INET ? V2_INET_BYTES : V2_INET6_BYTES;
+}
+
 static enum proxy_status v2_finish(struct proxy_parse *p)
 {
-    uint8_t command = p->buf[12] & 0x0f;
-    uint8_t family = p->buf[13] >> 4, transport = p->buf[13] & 0x0f;
-    size_t body = p->len - V2_FIXED;
-    if (command == 0) {
-        p->local = true; /* family and addresses are to be ignored */
-        return PROXY_DONE;
-    }
-    if (family == 0 || transport == 0) {
+    if (!v2_has_addresses(p)) {
         p->local = true;
         return PROXY_DONE;
     }
-    if (family > 2 || transport != 1) {
+    bool ipv6 = (p->buf[13] >> 4) == V2_INET6;
+    size_t one = ipv6 ? 16 : 4;
+    const uint8_t *at = p->buf + V2_FIXED;
+    v2_address(&p->source, at, ipv6, at + 2 * one);
+    v2_address(&p->destination, at + one, ipv6, at + 2 * one + 2);
+    const char *problem = v2_tlvs(p, V2_FIXED + v2_address_bytes(p));
+    return problem == NULL ? PROXY_DONE : malformed(p, problem);
+}
+
+static enum proxy_status v2_command(struct proxy_parse *p)
+{
+    if ((p->buf[12] >> 4) != V2_VERSION) {
+        return malformed(p, "version 2: unknown version");
+    }
+    if ((p->buf[12] & 0x0f) > V2_PROXY) {
+        return malformed(p, "version 2: unknown command");
+    }
+    return PROXY_MORE;
+}
+
+static enum proxy_status v2_family(struct proxy_parse *p)
+{
+    uint8_t family = p->buf[13] >> 4, transport = p->buf[13] & 0x0f;
+    if ((p->buf[12] & 0x0f) == V2_LOCAL) {
+        return PROXY_MORE;
+    }
+    if (family > V2_UNIX || transport > V2_DGRAM) {
+        return malformed(p, "version 2: unknown address family or protocol");
+    }
+    if (v2_has_addresses(p) && (family == V2_UNIX || transport != V2_STREAM)) {
         return malformed(p, "version 2: not TCP over IPv4 or IPv6");
     }
-    size_t addresses = family == 1 ? V2_INET : V2_INET6;
-    if (body < addresses) {
+    return PROXY_MORE;
+}
+
+static enum proxy_status v2_length(struct proxy_parse *p)
+{
+    size_t body = big16(p->buf + 14);
+    p->need = (uint32_t)(V2_FIXED + body);
+    if (p->need > PROXY_V2_MAX) {
+        return malformed(p, "version 2: header too long");
+    }
+    if (v2_has_addresses(p) && body < v2_address_bytes(p)) {
         return malformed(p, "version 2: header shorter than its addresses");
     }
-    size_t one = family == 1 ? 4 : 16;
-    const uint8_t *at = p->buf + V2_FIXED;
-    v2_address(&p->source, at, family == 2, at + 2 * one);
-    v2_address(&p->destination, at + one, family == 2, at + 2 * one + 2);
-    const char *problem = v2_tlvs(p, V2_FIXED + addresses);
-    return problem == NULL ? PROXY_DONE : malformed(p, problem);
+    return p->need == p->len ? v2_finish(p) : PROXY_MORE;
 }
 
 static enum proxy_status v2_byte(struct proxy_parse *p)
@@ -222,32 +308,27 @@ static enum proxy_status v2_byte(struct proxy_parse *p)
                    ? PROXY_MORE
                    : malformed(p, "no PROXY header where one is required");
     }
-    if (p->len == 13 && (p->buf[12] >> 4) != 2) {
-        return malformed(p, "version 2: unknown version");
+    switch (p->len) {
+    case 13:
+        return v2_command(p);
+    case 14:
+        return v2_family(p);
+    case 15:
+        return PROXY_MORE;
+    case V2_FIXED:
+        return v2_length(p);
+    default:
+        return p->len == p->need ? v2_finish(p) : PROXY_MORE;
     }
-    if (p->len == 13 && (p->buf[12] & 0x0f) > 1) {
-        return malformed(p, "version 2: unknown command");
-    }
-    if (p->len == 14 && ((p->buf[13] >> 4) > 3 || (p->buf[13] & 0x0f) > 2)) {
-        return malformed(p, "version 2: unknown address family or protocol");
-    }
-    if (p->len == V2_FIXED) {
-        p->need = V2_FIXED + big16(p->buf + 14);
-        if (p->need > PROXY_V2_MAX) {
-            return malformed(p, "version 2: header too long");
-        }
-    }
-    return p->need > 0 && p->len == p->need ? v2_finish(p) : PROXY_MORE;
 }
 
 enum proxy_status proxy_parse_feed(struct proxy_parse *p, struct slice in, size_t *out_used)
 {
-    enum proxy_status status = PROXY_MORE;
     size_t used = 0;
-    while (status == PROXY_MORE && used < in.len) {
+    while (p->status == PROXY_MORE && used < in.len) {
         p->buf[p->len++] = in.ptr[used++];
-        status = p->buf[0] == v2_signature[0] ? v2_byte(p) : v1_byte(p);
+        p->status = p->buf[0] == v2_signature[0] ? v2_byte(p) : v1_byte(p);
     }
     *out_used = used;
-    return status;
+    return p->status;
 }

@@ -120,7 +120,12 @@ static const struct header headers[] = {
                "abcde"),
      "", 0},
     {BYTES(SIG "\x20\x31\x00\x00"), "", 0},
+    {BYTES(SIG "\x20\xff\x00\x02zz"), "", 0}, /* LOCAL: the family is to be ignored */
+    {BYTES(SIG "\x20\x32\x00\x00"), "", 0},
+    {BYTES(SIG "\x20\x11\x00\x13" V4 "\x03\x00\x04\x01\x02\x03\x04"), "", 0},
     {BYTES(SIG "\x21\x00\x00\x00"), "", 0},
+    {BYTES(SIG "\x21\x30\x00\x00"), "", 0},
+    {BYTES(SIG "\x21\x02\x00\x01z"), "", 0},
     {BYTES(SIG "\x21\x00\x00\x03"
                "xyz"),
      "", 0},
@@ -128,6 +133,11 @@ static const struct header headers[] = {
     {BYTES(SIG "\x21\x10\x00\x0c" V4), "", 0},
     {BYTES(SIG "\x21\x11\x00\x0f" V4 "\x04\x00\x00"), "192.0.2.1", 12345},
     {BYTES(SIG "\x21\x11\x00\x14" V4 "\x01\x00\x02h2\x04\x00\x00"), "192.0.2.1", 12345},
+    {BYTES(SIG "\x21\x11\x00\x14" V4 "\x20\x00\x05\x01\0\0\0\0"), "192.0.2.1", 12345},
+    {BYTES(SIG "\x21\x11\x00\x1e" V4 "\x20\x00\x0f\x01\0\0\0\0\x21\x00\x07TLSv1.3"), "192.0.2.1",
+     12345},
+    {BYTES(SIG "\x21\x11\x00\x12" V4 "\xea\x00\x03vpc"), "192.0.2.1", 12345},
+    {BYTES(SIG "\x21\x11\x00\x15" V4 "\x05\x00\x06unique"), "192.0.2.1", 12345},
     {BYTES(SIG "\x21\x11\x00\x13" V4 "\x03\x00\x04\x80\x57\xe3\x33"), NULL, 0}, /* a wrong CRC32C */
     /* version 2, bad */
     {BYTES(SIG "\x11\x11\x00\x0c" V4), NULL, 0},
@@ -150,7 +160,9 @@ static const struct header headers[] = {
                "\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0"
                "\x02\x30\x39\x00"),
      NULL, 0},
-    {BYTES(SIG "\x21\x11\x08\x00"), NULL, 0}, /* longer than we take */
+    {BYTES(SIG "\x21\x11\x0f\xf1"), NULL, 0}, /* longer than we take */
+    {BYTES(SIG "\x20\x11\x0f\xf1"), NULL, 0},
+    {BYTES(SIG "\x21\x11\x10\x00"), NULL, 0},
     {BYTES(SIG "\x21\x11\xff\xff"), NULL, 0},
     {BYTES(SIG "\x20\x00\xff\xff"), NULL, 0},
     {BYTES(SIG "\x21\x11\x00\x0d" V4 "\x04"), NULL, 0}, /* truncated TLVs */
@@ -158,7 +170,11 @@ static const struct header headers[] = {
     {BYTES(SIG "\x21\x11\x00\x0f" V4 "\x04\x00\x01"), NULL, 0},
     {BYTES(SIG "\x21\x11\x00\x10" V4 "\x04\x00\x02x"), NULL, 0},
     {BYTES(SIG "\x21\x11\x00\x10" V4 "\x04\xff\xffx"), NULL, 0},
-    {BYTES(SIG "\x21\x11\x00\x11" V4 "\x03\x00\x02xy"), NULL, 0}, /* CRC32C of two bytes */
+    {BYTES(SIG "\x21\x11\x00\x11" V4 "\x03\x00\x02xy"), NULL, 0},         /* CRC32C of two bytes */
+    {BYTES(SIG "\x21\x11\x00\x13" V4 "\x20\x00\x04\x01\0\0\0"), NULL, 0}, /* short SSL TLV */
+    {BYTES(SIG "\x21\x11\x00\x1e" V4 "\x20\x00\x0f\x01\0\0\0\0\x21\x00\x08TLSv1.3"), NULL, 0},
+    {BYTES(SIG "\x21\x11\x00\x16" V4 "\x20\x00\x07\x01\0\0\0\0\x21\x00"), NULL, 0},
+    {BYTES(SIG "\x21\x11\x00\x12" V4 "\x04\x00\x00\x04\x00\x01"), NULL, 0}, /* second TLV */
 };
 
 static const char follow[] = "EHLO client.example\r\n";
@@ -253,4 +269,88 @@ Test(proxy_parse, crc32c_is_verified)
                      i);
         bytes[i] ^= 0x10;
     }
+}
+
+/* Feeds one byte at a time; returns how many it took to refuse the header. */
+static size_t refused_after(const char *bytes, size_t len)
+{
+    static struct proxy_parse p;
+    proxy_parse_init(&p);
+    for (size_t i = 0; i < len; i++) {
+        size_t used = 9;
+        enum proxy_status status = proxy_parse_feed(&p, slice_of(bytes + i, 1), &used);
+        cr_assert_eq(used, 1);
+        if (status != PROXY_MORE) {
+            cr_assert_eq(status, PROXY_MALFORMED);
+            cr_assert_eq(proxy_parse_feed(&p, slice_of(bytes, len), &used), PROXY_MALFORMED);
+            cr_assert_eq(used, 0);
+            return i + 1;
+        }
+    }
+    return 0;
+}
+
+Test(proxy_parse, refused_as_early_as_it_can_be_told)
+{
+    static char endless[2 * PROXY_V1_MAX];
+    memset(endless, 'x', sizeof endless);
+    memcpy(endless, "PROXY UNKNOWN ", 14);
+    cr_assert_eq(refused_after(BYTES("EHLO client.example\r\n")), 1);
+    cr_assert_eq(refused_after(BYTES("PROXX TCP4 1.1.1.1")), 5);
+    cr_assert_eq(refused_after(endless, sizeof endless), PROXY_V1_MAX);
+    cr_assert_eq(refused_after(BYTES(SIG "\x11\x11\xff\xff")), 13);
+    cr_assert_eq(refused_after(BYTES(SIG "\x23\x11\xff\xff")), 13);
+    cr_assert_eq(refused_after(BYTES(SIG "\x21\x31\xff\xff")), 14);
+    cr_assert_eq(refused_after(BYTES(SIG "\x21\x12\xff\xff")), 14);
+    cr_assert_eq(refused_after(BYTES(SIG "\x21\x11\x00\x0b")), 16);
+    cr_assert_eq(refused_after(BYTES(SIG "\x21\x11\xff\xff")), 16);
+    cr_assert_eq(refused_after(BYTES(SIG "\x20\x00\xff\xff")), 16);
+}
+
+/* A header of exactly the greatest length, filled by one TLV of the given type. */
+static enum proxy_status longest(uint8_t type, size_t value_len)
+{
+    static struct proxy_parse p;
+    static uint8_t bytes[PROXY_V2_MAX + 1];
+    struct writer w = writer_init(bytes, sizeof bytes);
+    size_t used = 0, len = 16 + 12 + 3 + value_len;
+    put_bytes(&w, BYTES(SIG "\x21\x11"));
+    put_u8(&w, (uint8_t)((len - 16) >> 8));
+    put_u8(&w, (uint8_t)(len - 16));
+    put_bytes(&w, BYTES(V4));
+    put_u8(&w, type);
+    put_u8(&w, (uint8_t)(value_len >> 8));
+    put_u8(&w, (uint8_t)value_len);
+    memset(bytes + w.len, 'v', value_len);
+    proxy_parse_init(&p);
+    enum proxy_status status = proxy_parse_feed(&p, slice_of(bytes, len + 1), &used);
+    if (status == PROXY_DONE) {
+        cr_assert_eq(used, len);
+        cr_assert_eq(proxy_parse_destination(&p)->port, 25);
+        cr_assert_eq(proxy_parse_feed(&p, SLICE_LITERAL("EHLO"), &used), PROXY_DONE);
+        cr_assert_eq(used, 0);
+    }
+    return status;
+}
+
+Test(proxy_parse, bounds)
+{
+    cr_assert_eq(longest(0x04, PROXY_V2_MAX - 31), PROXY_DONE);
+    cr_assert_eq(longest(0x04, PROXY_V2_MAX - 30), PROXY_MALFORMED);
+    cr_assert_eq(longest(0x05, 128), PROXY_DONE);
+    cr_assert_eq(longest(0x05, 129), PROXY_MALFORMED);
+}
+
+Test(proxy_parse, one_crc32c_only)
+{
+    static struct proxy_parse p;
+    uint8_t bytes[] = SIG "\x21\x11\x00\x1a" V4 "\x03\x00\x04\0\0\0\0\x03\x00\x04\0\0\0\0";
+    size_t len = sizeof bytes - 1, used;
+    uint32_t crc = crc32c_slow(bytes, len); /* right for the first with the second all zero */
+    for (unsigned i = 0; i < 4; i++) {
+        bytes[len - 11 + i] = (uint8_t)(crc >> (24 - 8 * i));
+    }
+    proxy_parse_init(&p);
+    cr_assert_eq(proxy_parse_feed(&p, slice_of(bytes, len), &used), PROXY_MALFORMED);
+    cr_assert(strstr(proxy_parse_problem(&p), "repeated") != NULL);
 }
