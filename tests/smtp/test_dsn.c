@@ -1,0 +1,154 @@
+#include "smtp/dsn.h"
+#include "smtp/schedule.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static char text[64 * 1024];
+
+static const char *print(struct dsn *dsn)
+{
+    struct writer w = writer_init(text, sizeof text - 1);
+    dsn_print(&w, dsn);
+    cr_assert_not(w.overflow);
+    cr_assert_leq(w.len, dsn_bytes_max(dsn));
+    text[w.len] = '\0';
+    return text;
+}
+
+static struct envelope_rcpt rcpts[2] = {
+    {.address = {(const uint8_t *)"Bob@example.org", 15},
+     .params = {.orcpt = {(const uint8_t *)"rfc822;bob+2Btag@old.example", 28}}},
+    {.address = {(const uint8_t *)"eve@example.org", 15}},
+};
+
+static struct dsn make(const struct envelope *env, const struct dsn_rcpt *list, uint32_t count)
+{
+    return (struct dsn){.hostname = SLICE_LITERAL("mx.example.org"),
+                        .id = {1, 2, 3, 4},
+                        .original_id = {1, 2, 3, 3},
+                        .env = env,
+                        .original_header = SLICE_LITERAL("Subject: hello\r\nFrom: a@b.example\r\n"),
+                        .wall_ms = 1790000000000,
+                        .rcpts = list,
+                        .rcpt_count = count};
+}
+
+/* RFC 3464: fields per message, fields per recipient, in the form that programs read. */
+Test(dsn, failure)
+{
+    struct envelope env = {.sender = SLICE_LITERAL("sender@remote.example"),
+                           .arrived_wall_ms = 1789999000000};
+    env.mail.envid = SLICE_LITERAL("QQ314159");
+    struct dsn_rcpt list[2] = {
+        {.rcpt = &rcpts[0],
+         .action = DSN_FAILED,
+         .status = {5, 1, 1},
+         .code = 550,
+         .text = SLICE_LITERAL("No such user"),
+         .remote_host = SLICE_LITERAL("192.0.2.1:25")},
+        {.rcpt = &rcpts[1],
+         .action = DSN_DELAYED,
+         .status = {4, 4, 1},
+         .text = SLICE_LITERAL("connection refused"),
+         .retry_until_ms = 1790400000000},
+    };
+    struct dsn dsn = make(&env, list, 2);
+    const char *out = print(&dsn);
+    static const char *const wanted[] = {
+        "From: Mail Delivery System <MAILER-DAEMON@mx.example.org>\r\n",
+        "To: <sender@remote.example>\r\n",
+        "Subject: Undelivered Mail Returned to Sender\r\n",
+        "Auto-Submitted: auto-replied\r\n",
+        "Message-ID: <1-2-3-4.dsn@mx.example.org>\r\n",
+        "Content-Type: multipart/report; "
+        "report-type=delivery-status;\r\n\tboundary=\"=_ringmx-1-2-3-4\"\r\n",
+        "Content-Type: message/delivery-status\r\n\r\nReporting-MTA: "
+        "dns;mx.example.org\r\nOriginal-Envelope-Id: QQ314159\r\n",
+        "\r\n\r\nOriginal-Recipient: rfc822;bob+tag@old.example\r\nFinal-Recipient: "
+        "rfc822;Bob@example.org\r\nAction: failed\r\n"
+        "Status: 5.1.1\r\nRemote-MTA: dns;192.0.2.1:25\r\nDiagnostic-Code: smtp;550 No such "
+        "user\r\n",
+        "\r\n\r\nFinal-Recipient: rfc822;eve@example.org\r\nAction: delayed\r\nStatus: 4.4.1\r\n"
+        "Diagnostic-Code: X-Ringmx;connection refused\r\nWill-Retry-Until: Sat, 26 Sep 2026",
+        "Content-Type: text/rfc822-headers\r\n\r\nSubject: hello\r\nFrom: "
+        "a@b.example\r\n\r\n--=_ringmx-1-2-3-4--\r\n",
+    };
+    for (size_t i = 0; i < mx_countof(wanted); i++) {
+        cr_assert_not_null(strstr(out, wanted[i]), "missing: %s\nin: %s", wanted[i], out);
+    }
+    /* Every line ends in CRLF, none is longer than RFC 5322 allows. */
+    size_t column = 0;
+    for (const char *c = out; *c != '\0'; c++) {
+        cr_assert(*c != '\n' || c[-1] == '\r');
+        cr_assert(*c != '\r' || c[1] == '\n');
+        column = *c == '\n' ? 0 : column + 1;
+        cr_assert_leq(column, 999);
+    }
+}
+
+/* Nothing from outside can begin a new header or part. */
+Test(dsn, hostile_texts)
+{
+    struct envelope env = {.sender = SLICE_LITERAL("s@remote.example")};
+    static uint8_t large[5000];
+    memset(large, 'x', sizeof large);
+    struct dsn_rcpt list[2] = {
+        {.rcpt = &rcpts[0],
+         .action = DSN_FAILED,
+         .status = {5, 0, 0},
+         .code = 550,
+         .text = SLICE_LITERAL("a\r\nBcc: victim@example.org\r\n\r\n--=_ringmx-1-2-3-4--")},
+        {.rcpt = &rcpts[1],
+         .action = DSN_FAILED,
+         .status = {5, 0, 0},
+         .code = 550,
+         .text = slice_of(large, sizeof large)},
+    };
+    struct dsn dsn = make(&env, list, 2);
+    const char *out = print(&dsn);
+    cr_assert_null(strstr(out, "\nBcc:"));
+    cr_assert_not_null(strstr(out, "a??Bcc: victim"));
+}
+
+Test(dsn, wanted_by_notify)
+{
+    cr_assert(dsn_wanted(NOTIFY_UNSET, DSN_FAILED));
+    cr_assert(dsn_wanted(NOTIFY_UNSET, DSN_DELAYED));
+    cr_assert_not(dsn_wanted(NOTIFY_UNSET, DSN_DELIVERED));
+    cr_assert_not(dsn_wanted(NOTIFY_NEVER, DSN_FAILED));
+    cr_assert_not(dsn_wanted(NOTIFY_FAILURE, DSN_DELAYED));
+    cr_assert(dsn_wanted(NOTIFY_SUCCESS | NOTIFY_DELAY, DSN_RELAYED));
+    cr_assert_not(dsn_wanted(NOTIFY_SUCCESS, DSN_FAILED));
+}
+
+Test(schedule, steps_jitter_and_end)
+{
+    static const int64_t minutes[] = {2, 5, 10, 15, 30, 60, 120, 1440, 4320, 4320};
+    struct schedule s;
+    schedule_default(&s);
+    for (uint32_t attempts = 1; attempts <= 8; attempts++) {
+        int64_t step_ms = minutes[attempts - 1] * 60000, least = INT64_MAX, most = 0;
+        for (uint64_t r = 0; r < 5000; r++) {
+            int64_t wait_ms =
+                schedule_next_ms(&s, 1000000, 1000000, attempts, r * UINT64_C(0x9e3779b97f4a7c15)) -
+                1000000;
+            least = wait_ms < least ? wait_ms : least;
+            most = wait_ms > most ? wait_ms : most;
+        }
+        cr_assert_geq(least, step_ms - step_ms / 10);
+        cr_assert_leq(most, step_ms + step_ms / 10);
+        cr_assert_gt(most - least, step_ms / 10); /* they do spread */
+    }
+    int64_t day = 86400000;
+    /* The last attempt is at the expiry, not behind it. */
+    cr_assert_eq(schedule_next_ms(&s, 4 * day, 0, 9, 0), 5 * day);
+    cr_assert_not(schedule_expired(&s, 5 * day - 1, 0));
+    cr_assert(schedule_expired(&s, 5 * day, 0));
+    cr_assert_not(schedule_notify_due(&s, day - 1, 0, 0));
+    cr_assert(schedule_notify_due(&s, day, 0, 0));
+    cr_assert_not(schedule_notify_due(&s, 2 * day, 0, 1));
+    cr_assert(schedule_notify_due(&s, 3 * day, 0, 1));
+    cr_assert_not(schedule_notify_due(&s, 4 * day, 0, 2));
+}
