@@ -220,9 +220,12 @@ static bool cores_start(struct server *server)
         }
         good = core->err == MX_OK || failed(server, core->what, core->err);
     }
+    if (good) {
+        return true;
+    }
     struct ring_probe probe;
     ring_probe(&probe);
-    if (!good && probe.err != MX_OK) {
+    if (probe.err != MX_OK) {
         struct log_line *line = log_begin(&server->log, LOG_ERROR, "io_uring-unusable");
         log_text(line, "advice", probe.advice);
         log_end(&server->log, line);

@@ -74,7 +74,8 @@ static void end_if_idle(struct stream *stream)
 static void linger_fire(struct timer *timer, uint64_t now_ns)
 {
     (void)now_ns;
-    die(mx_container_of(timer, struct stream, linger), MX_OK);
+    struct stream *stream = mx_container_of(timer, struct stream, linger);
+    die(stream, stream->state == STREAM_CLOSING ? MX_ERR_TIMEOUT : stream->why);
 }
 
 /* All output is out: tell the peer, and wait for it a little, because closing with unread input
@@ -84,7 +85,6 @@ static void linger_begin(struct stream *stream)
     ring_shutdown_write(stream->fd);
     stream->state = STREAM_LINGERING;
     stream->linger_left = STREAM_LINGER_BYTES;
-    stream->linger.fire = linger_fire;
     shard_after(stream->shard, &stream->linger, STREAM_LINGER_MS * MX_NS_PER_MS);
     recv_arm(stream);
 }
@@ -543,6 +543,8 @@ void stream_close(struct stream *stream)
     stream->state = STREAM_CLOSING;
     stream->close_after_send = true;
     park_release(stream);
+    stream->linger.fire = linger_fire;
+    shard_after(stream->shard, &stream->linger, STREAM_FLUSH_MS * MX_NS_PER_MS);
     if (stream->out.bytes == 0 && !stream->send_op.pending) {
         linger_begin(stream);
     }

@@ -24,6 +24,7 @@ enum {
     STREAM_PARK_BYTES = RING_RECV_BYTES + 8192,
     STREAM_OUT_MAX = 256 * 1024, /* unsent bytes over which stream_write says MX_ERR_AGAIN */
     STREAM_OUT_LOW = 64 * 1024,  /* below it, ops->drained is called again */
+    STREAM_FLUSH_MS = 30000,     /* how long a graceful close waits for a peer that does not read */
     STREAM_LINGER_MS = 2000,     /* how long input is thrown away after a graceful close */
     STREAM_LINGER_BYTES = 1024 * 1024,
 };

@@ -111,6 +111,23 @@ struct expr_vm {
 enum expr_status expr_run(struct expr_vm *vm, const struct expr_program *program,
                           const struct expr_host *host, struct expr_value *out);
 bool expr_truthy(const struct expr_value *value);
+/* Variables by number, for hosts; the rows of route/expr_tables.c are in this order. */
+enum expr_variable_id {
+    EXPR_VAR_RCPT,
+    EXPR_VAR_RCPT_DOMAIN,
+    EXPR_VAR_SENDER,
+    EXPR_VAR_SENDER_DOMAIN,
+    EXPR_VAR_SOURCE,
+    EXPR_VAR_SIZE,
+    EXPR_VAR_LISTENER,
+    EXPR_VAR_REMOTE_IP,
+    EXPR_VAR_REMOTE_PORT,
+    EXPR_VAR_LOCAL_IP,
+    EXPR_VAR_LOCAL_PORT,
+    EXPR_VAR_PROTOCOL,
+    EXPR_VAR_IS_TLS,
+    EXPR_VAR_HELO_DOMAIN,
+};
 const char *expr_variable_name(uint16_t variable);
 /* Index of a variable by name, for hosts: stable within a build; UINT16_MAX when there is none. */
 uint16_t expr_variable(struct slice name);

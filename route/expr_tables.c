@@ -6,20 +6,21 @@
 #define QUEUE (IN(EXPR_QRCPT) | IN(EXPR_QHOST))
 
 static const struct expr_variable variables[] = {
-    {"rcpt", IN(EXPR_RCPT) | QUEUE | IN(EXPR_ADDR)},
-    {"rcpt_domain", IN(EXPR_RCPT) | QUEUE | IN(EXPR_RCPTDOM)},
-    {"sender", IN(EXPR_MAIL) | IN(EXPR_RCPT) | QUEUE | IN(EXPR_QSENDER)},
-    {"sender_domain", IN(EXPR_MAIL) | IN(EXPR_RCPT) | QUEUE | IN(EXPR_QSENDER)},
-    {"source", QUEUE},
-    {"size", QUEUE},
-    {"listener", SESSION | IN(EXPR_HTTP)},
-    {"remote_ip", SESSION | IN(EXPR_QHOST) | IN(EXPR_HTTP)},
-    {"remote_port", SESSION | IN(EXPR_HTTP)},
-    {"local_ip", SESSION | IN(EXPR_QHOST) | IN(EXPR_HTTP)},
-    {"local_port", SESSION | IN(EXPR_HTTP)},
-    {"protocol", SESSION | IN(EXPR_HTTP)},
-    {"is_tls", SESSION | IN(EXPR_HTTP)},
-    {"helo_domain", IN(EXPR_EHLO) | IN(EXPR_RCPT)},
+    [EXPR_VAR_RCPT] = {"rcpt", IN(EXPR_RCPT) | QUEUE | IN(EXPR_ADDR)},
+    [EXPR_VAR_RCPT_DOMAIN] = {"rcpt_domain", IN(EXPR_RCPT) | QUEUE | IN(EXPR_RCPTDOM)},
+    [EXPR_VAR_SENDER] = {"sender", IN(EXPR_MAIL) | IN(EXPR_RCPT) | QUEUE | IN(EXPR_QSENDER)},
+    [EXPR_VAR_SENDER_DOMAIN] = {"sender_domain",
+                                IN(EXPR_MAIL) | IN(EXPR_RCPT) | QUEUE | IN(EXPR_QSENDER)},
+    [EXPR_VAR_SOURCE] = {"source", QUEUE},
+    [EXPR_VAR_SIZE] = {"size", QUEUE},
+    [EXPR_VAR_LISTENER] = {"listener", SESSION | IN(EXPR_HTTP)},
+    [EXPR_VAR_REMOTE_IP] = {"remote_ip", SESSION | IN(EXPR_QHOST) | IN(EXPR_HTTP)},
+    [EXPR_VAR_REMOTE_PORT] = {"remote_port", SESSION | IN(EXPR_HTTP)},
+    [EXPR_VAR_LOCAL_IP] = {"local_ip", SESSION | IN(EXPR_QHOST) | IN(EXPR_HTTP)},
+    [EXPR_VAR_LOCAL_PORT] = {"local_port", SESSION | IN(EXPR_HTTP)},
+    [EXPR_VAR_PROTOCOL] = {"protocol", SESSION | IN(EXPR_HTTP)},
+    [EXPR_VAR_IS_TLS] = {"is_tls", SESSION | IN(EXPR_HTTP)},
+    [EXPR_VAR_HELO_DOMAIN] = {"helo_domain", IN(EXPR_EHLO) | IN(EXPR_RCPT)},
 };
 
 static const char *const constant_names[] = {

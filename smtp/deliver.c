@@ -21,9 +21,8 @@ uint64_t deliver_random(struct deliver *d)
     return d->random * UINT64_C(2685821657736338717);
 }
 
-struct outcome deliver_problem(mx_err err, struct slice text, struct slice command)
+struct outcome deliver_problem(struct slice text, struct slice command)
 {
-    (void)err;
     return (struct outcome){.kind = OUTCOME_TEMPORARY,
                             .status = {4, 4, 1},
                             .host_fault = true,
@@ -74,6 +73,7 @@ static void schedule_due(struct deliver *d, struct message *msg)
 static bool has_budget(const struct deliver *d)
 {
     return d->actives.used < DELIVER_ACTIVE_MAX && d->active_bytes < DELIVER_BYTES_MAX &&
+           d->spool->writes.used < SPOOL_WRITES_HIGH &&
            d->shard->blocks.used < d->shard->blocks.slots_max / 10 * 7;
 }
 
@@ -306,7 +306,6 @@ static void no_such_mailbox(struct outcome *out, bool is_postmaster)
 {
     if (is_postmaster) { /* accepted without asking (RFC 5321): an administrator has to say whose */
         *out = deliver_problem(
-            MX_ERR_NOTFOUND,
             SLICE_LITERAL("no account takes postmaster mail: set SystemSettings.postmasterAddress"),
             SLICE_LITERAL("local delivery"));
         out->host_fault = false;
@@ -336,8 +335,7 @@ static void route_rcpt(struct grouping *group, struct active *active, uint32_t i
     delivery->rcpts[at].mailbox = routing.resolution.mailbox;
     struct outcome outcome;
     if (routing.route == NULL) {
-        outcome = deliver_problem(MX_ERR_INVALID, slice_of_text(routing.problem),
-                                  SLICE_LITERAL("routing"));
+        outcome = deliver_problem(slice_of_text(routing.problem), SLICE_LITERAL("routing"));
         outcome.host_fault = false;
         delivery_decide(delivery, at, &outcome);
     } else if (hop->route->kind == ROUTE_LOCAL && routing.resolution.kind != RESOLVE_LOCAL) {
@@ -345,7 +343,6 @@ static void route_rcpt(struct grouping *group, struct active *active, uint32_t i
         delivery_decide(delivery, at, &outcome);
     } else if (hop->route->kind == ROUTE_MX) {
         outcome = deliver_problem(
-            MX_ERR_UNSUPPORTED,
             SLICE_LITERAL("MX delivery is not part of this version: the message stays queued"),
             SLICE_LITERAL("routing"));
         outcome.host_fault = false;

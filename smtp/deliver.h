@@ -162,7 +162,7 @@ void delivery_done(struct delivery *delivery);
 /* Gives the delivery up without any outcome (shutdown): its recipients stay as they are. */
 void delivery_drop(struct delivery *delivery);
 /* Our own temporary outcome. */
-struct outcome deliver_problem(mx_err err, struct slice text, struct slice command);
+struct outcome deliver_problem(struct slice text, struct slice command);
 uint64_t deliver_random(struct deliver *d);
 /* Puts a message into the ready list. */
 void deliver_ready(struct deliver *d, struct message *msg);

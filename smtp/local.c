@@ -138,8 +138,8 @@ static struct outcome outcome_of(const struct maildir_delivery *result)
                                 .text = SLICE_LITERAL("delivered to the mailbox"),
                                 .command = SLICE_LITERAL("local delivery")};
     }
-    struct outcome o = deliver_problem(result->err, slice_of_text(err_text(result->err)),
-                                       SLICE_LITERAL("local delivery"));
+    struct outcome o =
+        deliver_problem(slice_of_text(err_text(result->err)), SLICE_LITERAL("local delivery"));
     o.host_fault = false;
     o.status[1] = result->err == MX_ERR_NOSPACE ? 3 : 2;
     o.status[2] = result->err == MX_ERR_NOSPACE ? 1 : 0;
@@ -169,8 +169,8 @@ static void batch_done(struct work_job *job)
 static void batch_fill(struct batch *batch)
 {
     struct hop *hop = batch->hop;
-    struct outcome no_memory = deliver_problem(MX_ERR_NOMEM, SLICE_LITERAL("out of memory"),
-                                               SLICE_LITERAL("local delivery"));
+    struct outcome no_memory =
+        deliver_problem(SLICE_LITERAL("out of memory"), SLICE_LITERAL("local delivery"));
     no_memory.host_fault = false;
     struct delivery *delivery;
     while ((delivery = hop_take(hop)) != NULL) {

@@ -66,7 +66,7 @@ size_t relay_conn_bytes(void)
 
 static struct outcome host_problem(struct slice text, const char *command)
 {
-    struct outcome o = deliver_problem(MX_ERR_IO, text, slice_of_text(command));
+    struct outcome o = deliver_problem(text, slice_of_text(command));
     return o;
 }
 

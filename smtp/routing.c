@@ -28,26 +28,38 @@ static struct expr_value text_value(struct slice text)
     return (struct expr_value){.type = EXPR_STRING, .string = text};
 }
 
+static struct expr_value sender_domain(const struct lookup *look)
+{
+    struct slice local, domain;
+    split(look->env->sender, &local, &domain);
+    return text_value(domain);
+}
+
 static void variable(void *arg, uint16_t index, struct expr_value *out)
 {
     const struct lookup *look = arg;
-    struct slice name = slice_of_text(expr_variable_name(index));
-    struct slice sender_local, sender_domain;
-    *out = text_value(SLICE_EMPTY);
-    if (slice_equal(name, SLICE_LITERAL("rcpt"))) {
+    switch (index) {
+    case EXPR_VAR_RCPT:
         *out = text_value(look->rcpt);
-    } else if (slice_equal(name, SLICE_LITERAL("rcpt_domain"))) {
+        break;
+    case EXPR_VAR_RCPT_DOMAIN:
         *out = text_value(look->rcpt_domain);
-    } else if (slice_equal(name, SLICE_LITERAL("sender"))) {
+        break;
+    case EXPR_VAR_SENDER:
         *out = text_value(look->env->sender);
-    } else if (slice_equal(name, SLICE_LITERAL("sender_domain"))) {
-        split(look->env->sender, &sender_local, &sender_domain);
-        *out = text_value(sender_domain);
-    } else if (slice_equal(name, SLICE_LITERAL("size"))) {
+        break;
+    case EXPR_VAR_SENDER_DOMAIN:
+        *out = sender_domain(look);
+        break;
+    case EXPR_VAR_SIZE:
         *out = (struct expr_value){.type = EXPR_INTEGER, .integer = (int64_t)look->env->body_bytes};
-    } else if (slice_equal(name, SLICE_LITERAL("source"))) {
+        break;
+    case EXPR_VAR_SOURCE:
         *out = text_value(look->env->source == SOURCE_DSN ? SLICE_LITERAL("dsn")
                                                           : SLICE_LITERAL("unauthenticated"));
+        break;
+    default:
+        *out = text_value(SLICE_EMPTY);
     }
 }
 

@@ -25,8 +25,9 @@ struct hop;
 enum {
     SPOOL_MESSAGES_MAX = 4 * 1024 * 1024, /* per core */
     SPOOL_EXTENTS_MAX = 256 * 1024,
-    SPOOL_WRITES_MAX = 64 * 1024, /* OUTCOME records that wait or are in flight */
-    SPOOL_RETRY_MS = 1000,        /* until a failed OUTCOME write is tried again */
+    SPOOL_WRITES_MAX = 256 * 1024, /* OUTCOME records that wait or are in flight */
+    SPOOL_WRITES_HIGH = 16 * 1024, /* over it no delivery is begun: the disk is behind */
+    SPOOL_RETRY_MS = 1000,         /* until a failed OUTCOME write is tried again */
 };
 
 /* What lives in a segment: a message or an extent. */
