@@ -210,14 +210,21 @@ static void record_read_done(struct journal_read *read, mx_err err)
     if (err == MX_ERR_DAMAGED && read->ref.segment != msg->res.resident.ref.segment) {
         err = MX_ERR_AGAIN; /* it was moved meanwhile */
     }
-    size_t content_at = (size_t)msg->prefix_bytes + msg->envelope_bytes;
+    /* From the record that was read: when the message was moved meanwhile, its copy has another
+     * prefix. */
+    struct record_message head = {0};
+    if (!err) {
+        err = record_message_head_get(&head, read->payload);
+    }
+    size_t prefix_bytes = record_message_prefix_bytes(&head);
+    size_t content_at = prefix_bytes + msg->envelope_bytes;
     if (!err && content_at + msg->inline_bytes != read->payload.len) {
         err = MX_ERR_DAMAGED;
     }
     active->txn = err ? NULL : spool_txn_new(d->spool);
     if (!err) {
         struct slice envelope =
-            slice_first(slice_from(read->payload, msg->prefix_bytes), msg->envelope_bytes);
+            slice_first(slice_from(read->payload, prefix_bytes), msg->envelope_bytes);
         err = active->txn == NULL ? MX_ERR_NOMEM : txn_decode(active->txn, envelope);
     }
     if (!err && active->txn->env.rcpt_count != msg->rcpt_count) {

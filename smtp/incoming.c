@@ -256,7 +256,6 @@ static mx_err record_write(struct incoming *in)
     MX_ASSERT(!payload.overflow && payload.len == len);
     in->message->envelope_bytes = head.envelope_bytes;
     in->message->inline_bytes = head.inline_bytes;
-    in->message->prefix_bytes = (uint32_t)record_message_prefix_bytes(&head);
     in->message->extent_count = head.extent_count;
     return MX_OK;
 }

@@ -79,6 +79,7 @@ struct paths {
     char tmp[MAILDIR_PATH_MAX];
     char final[MAILDIR_PATH_MAX];
     char stem[FILE_NAME_MAX];
+    size_t stem_len;
 };
 
 static mx_err join(char *out, const char *folder, const char *sub, struct slice name)
@@ -116,7 +117,7 @@ static mx_err paths_make(struct paths *paths, const struct maildir_batch *batch,
     paths->folder[w.len] = '\0';
     struct writer stem = writer_init(paths->stem, sizeof paths->stem - 1);
     put_stem(&stem, d, batch->hostname);
-    paths->stem[stem.len] = '\0';
+    paths->stem_len = stem.len;
     char name[FILE_NAME_MAX];
     struct writer full = writer_init(name, sizeof name);
     put_slice(&full, writer_slice(&stem));
@@ -145,42 +146,68 @@ static mx_err folders_make(const struct paths *paths)
     return MX_OK;
 }
 
-/* --- an earlier attempt ------------------------------------------------------------------------
+/* --- earlier attempts --------------------------------------------------------------------------
  */
 
+/* One mailbox of the batch. */
 struct search {
-    struct slice stem;
-    bool found;
+    struct maildir_batch *batch;
+    const struct paths *paths;
+    const char *folder;
 };
 
+static bool same_folder(const struct search *search, uint32_t i)
+{
+    return search->batch->deliveries[i].err == MX_OK &&
+           strcmp(search->paths[i].folder, search->folder) == 0;
+}
+
+/* Behind the stem comes ",S=", in cur/ also ":2,FLAGS". */
 static mx_err each_name(void *arg, const char *name)
 {
-    struct search *search = arg;
+    const struct search *search = arg;
     struct slice text = slice_of_text(name);
-    /* Behind the stem comes ",S=", in cur/ also ":2,FLAGS". */
-    if (text.len > search->stem.len && text.ptr[search->stem.len] == ',' &&
-        slice_equal(slice_first(text, search->stem.len), search->stem)) {
-        search->found = true;
+    for (uint32_t i = 0; i < search->batch->count; i++) {
+        struct maildir_delivery *d = &search->batch->deliveries[i];
+        size_t len = search->paths[i].stem_len;
+        if (d->maybe_repeat && text.len > len && text.ptr[len] == ',' &&
+            memcmp(text.ptr, search->paths[i].stem, len) == 0 && same_folder(search, i)) {
+            d->was_there = true;
+        }
     }
     return MX_OK;
 }
 
-static mx_err was_delivered(const struct paths *paths, bool *out_found)
+static void search_folder(const struct search *search)
 {
     static const char *const subs[] = {"new", "cur"};
-    struct search search = {.stem = slice_of_text(paths->stem)};
-    for (size_t i = 0; i < mx_countof(subs) && !search.found; i++) {
+    for (size_t i = 0; i < mx_countof(subs); i++) {
         char path[MAILDIR_PATH_MAX];
-        mx_err err = join(path, paths->folder, subs[i], SLICE_EMPTY);
+        mx_err err = join(path, search->folder, subs[i], SLICE_EMPTY);
         if (!err) {
-            err = sys_list(path, each_name, &search);
+            err = sys_list(path, each_name, (void *)(uintptr_t)search);
         }
-        if (err && err != MX_ERR_NOTFOUND) {
-            return err;
+        for (uint32_t k = 0; err && err != MX_ERR_NOTFOUND && k < search->batch->count; k++) {
+            if (search->batch->deliveries[k].maybe_repeat && same_folder(search, k)) {
+                search->batch->deliveries[k].err = err;
+            }
         }
     }
-    *out_found = search.found;
-    return MX_OK;
+}
+
+/* Mailboxes may be large, so every one is listed once for the whole batch. */
+static void find_repeats(struct maildir_batch *batch, const struct paths *paths)
+{
+    for (uint32_t i = 0; i < batch->count; i++) {
+        struct search search = {.batch = batch, .paths = paths, .folder = paths[i].folder};
+        bool first = batch->deliveries[i].maybe_repeat && batch->deliveries[i].err == MX_OK;
+        for (uint32_t k = 0; first && k < i; k++) {
+            first = !batch->deliveries[k].maybe_repeat || !same_folder(&search, k);
+        }
+        if (first) {
+            search_folder(&search);
+        }
+    }
 }
 
 /* --- writing -----------------------------------------------------------------------------------
@@ -290,19 +317,6 @@ static mx_err tmp_write(const struct paths *paths, const struct maildir_delivery
     return err;
 }
 
-static mx_err write_one(struct paths *paths, const struct maildir_batch *batch,
-                        struct maildir_delivery *d, uint8_t *buf)
-{
-    mx_err err = paths_make(paths, batch, d);
-    if (!err && d->maybe_repeat) {
-        err = was_delivered(paths, &d->was_there);
-    }
-    if (!err && !d->was_there) {
-        err = tmp_write(paths, d, buf);
-    }
-    return err;
-}
-
 /* Syncs every new/ of the batch once. */
 static void sync_folders(struct maildir_batch *batch, const struct paths *paths)
 {
@@ -342,7 +356,15 @@ static void batch_run(struct work_job *job)
         return;
     }
     for (uint32_t i = 0; i < batch->count; i++) {
-        batch->deliveries[i].err = write_one(&paths[i], batch, &batch->deliveries[i], buf);
+        batch->deliveries[i].was_there = false;
+        batch->deliveries[i].err = paths_make(&paths[i], batch, &batch->deliveries[i]);
+    }
+    find_repeats(batch, paths);
+    for (uint32_t i = 0; i < batch->count; i++) {
+        struct maildir_delivery *d = &batch->deliveries[i];
+        if (d->err == MX_OK && !d->was_there) {
+            d->err = tmp_write(&paths[i], d, buf);
+        }
     }
     for (uint32_t i = 0; i < batch->count; i++) {
         struct maildir_delivery *d = &batch->deliveries[i];

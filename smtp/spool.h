@@ -66,7 +66,6 @@ struct message {
     uint32_t writes;     /* records about it that are not durable yet */
     uint32_t envelope_bytes;
     uint32_t inline_bytes;
-    uint32_t prefix_bytes; /* before the envelope in its record */
     uint32_t extent_count;
     struct extent *extents;
     bool recovered; /* from an earlier process: a delivery may have happened already */

@@ -47,10 +47,6 @@ static void append_done(struct journal_append *append, mx_err err)
         journal_depend(journal, append->ref.segment, resident->ref.segment);
         journal_leave(journal, resident);
         journal_settle(journal, resident, append->ref);
-        if (!move->res->is_extent) {
-            struct message *msg = message_of(move->res);
-            msg->prefix_bytes = RECORD_MESSAGE_HEAD_BYTES + msg->rcpt_count * RECORD_RCPT_BYTES;
-        }
     }
     move_end(move);
 }

@@ -513,7 +513,6 @@ static mx_err adopt_message(struct spool *spool, const struct entry *entry)
     msg->rcpt_count = count;
     msg->envelope_bytes = entry->head.envelope_bytes;
     msg->inline_bytes = entry->head.inline_bytes;
-    msg->prefix_bytes = (uint32_t)record_message_prefix_bytes(&entry->head);
     msg->extent_count = entry->head.extent_count;
     msg->recovered = true;
     msg->held = entry->incomplete;
