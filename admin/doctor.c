@@ -37,29 +37,27 @@ static void say(struct doctor *d, enum grade grade, const char *name, const char
     d->failed = d->failed || grade == FAIL;
 }
 
-static void check_kernel(struct doctor *d)
+static void check_kernel(struct doctor *d, const struct ring_probe *probe)
 {
-    struct ring_probe probe;
     char text[32];
-    ring_probe(&probe);
-    say(d, OK, "kernel", probe.release, "");
-    (void)snprintf(text, sizeof text, "%d", probe.io_uring_disabled);
-    if (probe.io_uring_disabled >= 0) {
-        say(d, probe.io_uring_disabled == 0 ? OK : WARN, "io_uring_disabled", text,
+    say(d, OK, "kernel", probe->release, "");
+    (void)snprintf(text, sizeof text, "%d", probe->io_uring_disabled);
+    if (probe->io_uring_disabled >= 0) {
+        say(d, probe->io_uring_disabled == 0 ? OK : WARN, "io_uring_disabled", text,
             "sysctl kernel.io_uring_disabled is not 0: unprivileged processes may be refused");
     }
-    say(d, probe.err == MX_OK ? OK : FAIL, "io_uring",
-        probe.err == MX_OK ? "usable" : err_text(probe.err), probe.advice);
+    say(d, probe->err == MX_OK ? OK : FAIL, "io_uring",
+        probe->err == MX_OK ? "usable" : err_text(probe->err), probe->advice);
     const struct {
         const char *name;
         bool there;
         enum grade missing;
-    } features[] = {{"single issuer", probe.single_issuer, FAIL},
-                    {"deferred task work", probe.defer_taskrun, FAIL},
-                    {"provided buffers", probe.buf_ring, FAIL},
-                    {"multishot accept", probe.accept_multishot, FAIL},
-                    {"ring messages", probe.msg_ring, WARN},
-                    {"zero-copy send", probe.send_zc, WARN}};
+    } features[] = {{"single issuer", probe->single_issuer, FAIL},
+                    {"deferred task work", probe->defer_taskrun, FAIL},
+                    {"provided buffers", probe->buf_ring, FAIL},
+                    {"multishot accept", probe->accept_multishot, FAIL},
+                    {"ring messages", probe->msg_ring, WARN},
+                    {"zero-copy send", probe->send_zc, WARN}};
     for (size_t i = 0; i < mx_countof(features); i++) {
         say(d, features[i].there ? OK : features[i].missing, features[i].name,
             features[i].there ? "yes" : "no",
@@ -94,7 +92,7 @@ static void check_cpus(struct doctor *d)
 int mallctl(const char *name, void *old, size_t *old_len, void *new, size_t new_len)
     __attribute__((weak));
 
-static void list_libraries(struct doctor *d)
+static void list_libraries(struct doctor *d, const struct ring_probe *probe)
 {
     char pcre2[32] = "";
     const char *jemalloc = "not in this build";
@@ -103,11 +101,9 @@ static void list_libraries(struct doctor *d)
         jemalloc = "unknown";
     }
     (void)pcre2_config(PCRE2_CONFIG_VERSION, pcre2);
-    struct ring_probe probe;
-    ring_probe(&probe);
     const struct {
         const char *name, *version;
-    } libraries[] = {{"liburing", probe.liburing},
+    } libraries[] = {{"liburing", probe->liburing},
                      {"BoringSSL", tls_library_version()},
                      {"xxHash", hash_library_version()},
                      {"jemalloc", jemalloc},
@@ -157,14 +153,16 @@ static void check_data_dir(struct doctor *d, const char *data_dir)
 int doctor_run(FILE *out, const char *data_dir)
 {
     struct doctor d = {.out = out};
-    check_kernel(&d);
+    struct ring_probe probe;
+    ring_probe(&probe);
+    check_kernel(&d, &probe);
     check_cpus(&d);
     check_limit(&d, RLIMIT_NOFILE, "RLIMIT_NOFILE", FILES_WANTED,
                 "every session needs a descriptor: systemd LimitNOFILE=1048576, shell ulimit -n");
     check_limit(
         &d, RLIMIT_MEMLOCK, "RLIMIT_MEMLOCK", MEMLOCK_WANTED,
         "rings are locked memory: systemd LimitMEMLOCK=infinity, shell ulimit -l unlimited");
-    list_libraries(&d);
+    list_libraries(&d, &probe);
     if (data_dir != NULL) {
         check_data_dir(&d, data_dir);
     }
