@@ -54,10 +54,11 @@ struct ring_probe {
     bool single_issuer, defer_taskrun, buf_ring, accept_multishot, msg_ring, send_zc;
 };
 
-/* Makes a trial ring and exercises what is needed on a socket pair. Never fails itself. */
+/* Makes a trial ring and exercises what is needed on local sockets. Never fails itself. */
 void ring_probe(struct ring_probe *out_probe);
 
-/* Fails with MX_ERR_PERMISSION / UNSUPPORTED / NOMEM (memlock) when io_uring cannot be had. */
+/* Fails with MX_ERR_PERMISSION / UNSUPPORTED / NOMEM (memlock) when io_uring cannot be had. Without
+ * DEFER_TASKRUN it falls back to COOP_TASKRUN. */
 MX_MUST_CHECK mx_err ring_open(struct ring **out_ring, const struct ring_conf *conf);
 /* Cancels everything that is pending, delivers the completions, closes. NULL is fine. */
 void ring_close(struct ring *ring);
@@ -89,6 +90,7 @@ unsigned ring_recv_free(const struct ring *ring);
 void ring_send(struct ring *ring, struct op *op, int fd, struct slice bytes);
 /* Gathering send; iov (at most 64 entries) is copied by the call. */
 void ring_sendv(struct ring *ring, struct op *op, int fd, const struct iovec *iov, unsigned count);
+/* addr (at most RING_ADDR_BYTES) is copied by the call. */
 void ring_connect(struct ring *ring, struct op *op, int fd, const struct sockaddr *addr,
                   unsigned addr_len);
 void ring_read(struct ring *ring, struct op *op, int fd, void *buf, uint32_t len, uint64_t offset);

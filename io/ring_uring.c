@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -25,9 +26,13 @@ enum {
     BUFS_DEFAULT = 128,
     BUF_GROUP = 1,
     IOV_MAX_RING = 64,
-    BACKLOG_SLEEP_NS = 1000000,
+    REFUSED_SLEEP_US = 1000,
     WORKERS_MAX = 4, /* io-wq threads of each kind */
+    CLOSE_WAIT_MS = 10,
+    CLOSE_WAITS_MAX = 1000,
 };
+
+_Static_assert(RING_ADDR_BYTES <= IOV_MAX_RING * sizeof(struct iovec), "an address fits in a slot");
 
 enum op_kind { OP_ACCEPT = 1, OP_RECV, OP_SEND, OP_CONNECT, OP_READ, OP_WRITE };
 
@@ -44,10 +49,12 @@ struct ring {
     int wake_fd;
     uint64_t wake_value;
     struct op wake_op;
-    /* Gather lists of sends that were queued in this turn: the kernel copies them at submission. */
+    /* Arguments of operations that were queued and not yet submitted: gather lists, addresses. The
+     * kernel copies them at submission. As many as the submission queue has entries. */
     struct msghdr *messages;
     struct iovec (*vectors)[IOV_MAX_RING];
     unsigned vectors_used;
+    unsigned vectors_count;
 };
 
 /* --- opening -----------------------------------------------------------------------------------
@@ -55,12 +62,25 @@ struct ring {
 
 static int queue_init(struct io_uring *uring, const struct ring_conf *conf)
 {
-    struct io_uring_params params = {0};
-    params.cq_entries = conf->cq_entries ? conf->cq_entries : CQ_DEFAULT;
-    params.flags = IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_SINGLE_ISSUER |
-                   IORING_SETUP_DEFER_TASKRUN;
-    return io_uring_queue_init_params(conf->sq_entries ? conf->sq_entries : SQ_DEFAULT, uring,
-                                      &params);
+    static const unsigned modes[] = {
+        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, /* from 6.1 */
+        IORING_SETUP_COOP_TASKRUN,
+    };
+    int result = -EINVAL;
+    for (size_t i = 0; i < mx_countof(modes) && result == -EINVAL; i++) {
+        struct io_uring_params params = {0};
+        params.cq_entries = conf->cq_entries ? conf->cq_entries : CQ_DEFAULT;
+        params.flags = IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL | modes[i];
+        result = io_uring_queue_init_params(conf->sq_entries ? conf->sq_entries : SQ_DEFAULT, uring,
+                                            &params);
+    }
+    return result;
+}
+
+/* What the kernel does not know it calls invalid. */
+static mx_err setup_error(int error)
+{
+    return error == EINVAL ? MX_ERR_UNSUPPORTED : err_from_errno(error);
 }
 
 static mx_err bufs_open(struct ring *ring, const struct ring_conf *conf)
@@ -83,7 +103,7 @@ static mx_err bufs_open(struct ring *ring, const struct ring_conf *conf)
         .ring_addr = (uint64_t)(uintptr_t)map, .ring_entries = ring->buf_count, .bgid = BUF_GROUP};
     int result = io_uring_register_buf_ring(&ring->uring, &reg, 0);
     if (result < 0) {
-        return err_from_errno(-result);
+        return setup_error(-result);
     }
     io_uring_buf_ring_init(ring->bufs);
     for (unsigned i = 0; i < ring->buf_count; i++) {
@@ -116,11 +136,11 @@ static mx_err parts_open(struct ring *ring, const struct ring_conf *conf)
     }
     unsigned workers[2] = {WORKERS_MAX, WORKERS_MAX};
     (void)io_uring_register_iowq_max_workers(&ring->uring, workers);
-    (void)io_uring_register_ring_fd(
-        &ring->uring); /* saves a look-up per enter, where it is known */
-    unsigned vectors = conf->sq_entries ? conf->sq_entries : SQ_DEFAULT;
-    ring->messages = calloc(vectors, sizeof *ring->messages);
-    ring->vectors = calloc(vectors, sizeof *ring->vectors);
+    /* Saves a look-up per enter, where it is known. */
+    (void)io_uring_register_ring_fd(&ring->uring);
+    ring->vectors_count = ring->uring.sq.ring_entries; /* the kernel rounds up */
+    ring->messages = calloc(ring->vectors_count, sizeof *ring->messages);
+    ring->vectors = calloc(ring->vectors_count, sizeof *ring->vectors);
     ring->wake_fd = eventfd(0, EFD_CLOEXEC);
     if (ring->messages == NULL || ring->vectors == NULL || ring->wake_fd < 0) {
         return MX_ERR_NOMEM;
@@ -140,7 +160,7 @@ mx_err ring_open(struct ring **out_ring, const struct ring_conf *conf)
     int result = queue_init(&ring->uring, conf);
     if (result < 0) {
         free(ring);
-        return err_from_errno(-result);
+        return setup_error(-result);
     }
     mx_err err = parts_open(ring, conf);
     if (err) {
@@ -166,10 +186,14 @@ void ring_close(struct ring *ring)
         return;
     }
     ring->closing = true;
-    for (unsigned i = 0; ring->pending > 0 && i < 1000; i++) {
+    for (unsigned i = 0; ring->pending > 0 && i < CLOSE_WAITS_MAX; i++) {
         cancel_all(ring);
-        ring_wait(ring, 10 * MX_NS_PER_MS);
-        (void)ring_reap(ring, UINT32_MAX);
+        ring_wait(ring, CLOSE_WAIT_MS * MX_NS_PER_MS);
+        /* The answer to the cancel alone ends a wait; what cannot be cancelled (a write to a slow
+         * disk) needs the time. */
+        if (ring_reap(ring, UINT32_MAX) <= 1 && ring->pending > 0) {
+            (void)usleep(CLOSE_WAIT_MS * 1000);
+        }
     }
     io_uring_queue_exit(&ring->uring);
     if (ring->bufs != NULL) {
@@ -187,27 +211,47 @@ void ring_close(struct ring *ring)
 /* --- submitting --------------------------------------------------------------------------------
  */
 
-static void submit_now(struct ring *ring)
+static void note_submitted(struct ring *ring)
 {
-    (void)io_uring_submit(&ring->uring);
     if (io_uring_sq_ready(&ring->uring) == 0) {
         ring->vectors_used = 0;
     }
 }
 
-/* With DEFER_TASKRUN a submit takes every entry unless the kernel is out of memory for the moment;
- * then the entries stay in the queue and a short pause lets it recover. */
+/* Submits all that is queued. A submit takes every entry unless the kernel is out of memory for the
+ * moment; then the entries stay in the queue, which is the bounded backlog, and a short pause lets
+ * it recover. Events are asked for so that finished requests give their memory back. */
+static void submit_all(struct ring *ring)
+{
+    for (;;) {
+        int result = io_uring_submit_and_get_events(&ring->uring);
+        MX_ASSERT(result != -EEXIST); /* the ring of another thread */
+        note_submitted(ring);
+        if (io_uring_sq_ready(&ring->uring) == 0) {
+            return;
+        }
+        (void)usleep(REFUSED_SLEEP_US);
+    }
+}
+
 static struct io_uring_sqe *take_sqe(struct ring *ring)
 {
     struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
-    while (sqe == NULL) {
-        submit_now(ring);
+    if (sqe == NULL) {
+        submit_all(ring);
         sqe = io_uring_get_sqe(&ring->uring);
-        if (sqe == NULL) {
-            (void)usleep(BACKLOG_SLEEP_NS / 1000);
-        }
+        MX_ASSERT(sqe != NULL);
     }
     return sqe;
+}
+
+/* The index of a free argument slot, good until the next submission. */
+static unsigned take_vector(struct ring *ring)
+{
+    if (ring->vectors_used == ring->vectors_count || io_uring_sq_space_left(&ring->uring) == 0) {
+        submit_all(ring); /* before the slot is taken: submitting gives all slots back */
+    }
+    return ring->vectors_used++;
 }
 
 static struct io_uring_sqe *begin(struct ring *ring, struct op *op, enum op_kind kind)
@@ -233,15 +277,11 @@ void ring_wait(struct ring *ring, uint64_t timeout_ns)
                                        .tv_nsec = (long long)(timeout_ns % MX_NS_PER_S)};
         (void)io_uring_submit_and_wait_timeout(&ring->uring, &cqe, 1, &ts, NULL);
     }
-    if (io_uring_sq_ready(&ring->uring) == 0) {
-        ring->vectors_used = 0;
-    }
+    note_submitted(ring);
 }
 
-static struct op_result translate(const struct ring *ring, const struct op *op,
-                                  const struct io_uring_cqe *cqe)
+static struct op_result translate(const struct op *op, const struct io_uring_cqe *cqe)
 {
-    (void)ring;
     struct op_result result = {.value = cqe->res > 0 ? cqe->res : 0};
     if (cqe->res < 0) {
         result.err = err_from_errno(-cqe->res);
@@ -266,7 +306,7 @@ unsigned ring_reap(struct ring *ring, unsigned max)
             io_uring_cqe_seen(&ring->uring, cqe);
             continue;
         }
-        struct op_result result = translate(ring, op, cqe);
+        struct op_result result = translate(op, cqe);
         io_uring_cqe_seen(&ring->uring, cqe);
         ring->buf_free -= result.has_buf;
         if (!result.more) {
@@ -341,15 +381,11 @@ void ring_send(struct ring *ring, struct op *op, int fd, struct slice bytes)
 void ring_sendv(struct ring *ring, struct op *op, int fd, const struct iovec *iov, unsigned count)
 {
     MX_ASSERT(count > 0 && count <= IOV_MAX_RING);
-    if (ring->vectors_used ==
-        io_uring_sq_space_left(&ring->uring) + io_uring_sq_ready(&ring->uring)) {
-        submit_now(ring); /* all gather lists are in use */
-    }
+    unsigned index = take_vector(ring);
     struct io_uring_sqe *sqe = begin(ring, op, OP_SEND);
-    struct msghdr *message = &ring->messages[ring->vectors_used];
-    struct iovec *vector = ring->vectors[ring->vectors_used++];
-    memcpy(vector, iov, count * sizeof *iov);
-    *message = (struct msghdr){.msg_iov = vector, .msg_iovlen = count};
+    struct msghdr *message = &ring->messages[index];
+    memcpy(ring->vectors[index], iov, count * sizeof *iov);
+    *message = (struct msghdr){.msg_iov = ring->vectors[index], .msg_iovlen = count};
     io_uring_prep_sendmsg(sqe, fd, message, MSG_WAITALL | MSG_NOSIGNAL);
     io_uring_sqe_set_data(sqe, op);
 }
@@ -357,8 +393,11 @@ void ring_sendv(struct ring *ring, struct op *op, int fd, const struct iovec *io
 void ring_connect(struct ring *ring, struct op *op, int fd, const struct sockaddr *addr,
                   unsigned addr_len)
 {
+    MX_ASSERT(addr_len <= RING_ADDR_BYTES);
+    unsigned index = take_vector(ring);
     struct io_uring_sqe *sqe = begin(ring, op, OP_CONNECT);
-    io_uring_prep_connect(sqe, fd, addr, addr_len);
+    memcpy(ring->vectors[index], addr, addr_len);
+    io_uring_prep_connect(sqe, fd, (const void *)ring->vectors[index], addr_len);
     io_uring_sqe_set_data(sqe, op);
 }
 
@@ -542,40 +581,33 @@ static int read_disabled(void)
     return got == 1 && digit >= '0' && digit <= '9' ? digit - '0' : -1;
 }
 
-static const char *advice_for(int error, int disabled)
+static const char *advice_for(mx_err err, int disabled)
 {
-    if (error == EPERM && disabled == 2) {
-        return "the kernel forbids io_uring: set sysctl kernel.io_uring_disabled=0 (or 1 and put "
-               "the "
-               "user into the group kernel.io_uring_group)";
-    }
-    if (error == EPERM && disabled == 1) {
-        return "the kernel allows io_uring to privileged processes and one group only: put the "
-               "user into "
-               "the group of sysctl kernel.io_uring_group, or set kernel.io_uring_disabled=0";
-    }
-    if (error == EPERM || error == EACCES) {
+    switch (err) {
+    case MX_ERR_PERMISSION:
+        if (disabled == 2) {
+            return "the kernel forbids io_uring: set sysctl kernel.io_uring_disabled=0, or 1 and "
+                   "put the user into the group that kernel.io_uring_group names";
+        }
+        if (disabled == 1) {
+            return "the kernel allows io_uring to privileged processes and one group only: put the "
+                   "user into the group that sysctl kernel.io_uring_group names, or set "
+                   "kernel.io_uring_disabled=0";
+        }
         return "a seccomp filter or security module forbids io_uring: allow io_uring_setup, "
-               "io_uring_enter "
-               "and io_uring_register (containers: a seccomp profile of your own)";
-    }
-    if (error == ENOSYS) {
-        return "no io_uring: the kernel is older than 6.1 or built without it, or a seccomp filter "
-               "hides it "
-               "(allow io_uring_setup, io_uring_enter, io_uring_register)";
-    }
-    if (error == ENOMEM) {
-        return "not enough locked memory: raise RLIMIT_MEMLOCK (systemd: LimitMEMLOCK=infinity, "
-               "shell: "
-               "ulimit -l unlimited)";
-    }
-    if (error == EINVAL) {
-        return "the kernel's io_uring is too old: ringmx needs Linux 6.1 or newer";
-    }
-    if (error == EMFILE || error == ENFILE) {
+               "io_uring_enter and io_uring_register (the default profiles of container engines "
+               "do not: give the container a seccomp profile of its own)";
+    case MX_ERR_UNSUPPORTED:
+        return "no usable io_uring: the kernel is older than 6.1 or built without it, or a seccomp "
+               "filter hides it (allow io_uring_setup, io_uring_enter, io_uring_register)";
+    case MX_ERR_NOMEM:
+        return "not enough locked memory for the rings: raise RLIMIT_MEMLOCK (systemd: "
+               "LimitMEMLOCK=infinity; shell: ulimit -l unlimited)";
+    case MX_ERR_NOFILES:
         return "out of file descriptors: raise RLIMIT_NOFILE (systemd: LimitNOFILE=1048576)";
+    default:
+        return "io_uring could not be set up";
     }
-    return "io_uring could not be set up";
 }
 
 static bool flag_works(unsigned flags)
@@ -589,51 +621,104 @@ static bool flag_works(unsigned flags)
     return true;
 }
 
-struct probe_result {
-    unsigned received;
-    uint8_t byte;
-};
+enum { PROBE_WAITS_MAX = 100 };
 
+/* One operation of the trial and what came of it. */
 struct probe_op {
     struct op op;
     struct ring *ring;
-    struct probe_result *out;
+    mx_err err;
+    unsigned bytes;
+    uint8_t byte;
+    unsigned accepted;
 };
 
-static void probe_received(struct op *op, const struct op_result *result)
+static void probe_done(struct op *op, const struct op_result *result)
 {
     struct probe_op *probe = mx_container_of(op, struct probe_op, op);
+    probe->err = result->err;
     if (result->has_buf) {
-        probe->out->received = (unsigned)result->value;
-        probe->out->byte = ring_recv_buf(probe->ring, result->buf_id)[0];
+        probe->bytes = (unsigned)result->value;
+        probe->byte = ring_recv_buf(probe->ring, result->buf_id)[0];
         ring_recv_return(probe->ring, result->buf_id);
     }
 }
 
+static void probe_accepted(struct op *op, const struct op_result *result)
+{
+    struct probe_op *probe = mx_container_of(op, struct probe_op, op);
+    if (result->err == MX_OK) {
+        probe->accepted += result->more;
+        (void)close(result->value);
+    }
+}
+
+static void probe_finish(struct ring *ring, struct probe_op *probe)
+{
+    ring_cancel(ring, &probe->op);
+    for (unsigned i = 0; i < PROBE_WAITS_MAX && probe->op.pending; i++) {
+        ring_wait(ring, 10 * MX_NS_PER_MS);
+        (void)ring_reap(ring, 16);
+    }
+}
+
 /* Sends a byte through a socket pair and receives it into a provided buffer. */
-static bool exercise(struct ring *ring)
+static bool exercise_recv(struct ring *ring)
 {
     int pair[2];
-    struct probe_result got = {0};
-    struct probe_op recv_op = {.op = {.done = probe_received}, .ring = ring, .out = &got};
-    struct probe_op send_op = {.op = {.done = probe_received}, .ring = ring, .out = &got};
+    struct probe_op recv_op = {.op = {.done = probe_done}, .ring = ring};
+    struct probe_op send_op = {.op = {.done = probe_done}, .ring = ring};
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
         return false;
     }
     ring_recv(ring, &recv_op.op, pair[1], true);
     ring_send(ring, &send_op.op, pair[0], SLICE_LITERAL("!"));
-    for (unsigned i = 0; i < 100 && (recv_op.op.pending || send_op.op.pending); i++) {
+    for (unsigned i = 0; i < PROBE_WAITS_MAX && (recv_op.op.pending || send_op.op.pending); i++) {
         ring_wait(ring, 10 * MX_NS_PER_MS);
         (void)ring_reap(ring, 16);
     }
-    ring_cancel(ring, &recv_op.op);
-    for (unsigned i = 0; i < 100 && (recv_op.op.pending || send_op.op.pending); i++) {
-        ring_wait(ring, 10 * MX_NS_PER_MS);
-        (void)ring_reap(ring, 16);
-    }
+    probe_finish(ring, &recv_op);
+    probe_finish(ring, &send_op);
     (void)close(pair[0]);
     (void)close(pair[1]);
-    return got.received == 1 && got.byte == '!';
+    return recv_op.err == MX_OK && recv_op.bytes == 1 && recv_op.byte == '!';
+}
+
+/* Two connections to a socket without a name in the file system, by one accept. */
+static bool exercise_accept(struct ring *ring)
+{
+    enum { COUNT = 2 };
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    socklen_t len = sizeof addr.sun_family; /* the kernel picks an abstract name */
+    int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct probe_op accept_op = {.op = {.done = probe_accepted}, .ring = ring};
+    bool good = listener >= 0 && bind(listener, (struct sockaddr *)&addr, len) == 0 &&
+                listen(listener, COUNT) == 0;
+    len = sizeof addr;
+    good = good && getsockname(listener, (struct sockaddr *)&addr, &len) == 0;
+    int clients[COUNT] = {-1, -1};
+    if (good) {
+        ring_accept(ring, &accept_op.op, listener);
+    }
+    for (unsigned i = 0; good && i < COUNT; i++) {
+        clients[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        good = clients[i] >= 0 && connect(clients[i], (struct sockaddr *)&addr, len) == 0;
+    }
+    for (unsigned i = 0;
+         i < PROBE_WAITS_MAX && good && accept_op.op.pending && accept_op.accepted < COUNT; i++) {
+        ring_wait(ring, 10 * MX_NS_PER_MS);
+        (void)ring_reap(ring, 16);
+    }
+    probe_finish(ring, &accept_op);
+    for (unsigned i = 0; i < COUNT; i++) {
+        if (clients[i] >= 0) {
+            (void)close(clients[i]);
+        }
+    }
+    if (listener >= 0) {
+        (void)close(listener);
+    }
+    return accept_op.accepted == COUNT;
 }
 
 static void probe_opcodes(struct ring_probe *out)
@@ -646,40 +731,33 @@ static void probe_opcodes(struct ring_probe *out)
     }
 }
 
-void ring_probe(struct ring_probe *out_probe)
+static void probe_names(struct ring_probe *probe)
 {
-    struct ring_probe probe = {.advice = "", .io_uring_disabled = read_disabled()};
     struct utsname name;
     if (uname(&name) == 0) {
-        (void)snprintf(probe.release, sizeof probe.release, "%s", name.release);
+        (void)snprintf(probe->release, sizeof probe->release, "%s", name.release);
     }
-    (void)snprintf(probe.liburing, sizeof probe.liburing, "%s", LIBURING_VERSION);
-    struct io_uring trial;
-    int result = queue_init(&trial, &(struct ring_conf){0});
-    if (result < 0) {
-        probe.err = err_from_errno(-result);
-        probe.advice = advice_for(-result, probe.io_uring_disabled);
-        *out_probe = probe;
-        return;
-    }
-    io_uring_queue_exit(&trial);
-    probe.single_issuer = flag_works(IORING_SETUP_SINGLE_ISSUER);
-    probe.defer_taskrun = flag_works(IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
+    (void)snprintf(probe->liburing, sizeof probe->liburing, "%s", LIBURING_VERSION);
+    probe->io_uring_disabled = read_disabled();
+}
+
+void ring_probe(struct ring_probe *out_probe)
+{
+    struct ring_probe probe = {.advice = ""};
     struct ring *ring = NULL;
+    probe_names(&probe);
     probe.err = ring_open(&ring, &(struct ring_conf){0});
-    if (probe.err) {
-        probe.advice =
-            advice_for(probe.err == MX_ERR_NOMEM ? ENOMEM : EINVAL, probe.io_uring_disabled);
-    } else {
-        probe.buf_ring = exercise(ring);
-        probe.accept_multishot =
-            true; /* came with the kernel that has buffer rings and DEFER_TASKRUN */
-        probe_opcodes(&probe);
+    if (probe.err == MX_OK) {
+        probe.buf_ring = exercise_recv(ring);
+        probe.accept_multishot = exercise_accept(ring);
         ring_close(ring);
-        if (!probe.buf_ring) {
-            probe.err = MX_ERR_UNSUPPORTED;
-            probe.advice = "provided-buffer rings do not work: ringmx needs Linux 6.1 or newer";
-        }
+        probe.single_issuer = flag_works(IORING_SETUP_SINGLE_ISSUER);
+        probe.defer_taskrun = flag_works(IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
+        probe_opcodes(&probe);
+        probe.err = probe.buf_ring && probe.accept_multishot ? MX_OK : MX_ERR_UNSUPPORTED;
+    }
+    if (probe.err) {
+        probe.advice = advice_for(probe.err, probe.io_uring_disabled);
     }
     *out_probe = probe;
 }

@@ -7,7 +7,7 @@
 #include "io/thread.h"
 #include "io/work.h"
 
-enum { MBOX_MAX_PER_TURN = 1024, PARKS_MAX = 4096 };
+enum { MBOX_MAX_PER_TURN = 1024, PARKS_MAX = 4096, SMALL_PARKS_MAX = 65536 };
 
 mx_err shard_init(struct shard *shard, const struct shard_conf *conf)
 {
@@ -18,6 +18,10 @@ mx_err shard_init(struct shard *shard, const struct shard_conf *conf)
     mx_err err = pool_init(&shard->blocks, "blocks", sizeof(struct block), conf->blocks_max);
     if (!err) {
         err = pool_init(&shard->park_blocks, "parked-input", STREAM_PARK_BYTES, PARKS_MAX);
+    }
+    if (!err) {
+        err =
+            pool_init(&shard->park_small, "parked-lines", STREAM_PARK_SMALL_BYTES, SMALL_PARKS_MAX);
     }
     if (!err) {
         err = log_init(&shard->log, (int)conf->id, conf->log_level);
@@ -90,12 +94,6 @@ void shard_turn(struct shard *shard, uint64_t wait_max_ns)
     sample_clocks(shard);
     uint64_t began_ns = shard->now_ns;
     (void)ring_reap(shard->ring, SHARD_REAP_MAX);
-    streams_run_ready(shard);
-    for (struct shard_hook *hook = shard->hooks; hook != NULL; hook = hook->next) {
-        hook->turn(hook);
-    }
-    streams_flush(shard);
-    streams_feed_starved(shard);
     if (shard->work != NULL) {
         work_reap(shard->work);
     }
@@ -103,7 +101,12 @@ void shard_turn(struct shard *shard, uint64_t wait_max_ns)
     if (shard->hub != NULL) {
         (void)mbox_drain(shard->hub, shard->conf.id, shard, MBOX_MAX_PER_TURN);
     }
+    streams_run_ready(shard);
+    for (struct shard_hook *hook = shard->hooks; hook != NULL; hook = hook->next) {
+        hook->turn(hook);
+    }
     streams_flush(shard);
+    streams_feed_starved(shard);
     uint64_t took_ns = clock_monotonic_ns() - began_ns;
     if (took_ns > shard->longest_turn_ns) {
         shard->longest_turn_ns = took_ns;
@@ -138,6 +141,7 @@ void shard_fini(struct shard *shard)
 {
     pool_fini(&shard->blocks);
     pool_fini(&shard->park_blocks);
+    pool_fini(&shard->park_small);
     log_fini(&shard->log);
 }
 

@@ -1,10 +1,10 @@
 /* One core: its thread, ring, timers, pools, log, mailboxes, and the loop that joins them. Nothing
  * in here is shared with another core except through io/mbox.
  *
- * A turn of the loop: submit and wait; sample the clocks; reap completions (bounded); run streams
- * that can go on; call the turn hooks (journal commit, schedulers); flush one send per dirty
- * stream; serve receives that found no buffer; finished worker jobs; timers (bounded); mailbox.
- * Nothing blocks. */
+ * A turn of the loop: submit and wait; sample the clocks; everything that happened: completions
+ * (bounded), finished worker jobs, timers (bounded), mailbox (bounded); run streams that can go on;
+ * call the turn hooks (journal commit, schedulers), so that they see all of it; flush one send per
+ * dirty stream; serve receives that found no buffer. Nothing blocks. */
 #pragma once
 
 #include "core/block.h"
@@ -16,7 +16,8 @@
 struct mbox_hub;
 struct work_pool;
 
-/* Called once per turn after the completions; registered at start, order of registration. */
+/* Called once per turn after everything that happened in it; registered at start, in order of
+ * registration. */
 struct shard_hook {
     void (*turn)(struct shard_hook *hook);
     struct shard_hook *next;
@@ -47,6 +48,7 @@ struct shard {
     struct wheel wheel;
     struct pool blocks;      /* struct block */
     struct pool park_blocks; /* STREAM_PARK_BYTES each: input that waits for its turn */
+    struct pool park_small;  /* STREAM_PARK_SMALL_BYTES each */
     struct log log;
     struct work_pool *work;
     struct mbox_hub *hub;

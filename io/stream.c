@@ -10,7 +10,7 @@
  * lingering -> dead; anything -> dead. A dead stream waits for its operations and is ended by
  * streams_run_ready alone, so ops->closed is never called from within another call. */
 enum stream_state {
-    STREAM_CONNECTING, /* the connect is in flight; park holds the address */
+    STREAM_CONNECTING, /* the connect is in flight, as send_op */
     STREAM_OPEN,
     STREAM_HANDSHAKE,
     STREAM_CLOSING,   /* output is being sent; input is thrown away */
@@ -33,9 +33,14 @@ static void make_ready(struct stream *stream)
     list_push_back(&stream->shard->streams_ready, &stream->ready_node);
 }
 
+static struct pool *park_pool(struct stream *stream)
+{
+    return stream->park_small ? &stream->shard->park_small : &stream->shard->park_blocks;
+}
+
 static void park_release(struct stream *stream)
 {
-    pool_release(&stream->shard->park_blocks, stream->park);
+    pool_release(park_pool(stream), stream->park);
     stream->park = NULL;
     stream->park_len = 0;
 }
@@ -73,8 +78,8 @@ static void end_if_idle(struct stream *stream)
 
 static void linger_fire(struct timer *timer, uint64_t now_ns)
 {
-    (void)now_ns;
     struct stream *stream = mx_container_of(timer, struct stream, linger);
+    (void)now_ns;
     die(stream, stream->state == STREAM_CLOSING ? MX_ERR_TIMEOUT : stream->why);
 }
 
@@ -83,6 +88,10 @@ static void linger_fire(struct timer *timer, uint64_t now_ns)
 static void linger_begin(struct stream *stream)
 {
     ring_shutdown_write(stream->fd);
+    if (stream->sock_eof) {
+        die(stream, stream->why);
+        return;
+    }
     stream->state = STREAM_LINGERING;
     stream->linger_left = STREAM_LINGER_BYTES;
     shard_after(stream->shard, &stream->linger, STREAM_LINGER_MS * MX_NS_PER_MS);
@@ -115,6 +124,35 @@ static void tls_collect(struct stream *stream)
     }
 }
 
+static void flush_deadline(struct stream *stream)
+{
+    stream->linger.fire = linger_fire;
+    shard_after(stream->shard, &stream->linger, STREAM_FLUSH_MS * MX_NS_PER_MS);
+}
+
+/* From open: sends the rest of the output, then lingers. why is what ops->closed will be told. */
+static void begin_close(struct stream *stream, mx_err why)
+{
+    if (stream->tls != NULL && why == MX_OK) {
+        tls_shutdown(stream->tls);
+    }
+    if (stream->tls != NULL) {
+        tls_collect(stream); /* the close_notify, or the alert that tells what was wrong */
+    }
+    if (stream->state == STREAM_DEAD) {
+        return;
+    }
+    stream->state = STREAM_CLOSING;
+    stream->why = why;
+    if (!stream->in_input) {
+        park_release(stream); /* else the owner is looking at it */
+    }
+    flush_deadline(stream);
+    if (stream->out.bytes == 0 && !stream->send_op.pending) {
+        linger_begin(stream);
+    }
+}
+
 static void send_done(struct op *op, const struct op_result *result)
 {
     struct stream *stream = mx_container_of(op, struct stream, send_op);
@@ -126,12 +164,15 @@ static void send_done(struct op *op, const struct op_result *result)
         die(stream, result->err);
         return;
     }
+    if (stream->state == STREAM_CLOSING) {
+        flush_deadline(stream);
+    }
     chain_consume(&stream->out, &stream->shard->blocks, (size_t)result->value);
     stream->bytes_out += (uint64_t)result->value;
     stream->active_ns = stream->shard->now_ns;
     if (stream->out.bytes > 0) {
         make_dirty(stream);
-    } else if (stream->close_after_send && stream->state == STREAM_CLOSING) {
+    } else if (stream->state == STREAM_CLOSING) {
         linger_begin(stream);
     }
     if (stream->want_drained && stream->out.bytes <= STREAM_OUT_LOW &&
@@ -201,45 +242,89 @@ size_t stream_room(const struct stream *stream)
 /* --- input -------------------------------------------------------------------------------------
  */
 
-/* Bytes that the owner has not consumed are kept; MX_ERR_NOMEM when there is no slot, MX_ERR_LIMIT
- * when the owner does not consume although the park is full. */
+/* Makes room for len parked bytes. MX_ERR_NOMEM when there is no slot, MX_ERR_LIMIT when the owner
+ * does not consume although the park is full. */
+static mx_err park_reserve(struct stream *stream, size_t len)
+{
+    if (len > STREAM_PARK_BYTES) {
+        return MX_ERR_LIMIT;
+    }
+    bool small = len <= STREAM_PARK_SMALL_BYTES;
+    if (stream->park != NULL && (small || !stream->park_small)) {
+        return MX_OK;
+    }
+    uint8_t *slot = small ? pool_acquire(&stream->shard->park_small) : NULL;
+    if (slot == NULL) {
+        small = false;
+        slot = pool_acquire(&stream->shard->park_blocks);
+    }
+    if (slot == NULL) {
+        return MX_ERR_NOMEM;
+    }
+    size_t kept = stream->park_len;
+    if (kept > 0) {
+        memcpy(slot, stream->park, kept);
+    }
+    park_release(stream);
+    stream->park = slot;
+    stream->park_len = (uint32_t)kept;
+    stream->park_small = small;
+    return MX_OK;
+}
+
+/* Keeps bytes that the owner has not consumed. */
 static mx_err park_append(struct stream *stream, struct slice bytes)
 {
     if (bytes.len == 0) {
         return MX_OK;
     }
-    if (stream->park == NULL) {
-        stream->park = pool_acquire(&stream->shard->park_blocks);
-        if (stream->park == NULL) {
-            return MX_ERR_NOMEM;
-        }
+    mx_err err = park_reserve(stream, stream->park_len + bytes.len);
+    if (!err) {
+        memcpy(stream->park + stream->park_len, bytes.ptr, bytes.len);
+        stream->park_len += (uint32_t)bytes.len;
     }
-    if (bytes.len > STREAM_PARK_BYTES - stream->park_len) {
-        return MX_ERR_LIMIT;
+    return err;
+}
+
+/* Keeps only the end of the park; what fits into a small slot moves there, if there is one. */
+static void park_keep(struct stream *stream, struct slice rest)
+{
+    if (rest.len == 0) {
+        park_release(stream);
+        return;
     }
-    memcpy(stream->park + stream->park_len, bytes.ptr, bytes.len);
-    stream->park_len += (uint32_t)bytes.len;
-    return MX_OK;
+    uint8_t *slot = NULL;
+    if (!stream->park_small && rest.len <= STREAM_PARK_SMALL_BYTES) {
+        slot = pool_acquire(&stream->shard->park_small);
+    }
+    if (slot != NULL) {
+        memcpy(slot, rest.ptr, rest.len);
+        park_release(stream);
+        stream->park = slot;
+        stream->park_small = true;
+    } else {
+        memmove(stream->park, rest.ptr, rest.len);
+    }
+    stream->park_len = (uint32_t)rest.len;
 }
 
 /* Shows bytes to the owner; what it leaves is returned. Empty when it closed or threw its input
  * away. */
 static struct slice offer(struct stream *stream, struct slice bytes)
 {
+    stream->in_input = true;
+    stream->again = false;
     size_t used = stream->ops->input(stream, bytes);
+    stream->in_input = false;
     MX_ASSERT(used <= bytes.len);
-    return stream->state == STREAM_OPEN ? slice_from(bytes, used) : SLICE_EMPTY;
+    bool keep = stream->state == STREAM_OPEN && !stream->discard;
+    stream->discard = false;
+    return keep ? slice_from(bytes, used) : SLICE_EMPTY;
 }
 
 static void offer_park(struct stream *stream)
 {
-    struct slice rest = offer(stream, slice_of(stream->park, stream->park_len));
-    if (rest.len == 0) {
-        park_release(stream);
-        return;
-    }
-    memmove(stream->park, rest.ptr, rest.len);
-    stream->park_len = (uint32_t)rest.len;
+    park_keep(stream, offer(stream, slice_of(stream->park, stream->park_len)));
 }
 
 /* Plaintext that has just arrived. */
@@ -262,7 +347,11 @@ static void take_plain(struct stream *stream, struct slice bytes)
 
 static void take_eof(struct stream *stream)
 {
-    if (stream->state == STREAM_OPEN && stream->ops->eof != NULL) {
+    if (stream->eof_told) {
+        return;
+    }
+    stream->eof_told = true;
+    if (stream->ops->eof != NULL) {
         stream->ops->eof(stream);
     } else {
         stream_close(stream);
@@ -274,11 +363,17 @@ static bool park_has_room(const struct stream *stream)
     return stream->park_len + RING_RECV_BYTES <= STREAM_PARK_BYTES;
 }
 
+/* Open, not paused, and the owner did not ask for a break. */
+static bool may_offer(const struct stream *stream)
+{
+    return stream->state == STREAM_OPEN && !stream->paused && !stream->again;
+}
+
 /* Decrypts what has arrived, as long as the owner takes it. */
 static void tls_take(struct stream *stream)
 {
     uint8_t buf[TLS_CHUNK_BYTES];
-    while (stream->state == STREAM_OPEN && !stream->paused && park_has_room(stream)) {
+    while (may_offer(stream) && park_has_room(stream) && !stream->eof_told) {
         size_t len = 0;
         mx_err err = tls_read(stream->tls, &len, buf, sizeof buf);
         if (err == MX_ERR_AGAIN) {
@@ -289,15 +384,35 @@ static void tls_take(struct stream *stream)
             break;
         }
         if (err) {
-            tls_collect(stream); /* the alert */
-            die(stream, err);
+            begin_close(stream, err);
             return;
         }
         take_plain(stream, slice_of(buf, len));
     }
-    if (stream->tls != NULL && stream->state != STREAM_DEAD) {
+    if (stream->state != STREAM_DEAD) {
         tls_collect(stream); /* key updates and the like */
     }
+}
+
+/* After the owner has seen input: offers the rest again, ends, or receives more. */
+static void settle(struct stream *stream)
+{
+    if (stream->state == STREAM_OPEN && !stream->paused) {
+        bool rest = stream->park_len > 0 || stream->tls != NULL;
+        if (stream->again && rest) {
+            make_ready(stream);
+            return;
+        }
+        stream->again = false;
+        if (!park_has_room(stream)) {
+            die(stream, MX_ERR_LIMIT); /* the owner neither consumes nor pauses */
+            return;
+        }
+        if (stream->sock_eof) {
+            take_eof(stream);
+        }
+    }
+    recv_arm(stream);
 }
 
 static void handshake_step(struct stream *stream)
@@ -308,10 +423,7 @@ static void handshake_step(struct stream *stream)
         return;
     }
     if (err) {
-        /* The alert goes out, then it ends. */
-        stream->why = MX_ERR_TLS;
-        stream->state = STREAM_OPEN;
-        stream_close(stream);
+        begin_close(stream, err);
         return;
     }
     stream->state = STREAM_OPEN;
@@ -356,6 +468,18 @@ static void take(struct stream *stream, struct slice bytes)
     }
 }
 
+/* The socket has no more input. */
+static void take_sock_eof(struct stream *stream)
+{
+    stream->sock_eof = true;
+    stream->sock_more = false;
+    if (stream->state == STREAM_HANDSHAKE) {
+        die(stream, MX_ERR_TLS);
+    } else if (stream->state == STREAM_LINGERING) {
+        die(stream, stream->why);
+    }
+}
+
 static void recv_done(struct op *op, const struct op_result *result)
 {
     struct stream *stream = mx_container_of(op, struct stream, recv_op);
@@ -365,17 +489,11 @@ static void recv_done(struct op *op, const struct op_result *result)
     } else if (result->err == MX_ERR_AGAIN) {
         list_remove(&stream->ready_node);
         list_push_back(&stream->shard->streams_starved, &stream->ready_node);
-        return;
     } else if (result->err) {
-        die(stream, result->err);
-    } else if (!result->has_buf) {
-        stream->sock_more = false;
-        if (stream->state == STREAM_OPEN) {
-            take_eof(stream);
-        } else if (stream->state != STREAM_CLOSING) {
-            die(stream, stream->state == STREAM_HANDSHAKE ? MX_ERR_TLS : stream->why);
-        }
-        return; /* nothing more will come */
+        /* What breaks after our last byte was acknowledged or is on its way is not our concern. */
+        die(stream, stream->state == STREAM_LINGERING ? stream->why : result->err);
+    } else if (result->value == 0) {
+        take_sock_eof(stream);
     } else {
         stream->sock_more = result->sock_more;
         take(stream, slice_of(ring_recv_buf(ring, result->buf_id), (size_t)result->value));
@@ -383,14 +501,15 @@ static void recv_done(struct op *op, const struct op_result *result)
     if (result->has_buf) {
         ring_recv_return(ring, result->buf_id);
     }
-    recv_arm(stream);
+    settle(stream);
 }
 
 static void recv_arm(struct stream *stream)
 {
     bool wanted = stream->state == STREAM_LINGERING || stream->state == STREAM_HANDSHAKE ||
-                  (stream->state == STREAM_OPEN && !stream->paused && park_has_room(stream));
-    if (wanted && !stream->recv_op.pending && !list_linked(&stream->ready_node)) {
+                  (stream->state == STREAM_OPEN && !stream->paused && !stream->eof_told);
+    if (wanted && !stream->sock_eof && !stream->recv_op.pending &&
+        !list_linked(&stream->ready_node)) {
         stream->recv_op.done = recv_done;
         ring_recv(stream->shard->ring, &stream->recv_op, stream->fd, !stream->sock_more);
     }
@@ -402,17 +521,14 @@ static void go_on(struct stream *stream)
         end_if_idle(stream);
         return;
     }
-    if (stream->state == STREAM_OPEN && !stream->paused && stream->park_len > 0) {
+    stream->again = false;
+    if (may_offer(stream) && stream->park_len > 0) {
         offer_park(stream);
     }
-    if (stream->state == STREAM_OPEN && stream->tls != NULL) {
+    if (may_offer(stream) && stream->tls != NULL) {
         tls_take(stream);
     }
-    if (stream->state == STREAM_OPEN && !stream->paused && !park_has_room(stream)) {
-        die(stream, MX_ERR_LIMIT); /* the owner neither consumes nor pauses */
-        return;
-    }
-    recv_arm(stream);
+    settle(stream);
 }
 
 void streams_run_ready(struct shard *shard)
@@ -454,7 +570,6 @@ void stream_open(struct stream *stream, struct shard *shard, const struct stream
 static void connect_done(struct op *op, const struct op_result *result)
 {
     struct stream *stream = mx_container_of(op, struct stream, send_op);
-    park_release(stream);
     if (stream->state == STREAM_DEAD) {
         make_ready(stream);
         return;
@@ -478,17 +593,13 @@ void stream_connect(struct stream *stream, struct shard *shard, const struct str
     begin(stream, shard, ops, -1, STREAM_CONNECTING);
     const struct sockaddr *addr = (const void *)to->bytes;
     mx_err err = ring_socket(&fd, addr->sa_family);
-    stream->fd = fd;
-    if (!err) {
-        /* The kernel reads the address at submission: it needs a place until then. */
-        err = park_append(stream, slice_of(to->bytes, to->len));
-    }
     if (err) {
         die(stream, err);
         return;
     }
+    stream->fd = fd;
     stream->send_op.done = connect_done;
-    ring_connect(shard->ring, &stream->send_op, fd, (const void *)stream->park, to->len);
+    ring_connect(shard->ring, &stream->send_op, fd, addr, to->len);
 }
 
 void stream_pause(struct stream *stream)
@@ -502,7 +613,9 @@ void stream_resume(struct stream *stream)
     if (stream->state != STREAM_OPEN) {
         return;
     }
-    if (stream->park_len > 0 || stream->tls != NULL) {
+    if (stream->in_input) {
+        stream->again = true;
+    } else if (stream->park_len > 0 || stream->tls != NULL || stream->sock_eof) {
         make_ready(stream);
     } else {
         recv_arm(stream);
@@ -512,8 +625,12 @@ void stream_resume(struct stream *stream)
 void stream_start_tls(struct stream *stream, struct tls_ctx *ctx, struct slice host)
 {
     MX_ASSERT(stream->tls == NULL && stream->state == STREAM_OPEN);
-    park_release(stream);
-    mx_err err = tls_new(&stream->tls, ctx, host);
+    if (stream->in_input) {
+        stream->discard = true;
+    } else {
+        park_release(stream);
+    }
+    mx_err err = stream->sock_eof ? MX_ERR_TLS : tls_new(&stream->tls, ctx, host);
     if (err) {
         die(stream, err);
         return;
@@ -528,25 +645,8 @@ void stream_close(struct stream *stream)
 {
     if (stream->state == STREAM_CONNECTING || stream->state == STREAM_HANDSHAKE) {
         die(stream, MX_ERR_CANCELLED);
-        return;
-    }
-    if (stream->state != STREAM_OPEN) {
-        return;
-    }
-    if (stream->tls != NULL) {
-        tls_shutdown(stream->tls);
-        tls_collect(stream);
-    }
-    if (stream->state == STREAM_DEAD) {
-        return;
-    }
-    stream->state = STREAM_CLOSING;
-    stream->close_after_send = true;
-    park_release(stream);
-    stream->linger.fire = linger_fire;
-    shard_after(stream->shard, &stream->linger, STREAM_FLUSH_MS * MX_NS_PER_MS);
-    if (stream->out.bytes == 0 && !stream->send_op.pending) {
-        linger_begin(stream);
+    } else if (stream->state == STREAM_OPEN) {
+        begin_close(stream, MX_OK);
     }
 }
 

@@ -22,23 +22,27 @@ struct stream;
 
 enum {
     STREAM_PARK_BYTES = RING_RECV_BYTES + 8192,
-    STREAM_OUT_MAX = 256 * 1024, /* unsent bytes over which stream_write says MX_ERR_AGAIN */
-    STREAM_OUT_LOW = 64 * 1024,  /* below it, ops->drained is called again */
-    STREAM_FLUSH_MS = 30000,     /* how long a graceful close waits for a peer that does not read */
-    STREAM_LINGER_MS = 2000,     /* how long input is thrown away after a graceful close */
+    STREAM_PARK_SMALL_BYTES = 1024, /* half a line does not take a whole park */
+    STREAM_OUT_MAX = 256 * 1024,    /* unsent bytes over which stream_write says MX_ERR_AGAIN */
+    STREAM_OUT_LOW = 64 * 1024,     /* below it, ops->drained is called again */
+    STREAM_FLUSH_MS =
+        30 * 1000,           /* after stream_close: output without progress for so long is lost */
+    STREAM_LINGER_MS = 2000, /* how long input is thrown away after a graceful close */
     STREAM_LINGER_BYTES = 1024 * 1024,
 };
 
 struct stream_ops {
     /* Plaintext that arrived; returns the number of bytes consumed. */
     size_t (*input)(struct stream *stream, struct slice in);
-    /* The peer has sent its last byte; more output is still possible. NULL: close gracefully. */
+    /* The peer has sent its last byte; more output is still possible. Told once, after all input
+     * was offered and not while paused. NULL: close gracefully. */
     void (*eof)(struct stream *stream);
     /* After MX_ERR_AGAIN from stream_write: there is room again. May be NULL. */
     void (*drained)(struct stream *stream);
     /* Outgoing connection is up, or the TLS handshake is complete. May be NULL. */
     void (*ready)(struct stream *stream);
-    /* The end. MX_OK after a graceful close. The owner may release the memory in here. */
+    /* The end. MX_OK after a graceful close, MX_ERR_TIMEOUT when the peer did not take the last
+     * output. The owner may release the memory in here. */
     void (*closed)(struct stream *stream, mx_err why);
 };
 
@@ -50,18 +54,22 @@ struct stream {
     bool paused;
     bool sock_more; /* the last receive saw more bytes waiting */
     bool want_drained;
-    bool in_input;
-    bool close_after_send;
+    bool in_input;   /* ops->input is running */
+    bool again;      /* resumed from within ops->input: offer the rest once more */
+    bool discard;    /* TLS began within ops->input: the rest of that input is thrown away */
+    bool sock_eof;   /* the socket has ended */
+    bool eof_told;   /* ... and the owner knows */
+    bool park_small; /* park is a slot of shard->park_small */
     mx_err why;
     struct op recv_op;
     struct op send_op;
     struct list_node dirty_node;
     struct list_node ready_node; /* in streams_ready or streams_starved */
     struct chain out;
-    uint8_t *park; /* a slot of shard->park_blocks, or NULL */
+    uint8_t *park; /* a slot of shard->park_blocks or park_small, or NULL */
     uint32_t park_len;
     uint32_t linger_left;
-    struct timer linger;
+    struct timer linger; /* bounds closing */
     struct tls *tls;
     uint64_t bytes_in, bytes_out;
     uint64_t active_ns; /* last time bytes moved; for idle timeouts */
@@ -75,19 +83,22 @@ void stream_connect(struct stream *stream, struct shard *shard, const struct str
 /* Copies bytes to the output. MX_ERR_AGAIN: over STREAM_OUT_MAX, nothing was taken, ops->drained
  * follows; MX_ERR_NOMEM: memory budget; MX_ERR_CLOSED: the stream is closing. */
 MX_MUST_CHECK mx_err stream_write(struct stream *stream, struct slice bytes);
-/* Room for one reply without any failure: bytes up to which stream_write will succeed now. */
+/* Bytes that stream_write would take now without MX_ERR_AGAIN. */
 size_t stream_room(const struct stream *stream);
 /* Stops offering and receiving input. */
 void stream_pause(struct stream *stream);
-/* Goes on: parked input is offered again later in this turn, else a receive is armed. */
+/* Goes on: parked input is offered again later, else a receive is armed; never offers from within
+ * this call. From within ops->input it means: offer the rest once more after the others had their
+ * turn. */
 void stream_resume(struct stream *stream);
 /* Throws parked input away (STARTTLS: RFC 3207 section 4.2) and starts the handshake; output
  * written before is sent in clear first. ops->ready when done; failure closes with MX_ERR_TLS. host
  * as in tls_new. */
 void stream_start_tls(struct stream *stream, struct tls_ctx *ctx, struct slice host);
-/* Sends what is written, half-closes, throws input away for a bounded time, closes. */
+/* Sends what is written (for STREAM_FLUSH_MS without progress), half-closes, throws input away for
+ * a bounded time, closes. While connecting or in a handshake: as stream_abort. */
 void stream_close(struct stream *stream);
-/* Closes now; unsent output is lost. */
+/* Closes now; unsent output is lost. The first reason counts. */
 void stream_abort(struct stream *stream, mx_err why);
 
 /* --- for the shard's loop --- */
