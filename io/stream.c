@@ -124,12 +124,6 @@ static void tls_collect(struct stream *stream)
     }
 }
 
-static void flush_deadline(struct stream *stream)
-{
-    stream->linger.fire = linger_fire;
-    shard_after(stream->shard, &stream->linger, STREAM_FLUSH_MS * MX_NS_PER_MS);
-}
-
 /* From open: sends the rest of the output, then lingers. why is what ops->closed will be told. */
 static void begin_close(struct stream *stream, mx_err why)
 {
@@ -147,7 +141,8 @@ static void begin_close(struct stream *stream, mx_err why)
     if (!stream->in_input) {
         park_release(stream); /* else the owner is looking at it */
     }
-    flush_deadline(stream);
+    stream->linger.fire = linger_fire;
+    shard_after(stream->shard, &stream->linger, STREAM_FLUSH_MS * MX_NS_PER_MS);
     if (stream->out.bytes == 0 && !stream->send_op.pending) {
         linger_begin(stream);
     }
@@ -163,9 +158,6 @@ static void send_done(struct op *op, const struct op_result *result)
     if (result->err) {
         die(stream, result->err);
         return;
-    }
-    if (stream->state == STREAM_CLOSING) {
-        flush_deadline(stream);
     }
     chain_consume(&stream->out, &stream->shard->blocks, (size_t)result->value);
     stream->bytes_out += (uint64_t)result->value;

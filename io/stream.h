@@ -25,8 +25,7 @@ enum {
     STREAM_PARK_SMALL_BYTES = 1024, /* half a line does not take a whole park */
     STREAM_OUT_MAX = 256 * 1024,    /* unsent bytes over which stream_write says MX_ERR_AGAIN */
     STREAM_OUT_LOW = 64 * 1024,     /* below it, ops->drained is called again */
-    STREAM_FLUSH_MS =
-        30 * 1000,           /* after stream_close: output without progress for so long is lost */
+    STREAM_FLUSH_MS = 30000, /* how long a graceful close waits for a peer that does not read */
     STREAM_LINGER_MS = 2000, /* how long input is thrown away after a graceful close */
     STREAM_LINGER_BYTES = 1024 * 1024,
 };
@@ -95,8 +94,8 @@ void stream_resume(struct stream *stream);
  * written before is sent in clear first. ops->ready when done; failure closes with MX_ERR_TLS. host
  * as in tls_new. */
 void stream_start_tls(struct stream *stream, struct tls_ctx *ctx, struct slice host);
-/* Sends what is written (for STREAM_FLUSH_MS without progress), half-closes, throws input away for
- * a bounded time, closes. While connecting or in a handshake: as stream_abort. */
+/* Sends what is written (STREAM_FLUSH_MS at most), half-closes, throws input away for a bounded
+ * time, closes. While connecting or in a handshake: as stream_abort. */
 void stream_close(struct stream *stream);
 /* Closes now; unsent output is lost. The first reason counts. */
 void stream_abort(struct stream *stream, mx_err why);
