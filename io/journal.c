@@ -15,7 +15,7 @@
 enum {
     MAKE_STEP_BYTES = 1024 * 1024,
     MAKE_RETRY_MS = 1000,
-    SPARE_SEGMENTS = 2, /* empty ones kept ready besides the prepared one */
+    SPARE_SEGMENTS = 1, /* with fewer than this and the prepared one, the next is made */
     FLOOR_SEGMENTS = 4, /* below it nothing is moved to free space */
     EVICT_PER_TURN = 4,
     MOVE_RESERVE_BYTES = 4 * 1024 * 1024, /* kept back for outcomes and moves */

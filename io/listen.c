@@ -3,7 +3,7 @@
 #include "core/check.h"
 #include "io/shard.h"
 
-enum { RETRY_MS = 100, CLOSE_ACCEPTS_MAX = 1024 };
+enum { RETRY_MS = 100, CLOSE_ACCEPTS_MAX = 1024, LOG_EVERY = 100 };
 
 static void arm(struct listener *listener)
 {
@@ -34,13 +34,26 @@ static void retry_fire(struct timer *timer, uint64_t now_ns)
     arm(mx_container_of(timer, struct listener, retry));
 }
 
+/* Once per ten seconds of shortage. */
+static void log_shortage(struct listener *listener, mx_err err)
+{
+    struct log *log = &listener->shard->log;
+    if (listener->out_of_files++ % LOG_EVERY == 0) {
+        struct log_line *line = log_begin(log, LOG_WARN, "cannot-accept");
+        log_err(line, "reason", err);
+        log_text(line, "effect", "new connections wait in the kernel; it is tried again by itself");
+        log_text(line, "advice", "raise the limit of open files (ulimit -n, LimitNOFILE)");
+        log_end(log, line);
+    }
+}
+
 static void accept_done(struct op *op, const struct op_result *result)
 {
     struct listener *listener = mx_container_of(op, struct listener, accept_op);
     if (result->err == MX_OK) {
         listener->accepted(listener, result->value);
     } else if (result->err != MX_ERR_CANCELLED && result->err != MX_ERR_RESET) {
-        listener->out_of_files++;
+        log_shortage(listener, result->err);
         if (!timer_armed(&listener->retry)) {
             shard_after(listener->shard, &listener->retry, RETRY_MS * MX_NS_PER_MS);
         }
