@@ -47,6 +47,7 @@ struct server {
     struct journal_store *store;
     struct spool_recovery *recovery;
     struct mbox_hub *hub;
+    struct session_count *sessions;
     struct log log; /* of the management thread */
     struct core_thread *cores;
     unsigned core_count;
@@ -188,6 +189,7 @@ static mx_err core_prepare(struct server *server, unsigned index)
     core->conf.address_count = config->address_count;
     core->conf.hash_seed = random_u64();
     core->conf.store = server->store;
+    core->conf.sessions = server->sessions;
     core->conf.part = spool_recovery_part(server->recovery, index);
     core->conf.cert_pem = server->tls.cert_pem;
     core->conf.key_pem = server->tls.key_pem;
@@ -393,7 +395,11 @@ static bool spool_recover_all(struct server *server)
 
 static bool hub_open(struct server *server)
 {
-    mx_err err = mbox_hub_new(&server->hub, server->core_count);
+    const struct image *image = &server->config->image;
+    mx_err err = session_count_new(&server->sessions, server->core_count, image->listener_count);
+    if (!err) {
+        err = mbox_hub_new(&server->hub, server->core_count);
+    }
     if (err) {
         return failed(server, "mailboxes", err);
     }
@@ -527,6 +533,7 @@ static void end(struct server *server)
         journal_store_close(server->store);
     }
     mbox_hub_free(server->hub);
+    session_count_free(server->sessions);
     tls_files_free(&server->tls);
     config_free(server->config);
     data_dir_close(&server->dir);

@@ -14,10 +14,11 @@ static void turn(struct shard_hook *hook);
 bool service_session_began(struct service_listener *listener)
 {
     struct service *service = listener->service;
-    listener->sessions++;
-    service->session_count++;
-    bool within = listener->sessions <= listener->sessions_max &&
-                  service->session_count <= service->sessions_max && service_has_memory(service);
+    struct session_count *count = service->conf.sessions;
+    session_count_add(count, service->shard->conf.id, listener->index, 1);
+    bool within = session_count_of(count, listener->index) <= listener->conf->connections_max &&
+                  session_count_all(count) <= service->image->connections_max &&
+                  service_has_memory(service);
     service->stats.accepted += within;
     service->stats.refused += !within;
     if (service->sessions_pool.used >= service->sessions_pool.slots_max) {
@@ -32,9 +33,7 @@ bool service_session_began(struct service_listener *listener)
 void service_session_ended(struct service_listener *listener)
 {
     struct service *service = listener->service;
-    MX_ASSERT(listener->sessions > 0 && service->session_count > 0);
-    listener->sessions--;
-    service->session_count--;
+    session_count_add(service->conf.sessions, service->shard->conf.id, listener->index, -1);
     for (uint32_t i = 0; !service->stopping && i < service->listener_count; i++) {
         if (service->listeners[i].listener.paused) {
             listener_resume(&service->listeners[i].listener);
@@ -86,12 +85,6 @@ static mx_err directory_fill(struct service *service)
     return err;
 }
 
-/* This core's share of a process-wide limit, rounded up. */
-static uint32_t share(uint32_t limit, unsigned cores)
-{
-    return (limit + cores - 1) / cores;
-}
-
 static struct srv_limits engine_limits(const struct session_limits *limits)
 {
     return (struct srv_limits){.line_bytes_max = limits->line_bytes_max,
@@ -126,7 +119,7 @@ static mx_err listeners_make(struct service *service)
             struct service_listener *listener = &service->listeners[service->listener_count++];
             listener->service = service;
             listener->conf = conf;
-            listener->sessions_max = share(conf->connections_max, service->shard->conf.count);
+            listener->index = i;
             listener->srv_conf =
                 (struct srv_conf){.limits = engine_limits(&image->limits),
                                   .hostname = image->hostname,
@@ -157,9 +150,9 @@ static mx_err delivery_open(struct service *service)
 
 static mx_err sessions_open(struct service *service)
 {
-    service->sessions_max = share(service->image->connections_max, service->shard->conf.count);
+    /* The kernel may give one core all of them. Memory is taken when it is needed. */
     return pool_init(&service->sessions_pool, "sessions", sizeof(struct srv_conn),
-                     (size_t)service->sessions_max + SERVICE_REFUSALS_MAX);
+                     (size_t)service->image->connections_max + SERVICE_REFUSALS_MAX);
 }
 
 static const struct {

@@ -8,6 +8,7 @@
 #include "route/directory.h"
 #include "route/image.h"
 #include "smtp/deliver.h"
+#include "smtp/session_count.h"
 #include "smtp/spool.h"
 #include "smtp/spool_recover.h"
 #include "smtp/srv_engine.h"
@@ -27,8 +28,7 @@ struct service_listener {
     struct service *service;
     const struct listener_conf *conf;
     struct srv_conf srv_conf;
-    uint32_t sessions;
-    uint32_t sessions_max; /* this core's share */
+    uint32_t index; /* of conf in the image */
 };
 
 struct service_stats {
@@ -45,6 +45,7 @@ struct service_conf {
     uint64_t hash_seed;
     struct journal_store *store;
     struct spool_part *part;
+    struct session_count *sessions; /* of all cores */
     struct deliver_conf deliver;
     const int
         *listen_fds; /* of this core: one per listener and bound address, in the image's order */
@@ -65,8 +66,6 @@ struct service {
     struct tls_ctx *tls_server;
     struct pool sessions_pool;
     struct list sessions; /* struct srv_conn */
-    uint32_t session_count;
-    uint32_t sessions_max;
     struct service_listener *listeners;
     uint32_t listener_count;
     uint32_t listeners_open;
