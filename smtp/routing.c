@@ -1,6 +1,7 @@
 #include "core/text.h"
 #include "smtp/addr_parse.h"
 #include "smtp/deliver.h"
+#include "smtp/idn.h"
 
 struct lookup {
     const struct routing_context *ctx;
@@ -105,7 +106,15 @@ void routing_find(struct routing *out, const struct routing_context *ctx, struct
                   const struct envelope *env)
 {
     struct slice local, domain;
+    uint8_t ascii[ADDRESS_MAX + DOMAIN_MAX];
     split(rcpt, &local, &domain);
+    if (domain.len > 0 && !text_is_ascii(domain)) {
+        struct writer w = writer_init(ascii, sizeof ascii);
+        if (idn_address(&w, rcpt, rcpt.len - domain.len) == MX_OK) {
+            rcpt = writer_slice(&w);
+            split(rcpt, &local, &domain);
+        }
+    }
     struct lookup look = {.ctx = ctx, .env = env, .rcpt = rcpt, .rcpt_domain = domain};
     *out = (struct routing){0};
     directory_resolve(ctx->directory, local, domain, ctx->image->postmaster, &out->resolution);

@@ -118,3 +118,25 @@ def test_unsafe_local_parts():
             return [os.path.join(d, f) for d, _, fs in os.walk(mail) for f in fs]
         wait_until(lambda: len(files()) == 3, 10, f"3 copies, found {files()}")
         check(all(len(os.path.relpath(f, mail).split(os.sep)) == 4 for f in files()), str(files()))
+
+
+def test_internationalized_domain():
+    """A domain stored by its A-label is found by its U-label too, in any case; the envelope keeps the spelling."""
+    extra = [
+        {"@type": "create", "object": "Domain", "value": {"i": {"name": "grün.example"}}},
+        {"@type": "create", "object": "Account", "value": {"ina": {"@type": "User", "name": "ina", "domainId": "#i"}}},
+    ]
+    with Server(extra=extra) as s:
+        with s.wire() as w:
+            w.expect("MAIL FROM:<a@example.net> SMTPUTF8", "250 2.1.0")
+            w.expect("RCPT TO:<Ina@GRÜN.example>", "250 2.1.5")
+            w.expect("RCPT TO:<nobody@grün.example>", "550 5.1.1")
+            w.expect("RCPT TO:<ina@blau.example>", "550 5.7.1")
+            w.expect("RCPT TO:<ina@xn--grn-ioa.example>", "250 2.1.5")
+            w.expect("DATA", "354")
+            w.send("Subject: x\r\n\r\nx\r\n.\r\n")
+            w.then("250 2.0.0")
+        folder = os.path.join(s.data, "mail", "xn--grn-ioa.example", "ina", "new")
+        wait_until(lambda: os.path.isdir(folder) and len(os.listdir(folder)) == 2, 10, "both copies")
+        text = b"".join(open(os.path.join(folder, name), "rb").read() for name in os.listdir(folder))
+        check("Delivered-To: Ina@GRÜN.example".encode() in text, "spelling kept")
