@@ -272,13 +272,17 @@ mx_err netmask_parse(struct netmask *out_mask, struct slice text)
     if (err) {
         return err;
     }
-    uint64_t bits = addr_bytes(&mask.addr) * 8;
+    /* The length of a v4-mapped network counts from the start of the IPv6 address. */
+    bool mapped = mask.addr.family == 4 && slice_find(text, ':') < slash;
+    uint64_t bits_min = mapped ? 96 : 0;
+    uint64_t bits_max = addr_bytes(&mask.addr) * 8 + bits_min;
+    uint64_t bits = bits_max;
     if (slash < text.len) {
-        uint64_t max = bits;
-        if (text_to_u64(&bits, slice_from(text, slash + 1)) || bits > max) {
+        if (text_to_u64(&bits, slice_from(text, slash + 1)) || bits > bits_max || bits < bits_min) {
             return MX_ERR_SYNTAX;
         }
     }
+    bits -= bits_min;
     mask.bits = (uint8_t)bits;
     clear_host_bits(&mask);
     *out_mask = mask;

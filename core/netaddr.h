@@ -25,7 +25,8 @@ void put_netaddr_port(struct writer *w, const struct netaddr *addr);
 MX_MUST_CHECK mx_err netaddr_parse(struct netaddr *out_addr, struct slice text);
 /* "host:port" with a literal address, IPv6 in brackets. */
 MX_MUST_CHECK mx_err netaddr_parse_port(struct netaddr *out_addr, struct slice text);
-/* "192.0.2.0/24", "2001:db8::/32" or a bare address (/32, /128). Host bits are cleared. */
+/* "192.0.2.0/24", "2001:db8::/32" or a bare address (/32, /128). Host bits are cleared.
+ * "::ffff:192.0.2.0/120" is 192.0.2.0/24; a v4-mapped address with less than 96 is refused. */
 MX_MUST_CHECK mx_err netmask_parse(struct netmask *out_mask, struct slice text);
 bool netmask_contains(const struct netmask *mask, const struct netaddr *addr);
 bool netaddr_equal(const struct netaddr *a, const struct netaddr *b); /* without the port */

@@ -12,13 +12,20 @@ static void arm(struct listener *listener)
     }
 }
 
+static void give(struct listener *listener, int fd)
+{
+    listener->in_accepted = true;
+    listener->accepted(listener, fd);
+    listener->in_accepted = false;
+}
+
 /* The queue is emptied by hand: a connection that nobody accepts would be reset by the close. */
 static void close_now(struct listener *listener)
 {
     int fd;
     for (unsigned i = 0; i < CLOSE_ACCEPTS_MAX && ring_accept_now(&fd, listener->fd) == MX_OK;
          i++) {
-        listener->accepted(listener, fd);
+        give(listener, fd);
     }
     ring_close_fd(listener->fd);
     listener->fd = -1;
@@ -51,7 +58,7 @@ static void accept_done(struct op *op, const struct op_result *result)
 {
     struct listener *listener = mx_container_of(op, struct listener, accept_op);
     if (result->err == MX_OK) {
-        listener->accepted(listener, result->value);
+        give(listener, result->value);
     } else if (result->err != MX_ERR_CANCELLED && result->err != MX_ERR_RESET) {
         log_shortage(listener, result->err);
         if (!timer_armed(&listener->retry)) {
@@ -95,7 +102,7 @@ void listener_close(struct listener *listener)
     listener->closing = true;
     if (listener->accept_op.pending) {
         ring_cancel(listener->shard->ring, &listener->accept_op);
-    } else {
+    } else if (!listener->in_accepted) {
         close_now(listener);
     }
 }

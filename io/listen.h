@@ -16,6 +16,7 @@ struct listener {
     struct timer retry; /* re-arms after EMFILE and the like, once per 100 ms at most */
     bool paused;
     bool closing;
+    bool in_accepted; /* the accepted function is running */
     void *owner;
     void (*closed)(
         struct listener *listener); /* after listener_close: all has ended; may be NULL */
@@ -28,5 +29,5 @@ void listener_open(struct listener *listener, struct shard *shard, int fd,
 void listener_pause(struct listener *listener);
 void listener_resume(struct listener *listener);
 /* Cancels the accept, takes what is in the accept queue (given to accepted, which should answer
- * 421), closes the socket, then calls closed. */
+ * 421), closes the socket, then calls closed (from within this call when no accept is armed). */
 void listener_close(struct listener *listener);

@@ -7,11 +7,14 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+enum { WAKER_SLEEP_US = 10 };
+
 /* One thread's end of the hub. */
 struct endpoint {
     _Alignas(64) atomic_bool sleeping;
     _Atomic(struct ring *) ring;
     atomic_int eventfd;
+    atomic_uint wakers; /* threads that are using ring or eventfd at this moment */
 };
 
 struct mbox_hub {
@@ -35,6 +38,7 @@ mx_err mbox_hub_new(struct mbox_hub **out_hub, unsigned cores)
         atomic_init(&hub->ends[i].sleeping, false);
         atomic_init(&hub->ends[i].ring, NULL);
         atomic_init(&hub->ends[i].eventfd, -1);
+        atomic_init(&hub->ends[i].wakers, 0);
     }
     for (unsigned i = 0; hub->rings != NULL && i < hub->count * hub->count; i++) {
         hub->rings[i].cells = NULL;
@@ -63,10 +67,19 @@ void mbox_hub_free(struct mbox_hub *hub)
     free(hub);
 }
 
+/* Nobody uses the former ring or eventfd after this; others hold them for one system call. */
+static void await_wakers(struct endpoint *end)
+{
+    while (atomic_load(&end->wakers) != 0) {
+        (void)usleep(WAKER_SLEEP_US);
+    }
+}
+
 void mbox_attach_ring(struct mbox_hub *hub, unsigned index, struct ring *ring)
 {
     MX_ASSERT(index < hub->count);
     atomic_store(&hub->ends[index].ring, ring);
+    await_wakers(&hub->ends[index]);
 }
 
 void mbox_attach_eventfd(struct mbox_hub *hub, unsigned index, int eventfd)
@@ -74,10 +87,12 @@ void mbox_attach_eventfd(struct mbox_hub *hub, unsigned index, int eventfd)
     MX_ASSERT(index < hub->count);
     atomic_store(&hub->ends[index].eventfd, eventfd);
     atomic_store(&hub->ends[index].sleeping, true); /* it polls: always wake it */
+    await_wakers(&hub->ends[index]);
 }
 
 static void wake(struct endpoint *end)
 {
+    atomic_fetch_add(&end->wakers, 1);
     struct ring *ring = atomic_load(&end->ring);
     int eventfd = atomic_load(&end->eventfd);
     if (ring != NULL) {
@@ -87,6 +102,7 @@ static void wake(struct endpoint *end)
         ssize_t written = write(eventfd, &one, sizeof one);
         (void)written;
     }
+    atomic_fetch_sub(&end->wakers, 1);
 }
 
 mx_err mbox_send(struct mbox_hub *hub, unsigned from, unsigned to, struct mbox_msg *msg)

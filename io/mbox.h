@@ -20,7 +20,9 @@ struct mbox_msg {
 /* A hub for `cores` cores plus the management thread. */
 MX_MUST_CHECK mx_err mbox_hub_new(struct mbox_hub **out_hub, unsigned cores);
 void mbox_hub_free(struct mbox_hub *hub);
-/* Registers how thread `index` is woken: by its ring (cores) or its eventfd (management). */
+/* Registers how thread `index` is woken: by its ring (cores) or its eventfd (management). NULL and
+ * -1 end it: after the call no other thread uses the former one, so it may be closed, while the
+ * others go on sending. */
 struct ring;
 void mbox_attach_ring(struct mbox_hub *hub, unsigned index, struct ring *ring);
 void mbox_attach_eventfd(struct mbox_hub *hub, unsigned index, int eventfd);

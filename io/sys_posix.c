@@ -97,8 +97,12 @@ mx_err sys_sync_dir(const char *path)
 
 mx_err sys_allocate(int fd, uint64_t bytes)
 {
-    int error = posix_fallocate(fd, 0, (off_t)bytes);
-    return error == EOPNOTSUPP || error == EINVAL ? MX_OK : err_from_errno(error);
+    /* Not posix_fallocate: where the file system cannot, that one writes into every block. */
+    int result;
+    do {
+        result = fallocate(fd, 0, 0, (off_t)bytes);
+    } while (result != 0 && errno == EINTR);
+    return result == 0 || errno == EOPNOTSUPP || errno == ENOSYS ? MX_OK : last_error();
 }
 
 mx_err sys_size(uint64_t *out_bytes, int fd)
@@ -351,8 +355,9 @@ static bool address_take(struct netaddr *out, const struct addrinfo *info, uint1
     }
     if (info->ai_family == AF_INET6) {
         const struct sockaddr_in6 *in6 = (const void *)info->ai_addr;
-        out->family = 6;
-        memcpy(out->bytes, &in6->sin6_addr, 16);
+        bool mapped = IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr);
+        out->family = mapped ? 4 : 6;
+        memcpy(out->bytes, in6->sin6_addr.s6_addr + (mapped ? 12 : 0), mapped ? 4 : 16);
         return true;
     }
     return false;

@@ -20,10 +20,11 @@ enum { WORK_QUEUE_MAX = 256 }; /* jobs waiting per worker */
 
 /* Starts `workers` threads that report to this shard. */
 MX_MUST_CHECK mx_err work_open(struct work_pool **out_pool, struct shard *shard, unsigned workers);
-/* Waits for running jobs, runs queued ones, calls their done, joins the threads. */
+/* Waits for running jobs, runs queued ones, calls their done, joins the threads. A done function
+ * that submits a further job meanwhile gets MX_ERR_SHUTDOWN. */
 void work_close(struct work_pool *pool);
 /* lane chooses the worker (lane % workers): jobs of one lane run in order. MX_ERR_AGAIN when that
- * worker's queue is full: the job was not taken. */
+ * worker's queue is full, MX_ERR_SHUTDOWN in work_close: the job was not taken. */
 MX_MUST_CHECK mx_err work_submit(struct work_pool *pool, struct work_job *job, unsigned lane);
 /* Delivers finished jobs to their done functions; called by the shard's loop. */
 void work_reap(struct work_pool *pool);

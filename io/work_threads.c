@@ -25,6 +25,7 @@ struct worker {
 
 struct work_pool {
     unsigned count;
+    bool closing;
     struct worker workers[];
 };
 
@@ -98,6 +99,7 @@ void work_close(struct work_pool *pool)
     if (pool == NULL) {
         return;
     }
+    pool->closing = true;
     for (unsigned i = 0; i < pool->count; i++) {
         struct worker *worker = &pool->workers[i];
         if (worker->started) {
@@ -118,6 +120,9 @@ void work_close(struct work_pool *pool)
 mx_err work_submit(struct work_pool *pool, struct work_job *job, unsigned lane)
 {
     struct worker *worker = &pool->workers[lane % pool->count];
+    if (pool->closing) {
+        return MX_ERR_SHUTDOWN;
+    }
     if (worker->pending >= WORK_QUEUE_MAX) {
         return MX_ERR_AGAIN;
     }
