@@ -517,7 +517,11 @@ static mx_err adopt_message(struct spool *spool, const struct entry *entry)
     msg->recovered = true;
     msg->held = entry->incomplete;
     for (uint32_t i = 0; i < count; i++) {
-        msg->rcpts_left += msg->rcpts[i].status == RCPT_PENDING;
+        struct rcpt_state *state = &msg->rcpts[i];
+        msg->rcpts_left += state->status == RCPT_PENDING;
+        if (state->attempts == 0) {
+            state->due_ms = msg->arrived_ms; /* it only waited for its turn */
+        }
     }
     journal_settle(spool->journal, &msg->res.resident, entry->ref);
     list_push_back(&spool->all, &msg->all_node);

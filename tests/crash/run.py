@@ -29,7 +29,7 @@ import load  # noqa: E402
 
 PROCESSES, SESSIONS = 2, 6  # of the load
 READY_S = 60
-STILL_S = 30  # without any delivery in the drain
+STILL_S = 90  # without any delivery: the drain has ended
 # From a next hop's 250 to our durable mark: outcomes are committed within 50 ms; the rest is for a
 # machine on which everything waits for the disk and for the load.
 MARK_S = 2.0
@@ -96,6 +96,7 @@ class Crash:
         self.server = lib.Server(relay=self.relayed.sink.port, users=("alice", "carol"), start=False,
                                  retry_ms=200, folder=options.data)
         self.attempts, self.kills = [], []
+        self.local = {}  # path of a mailbox file -> Copy
         self.cores, self.problems = 0, []
 
     def problem(self, text):
@@ -145,34 +146,35 @@ class Crash:
               f"into the {moment}; {acked} acknowledged of {len(attempts)}, {self.relayed.count()} relayed so far",
               flush=True)
 
-    def mailbox(self, local):
-        folder = os.path.join(self.server.data, "mail", "example.org", local, "new")
-        for name in os.listdir(folder) if os.path.isdir(folder) else []:
-            path = os.path.join(folder, name)
-            with open(path, "rb") as f:
-                content = lib.split_local(f.read())[3]
-            yield Copy(*self.swap(identify(content), f"{local}@example.org"), os.stat(path).st_mtime)
+    def read_mailboxes(self):
+        """Reads the files that are new since the last time."""
+        for local in ("alice", "carol"):
+            folder = os.path.join(self.server.data, "mail", "example.org", local, "new")
+            for name in os.listdir(folder) if os.path.isdir(folder) else []:
+                path = os.path.join(folder, name)
+                if path not in self.local:
+                    with open(path, "rb") as f:
+                        ident, sha = identify(lib.split_local(f.read())[3])
+                    self.local[path] = Copy(ident, f"{local}@example.org", sha, 0)
 
-    @staticmethod
-    def swap(found, rcpt):
-        return found[0], rcpt, found[1]
+    def copies(self):
+        self.read_mailboxes()
+        with self.relayed.lock:
+            return list(self.local.values()) + self.relayed.copies
 
-    def mailbox_count(self):
-        folders = [os.path.join(self.server.data, "mail", "example.org", local, "new")
-                   for local in ("alice", "carol")]
-        return sum(len(os.listdir(f)) for f in folders if os.path.isdir(f))
+    def missing(self):
+        wanted = {(a.ident, rcpt) for a in self.attempts if a.acked for rcpt in a.rcpts}
+        return len(wanted - {(c.ident, c.rcpt) for c in self.copies()})
 
     def drain(self):
         """Starts once more and waits until everything is there, or nothing moves any more."""
-        expected = sum(len(a.rcpts) for a in self.attempts if a.acked)
         self.server.args = []
         self.server.start(self.other_cores(), READY_S)
-        before, since = -1, time.monotonic()
-        while before < expected and time.monotonic() - since < STILL_S:
-            time.sleep(0.1)
-            now = self.relayed.count() + self.mailbox_count()
-            if now != before:
-                before, since = now, time.monotonic()
+        before, since = None, time.monotonic()
+        while self.missing() > 0 and time.monotonic() - since < STILL_S:
+            time.sleep(0.5)
+            if len(self.copies()) != before:
+                before, since = len(self.copies()), time.monotonic()
         self.wait_for_the_rest()
         self.server.stop()
         self.look_at_log()
@@ -182,17 +184,15 @@ class Crash:
 
     def wait_for_the_rest(self):
         """Copies that were not acknowledged, and repeats."""
-        before, now = -1, 0
-        while now != before:
-            before = now
+        before = None
+        while len(self.copies()) != before:
+            before = len(self.copies())
             time.sleep(2)
-            now = self.relayed.count() + self.mailbox_count()
 
     def judge(self):
         known = {a.ident: a for a in self.attempts}
         by_target = collections.defaultdict(list)
-        local = [copy for name in ("alice", "carol") for copy in self.mailbox(name)]
-        for copy in local + self.relayed.copies:
+        for copy in self.copies():
             attempt = known.get(copy.ident)
             if attempt is None or copy.rcpt not in attempt.rcpts:
                 self.problem(f"{copy.ident} to {copy.rcpt}: nobody sent that")
