@@ -11,6 +11,8 @@ import time
 
 LOCAL = ("alice@example.org", "carol@example.org")
 RELAYED = ("bob@example.org", "Dave@example.org")
+REFUSED = ("refused@example.org",)  # by the next hop, for good
+SENDER = "sender@example.org"  # gets the reports
 LARGE_BYTES = 3 * 1024 * 1024
 REPLY_S = 30  # a silent server ends the session
 FILLER = (string.ascii_letters + string.digits + " .,").encode()
@@ -27,7 +29,7 @@ class Attempt:
 
 def make_content(ident, size, dice):
     """Lines of different lengths, some of them beginning with a dot."""
-    lines = [b"From: load@sender.example", b"X-Crash-Id: " + ident.encode(), b"Subject: load", b""]
+    lines = [b"From: " + SENDER.encode(), b"X-Crash-Id: " + ident.encode(), b"Subject: load", b""]
     pool = bytes(dice.choices(FILLER, k=min(size, 4096) + 200))
     while size > 0:
         start, count = dice.randrange(len(pool) - 100), dice.randrange(100)
@@ -80,7 +82,8 @@ class Session(threading.Thread):
                 return line
 
     def rcpts(self):
-        return self.dice.choice([LOCAL[:1], RELAYED[:1], (LOCAL[1], RELAYED[1]), LOCAL + RELAYED])
+        return self.dice.choice([LOCAL[:1], RELAYED[:1], (LOCAL[1], RELAYED[1]), LOCAL + RELAYED,
+                                 LOCAL[:1] + RELAYED[1:] + REFUSED])
 
     def size(self):
         draw = self.dice.random()
@@ -92,7 +95,7 @@ class Session(threading.Thread):
         content = make_content(ident, self.size(), self.dice)
         attempt = Attempt(ident, self.rcpts(), content)
         self.attempts.append(attempt)
-        batch = b"MAIL FROM:<load@sender.example>\r\n"
+        batch = b"MAIL FROM:<%s>\r\n" % SENDER.encode()
         batch += b"".join(b"RCPT TO:<%s>\r\n" % rcpt.encode() for rcpt in attempt.rcpts)
         good = self.by_bdat(batch, content, attempt) if self.dice.random() < 0.4 else \
             self.by_data(batch, content, attempt)

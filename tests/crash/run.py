@@ -5,8 +5,9 @@
 
 At the end the queue is drained and every copy is looked at. Every message that was acknowledged must have
 reached each of its recipients, unaltered (SHA-256), once; a relayed copy may come twice only if a kill fell
-into its delivery. A message without its 250 may exist or not, but not in part. The data folder should be
-on a real file system (default: a new folder in the folder of --build).
+into its delivery (or the next hop broke off before its 250). A recipient that the next hop refused must have
+been reported to the sender, once. A message without its 250 may exist or not, but not in part. The next hop
+fails now and then. The data folder should be on a real file system (default: a new folder in that of --build).
 """
 
 import argparse
@@ -15,6 +16,7 @@ import hashlib
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -37,24 +39,40 @@ SOCKET_S = 1.0  # what a dead server had sent may be read so much later
 
 Kill = collections.namedtuple("Kill", "before after")
 
+USERS = ("alice", "carol", "sender")
+
 Copy = collections.namedtuple("Copy", "ident rcpt sha at")
 
 
 class Relayed:
-    """The next hop: keeps what is needed to judge a copy, not its content."""
+    """The next hop: refuses one recipient, fails now and then, and keeps what is needed to judge a copy."""
 
-    def __init__(self):
+    def __init__(self, seed):
         self.copies, self.lock = [], threading.Lock()
+        self.unanswered = set()  # (id, recipient) of copies whose 250 it did not send
+        self.dice = random.Random(seed)
         self.sink = lib.Sink(hook=self.hook)
 
-    def hook(self, _session, verb, message):
-        if verb == "EOD":
-            at = time.monotonic()
-            _, content = lib.split_received(message.data)
-            ident, sha = identify(content)
-            with self.lock:
-                self.copies += [Copy(ident, rcpt, sha, at) for rcpt in message.rcpts]
-            message.data = b""
+    def hook(self, _session, verb, line):
+        if verb == "RCPT":
+            if load.REFUSED[0] in line:
+                return "550 5.1.1 Never heard of"
+            return "451 4.2.0 Not now" if self.dice.random() < 0.02 else None
+        return self.message(line) if verb == "EOD" else None
+
+    def message(self, message):
+        at, draw = time.monotonic(), self.dice.random()
+        if draw < 0.002:
+            return lib.DROP  # neither taken nor answered
+        _, content = lib.split_received(message.data)
+        ident, sha = identify(content)
+        message.data = b""
+        with self.lock:
+            self.copies += [Copy(ident, rcpt, sha, at) for rcpt in message.rcpts]
+            if draw > 0.998:
+                self.unanswered.update((ident, rcpt) for rcpt in message.rcpts)
+                return lib.DROP
+        return None
 
     def count(self):
         with self.lock:
@@ -66,6 +84,15 @@ def identify(content):
     start = content.find(mark) + len(mark)
     ident = content[start:content.index(b"\r\n", start)].decode() if start >= len(mark) else None
     return ident, hashlib.sha256(content).hexdigest()
+
+
+def report(content):
+    """A failure report, as the copy of the recipient that failed."""
+    failed = re.search(rb"\r\nFinal-Recipient: rfc822; *([^\r]+)\r\n", content)
+    mark = re.search(rb"\r\nX-Crash-Id: ([^\r]+)\r\n", content)
+    if failed is None or mark is None or b"\r\nAction: failed\r\n" not in content:
+        return Copy(None, "sender@example.org", lib.short(content), 0)
+    return Copy(mark[1].decode(), failed[1].decode(), None, 0)
 
 
 class Load:
@@ -92,8 +119,8 @@ class Load:
 class Crash:
     def __init__(self, options):
         self.options, self.dice = options, random.Random(options.seed)
-        self.relayed = Relayed()
-        self.server = lib.Server(relay=self.relayed.sink.port, users=("alice", "carol"), start=False,
+        self.relayed = Relayed(options.seed)
+        self.server = lib.Server(relay=self.relayed.sink.port, users=USERS, start=False,
                                  retry_ms=200, folder=options.data)
         self.attempts, self.kills = [], []
         self.local = {}  # path of a mailbox file -> Copy
@@ -125,6 +152,9 @@ class Crash:
         moment = self.dice.choices(("start", "load", "stop"), (2, 10, 2))[0]
         queue_only = moment == "load" and self.dice.random() < 0.2
         self.server.args = ["--delivery=off"] if queue_only else []
+        hop_up = self.dice.random() < 0.85
+        if not hop_up:
+            self.relayed.sink.stop()
         sending = Load(self.server.port, f"r{number}", self.options.seed)
         cores = self.other_cores()
         if moment == "start":
@@ -141,21 +171,28 @@ class Crash:
         attempts = sending.end()
         self.attempts += attempts
         self.look_at_log()
+        if not hop_up:
+            self.relayed.sink.start()
         acked = sum(a.acked for a in attempts)
-        print(f"round {number}: {cores} cores{', delivery off' if queue_only else ''}, killed {after:.3f} s "
+        what = (", delivery off" if queue_only else "") + ("" if hop_up else ", next hop down")
+        print(f"round {number}: {cores} cores{what}, killed {after:.3f} s "
               f"into the {moment}; {acked} acknowledged of {len(attempts)}, {self.relayed.count()} relayed so far",
               flush=True)
 
     def read_mailboxes(self):
         """Reads the files that are new since the last time."""
-        for local in ("alice", "carol"):
+        for local in USERS:
             folder = os.path.join(self.server.data, "mail", "example.org", local, "new")
             for name in os.listdir(folder) if os.path.isdir(folder) else []:
                 path = os.path.join(folder, name)
                 if path not in self.local:
                     with open(path, "rb") as f:
-                        ident, sha = identify(lib.split_local(f.read())[3])
-                    self.local[path] = Copy(ident, f"{local}@example.org", sha, 0)
+                        content = f.read()
+                    if local == "sender":
+                        self.local[path] = report(content)
+                    else:
+                        ident, sha = identify(lib.split_local(content)[3])
+                        self.local[path] = Copy(ident, f"{local}@example.org", sha, 0)
 
     def copies(self):
         self.read_mailboxes()
@@ -179,7 +216,7 @@ class Crash:
         self.server.stop()
         self.look_at_log()
         listed = self.server.queue()
-        if any(a.ident in listed for a in self.attempts) or "load@sender.example" in listed:
+        if any(a.ident in listed for a in self.attempts) or load.SENDER in listed:
             self.problem(f"the queue is not empty: {lib.short(listed)}")
 
     def wait_for_the_rest(self):
@@ -196,7 +233,7 @@ class Crash:
             attempt = known.get(copy.ident)
             if attempt is None or copy.rcpt not in attempt.rcpts:
                 self.problem(f"{copy.ident} to {copy.rcpt}: nobody sent that")
-            elif copy.sha != attempt.sha:
+            elif copy.sha != attempt.sha and copy.rcpt not in load.REFUSED:
                 self.problem(f"{copy.ident} to {copy.rcpt}: altered")
             else:
                 by_target[copy.ident, copy.rcpt].append(copy)
@@ -208,9 +245,11 @@ class Crash:
     def judge_copies(self, attempt, rcpt, copies):
         if attempt.acked and not copies:
             self.problem(f"{attempt.ident} to {rcpt}: acknowledged and LOST")
-        if rcpt in load.LOCAL:  # a repeat finds its own file
+        if rcpt not in load.RELAYED:  # a repeat finds its own file; a report and its mark are one record
             if len(copies) > 1:
                 self.problem(f"{attempt.ident} to {rcpt}: {len(copies)} files in the mailbox")
+            return
+        if (attempt.ident, rcpt) in self.relayed.unanswered:
             return
         copies.sort(key=lambda c: c.at)
         for first, second in zip(copies, copies[1:]):
