@@ -101,6 +101,7 @@ static void active_end(struct active *active)
     struct deliver *d = active->deliver;
     struct message *msg = active->msg;
     struct hop *park_at = active->park_at;
+    bool no_room = active->no_room;
     MX_ASSERT(active->deliveries == 0);
     spool_txn_free(d->spool, active->txn);
     chain_clear(&active->content, &d->shard->blocks);
@@ -111,6 +112,10 @@ static void active_end(struct active *active)
     msg->active = NULL;
     if (msg->rcpts_left > 0) {
         schedule_due(d, msg);
+        if (no_room) {
+            /* Its times stay as they are: it is due, only the hop is busy. */
+            shard_after(d->shard, &msg->due, HOP_PARKED_MS * MX_NS_PER_MS);
+        }
         if (park_at != NULL) {
             hop_park(park_at, msg);
         }
@@ -368,11 +373,7 @@ static void submit(struct delivery *delivery)
         delivery_done(delivery);
     } else if (!hop_submit(hop, delivery)) {
         active->park_at = hop;
-        for (uint32_t i = 0; i < delivery->rcpt_count; i++) {
-            /* A fallback: the hop calls earlier. */
-            struct rcpt_state *state = &active->msg->rcpts[delivery->rcpts[i].rcpt];
-            state->due_ms = active->deliver->shard->wall_ms + 60000;
-        }
+        active->no_room = true;
         active->deliveries--;
         free(delivery);
     }

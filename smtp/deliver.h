@@ -26,6 +26,8 @@ enum {
     DELIVER_RCPTS_MAX = 100,      /* per transaction: what every server takes (RFC 5321) */
     DELIVER_HEAD_MAX = 16 * 1024, /* of a large message kept for a DSN */
     HOP_WAITING_MAX = 1024,
+    HOP_PARKED_MS = 60000,    /* a message that found no room is tried again after this, if the hop
+                                 does not call it back */
     HOP_CONNECTIONS_MAX = 16, /* per core and hop */
     HOP_ADDRESSES_MAX = 8,
     HOP_PROBE_FIRST_MS = 5000, /* a hop that is down is tried again after this, doubling */
@@ -51,6 +53,7 @@ struct active {
     struct journal_read read;
     uint32_t deliveries; /* not done yet */
     struct hop *park_at; /* hop that had no room, or failed */
+    bool no_room;        /* some recipient was not even tried */
 };
 
 struct delivery_rcpt {
