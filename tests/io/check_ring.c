@@ -303,7 +303,7 @@ static void check_listen_errors(void)
 
 static void check_file(void)
 {
-    char path[] = "/tmp/ringmx-ring-XXXXXX";
+    char path[] = "/tmp/ringmx-ring-XXXXXX"; /* gone as soon as it is open */
     int fd = mkstemp(path);
     CHECK(fd >= 0);
     (void)unlink(path);
