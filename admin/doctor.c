@@ -48,6 +48,9 @@ static void check_kernel(struct doctor *d, const struct ring_probe *probe)
     }
     say(d, probe->err == MX_OK ? OK : FAIL, "io_uring",
         probe->err == MX_OK ? "usable" : err_text(probe->err), probe->advice);
+    if (probe->err != MX_OK && !probe->single_issuer) {
+        return; /* no ring could be made at all: its features cannot be told */
+    }
     const struct {
         const char *name;
         bool there;

@@ -209,7 +209,7 @@ class Server:
         equal(done.returncode, expect, f"exit code of apply ({done.stderr.strip()})")
         return done
 
-    def spawn(self, cores=None):
+    def spawn(self, cores=None, preexec_fn=None):
         if self not in running:
             running.append(self)
         command = [ringmx(), "serve", "--data", self.data, "--cores", str(cores or self.cores)]
@@ -218,7 +218,7 @@ class Server:
         with open(self.log_path, "ab") as log:
             self.log_start = log.tell()
             self.process = subprocess.Popen(command + self.args, stdout=log, stderr=log,
-                                            stdin=subprocess.DEVNULL)
+                                            stdin=subprocess.DEVNULL, preexec_fn=preexec_fn)
 
     def start(self, cores=None, seconds=20):
         self.spawn(cores)

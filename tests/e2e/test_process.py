@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import time
 
@@ -280,3 +281,59 @@ def test_many_connections():
         time.sleep(0.5)
         s.submit("alice@example.org")
         s.delivered()
+
+
+def forbid_io_uring():
+    """In a child before exec: a seccomp filter that answers io_uring_setup with EPERM, as containers do."""
+    import ctypes
+    import struct
+    libc = ctypes.CDLL(None, use_errno=True)
+    code = b"".join(struct.pack("HBBI", *row) for row in (
+        (0x20, 0, 0, 0),            # load the number of the system call
+        (0x15, 0, 1, 425),          # io_uring_setup?
+        (0x06, 0, 0, 0x00050001),   # yes: EPERM
+        (0x06, 0, 0, 0x7fff0000)))  # no: go on
+    text = ctypes.create_string_buffer(code)
+    program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", 4, ctypes.addressof(text)))
+    if libc.prctl(38, 1, 0, 0, 0) != 0 or libc.prctl(22, 2, program, 0, 0) != 0:
+        os._exit(99)
+
+
+def test_io_uring_forbidden():
+    """Where io_uring is forbidden, the server and doctor say so, and what to do."""
+    with Server(start=False) as s:
+        serve = subprocess.run([ringmx(), "serve", "--data", s.data], capture_output=True, text=True,
+                               preexec_fn=forbid_io_uring, timeout=30, check=False)
+        equal(serve.returncode, 1, "exit code of serve")
+        check("cannot-start" in serve.stderr and "seccomp" in serve.stderr, serve.stderr)
+        doctor = subprocess.run([ringmx(), "doctor"], capture_output=True, text=True,
+                                preexec_fn=forbid_io_uring, timeout=30, check=False)
+        equal(doctor.returncode, 1, "exit code of doctor")
+        check("FAIL  io_uring" in doctor.stdout and "seccomp" in doctor.stdout, doctor.stdout)
+        good = subprocess.run([ringmx(), "doctor", "--data", s.data], capture_output=True, text=True, timeout=30, check=False)
+        equal(good.returncode, 0, "exit code of doctor without the filter")
+
+
+def test_out_of_descriptors():
+    """With descriptors exhausted connections wait, the processor rests, and it goes on by itself."""
+    import resource
+
+    def few_files():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (70, 70))
+    with Server(start=False, cores=1) as s:
+        s.spawn(preexec_fn=few_files)
+        wait_until(lambda: " ready " in s.log(), 20, "ready")
+        sockets = [socket.create_connection(("127.0.0.1", s.port)) for _ in range(150)]
+        wait_until(lambda: "cannot-accept" in s.log(), 10, "the warning")
+
+        def ticks():
+            with open(f"/proc/{s.process.pid}/stat", encoding="ascii") as f:
+                return sum(int(n) for n in f.read().split()[13:15])
+        before = ticks()
+        time.sleep(1)
+        check(ticks() - before < 20, f"{ticks() - before} ticks of CPU in a second of shortage")
+        for sock in sockets:
+            sock.close()
+        s.submit("alice@example.org")
+        s.delivered()
+
