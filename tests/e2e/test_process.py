@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 
-from lib import (Fail, Server, Sink, Wire, check, equal, free_port, listener, marked, ringmx,
+from lib import (Fail, Server, Sink, Skip, Wire, check, equal, free_port, listener, marked, ringmx,
                  run_ringmx, split_local, split_received, starts, wait_until, work_folder)
 
 
@@ -337,3 +337,30 @@ def test_out_of_descriptors():
         s.submit("alice@example.org")
         s.delivered()
 
+
+
+def test_memory_of_idle_sessions():
+    """An idle plaintext session costs at most 1 KiB of user-space memory, also after EHLO."""
+    if "asan" in ringmx():
+        raise Skip("sanitizers have their own memory")
+    with Server(cores=1) as s:
+        wires = []
+
+        def idle(count):
+            for _ in range(count):
+                wires.append(s.wire(hello=False))
+                wires[-1].then("220")
+                wires[-1].expect("EHLO client.example.net", "250-")
+
+        def anonymous():
+            with open(f"/proc/{s.process.pid}/smaps_rollup", encoding="ascii") as f:
+                return 1024 * sum(int(line.split()[1]) for line in f if line.startswith("Anonymous:"))
+        try:
+            idle(100)
+            before = anonymous()
+            idle(700)
+            each = (anonymous() - before) / 700
+            check(each <= 1024, f"{each:.0f} bytes per idle session")
+        finally:
+            for w in wires:
+                w.sock.close()
