@@ -58,6 +58,11 @@ struct log_line *log_begin(struct log *log, enum log_level level, const char *ev
     return line;
 }
 
+static size_t line_room(const struct log_line *line)
+{
+    return sizeof line->text - line->len;
+}
+
 static bool is_plain(uint8_t c)
 {
     return ascii_is_graph(c) && c != '"' && c != '\\' && c != '=';
@@ -70,15 +75,25 @@ static void append_key(struct log_line *line, const char *key)
     append(line, "=", 1);
 }
 
+/* What follows in a value that was cut: the quotes are closed in any case, so that the rest of the
+ * line keeps its meaning. */
+#define CUT "...\""
+enum { CUT_BYTES = sizeof CUT - 1 };
+
 static void append_quoted(struct log_line *line, struct slice value)
 {
     append(line, "\"", 1);
     for (size_t i = 0; i < value.len; i++) {
         uint8_t c = value.ptr[i];
-        if (is_plain(c) || c == ' ' || c == '=') {
+        bool as_is = is_plain(c) || c == ' ' || c == '=';
+        char escaped[4] = {'\\', 'x', "0123456789abcdef"[c >> 4], "0123456789abcdef"[c & 15]};
+        if (line_room(line) < (as_is ? 1 : sizeof escaped) + CUT_BYTES) {
+            append(line, CUT, CUT_BYTES);
+            return;
+        }
+        if (as_is) {
             append(line, &c, 1);
         } else {
-            char escaped[4] = {'\\', 'x', "0123456789abcdef"[c >> 4], "0123456789abcdef"[c & 15]};
             append(line, escaped, sizeof escaped);
         }
     }
@@ -87,7 +102,7 @@ static void append_quoted(struct log_line *line, struct slice value)
 
 void log_slice(struct log_line *line, const char *key, struct slice value)
 {
-    if (line == NULL) {
+    if (line == NULL || line_room(line) < strlen(key) + 3 + CUT_BYTES) {
         return;
     }
     bool plain = value.len > 0;
@@ -95,7 +110,7 @@ void log_slice(struct log_line *line, const char *key, struct slice value)
         plain = is_plain(value.ptr[i]);
     }
     append_key(line, key);
-    if (plain) {
+    if (plain && value.len <= line_room(line)) {
         append(line, value.ptr, value.len);
     } else {
         append_quoted(line, value);
@@ -109,26 +124,18 @@ void log_text(struct log_line *line, const char *key, const char *value)
 
 void log_u64(struct log_line *line, const char *key, uint64_t value)
 {
-    if (line == NULL) {
-        return;
-    }
     char digits[24];
     struct writer w = writer_init(digits, sizeof digits);
     put_decimal(&w, value);
-    append_key(line, key);
-    append(line, digits, w.len);
+    log_slice(line, key, writer_slice(&w));
 }
 
 void log_qid(struct log_line *line, const char *key, struct qid id)
 {
-    if (line == NULL) {
-        return;
-    }
     char text[QID_TEXT_MAX];
     struct writer w = writer_init(text, sizeof text);
     qid_print(&w, id);
-    append_key(line, key);
-    append(line, text, w.len);
+    log_slice(line, key, writer_slice(&w));
 }
 
 void log_err(struct log_line *line, const char *key, mx_err err)

@@ -8,7 +8,8 @@
  *   log_end(log, l);
  *
  * All functions accept a NULL line (dropped) and a NULL log. Bytes outside printable ASCII, quotes
- * and backslashes in values are written as \xNN, so a peer cannot forge lines. */
+ * and backslashes in values are written as \xNN, and quotes are closed also where a value had to be
+ * cut (it then ends in "..."), so a peer cannot forge lines or keys. */
 #pragma once
 
 #include "core/cursor.h"
