@@ -18,7 +18,8 @@ enum {
     SPARE_SEGMENTS = 1, /* with fewer than this and the prepared one, the next is made */
     FLOOR_SEGMENTS = 4, /* below it nothing is moved to free space */
     EVICT_PER_TURN = 4,
-    MOVE_RESERVE_BYTES = 4 * 1024 * 1024, /* kept back for outcomes and moves */
+    RESERVE_BYTES = 4 * 1024 * 1024,      /* kept back for outcomes and moves */
+    LAST_RESERVE_BYTES = 2 * 1024 * 1024, /* of it for outcomes alone: only they free segments */
 };
 
 /* Records that form or are being written. */
@@ -481,7 +482,9 @@ static uint64_t room_bytes(const struct journal *j)
 
 static mx_err room_check(const struct journal *j, uint64_t bytes, unsigned flags)
 {
-    uint64_t kept = (flags & JOURNAL_RESERVE) != 0 ? JF_BLOCK_BYTES : MOVE_RESERVE_BYTES;
+    uint64_t kept = (flags & JOURNAL_LAST_RESERVE) != 0 ? JF_BLOCK_BYTES
+                    : (flags & JOURNAL_RESERVE) != 0    ? LAST_RESERVE_BYTES
+                                                        : RESERVE_BYTES;
     if (room_bytes(j) >= bytes + kept) {
         return MX_OK;
     }
@@ -678,6 +681,9 @@ static void step_evict(struct journal *j)
     if (oldest->state != SEGMENT_SEALED || oldest->live_bytes * 2 > oldest->size ||
         list_empty(&oldest->residents)) {
         return;
+    }
+    if (scarce && room_bytes(j) < oldest->live_bytes + LAST_RESERVE_BYTES) {
+        return; /* moving half of it would use up room and free none */
     }
     struct list_node *resident = list_first(&oldest->residents);
     for (unsigned i = 0; i < EVICT_PER_TURN && resident != NULL; i++) {

@@ -144,8 +144,9 @@ void journal_close(struct journal *journal);
 struct qid journal_next_id(struct journal *journal);
 
 enum journal_append_flags {
-    JOURNAL_LAZY = 1,    /* need not start a write by itself for JOURNAL_LAZY_MS */
-    JOURNAL_RESERVE = 2, /* may use the space kept back for outcomes and moves */
+    JOURNAL_LAZY = 1,         /* need not start a write by itself for JOURNAL_LAZY_MS */
+    JOURNAL_RESERVE = 2,      /* may use the space kept back for moves */
+    JOURNAL_LAST_RESERVE = 4, /* and what is kept back for outcomes alone */
 };
 
 /* One append in flight; embedded in its owner, which stays until done. */

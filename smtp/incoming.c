@@ -238,8 +238,9 @@ static mx_err record_write(struct incoming *in)
     }
     struct writer payload;
     in->append.done = commit_done;
-    mx_err err = journal_append(in->spool->journal, &in->append, RECORD_MESSAGE, in->id,
-                                (uint32_t)len, in->mark_count > 0 ? JOURNAL_RESERVE : 0, &payload);
+    mx_err err =
+        journal_append(in->spool->journal, &in->append, RECORD_MESSAGE, in->id, (uint32_t)len,
+                       in->mark_count > 0 ? JOURNAL_LAST_RESERVE : 0, &payload);
     if (err == MX_ERR_AGAIN) {
         in->waiter.ready = room_again;
         journal_wait(in->spool->journal, &in->waiter);

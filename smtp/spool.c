@@ -75,7 +75,7 @@ static void write_submit(struct outcome_write *write)
     struct spool *spool = write->spool;
     struct writer payload;
     mx_err err = journal_append(spool->journal, &write->append, RECORD_OUTCOME, write->message->id,
-                                write->len, JOURNAL_LAZY | JOURNAL_RESERVE, &payload);
+                                write->len, JOURNAL_LAZY | JOURNAL_LAST_RESERVE, &payload);
     if (err) {
         write_blocked(write, err);
         return;
