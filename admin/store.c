@@ -336,6 +336,11 @@ static mx_err open_database(struct store **out_store, const char *path, int flag
     if (!err) {
         (void)sqlite3_busy_timeout(store->db, BUSY_WAIT_MS);
         (void)sqlite3_extended_result_codes(store->db, 1);
+        /* Nobody else has it open (the folder is locked), and a server has to start on a full disk:
+         * without this SQLite makes an index file at the first read. */
+        err = execute(store, "PRAGMA locking_mode=EXCLUSIVE");
+    }
+    if (!err) {
         *out_store = store;
         return MX_OK;
     }
