@@ -185,6 +185,22 @@ static mx_err epoch_read(struct journal_store *store)
     return value < UINT32_MAX ? MX_OK : MX_ERR_RANGE;
 }
 
+/* In place: a few bytes of one sector, and the number never gets shorter. */
+static mx_err epoch_overwrite(const char *path, struct slice text)
+{
+    int fd;
+    mx_err err = sys_open(&fd, path, SYS_WRITE);
+    if (err) {
+        return err;
+    }
+    err = sys_pwrite(fd, text.ptr, text.len, 0);
+    if (!err) {
+        err = sys_sync(fd);
+    }
+    sys_close(fd);
+    return err;
+}
+
 static mx_err epoch_take(struct journal_store *store)
 {
     char path[JOURNAL_PATH_MAX + 8];
@@ -194,7 +210,9 @@ static mx_err epoch_take(struct journal_store *store)
     store->epoch++;
     put_decimal(&w, store->epoch);
     put_char(&w, '\n');
-    return sys_replace_file(path, writer_slice(&w));
+    mx_err err = sys_replace_file(path, writer_slice(&w));
+    /* On a full disk: what is queued has to be delivered for space to become free. */
+    return err == MX_ERR_NOSPACE ? epoch_overwrite(path, writer_slice(&w)) : err;
 }
 
 /* --- open and close ----------------------------------------------------------------------------
