@@ -178,9 +178,9 @@ class Server:
     """The real process on a free port, as a context: stopped by SIGTERM, which must end with 0."""
 
     def __init__(self, relay=None, cores=2, retry_ms=300, args=(), start=True, folder=None,
-                 listeners=None, fields=None, **plan):
+                 data=None, listeners=None, fields=None, **plan):
         self.folder = folder or work_folder()
-        self.data = os.path.join(self.folder, "data")
+        self.data = data or os.path.join(self.folder, "data")
         self.port = free_port()
         self.cores, self.retry_ms, self.args = cores, retry_ms, list(args)
         self.process = None

@@ -52,6 +52,8 @@ def run_here(name, function):
         kind = "" if isinstance(error, lib.Fail) else f"{type(error).__name__}: "
         print(f"FAIL {name}: {kind}{error}{place}")
         for server in lib.running:
+            if not os.path.exists(server.log_path):
+                continue
             with open(server.log_path, errors="replace") as f:
                 for line in f.read().splitlines()[-15:]:
                     print(f"    {line}")
