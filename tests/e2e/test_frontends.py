@@ -2,14 +2,12 @@
 
 import ipaddress
 import os
-import re
 import socket
 import struct
 import subprocess
-import time
 
-from lib import (Fail, Server, Sink, Wire, check, equal, free_port, marked, need_program,
-                 postfix_program, split_local, starts, wait_until)
+from lib import (Server, Wire, check, equal, free_port, marked, need_program,
+                 postfix_program, split_local, wait_until)
 
 TRUSTED = {"proxyTrustedNetworks": {"127.0.0.0/8": True}}
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"

@@ -2,10 +2,9 @@
 
 import email
 import email.policy
-import os
 import time
 
-from lib import (DROP, NO_REPLY, Server, Sink, check, equal, free_port, marked, sink_tls, split_local,
+from lib import (DROP, Server, Sink, check, equal, free_port, marked, sink_tls, split_local,
                  split_received, starts, wait_until)
 
 UTF8 = "Subject: grün\r\n\r\nü\r\n".encode()
