@@ -6,11 +6,13 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct worker {
     struct spsc todo;
@@ -48,6 +50,16 @@ static void *worker_main(void *arg)
     }
 }
 
+/* A core is pinned to its CPU; what blocks should run wherever another one is free: on any CPU of
+ * the process's main thread. */
+static void unpin(pthread_attr_t *attr)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(getpid(), sizeof set, &set) == 0) {
+        (void)pthread_attr_setaffinity_np(attr, sizeof set, &set);
+    }
+}
+
 static mx_err worker_start(struct worker *worker, struct shard *shard, unsigned index)
 {
     worker->ring = shard->ring;
@@ -62,7 +74,11 @@ static mx_err worker_start(struct worker *worker, struct shard *shard, unsigned 
     sigset_t all, before;
     sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    worker->started = pthread_create(&worker->thread, NULL, worker_main, worker) == 0;
+    pthread_attr_t attr;
+    (void)pthread_attr_init(&attr);
+    unpin(&attr);
+    worker->started = pthread_create(&worker->thread, &attr, worker_main, worker) == 0;
+    (void)pthread_attr_destroy(&attr);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (!worker->started) {
         return MX_ERR_NOMEM;
