@@ -19,3 +19,8 @@ elseif(CMAKE_BUILD_TYPE STREQUAL "Release" OR CMAKE_BUILD_TYPE STREQUAL "RelWith
                                                 -fcf-protection -g)
   target_link_options(ringmx_flags INTERFACE -Wl,-z,relro,-z,now -Wl,-z,noexecstack)
 endif()
+
+if(RINGMX_FUZZ)
+  # Coverage for the libraries; clang warns of other things than gcc, and the gcc builds are the judge.
+  target_compile_options(ringmx_flags INTERFACE -fsanitize=fuzzer-no-link -Wno-error)
+endif()

@@ -1,12 +1,12 @@
 #!/bin/bash
 # Installs, builds and runs every test: tools/test.sh [PART ...]
-# Parts: format layers release asan tsan libs demo e2e crash (default: all)
+# Parts: format layers release asan tsan libs demo fuzz e2e crash (default: all)
 # The last line says "N passed, N failed" (", N skipped"); the exit code is 0 only if nothing failed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(format layers release asan tsan libs demo e2e crash)
+[ ${#parts[@]} -gt 0 ] || parts=(format layers release asan tsan libs demo fuzz e2e crash)
 passed=0 failed=0 skipped=0 skips=()
 rounds=${CRASH_ROUNDS:-50}
 seed=${CRASH_SEED:-$RANDOM}
@@ -117,6 +117,26 @@ part_e2e() {
         python3 tests/e2e/run.py --build "build/$preset" --postfix build/postfix 2>&1 | tee "$logs/e2e-$preset.log" |
             grep -vE '^ok '
         add_counts "end-to-end tests ($preset)" "$logs/e2e-$preset.log" "${PIPESTATUS[0]}"
+    done
+}
+
+# Every target for a short time from its corpus; what it finds lies in build/test-logs.
+part_fuzz() {
+    local seconds=${FUZZ_SECONDS:-10} target found
+    cmake --preset fuzz >"$logs/cmake-fuzz.log" 2>&1 && cmake --build --preset fuzz -- --quiet >"$logs/build-fuzz.log" 2>&1 || {
+        tail -n 20 "$logs/cmake-fuzz.log" "$logs/build-fuzz.log"
+        note "build of fuzz" 1
+        return
+    }
+    for target in tests/fuzz/corpus/fuzz_*; do
+        target=$(basename "$target")
+        found=$logs/found-$target
+        mkdir -p "$found"
+        "build/fuzz/tests/$target" -max_total_time="$seconds" -max_len=4000 -artifact_prefix="$logs/$target-" \
+            "$found" "tests/fuzz/corpus/$target" >"$logs/$target.log" 2>&1
+        local code=$?
+        [ $code = 0 ] || tail -n 20 "$logs/$target.log"
+        note "fuzzing: $target" $code
     done
 }
 
