@@ -157,30 +157,55 @@ static mx_err each_set(void *arg, const char *name)
 /* --- epoch -------------------------------------------------------------------------------------
  */
 
+/* Far beyond what a lost number can have been: one is used per start. */
+enum { EPOCH_SKIP = 65536 };
+
+static uint64_t newest_segment_epoch(const struct journal_store *store)
+{
+    uint64_t newest = 0;
+    struct list_node *node = list_first(&store->segments);
+    for (; node != NULL; node = list_next(&store->segments, node)) {
+        const struct segment *segment = mx_container_of(node, struct segment, node);
+        newest = segment->epoch > newest ? segment->epoch : newest;
+    }
+    return newest;
+}
+
+static void report_epoch_unreadable(struct journal_store *store, const char *path, uint64_t value)
+{
+    struct log_line *line = log_begin(store->log, LOG_WARN, "journal-epoch-unreadable");
+    log_text(line, "file", path);
+    log_u64(line, "continuesAt", value);
+    log_text(line, "advice", "nothing to do: a higher number was chosen, queue ids do not repeat");
+    log_end(store->log, line);
+}
+
+/* A lost or damaged file must neither make queue ids repeat nor keep the server from starting. */
 static mx_err epoch_read(struct journal_store *store)
 {
     char path[JOURNAL_PATH_MAX + 8];
     uint8_t *text = NULL;
     size_t len = 0;
     uint64_t value = 0;
+    uint64_t newest = newest_segment_epoch(store);
     (void)snprintf(path, sizeof path, "%s/epoch", store->dir);
     mx_err err = sys_read_file(&text, &len, path, EPOCH_TEXT_MAX);
+    if (err && err != MX_ERR_NOTFOUND && err != MX_ERR_LIMIT) {
+        return err;
+    }
     if (err == MX_OK) {
         while (len > 0 && text[len - 1] == '\n') {
             len--;
         }
         err = text_to_u64(&value, slice_of(text, len));
+        err = !err && value >= UINT32_MAX ? MX_ERR_RANGE : err;
         free(text);
     }
     if (err && err != MX_ERR_NOTFOUND) {
-        return err;
+        value = newest + EPOCH_SKIP;
+        report_epoch_unreadable(store, path, value);
     }
-    /* A lost file must not make queue ids repeat. */
-    struct list_node *node = list_first(&store->segments);
-    for (; node != NULL; node = list_next(&store->segments, node)) {
-        const struct segment *segment = mx_container_of(node, struct segment, node);
-        value = segment->epoch > value ? segment->epoch : value;
-    }
+    value = newest > value ? newest : value;
     store->epoch = (uint32_t)value;
     return value < UINT32_MAX ? MX_OK : MX_ERR_RANGE;
 }

@@ -472,6 +472,36 @@ static void test_garbage(const char *image)
     }
 }
 
+/* The number that makes queue ids unique survives the loss or the damage of its file. */
+static void test_epoch_file(const char *dir)
+{
+    static const char *const contents[] = {
+        "", "\n", "12x\n", "99999999999999999999\n", "4294967295\n", NULL};
+    char path[PATH_BYTES + 8];
+    snprintf(path, sizeof path, "%s/epoch", dir);
+    shard_up();
+    struct journal_store *store = store_open(dir);
+    uint32_t last = journal_store_epoch(store);
+    journal_store_close(store);
+    for (unsigned i = 0; i < mx_countof(contents); i++) {
+        if (contents[i] == NULL) {
+            CHECK(unlink(path) == 0);
+        } else {
+            CHECK(sys_replace_file(path, slice_of_text(contents[i])) == MX_OK);
+        }
+        store = store_open(dir);
+        /* Without the file only what segments carry is known, and no id of theirs may repeat. */
+        CHECK(journal_store_epoch(store) > (contents[i] == NULL ? 4 : last));
+        last = contents[i] == NULL ? journal_store_epoch(store) : last;
+        journal_store_close(store);
+    }
+    store = store_open(dir);
+    CHECK(journal_store_epoch(store) == last + 1);
+    journal_store_close(store);
+    shard_close(&shard);
+    shard_fini(&shard);
+}
+
 int main(int argc, char **argv)
 {
     char root[PATH_BYTES / 2], dir[PATH_BYTES], image[PATH_BYTES], command[PATH_BYTES];
@@ -510,6 +540,7 @@ int main(int argc, char **argv)
     CHECK(evictions > 0); /* the long-lived ones were moved */
     check_crash(dir);
     copy(dir, image);
+    test_epoch_file(dir);
     test_garbage(image);
     snprintf(command, sizeof command, "rm -rf %s", root);
     CHECK(system(command) == 0);
