@@ -1,6 +1,8 @@
 """A full disk: refusals that can be tried again, nothing lost, recovery by itself."""
 
+import fcntl
 import os
+import struct
 import subprocess
 import time
 
@@ -45,6 +47,41 @@ class SmallDisk:
 
     def release(self):
         os.remove(self.filler)
+
+
+class FailingDisk(SmallDisk):
+    """A file system on a loop device whose writes fail with EIO while its size is cut."""
+
+    LOOP_SET_STATUS64, LOOP_GET_STATUS64 = 0x4C04, 0x4C05  # linux/loop.h
+    INFO_BYTES, SIZE_LIMIT_AT = 232, 32                    # struct loop_info64
+
+    def __enter__(self):
+        image = os.path.join(self.path, "image")
+        self.mount = os.path.join(self.path, "mount")
+        os.mkdir(self.mount)
+        with open(image, "wb") as f:
+            f.truncate(512 * MIB)
+        subprocess.run([need_program("mkfs.ext4"), "-q", "-O", "^has_journal", image], check=True)
+        done = subprocess.run([need_program("mount"), "-o", "loop,errors=continue", image,
+                               self.mount], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise Skip(f"no file can be mounted here: {done.stderr.strip()}")
+        with open("/proc/mounts", encoding="ascii") as f:
+            self.device = next(line.split()[0] for line in f if line.split()[1] == self.mount)
+        return self
+
+    def __exit__(self, *unused):
+        self.limit(0)
+        subprocess.run([need_program("umount"), "-l", self.mount], check=False)
+        super().__exit__()
+
+    def limit(self, size):
+        """Only the first so many bytes of the device exist; 0: all."""
+        with open(self.device, "rb+", buffering=0) as f:
+            info = bytearray(self.INFO_BYTES)
+            fcntl.ioctl(f, self.LOOP_GET_STATUS64, info)
+            struct.pack_into("=Q", info, self.SIZE_LIMIT_AT, size)
+            fcntl.ioctl(f, self.LOOP_SET_STATUS64, info)
 
 
 def send_until_full(server, body, to, limit):
@@ -140,3 +177,38 @@ def test_disk_full_mailbox():
         equal(s.mailbox(), [], "mailbox on a full disk")
         disk.release()
         equal(split_local(s.delivered()[0])[3], body, "content")
+
+
+def test_journal_io_error():
+    """EIO on the journal: no 250 but 451 4.3.0, a clear log, accepted mail is safe, it goes on."""
+    body = b"Subject: io\r\n\r\n" + (b"x" * 70 + b"\r\n") * 300
+    sink = Sink(start=False)
+    with FailingDisk(600) as disk, Server(data=os.path.join(disk.mount, "data"), relay=sink.port,
+                                          cores=1, args=["--delivery", "off"]) as s:
+        accepted = [s.submit("bob@example.org", body) for _ in range(5)]
+        disk.limit(4096)
+        with s.wire() as w:
+            w.expect("MAIL FROM:<sender@example.net>", "250")
+            w.expect("RCPT TO:<bob@example.org>", "250")
+            w.expect("DATA", "354")
+            w.send(body + b".\r\n")
+            starts(w.reply(), "451 4.3.0", "reply after an I/O error")
+            w.expect("NOOP", "250")
+        wait_until(lambda: "journal-write-failed" in s.log(), 10, "a log line that tells of it")
+        disk.limit(0)
+
+        def taken():
+            with s.wire() as w:
+                return w.cmd("MAIL FROM:<sender@example.net>").startswith("250")
+        wait_until(taken, 30, "accepting again")
+        accepted.append(s.submit("bob@example.org", body))
+        s.stop()
+        check(all(ident in s.queue() for ident in accepted), "an accepted message is gone")
+        s.args = []
+        with sink:
+            sink.start()
+            s.start()
+            wait_until(lambda: len(sink.messages) >= len(accepted), 60,
+                       f"{len(accepted)} accepted messages at the sink")
+            for message in sink.messages:
+                check(split_received(message.data)[1] == body, "a message was altered")
