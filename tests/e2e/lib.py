@@ -209,7 +209,7 @@ class Server:
         equal(done.returncode, expect, f"exit code of apply ({done.stderr.strip()})")
         return done
 
-    def spawn(self, cores=None, preexec_fn=None):
+    def spawn(self, cores=None, preexec_fn=None, env=None):
         if self not in running:
             running.append(self)
         command = [ringmx(), "serve", "--data", self.data, "--cores", str(cores or self.cores)]
@@ -218,10 +218,11 @@ class Server:
         with open(self.log_path, "ab") as log:
             self.log_start = log.tell()
             self.process = subprocess.Popen(command + self.args, stdout=log, stderr=log,
-                                            stdin=subprocess.DEVNULL, preexec_fn=preexec_fn)
+                                            stdin=subprocess.DEVNULL, preexec_fn=preexec_fn,
+                                            env=env)
 
-    def start(self, cores=None, seconds=20):
-        self.spawn(cores)
+    def start(self, cores=None, seconds=20, env=None):
+        self.spawn(cores, env=env)
 
         def ready():
             if self.process.poll() is not None:

@@ -2,8 +2,10 @@
 
 import email
 import email.policy
+import os
 import time
 
+import lib
 from lib import (DROP, Server, Sink, check, equal, free_port, marked, sink_tls, split_local,
                  split_received, starts, wait_until)
 
@@ -525,3 +527,37 @@ def test_misbehaving_next_hops():
             s.delivered()
             s.stop()
             check(ident in s.queue(), s.queue())
+
+
+def later(days):
+    """The environment in which so many days have passed."""
+    return dict(os.environ, LD_PRELOAD=os.path.join(lib.BUILD, "tests", "shift_clock.so"),
+                SHIFT_CLOCK_SECONDS=str(int(days * 86400)),
+                ASAN_OPTIONS="verify_asan_link_order=0:" + os.environ.get("ASAN_OPTIONS", ""))
+
+
+def test_delay_and_expiry():
+    """A next hop dead for days: one delay DSN after a day, one after three, failure after five."""
+    body = b"Subject: slow\r\n\r\n" + marked()
+    with Server(relay=free_port(), cores=1) as s:
+        ident = s.submit("bob@example.org", body, sender="alice@example.org")
+        wait_until(lambda: "deferred" in s.log(), 10, "a deferral")
+        equal(s.mailbox(), [], "DSNs at once")
+        s.stop()
+        for count, (days, action) in enumerate(((1.1, "delayed"), (3.1, "delayed"), (5.1, "failed"))):
+            s.start(env=later(days))
+            wait_until(lambda: len(s.mailbox()) > count, 20, f"a DSN after {days} days")
+            wait_until(lambda: ("failed " if action == "failed" else "deferred ") + f"id={ident}"
+                       in s.log(), 10, "the attempt in the log")
+            s.stop()
+            queued = ident in s.queue()
+            equal(queued, action == "delayed", f"queued after {days} days")
+        dsns = bounces(s, 3)
+        actions = sorted(status_fields(dsn)[1][0]["Action"] for dsn in dsns)
+        equal(actions, ["delayed", "delayed", "failed"], "actions of the DSNs")
+        for dsn in dsns:
+            equal(recipients(dsn), ["bob@example.org"], "recipients of the DSN")
+            fields = status_fields(dsn)[1][0]
+            delayed = fields["Action"] == "delayed"
+            check(fields["Status"].startswith("4." if delayed else "5."), fields["Status"])
+            equal("Will-Retry-Until" in fields, delayed, "Will-Retry-Until")
