@@ -165,6 +165,13 @@ mx_err store_step(struct store *store, sqlite3_stmt *stmt, bool *out_row)
     return err;
 }
 
+mx_err store_row(struct store *store, sqlite3_stmt *stmt)
+{
+    bool row;
+    mx_err err = store_step(store, stmt, &row);
+    return !err && !row ? MX_ERR_NOTFOUND : err;
+}
+
 mx_err store_run(struct store *store, sqlite3_stmt *stmt)
 {
     bool row;

@@ -286,10 +286,9 @@ mx_err store_find_address(struct store *store, uint64_t *out_account, int *out_p
     }
     bind_id(stmt, 1, domain);
     bind_slice(stmt, 2, local);
-    bool row;
-    err = store_step(store, stmt, &row);
-    if (err || !row) {
-        return err ? err : MX_ERR_NOTFOUND;
+    err = store_row(store, stmt);
+    if (err) {
+        return err;
     }
     *out_account = (uint64_t)sqlite3_column_int64(stmt, 0);
     *out_position = sqlite3_column_int(stmt, 1);

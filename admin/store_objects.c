@@ -35,10 +35,9 @@ static mx_err plain_get(struct store *store, json_t **out_object, const struct r
     }
     bind_slice(stmt, 1, type_name(type));
     bind_id(stmt, 2, id);
-    bool row;
-    err = store_step(store, stmt, &row);
-    if (err || !row) {
-        return err ? err : MX_ERR_NOTFOUND;
+    err = store_row(store, stmt);
+    if (err) {
+        return err;
     }
     err = parse_object(store, out_object, column_slice(stmt, 0));
     (void)sqlite3_reset(stmt);
@@ -94,10 +93,9 @@ static mx_err find_plain(struct store *store, uint64_t *out_id, const struct reg
     }
     bind_slice(stmt, 1, type_name(type));
     bind_slice(stmt, 2, label);
-    bool row;
-    err = store_step(store, stmt, &row);
-    if (err || !row) {
-        return err ? err : MX_ERR_NOTFOUND;
+    err = store_row(store, stmt);
+    if (err) {
+        return err;
     }
     *out_id = (uint64_t)sqlite3_column_int64(stmt, 0);
     (void)sqlite3_reset(stmt);
@@ -242,10 +240,9 @@ mx_err store_find_label(struct store *store, uint64_t *out_id, const struct reg_
         return err;
     }
     bind_slice(stmt, 1, label);
-    bool row;
-    err = store_step(store, stmt, &row);
-    if (err || !row) {
-        return err ? err : MX_ERR_NOTFOUND;
+    err = store_row(store, stmt);
+    if (err) {
+        return err;
     }
     *out_id = (uint64_t)sqlite3_column_int64(stmt, 0);
     (void)sqlite3_reset(stmt);

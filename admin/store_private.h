@@ -64,6 +64,8 @@ mx_err store_check(struct store *store, int rc);
 MX_MUST_CHECK mx_err store_run(struct store *store, sqlite3_stmt *stmt);
 /* *out_row tells whether there is a row; after the last one the statement is reset. */
 MX_MUST_CHECK mx_err store_step(struct store *store, sqlite3_stmt *stmt, bool *out_row);
+/* The one row of a statement; MX_ERR_NOTFOUND, and reset, when there is none. */
+MX_MUST_CHECK mx_err store_row(struct store *store, sqlite3_stmt *stmt);
 
 static inline struct slice column_slice(sqlite3_stmt *stmt, int column)
 {
