@@ -97,7 +97,7 @@ part_libs() {
 }
 
 part_demo() {
-    tools/run.sh --once --port 42525 --sink-port 42526 --data build/test-demo >"$logs/demo.log" 2>&1
+    tools/run.sh --once --port 12525 --sink-port 12526 --data build/test-demo >"$logs/demo.log" 2>&1
     local code=$?
     [ $code = 0 ] || cat "$logs/demo.log"
     note "tools/run.sh --once" $code
