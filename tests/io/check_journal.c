@@ -148,7 +148,8 @@ static void evict(void *arg, struct journal_resident *resident)
     struct message *m = mx_container_of(resident, struct message, resident);
     struct writer payload;
     (void)arg;
-    if (m->moving) {
+    /* A copy written behind the outcome would outlive it: the record here carries no states. */
+    if (m->moving || m->life == ENDING) {
         return;
     }
     m->move.done = move_done;
