@@ -18,13 +18,11 @@ enum {
     SPARE_SEGMENTS = 1, /* with fewer than this and the prepared one, the next is made */
     FLOOR_SEGMENTS = 4, /* below it nothing is moved to free space */
     EVICT_PER_TURN = 4,
-    RESERVE_BYTES = 4 * 1024 * 1024,      /* kept back for outcomes and moves */
-    LAST_RESERVE_BYTES = 2 * 1024 * 1024, /* of it for outcomes alone: only they free segments */
 };
 
 /* Records that form or are being written. */
 struct group {
-    uint8_t *bytes; /* JOURNAL_GROUP_BYTES, aligned */
+    uint8_t *bytes; /* conf.group_bytes, aligned */
     size_t len;
     uint32_t records;
     bool urgent;
@@ -476,15 +474,21 @@ static uint64_t room_bytes(const struct journal *j)
     }
     uint64_t taken = j->forming->len + JF_BLOCK_BYTES;
     /* A group does not cross segments: the rest of one may stay unused. */
-    taken += mx_min_size(j->forming->len, JOURNAL_GROUP_BYTES);
+    taken += j->forming->len;
     return room > taken ? room - taken : 0;
+}
+
+/* Of what is kept back, for outcomes alone: only they free segments. */
+static uint64_t last_kept_bytes(const struct journal *j)
+{
+    return j->store->conf.kept_bytes / 2;
 }
 
 static mx_err room_check(const struct journal *j, uint64_t bytes, unsigned flags)
 {
     uint64_t kept = (flags & JOURNAL_LAST_RESERVE) != 0 ? JF_BLOCK_BYTES
-                    : (flags & JOURNAL_RESERVE) != 0    ? LAST_RESERVE_BYTES
-                                                        : RESERVE_BYTES;
+                    : (flags & JOURNAL_RESERVE) != 0    ? last_kept_bytes(j)
+                                                        : j->store->conf.kept_bytes;
     if (room_bytes(j) >= bytes + kept) {
         return MX_OK;
     }
@@ -509,14 +513,15 @@ mx_err journal_append(struct journal *j, struct journal_append *append, uint8_t 
     if (j->broken && j->active == NULL && j->prepared == NULL) {
         return MX_ERR_IO;
     }
-    if (group->records >= JOURNAL_GROUP_RECORDS || bytes > JOURNAL_GROUP_BYTES - group->len) {
+    if (group->records >= JOURNAL_GROUP_RECORDS ||
+        bytes > j->store->conf.group_bytes - group->len) {
         return MX_ERR_AGAIN;
     }
     mx_err err = room_check(j, bytes, flags);
     if (err) {
         return err;
     }
-    struct writer w = {.buf = group->bytes, .len = group->len, .cap = JOURNAL_GROUP_BYTES};
+    struct writer w = {.buf = group->bytes, .len = group->len, .cap = j->store->conf.group_bytes};
     jf_record_put(&w, &(struct jf_record){.type = type, .len = payload_len, .id = id});
     *out_payload = writer_init(group->bytes + w.len, payload_len);
     memset(group->bytes + w.len + payload_len, 0, bytes - JF_RECORD_HEADER_BYTES - payload_len);
@@ -682,7 +687,7 @@ static void step_evict(struct journal *j)
         list_empty(&oldest->residents)) {
         return;
     }
-    if (scarce && room_bytes(j) < oldest->live_bytes + LAST_RESERVE_BYTES) {
+    if (scarce && room_bytes(j) < oldest->live_bytes + last_kept_bytes(j)) {
         return; /* moving half of it would use up room and free none */
     }
     struct list_node *resident = list_first(&oldest->residents);
@@ -821,7 +826,8 @@ static void lazy_fire(struct timer *timer, uint64_t now_ns)
 static mx_err buffers_open(struct journal *j)
 {
     for (unsigned i = 0; i < 2; i++) {
-        j->groups[i].bytes = aligned_alloc(JF_BLOCK_BYTES, JOURNAL_GROUP_BYTES);
+        j->groups[i].bytes =
+            aligned_alloc(JF_BLOCK_BYTES, mx_round_up(j->store->conf.group_bytes, JF_BLOCK_BYTES));
         if (j->groups[i].bytes == NULL) {
             return MX_ERR_NOMEM;
         }

@@ -292,6 +292,12 @@ static struct journal_conf with_defaults(const struct journal_conf *conf)
     if (full.reserve_bytes == 0) {
         full.reserve_bytes = UINT64_C(64) << 20;
     }
+    if (full.group_bytes == 0) {
+        full.group_bytes = JOURNAL_GROUP_BYTES;
+    }
+    if (full.kept_bytes == 0) {
+        full.kept_bytes = UINT32_C(4) << 20;
+    }
     return full;
 }
 
