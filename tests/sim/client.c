@@ -122,11 +122,18 @@ static void next_message(struct client *c)
     }
 }
 
+/* The transaction may still be open. */
+static void reset(struct client *c)
+{
+    expect(c, T_RSET);
+    peer_say(&c->peer, "RSET\r\n");
+}
+
 static void content_or_reset(struct client *c)
 {
     if (c->wanted == 0) {
-        expect(c, T_RSET);
-        peer_say(&c->peer, "RSET\r\n");
+        c->mail->state = MAIL_REFUSED;
+        reset(c);
     } else if (c->bdat) {
         c->mail->state = MAIL_UNKNOWN;
         say_chunks(c);
@@ -182,7 +189,7 @@ static void on_reply(struct client *c, enum tag tag, unsigned code)
     case T_MAIL:
         if (code != 250 && !c->pipelined) {
             c->mail->state = MAIL_REFUSED;
-            next_message(c);
+            reset(c);
         } else if (!c->pipelined) {
             say_rcpt(c, 0);
         }
@@ -196,17 +203,20 @@ static void on_reply(struct client *c, enum tag tag, unsigned code)
             say_content(c);
         } else {
             c->mail->state = MAIL_REFUSED;
-            next_message(c);
+            reset(c);
         }
         break;
     case T_CHUNK:
         break;
     case T_END:
         oracle_answered(c->mail, code == 250);
-        next_message(c);
+        if (code == 250) {
+            next_message(c);
+        } else {
+            reset(c);
+        }
         break;
     case T_RSET:
-        c->mail->state = MAIL_REFUSED;
         next_message(c);
         break;
     case T_QUIT:
