@@ -131,7 +131,12 @@ static mx_err set_open(struct journal_store *store, uint16_t id)
         if (err == MX_ERR_LOCKED) {
             return MX_OK;
         }
+        /* Its files may have been made by a process that died before it synced the folder. */
+        if (!err && store_set_path(path, sizeof path, store->dir, id, "")) {
+            err = sys_sync_dir(path);
+        }
         if (err) {
+            sys_close(lock_fd);
             return err;
         }
     }

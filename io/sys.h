@@ -1,5 +1,6 @@
 /* Blocking file system and resolver calls. Used only at start-up, by offline commands, and on
- * worker threads (io/work). Part of the simulation seam (sys_posix.c). Paths are NUL-terminated.
+ * worker threads (io/work). Part of the simulation seam (sys_posix.c; what is
+ * made of other calls is in sys_files.c, above it). Paths are NUL-terminated.
  * Every function translates errno once (err_from_errno). */
 #pragma once
 
@@ -35,7 +36,7 @@ MX_MUST_CHECK mx_err sys_rename_new(const char *from, const char *to);
 MX_MUST_CHECK mx_err sys_unlink(const char *path);
 /* MX_ERR_EXISTS when it is there. Mode 0700. */
 MX_MUST_CHECK mx_err sys_mkdir(const char *path);
-/* mkdir -p; syncs the parent of every folder made. */
+/* mkdir -p; every folder of the path is durable afterwards. */
 MX_MUST_CHECK mx_err sys_mkdirs(const char *path);
 MX_MUST_CHECK mx_err sys_exists(bool *out_exists, const char *path);
 /* Bytes an unprivileged writer may still use. */

@@ -130,9 +130,10 @@ static mx_err paths_make(struct paths *paths, const struct maildir_batch *batch,
     return err ? err : join(paths->final, paths->folder, "new", writer_slice(&full));
 }
 
+/* tmp/ last: where it is, the others are, durably. */
 static mx_err folders_make(const struct paths *paths)
 {
-    static const char *const subs[] = {"tmp", "new", "cur"};
+    static const char *const subs[] = {"cur", "new", "tmp"};
     for (size_t i = 0; i < mx_countof(subs); i++) {
         char path[MAILDIR_PATH_MAX];
         mx_err err = join(path, paths->folder, subs[i], SLICE_EMPTY);
@@ -317,7 +318,7 @@ static mx_err tmp_write(const struct paths *paths, const struct maildir_delivery
     return err;
 }
 
-/* new/ may be missing although tmp/ is there: the process died while it made them. */
+/* Others make mailboxes too: new/ may be missing although tmp/ is there. */
 static mx_err move_to_new(const struct paths *paths)
 {
     mx_err err = sys_rename(paths->tmp, paths->final);

@@ -598,6 +598,9 @@ mx_err sys_open(int *out_fd, const char *path, unsigned flags)
         return MX_ERR_NOTFOUND;
     }
     struct inode *inode = lookup(path);
+    if ((flags & SYS_DIRECTORY) != 0 && (inode == NULL || !inode->is_folder)) {
+        return MX_ERR_NOTFOUND;
+    }
     if (inode != NULL && (flags & SYS_EXCLUSIVE) != 0) {
         return MX_ERR_EXISTS;
     }
@@ -794,30 +797,6 @@ mx_err sys_mkdir(const char *path)
     return MX_OK;
 }
 
-mx_err sys_mkdirs(const char *path)
-{
-    char part[PATH_BYTES];
-    for (size_t i = 1; i <= strlen(path); i++) {
-        if (path[i] != '/' && path[i] != '\0') {
-            continue;
-        }
-        (void)snprintf(part, sizeof part, "%.*s", (int)i, path);
-        mx_err err = sys_mkdir(part);
-        if (err == MX_ERR_EXISTS) {
-            continue;
-        }
-        if (!err) {
-            char *slash = strrchr(part, '/');
-            slash[slash == part] = '\0';
-            err = sys_sync_dir(part);
-        }
-        if (err) {
-            return err;
-        }
-    }
-    return MX_OK;
-}
-
 mx_err sys_exists(bool *out_exists, const char *path)
 {
     *out_exists = lookup(path) != NULL;
@@ -848,48 +827,6 @@ mx_err sys_list(const char *path, mx_err (*each)(void *arg, const char *name), v
     }
     sim_free(copy.entries);
     return err;
-}
-
-mx_err sys_read_file(uint8_t **out_bytes, size_t *out_len, const char *path, size_t max)
-{
-    struct inode *file = lookup(path);
-    if (file == NULL) {
-        return MX_ERR_NOTFOUND;
-    }
-    if (file->size > max) {
-        return MX_ERR_LIMIT;
-    }
-    uint8_t *bytes = malloc((size_t)file->size + 1);
-    *out_len = disk_read(file, bytes, (size_t)file->size, 0);
-    bytes[*out_len] = 0;
-    *out_bytes = bytes;
-    return MX_OK;
-}
-
-mx_err sys_replace_file(const char *path, struct slice content)
-{
-    char other[PATH_BYTES];
-    int fd;
-    (void)snprintf(other, sizeof other, "%s.tmp", path);
-    mx_err err = sys_open(&fd, other, SYS_WRITE | SYS_CREATE | SYS_TRUNCATE);
-    if (err) {
-        return err;
-    }
-    err = sys_pwrite(fd, content.ptr, content.len, 0);
-    if (!err) {
-        err = sys_sync(fd);
-    }
-    sys_close(fd);
-    if (!err) {
-        err = sys_rename(other, path);
-    }
-    if (err) {
-        mx_err ignored = sys_unlink(other);
-        (void)ignored;
-        return err;
-    }
-    *strrchr(other, '/') = '\0';
-    return sys_sync_dir(other);
 }
 
 mx_err sys_lock(int *out_fd, const char *path)

@@ -85,7 +85,7 @@ void sim_free(void *ptr);
 size_t memory_used(void); /* by the program, bytes */
 size_t memory_peak(void);
 void memory_peak_reset(void);
-void memory_keep(void); /* what there is belongs to the simulator from now on */
+void memory_keep(void);  /* what there is belongs to the simulator from now on */
 void memory_clear(void); /* frees all that the program holds */
 
 /* --- the worlds of kernel operations --- */
