@@ -7,6 +7,8 @@
 #include "io/thread.h"
 #include "io/work.h"
 
+#include <limits.h>
+
 enum { MBOX_MAX_PER_TURN = 1024, PARKS_MAX = 4096, SMALL_PARKS_MAX = 65536 };
 
 mx_err shard_init(struct shard *shard, const struct shard_conf *conf)
@@ -130,6 +132,7 @@ void shard_close(struct shard *shard)
 {
     if (shard->hub != NULL) {
         mbox_attach_ring(shard->hub, shard->conf.id, NULL);
+        (void)mbox_drain(shard->hub, shard->conf.id, shard, UINT_MAX); /* came after the loop */
     }
     work_close(shard->work);
     shard->work = NULL;
