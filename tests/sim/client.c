@@ -151,6 +151,7 @@ static void on_rcpt(struct client *c, unsigned code)
     bool good = code == 250;
     unsigned i = c->rcpt_replies++;
     c->mail->rcpts[i].wanted = good;
+    c->mail->rcpts[i].refused = !good;
     c->wanted += good;
     if (c->pipelined) {
         return;

@@ -251,7 +251,7 @@ void oracle_delivered(struct slice sender, struct slice rcpt, struct slice conte
         sim_fail("altered content for %.*s: %zu bytes", SLICE_ARGS(rcpt), content.len);
     }
     struct mail_rcpt *of = rcpt_of(mail, rcpt);
-    if (of == NULL || !of->wanted || !slice_equal(sender, slice_of_text(mail->sender))) {
+    if (of == NULL || of->refused || !slice_equal(sender, slice_of_text(mail->sender))) {
         sim_fail("message %u was delivered to %.*s from %.*s", mail->id, SLICE_ARGS(rcpt),
                  SLICE_ARGS(sender));
     }
@@ -320,7 +320,7 @@ static void each_mailbox_file(void *arg, const char *name, const uint8_t *bytes,
     struct slice rcpt = slice_from(content, (size_t)(to - bytes) + 14);
     rcpt = slice_first(rcpt, slice_find(rcpt, '\r'));
     struct mail_rcpt *of = rcpt_of(mail, rcpt);
-    if (of == NULL || !of->wanted) {
+    if (of == NULL || of->refused) {
         sim_fail("message %u is in %s, for %.*s", mail->id, name, SLICE_ARGS(rcpt));
     }
     if (mail->state == MAIL_REFUSED || mail->state == MAIL_UNSENT) {
@@ -330,7 +330,7 @@ static void each_mailbox_file(void *arg, const char *name, const uint8_t *bytes,
      * named twice. */
     unsigned named = 0;
     for (unsigned i = 0; i < mail->rcpt_count; i++) {
-        named += mail->rcpts[i].wanted && strcmp(mail->rcpts[i].address, of->address) == 0;
+        named += !mail->rcpts[i].refused && strcmp(mail->rcpts[i].address, of->address) == 0;
     }
     if (of->copies++ >= named) {
         sim_fail("message %u is in the mailbox of %s twice", mail->id, of->address);

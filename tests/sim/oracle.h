@@ -26,7 +26,7 @@ struct copy {
 
 struct mail_rcpt {
     char address[MAIL_ADDRESS_MAX];
-    bool wanted; /* RCPT was answered 250 */
+    bool wanted, refused; /* RCPT was answered 250, 5xx or 4xx; neither: not known */
     unsigned copies;
     struct copy last, dsn;
     unsigned rejected; /* times a next hop answered 5xx */
