@@ -341,7 +341,6 @@ void clients_stop(void)
     clients.stopped = true;
 }
 
-void clients_reset(void);
 void clients_reset(void)
 {
     clients.open = 0;

@@ -121,8 +121,8 @@ static struct sock *pair_new(struct netaddr here, struct netaddr there)
 size_t sock_read(struct sock *sock, void *buf, size_t len)
 {
     size_t n = mx_min_size(len, sock->len);
-    memcpy(buf, sock->buf, n);
-    memmove(sock->buf, sock->buf + n, sock->len - n);
+    memcpy(buf, sock->buf + sock->from, n);
+    sock->from += n;
     sock->len -= n;
     if (n > 0 && sock->other != NULL) {
         poke(sock->other); /* it has room again */
@@ -137,7 +137,11 @@ size_t sock_write(struct sock *sock, const void *bytes, size_t len)
         return 0;
     }
     size_t n = mx_min_size(len, other->cap - other->len);
-    memcpy(other->buf + other->len, bytes, n);
+    if (n > 0 && other->from + other->len + n > other->cap) {
+        memmove(other->buf, other->buf + other->from, other->len);
+        other->from = 0;
+    }
+    memcpy(other->buf + other->from + other->len, bytes, n);
     other->len += n;
     if (n > 0) {
         poke(other);

@@ -17,7 +17,7 @@ enum { SOCK_BYTES_MAX = 64 * 1024 };
 struct sock {
     struct sock *other; /* NULL: closed */
     uint8_t *buf;       /* what has arrived and was not read */
-    size_t len, cap;
+    size_t from, len, cap;
     bool eof;   /* the other end has sent its last byte */
     bool reset; /* and nothing can be read or written any more */
     bool shut;  /* this end has sent its last byte */

@@ -10,9 +10,16 @@ static struct peer *all;
 
 void bytes_add(struct bytes *bytes, struct slice more)
 {
-    if (bytes->len + more.len > bytes->cap) {
-        bytes->cap = (bytes->len + more.len) * 2;
-        bytes->at = sim_realloc(bytes->at, bytes->cap);
+    if ((size_t)(bytes->at - bytes->base) + bytes->len + more.len > bytes->cap) {
+        uint8_t *old = bytes->base;
+        bytes->cap =
+            bytes->len + more.len > bytes->cap / 2 ? (bytes->len + more.len) * 2 : bytes->cap;
+        bytes->base = sim_alloc(bytes->cap);
+        if (bytes->len > 0) {
+            memcpy(bytes->base, bytes->at, bytes->len);
+        }
+        bytes->at = bytes->base;
+        sim_free(old);
     }
     if (more.len > 0) {
         memcpy(bytes->at + bytes->len, more.ptr, more.len);
@@ -22,13 +29,13 @@ void bytes_add(struct bytes *bytes, struct slice more)
 
 void bytes_drop(struct bytes *bytes, size_t len)
 {
-    memmove(bytes->at, bytes->at + len, bytes->len - len);
+    bytes->at += len;
     bytes->len -= len;
 }
 
 void bytes_clear(struct bytes *bytes)
 {
-    sim_free(bytes->at);
+    sim_free(bytes->base);
     *bytes = (struct bytes){0};
 }
 

@@ -3,9 +3,11 @@
 
 #include "tests/sim/net.h"
 
+/* A queue of bytes. */
 struct bytes {
-    uint8_t *at;
+    uint8_t *at; /* the first of len */
     size_t len, cap;
+    uint8_t *base;
 };
 
 void bytes_add(struct bytes *bytes, struct slice more);
@@ -48,6 +50,7 @@ struct client_plan {
 };
 void client_start(const struct client_plan *plan);
 bool clients_done(void);
+void clients_reset(void);
 void clients_stop(void); /* no new messages */
 
 /* Next hops (hop.c). */

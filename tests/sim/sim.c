@@ -101,6 +101,9 @@ enum sim_fault sim_op(const char *what, const char *name)
     if (sim.strike_at == 0 || sim.ops < sim.strike_at) {
         return FAULT_NONE;
     }
+    if (!sim.struck) {
+        sim.rng += sim.variant;
+    }
     if (sim.strike == FAULT_IO) {
         sim.struck = true;
         sim.disk_trouble = true;

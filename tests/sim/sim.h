@@ -35,6 +35,7 @@ struct sim {
     uint64_t ops_all;
     uint64_t strike_at; /* the operation that meets `strike`, counted in this life; 0 = none */
     enum sim_fault strike;
+    unsigned variant;    /* changes chance from the strike on */
     uint64_t strike_len; /* FAULT_IO: operations that fail; FAULT_NOSPACE: ms */
     uint64_t full_until_ns;
     bool struck;
