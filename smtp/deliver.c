@@ -617,7 +617,11 @@ void deliver_stop(struct deliver *d)
 
 bool deliver_quiet(const struct deliver *d)
 {
-    return d->actives.used == 0 && d->conns.used == 0 && d->dsns == 0;
+    bool resolving = false; /* the worker writes into the hop */
+    for (uint32_t i = 0; i < d->image->route_count; i++) {
+        resolving = resolving || d->hops[i].resolving;
+    }
+    return !resolving && d->actives.used == 0 && d->conns.used == 0 && d->dsns == 0;
 }
 
 void deliver_abort(struct deliver *d)
