@@ -121,7 +121,8 @@ void oracle_durable(struct slice bytes)
 
 void oracle_answered(struct mail *mail, bool accepted)
 {
-    mail->state = accepted ? MAIL_ACCEPTED : MAIL_REFUSED;
+    /* A failed write may have reached the disk all the same. */
+    mail->state = accepted ? MAIL_ACCEPTED : sim.disk_trouble ? MAIL_UNKNOWN : MAIL_REFUSED;
     if (accepted && mail->durable != DURABLE_ALL) {
         sim_fail("message %u was answered 250 before its sync completed (%u)", mail->id,
                  mail->durable);
