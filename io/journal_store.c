@@ -111,6 +111,7 @@ static mx_err each_file(void *arg, const char *name)
     }
     segment->state = header.state == JF_ACTIVE ? SEGMENT_SEALED : SEGMENT_EMPTY;
     segment->epoch = header.epoch;
+    segment->end = header.end;
     segment->instance = header.instance;
     segment_insert(store, segment);
     return err == MX_ERR_VERSION ? MX_OK : err;
@@ -618,6 +619,9 @@ static mx_err scan_one(struct scan *scan, struct segment *segment)
     }
     err = sys_size(&scan->size, scan->fd);
     segment->size = scan->size;
+    if (segment->end != 0 && segment->end < scan->size) {
+        scan->size = segment->end; /* behind it lies a write that was reported as failed */
+    }
     if (!err && segment->state == SEGMENT_SEALED) {
         scan->result.segments++;
         err = segment_scan(scan);
