@@ -101,7 +101,7 @@ static void one_answer(struct session *s, unsigned first, unsigned count, bool l
         if (luck == 1) {
             oracle_rejected(rcpt);
         } else {
-            oracle_delivered(sender, rcpt, content, s->peer.sock->past, end);
+            oracle_delivered(sender, rcpt, content, s->peer.sock, end);
         }
     }
 }

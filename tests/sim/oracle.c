@@ -184,12 +184,13 @@ static bool may_repeat(const struct copy *last)
 
 static void take_copy(struct mail *mail, struct mail_rcpt *rcpt, struct copy copy)
 {
-    if (rcpt->copies > 0 && !may_repeat(&rcpt->last)) {
+    if (rcpt->copies > 0 && !copy.orphan && !may_repeat(&rcpt->last)) {
         sim_fail("message %u was delivered twice to %s (the first copy at %.6f s)", mail->id,
                  rcpt->address, (double)rcpt->last.at_ns / 1e9);
     }
-    rcpt->copies++;
-    rcpt->last = copy;
+    if (rcpt->copies++ == 0 || !copy.orphan) {
+        rcpt->last = copy;
+    }
 }
 
 /* A DSN: whom it is about and what it says. */
@@ -220,7 +221,7 @@ static void take_dsn(struct slice rcpt, struct slice content, struct copy copy)
         }
         about++;
         if (action[8] == 'f') {
-            if (of->failed_dsns > 0 && !may_repeat(&of->dsn)) {
+            if (of->failed_dsns > 0 && !copy.orphan && !may_repeat(&of->dsn)) {
                 sim_fail("two failure DSNs about %s and message %u", of->address, mail->id);
             }
             of->failed_dsns++;
@@ -238,10 +239,13 @@ static void take_dsn(struct slice rcpt, struct slice content, struct copy copy)
 }
 
 void oracle_delivered(struct slice sender, struct slice rcpt, struct slice content,
-                      const struct sock_past *past, uint64_t reply_end)
+                      const struct sock *from, uint64_t reply_end)
 {
-    struct copy copy = {
-        .past = past, .reply_end = reply_end, .at_ns = sim.now_ns, .life = oracle.life};
+    struct copy copy = {.past = from->past,
+                        .orphan = from->other == NULL,
+                        .reply_end = reply_end,
+                        .at_ns = sim.now_ns,
+                        .life = oracle.life};
     if (sender.len == 0 && memmem(content.ptr, content.len, "multipart/report", 16) != NULL) {
         sim_say("a DSN for %.*s", SLICE_ARGS(rcpt));
         take_dsn(rcpt, content, copy);

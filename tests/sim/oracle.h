@@ -14,11 +14,13 @@ enum mail_state {
     MAIL_REFUSED,
 };
 
+struct sock;
 struct sock_past;
 
 /* A next hop or a mailbox has it. */
 struct copy {
     const struct sock_past *past; /* of the connection that brought it; NULL: mailbox */
+    bool orphan;                  /* the program had gone from the connection */
     uint64_t reply_end;           /* the program has read this many bytes = knows the answer */
     uint64_t at_ns;
     unsigned life;
@@ -56,9 +58,10 @@ unsigned oracle_count(void);
 void oracle_durable(struct slice bytes);
 /* The client got this answer to the end of data; accepted: 250. */
 void oracle_answered(struct mail *mail, bool accepted);
-/* A next hop answers 250 (or 5xx) for a recipient. past, reply_end: see struct copy. */
+/* A next hop answers 250 (or 5xx) for a recipient. from: its end of the connection; reply_end: see
+ * struct copy. */
 void oracle_delivered(struct slice sender, struct slice rcpt, struct slice content,
-                      const struct sock_past *past, uint64_t reply_end);
+                      const struct sock *from, uint64_t reply_end);
 void oracle_rejected(struct slice rcpt);
 /* ... for the whole message, as far as it concerns recipients at that domain ("@..."). */
 void oracle_rejected_all(struct slice sender, const char *domain);
