@@ -40,16 +40,21 @@ unsigned oracle_count(void)
 /* Lines of text, some of which begin with a dot, that differ from message to message. */
 static void content_make(struct mail *mail, size_t bytes)
 {
-    char line[128];
     mail->content = sim_alloc(bytes + 512);
     int len = snprintf((char *)mail->content, 256, "Subject: sim-%u-s\r\n\r\n", mail->id);
     mail->len = (size_t)len;
     for (unsigned n = 0; mail->len < bytes; n++) {
-        len = snprintf(line, sizeof line, "%s%u of %u %.*s\r\n", n % 7 == 3 ? "." : "", n, mail->id,
-                       (int)(n * 31 % 60),
-                       "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz01234567");
-        memcpy(mail->content + mail->len, line, (size_t)len);
-        mail->len += (size_t)len;
+        /* A line: perhaps a dot, a letter and the number, and some filling. */
+        uint8_t *at = mail->content + mail->len;
+        size_t fill = 8 + n * 31 % 60;
+        memset(at, '.', 1);
+        at += n % 7 == 3;
+        memset(at, (int)('a' + (n + mail->id) % 26), fill);
+        for (unsigned k = 0, left = n; k < 6; k++, left /= 10) {
+            at[k] = (uint8_t)('0' + left % 10);
+        }
+        memcpy(at + fill, "\r\n", 2);
+        mail->len += fill + 2 + (n % 7 == 3);
     }
     len = snprintf((char *)mail->content + mail->len, 64, "sim-%u-f\r\n", mail->id);
     mail->len += (size_t)len;
