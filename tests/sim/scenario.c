@@ -129,11 +129,17 @@ static void run_point(const struct scenario *scenario, size_t strike, uint64_t a
     run_plan(&plan);
 }
 
-void scenarios_run(unsigned part, unsigned parts, unsigned stride, struct scenario_count *out)
+bool scenarios_run(const char *only, unsigned part, unsigned parts, unsigned stride,
+                   struct scenario_count *out)
 {
     uint64_t number = 0;
+    bool found = false;
     *out = (struct scenario_count){0};
     for (size_t i = 0; i < mx_countof(scenarios); i++) {
+        if (only != NULL && strcmp(only, scenarios[i].name) != 0) {
+            continue;
+        }
+        found = true;
         run_point(&scenarios[i], 0, 0, false);
         uint64_t ops = run_totals.life_ops[scenarios[i].struck];
         uint64_t points = 0;
@@ -151,6 +157,7 @@ void scenarios_run(unsigned part, unsigned parts, unsigned stride, struct scenar
         out->operations += ops;
         out->points += points;
     }
+    return found;
 }
 
 bool scenario_repeat(const char *name, const char *fault, uint64_t at, bool trace)

@@ -8,8 +8,10 @@ struct scenario_count {
     uint64_t points, operations;
 };
 
-/* Runs the share `part` of `parts` of all points; stride > 1 takes every stride-th only. */
-void scenarios_run(unsigned part, unsigned parts, unsigned stride, struct scenario_count *out);
+/* Runs the share `part` of `parts` of all points; stride > 1 takes every stride-th only. only: one
+ * scenario's name, or NULL. False when there is no such scenario. */
+bool scenarios_run(const char *only, unsigned part, unsigned parts, unsigned stride,
+                   struct scenario_count *out);
 /* One point: NAME, fault ("kill", ...), operation. False when there is no such scenario. */
 bool scenario_repeat(const char *name, const char *fault, uint64_t at, bool trace);
 void scenarios_list(void);
