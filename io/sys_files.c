@@ -9,8 +9,11 @@
 static mx_err sync_parent(const char *path)
 {
     char parent[PATH_MAX];
-    const char *slash = strrchr(path, '/');
-    size_t len = slash == NULL ? 0 : slash == path ? 1 : (size_t)(slash - path);
+    size_t len = strlen(path);
+    while (len > 0 && path[len - 1] != '/') {
+        len--;
+    }
+    len -= len > 1; /* without the slash, unless that is all */
     if (len >= sizeof parent) {
         return MX_ERR_RANGE;
     }
