@@ -318,10 +318,12 @@ static void step(struct peer *peer)
     while (open && !s->silent && take_one(s)) {
         open = peer->sock != NULL;
     }
-    if (peer->sock == NULL) {
-        bytes_clear(&s->content);
-        peer->finished = true;
-    }
+    peer->finished = peer->sock == NULL;
+}
+
+static void end(struct peer *peer)
+{
+    bytes_clear(&mx_container_of(peer, struct session, peer)->content);
 }
 
 static void accepted(void *arg, struct sock *sock)
@@ -334,6 +336,7 @@ static void accepted(void *arg, struct sock *sock)
     s->chunking = !sim_chance(3);
     s->starttls = sim_chance(3);
     peer_init(&s->peer, step);
+    s->peer.end = end;
     if (!misbehave(s, true)) {
         peer_say(&s->peer, "220 hop.example ready\r\n");
     }

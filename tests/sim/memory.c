@@ -18,10 +18,6 @@ void *__wrap_realloc(void *ptr, size_t bytes);
 void *__wrap_aligned_alloc(size_t align, size_t bytes);
 void __wrap_free(void *ptr);
 
-/* jemalloc's, where it is linked: freed pages are kept, since the next run wants them. */
-extern const char *malloc_conf;
-const char *malloc_conf = "dirty_decay_ms:-1,muzzy_decay_ms:-1";
-
 enum { MAGIC = 0x51a110c8 };
 
 /* In front of every block. */

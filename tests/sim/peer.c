@@ -133,14 +133,22 @@ bool peer_line(struct peer *peer, struct slice *out_line, size_t *out_bytes)
     return true;
 }
 
+static void peer_free(struct peer *peer)
+{
+    if (peer->end != NULL) {
+        peer->end(peer);
+    }
+    bytes_clear(&peer->in);
+    bytes_clear(&peer->out);
+    sim_free(peer);
+}
+
 void peers_reset(void)
 {
     while (all != NULL) {
         struct peer *next = all->next;
         peer_close(all, true);
-        bytes_clear(&all->in);
-        bytes_clear(&all->out);
-        sim_free(all);
+        peer_free(all);
         all = next;
     }
 }
@@ -158,9 +166,7 @@ unsigned peers_ready(uint64_t *next_ns)
         struct peer *peer = *at;
         if (peer->finished) {
             *at = peer->next;
-            bytes_clear(&peer->in);
-            bytes_clear(&peer->out);
-            sim_free(peer);
+            peer_free(peer);
             continue;
         }
         if (is_ready(peer)) {

@@ -26,7 +26,8 @@ struct peer {
     uint64_t wake_ns;
     unsigned chunk; /* bytes per step, at most */
     void (*step)(struct peer *peer);
-    bool finished; /* may be freed */
+    void (*end)(struct peer *peer); /* gives up what it holds; may be NULL */
+    bool finished;                  /* may be freed */
 };
 
 void peer_init(struct peer *peer, void (*step)(struct peer *peer));

@@ -41,7 +41,7 @@ static const struct scenario scenarios[] = {
      {.lives = 1,
       .life = {{.cores = 1, .idle_ms = 500}},
       .clients = 2,
-      .client = {.messages = 3, .bytes_max = 900000},
+      .client = {.messages = 2, .bytes_max = 700000},
       .conf = CONF(1024)}},
     {"unkind-hops",
      4,
