@@ -485,6 +485,11 @@ static mx_err add_listener(void *arg, uint64_t id, json_t *object)
     struct listener_list *list = arg;
     struct listener_conf *listener = &list->listeners[list->count];
     (void)id;
+    if (list->count == IMAGE_LISTENERS_MAX) {
+        return builder_fail(list->b, MX_ERR_LIMIT, "there are more than %d listeners",
+                            IMAGE_LISTENERS_MAX);
+    }
+    listener->slot = list->count;
     if (arena_copy(&listener->name, list->b->arena, text_member(object, "name"))) {
         return no_memory(list->b);
     }

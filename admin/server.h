@@ -18,8 +18,10 @@ struct server_options {
 
 enum {
     SERVER_CORES_MAX = 256,
-    SERVER_BIND_RETRY_MS = 1000, /* a killed predecessor's port stays bound for a moment */
-    SERVER_WORKERS = 2,          /* blocking workers per core */
+    SERVER_BIND_RETRY_MS = 1000,          /* a killed predecessor's port stays bound for a moment */
+    SERVER_WORKERS = 2,                   /* blocking workers per core */
+    SERVER_MANAGEMENT_BLOCKS = 16 * 1024, /* memory of the management loop's streams, in blocks */
+    SERVER_MANAGEMENT_RECV_BUFS = 32,
 };
 
 #define SERVER_MEMORY_BYTES (UINT64_C(256) * 1024 * 1024)

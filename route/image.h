@@ -20,8 +20,13 @@ struct route_conf {
     uint32_t index; /* position in image->routes */
 };
 
+enum {
+    IMAGE_LISTENERS_MAX = 256,
+};
+
 struct listener_conf {
     struct slice name;
+    uint32_t slot; /* of its session counters: below IMAGE_LISTENERS_MAX, stays while it exists */
     const struct netaddr *binds;
     uint32_t bind_count;
     bool tls; /* STARTTLS (or implicit) available */

@@ -22,9 +22,10 @@
 enum {
     DELIVER_ACTIVE_MAX = 4096,
     DELIVER_BYTES_MAX = 128 * 1024 * 1024,
-    DELIVER_STARTS_MAX = 256,     /* messages made active per turn */
-    DELIVER_RCPTS_MAX = 100,      /* per transaction: what every server takes (RFC 5321) */
-    DELIVER_HEAD_MAX = 16 * 1024, /* of a large message kept for a DSN */
+    DELIVER_STARTS_MAX = 256,       /* messages made active per turn */
+    DELIVER_RCPTS_MAX = 100,        /* per transaction: what every server takes (RFC 5321) */
+    DELIVER_HEAD_MAX = 16 * 1024,   /* of a large message kept for a DSN */
+    DELIVER_CONNECTIONS_MAX = 4096, /* per core */
     HOP_WAITING_MAX = 1024,
     HOP_PARKED_MS = 60000,    /* a message that found no room is tried again after this, if the hop
                                  does not call it back */
@@ -67,7 +68,7 @@ struct delivery_rcpt {
 struct delivery {
     struct list_node node;
     struct active *active;
-    struct hop *hop;
+    struct hop *hop;     /* stays while deliveries refer to it */
     struct slice remote; /* for DSN and log: the host that spoke, or empty */
     uint32_t open;       /* recipients without outcome */
     uint32_t rcpt_count;
@@ -76,9 +77,16 @@ struct delivery {
     struct delivery_rcpt rcpts[];
 };
 
+/* A next hop as one configuration of a route. When the route changes, it gets a new hop, and this
+ * one is retired: it finishes what is on its way, gives the rest back and goes. */
 struct hop {
     struct deliver *deliver;
-    const struct route_conf *route;
+    struct list_node all_node; /* in deliver->hops */
+    struct route_conf route;   /* a copy; so is: */
+    struct slice hostname;     /* what we call ourselves there */
+    bool retired;
+    bool kept;           /* only while a new image is prepared: it serves there too */
+    unsigned references; /* deliveries, and messages that will park here */
     struct list waiting; /* struct delivery */
     uint32_t waiting_count;
     struct list parked; /* struct message by wait_node */
@@ -121,9 +129,11 @@ struct deliver {
     const struct image *image;
     const struct directory *directory;
     struct deliver_conf conf;
-    struct hop *hops; /* one per route of the image */
+    struct list hops;        /* of the image, and retired ones */
+    struct hop **route;      /* by route_conf.index: the image's hops */
+    struct hop **next_route; /* the same for the image that is prepared */
+    uint32_t next_count;
     struct expr_vm *vm;
-    struct expr_host host;
     struct list ready; /* struct message by wait_node: to be made active */
     struct shard_hook hook;
     struct pool actives;
@@ -152,6 +162,12 @@ bool deliver_quiet(const struct deliver *d);
 /* Cuts what is still in flight (its messages stay queued). */
 void deliver_abort(struct deliver *d);
 void deliver_close(struct deliver *d);
+
+/* A new image in two steps, so that the second cannot fail: prepare takes the memory, then either
+ * switch or cancel. Hops whose route has not changed stay. */
+MX_MUST_CHECK mx_err deliver_prepare(struct deliver *d, const struct image *image);
+void deliver_switch(struct deliver *d, const struct image *image);
+void deliver_cancel(struct deliver *d);
 
 /* --- for the hops ------------------------------------------------------------------------------
  */

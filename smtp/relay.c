@@ -46,6 +46,7 @@ static void conn_free(struct relay_conn *conn)
 {
     struct deliver *d = conn->hop->deliver;
     MX_ASSERT(!conn->reading);
+    conn->hop->references -= conn->zombie;
     free(conn->read.buf);
     pool_release(&d->clis, conn->cli);
     pool_release(&d->conns, conn);
@@ -167,7 +168,7 @@ static void transaction_begin(struct relay_conn *conn, struct delivery *delivery
                                      .content_bytes = env->prefix.len + active->msg->body_bytes,
                                      .ends_in_crlf = env->body_ends_in_crlf,
                                      .has_8bit = env->body_has_8bit};
-    delivery->dsn_passed = cli_extensions(conn->cli)->dsn && !conn->hop->route->lmtp;
+    delivery->dsn_passed = cli_extensions(conn->cli)->dsn && !conn->hop->route.lmtp;
     cli_begin(conn->cli, &conn->msg, conn->rcpt_states);
 }
 
@@ -228,7 +229,7 @@ static bool conn_ready(struct relay_conn *conn)
         transaction_begin(conn, delivery);
         return true;
     }
-    if (hop->deliver->stopping || conn->transactions >= RELAY_TRANSACTIONS_MAX) {
+    if (hop->deliver->stopping || hop->retired || conn->transactions >= RELAY_TRANSACTIONS_MAX) {
         cli_quit(conn->cli);
         return true;
     }
@@ -251,7 +252,7 @@ static bool body_step(struct relay_conn *conn, struct writer *out)
 static void start_tls(struct relay_conn *conn)
 {
     struct deliver *d = conn->hop->deliver;
-    const struct route_conf *route = conn->hop->route;
+    const struct route_conf *route = &conn->hop->route;
     /* Opportunistic TLS takes any certificate: refusing it would mean clear text. */
     bool strict = route->implicit_tls && !route->allow_invalid_certs;
     conn->handshaking = true;
@@ -354,7 +355,7 @@ static void on_drained(struct stream *stream)
 static void on_ready(struct stream *stream)
 {
     struct relay_conn *conn = mx_container_of(stream, struct relay_conn, stream);
-    if (!conn->up && conn->hop->route->implicit_tls && !conn->handshaking) {
+    if (!conn->up && conn->hop->route.implicit_tls && !conn->handshaking) {
         start_tls(conn); /* connected; now the handshake */
         return;
     }
@@ -371,7 +372,10 @@ static void conn_unusable(struct relay_conn *conn, mx_err why)
 {
     struct hop *hop = conn->hop;
     const struct outcome *refused = conn->up ? cli_problem(conn->cli) : NULL;
-    if (conn->handshaking && !hop->route->implicit_tls && !hop->avoid_tls) {
+    if (hop->retired) {
+        return;
+    }
+    if (conn->handshaking && !hop->route.implicit_tls && !hop->avoid_tls) {
         /* Opportunistic: however the handshake ended, the next connection goes without. */
         hop->avoid_tls = true;
         conn_open(hop, conn->address);
@@ -433,6 +437,7 @@ static void on_closed(struct stream *stream, mx_err why)
     hop->connecting -= !conn->ever_ready;
     if (conn->reading) {
         conn->zombie = true; /* freed when the read is back */
+        hop->references++;
     }
     if (conn->delivery != NULL && conn->aborting) {
         struct delivery *delivery = conn->delivery;
@@ -469,11 +474,11 @@ static void conn_open(struct hop *hop, unsigned address)
     conn->address = address;
     conn->timer.fire = timer_fire;
     conn->cli_conf =
-        (struct cli_conf){.ehlo_name = d->image->hostname,
-                          .lmtp = hop->route->lmtp,
+        (struct cli_conf){.ehlo_name = hop->hostname,
+                          .lmtp = hop->route.lmtp,
                           .tls = hop->avoid_tls ? CLI_TLS_NEVER : CLI_TLS_OPPORTUNISTIC,
-                          .under_tls = hop->route->implicit_tls};
-    if (hop->route->implicit_tls) {
+                          .under_tls = hop->route.implicit_tls};
+    if (hop->route.implicit_tls) {
         conn->cli_conf.tls = CLI_TLS_NEVER;
     }
     struct writer w = writer_init(conn->remote, sizeof conn->remote - 1);
@@ -491,20 +496,20 @@ static void resolve_run(struct work_job *job)
 {
     struct hop *hop = mx_container_of(job, struct hop, resolve_job);
     hop->found_count = HOP_ADDRESSES_MAX;
-    /* The image keeps the name NUL-terminated. */
+    /* The hop keeps the name NUL-terminated. */
     hop->resolve_err = sys_resolve(hop->found, &hop->found_count,
-                                   (const char *)hop->route->address.ptr, hop->route->port);
+                                   (const char *)hop->route.address.ptr, hop->route.port);
 }
 
 static void resolve_done(struct work_job *job)
 {
     struct hop *hop = mx_container_of(job, struct hop, resolve_job);
     hop->resolving = false;
-    if (hop->resolve_err) {
+    if (hop->resolve_err && !hop->retired) {
         char text[CLI_TEXT_MAX];
         struct writer w = writer_init(text, sizeof text);
         put_text(&w, "address of ");
-        put_slice(&w, hop->route->address);
+        put_slice(&w, hop->route.address);
         put_text(&w, ": ");
         put_text(&w, err_text(hop->resolve_err));
         struct outcome problem = host_problem(writer_slice(&w), "name lookup");
@@ -530,15 +535,15 @@ static bool resolved(struct hop *hop)
         shard->now_ns - hop->resolved_ns < HOP_RESOLVE_KEEP_MS * MX_NS_PER_MS) {
         return true;
     }
-    if (netaddr_parse(&hop->addresses[0], hop->route->address) == MX_OK) {
-        hop->addresses[0].port = hop->route->port;
+    if (netaddr_parse(&hop->addresses[0], hop->route.address) == MX_OK) {
+        hop->addresses[0].port = hop->route.port;
         hop->address_count = 1;
         hop->resolved_ns = shard->now_ns;
         hop->avoid_tls = false;
         return true;
     }
     hop->resolve_job = (struct work_job){.run = resolve_run, .done = resolve_done};
-    hop->resolving = work_submit(shard->work, &hop->resolve_job, hop->route->index) == MX_OK;
+    hop->resolving = work_submit(shard->work, &hop->resolve_job, hop->route.index) == MX_OK;
     return false;
 }
 

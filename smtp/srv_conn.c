@@ -304,7 +304,7 @@ static mx_err trace_header(struct srv_conn *conn)
     struct received received = {
         .helo = slice_of(conn->helo, conn->helo_len),
         .client = conn->client,
-        .hostname = conn->service->image->hostname,
+        .hostname = conn->profile->conf.hostname,
         .esmtp = conn->srv.esmtp,
         .under_tls = tls != NULL,
         .smtputf8 = env->mail.smtputf8,
@@ -539,7 +539,7 @@ static void on_ready(struct stream *stream)
     struct srv_conn *conn = mx_container_of(stream, struct srv_conn, stream);
     conn->tls_wait = false;
     conn->phase_ns = conn->service->shard->now_ns;
-    if (!conn->listener->conf->tls_implicit) {
+    if (!conn->profile->tls_implicit) {
         srv_tls_started(&conn->srv);
         free(conn->helo);
         conn->helo = NULL;
@@ -558,7 +558,7 @@ static void on_closed(struct stream *stream, mx_err why)
     list_remove(&conn->node);
     free(conn->proxy);
     free(conn->helo);
-    service_session_ended(conn->listener);
+    listener_session_ended(conn->listener, conn->profile);
     pool_release(&service->sessions_pool, conn);
 }
 
@@ -570,9 +570,9 @@ static const struct stream_ops stream_callbacks = {
 
 static void session_start(struct srv_conn *conn)
 {
-    const struct listener_conf *conf = conn->listener->conf;
-    srv_init(&conn->srv, &conn->listener->srv_conf, conf->tls_implicit);
-    if (conf->tls_implicit) {
+    const struct srv_profile *profile = conn->profile;
+    srv_init(&conn->srv, &profile->conf, profile->tls_implicit);
+    if (profile->tls_implicit) {
         start_tls(conn);
     } else {
         pump(conn, NULL);
@@ -593,6 +593,9 @@ static bool proxy_trusted(const struct srv_conn *conn)
 {
     const struct listener_conf *conf = conn->listener->conf;
     const struct image *image = conn->service->image;
+    if (conf == NULL) {
+        return false; /* the listener is gone: whoever waited in its queue is told so at once */
+    }
     return conf->proxy_override
                ? in_networks(conf->proxy_networks, conf->proxy_network_count, &conn->client)
                : in_networks(image->proxy_networks, image->proxy_network_count, &conn->client);
@@ -613,7 +616,8 @@ void srv_conn_accept(struct service_listener *listener, int fd)
     conn->client = ring_addr_netaddr(&peer);
     conn->began_ns = service->shard->now_ns;
     conn->phase_ns = conn->began_ns;
-    conn->refused = !service_session_began(listener);
+    conn->profile = listener->profile;
+    conn->refused = !listener_session_began(listener);
     list_push_back(&service->sessions, &conn->node);
     if (proxy_trusted(conn)) {
         conn->proxy = calloc(1, sizeof *conn->proxy);
