@@ -52,7 +52,8 @@ void put_rfc3339_ms(struct writer *w, int64_t wall_ms)
     put_char(w, 'Z');
 }
 
-void put_rfc5322(struct writer *w, int64_t wall_ms)
+/* "Sun, 6 Nov 1994 08:49:37", the day with at least day_width digits. */
+static void put_date_time(struct writer *w, int64_t wall_ms, unsigned day_width)
 {
     static const char days[7][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
     static const char months[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
@@ -60,12 +61,23 @@ void put_rfc5322(struct writer *w, int64_t wall_ms)
     struct civil c = civil_from_ms(wall_ms);
     put_text(w, days[c.weekday]);
     put_text(w, ", ");
-    put_decimal(w, c.day);
+    put_decimal_padded(w, c.day, day_width);
     put_char(w, ' ');
     put_text(w, months[c.month - 1]);
     put_char(w, ' ');
     put_decimal_padded(w, c.year, 4);
     put_char(w, ' ');
     put_time(w, &c);
+}
+
+void put_rfc5322(struct writer *w, int64_t wall_ms)
+{
+    put_date_time(w, wall_ms, 1);
     put_text(w, " +0000");
+}
+
+void put_imf_fixdate(struct writer *w, int64_t wall_ms)
+{
+    put_date_time(w, wall_ms, 2);
+    put_text(w, " GMT");
 }

@@ -7,3 +7,5 @@
 void put_rfc3339_ms(struct writer *w, int64_t wall_ms);
 /* RFC 5322 date-time: "Tue, 24 Nov 2026 09:44:59 +0000" */
 void put_rfc5322(struct writer *w, int64_t wall_ms);
+/* IMF-fixdate of RFC 9110 section 5.6.7: "Sun, 06 Nov 1994 08:49:37 GMT" */
+void put_imf_fixdate(struct writer *w, int64_t wall_ms);
