@@ -3,6 +3,7 @@
 #include "admin/bindings.h"
 #include "admin/config.h"
 #include "admin/data_dir.h"
+#include "admin/management.h"
 #include "admin/privileges.h"
 #include "admin/publish.h"
 #include "admin/tls_files.h"
@@ -25,7 +26,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-enum { LOG_POLL_MS = 50 };
+enum { LOG_POLL_MS = 50, HTTP_BACKLOG = 128 };
 
 /* One core as the management thread sees it. */
 struct core_thread {
@@ -54,6 +55,8 @@ struct server {
     bool shard_is_open;
     struct worker *worker;
     struct publisher *publisher;
+    struct management *management; /* NULL: switched off */
+    int http_fd;
     struct log log; /* of the start and the end */
     struct core_thread *cores;
     unsigned core_count;
@@ -62,6 +65,8 @@ struct server {
     sem_t may_close; /* all cores have stopped: nobody wakes another's ring any more */
     int signal_fd;
     bool stopping;
+    bool cores_told; /* to stop */
+    uint64_t stop_ns;
 };
 
 /* --- log lines ---------------------------------------------------------------------------------
@@ -280,6 +285,32 @@ static bool listeners_open(struct server *server)
     return true;
 }
 
+/* Bound before privileges are dropped, like the others. */
+static bool http_listen_open(struct server *server)
+{
+    const char *text = server->options->http;
+    struct netaddr addr;
+    if (strcmp(text, "off") == 0) {
+        return true;
+    }
+    mx_err err = netaddr_parse_port(&addr, slice_of_text(text));
+    if (!err) {
+        struct ring_listen_conf conf = {
+            .addr = ring_addr_of(&addr), .backlog = HTTP_BACKLOG, .no_delay = true};
+        err = ring_listen(&server->http_fd, &conf);
+    }
+    if (err) {
+        struct log_line *line = log_begin(&server->log, LOG_ERROR, "cannot-listen");
+        log_text(line, "listener", "management (HTTP)");
+        log_text(line, "address", text);
+        log_text(line, "reason",
+                 err == MX_ERR_INUSE ? "the port is in use by another program" : err_text(err));
+        log_text(line, "advice", "choose another with --http ADDRESS:PORT, or --http off");
+        log_end(&server->log, line);
+    }
+    return err == MX_OK;
+}
+
 /* --- start -------------------------------------------------------------------------------------
  */
 
@@ -356,7 +387,7 @@ static bool hub_open(struct server *server)
 
 /* The loop is a shard of its own, so that HTTP and all else on it use the same streams and timers
  * as the cores. */
-static bool management_open(struct server *server)
+static bool loop_open(struct server *server)
 {
     struct shard_conf conf = {.id = server->core_count,
                               .count = server->core_count,
@@ -382,7 +413,7 @@ static void take_messages(void *arg, unsigned timeout_ms)
     worker_wait(server->worker, timeout_ms);
 }
 
-static bool worker_start(struct server *server)
+static bool management_start(struct server *server)
 {
     struct publisher_conf conf = {.hub = server->hub,
                                   .cores = server->core_count,
@@ -396,7 +427,16 @@ static bool worker_start(struct server *server)
     err =
         err ? err
             : worker_open(&server->worker, server->hub, server->core_count + 1, server->core_count);
-    return err == MX_OK || failed(server, "management worker", err);
+    if (!err && server->http_fd >= 0) {
+        struct management_conf http = {.shard = &server->shard,
+                                       .cores = server->core_count,
+                                       .worker = server->worker,
+                                       .publisher = server->publisher,
+                                       .listen_fd = server->http_fd};
+        server->http_fd = -1;
+        err = management_open(&server->management, &http);
+    }
+    return err == MX_OK || failed(server, "management", err);
 }
 
 static bool tls_ready(struct server *server)
@@ -442,6 +482,7 @@ static void log_ready(struct server *server)
     log_u64(line, "cores", server->core_count);
     log_u64(line, "generation", image->generation);
     log_slice(line, "hostname", image->hostname);
+    log_text(line, "http", server->options->http);
     log_u64(line, "pid", (uint64_t)getpid());
     log_end(&server->log, line);
 }
@@ -454,9 +495,9 @@ static bool start(struct server *server)
         return failed(server, "memory", MX_ERR_NOMEM);
     }
     return signals_open(server) && config_open(server) && listeners_open(server) &&
-           become_user(server) && mail_root_make(server) && tls_ready(server) && hub_open(server) &&
-           management_open(server) && spool_recover_all(server) && cores_start(server) &&
-           worker_start(server);
+           http_listen_open(server) && become_user(server) && mail_root_make(server) &&
+           tls_ready(server) && hub_open(server) && loop_open(server) &&
+           spool_recover_all(server) && cores_start(server) && management_start(server);
 }
 
 /* --- running and the end -----------------------------------------------------------------------
@@ -472,9 +513,24 @@ static void signals_read(struct server *server)
             _exit(1);
         }
         server->stopping = true;
+        server->stop_ns = server->shard.now_ns;
         struct log_line *line = log_begin(&server->log, LOG_INFO, "stopping");
         log_u64(line, "signal", info.ssi_signo);
         log_end(&server->log, line);
+    }
+}
+
+/* Management ends first, since its jobs need the cores; then the cores. */
+static void step_stop(struct server *server)
+{
+    struct management *management = server->management;
+    bool late = server->shard.now_ns - server->stop_ns > SERVER_HTTP_STOP_MS * MX_NS_PER_MS;
+    if (management != NULL && !management_stopped(management)) {
+        management_stop(management, late);
+        return;
+    }
+    if (!server->cores_told) {
+        server->cores_told = true;
         cores_tell(server, true);
     }
 }
@@ -489,6 +545,9 @@ static void loop(struct server *server)
         shard_turn(&server->shard, LOG_POLL_MS * MX_NS_PER_MS);
         server->log.wall_ms = server->shard.wall_ms;
         signals_read(server);
+        if (server->stopping) {
+            step_stop(server);
+        }
         logs_write(server);
     }
 }
@@ -508,6 +567,7 @@ static void end(struct server *server)
         }
     }
     logs_write(server);
+    management_close(server->management);
     worker_close(server->worker);
     publisher_free(server->publisher);
     if (server->shard_is_open) {
@@ -538,7 +598,7 @@ static void end(struct server *server)
 
 int server_run(const struct server_options *options)
 {
-    struct server server = {.options = options, .signal_fd = -1};
+    struct server server = {.options = options, .signal_fd = -1, .http_fd = -1};
     if (data_dir_open(&server.dir, options->data_dir, stderr) != MX_OK) {
         return 1;
     }
@@ -557,8 +617,8 @@ int server_run(const struct server_options *options)
     if (good) {
         cores_tell(&server, false);
         log_ready(&server);
-    } else if (server.shard_is_open) {
-        cores_tell(&server, true);
+    } else {
+        server.stopping = true;
     }
     if (server.shard_is_open) {
         loop(&server);

@@ -13,6 +13,8 @@ import tempfile
 import threading
 import time
 
+os.environ.setdefault("RINGMX_HTTP", "off")  # tests of the management endpoint give --http
+
 BUILD = None  # folder of the ringmx binary
 POSTFIX = None  # folder with Debian's postfix unpacked, or None
 NO_REPLY = object()  # a sink's hook: say nothing
