@@ -102,7 +102,8 @@ struct hop {
     struct list idle;  /* struct relay_conn, ready for a transaction */
     struct list conns; /* all of them */
     unsigned connections;
-    unsigned connecting; /* of them, not yet ready for a first transaction */
+    unsigned connecting;      /* of them, not yet ready for a first transaction */
+    unsigned connections_max; /* HOP_CONNECTIONS_MAX, or what the host let us have lately */
     struct netaddr addresses[HOP_ADDRESSES_MAX];
     size_t address_count;
     uint64_t resolved_ns;

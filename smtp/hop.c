@@ -34,6 +34,7 @@ struct hop *hop_new(struct deliver *d, const struct route_conf *route, struct sl
     uint8_t *at = (uint8_t *)(hop + 1);
     hop->deliver = d;
     hop->route = *route;
+    hop->connections_max = HOP_CONNECTIONS_MAX;
     hop->route.name = keep_text(&at, route->name);
     hop->route.address = keep_text(&at, route->address);
     hop->hostname = keep_text(&at, hostname);
@@ -249,7 +250,8 @@ static void health_receive(struct mbox_msg *msg, struct shard *at)
     struct deliver *d = service == NULL ? NULL : &service->deliver;
     if (d != NULL && d->route != NULL && d->image->generation == health->generation) {
         struct hop *hop = d->route[health->route];
-        if (health->down && !hop->down) {
+        /* Our own connections know better: that core may just have got none of the host's slots. */
+        if (health->down && !hop->down && !relay_has_session(hop)) {
             health->problem.text.ptr = health->text;
             go_down(hop, &health->problem);
         } else if (!health->down && hop->down) {

@@ -367,6 +367,11 @@ static void on_ready(struct stream *stream)
     drive(conn, NULL);
 }
 
+bool relay_has_session(const struct hop *hop)
+{
+    return hop->connections > hop->connecting;
+}
+
 /* The session never got to a transaction: the host is to blame, or the way to it. */
 static void conn_unusable(struct relay_conn *conn, mx_err why)
 {
@@ -383,6 +388,11 @@ static void conn_unusable(struct relay_conn *conn, mx_err why)
     }
     if (conn->address + 1 < hop->address_count) {
         conn_open(hop, conn->address + 1);
+        return;
+    }
+    if (relay_has_session(hop)) {
+        /* A limit of the host, or chance: what waits goes over the sessions that there are. */
+        hop->connections_max = hop->connections;
         return;
     }
     char text[CLI_TEXT_MAX];
@@ -501,6 +511,14 @@ static void resolve_run(struct work_job *job)
                                    (const char *)hop->route.address.ptr, hop->route.port);
 }
 
+/* With new addresses, what was learnt about the old ones is tried anew. */
+static void addresses_fresh(struct hop *hop)
+{
+    hop->resolved_ns = hop->deliver->shard->now_ns;
+    hop->avoid_tls = false;
+    hop->connections_max = HOP_CONNECTIONS_MAX;
+}
+
 static void resolve_done(struct work_job *job)
 {
     struct hop *hop = mx_container_of(job, struct hop, resolve_job);
@@ -519,8 +537,7 @@ static void resolve_done(struct work_job *job)
     }
     memcpy(hop->addresses, hop->found, sizeof hop->addresses);
     hop->address_count = hop->found_count;
-    hop->resolved_ns = hop->deliver->shard->now_ns;
-    hop->avoid_tls = false;
+    addresses_fresh(hop);
     hop_run(hop);
 }
 
@@ -538,8 +555,7 @@ static bool resolved(struct hop *hop)
     if (netaddr_parse(&hop->addresses[0], hop->route.address) == MX_OK) {
         hop->addresses[0].port = hop->route.port;
         hop->address_count = 1;
-        hop->resolved_ns = shard->now_ns;
-        hop->avoid_tls = false;
+        addresses_fresh(hop);
         return true;
     }
     hop->resolve_job = (struct work_job){.run = resolve_run, .done = resolve_done};
@@ -556,7 +572,7 @@ void relay_run(struct hop *hop)
     if (list_empty(&hop->waiting) || !resolved(hop)) {
         return;
     }
-    unsigned max = hop->down ? 1 : HOP_CONNECTIONS_MAX;
+    unsigned max = hop->down ? 1 : hop->connections_max;
     while (hop->connections < max && hop->connecting < hop->waiting_count) {
         conn_open(hop, 0);
     }

@@ -15,6 +15,8 @@ enum {
 size_t relay_conn_bytes(void);
 /* Gives waiting deliveries to idle connections and opens new ones within the bounds. */
 void relay_run(struct hop *hop);
+/* True when some connection got as far as taking mail. */
+bool relay_has_session(const struct hop *hop);
 /* Ends idle connections politely. */
 void relay_stop_idle(struct hop *hop);
 /* Cuts all connections; their deliveries are dropped without outcome. */
