@@ -70,11 +70,20 @@ static void schedule_due(struct deliver *d, struct message *msg)
 /* --- into memory -------------------------------------------------------------------------------
  */
 
+size_t deliver_bytes_left(const struct deliver *d)
+{
+    size_t blocks_max = d->shard->blocks.slots_max / 10 * 7;
+    if (d->active_bytes >= DELIVER_BYTES_MAX || d->shard->blocks.used >= blocks_max) {
+        return 0;
+    }
+    return mx_min_size(DELIVER_BYTES_MAX - d->active_bytes,
+                       (blocks_max - d->shard->blocks.used) * BLOCK_BYTES);
+}
+
 static bool has_budget(const struct deliver *d)
 {
-    return d->actives.used < DELIVER_ACTIVE_MAX && d->active_bytes < DELIVER_BYTES_MAX &&
-           d->spool->writes.used < SPOOL_WRITES_HIGH &&
-           d->shard->blocks.used < d->shard->blocks.slots_max / 10 * 7;
+    return d->actives.used < DELIVER_ACTIVE_MAX && d->spool->writes.used < SPOOL_WRITES_HIGH &&
+           deliver_bytes_left(d) > 0;
 }
 
 static struct active *active_new(struct deliver *d, struct message *msg)

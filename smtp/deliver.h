@@ -5,8 +5,9 @@
  * recipient -> mark, DSN, or next try -> inactive
  *
  * Bounds: DELIVER_ACTIVE_MAX messages and DELIVER_BYTES_MAX bytes are in memory; a hop holds at
- * most HOP_WAITING_MAX deliveries, what exceeds it is parked at the hop without its content. So a
- * slow or dead hop holds neither memory nor the others up. The route is evaluated anew at every
+ * most HOP_WAITING_MAX deliveries and no more memory than it leaves for the others; what exceeds it
+ * is parked at the hop without its content. So a slow or dead hop holds neither memory nor the
+ * others up. The route is evaluated anew at every
  * attempt. */
 #pragma once
 
@@ -27,6 +28,8 @@ enum {
     DELIVER_HEAD_MAX = 16 * 1024,   /* of a large message kept for a DSN */
     DELIVER_CONNECTIONS_MAX = 4096, /* per core */
     HOP_WAITING_MAX = 1024,
+    HOP_WAITING_SHARE = 64,                   /* what a hop may always keep waiting: messages */
+    HOP_SHARE_BYTES = DELIVER_BYTES_MAX / 64, /* and memory */
     HOP_PARKED_MS = 60000,    /* a message that found no room is tried again after this, if the hop
                                  does not call it back */
     HOP_CONNECTIONS_MAX = 16, /* per core and hop */
@@ -89,7 +92,8 @@ struct hop {
     unsigned references; /* deliveries, and messages that will park here */
     struct list waiting; /* struct delivery */
     uint32_t waiting_count;
-    struct list parked; /* struct message by wait_node */
+    size_t waiting_bytes; /* memory of the messages in waiting */
+    struct list parked;   /* struct message by wait_node */
     /* health */
     bool down;
     bool probing;
@@ -184,6 +188,8 @@ void delivery_drop(struct delivery *delivery);
 /* Our own temporary outcome. */
 struct outcome deliver_problem(struct slice text, struct slice command);
 uint64_t deliver_random(struct deliver *d);
+/* Memory that further messages may take. */
+size_t deliver_bytes_left(const struct deliver *d);
 /* Puts a message into the ready list. */
 void deliver_ready(struct deliver *d, struct message *msg);
 

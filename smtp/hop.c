@@ -61,13 +61,33 @@ bool hop_is_for(const struct hop *hop, const struct route_conf *route, struct sl
            slice_equal(hop->hostname, hostname);
 }
 
+/* Blocks are taken whole. */
+static size_t delivery_bytes(const struct delivery *delivery)
+{
+    return (size_t)mx_round_up(delivery->active->bytes, BLOCK_BYTES);
+}
+
+/* Room for one more, or with parts = 2 for half of what could wait. A hop may keep waiting no more
+ * than is left to all others, so however many of them stand still, they never fill the memory. */
+static bool has_room(const struct hop *hop, unsigned parts)
+{
+    const struct deliver *d = hop->deliver;
+    size_t count_left = DELIVER_ACTIVE_MAX - d->actives.used;
+    size_t bytes_left = deliver_bytes_left(d);
+    size_t count_max = count_left > HOP_WAITING_SHARE ? count_left : HOP_WAITING_SHARE;
+    size_t bytes_max = bytes_left > HOP_SHARE_BYTES ? bytes_left : HOP_SHARE_BYTES;
+    return hop->waiting_count < mx_min_size(count_max, HOP_WAITING_MAX) / parts &&
+           hop->waiting_bytes < bytes_max / parts;
+}
+
 bool hop_submit(struct hop *hop, struct delivery *delivery)
 {
-    if (hop->waiting_count >= HOP_WAITING_MAX || hop->deliver->stopping || hop->retired) {
+    if (!has_room(hop, 1) || hop->deliver->stopping || hop->retired) {
         return false;
     }
     list_push_back(&hop->waiting, &delivery->node);
     hop->waiting_count++;
+    hop->waiting_bytes += delivery_bytes(delivery);
     return true;
 }
 
@@ -84,14 +104,17 @@ struct delivery *hop_take(struct hop *hop)
     if (node == NULL) {
         return NULL;
     }
+    struct delivery *delivery = mx_container_of(node, struct delivery, node);
     hop->waiting_count--;
-    return mx_container_of(node, struct delivery, node);
+    hop->waiting_bytes -= delivery_bytes(delivery);
+    return delivery;
 }
 
 void hop_give_back(struct hop *hop, struct delivery *delivery)
 {
     list_push_front(&hop->waiting, &delivery->node);
     hop->waiting_count++;
+    hop->waiting_bytes += delivery_bytes(delivery);
 }
 
 /* Calls parked messages back; their recipients are due now. */
@@ -147,7 +170,7 @@ void hop_run(struct hop *hop)
         wind_up(hop);
         return;
     }
-    if (!hop->down && !list_empty(&hop->parked) && hop->waiting_count < HOP_WAITING_MAX / 2) {
+    if (!hop->down && !list_empty(&hop->parked) && has_room(hop, 2)) {
         unpark(hop, UNPARK_PER_RUN);
     }
     if (list_empty(&hop->waiting)) {
