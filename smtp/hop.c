@@ -273,8 +273,9 @@ static void health_receive(struct mbox_msg *msg, struct shard *at)
     struct deliver *d = service == NULL ? NULL : &service->deliver;
     if (d != NULL && d->route != NULL && d->image->generation == health->generation) {
         struct hop *hop = d->route[health->route];
-        /* Our own connections know better: that core may just have got none of the host's slots. */
-        if (health->down && !hop->down && !relay_has_session(hop)) {
+        if (health->down && relay_has_session(hop)) {
+            relay_share(hop); /* the host works: it may just give no more connections */
+        } else if (health->down && !hop->down) {
             health->problem.text.ptr = health->text;
             go_down(hop, &health->problem);
         } else if (!health->down && hop->down) {

@@ -224,12 +224,14 @@ static bool conn_ready(struct relay_conn *conn)
         hop->connecting--;
     }
     hop_works(hop);
-    struct delivery *delivery = conn->transactions < RELAY_TRANSACTIONS_MAX ? hop_take(hop) : NULL;
+    bool leave = hop->deliver->stopping || conn->transactions >= RELAY_TRANSACTIONS_MAX ||
+                 hop->connections > hop->connections_max;
+    struct delivery *delivery = leave ? NULL : hop_take(hop);
     if (delivery != NULL) {
         transaction_begin(conn, delivery);
         return true;
     }
-    if (hop->deliver->stopping || hop->retired || conn->transactions >= RELAY_TRANSACTIONS_MAX) {
+    if (leave || hop->retired) {
         cli_quit(conn->cli);
         return true;
     }
@@ -578,14 +580,33 @@ void relay_run(struct hop *hop)
     }
 }
 
+static bool idle_quit(struct hop *hop)
+{
+    struct list_node *node = list_pop_front(&hop->idle);
+    if (node == NULL) {
+        return false;
+    }
+    struct relay_conn *conn = mx_container_of(node, struct relay_conn, node);
+    cli_quit(conn->cli);
+    timer_set(conn, RELAY_QUIT_MS);
+    drive(conn, NULL);
+    return true;
+}
+
+void relay_share(struct hop *hop)
+{
+    hop->connections_max = hop->connections > 1 ? hop->connections / 2 : 1;
+    for (unsigned over = hop->connections - hop->connections_max; over > 0; over--) {
+        if (!idle_quit(hop)) {
+            return; /* the others leave when they have ended their transaction */
+        }
+    }
+}
+
 void relay_stop_idle(struct hop *hop)
 {
     struct list_node *node;
-    while ((node = list_pop_front(&hop->idle)) != NULL) {
-        struct relay_conn *conn = mx_container_of(node, struct relay_conn, node);
-        cli_quit(conn->cli);
-        timer_set(conn, 2000);
-        drive(conn, NULL);
+    while (idle_quit(hop)) {
     }
     /* Without content on its way there is nothing to wait for: the message is still queued. */
     node = list_first(&hop->conns);

@@ -425,6 +425,52 @@ def test_dead_hop_delays_nobody():
                 check(took < 3, f"receiving took {took:.1f} s")
 
 
+def test_silent_hop_with_large_mail():
+    """However much mail waits for a next hop that never speaks, local mail finds memory."""
+    def hook(session, verb, line):
+        time.sleep(60)
+        return DROP
+    body = b"Subject: large\r\n\r\n" + (b"z" * 98 + b"\r\n") * 2500
+    with Sink(hook=hook) as silent, Server(relay=silent.port, cores=1) as s:
+        with s.wire() as w:
+            for _ in range(700):  # more than all deliveries together may hold in memory
+                w.message("bob@example.org", body)
+            w.message("alice@example.org", marked())
+        s.delivered(1, seconds=5)
+
+
+def test_next_hop_limits_connections():
+    """A next hop that refuses more than four connections gets its mail over those, and is not down."""
+    def hook(session, verb, line):
+        if verb == "BANNER" and len(session.sink.open_sockets) > 4:
+            return "421 4.7.0 Too many connections"
+        if verb == "EOD":
+            time.sleep(0.005)
+        return None
+    with Sink(hook=hook) as sink, Server(relay=sink.port, cores=1, retry_ms=None) as s:
+        with s.wire() as w:
+            for _ in range(100):
+                w.message("bob@example.org", b"x\r\n")
+        sink.got(100)  # without retry_ms a deferred message would wait for minutes
+        check("next-hop-down" not in s.log(), "the next hop was taken for dead")
+
+
+def test_cores_share_connections():
+    """When one core's connections are all that the next hop gives, the other core gets its part."""
+    def hook(session, verb, line):
+        if verb == "BANNER" and len(session.sink.open_sockets) > 4:
+            return "421 4.7.0 Too many connections"
+        if verb == "EOD":
+            time.sleep(0.005)
+        return None
+    with Sink(hook=hook) as sink, Server(relay=sink.port, cores=2) as s:
+        for _ in range(16):  # sessions fall on both cores
+            with s.wire() as w:
+                for _ in range(10):
+                    w.message("bob@example.org", b"x\r\n")
+        sink.got(160)
+
+
 def test_hop_comes_back():
     """The queue drains when the next hop is back."""
     sink = Sink(start=False)
