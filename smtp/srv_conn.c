@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-_Static_assert(sizeof(struct srv_conn) <= SRV_CONN_BYTES_MAX,
+_Static_assert(sizeof(struct srv_conn) + HELO_NAME_MAX + 64 <= SRV_CONN_BYTES_MAX,
                "an idle session costs at most 1 KiB");
 
 static void pump(struct srv_conn *conn, struct slice *in);
@@ -155,7 +155,6 @@ static enum reply on_connect(struct srv_conn *conn)
 
 static enum reply on_helo(struct srv_conn *conn, struct slice name)
 {
-    name = slice_first(name, SRV_HELO_KEPT_MAX);
     uint8_t *copy = malloc(name.len + 1);
     if (copy == NULL) {
         return REPLY_BUSY;
