@@ -1,6 +1,7 @@
 #include "smtp/bounce.h"
 
 #include "core/check.h"
+#include "core/text.h"
 
 #include <stdlib.h>
 
@@ -81,6 +82,7 @@ static struct txn *envelope_make(struct bounce *bounce)
     txn->env.source = SOURCE_DSN;
     txn->env.arrived_wall_ms = d->shard->wall_ms;
     txn->env.body_bytes = bounce->text_len;
+    txn->env.body_has_8bit = !text_is_ascii(slice_of(bounce->text, bounce->text_len));
     txn->env.body_ends_in_crlf = true;
     txn->env.mail.smtputf8 = bounce->smtputf8;
     return txn;

@@ -72,7 +72,7 @@ struct delivery {
     struct list_node node;
     struct active *active;
     struct hop *hop;     /* stays while deliveries refer to it */
-    struct slice remote; /* for DSN and log: the host that spoke, or empty */
+    struct slice remote; /* for DSNs: the host that spoke, or empty */
     uint32_t open;       /* recipients without outcome */
     uint32_t rcpt_count;
     bool retried;    /* was given back once because a kept connection had died */

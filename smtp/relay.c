@@ -21,9 +21,10 @@ struct relay_conn {
     bool up;         /* connected, and through an implicit handshake */
     bool ever_ready; /* has reached CLI_READY */
     bool handshaking;
-    bool aborting; /* shutdown: drop, do not decide */
-    bool zombie;   /* closed, but a read is still in flight */
-    char remote[NETADDR_TEXT_MAX + 8];
+    bool aborting;                      /* shutdown: drop, do not decide */
+    bool zombie;                        /* closed, but a read is still in flight */
+    char remote[NETADDR_TEXT_MAX + 8];  /* address and port, for the log */
+    char literal[NETADDR_TEXT_MAX + 8]; /* as a DSN names a host without name */
     /* the transaction */
     struct delivery *delivery;
     struct cli_message msg;
@@ -145,12 +146,27 @@ static bool content_next(struct relay_conn *conn)
 /* --- transaction -------------------------------------------------------------------------------
  */
 
+/* RFC 3464 section 2.1.2: a domain, or an address literal. */
+static struct slice mta_name(struct relay_conn *conn)
+{
+    struct netaddr addr;
+    struct slice name = conn->hop->route.address;
+    if (netaddr_parse(&addr, name) != MX_OK) {
+        return name;
+    }
+    struct writer w = writer_init(conn->literal, sizeof conn->literal);
+    put_text(&w, addr.family == 6 ? "[IPv6:" : "[");
+    put_netaddr(&w, &addr);
+    put_char(&w, ']');
+    return writer_slice(&w);
+}
+
 static void transaction_begin(struct relay_conn *conn, struct delivery *delivery)
 {
     struct active *active = delivery->active;
     const struct envelope *env = &active->txn->env;
     conn->delivery = delivery;
-    delivery->remote = slice_of_text(conn->remote);
+    delivery->remote = mta_name(conn);
     conn->part = 0;
     conn->piece = SLICE_EMPTY;
     conn->transactions++;
