@@ -17,9 +17,34 @@ bool service_has_memory(const struct service *service)
 /* --- opening -----------------------------------------------------------------------------------
  */
 
+/* Here and not by the session, which may have ended before the message was durable. */
+static void log_received(struct service *service, const struct message *msg,
+                         const struct envelope *env)
+{
+    struct log *log = &service->shard->log;
+    struct log_line *line = log_begin(log, LOG_INFO, "received");
+    if (line == NULL) {
+        return;
+    }
+    char text[NETADDR_TEXT_MAX];
+    struct writer w = writer_init(text, sizeof text);
+    put_netaddr(&w, &env->client);
+    log_qid(line, "id", msg->id);
+    log_slice(line, "client", writer_slice(&w));
+    log_slice(line, "helo", env->helo);
+    log_slice(line, "from", env->sender);
+    log_u64(line, "recipients", env->rcpt_count);
+    log_u64(line, "bytes", msg->body_bytes);
+    log_end(log, line);
+}
+
 static void queued(void *arg, struct message *msg, struct txn *txn, struct chain *content)
 {
     struct service *service = arg;
+    if (txn->env.source == SOURCE_SMTP) {
+        service->stats.messages++;
+        log_received(service, msg, &txn->env);
+    }
     deliver_queued(&service->deliver, msg, txn, content);
 }
 

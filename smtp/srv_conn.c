@@ -254,25 +254,6 @@ static enum reply on_data(struct srv_conn *conn)
     return REPLY_OK;
 }
 
-static void log_received(struct srv_conn *conn, const struct incoming *in)
-{
-    struct log *log = &conn->service->shard->log;
-    struct log_line *line = log_begin(log, LOG_INFO, "received");
-    if (line == NULL) {
-        return;
-    }
-    char text[NETADDR_TEXT_MAX];
-    struct writer w = writer_init(text, sizeof text);
-    put_netaddr(&w, &conn->client);
-    log_qid(line, "id", in->id);
-    log_slice(line, "client", writer_slice(&w));
-    log_slice(line, "helo", slice_of(conn->helo, conn->helo_len));
-    log_slice(line, "from", in->txn->env.sender);
-    log_u64(line, "recipients", in->txn->env.rcpt_count);
-    log_u64(line, "bytes", in->body_bytes);
-    log_end(log, line);
-}
-
 static void commit_done(struct incoming *in, mx_err err)
 {
     struct srv_conn *conn = in->owner;
@@ -287,9 +268,6 @@ static void commit_done(struct incoming *in, mx_err err)
         log_err(line, "reason", err);
         log_text(line, "effect", "the client was told to try again");
         log_end(log, line);
-    } else {
-        conn->service->stats.messages++;
-        log_received(conn, in);
     }
     answer_late(conn, reply_of(err), writer_slice(&w));
 }
