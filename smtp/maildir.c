@@ -311,8 +311,8 @@ static mx_err tmp_write(const struct paths *paths, const struct maildir_delivery
         err = sys_sync(fd);
     }
     sys_close(fd);
-    if (err && sys_unlink(paths->tmp) != MX_OK) {
-        return err; /* the leftover is replaced by the next attempt */
+    if (err) {
+        (void)!sys_unlink(paths->tmp); /* else the next attempt replaces it */
     }
     return err;
 }
