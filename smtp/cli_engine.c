@@ -273,7 +273,8 @@ static void put_rcpt(struct cli *cli, struct writer *out, uint32_t i)
     put_char(out, '>');
     if (cli->ext.dsn) {
         put_notify(out, rcpt->params.notify);
-        if (rcpt->params.orcpt.len > 0) {
+        /* As UTF-8 it is for servers with SMTPUTF8 only (RFC 6533 section 3). */
+        if (rcpt->params.orcpt.len > 0 && (cli->ext.smtputf8 || is_ascii(rcpt->params.orcpt))) {
             put_text(out, " ORCPT=");
             put_slice(out, rcpt->params.orcpt);
         }

@@ -172,6 +172,23 @@ def test_sink_without_smtputf8():
         check(not any("SMTPUTF8" in m.mail for m in sink.messages), "SMTPUTF8 sent")
 
 
+def test_orcpt_utf8():
+    """An ORCPT in UTF-8 goes on to a next hop with SMTPUTF8 only; one in ASCII to any."""
+    for smtputf8 in (True, False):
+        extensions = [e for e in Sink.ALL if smtputf8 or e != "SMTPUTF8"]
+        with Sink(extensions=extensions) as sink, Server(relay=sink.port) as s:
+            for orcpt, passed in (("utf-8;bøb@old.example", smtputf8), ("rfc822;bob@old.example", True)):
+                with s.wire() as w:
+                    w.expect("MAIL FROM:<sender@example.net> SMTPUTF8", "250 2.1.0")
+                    w.expect(f"RCPT TO:<bob@example.org> ORCPT={orcpt}", "250 2.1.5")
+                    w.expect("DATA", "354")
+                    w.send(b"x\r\n.\r\n")
+                    w.then("250 2.0.0")
+                wait_until(lambda: sink.messages, 15, "the message")
+                [line] = sink.messages.pop().rcpt_lines
+                equal(line, "<bob@example.org>" + (f" ORCPT={orcpt}" if passed else ""), "RCPT TO")
+
+
 def test_sink_with_smtputf8():
     """SMTPUTF8 and the non-ASCII address are passed on as they came."""
     with Sink() as sink, Server(relay=sink.port) as s:
