@@ -525,7 +525,9 @@ static int apply(struct delivery *delivery, struct delivery_rcpt *rcpt)
         if (delivery->dsn_passed) {
             return -1;
         }
-        return delivery->hop->route.kind == ROUTE_LOCAL ? DSN_DELIVERED : DSN_RELAYED;
+        /* An LMTP server has taken it into the mailbox (RFC 2033). */
+        const struct route_conf *route = &delivery->hop->route;
+        return route->kind == ROUTE_LOCAL || route->lmtp ? DSN_DELIVERED : DSN_RELAYED;
     }
     state->status = RCPT_FAILED;
     d->bounced++;

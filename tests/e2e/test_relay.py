@@ -332,6 +332,22 @@ def test_permanent_failures():
             equal(s.queue().strip(), "0 messages", f"queue after 5xx to {at}")
 
 
+def test_success_notice():
+    """NOTIFY=SUCCESS: delivered by a mailbox or an LMTP server, relayed by a next hop without DSN."""
+    plain = [e for e in Sink.ALL if e != "DSN"]
+    for lmtp, action in ((True, b"delivered"), (False, b"relayed")):
+        fields = {"protocol": "lmtp" if lmtp else "smtp"}
+        with Sink(extensions=plain, lmtp=lmtp) as sink, Server(relay=sink.port, relay_fields=fields) as s:
+            with s.wire() as w:
+                w.expect("MAIL FROM:<alice@example.org>", "250 2.1.0")
+                w.expect("RCPT TO:<bob@example.org> NOTIFY=SUCCESS", "250 2.1.5")
+                w.expect("DATA", "354")
+                w.send(b"x\r\n.\r\n")
+                w.then("250 2.0.0")
+            [notice] = s.delivered()
+            check(b"\r\nAction: " + action + b"\r\n" in notice, lib.short(notice))
+
+
 def test_dsn_full():
     """RET=FULL quotes the whole message."""
     def hook(session, verb, line):
