@@ -211,6 +211,9 @@ static mx_err certificate_prepare(struct publisher *p, struct config_problem *pr
 {
     const char *text = "";
     struct running *next = &p->next;
+    if (p->conf.cores == 0) {
+        return MX_OK;
+    }
     mx_err err = tls_files_load(&next->tls, next->image, p->conf.tls_dir, clock_wall_ms(), &text);
     if (err) {
         config_problem_set(problem, "Certificate: %s", text);
@@ -363,6 +366,9 @@ void publisher_cancel(struct publisher *p)
 /* --- life --------------------------------------------------------------------------------------
  */
 
+/* What runs in recovery mode when the stored configuration does not compile. */
+static const struct image nothing;
+
 mx_err publisher_new(struct publisher **out_publisher, const struct publisher_conf *conf)
 {
     struct publisher *p = calloc(1, sizeof *p);
@@ -376,12 +382,12 @@ mx_err publisher_new(struct publisher **out_publisher, const struct publisher_co
     p->parts = parts;
     list_init(&p->all_records);
     p->records.all = &p->all_records;
-    p->running = (struct running){.image = &conf->config->image,
+    p->running = (struct running){.image = conf->config != NULL ? &conf->config->image : &nothing,
                                   .cert_pem = conf->tls->cert_pem,
                                   .key_pem = conf->tls->key_pem};
-    p->next_slot = conf->config->image.listener_count;
+    p->next_slot = p->running.image->listener_count;
     atomic_init(&p->behind, -1);
-    atomic_init(&p->generation, conf->config->image.generation);
+    atomic_init(&p->generation, p->running.image->generation);
     for (unsigned i = 0; i < conf->cores; i++) {
         parts[i].publisher = p;
         parts[i].update = (struct service_update){.msg.receive = service_update_receive,

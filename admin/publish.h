@@ -30,7 +30,7 @@ struct publisher_conf {
     void *wait_arg;
     const char *tls_dir;
     /* What the cores were started with; stays with the caller until the publisher is freed. */
-    const struct config *config;
+    const struct config *config; /* NULL with no cores: it does not compile */
     const struct tls_files *tls;
 };
 

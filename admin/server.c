@@ -3,6 +3,7 @@
 #include "admin/bindings.h"
 #include "admin/config.h"
 #include "admin/data_dir.h"
+#include "admin/environment.h"
 #include "admin/management.h"
 #include "admin/privileges.h"
 #include "admin/publish.h"
@@ -43,6 +44,7 @@ struct core_thread {
 
 struct server {
     const struct server_options *options;
+    struct environment env;
     struct data_dir dir;
     struct config *config; /* of the start; later ones belong to the publisher */
     struct tls_files tls;
@@ -57,7 +59,8 @@ struct server {
     struct publisher *publisher;
     struct management *management; /* NULL: switched off */
     int http_fd;
-    struct log log; /* of the start and the end */
+    struct netaddr http_addr; /* family 0: switched off */
+    struct log log;           /* of the start and the end */
     struct core_thread *cores;
     unsigned core_count;
     unsigned cores_gone;
@@ -288,16 +291,24 @@ static bool listeners_open(struct server *server)
 /* Bound before privileges are dropped, like the others. */
 static bool http_listen_open(struct server *server)
 {
+    const struct environment *env = &server->env;
     const char *text = server->options->http;
     struct netaddr addr;
     if (strcmp(text, "off") == 0) {
-        return true;
+        if (!env->recovery_mode) {
+            return true;
+        }
+        text = SERVER_HTTP_DEFAULT; /* recovery mode is nothing else */
     }
     mx_err err = netaddr_parse_port(&addr, slice_of_text(text));
+    if (env->recovery_mode && env->recovery_port != 0) {
+        addr.port = env->recovery_port;
+    }
     if (!err) {
         struct ring_listen_conf conf = {
             .addr = ring_addr_of(&addr), .backlog = HTTP_BACKLOG, .no_delay = true};
         err = ring_listen(&server->http_fd, &conf);
+        server->http_addr = addr;
     }
     if (err) {
         struct log_line *line = log_begin(&server->log, LOG_ERROR, "cannot-listen");
@@ -337,6 +348,7 @@ static bool signals_open(struct server *server)
     return server->signal_fd >= 0 || failed(server, "signals", MX_ERR_NOFILES);
 }
 
+/* In recovery mode what does not compile can be mended, so it is no reason not to start. */
 static bool config_open(struct server *server)
 {
     struct config_problem problem = {{0}};
@@ -344,9 +356,13 @@ static bool config_open(struct server *server)
     if (err) {
         struct log_line *line = log_begin(&server->log, LOG_ERROR, "configuration-unusable");
         log_text(line, "reason", problem.text[0] != '\0' ? problem.text : err_text(err));
+        if (!server->env.recovery_mode) {
+            log_text(line, "advice",
+                     "start with STALWART_RECOVERY_MODE=1 to mend it, or restore registry.db");
+        }
         log_end(&server->log, line);
     }
-    return err == MX_OK;
+    return err == MX_OK || server->env.recovery_mode;
 }
 
 static bool spool_recover_all(struct server *server)
@@ -463,36 +479,70 @@ static bool mail_root_make(struct server *server)
     return err == MX_OK || err == MX_ERR_EXISTS || failed(server, "mail folder", err);
 }
 
+static void log_listening(struct server *server, struct slice name, const struct netaddr *addr)
+{
+    char text[NETADDR_TEXT_MAX + 8];
+    struct writer w = writer_init(text, sizeof text);
+    put_netaddr_port(&w, addr);
+    struct log_line *line = log_begin(&server->log, LOG_INFO, "listening");
+    log_slice(line, "listener", name);
+    log_slice(line, "address", writer_slice(&w));
+    log_end(&server->log, line);
+}
+
+/* Which mode runs is never a matter of guessing. */
+static void log_mode(struct server *server)
+{
+    if (server->env.recovery_mode) {
+        struct log_line *line = log_begin(&server->log, LOG_WARN, "recovery-mode");
+        log_text(line, "effect", "no mail is accepted or delivered; only management is served");
+        log_text(line, "advice", "unset STALWART_RECOVERY_MODE and restart when done");
+        log_end(&server->log, line);
+    } else if (server->env.recovery_user[0] != '\0') {
+        struct log_line *line = log_begin(&server->log, LOG_WARN, "recovery-administrator");
+        log_text(line, "user", server->env.recovery_user);
+        log_text(line, "effect", "STALWART_RECOVERY_ADMIN may do everything, past all accounts");
+        log_text(line, "advice", "unset it when it is not needed any more");
+        log_end(&server->log, line);
+    }
+}
+
 static void log_ready(struct server *server)
 {
-    const struct image *image = &server->config->image;
-    for (uint32_t i = 0; i < image->listener_count; i++) {
+    const struct image *image = server->config != NULL ? &server->config->image : NULL;
+    bool serving = image != NULL && server->core_count > 0;
+    for (uint32_t i = 0; serving && i < image->listener_count; i++) {
         for (uint32_t b = 0; b < image->listeners[i].bind_count; b++) {
-            char text[NETADDR_TEXT_MAX + 8];
-            struct writer w = writer_init(text, sizeof text);
-            put_netaddr_port(&w, &image->listeners[i].binds[b]);
-            struct log_line *line = log_begin(&server->log, LOG_INFO, "listening");
-            log_slice(line, "listener", image->listeners[i].name);
-            log_slice(line, "address", writer_slice(&w));
-            log_end(&server->log, line);
+            log_listening(server, image->listeners[i].name, &image->listeners[i].binds[b]);
         }
     }
+    if (server->http_addr.port != 0) {
+        log_listening(server, SLICE_LITERAL("management"), &server->http_addr);
+    }
+    log_mode(server);
     struct log_line *line = log_begin(&server->log, LOG_INFO, "ready");
     log_text(line, "version", RINGMX_VERSION);
+    log_text(line, "mode", server->env.recovery_mode ? "recovery" : "normal");
     log_u64(line, "cores", server->core_count);
-    log_u64(line, "generation", image->generation);
-    log_slice(line, "hostname", image->hostname);
-    log_text(line, "http", server->options->http);
+    if (image != NULL) {
+        log_u64(line, "generation", image->generation);
+        log_slice(line, "hostname", image->hostname);
+    }
     log_u64(line, "pid", (uint64_t)getpid());
     log_end(&server->log, line);
 }
 
 static bool start(struct server *server)
 {
-    server->cores = calloc(server->core_count, sizeof *server->cores);
+    server->cores = calloc(server->core_count + 1, sizeof *server->cores);
     if (server->cores == NULL || sem_init(&server->opened, 0, 0) != 0 ||
         sem_init(&server->may_close, 0, 0) != 0) {
         return failed(server, "memory", MX_ERR_NOMEM);
+    }
+    if (server->env.recovery_mode) {
+        return signals_open(server) && config_open(server) && http_listen_open(server) &&
+               become_user(server) && hub_open(server) && loop_open(server) &&
+               management_start(server);
     }
     return signals_open(server) && config_open(server) && listeners_open(server) &&
            http_listen_open(server) && become_user(server) && mail_root_make(server) &&
@@ -541,7 +591,7 @@ static void loop(struct server *server)
     for (unsigned i = 0; i < server->core_count; i++) {
         alive += server->cores[i].started;
     }
-    while (server->cores_gone < alive) {
+    while (!server->cores_told || server->cores_gone < alive) {
         shard_turn(&server->shard, LOG_POLL_MS * MX_NS_PER_MS);
         server->log.wall_ms = server->shard.wall_ms;
         signals_read(server);
@@ -599,10 +649,16 @@ static void end(struct server *server)
 int server_run(const struct server_options *options)
 {
     struct server server = {.options = options, .signal_fd = -1, .http_fd = -1};
+    if (!environment_read(&server.env, stderr)) {
+        return 1;
+    }
     if (data_dir_open(&server.dir, options->data_dir, stderr) != MX_OK) {
         return 1;
     }
     server.core_count = options->cores > 0 ? options->cores : cpu_count();
+    if (server.env.recovery_mode) {
+        server.core_count = 0; /* neither listeners nor delivery */
+    }
     if (server.core_count > SERVER_CORES_MAX) {
         fprintf(stderr, "ringmx: --cores: at most %d\n", SERVER_CORES_MAX);
         return 1;
