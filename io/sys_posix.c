@@ -144,13 +144,8 @@ mx_err sys_mkdir(const char *path)
     return mkdir(path, 0700) == 0 ? MX_OK : last_error();
 }
 
-/* Makes one folder of a path and syncs its parent; being there already is fine. */
-static mx_err make_level(char *path)
+static mx_err sync_parent(char *path)
 {
-    mx_err err = sys_mkdir(path);
-    if (err) {
-        return err == MX_ERR_EXISTS ? MX_OK : err;
-    }
     char *slash = strrchr(path, '/');
     if (slash == NULL) {
         return sys_sync_dir(".");
@@ -159,9 +154,23 @@ static mx_err make_level(char *path)
         return sys_sync_dir("/");
     }
     *slash = '\0';
-    err = sys_sync_dir(path);
+    mx_err err = sys_sync_dir(path);
     *slash = '/';
     return err;
+}
+
+/* Makes one folder of a path and syncs its parent; being there already is fine. */
+static mx_err make_level(char *path)
+{
+    mx_err err = sys_mkdir(path);
+    if (err && err != MX_ERR_EXISTS) {
+        return err;
+    }
+    bool was_there = err == MX_ERR_EXISTS;
+    err = sync_parent(path);
+    /* Somebody else may have made it without having synced it yet; a folder that we may not even
+     * read was made long ago by others. */
+    return was_there && err == MX_ERR_PERMISSION ? MX_OK : err;
 }
 
 mx_err sys_mkdirs(const char *path)

@@ -132,7 +132,9 @@ static mx_err paths_make(struct paths *paths, const struct maildir_batch *batch,
 
 static mx_err folders_make(const struct paths *paths)
 {
-    static const char *const subs[] = {"tmp", "new", "cur"};
+    /* tmp last: while it is missing nobody delivers here, so no delivery counts before the folders
+     * that it needs are durable. */
+    static const char *const subs[] = {"new", "cur", "tmp"};
     for (size_t i = 0; i < mx_countof(subs); i++) {
         char path[MAILDIR_PATH_MAX];
         mx_err err = join(path, paths->folder, subs[i], SLICE_EMPTY);
