@@ -104,6 +104,14 @@ static void active_account(struct active *active, size_t bytes)
     active->deliver->active_bytes += bytes;
 }
 
+/* A parked message is read back to find that there is still no room: the more there are, the rarer.
+ * The hop calls it back earlier when it can. */
+static uint64_t parked_ms(const struct deliver *d)
+{
+    uint64_t ms = HOP_PARKED_MS + d->spool->count * HOP_PARKED_EACH_MS;
+    return ms < HOP_PARKED_MAX_MS ? ms : HOP_PARKED_MAX_MS;
+}
+
 /* Leaves memory: the message waits for its next time, or has ended. */
 static void active_end(struct active *active)
 {
@@ -123,7 +131,7 @@ static void active_end(struct active *active)
         schedule_due(d, msg);
         if (no_room) {
             /* Its times stay as they are: it is due, only the hop is busy. */
-            shard_after(d->shard, &msg->due, HOP_PARKED_MS * MX_NS_PER_MS);
+            shard_after(d->shard, &msg->due, parked_ms(d) * MX_NS_PER_MS);
         }
         if (park != NULL) {
             hop_park(park, msg);

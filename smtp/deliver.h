@@ -30,8 +30,10 @@ enum {
     HOP_WAITING_MAX = 1024,
     HOP_WAITING_SHARE = 64,                   /* what a hop may always keep waiting: messages */
     HOP_SHARE_BYTES = DELIVER_BYTES_MAX / 64, /* and memory */
-    HOP_PARKED_MS = 60000,    /* a message that found no room is tried again after this, if the hop
-                                 does not call it back */
+    HOP_PARKED_MS = 60000,   /* a message that found no room is tried again after this, if the hop
+                                does not call it back */
+    HOP_PARKED_EACH_MS = 10, /* ... and this per message in the queue */
+    HOP_PARKED_MAX_MS = 3600000,
     HOP_CONNECTIONS_MAX = 16, /* per core and hop */
     HOP_ADDRESSES_MAX = 8,
     HOP_PROBE_FIRST_MS = 5000, /* a hop that is down is tried again after this, doubling */
