@@ -18,6 +18,7 @@ struct http_lines {
     char text[HTTP_LINES_MAX];
     size_t len;
     bool refused;
+    void (*check)(const struct http_request *request); /* NULL: none */
 };
 
 static inline void http_lines_add(struct http_lines *l, const char *key, struct slice value)
@@ -65,7 +66,9 @@ static inline void http_lines_request(struct http_lines *l)
 
 static inline void http_lines_init(struct http_lines *l)
 {
-    memset(l, 0, sizeof *l);
+    l->body_len = l->len = 0;
+    l->text[0] = 0;
+    l->refused = false;
     http_engine_init(&l->engine);
 }
 
@@ -102,6 +105,9 @@ static inline void http_lines_feed(struct http_lines *l, struct slice in)
             l->body_len += e->piece.len;
             break;
         case HTTP_ACT_COMPLETE:
+            if (l->check != NULL) {
+                l->check(&e->head.request);
+            }
             http_lines_request(l);
             http_engine_end(e);
             if (l->len > sizeof l->text / 2) {
