@@ -292,6 +292,12 @@ static void check_pipelining(void)
         len += (size_t)sprintf(text + len, GET("/%u"), i);
     }
     say(&shard, fd, text, len);
+    for (unsigned turns = 0; calls < REQUESTS; turns++) {
+        unsigned before = calls;
+        CHECK(turns < TURNS_MAX);
+        shard_turn(&shard, TURN_WAIT_NS);
+        CHECK(calls - before <= 2 * HTTP_REQUESTS_PER_TURN); /* what came, and what was parked */
+    }
     for (unsigned i = 0; i < REQUESTS; i++) {
         sprintf(path, "/%u", i);
         (void)expect(fd, 200, path);
@@ -722,6 +728,19 @@ static void check_stop(void)
     close_server();
 }
 
+/* An answer on its way arrives whole, also when it had promised more. */
+static void check_stop_while_sending(void)
+{
+    open_default();
+    int fd = dial(&addr);
+    say_text(fd, GET("/big"));
+    TURN_UNTIL(&shard, calls == 1);
+    http_server_stop(&server, false);
+    hear_big(fd);
+    expect_end(fd);
+    close_server();
+}
+
 /* The second call does not wait for clients. */
 static void check_stop_forced(void)
 {
@@ -895,6 +914,7 @@ int main(void)
     RUN(answer_timeout);
     RUN(handler_has_time);
     RUN(stop);
+    RUN(stop_while_sending);
     RUN(stop_forced);
     RUN(unlisten);
     RUN(tls);

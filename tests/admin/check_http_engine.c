@@ -75,6 +75,7 @@ static const struct example bad[] = {
     {"\r\n\r\nGET /a HTTP/1.1\r\n" H "\r\n", "400"},
     {"\nGET /a HTTP/1.1\r\n" H "\r\n", "400"},
     {GET_A "X: a\0b\r\n\r\n", "400", sizeof(GET_A "X: a\0b\r\n\r\n") - 1},
+    {"\x16\x03\x01\x02\0\x01", "400", 6}, /* TLS: told at once */
     {GET_A "X: a\x01"
            "b\r\n\r\n",
      "400"},
@@ -191,6 +192,8 @@ static const struct example bad[] = {
     {CHUNKED "5\nhello\r\n", "400"},
     {CHUNKED "5\rXhello\r\n", "400"},
     {CHUNKED "5\r\nhelloXX", "400"},
+    {CHUNKED "5\r\nhelloX\n0\r\n\r\n", "400"},
+    {CHUNKED "5\r\nhello\rX0\r\n\r\n", "400"},
     {CHUNKED "5\r\nhello\n0\r\n\r\n", "400"},
     {CHUNKED "5 \r\nhello\r\n", "400"},
     {CHUNKED "5;a\nhello\r\n", "400"},
