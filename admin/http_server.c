@@ -90,9 +90,9 @@ void http_unlisten(struct http_listener *listener)
 
 void http_server_settle(struct http_server *server)
 {
-    if (server->stopping && !server->stop_running && server->conns_count == 0 &&
+    if (server->stopping && !server->stop_running && !server->stopped && server->conns_count == 0 &&
         server->exchanges_count == 0 && list_empty(&server->listeners)) {
-        server->stop_running = true; /* once */
+        server->stopped = true;
         if (server->conf.stopped != NULL) {
             server->conf.stopped(server->conf.arg);
         }

@@ -39,7 +39,8 @@ struct http_limits {
 /* 128 connections, 16 KiB, 10 MB, 64 MiB, 64 MiB, 10 s, 60 s, 60 s, 16 KiB/s. */
 struct http_limits http_limits_default(void);
 
-/* One request in progress. The request is borrowed until http_answer. */
+/* One request in progress. The request is borrowed until http_answer; another thread may read it
+ * until then, but nothing else of the exchange. */
 struct http_exchange {
     struct http_request request;
     void *context; /* the handler's own */
@@ -84,9 +85,10 @@ struct http_server {
     uint64_t bodies_bytes;
     uint64_t answers_bytes;
     bool stopping, stop_running;
+    bool stopped; /* and said so */
 };
 
-/* A listening socket; embedded in its owner. */
+/* A listening socket; embedded in its owner, zeroed but for closed before http_listen. */
 struct http_listener {
     struct listener listener;
     struct http_server *server;
