@@ -99,7 +99,7 @@ mx_err http_answer_head(struct writer *out, const struct http_answer *answer, bo
         put_field(&f, answer->fields[i].name, answer->fields[i].value);
     }
     if (answer->status == 405) {
-        put_field_text(&f, "Allow", http_allowed_methods);
+        put_field_text(&f, "Allow", answer->allow != NULL ? answer->allow : http_allowed_methods);
     }
     put_text(out, "\r\n");
     if (out->overflow) {

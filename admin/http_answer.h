@@ -25,6 +25,7 @@ struct http_answer {
     struct slice cache_control; /* empty: no-store */
     struct slice etag;          /* with its quotes */
     const char *www_authenticate[HTTP_CHALLENGES_MAX];
+    const char *allow;               /* with 405; NULL: every method that the server knows */
     const struct http_field *fields; /* any others */
     size_t field_count;
     bool gzip;     /* the body is coded with gzip already */

@@ -153,7 +153,9 @@ static void on_request(void *arg, struct http_exchange *exchange)
         if (request->verb == HTTP_VERB_GET || request->verb == HTTP_VERB_HEAD) {
             pages[i].get(m, exchange);
         } else {
-            answer_problem(exchange, 405, "only GET and HEAD");
+            struct http_answer answer = http_problem(405, "only GET and HEAD");
+            answer.allow = "GET, HEAD";
+            http_answer(exchange, &answer);
         }
         return;
     }

@@ -367,6 +367,11 @@ static void check_answers(void)
                                  "Cache-Control: public\r\nX-Content-Type-Options: nosniff\r\n"
                                  "ETag: \"x\"\r\nWWW-Authenticate: Bearer\r\n"
                                  "WWW-Authenticate: Basic\r\nRetry-After: 3\r\n\r\n");
+    a = (struct http_answer){.status = 405, .allow = "GET"};
+    w = writer_init(buf, sizeof buf);
+    ok = ok && http_answer_head(&w, &a, false, when) == MX_OK;
+    put_char(&w, '\0');
+    ok = ok && strstr(buf, "\r\nContent-Length: 0\r\n") && strstr(buf, "\r\nAllow: GET\r\n");
     a.location = SLICE_LITERAL("/x\r\nSet-Cookie: y");
     w = writer_init(buf, sizeof buf);
     ok = ok && http_answer_head(&w, &a, false, when) == MX_ERR_INVALID;
