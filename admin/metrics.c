@@ -24,6 +24,8 @@ static const struct metric metrics[] = {
     {"sessions_accepted_total", "counter", "SMTP sessions that were served.", AT(accepted)},
     {"sessions_refused_total", "counter", "SMTP sessions that were answered 421 at once.",
      AT(refused)},
+    {"sessions_blocked_total", "counter", "Connections of blocked clients, closed at once.",
+     AT(blocked)},
     {"sessions_timed_out_total", "counter", "SMTP sessions that ended by a deadline.",
      AT(timeouts)},
     {"proxy_headers_refused_total", "counter", "Connections whose PROXY header was malformed.",

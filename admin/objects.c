@@ -300,6 +300,8 @@ static void add_server_fields(struct store *store, const struct reg_type *type, 
             set_date(object, "notValidAfter", text.not_after_ms);
         }
         certificate_free(&text);
+    } else if (reg_field_find(&type->shape.variants[0], SLICE_LITERAL("createdAt")) != NULL) {
+        set_date(object, "createdAt", object_id_wall_ms(id));
     }
 }
 

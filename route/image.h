@@ -6,6 +6,7 @@
 #include "core/netaddr.h"
 #include "core/slice.h"
 #include "route/expr.h"
+#include "route/netset.h"
 
 enum route_kind { ROUTE_LOCAL, ROUTE_MX, ROUTE_RELAY };
 
@@ -74,6 +75,7 @@ struct image {
     const struct expr_program *route_program; /* context QRCPT; yields a route's name */
     const struct netmask *proxy_networks;
     uint32_t proxy_network_count;
+    const struct netset *blocked, *allowed;     /* clients; NULL = none */
     const struct certificate_conf *certificate; /* NULL: a self-signed one is made */
 };
 

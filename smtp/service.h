@@ -25,7 +25,7 @@ enum {
 };
 
 struct service_stats {
-    uint64_t accepted, refused, timeouts, proxy_refused, messages;
+    uint64_t accepted, refused, blocked, timeouts, proxy_refused, messages;
 };
 
 /* What the starter of the cores provides. The image, the domains and the addresses stay until

@@ -45,6 +45,7 @@ void service_snapshot_take(const struct service *service, struct service_snapsho
         .sessions = service->sessions_pool.used,
         .accepted = service->stats.accepted,
         .refused = service->stats.refused,
+        .blocked = service->stats.blocked,
         .timeouts = service->stats.timeouts,
         .proxy_refused = service->stats.proxy_refused,
         .messages = service->stats.messages,

@@ -9,16 +9,16 @@
 struct service;
 
 struct service_snapshot {
-    bool ready;                                          /* would take a message now */
-    const char *not_ready;                               /* static text: why not, or NULL */
-    uint64_t generation;                                 /* of the configuration */
-    uint64_t sessions;                                   /* open now */
-    uint64_t accepted, refused, timeouts, proxy_refused; /* sessions, since start */
-    uint64_t messages;                                   /* received, since start */
-    uint64_t queued;                                     /* messages now */
-    uint64_t active;                                     /* of them in memory */
-    uint64_t delivered, deferred, bounced;               /* recipients, since start */
-    uint64_t hops_down;                                  /* next hops that do not answer now */
+    bool ready;            /* would take a message now */
+    const char *not_ready; /* static text: why not, or NULL */
+    uint64_t generation;   /* of the configuration */
+    uint64_t sessions;     /* open now */
+    uint64_t accepted, refused, blocked, timeouts, proxy_refused; /* sessions, since start */
+    uint64_t messages;                                            /* received, since start */
+    uint64_t queued;                                              /* messages now */
+    uint64_t active;                                              /* of them in memory */
+    uint64_t delivered, deferred, bounced;                        /* recipients, since start */
+    uint64_t hops_down; /* next hops that do not answer now */
     uint64_t turns, longest_turn_ns;
     uint64_t blocks_used, blocks_max; /* memory for content and output, of BLOCK_BYTES each */
     uint64_t log_dropped;             /* lines */

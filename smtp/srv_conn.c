@@ -545,17 +545,6 @@ static const struct stream_ops stream_callbacks = {
 /* --- begin and end -----------------------------------------------------------------------------
  */
 
-static void session_start(struct srv_conn *conn)
-{
-    const struct srv_profile *profile = conn->profile;
-    srv_init(&conn->srv, &profile->conf, profile->tls_implicit);
-    if (profile->tls_implicit) {
-        start_tls(conn);
-    } else {
-        pump(conn, NULL);
-    }
-}
-
 static bool in_networks(const struct netmask *networks, uint32_t count, const struct netaddr *addr)
 {
     for (uint32_t i = 0; i < count; i++) {
@@ -576,6 +565,49 @@ static bool proxy_trusted(const struct srv_conn *conn)
     return conf->proxy_override
                ? in_networks(conf->proxy_networks, conf->proxy_network_count, &conn->client)
                : in_networks(image->proxy_networks, image->proxy_network_count, &conn->client);
+}
+
+/* Of the real client. What may never be blocked is looked at only when it would be. */
+static bool is_blocked(const struct srv_conn *conn)
+{
+    const struct image *image = conn->service->image;
+    int64_t wall_ms = conn->service->shard->wall_ms;
+    return netset_has(image->blocked, &conn->client, wall_ms) &&
+           !netaddr_is_loopback(&conn->client) &&
+           !netset_has(image->allowed, &conn->client, wall_ms) && !proxy_trusted(conn);
+}
+
+/* Closed without a word: whoever is blocked learns nothing. */
+static bool close_blocked(struct srv_conn *conn)
+{
+    if (!is_blocked(conn)) {
+        return false;
+    }
+    struct log *log = &conn->service->shard->log;
+    struct log_line *line = log_begin(log, LOG_DEBUG, "client-blocked");
+    char text[NETADDR_TEXT_MAX];
+    struct writer w = writer_init(text, sizeof text);
+    put_netaddr(&w, &conn->client);
+    log_slice(line, "client", writer_slice(&w));
+    log_end(log, line);
+    conn->service->stats.blocked++;
+    conn->closing = true;
+    stream_abort(&conn->stream, MX_ERR_PERMISSION);
+    return true;
+}
+
+static void session_start(struct srv_conn *conn)
+{
+    const struct srv_profile *profile = conn->profile;
+    if (close_blocked(conn)) {
+        return;
+    }
+    srv_init(&conn->srv, &profile->conf, profile->tls_implicit);
+    if (profile->tls_implicit) {
+        start_tls(conn);
+    } else {
+        pump(conn, NULL);
+    }
 }
 
 void srv_conn_accept(struct service_listener *listener, int fd)
