@@ -60,6 +60,8 @@ void ledger_add(struct ledger *ledger, const struct ledger_entry *entry)
     put_char(w, ' ');
     put_decimal(w, entry->time_us);
     put_char(w, ' ');
+    put_decimal(w, entry->since_us);
+    put_char(w, ' ');
     put_slice(w, entry->id.len > 0 ? entry->id : SLICE_LITERAL("-"));
     put_char(w, ' ');
     put_hex(w, entry->hash);
@@ -120,8 +122,9 @@ mx_err ledger_parse(struct ledger_entry *out, struct slice line)
             return MX_ERR_SYNTAX;
         }
     } else {
+        mx_err err = text_to_u64(&entry.since_us, next_word(&rest));
         entry.id = next_word(&rest);
-        if (!hex_number(&entry.hash, next_word(&rest)) ||
+        if (err || !hex_number(&entry.hash, next_word(&rest)) ||
             text_to_u64(&entry.bytes, next_word(&rest)) != MX_OK || entry.id.len == 0 ||
             rest.len == 0) {
             return MX_ERR_SYNTAX;

@@ -1,10 +1,11 @@
 /* What was sent, taken, and killed, as text: one line per message and recipient, appended.
  *
- *   KIND TIME ID HASH BYTES RECIPIENT     KIND is one of ledger.def's
- *   kill BEFORE AFTER                     the process under test died in between
+ *   KIND TIME SINCE ID HASH BYTES RECIPIENT   KIND is one of ledger.def's
+ *   kill BEFORE AFTER                         the process under test died in between
  *   # anything
  *
- * TIME, BEFORE, AFTER: microseconds of the monotonic clock, so that programs on one machine agree.
+ * TIME, SINCE, BEFORE, AFTER: microseconds of the monotonic clock, so that programs on one machine
+ * agree. SINCE: when the connection began.
  * HASH: 16 hex digits, of the content behind its mark (bench/mark). BYTES: of the whole content.
  * ID "-": no mark. The recipient is the rest of the line. */
 #pragma once
@@ -21,7 +22,8 @@ enum ledger_kind {
 
 struct ledger_entry {
     enum ledger_kind kind;
-    uint64_t time_us, until_us; /* until: of a kill */
+    uint64_t time_us, since_us;
+    uint64_t until_us; /* of a kill */
     struct slice id, rcpt;
     uint64_t hash, bytes;
 };

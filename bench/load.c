@@ -29,6 +29,7 @@ struct load_session {
     uint64_t number;      /* of the connection */
     uint64_t sent, quota; /* messages on this connection */
     uint64_t began_ns;    /* of the connection, then of the message */
+    uint64_t since_us;    /* of the connection */
     uint64_t wake_ns;
     struct envelope env;
     struct cli_message msg;
@@ -54,15 +55,16 @@ static uint64_t pick(struct load *load, struct load_range range)
     return dice_between(&load->dice, range.min, range.max);
 }
 
-/* As many from each power of two. */
+/* As many from each power of two below the largest. */
 static size_t pick_size(struct load *load)
 {
-    struct load_range range = load->conf.size;
-    uint64_t top = range.max;
-    while (top / 2 >= range.min && top / 2 >= CONTENT_SIZE_MIN && dice_below(&load->dice, 2) == 0) {
-        top /= 2;
+    uint64_t min = load->conf.size.min, max = load->conf.size.max;
+    unsigned steps = 1;
+    while (max >> steps >= min && max >> steps > 0) {
+        steps++;
     }
-    return pick(load, (struct load_range){range.min, top});
+    max >>= dice_below(&load->dice, steps);
+    return dice_between(&load->dice, max / 2 >= min ? max / 2 + 1 : min, max);
 }
 
 /* --- messages ----------------------------------------------------------------------------------
@@ -147,6 +149,7 @@ static void message_end(struct load_session *s)
         all = all && kind == LEDGER_ACKED;
         struct ledger_entry entry = {.kind = kind == LEDGER_KINDS ? LEDGER_UNSURE : kind,
                                      .time_us = now_ns / 1000,
+                                     .since_us = s->since_us,
                                      .id = slice_of(s->id, s->id_len),
                                      .rcpt = load->conf.rcpts[s->rcpts[i]].address,
                                      .hash = s->content.hash,
@@ -302,6 +305,7 @@ static void session_connect(struct load_session *s)
     s->quota = pick(load, load->conf.per_connection);
     s->number = ++load->result.connections;
     s->began_ns = load->shard.now_ns;
+    s->since_us = s->began_ns / 1000;
     stream_connect(&s->stream, &load->shard, &callbacks, &to);
 }
 

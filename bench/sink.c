@@ -103,6 +103,7 @@ static int serve(struct sink *sink, struct options *options)
     while (!stop_wanted && sink->err == MX_OK) {
         shard_turn(&sink->shard, 200 * MX_NS_PER_MS);
     }
+    sink_stop(sink);
     bool expects = options->verify.ledger_count > 0;
     report(sink, expects);
     ledger_close(&sink->ledger);

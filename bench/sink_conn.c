@@ -18,6 +18,7 @@ struct session {
     struct sink_engine engine;
     struct sink *sink;
     struct timer delay;
+    uint64_t since_us;
     struct buffer sender;  /* "from SENDER" of the message under way; at its end also "to" lines */
     struct buffer rcpts;   /* its recipients, each a line */
     size_t rcpt_at;        /* offset of the recipient whose result comes next */
@@ -100,6 +101,7 @@ static void result(struct session *s)
     struct slice id = mark_reader_id(&s->mark);
     struct ledger_entry entry = {.kind = s->engine.answered ? LEDGER_TAKEN : LEDGER_SILENT,
                                  .time_us = sink->shard.now_ns / 1000,
+                                 .since_us = s->since_us,
                                  .id = id,
                                  .rcpt = rcpt,
                                  .hash = id.len > 0 ? mark_reader_hash(&s->mark) : 0,
@@ -216,8 +218,13 @@ static void pump(struct session *s, struct slice *in)
 
 static size_t on_input(struct stream *stream, struct slice in)
 {
+    struct session *s = mx_container_of(stream, struct session, stream);
     size_t len = in.len;
-    pump(mx_container_of(stream, struct session, stream), &in);
+    if (s->sink->stopping) {
+        stream_pause(stream);
+        return 0;
+    }
+    pump(s, &in);
     return len - in.len;
 }
 
@@ -226,6 +233,9 @@ static void on_delay_over(struct timer *timer, uint64_t now_ns)
     struct session *s = mx_container_of(timer, struct session, delay);
     struct slice none = SLICE_EMPTY;
     (void)now_ns;
+    if (s->sink->stopping) {
+        return;
+    }
     stream_resume(&s->stream);
     pump(s, &none);
 }
@@ -255,6 +265,7 @@ static void on_accepted(struct listener *listener, int fd)
     }
     s->sink = sink;
     s->delay.fire = on_delay_over;
+    s->since_us = sink->shard.now_ns / 1000;
     sink_engine_init(&s->engine, &sink->conf);
     stream_open(&s->stream, &sink->shard, &callbacks, fd);
     pump(s, &none);
@@ -278,4 +289,14 @@ void sink_listen(struct sink *sink, int fd)
     sink->hook.turn = on_turn;
     shard_add_hook(&sink->shard, &sink->hook);
     listener_open(&sink->listener, &sink->shard, fd, on_accepted);
+}
+
+void sink_stop(struct sink *sink)
+{
+    uint64_t end_ns = sink->shard.now_ns + SINK_STOP_MS * MX_NS_PER_MS;
+    sink->stopping = true;
+    listener_pause(&sink->listener);
+    while (sink->shard.now_ns < end_ns) {
+        shard_turn(&sink->shard, SINK_STOP_MS * MX_NS_PER_MS / 10);
+    }
 }

@@ -13,6 +13,7 @@ enum {
     SINK_SESSIONS_MAX = 16384,
     SINK_ENVELOPE_MAX = 512 * 1024,       /* bytes of sender and recipients */
     SINK_CONTENT_MAX = 128 * 1024 * 1024, /* bytes of a message that is kept */
+    SINK_STOP_MS = 200, /* replies that were noted leave, and are read, before the sink ends */
 };
 
 struct sink {
@@ -25,7 +26,8 @@ struct sink {
     struct pool sessions;
     const char *dir; /* NULL: messages are not kept */
     bool quiet;
-    mx_err err; /* of keeping or of the ledger: what is counted is not complete */
+    bool stopping; /* nothing more is read */
+    mx_err err;    /* of keeping or of the ledger: what is counted is not complete */
     uint64_t messages, recipients, bytes;
     uint64_t altered; /* the hash in the mark is not that of the content */
     uint64_t unmarked;
@@ -35,3 +37,5 @@ struct sink {
 size_t sink_session_bytes(void);
 /* The shard is open; fd is a listening socket. */
 void sink_listen(struct sink *sink, int fd);
+/* Takes nothing more, and lets the replies to what was taken leave. */
+void sink_stop(struct sink *sink);

@@ -8,8 +8,8 @@
 
 #include <stdlib.h>
 
-/* How long a reply that a dead process had sent, or had got, may stay unread in a socket. */
-#define SOCKET_US UINT64_C(1000000)
+/* How long the connection of a process that is dead by now may wait to be accepted. */
+#define BACKLOG_US UINT64_C(300000)
 
 struct findings {
     uint64_t acked, refused, unsure;       /* copies by the senders */
@@ -17,6 +17,7 @@ struct findings {
     uint64_t unacked_arrived;              /* unsure and there: allowed */
     uint64_t lost, duplicated, altered, unexpected, reordered;
     uint64_t excused_kill, excused_silent; /* repeats that are allowed */
+    uint64_t excused_age_us; /* the longest time from a copy to the kill that excuses its repeat */
     uint64_t named;
 };
 
@@ -77,15 +78,18 @@ static void name(struct judge *j, const char *what, const struct verify_record *
     }
 }
 
-/* Did a kill fall between the first copy and the mark that it was delivered? */
+/* Did a kill fall between the first copy, by a process that died, and the mark that it was
+ * delivered, so that the next process sent it again? *out_age_us: from that copy to the kill. */
 static bool kill_between(const struct judge *j, const struct verify_record *first,
-                         const struct verify_record *second)
+                         const struct verify_record *second, uint64_t *out_age_us)
 {
     uint64_t mark_us = j->conf->mark_ms * 1000;
     for (size_t i = 0; i < j->in.kill_count; i++) {
         const struct verify_kill *kill = &j->in.kills[i];
-        if (first->time_us + mark_us >= kill->before_us &&
-            first->time_us <= kill->after_us + SOCKET_US && second->time_us >= kill->before_us) {
+        bool by_the_dead = first->since_us <= kill->after_us + BACKLOG_US;
+        uint64_t age_us = kill->before_us > first->time_us ? kill->before_us - first->time_us : 0;
+        if (by_the_dead && second->since_us >= kill->before_us && age_us <= mark_us) {
+            *out_age_us = age_us;
             return true;
         }
     }
@@ -95,10 +99,13 @@ static bool kill_between(const struct judge *j, const struct verify_record *firs
 static void judge_repeat(struct judge *j, const struct verify_record *first,
                          const struct verify_record *second)
 {
+    uint64_t age_us = 0;
     if (first->kind == LEDGER_SILENT) {
         j->found.excused_silent++;
-    } else if (first->time_us != VERIFY_NO_TIME && kill_between(j, first, second)) {
+    } else if (first->time_us != VERIFY_NO_TIME && kill_between(j, first, second, &age_us)) {
         j->found.excused_kill++;
+        j->found.excused_age_us =
+            age_us > j->found.excused_age_us ? age_us : j->found.excused_age_us;
     } else {
         j->found.duplicated++;
         name(j, "DUPLICATED", second);
@@ -247,6 +254,7 @@ static void print_json(const struct judge *j)
                   {"unacked_arrived", f->unacked_arrived},
                   {"kills", j->in.kill_count},
                   {"excused_by_kill", f->excused_kill},
+                  {"excused_age_us", f->excused_age_us},
                   {"excused_by_lost_reply", f->excused_silent},
                   {"lost", f->lost},
                   {"duplicated", f->duplicated},

@@ -54,6 +54,7 @@ static bool add_record(struct verify_input *in, const struct ledger_entry *e)
         .rcpt = e->rcpt,
         .hash = e->hash,
         .time_us = e->time_us,
+        .since_us = e->since_us,
         .index = in->record_count,
         .kind = e->kind,
     };
@@ -180,8 +181,11 @@ static bool add_report(struct verify_input *in, struct slice message)
     }
     bool added = true;
     for (size_t i = 0; i < count && added; i++) {
-        struct ledger_entry entry = {
-            .kind = LEDGER_BOUNCED, .time_us = VERIFY_NO_TIME, .id = id, .rcpt = failed[i]};
+        struct ledger_entry entry = {.kind = LEDGER_BOUNCED,
+                                     .time_us = VERIFY_NO_TIME,
+                                     .since_us = VERIFY_NO_TIME,
+                                     .id = id,
+                                     .rcpt = failed[i]};
         added = add_record(in, &entry);
     }
     return added;
@@ -201,6 +205,7 @@ static bool add_copy(struct verify_input *in, const struct mark_reader *mark, st
     }
     struct ledger_entry entry = {.kind = LEDGER_TAKEN,
                                  .time_us = VERIFY_NO_TIME,
+                                 .since_us = VERIFY_NO_TIME,
                                  .id = slice_of(text, id.len),
                                  .rcpt = slice_of(text + id.len, rcpt.len),
                                  .hash = mark_reader_hash(mark)};

@@ -11,7 +11,8 @@ struct verify_record {
     struct slice id, rcpt;
     uint64_t hash;
     uint64_t time_us; /* VERIFY_NO_TIME: of a file */
-    uint64_t index;   /* order of reading */
+    uint64_t since_us;
+    uint64_t index; /* order of reading */
     enum ledger_kind kind;
 };
 
