@@ -79,7 +79,8 @@ class Ringmx(Target):
         self.next_hop()
         # With -d a session carries more messages than the default allows.
         server = lib.Server(relay=self.relay, start=False, folder=lib.work_folder(),
-                            extra=[lib.session_limits(maxMessages=1000000, maxCommands=10000000)])
+                            extra=[lib.session_limits(maxCommands=10000000),
+                                   lib.update("MtaStageData", maxMessages=lib.constant(1000000))])
         self.port = server.port
         command = [lib.ringmx(), "serve", "--data", server.data, "--cores", "1", *self.arguments]
         process = self.spawn(command, self.options.server_cpus)
