@@ -14,6 +14,7 @@ enum {
     WAIT_MS = 2,        /* how exactly a waiting session meets its time */
     IDLE_MS = 200,      /* a turn at most */
     DEADLINES_MS = 500, /* how often deadlines are looked at */
+    CATCH_UP_MS = 20,
     STOP_GRACE_S = 10,
 };
 
@@ -173,11 +174,15 @@ static bool all_begun(const struct load *load)
     return load->stopping || (conf->messages > 0 && load->result.begun >= conf->messages);
 }
 
-/* When the next message may begin. */
-static uint64_t next_start_ns(const struct load *load)
+/* One slot of the rate is used. What was missed is caught up by CATCH_UP_MS at most, so that a
+ * server that comes back does not meet all of it at once. */
+static void use_slot(struct load *load)
 {
-    uint64_t rate = load->conf.rate;
-    return rate == 0 ? 0 : load->began_ns + load->result.begun * MX_NS_PER_S / rate;
+    uint64_t now_ns = load->shard.now_ns;
+    if (load->conf.rate > 0) {
+        uint64_t floor_ns = now_ns - mx_min_size(now_ns, CATCH_UP_MS * MX_NS_PER_MS);
+        load->next_ns = mx_max_size(load->next_ns, floor_ns) + MX_NS_PER_S / load->conf.rate;
+    }
 }
 
 /* False: not yet. */
@@ -189,11 +194,11 @@ static bool next_message(struct load_session *s)
         cli_quit(s->cli);
         return true;
     }
-    uint64_t start_ns = next_start_ns(load);
-    if (start_ns > load->shard.now_ns) {
-        wait_until(s, start_ns);
+    if (load->next_ns > load->shard.now_ns) {
+        wait_until(s, load->next_ns);
         return false;
     }
+    use_slot(load);
     message_begin(s);
     return true;
 }

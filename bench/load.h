@@ -62,6 +62,7 @@ struct load {
     struct load_session *sessions;
     struct list waiting; /* sessions that wait for their time */
     uint64_t began_ns;
+    uint64_t next_ns; /* no message begins before it (rate) */
     unsigned open;
     bool stopping;
 };

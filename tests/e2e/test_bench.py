@@ -339,12 +339,15 @@ COMMAND_LINES = {"ehlo": "EHLO x", "mail": "MAIL FROM:<s@example.net>", "rcpt": 
 
 
 def reach(sink, command):
-    """A wire on which the command in question has just been sent."""
+    """A wire on which the command in question has just been sent; wire.began is the time before that."""
+    began = time.monotonic()
     wire = Wire(sink.port)
-    if command == "banner":
+    wire.began = began
+    if command in ("connect", "banner"):
         return wire
     wire.then("220 ", "banner")
     for name, line in COMMAND_LINES.items():
+        wire.began = time.monotonic()
         if name == "quit" or (name == "eod" and command == "quit"):
             wire.send("QUIT\r\n")
             return wire
@@ -409,16 +412,10 @@ def test_bench_fault_delay():
     """delay: the reply comes that much later, never earlier, and then as usual; other sessions do not wait."""
     for command in ("connect", "banner", *COMMAND_LINES):
         with BenchSink(faults=[f"{command}:delay=400"]) as sink:
-            if command in ("connect", "banner"):
-                began = time.monotonic()
-                wire = Wire(sink.port)
-            else:
-                wire = reach(sink, command)
-                began = time.monotonic() - 0.05  # it was sent a little earlier
-            with wire:
-                starts(wire.reply(), {"data": "354", "quit": "221", "connect": "220", "banner": "220"}.get(command, "250"),
-                       f"reply with {command}:delay")
-                took = time.monotonic() - began
+            with reach(sink, command) as wire:
+                usual = {"data": "354", "quit": "221", "connect": "220", "banner": "220"}.get(command, "250")
+                starts(wire.reply(), usual, f"reply with {command}:delay")
+                took = time.monotonic() - wire.began
                 check(took >= 0.4, f"{command}: the reply came after {took:.3f} s")
     with BenchSink(faults=["rcpt:delay=3000:100%:slow@"]) as sink, sink.wire() as slow, sink.wire() as quick:
         slow.expect("MAIL FROM:<s@example.net>", "250")
