@@ -78,17 +78,17 @@ static void name(struct judge *j, const char *what, const struct verify_record *
     }
 }
 
-/* Did a kill fall between the first copy, by a process that died, and the mark that it was
- * delivered, so that the next process sent it again? *out_age_us: from that copy to the kill. */
-static bool kill_between(const struct judge *j, const struct verify_record *first,
-                         const struct verify_record *second, uint64_t *out_age_us)
+/* Did a kill fall between one copy, by a process that died, and the mark that it was delivered, so
+ * that the next process sent the other? *out_age_us: from that copy to the kill. */
+static bool kill_between(const struct judge *j, const struct verify_record *dead,
+                         const struct verify_record *next, uint64_t *out_age_us)
 {
     uint64_t mark_us = j->conf->mark_ms * 1000;
     for (size_t i = 0; i < j->in.kill_count; i++) {
         const struct verify_kill *kill = &j->in.kills[i];
-        bool by_the_dead = first->since_us <= kill->after_us + BACKLOG_US;
-        uint64_t age_us = kill->before_us > first->time_us ? kill->before_us - first->time_us : 0;
-        if (by_the_dead && second->since_us >= kill->before_us && age_us <= mark_us) {
+        bool by_the_dead = dead->since_us <= kill->after_us + BACKLOG_US;
+        uint64_t age_us = kill->before_us > dead->time_us ? kill->before_us - dead->time_us : 0;
+        if (by_the_dead && next->since_us >= kill->before_us && age_us <= mark_us) {
             *out_age_us = age_us;
             return true;
         }
@@ -102,7 +102,10 @@ static void judge_repeat(struct judge *j, const struct verify_record *first,
     uint64_t age_us = 0;
     if (first->kind == LEDGER_SILENT) {
         j->found.excused_silent++;
-    } else if (first->time_us != VERIFY_NO_TIME && kill_between(j, first, second, &age_us)) {
+    } else if (first->time_us != VERIFY_NO_TIME &&
+               (kill_between(j, first, second, &age_us) ||
+                /* A slow receiver may take what the dead had sent after what the next sent. */
+                kill_between(j, second, first, &age_us))) {
         j->found.excused_kill++;
         j->found.excused_age_us =
             age_us > j->found.excused_age_us ? age_us : j->found.excused_age_us;

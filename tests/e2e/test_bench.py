@@ -171,6 +171,9 @@ def test_bench_verify_excuses():
                                     copy_line("taken", 1, 9000000, since=again_since), kill])
     code, counts, _ = killed(4500000, 4000000, 6000000)
     equal((code, counts["excused_by_kill"], counts["excused_age_us"]), (0, 1, 500000), "killed before the mark")
+    late = [copy_line("taken", 1, 5500000, since=5400000), copy_line("taken", 1, 5600000, since=4000000)]
+    code, counts, _ = judge(GOT[1:], more=[*late, "kill 5000000 5100000"])
+    equal((code, counts["excused_by_kill"]), (0, 1), "a slow receiver takes what the dead had sent after the repeat")
     for what, first_at, first_since, again_since in (("long before the kill", 2000000, 1000000, 6000000),
                                                      ("the same process", 4500000, 4000000, 4900000),
                                                      ("a copy after the restart", 6500000, 6000000, 8000000)):
