@@ -352,6 +352,8 @@ static void session_ready(struct cli *cli)
         fail_session(cli, &o);
         return;
     }
+    cli->ext.pipelining = cli->ext.pipelining && !cli->conf.no_pipelining;
+    cli->ext.chunking = cli->ext.chunking && !cli->conf.no_chunking;
     cli->was_ready = true;
     enter(cli, CLI_ST_READY);
 }
