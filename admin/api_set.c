@@ -96,7 +96,7 @@ static bool resolve(void *arg, struct slice name, uint64_t *out_id, const char *
 
 static struct reference_resolver resolver_of(struct set *set)
 {
-    return (struct reference_resolver){set, resolve};
+    return (struct reference_resolver){.arg = set, .resolve = resolve};
 }
 
 /* Results ---------------------------------------------------------------------------------- */
@@ -336,7 +336,7 @@ static mx_err destroy_one(struct set *set, const char *key, bool *out_again)
     }
     err = call->foreign
               ? call->foreign->destroy(call->foreign->arg, call->session->caller, id, &errors)
-              : object_destroy(set->store, call->type, id, &errors);
+              : object_destroy(set->store, call->type, id, NULL, &errors);
     if (!err && errors.count) {
         refuse(set, DESTROY, key, &errors);
         for (uint32_t i = 0; i < errors.items[0].linked_count; i++) {
