@@ -29,6 +29,7 @@ MX_MUST_CHECK mx_err object_update(struct store *store, const struct reg_type *t
                                    json_t **out_before, json_t **out_after,
                                    struct set_errors *errors);
 MX_MUST_CHECK mx_err object_destroy(struct store *store, const struct reg_type *type, uint64_t id,
+                                    const struct reference_resolver *resolver,
                                     struct set_errors *errors);
 
 /* What people call the object ("example.org", "alice@example.org", an id), into out (NUL-terminated
