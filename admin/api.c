@@ -126,7 +126,8 @@ static void set_url(json_t *session, const char *name, struct slice base, const 
 {
     char url[2 * BASE_URL_MAX];
     int len = snprintf(url, sizeof(url), "%.*s%s", SLICE_ARGS(base), path);
-    json_object_set_new(session, name, json_stringn(url, mx_min_size((size_t)len, sizeof(url) - 1)));
+    json_object_set_new(session, name,
+                        json_stringn(url, mx_min_size((size_t)len, sizeof(url) - 1)));
 }
 
 static json_t *capabilities(void)
@@ -154,9 +155,8 @@ static void get_session(struct api *api, const struct api_request *request,
                                       "urn:stalwart:jmap"));
         json_object_set_new(primary, "urn:stalwart:jmap", json_string(caller.account_id));
     }
-    json_t *session =
-        json_pack("{s:o,s:o,s:o,s:s}", "capabilities", capabilities(), "accounts", accounts,
-                  "primaryAccounts", primary, "username", caller.name);
+    json_t *session = json_pack("{s:o,s:o,s:o,s:s}", "capabilities", capabilities(), "accounts",
+                                accounts, "primaryAccounts", primary, "username", caller.name);
     char buf[BASE_URL_MAX];
     struct slice base = base_url(api, request, buf);
     set_url(session, "apiUrl", base, "/jmap/");
@@ -187,8 +187,8 @@ static void get_schema(struct api *api, const struct api_request *request,
     if (!sign_in(api, request, &caller, answer)) {
         return;
     }
-    struct slice hash = slice_from(request->path, mx_min_size(strlen("/api/schema/"),
-                                                              request->path.len));
+    struct slice hash =
+        slice_from(request->path, mx_min_size(strlen("/api/schema/"), request->path.len));
     if (!slice_equal(hash, slice_of_text(api->schema.hash))) {
         redirect(answer, 302, "/api/schema/", api->schema.hash);
         return;

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "admin/object_id.h"
+#include "admin/objects.h"
 #include "admin/store_query.h"
 #include "core/netaddr.h"
 
@@ -21,10 +22,10 @@ enum {
     API_QUERY_IDS = 5000,
     API_CALLS_MAX = 16,
     API_BODY_MAX = 10000000,
-    API_DEPTH_MAX = 64,           /* nesting of JSON in a request */
-    API_ANSWER_MAX = 64000000,    /* bytes of objects in one answer; more is requestTooLarge */
-    API_CREATED_MAX = 10000,      /* creation ids that a request may bring */
-    API_REFUSED_ROUNDS_MAX = 8,   /* times that prepare may pick single objects out of a call */
+    API_DEPTH_MAX = 64,         /* nesting of JSON in a request */
+    API_ANSWER_MAX = 64000000,  /* bytes of objects in one answer; more is requestTooLarge */
+    API_CREATED_MAX = 10000,    /* creation ids that a request may bring */
+    API_REFUSED_ROUNDS_MAX = 8, /* times that prepare may pick single objects out of a call */
     API_CALLER_NAME_MAX = STORE_WHO_MAX,
 };
 
@@ -42,13 +43,6 @@ enum api_sign_in {
     API_REFUSED,   /* no or wrong credentials: 401 */
     API_BLOCKED,   /* this peer may not try: 403 */
     API_SLOW_DOWN, /* too many attempts: 429 */
-};
-
-/* One object that a call changed. before NULL: created; after NULL: destroyed. Borrowed. */
-struct api_change {
-    const struct reg_type *type;
-    uint64_t id;
-    const json_t *before, *after;
 };
 
 /* Why a set of changes was refused, or what is behind. */
@@ -87,13 +81,13 @@ struct api_conf {
                                      const struct netaddr *peer, struct api_caller *out_caller);
     /* Before a commit, inside the transaction: makes everything ready for the changes, or refuses
      * them with MX_ERR_INVALID and *problem. NULL: always ready. */
-    mx_err (*prepare)(void *arg, const struct api_change *changes, size_t count,
+    mx_err (*prepare)(void *arg, const struct object_change *changes, size_t count,
                       struct api_problem *problem);
     /* What was prepared does not come: it is refused or the commit failed. May be NULL. */
     void (*discard)(void *arg);
     /* After the commit: returns when all cores have changed over. An error with problem->text means
      * that the changes are stored but not everywhere in force yet. May be NULL. */
-    mx_err (*publish)(void *arg, const struct api_change *changes, size_t count,
+    mx_err (*publish)(void *arg, const struct object_change *changes, size_t count,
                       struct api_problem *problem);
     const struct api_foreign *foreign; /* outlive the api */
     size_t foreign_count;

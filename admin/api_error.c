@@ -34,8 +34,10 @@ bool api_may(struct api_call *call, const char *verb)
     api_permission(permission, call->type, verb);
     const struct api_caller *caller = call->session->caller;
     return caller->may(caller->arg, permission) ||
-           api_fail(call, "forbidden", "You are not authorized to do this; it needs the permission "
-                                       "%s.", permission);
+           api_fail(call, "forbidden",
+                    "You are not authorized to do this; it needs the permission "
+                    "%s.",
+                    permission);
 }
 
 /* SetErrors -------------------------------------------------------------------------------- */
@@ -58,8 +60,8 @@ static json_t *validation_json(const struct set_error *error)
         [SET_REQUIRED] = "Required",    [SET_MAX_LENGTH] = "MaxLength",
         [SET_MIN_LENGTH] = "MinLength", [SET_MAX_VALUE] = "MaxValue",
         [SET_MIN_VALUE] = "MinValue"};
-    json_t *entry = json_pack("{s:s,s:s}", "type", names[error->validation], "property",
-                              leaf(error->property));
+    json_t *entry =
+        json_pack("{s:s,s:s}", "type", names[error->validation], "property", leaf(error->property));
     if (error->validation == SET_NONE || error->validation == SET_INVALID) {
         json_object_set_new(entry, "value", json_string(error->text));
     } else if (error->validation != SET_REQUIRED) {

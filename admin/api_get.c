@@ -75,7 +75,8 @@ static bool add_object(struct api_call *call, json_t *list, json_t *missing, uin
     return call->session->weight <= API_ANSWER_MAX ||
            api_fail(call, "requestTooLarge",
                     "The answer would be larger than %d bytes; ask for fewer objects or "
-                    "properties.", API_ANSWER_MAX);
+                    "properties.",
+                    API_ANSWER_MAX);
 }
 
 /* ids null or absent: the newest ones. */
@@ -87,7 +88,7 @@ static bool get_newest(struct api_call *call, json_t *list, json_t *missing)
     uint64_t ids[API_OBJECTS_GET];
     struct store_page page = {.ids = ids};
     struct store_query query = {.type = call->type, .limit = API_OBJECTS_GET};
-    mx_err err = !call->foreign ? store_select(call->api->conf.store, &page, &query)
+    mx_err err = !call->foreign         ? store_select(call->api->conf.store, &page, &query)
                  : call->foreign->query ? call->foreign->query(call->foreign->arg, &page, &query)
                                         : MX_OK;
     if (err) {
@@ -149,8 +150,7 @@ static bool check_arguments(struct api_call *call, const json_t *ids, const json
                         "'properties' has to be null or an array of names");
     }
     if (json_array_size(ids) > API_OBJECTS_GET) {
-        return api_fail(call, "requestTooLarge", "'ids' has more than %d members",
-                        API_OBJECTS_GET);
+        return api_fail(call, "requestTooLarge", "'ids' has more than %d members", API_OBJECTS_GET);
     }
     if (call->foreign && !call->foreign->get) {
         return api_fail(call, "forbidden", "Objects of this type cannot be read.");

@@ -28,9 +28,8 @@ static void refuse(struct api_answer *answer, const char *type, const char *deta
 
 static void refuse_limit(struct api_answer *answer, const char *limit, const char *detail)
 {
-    json_t *body =
-        json_pack("{s:s,s:i,s:s,s:s}", "type", "urn:ietf:params:jmap:error:limit", "status", 400,
-                  "limit", limit, "detail", detail);
+    json_t *body = json_pack("{s:s,s:i,s:s,s:s}", "type", "urn:ietf:params:jmap:error:limit",
+                             "status", 400, "limit", limit, "detail", detail);
     api_answer_json(answer, 400, body);
     answer->content_type = "application/problem+json";
 }
@@ -96,12 +95,11 @@ static bool check_using(const json_t *using, struct api_answer *answer)
         refuse(answer, "notRequest", "\"using\" has to be an array of capabilities.");
         return false;
     }
-    json_array_foreach((json_t *)(uintptr_t)using, index, urn)
+    json_array_foreach((json_t *)(uintptr_t) using, index, urn)
     {
         bool known = false;
         for (size_t i = 0; i < mx_countof(known_capabilities); i++) {
-            known = known ||
-                    slice_equal(api_string(urn), slice_of_text(known_capabilities[i]));
+            known = known || slice_equal(api_string(urn), slice_of_text(known_capabilities[i]));
         }
         if (!known) {
             refuse(answer, "notRequest", "\"using\" names a capability that is not known here.");
@@ -190,8 +188,7 @@ static method_fn find_method(struct api_call *call, struct slice name)
         return NULL;
     }
     call->type = reg_type_find(type);
-    if (!call->type ||
-        !slice_equal(slice_from(type, 2), slice_of_text(call->type->shape.name))) {
+    if (!call->type || !slice_equal(slice_from(type, 2), slice_of_text(call->type->shape.name))) {
         return NULL;
     }
     for (size_t i = 0; i < call->api->conf.foreign_count; i++) {

@@ -54,8 +54,8 @@ static struct slice split_name(struct slice name, enum store_compare *out_compar
 
 static bool unsupported(struct question *q, struct slice name)
 {
-    return api_fail(q->call, "unsupportedFilter", "%.*s", (int)mx_min_size(name.len, NAME_MAX_BYTES),
-                    (const char *)name.ptr);
+    return api_fail(q->call, "unsupportedFilter", "%.*s",
+                    (int)mx_min_size(name.len, NAME_MAX_BYTES), (const char *)name.ptr);
 }
 
 static bool add(struct question *q, const struct reg_field *field, enum store_compare compare,
@@ -78,8 +78,10 @@ static bool add_text(struct question *q, const json_t *value)
         }
     }
     if (!json_is_string(value) || json_string_length(value) > REG_STRING_MAX) {
-        return api_fail(q->call, "invalidArguments", "the filter 'text' has to be a text of up to "
-                                                     "%d bytes", REG_STRING_MAX);
+        return api_fail(q->call, "invalidArguments",
+                        "the filter 'text' has to be a text of up to "
+                        "%d bytes",
+                        REG_STRING_MAX);
     }
     return add(q, NULL, STORE_CONTAINS, json_incref((json_t *)(uintptr_t)value));
 }
@@ -132,8 +134,7 @@ static bool add_condition(struct question *q, struct slice key, const json_t *va
     enum store_compare compare;
     struct slice name = split_name(key, &compare);
     const struct reg_field *field = any_field(type, name);
-    if (slice_equal(key, SLICE_LITERAL("text")) &&
-        (q->call->foreign || store_has_text(type))) {
+    if (slice_equal(key, SLICE_LITERAL("text")) && (q->call->foreign || store_has_text(type))) {
         return add_text(q, value);
     }
     if (slice_equal(key, SLICE_LITERAL("@type")) && reg_is_multiple(&type->shape)) {
@@ -155,8 +156,7 @@ static bool add_filter(struct question *q, const json_t *filter, unsigned depth)
     const json_t *join = json_object_get(filter, "operator");
     const char *key;
     json_t *value;
-    if (!join)
-    {
+    if (!join) {
         json_object_foreach((json_t *)(uintptr_t)filter, key, value)
         {
             if (!add_condition(q, slice_of_text(key), value)) {
@@ -303,8 +303,8 @@ static mx_err select_page(struct question *q, struct store_page *page)
     uint64_t generation = store_generation(api->conf.store);
     uint64_t hash = question_hash(q);
     struct api_bookmark *mark = &api->bookmark;
-    q->query.position_known = mark->question == hash && mark->generation == generation &&
-                              mark->id == q->query.anchor;
+    q->query.position_known =
+        mark->question == hash && mark->generation == generation && mark->id == q->query.anchor;
     q->query.anchor_position = mark->position;
     mx_err err = store_select(api->conf.store, page, &q->query);
     if (!err && page->count) {

@@ -34,8 +34,8 @@ static struct name variant_name(const struct reg_shape *shape, const struct reg_
 
 /* Labels ----------------------------------------------------------------------------------- */
 
-static const char *const abbreviations[] = {"id", "ids", "ip", "mta", "smtp", "tls", "url", "mime",
-                                            "api", "dkim", "dns", "mx"};
+static const char *const abbreviations[] = {"id",  "ids",  "ip",  "mta",  "smtp", "tls",
+                                            "url", "mime", "api", "dkim", "dns",  "mx"};
 
 static void put_word(struct writer *w, struct slice word, bool first)
 {
@@ -44,7 +44,7 @@ static void put_word(struct writer *w, struct slice word, bool first)
             for (size_t k = 0; k < word.len; k++) {
                 bool plural = k + 1 == word.len && k > 1 && (word.ptr[k] | 0x20) == 's';
                 put_char(w, (char)(plural || !ascii_is_alpha(word.ptr[k]) ? word.ptr[k]
-                                                                        : word.ptr[k] & 0xdf));
+                                                                          : word.ptr[k] & 0xdf));
             }
             return;
         }
@@ -182,8 +182,8 @@ static json_t *field_type(json_t *document, const struct reg_field *field)
         type = json_pack("{s:s}", "type", "utcDateTime");
         break;
     case REG_ID:
-        type = json_pack("{s:s,s:s}", "type", "objectId", "objectName",
-                         wire_name(field->refers).text);
+        type =
+            json_pack("{s:s,s:s}", "type", "objectId", "objectName", wire_name(field->refers).text);
         break;
     case REG_OBJECT:
         type = embedded_type(document, field, "object");
@@ -207,9 +207,8 @@ static json_t *field_type(json_t *document, const struct reg_field *field)
 
 static json_t *field_json(json_t *document, const struct reg_field *field)
 {
-    static const char *const modes[] = {[REG_MUTABLE] = "mutable",
-                                        [REG_IMMUTABLE] = "immutable",
-                                        [REG_SERVER_SET] = "serverSet"};
+    static const char *const modes[] = {
+        [REG_MUTABLE] = "mutable", [REG_IMMUTABLE] = "immutable", [REG_SERVER_SET] = "serverSet"};
     return json_pack("{s:s,s:o,s:s}", "description", field->description, "type",
                      field_type(document, field), "update", modes[field->mode]);
 }
@@ -223,7 +222,7 @@ static json_t *field_default(const struct reg_field *field)
     if (field->initial) {
         return json_loads(field->initial, JSON_DECODE_ANY, NULL);
     }
-    return field->kind == REG_BOOLEAN                              ? json_false()
+    return field->kind == REG_BOOLEAN                          ? json_false()
            : field->kind == REG_SET || field->kind == REG_LIST ? json_object()
                                                                : NULL;
 }
@@ -283,8 +282,7 @@ static void add_multiple(json_t *document, const struct reg_shape *shape, json_t
     json_t *variants = json_array();
     for (uint32_t v = 0; v < shape->variant_count; v++) {
         const struct reg_variant *variant = &shape->variants[v];
-        json_t *entry =
-            json_pack("{s:s,s:s}", "name", variant->name, "label", variant->label);
+        json_t *entry = json_pack("{s:s,s:s}", "name", variant->name, "label", variant->label);
         if (variant->field_count) {
             struct name name = variant_name(shape, variant);
             json_object_set_new(entry, "schemaName", json_string(name.text));
@@ -414,8 +412,8 @@ static void add_list(json_t *document, const struct reg_type *type)
     json_t *sort = json_array();
     json_t *seen = json_object();
     if (store_has_text(type)) {
-        json_array_append_new(filters, json_pack("{s:s,s:s,s:s}", "type", "text", "field", "text",
-                                                 "label", "Text"));
+        json_array_append_new(
+            filters, json_pack("{s:s,s:s,s:s}", "type", "text", "field", "text", "label", "Text"));
     }
     for (uint32_t v = 0; v < type->shape.variant_count; v++) {
         for (uint32_t i = 0; i < type->shape.variants[v].field_count; i++) {
@@ -461,20 +459,20 @@ static json_t *layouts(void)
     json_t *items = json_array();
     for (uint32_t i = 0; i < reg_type_count; i++) {
         json_array_append_new(
-            items, json_pack("{s:{s:o,s:s,s:s}}", "link", "name",
-                             label_json(reg_types[i].shape.name, true,
-                                        reg_types[i].singleton ? "" : "s"),
-                             "icon", reg_types[i].singleton ? "settings" : "list", "viewName",
-                             wire_name(reg_types[i].shape.name).text));
+            items,
+            json_pack("{s:{s:o,s:s,s:s}}", "link", "name",
+                      label_json(reg_types[i].shape.name, true, reg_types[i].singleton ? "" : "s"),
+                      "icon", reg_types[i].singleton ? "settings" : "list", "viewName",
+                      wire_name(reg_types[i].shape.name).text));
     }
     return json_pack("[{s:s,s:s,s:o}]", "name", "Management", "icon", "settings", "items", items);
 }
 
 json_t *api_schema_document(void)
 {
-    json_t *document = json_pack("{s:{},s:{},s:{},s:{},s:{},s:{},s:[],s:o}", "objects", "schemas",
-                                 "fields", "forms", "lists", "enums", "dashboards", "layouts",
-                                 layouts());
+    json_t *document =
+        json_pack("{s:{},s:{},s:{},s:{},s:{},s:{},s:[],s:o}", "objects", "schemas", "fields",
+                  "forms", "lists", "enums", "dashboards", "layouts", layouts());
     if (document) {
         for (uint32_t i = 0; i < reg_type_count; i++) {
             add_type(document, &reg_types[i]);

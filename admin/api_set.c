@@ -22,10 +22,10 @@ struct set {
     struct store *store;
     json_t *args[VERB_COUNT]; /* objects; destroy: id text -> true, in the given order */
     json_t *done[VERB_COUNT], *refused[VERB_COUNT];
-    json_t *made;              /* creation id -> id text; null: refused */
+    json_t *made;               /* creation id -> id text; null: refused */
     json_t *barred[VERB_COUNT]; /* key -> SetError: not to be tried again */
-    struct owner owner;        /* being worked on */
-    struct api_change *changes;
+    struct owner owner;         /* being worked on */
+    struct object_change *changes;
     struct owner *owners; /* of the changes */
     size_t change_count, change_cap;
     bool out_of_memory;
@@ -45,7 +45,7 @@ static void note_change(void *arg, const struct reg_type *type, uint64_t id, con
     struct set *set = arg;
     if (set->change_count == set->change_cap) {
         size_t cap = set->change_cap ? 2 * set->change_cap : 16;
-        struct api_change *changes = realloc(set->changes, cap * sizeof(*changes));
+        struct object_change *changes = realloc(set->changes, cap * sizeof(*changes));
         set->changes = changes ? changes : set->changes;
         struct owner *owners = realloc(set->owners, cap * sizeof(*owners));
         set->owners = owners ? owners : set->owners;
@@ -57,7 +57,7 @@ static void note_change(void *arg, const struct reg_type *type, uint64_t id, con
     }
     set->owners[set->change_count] = set->owner;
     set->changes[set->change_count++] =
-        (struct api_change){type, id, json_incref(unconst(before)), json_incref(unconst(after))};
+        (struct object_change){type, id, json_incref(unconst(before)), json_incref(unconst(after))};
 }
 
 static void forget_changes(struct set *set)
@@ -389,8 +389,8 @@ static void bar(struct set *set, size_t change, const struct api_problem *proble
 {
     struct set_errors errors;
     errors.count = 0;
-    struct set_error *error = set_error_add(&errors, SET_VALIDATION_FAILED, problem->property, "%s",
-                                            problem->text);
+    struct set_error *error =
+        set_error_add(&errors, SET_VALIDATION_FAILED, problem->property, "%s", problem->text);
     error->validation = SET_INVALID;
     const struct owner *owner = &set->owners[change];
     json_object_set_new(set->barred[owner->verb], owner->key, api_set_error(&errors));
@@ -461,8 +461,10 @@ static void publish(struct set *set)
     }
     mx_err err = conf->publish(conf->arg, set->changes, set->change_count, &problem);
     if (err) {
-        api_fail(set->call, "serverPartialFail", "The changes are stored, but not in force "
-                 "everywhere yet: %s", problem.text[0] ? problem.text : err_text(err));
+        api_fail(set->call, "serverPartialFail",
+                 "The changes are stored, but not in force "
+                 "everywhere yet: %s",
+                 problem.text[0] ? problem.text : err_text(err));
     }
 }
 

@@ -1,5 +1,6 @@
 #include "admin/management.h"
 
+#include "admin/backend.h"
 #include "admin/metrics.h"
 #include "admin/publish.h"
 #include "core/check.h"
@@ -159,7 +160,7 @@ static void on_request(void *arg, struct http_exchange *exchange)
         }
         return;
     }
-    answer_problem(exchange, 404, NULL);
+    backend_request(m->conf.backend, exchange);
 }
 
 /* --- life --------------------------------------------------------------------------------------

@@ -15,8 +15,8 @@ struct management_conf {
     unsigned cores;
     struct worker *worker;
     const struct publisher *publisher;
-    const char *mode; /* "normal" or "recovery", for health */
-    int listen_fd;    /* taken */
+    struct backend *backend;
+    int listen_fd; /* taken */
 };
 
 MX_MUST_CHECK mx_err management_open(struct management **out_management,

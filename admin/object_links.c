@@ -140,10 +140,10 @@ static mx_err search_labels(struct label_search *search, const struct reg_type *
             const struct reg_variant *variant = &search->type->shape.variants[v];
             for (uint32_t i = 0; i < variant->field_count; i++) {
                 search->field = &variant->fields[i];
-                mx_err err =
-                    is_label(search->field) && strcmp(search->field->refers, target->shape.name) == 0
-                        ? search_field(search)
-                        : MX_OK;
+                mx_err err = is_label(search->field) &&
+                                     strcmp(search->field->refers, target->shape.name) == 0
+                                 ? search_field(search)
+                                 : MX_OK;
                 if (err) {
                     return err;
                 }

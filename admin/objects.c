@@ -53,8 +53,7 @@ static mx_err check_rules(struct store *store, const struct reg_type *type, cons
     if (slice_equal(slice_of_text(type->shape.name), SLICE_LITERAL("Certificate"))) {
         err = check_certificate(object, errors);
     }
-    return err ? err
-               : object_links_check(store, type, object, checks_labels(resolver), errors);
+    return err ? err : object_links_check(store, type, object, checks_labels(resolver), errors);
 }
 
 /* What others name it by stays while they do, also when a new variant brings a new label. */
@@ -62,9 +61,9 @@ static mx_err check_label_kept(struct store *store, const struct reg_type *type,
                                const json_t *before, const json_t *after,
                                const struct reference_resolver *resolver, struct set_errors *errors)
 {
-    bool kept = !type->label || !before ||
-                json_equal(json_object_get(before, type->label),
-                           json_object_get(after, type->label));
+    bool kept =
+        !type->label || !before ||
+        json_equal(json_object_get(before, type->label), json_object_get(after, type->label));
     return kept || !checks_labels(resolver)
                ? MX_OK
                : object_label_free(store, (struct set_object){type, id}, before, errors);
@@ -141,7 +140,8 @@ mx_err object_update(struct store *store, const struct reg_type *type, uint64_t 
         if (type->singleton) {
             err = store_has(store, &stored, type, id);
         }
-        err = err ? err : write_checked(store, type, id, stored ? before : NULL, after, resolver, errors);
+        err = err ? err
+                  : write_checked(store, type, id, stored ? before : NULL, after, resolver, errors);
     } else if (!after && errors->count == 0) {
         err = MX_ERR_NOMEM;
     }

@@ -1,16 +1,9 @@
 /* Changes of Domain and Account objects as changes of the cores' directories. */
 #pragma once
 
-#include "admin/store.h"
+#include "admin/objects.h"
 #include "core/list.h"
 #include "smtp/service_update.h"
-
-/* One changed object; before NULL: created, after NULL: destroyed. Borrowed. */
-struct object_change {
-    const struct reg_type *type;
-    uint64_t id;
-    const json_t *before, *after;
-};
 
 /* Removals first, so that an address can move from one account to another in one change. Records
  * are allocated one by one, `separate`, and listed, so that they can be freed at the end. */

@@ -1,5 +1,6 @@
 #include "admin/server.h"
 
+#include "admin/backend.h"
 #include "admin/bindings.h"
 #include "admin/config.h"
 #include "admin/data_dir.h"
@@ -57,6 +58,7 @@ struct server {
     bool shard_is_open;
     struct worker *worker;
     struct publisher *publisher;
+    struct backend *backend;
     struct management *management; /* NULL: switched off */
     int http_fd;
     struct netaddr http_addr; /* family 0: switched off */
@@ -443,11 +445,19 @@ static bool management_start(struct server *server)
     err =
         err ? err
             : worker_open(&server->worker, server->hub, server->core_count + 1, server->core_count);
+    if (!err) {
+        struct backend_conf backend = {.data_dir = server->dir.root,
+                                       .env = &server->env,
+                                       .publisher = server->publisher,
+                                       .worker = server->worker};
+        err = backend_open(&server->backend, &backend);
+    }
     if (!err && server->http_fd >= 0) {
         struct management_conf http = {.shard = &server->shard,
                                        .cores = server->core_count,
                                        .worker = server->worker,
                                        .publisher = server->publisher,
+                                       .backend = server->backend,
                                        .listen_fd = server->http_fd};
         server->http_fd = -1;
         err = management_open(&server->management, &http);
@@ -619,6 +629,7 @@ static void end(struct server *server)
     logs_write(server);
     management_close(server->management);
     worker_close(server->worker);
+    backend_close(server->backend);
     publisher_free(server->publisher);
     if (server->shard_is_open) {
         shard_close(&server->shard);

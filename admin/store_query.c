@@ -171,8 +171,8 @@ static mx_err start(struct select *s, sqlite3_stmt **out_stmt, const char *what,
     if (w.overflow) {
         return MX_ERR_LIMIT;
     }
-    mx_err err = store_check(s->store, sqlite3_prepare_v2(s->store->db, sql, (int)w.len, out_stmt,
-                                                          NULL));
+    mx_err err =
+        store_check(s->store, sqlite3_prepare_v2(s->store->db, sql, (int)w.len, out_stmt, NULL));
     if (err) {
         return err;
     }

@@ -27,9 +27,9 @@ struct store_query {
     size_t condition_count;
     const struct reg_field *sort; /* NULL: by id */
     bool ascending;
-    bool anchored;          /* the page begins at the anchor plus offset, else at offset */
-    uint64_t anchor;        /* id of an object that is in the result */
-    bool position_known;    /* anchor_position is given: nothing has to be counted */
+    bool anchored;       /* the page begins at the anchor plus offset, else at offset */
+    uint64_t anchor;     /* id of an object that is in the result */
+    bool position_known; /* anchor_position is given: nothing has to be counted */
     uint64_t anchor_position;
     int64_t offset; /* negative without anchor: from the end */
     size_t limit;

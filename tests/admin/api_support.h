@@ -44,7 +44,7 @@ static inline enum api_sign_in bed_authenticate(void *arg, struct slice authoriz
     return API_SIGNED_IN;
 }
 
-static inline mx_err bed_prepare(void *arg, const struct api_change *changes, size_t count,
+static inline mx_err bed_prepare(void *arg, const struct object_change *changes, size_t count,
                                  struct api_problem *problem)
 {
     struct api_bed *bed = arg;
@@ -67,7 +67,7 @@ static inline void bed_discard(void *arg)
     ((struct api_bed *)arg)->discarded++;
 }
 
-static inline mx_err bed_publish(void *arg, const struct api_change *changes, size_t count,
+static inline mx_err bed_publish(void *arg, const struct object_change *changes, size_t count,
                                  struct api_problem *problem)
 {
     struct api_bed *bed = arg;
