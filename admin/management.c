@@ -200,6 +200,11 @@ void management_stop(struct management *m, bool force)
     http_server_stop(&m->http, force);
 }
 
+bool management_idle(const struct management *m)
+{
+    return m == NULL || (m->http.exchanges_count == 0 && worker_pending(m->conf.worker) == 0);
+}
+
 bool management_stopped(const struct management *m)
 {
     return m->http_stopped && m->requests == 0 && worker_pending(m->conf.worker) == 0;

@@ -23,6 +23,8 @@ MX_MUST_CHECK mx_err management_open(struct management **out_management,
                                      const struct management_conf *conf);
 /* No new requests; those in progress are answered. force: connections are cut. */
 void management_stop(struct management *management, bool force);
+/* No request is in progress. NULL is idle. */
+bool management_idle(const struct management *management);
 /* Nothing is left of it: no connection, no job. */
 bool management_stopped(const struct management *management);
 /* Requires management_stopped. NULL is fine. */

@@ -584,7 +584,9 @@ static void signals_read(struct server *server)
 static void step_stop(struct server *server)
 {
     struct management *management = server->management;
-    bool late = server->shard.now_ns - server->stop_ns > SERVER_HTTP_STOP_MS * MX_NS_PER_MS;
+    uint64_t passed_ms = (server->shard.now_ns - server->stop_ns) / MX_NS_PER_MS;
+    bool late = passed_ms > SERVER_HTTP_STOP_MS ||
+                (passed_ms > SERVER_HTTP_LINGER_MS && management_idle(management));
     if (management != NULL && !management_stopped(management)) {
         management_stop(management, late);
         return;
