@@ -53,7 +53,9 @@ static enum api_sign_in on_authenticate(void *arg, struct slice authorization,
     *out = (struct api_caller){.may = temp_may};
     (void)snprintf(out->name, sizeof out->name, "%s", b->conf.env->recovery_user);
     (void)snprintf(out->account_id, sizeof out->account_id, "d333333");
-    return slice_equal(authorization, slice_of(text, at)) ? API_SIGNED_IN : API_REFUSED;
+    return b->conf.env->recovery_user[0] != '\0' && slice_equal(authorization, slice_of(text, at))
+               ? API_SIGNED_IN
+               : API_REFUSED;
 }
 
 /* The object at fault: the first of the type that does not compile. */
