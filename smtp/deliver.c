@@ -9,6 +9,8 @@
 
 #include <stdlib.h>
 
+enum { LOAD_RETRY_MS = 10000 }; /* until a message that could not be loaded is tried again */
+
 static void activate(struct deliver *d, struct message *msg);
 static void dispatch(struct active *active);
 
@@ -194,7 +196,7 @@ static void load_failed(struct active *active, mx_err err)
     struct deliver *d = active->deliver;
     struct message *msg = active->msg;
     active_end(active);
-    shard_after(d->shard, &msg->due, 10 * MX_NS_PER_S);
+    shard_after(d->shard, &msg->due, LOAD_RETRY_MS * MX_NS_PER_MS);
 }
 
 static void head_read_done(struct journal_read *read, mx_err err)
@@ -212,6 +214,10 @@ static void head_read_done(struct journal_read *read, mx_err err)
         memcpy(active->head, content.ptr, active->head_len);
     }
     free(read->buf);
+    if (active->head == NULL) {
+        load_failed(active, MX_ERR_NOMEM);
+        return;
+    }
     dispatch(active);
 }
 
@@ -270,7 +276,12 @@ static void record_read_done(struct journal_read *read, mx_err err)
 static void activate(struct deliver *d, struct message *msg)
 {
     struct active *active = active_new(d, msg);
-    MX_ASSERT(active != NULL); /* has_budget was asked */
+    if (active == NULL) { /* the pool could not grow: the timer may find more memory */
+        msg->deliver = d;
+        msg->due.fire = due_fire;
+        shard_after(d->shard, &msg->due, LOAD_RETRY_MS * MX_NS_PER_MS);
+        return;
+    }
     active->loaded = read_begin(active, msg->res.resident.ref, record_read_done);
     if (active->loaded == NULL) {
         load_failed(active, MX_ERR_NOMEM);

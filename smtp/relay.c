@@ -41,7 +41,7 @@ struct relay_conn {
 };
 
 static void drive(struct relay_conn *conn, struct slice *in);
-static void conn_open(struct hop *hop, unsigned address);
+static bool conn_open(struct hop *hop, unsigned address);
 
 static void conn_free(struct relay_conn *conn)
 {
@@ -401,11 +401,11 @@ static void conn_unusable(struct relay_conn *conn, mx_err why)
     if (conn->handshaking && !hop->route.implicit_tls && !hop->avoid_tls) {
         /* Opportunistic: however the handshake ended, the next connection goes without. */
         hop->avoid_tls = true;
-        conn_open(hop, conn->address);
+        (void)conn_open(hop, conn->address);
         return;
     }
     if (conn->address + 1 < hop->address_count) {
-        conn_open(hop, conn->address + 1);
+        (void)conn_open(hop, conn->address + 1);
         return;
     }
     if (relay_has_session(hop)) {
@@ -488,14 +488,15 @@ static void on_closed(struct stream *stream, mx_err why)
 static const struct stream_ops stream_callbacks = {
     .input = on_input, .drained = on_drained, .ready = on_ready, .closed = on_closed};
 
-static void conn_open(struct hop *hop, unsigned address)
+/* False: no memory now. Every turn tries again what still waits. */
+static bool conn_open(struct hop *hop, unsigned address)
 {
     struct deliver *d = hop->deliver;
     struct relay_conn *conn = pool_acquire_zero(&d->conns);
     struct cli *cli = conn == NULL ? NULL : pool_acquire_zero(&d->clis);
     if (cli == NULL) {
         pool_release(&d->conns, conn);
-        return; /* bounded by HOP_CONNECTIONS_MAX; tried again when one ends */
+        return false;
     }
     conn->hop = hop;
     conn->cli = cli;
@@ -518,6 +519,7 @@ static void conn_open(struct hop *hop, unsigned address)
     timer_set(conn, RELAY_CONNECT_MS);
     struct ring_addr to = ring_addr_of(&hop->addresses[address]);
     stream_connect(&conn->stream, d->shard, &stream_callbacks, &to);
+    return true;
 }
 
 static void resolve_run(struct work_job *job)
@@ -591,8 +593,9 @@ void relay_run(struct hop *hop)
         return;
     }
     unsigned max = hop->down ? 1 : hop->connections_max;
-    while (hop->connections < max && hop->connecting < hop->waiting_count) {
-        conn_open(hop, 0);
+    bool opened = true;
+    while (opened && hop->connections < max && hop->connecting < hop->waiting_count) {
+        opened = conn_open(hop, 0);
     }
 }
 

@@ -127,6 +127,7 @@ mx_err service_open(struct service *service, struct shard *shard, const struct s
         mx_err err = parts[i].open(service);
         if (err) {
             *out_what = parts[i].what;
+            service_close(service);
             return err;
         }
     }
@@ -207,7 +208,9 @@ void service_close(struct service *service)
 {
     service_update_close(service);
     listeners_free(service);
-    spool_close(&service->spool);
+    if (service->spool.journal != NULL) { /* else opening had failed before it */
+        spool_close(&service->spool);
+    }
     deliver_close(&service->deliver);
     tls_ctx_free(service->tls_server);
     directory_free(service->directory);

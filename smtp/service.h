@@ -75,7 +75,7 @@ struct service {
 };
 
 /* In the core's thread, after shard_open. On failure *out_what (static text) says which part
- * failed. */
+ * failed; nothing is kept, and the shard may only be closed. */
 MX_MUST_CHECK mx_err service_open(struct service *service, struct shard *shard,
                                   const struct service_conf *conf, const char **out_what);
 /* Begins accepting and delivering. */
