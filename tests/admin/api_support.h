@@ -149,8 +149,10 @@ static inline json_t *bed_post(struct api_bed *bed, const char *calls, const cha
     char *body = NULL;
     size_t len = 0;
     FILE *out = open_memstream(&body, &len);
-    fprintf(out, "{\"using\":[\"urn:ietf:params:jmap:core\",\"urn:stalwart:jmap\"],"
-                 "\"methodCalls\":%s", calls);
+    fprintf(out,
+            "{\"using\":[\"urn:ietf:params:jmap:core\",\"urn:stalwart:jmap\"],"
+            "\"methodCalls\":%s",
+            calls);
     if (created) {
         fprintf(out, ",\"createdIds\":%s", created);
     }
@@ -227,8 +229,7 @@ static inline void bed_create(struct api_bed *bed, const char *type, const char 
     snprintf(method, sizeof(method), "x:%s/set", type);
     json_t *result = bed_call(bed, method, args);
     const json_t *created = json_object_get(json_array_get(result, 1), "created");
-    const char *text =
-        json_string_value(json_object_get(json_object_get(created, "n0"), "id"));
+    const char *text = json_string_value(json_object_get(json_object_get(created, "n0"), "id"));
     if (!text) {
         char *shown = json_dumps(result, 0);
         failures++;

@@ -40,12 +40,9 @@ static void check_paths(struct api_bed *bed)
 
 static void check_sign_in(struct api_bed *bed)
 {
-    static const char *const paths[][2] = {{"POST", "/jmap"},
-                                           {"POST", "/jmap/"},
-                                           {"GET", "/api/schema"},
-                                           {"GET", "/api/schema/x"},
-                                           {"GET", "/api/account"},
-                                           {"GET", "/jmap/session"}};
+    static const char *const paths[][2] = {{"POST", "/jmap"},       {"POST", "/jmap/"},
+                                           {"GET", "/api/schema"},  {"GET", "/api/schema/x"},
+                                           {"GET", "/api/account"}, {"GET", "/jmap/session"}};
     static const struct {
         const char *authorization;
         unsigned status;

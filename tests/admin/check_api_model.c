@@ -26,7 +26,7 @@ static unsigned pick(unsigned count)
 typedef char id_text[OBJECT_ID_TEXT_MAX + 1];
 
 struct domain {
-    id_text id; /* empty: free place */
+    id_text id;      /* empty: free place */
     int name, alias; /* alias -1: none */
     bool enabled;
 };
@@ -104,7 +104,7 @@ static const char *domain_error(const struct domain *wanted)
 
 static const char *account_error(const struct account *wanted)
 {
-    return !find_domain(wanted->domain)                                ? "invalidForeignKey"
+    return !find_domain(wanted->domain)                              ? "invalidForeignKey"
            : address_taken(wanted->name, wanted->domain, wanted->id) ? "primaryKeyViolation"
                                                                      : NULL;
 }
@@ -159,10 +159,8 @@ static bool used_key(const struct call *call, int verb, const char *key)
 static const char *bad_member(const char **out_error)
 {
     static const char *const cases[][2] = {
-        {"\"isEnabled\":1", "invalidPatch"},
-        {"\"colour\":\"red\"", "invalidPatch"},
-        {"\"description\":\"\"", "invalidPatch"},
-        {"\"description\":5", "invalidPatch"},
+        {"\"isEnabled\":1", "invalidPatch"},      {"\"colour\":\"red\"", "invalidPatch"},
+        {"\"description\":\"\"", "invalidPatch"}, {"\"description\":5", "invalidPatch"},
         {"\"aliases\":7", "invalidPatch"},
     };
     unsigned at = pick(mx_countof(cases));

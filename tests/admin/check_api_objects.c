@@ -81,14 +81,14 @@ static void check_commands(void)
     bed_close(&bed);
 }
 
-
 static void check_get(void)
 {
     struct api_bed bed;
     char id[OBJECT_ID_TEXT_MAX + 1];
     bed_open(&bed);
     bed_create(&bed, "Domain", "{\"name\":\"example.org\",\"aliases\":{\"b.example\":true}}", id);
-    EXPECT(&bed, "x:Domain/get", text("{\"ids\":[\"%s\",\"%s\",\"zzzz\",\"NOT 4 id\",\"\"]}", id, id),
+    EXPECT(&bed, "x:Domain/get",
+           text("{\"ids\":[\"%s\",\"%s\",\"zzzz\",\"NOT 4 id\",\"\"]}", id, id),
            text("[\"x:Domain/get\",{" ACCOUNT ",\"list\":[{\"id\":\"%s\",\"name\":\"example.org\","
                 "\"aliases\":{\"b.example\":true},\"description\":null,\"isEnabled\":true,"
                 "\"allowRelaying\":false,\"catchAllAddress\":null,\"subAddressing\":{\"@type\":"
@@ -179,8 +179,9 @@ static void check_methods(void)
            "[\"error\",{\"type\":\"invalidArguments\",\"description\":\"'destroy' has to be an "
            "array of ids\"}]");
     EXPECT(&bed, "x:Domain/set", "{}", "[\"x:Domain/set\",{" ACCOUNT "}]");
-    EXPECT(&bed, "x:Domain/set", "{\"create\":null,\"update\":null,\"destroy\":null,"
-                                 "\"ifInState\":\"x\",\"accountId\":\"y\"}",
+    EXPECT(&bed, "x:Domain/set",
+           "{\"create\":null,\"update\":null,\"destroy\":null,"
+           "\"ifInState\":\"x\",\"accountId\":\"y\"}",
            "[\"x:Domain/set\",{" ACCOUNT "}]");
     bed_close(&bed);
 }
@@ -195,8 +196,8 @@ static void check_set_errors(void)
     bed_open(&bed);
     bed_create(&bed, "Domain", "{\"name\":\"a.example\"}", a);
     bed_create(&bed, "Domain", "{\"name\":\"b.example\"}", b);
-    bed_create(&bed, "Account", text("{\"@type\":\"User\",\"name\":\"ann\",\"domainId\":\"%s\"}", b),
-               user);
+    bed_create(&bed, "Account",
+               text("{\"@type\":\"User\",\"name\":\"ann\",\"domainId\":\"%s\"}", b), user);
     EXPECT(&bed, "x:Domain/set", "{\"create\":{\"n\":{\"name\":\"A.example\"}}}",
            text("[\"x:Domain/set\",{" ACCOUNT
                 ",\"notCreated\":{\"n\":{\"type\":\"primaryKeyViolation\",\"description\":\"name: "
@@ -204,8 +205,7 @@ static void check_set_errors(void)
                 "{\"object\":\"Domain\",\"id\":\"%s\"}}}}]",
                 a));
     /* Several at once: of one kind, and mixed. */
-    EXPECT(&bed, "x:MtaRoute/set",
-           "{\"create\":{\"n\":{\"@type\":\"Relay\",\"port\":70000}}}",
+    EXPECT(&bed, "x:MtaRoute/set", "{\"create\":{\"n\":{\"@type\":\"Relay\",\"port\":70000}}}",
            "[\"x:MtaRoute/set\",{" ACCOUNT
            ",\"notCreated\":{\"n\":{\"type\":\"validationFailed\",\"description\":\"name: is "
            "required; address: is required; port: must be 1 to 65535\",\"properties\":[\"name\","
@@ -230,8 +230,8 @@ static void check_set_errors(void)
            "[\"x:MtaRoute/set\",{" ACCOUNT ",\"notUpdated\":{\"b\":{\"type\":\"invalidPatch\","
            "\"description\":\"name: cannot be changed after creation\",\"properties\":[\"name\"]}}}"
            "]");
-    EXPECT(&bed, "x:Account/set", text("{\"update\":{\"%s\":{\"emailAddress\":\"x@y.example\"}}}",
-                                       user),
+    EXPECT(&bed, "x:Account/set",
+           text("{\"update\":{\"%s\":{\"emailAddress\":\"x@y.example\"}}}", user),
            text("[\"x:Account/set\",{" ACCOUNT ",\"notUpdated\":{\"%s\":{\"type\":\"invalidPatch\","
                 "\"description\":\"emailAddress: is set by the server\",\"properties\":["
                 "\"emailAddress\"]}}}]",
@@ -248,8 +248,8 @@ static void check_set_errors(void)
            "does not exist\",\"properties\":[\"route\"]}}}]");
     json_t *result = bed_call(&bed, "x:MtaOutboundStrategy/set",
                               "{\"update\":{\"singleton\":{\"route/else\":\"nonsense(\"}}}");
-    const json_t *error = json_object_get(
-        json_object_get(json_array_get(result, 1), "notUpdated"), "singleton");
+    const json_t *error =
+        json_object_get(json_object_get(json_array_get(result, 1), "notUpdated"), "singleton");
     CHECK_TEXT(json_string_value(json_object_get(error, "type")), "validationFailed");
     expect_json(json_object_get(error, "properties"), "[\"route/else\"]", __FILE__, __LINE__);
     const json_t *entry = json_array_get(json_object_get(error, "validationErrors"), 0);
@@ -373,8 +373,8 @@ static void check_back_references(void)
                         __LINE__);
     }
     static const char *const good[][2] = {
-        {"/a", "[1,2]"},    {"/a/1", "2"},         {"/l/*/i", "[3,4,6]"}, {"/l/0/i/*", "[3,4]"},
-        {"/a/*", "[1,2]"},  {"/l/*/~0~1", "[5,7]"}, {"/l/1/~0~1", "7"},
+        {"/a", "[1,2]"},   {"/a/1", "2"},          {"/l/*/i", "[3,4,6]"}, {"/l/0/i/*", "[3,4]"},
+        {"/a/*", "[1,2]"}, {"/l/*/~0~1", "[5,7]"}, {"/l/1/~0~1", "7"},
     };
     for (size_t i = 0; i < mx_countof(good); i++) {
         expect_response(&bed,

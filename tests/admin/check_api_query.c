@@ -72,16 +72,16 @@ static void check_filters(struct api_bed *bed)
 {
     char args[512];
     CHECK_TEXT(query(bed, "Account", "{}", NULL), expected(-1, ACCOUNTS - 1, 0, -1));
-    CHECK_TEXT(query(bed, "Account", "{\"filter\":null}", NULL),
-               expected(-1, ACCOUNTS - 1, 0, -1));
+    CHECK_TEXT(query(bed, "Account", "{\"filter\":null}", NULL), expected(-1, ACCOUNTS - 1, 0, -1));
     snprintf(args, sizeof(args), "{\"filter\":{\"domainId\":\"%s\"}}", domains[1]);
     CHECK_TEXT(query(bed, "Account", args, NULL), expected(1, ACCOUNTS - 1, 0, -1));
     snprintf(args, sizeof(args), "{\"filter\":{\"domainId\":\"%s\",\"name\":\"U07\"}}", domains[1]);
     CHECK_TEXT(query(bed, "Account", args, NULL), accounts[1]);
-    snprintf(args, sizeof(args),
-             "{\"filter\":{\"operator\":\"AND\",\"conditions\":[{\"domainId\":\"%s\"},{\"operator\":"
-             "\"AND\",\"conditions\":[{\"name\":\"u07\"}]}]}}",
-             domains[0]);
+    snprintf(
+        args, sizeof(args),
+        "{\"filter\":{\"operator\":\"AND\",\"conditions\":[{\"domainId\":\"%s\"},{\"operator\":"
+        "\"AND\",\"conditions\":[{\"name\":\"u07\"}]}]}}",
+        domains[0]);
     CHECK_TEXT(query(bed, "Account", args, NULL), "");
     CHECK_TEXT(query(bed, "Account", "{\"filter\":{\"@type\":\"User\",\"name\":\"u00\"}}", NULL),
                accounts[0]);
@@ -138,7 +138,8 @@ static void check_refusals(struct api_bed *bed)
          "invalidArguments: 'limit' has to be a whole number that is not negative"},
         {"Account", "{\"limit\":1.5}",
          "invalidArguments: 'limit' has to be a whole number that is not negative"},
-        {"Account", "{\"position\":\"1\"}", "invalidArguments: 'position' has to be a whole number"},
+        {"Account", "{\"position\":\"1\"}",
+         "invalidArguments: 'position' has to be a whole number"},
         {"Account", "{\"position\":9999999999999}",
          "invalidArguments: 'position' has to be a whole number"},
         {"Account", "{\"calculateTotal\":1}",
@@ -201,7 +202,9 @@ static const char *all_pages(struct api_bed *bed, const char *filter, const char
 
 static void check_paging(struct api_bed *bed)
 {
-    static const char *const sorts[] = {"null", "[]", "[{\"property\":\"id\"}]",
+    static const char *const sorts[] = {"null",
+                                        "[]",
+                                        "[{\"property\":\"id\"}]",
                                         "[{\"property\":\"name\",\"isAscending\":true}]",
                                         "[{\"property\":\"name\",\"isAscending\":false}]",
                                         "[{\"property\":\"domainId\"}]"};

@@ -215,8 +215,7 @@ static void check_list(const json_t *document, const char *name, const json_t *l
     json_array_foreach(json_object_get(list, "filters"), index, entry)
     {
         const json_t *field = json_object_get(entry, "field");
-        if (!has_property(document, name, field) &&
-            strcmp(json_string_value(field), "text") != 0) {
+        if (!has_property(document, name, field) && strcmp(json_string_value(field), "text") != 0) {
             fail_at(name, "filter", entry);
         }
     }
@@ -278,10 +277,10 @@ static void check_defaults(struct api_bed *bed, const json_t *document)
         }
         char name[100];
         snprintf(name, sizeof(name), "x:%s", reg_types[i].shape.name);
-        json_t *call = json_pack(
-            "{s:{s:O}}", "update", "singleton",
-            json_object_get(json_object_get(json_object_get(document, "fields"), name),
-                            "defaults"));
+        json_t *call =
+            json_pack("{s:{s:O}}", "update", "singleton",
+                      json_object_get(json_object_get(json_object_get(document, "fields"), name),
+                                      "defaults"));
         char *args = json_dumps(call, 0);
         strcat(name, "/set");
         json_t *result = bed_call(bed, name, args);

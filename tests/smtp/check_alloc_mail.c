@@ -297,7 +297,6 @@ static mx_err core_start(void)
                                 .store = world.store,
                                 .sessions = world.sessions,
                                 .listen_fds = &world.listen_fd,
-                                .listen_count = 1,
                                 .cert_pem = cert_pem,
                                 .key_pem = key_pem,
                                 .deliver = {.mail_root = world.mail, .paused = world.paused},
