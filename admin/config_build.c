@@ -7,6 +7,7 @@
 #include "admin/objects.h"
 #include "core/check.h"
 #include "core/text.h"
+#include "core/timefmt.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -485,6 +486,11 @@ static mx_err add_listener(void *arg, uint64_t id, json_t *object)
     struct listener_list *list = arg;
     struct listener_conf *listener = &list->listeners[list->count];
     (void)id;
+    if (list->count == IMAGE_LISTENERS_MAX) {
+        return builder_fail(list->b, MX_ERR_LIMIT, "there are more than %d listeners",
+                            IMAGE_LISTENERS_MAX);
+    }
+    listener->slot = list->count;
     if (arena_copy(&listener->name, list->b->arena, text_member(object, "name"))) {
         return no_memory(list->b);
     }
@@ -525,6 +531,58 @@ static mx_err build_listeners(struct builder *b)
     return MX_OK;
 }
 
+/* Blocked and allowed clients -------------------------------------------------------------- */
+
+struct network_list {
+    struct builder *b;
+    struct netset_entry *entries;
+    size_t count, cap;
+};
+
+static mx_err add_network(void *arg, uint64_t id, json_t *object)
+{
+    struct network_list *list = arg;
+    (void)id;
+    if (list->count == list->cap) {
+        size_t cap = list->cap ? list->cap * 2 : 64;
+        struct netset_entry *entries = realloc(list->entries, cap * sizeof(*entries));
+        if (!entries) {
+            return MX_ERR_NOMEM;
+        }
+        list->entries = entries;
+        list->cap = cap;
+    }
+    struct netset_entry *entry = &list->entries[list->count++];
+    *entry = (struct netset_entry){.expires_ms = 0};
+    struct slice expires = text_member(object, "expiresAt");
+    mx_err err = netmask_parse(&entry->mask, text_member(object, "address"));
+    if (!err && expires.len) {
+        err = rfc3339_parse(&entry->expires_ms, expires);
+    }
+    return err;
+}
+
+static mx_err build_netset(struct builder *b, struct netset **out_set, const char *type)
+{
+    struct network_list list = {.b = b};
+    b->type = find_type(type);
+    mx_err err = store_each(b->store, b->type, add_network, &list);
+    if (!err) {
+        err = netset_new(out_set, list.entries, list.count);
+    }
+    free(list.entries);
+    return err ? builder_store_failed(b, err) : MX_OK;
+}
+
+static mx_err build_clients(struct builder *b)
+{
+    mx_err err = build_netset(b, &b->programs->blocked, "BlockedIp");
+    err = err ? err : build_netset(b, &b->programs->allowed, "AllowedIp");
+    b->config->image.blocked = b->programs->blocked;
+    b->config->image.allowed = b->programs->allowed;
+    return err;
+}
+
 /* All -------------------------------------------------------------------------------------- */
 
 mx_err config_build(struct config **out_config, struct store *store, enum config_parts parts,
@@ -552,6 +610,7 @@ mx_err config_build(struct config **out_config, struct store *store, enum config
     err = err ? err : build_routes(&b);
     err = err ? err : build_strategy(&b);
     err = err ? err : build_listeners(&b);
+    err = err ? err : build_clients(&b);
     if (!err && parts == CONFIG_WHOLE) {
         err = build_records(&b);
     }
@@ -573,6 +632,8 @@ void config_free(struct config *config)
     if (memory->route) {
         expr_free(memory->route);
     }
+    netset_free(memory->blocked);
+    netset_free(memory->allowed);
     arena_free(&memory->arena);
     free(memory);
     free(config);

@@ -8,6 +8,7 @@
 struct config_memory {
     struct arena arena;
     struct expr_program *route;
+    struct netset *blocked, *allowed;
 };
 
 struct builder {

@@ -7,6 +7,7 @@
 #include "core/text.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static void help(FILE *out)
@@ -17,6 +18,9 @@ static void help(FILE *out)
         "\n"
         "  ringmx serve --data DIR [options]     receive, route and deliver mail\n"
         "      --cores N          threads; default: one per CPU\n"
+        "      --http ADDR:PORT   management endpoint; default " SERVER_HTTP_DEFAULT
+        " (RINGMX_HTTP);\n"
+        "                         off: none\n"
         "      --user NAME        become this user once the ports are bound\n"
         "      --memory MIB       per core, for content and output; default 256\n"
         "      --log LEVEL        error, warn, info (default), debug\n"
@@ -72,6 +76,10 @@ static bool serve_option(struct server_options *o, const char *name, const char 
         o->user = value;
         return value != NULL;
     }
+    if (strcmp(name, "--http") == 0) {
+        o->http = value;
+        return value != NULL;
+    }
     if (strcmp(name, "--log") == 0) {
         return level_option(value, &o->log_level);
     }
@@ -96,7 +104,9 @@ static bool serve_option(struct server_options *o, const char *name, const char 
 
 static int serve(int argc, char **argv)
 {
-    struct server_options options = {.log_level = LOG_INFO};
+    const char *http = getenv("RINGMX_HTTP");
+    struct server_options options = {.log_level = LOG_INFO,
+                                     .http = http != NULL ? http : SERVER_HTTP_DEFAULT};
     for (int i = 1; i < argc; i++) {
         char name[32];
         const char *equals = strchr(argv[i], '=');

@@ -38,6 +38,12 @@ mx_err object_id_parse(uint64_t *out_id, struct slice text)
     return MX_OK;
 }
 
+int64_t object_id_wall_ms(uint64_t id)
+{
+    uint64_t ms = id >> (OBJECT_NODE_BITS + SEQUENCE_BITS);
+    return ms == 0 ? 0 : (int64_t)ms + EPOCH_MS;
+}
+
 uint64_t object_id_next(uint64_t last, int64_t wall_ms, uint32_t node)
 {
     uint64_t mask = ((UINT64_C(1) << OBJECT_NODE_BITS) - 1) << SEQUENCE_BITS;

@@ -19,6 +19,8 @@ enum {
 void put_object_id(struct writer *w, uint64_t id);
 /* The whole text, 1 to 13 digits; MX_ERR_SYNTAX. */
 MX_MUST_CHECK mx_err object_id_parse(uint64_t *out_id, struct slice text);
+/* When the id was made; 0 for the fixed ones. */
+int64_t object_id_wall_ms(uint64_t id);
 /* The id after last: at least wall_ms in its upper bits, above last, with node. Ids made in a burst
  * run ahead of the clock rather than repeat. */
 uint64_t object_id_next(uint64_t last, int64_t wall_ms, uint32_t node);

@@ -2,6 +2,7 @@
 
 #include "admin/certificate.h"
 #include "admin/object_id.h"
+#include "admin/object_links.h"
 #include "core/check.h"
 #include "core/timefmt.h"
 
@@ -23,31 +24,6 @@ mx_err object_get(struct store *store, json_t **out_object, const struct reg_typ
 
 /* Rules ------------------------------------------------------------------------------------ */
 
-struct link_check {
-    struct store *store;
-    struct set_errors *errors;
-    mx_err err;
-};
-
-static bool check_link(void *arg, const char *path, const struct reg_type *type, uint64_t id)
-{
-    struct link_check *check = arg;
-    bool exists = false;
-    check->err = store_has(check->store, &exists, type, id);
-    if (check->err) {
-        return false;
-    }
-    if (!exists) {
-        struct set_error *error =
-            set_error_add(check->errors, SET_INVALID_FOREIGN_KEY, path,
-                          "refers to a %s that does not exist", type->shape.name);
-        if (error) {
-            error->object = (struct set_object){type, id};
-        }
-    }
-    return true;
-}
-
 static mx_err check_certificate(const json_t *object, struct set_errors *errors)
 {
     struct certificate_text text = {0};
@@ -64,24 +40,42 @@ static mx_err check_certificate(const json_t *object, struct set_errors *errors)
     return MX_OK;
 }
 
-static mx_err check_rules(struct store *store, const struct reg_type *type, const json_t *object,
-                          struct set_errors *errors)
+/* Labels are checked now unless the resolver says that the whole is checked in the end. */
+static bool checks_labels(const struct reference_resolver *resolver)
 {
-    struct link_check check = {store, errors, MX_OK};
+    return !resolver || !resolver->labels_later;
+}
+
+static mx_err check_rules(struct store *store, const struct reg_type *type, const json_t *object,
+                          const struct reference_resolver *resolver, struct set_errors *errors)
+{
+    mx_err err = MX_OK;
     if (slice_equal(slice_of_text(type->shape.name), SLICE_LITERAL("Certificate"))) {
-        check.err = check_certificate(object, errors);
+        err = check_certificate(object, errors);
     }
-    if (!check.err) {
-        object_references(type, object, check_link, &check);
-    }
-    return check.err;
+    return err ? err : object_links_check(store, type, object, checks_labels(resolver), errors);
+}
+
+/* What others name it by stays while they do, also when a new variant brings a new label. */
+static mx_err check_label_kept(struct store *store, const struct reg_type *type, uint64_t id,
+                               const json_t *before, const json_t *after,
+                               const struct reference_resolver *resolver, struct set_errors *errors)
+{
+    bool kept =
+        !type->label || !before ||
+        json_equal(json_object_get(before, type->label), json_object_get(after, type->label));
+    return kept || !checks_labels(resolver)
+               ? MX_OK
+               : object_label_free(store, (struct set_object){type, id}, before, errors);
 }
 
 static mx_err write_checked(struct store *store, const struct reg_type *type, uint64_t id,
-                            const json_t *before, const json_t *after, struct set_errors *errors)
+                            const json_t *before, const json_t *after,
+                            const struct reference_resolver *resolver, struct set_errors *errors)
 {
     uint32_t refused = errors->count;
-    mx_err err = check_rules(store, type, after, errors);
+    mx_err err = check_rules(store, type, after, resolver, errors);
+    err = err ? err : check_label_kept(store, type, id, before, after, resolver, errors);
     if (err || errors->count != refused) {
         return err;
     }
@@ -119,7 +113,7 @@ mx_err object_create(struct store *store, uint64_t *out_id, const struct reg_typ
         return errors->count ? MX_OK : MX_ERR_NOMEM;
     }
     uint64_t id = store_next_id(store);
-    mx_err err = write_checked(store, type, id, NULL, object, errors);
+    mx_err err = write_checked(store, type, id, NULL, object, resolver, errors);
     json_decref(object);
     if (!err && errors->count == 0) {
         *out_id = id;
@@ -146,7 +140,8 @@ mx_err object_update(struct store *store, const struct reg_type *type, uint64_t 
         if (type->singleton) {
             err = store_has(store, &stored, type, id);
         }
-        err = err ? err : write_checked(store, type, id, stored ? before : NULL, after, errors);
+        err = err ? err
+                  : write_checked(store, type, id, stored ? before : NULL, after, resolver, errors);
     } else if (!after && errors->count == 0) {
         err = MX_ERR_NOMEM;
     }
@@ -161,34 +156,8 @@ mx_err object_update(struct store *store, const struct reg_type *type, uint64_t 
     return err;
 }
 
-static mx_err add_linked_error(struct store *store, const struct reg_type *type, uint64_t id,
-                               const struct set_object *linked, uint32_t count,
-                               struct set_errors *errors)
-{
-    char names[SET_TEXT_MAX / 2];
-    size_t used = 0;
-    names[0] = 0;
-    for (uint32_t i = 0; i < count && used < sizeof(names) - 1; i++) {
-        char title[OBJECT_TITLE_MAX];
-        object_title(store, title, linked[i].type, linked[i].id);
-        int len = snprintf(names + used, sizeof(names) - used, "%s%s%s%.60s", i ? ", " : "",
-                           linked[i].type->shape.name, linked[i].type->singleton ? "" : " ",
-                           linked[i].type->singleton ? "" : title);
-        used += len > 0 ? (size_t)len : 0;
-    }
-    struct set_error *error =
-        set_error_add(errors, SET_OBJECT_IS_LINKED, NULL, "is used by %s%s", names,
-                      count == SET_LINKED_MAX ? " and perhaps others" : "");
-    if (error) {
-        error->object = (struct set_object){type, id};
-        memcpy(error->linked, linked, count * sizeof(*linked));
-        error->linked_count = count;
-    }
-    return MX_OK;
-}
-
 mx_err object_destroy(struct store *store, const struct reg_type *type, uint64_t id,
-                      struct set_errors *errors)
+                      const struct reference_resolver *resolver, struct set_errors *errors)
 {
     if (type->singleton) {
         set_error_add(errors, SET_SINGLETON, NULL, "a singleton cannot be destroyed");
@@ -203,12 +172,10 @@ mx_err object_destroy(struct store *store, const struct reg_type *type, uint64_t
     if (err) {
         return err;
     }
-    struct set_object linked[SET_LINKED_MAX];
-    uint32_t count = 0;
-    err = store_referrers(store, linked, &count, SET_LINKED_MAX, (struct set_object){type, id});
-    if (!err && count) {
-        err = add_linked_error(store, type, id, linked, count, errors);
-    } else if (!err) {
+    uint32_t refused = errors->count;
+    err = object_links_free(store, (struct set_object){type, id}, before, checks_labels(resolver),
+                            errors);
+    if (!err && errors->count == refused) {
         struct store_conflict conflict;
         err = store_write(store, type, id, before, NULL, &conflict);
     }
@@ -300,6 +267,8 @@ static void add_server_fields(struct store *store, const struct reg_type *type, 
             set_date(object, "notValidAfter", text.not_after_ms);
         }
         certificate_free(&text);
+    } else if (reg_field_find(&type->shape.variants[0], SLICE_LITERAL("createdAt")) != NULL) {
+        set_date(object, "createdAt", object_id_wall_ms(id));
     }
 }
 

@@ -9,6 +9,13 @@
 #include "admin/store.h"
 #include "admin/validate.h"
 
+/* One changed object; before NULL: created, after NULL: destroyed. Borrowed. */
+struct object_change {
+    const struct reg_type *type;
+    uint64_t id;
+    const json_t *before, *after;
+};
+
 /* The stored object, or the defaults of a singleton. A new reference in normal form;
  * MX_ERR_NOTFOUND. */
 MX_MUST_CHECK mx_err object_get(struct store *store, json_t **out_object,
@@ -29,6 +36,7 @@ MX_MUST_CHECK mx_err object_update(struct store *store, const struct reg_type *t
                                    json_t **out_before, json_t **out_after,
                                    struct set_errors *errors);
 MX_MUST_CHECK mx_err object_destroy(struct store *store, const struct reg_type *type, uint64_t id,
+                                    const struct reference_resolver *resolver,
                                     struct set_errors *errors);
 
 /* What people call the object ("example.org", "alice@example.org", an id), into out (NUL-terminated

@@ -45,7 +45,7 @@ static bool resolve(void *arg, struct slice name, uint64_t *out_id, const char *
 
 struct reference_resolver plan_resolver(struct plan *plan)
 {
-    return (struct reference_resolver){plan, resolve};
+    return (struct reference_resolver){plan, resolve, .labels_later = true};
 }
 
 static void remember(struct plan *plan, const char *client, uint64_t id)
@@ -172,12 +172,13 @@ static void update_one(struct plan *plan, const char *client, uint64_t id, const
 
 void plan_destroy_one(struct plan *plan, const struct reg_type *type, uint64_t id)
 {
+    struct reference_resolver resolver = plan_resolver(plan);
     struct set_errors errors;
     char title[OBJECT_TITLE_MAX];
     errors.count = 0;
     object_title(plan->store, title, type, id);
     plan_step(plan, "destroy", type, id, NULL, "");
-    mx_err err = object_destroy(plan->store, type, id, &errors);
+    mx_err err = object_destroy(plan->store, type, id, &resolver, &errors);
     if (err) {
         plan->failure = err;
     } else if (errors.count) {

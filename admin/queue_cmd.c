@@ -3,6 +3,7 @@
 #include "admin/data_dir.h"
 #include "core/log.h"
 #include "core/timefmt.h"
+#include "io/sys.h"
 #include "smtp/spool_recover.h"
 
 #include <stdlib.h>
@@ -118,6 +119,18 @@ static void each_message(void *arg, const struct spool_listed *m)
     free(buf);
 }
 
+/* The last line, and the exit code. */
+static int report(const struct listing *l)
+{
+    if (qid_none(l->wanted)) {
+        fprintf(l->out, "%llu messages\n", (unsigned long long)l->shown);
+    } else if (l->shown == 0) {
+        fprintf(l->err, "ringmx: no such message in the queue\n");
+        return 1;
+    }
+    return l->failed ? 1 : 0;
+}
+
 static int show(struct listing *l, struct data_dir *dir)
 {
     struct spool_recovery *recovery = NULL;
@@ -128,9 +141,8 @@ static int show(struct listing *l, struct data_dir *dir)
         err = journal_store_open_readonly(&l->store, dir->journal, &log);
     }
     if (err == MX_ERR_NOTFOUND) {
-        fprintf(l->out, "0 messages\n"); /* no journal yet */
         log_fini(&log);
-        return qid_none(l->wanted) ? 0 : 1;
+        return report(l); /* no journal yet */
     }
     if (err == MX_OK) {
         err = spool_recover(&recovery, l->store, 1, &log, &found);
@@ -147,16 +159,10 @@ static int show(struct listing *l, struct data_dir *dir)
         fprintf(l->err, "ringmx: the queue in '%s' cannot be read: %s\n", dir->journal,
                 err_text(err));
     }
-    if (err == MX_OK && qid_none(l->wanted)) {
-        fprintf(l->out, "%llu messages\n", (unsigned long long)l->shown);
-    } else if (err == MX_OK && l->shown == 0) {
-        fprintf(l->err, "ringmx: no such message in the queue\n");
-        l->failed = true;
-    }
     spool_recovery_free(recovery);
     journal_store_close(l->store);
     log_fini(&log);
-    return err != MX_OK || l->failed ? 1 : 0;
+    return err == MX_OK ? report(l) : 1;
 }
 
 static int usage(FILE *err)
@@ -190,6 +196,13 @@ int queue_command(int argc, char **argv, FILE *out, FILE *err)
         return 2;
     }
     struct data_dir dir;
+    bool exists = false;
+    mx_err problem = sys_exists(&exists, data);
+    if (problem || !exists) { /* a mistyped folder is not made, and is no empty queue */
+        fprintf(err, "ringmx: data folder '%s': %s\n", data,
+                err_text(problem ? problem : MX_ERR_NOTFOUND));
+        return 1;
+    }
     int code = data_dir_open(&dir, data, err) == MX_OK ? show(&l, &dir) : 1;
     data_dir_close(&dir);
     return code;

@@ -79,6 +79,7 @@ struct reg_field {
     const struct reg_enum *enumeration;
     enum expr_context context;
     const char *description;
+    const char *label; /* in forms; NULL: made from the name */
 };
 
 struct reg_variant {

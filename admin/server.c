@@ -1,9 +1,15 @@
 #include "admin/server.h"
 
+#include "admin/backend.h"
+#include "admin/bindings.h"
 #include "admin/config.h"
 #include "admin/data_dir.h"
+#include "admin/environment.h"
+#include "admin/management.h"
 #include "admin/privileges.h"
+#include "admin/publish.h"
 #include "admin/tls_files.h"
+#include "admin/worker.h"
 #include "core/check.h"
 #include "io/clock.h"
 #include "io/mbox.h"
@@ -18,12 +24,11 @@
 #include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-enum { LOG_POLL_MS = 50 };
+enum { LOG_POLL_MS = 50, HTTP_BACKLOG = 128 };
 
 /* One core as the management thread sees it. */
 struct core_thread {
@@ -33,7 +38,6 @@ struct core_thread {
     struct shard shard;
     struct service service;
     struct service_conf conf;
-    int *listen_fds;
     mx_err err;       /* why it could not open */
     const char *what; /* which part */
     struct mbox_msg start_msg, stop_msg, gone_msg;
@@ -41,22 +45,33 @@ struct core_thread {
 
 struct server {
     const struct server_options *options;
+    struct environment env;
     struct data_dir dir;
-    struct config *config;
+    struct config *config; /* of the start; later ones belong to the publisher */
     struct tls_files tls;
+    struct bindings bindings; /* of the start */
     struct journal_store *store;
     struct spool_recovery *recovery;
     struct mbox_hub *hub;
     struct session_count *sessions;
-    struct log log; /* of the management thread */
+    struct shard shard; /* of the management loop */
+    bool shard_is_open;
+    struct worker *worker;
+    struct publisher *publisher;
+    struct backend *backend;
+    struct management *management; /* NULL: switched off */
+    int http_fd;
+    struct netaddr http_addr; /* family 0: switched off */
+    struct log log;           /* of the start and the end */
     struct core_thread *cores;
     unsigned core_count;
     unsigned cores_gone;
     sem_t opened;
     sem_t may_close; /* all cores have stopped: nobody wakes another's ring any more */
-    int event_fd;
     int signal_fd;
     bool stopping;
+    bool cores_told; /* to stop */
+    uint64_t stop_ns;
 };
 
 /* --- log lines ---------------------------------------------------------------------------------
@@ -76,8 +91,10 @@ static void logs_write(struct server *server)
 {
     uint8_t buf[LOG_LINE_BYTES + 64];
     server->log.wall_ms = clock_wall_ms();
-    for (int i = -1; i < (int)server->core_count; i++) {
-        struct log *log = i < 0 ? &server->log : &server->cores[i].shard.log;
+    for (int i = -2; i < (int)server->core_count; i++) {
+        struct log *log = i == -2   ? &server->log
+                          : i == -1 ? &server->shard.log
+                                    : &server->cores[i].shard.log;
         struct writer w = writer_init(buf, sizeof buf);
         for (unsigned n = 0; n < LOG_LINES && log_take(log, &w); n++) {
             write_line(writer_slice(&w));
@@ -93,6 +110,18 @@ static bool failed(struct server *server, const char *what, mx_err err)
     log_err(line, "reason", err);
     log_end(&server->log, line);
     return false;
+}
+
+/* What to do when the reason is that io_uring cannot be had. */
+static void advise_on_ring(struct server *server)
+{
+    struct ring_probe probe;
+    ring_probe(&probe);
+    if (probe.err != MX_OK) {
+        struct log_line *line = log_begin(&server->log, LOG_ERROR, "io_uring-unusable");
+        log_text(line, "advice", probe.advice);
+        log_end(&server->log, line);
+    }
 }
 
 /* --- the cores' threads ------------------------------------------------------------------------
@@ -222,15 +251,8 @@ static bool cores_start(struct server *server)
         }
         good = core->err == MX_OK || failed(server, core->what, core->err);
     }
-    if (good) {
-        return true;
-    }
-    struct ring_probe probe;
-    ring_probe(&probe);
-    if (probe.err != MX_OK) {
-        struct log_line *line = log_begin(&server->log, LOG_ERROR, "io_uring-unusable");
-        log_text(line, "advice", probe.advice);
-        log_end(&server->log, line);
+    if (!good) {
+        advise_on_ring(server);
     }
     return good;
 }
@@ -251,82 +273,55 @@ static void cores_tell(struct server *server, bool stop)
 /* --- listening sockets -------------------------------------------------------------------------
  */
 
-static mx_err listen_once(int *out_fd, const struct listener_conf *conf, const struct netaddr *addr,
-                          bool reuse_port)
-{
-    struct ring_listen_conf listen_conf = {.addr = ring_addr_of(addr),
-                                           .backlog = conf->backlog,
-                                           .reuse_port = reuse_port,
-                                           .no_delay = true};
-    return ring_listen(out_fd, &listen_conf);
-}
-
-/* Without SO_REUSEPORT first: with it, a second server would silently share the port. */
-static mx_err check_free(const struct listener_conf *conf, const struct netaddr *addr)
-{
-    uint64_t until_ns = clock_monotonic_ns() + SERVER_BIND_RETRY_MS * MX_NS_PER_MS;
-    for (;;) {
-        int fd;
-        mx_err err = listen_once(&fd, conf, addr, false);
-        if (err == MX_OK) {
-            ring_close_fd(fd);
-        }
-        if (err != MX_ERR_INUSE || clock_monotonic_ns() > until_ns) {
-            return err;
-        }
-        usleep(20 * 1000);
-    }
-}
-
-static bool listen_failed(struct server *server, const struct listener_conf *conf,
-                          const struct netaddr *addr, mx_err err)
-{
-    char text[NETADDR_TEXT_MAX + 8];
-    struct writer w = writer_init(text, sizeof text);
-    put_netaddr_port(&w, addr);
-    struct log_line *line = log_begin(&server->log, LOG_ERROR, "cannot-listen");
-    log_slice(line, "listener", conf->name);
-    log_slice(line, "address", writer_slice(&w));
-    log_text(line, "reason",
-             err == MX_ERR_INUSE ? "the port is in use by another program" : err_text(err));
-    log_text(line, "advice",
-             err == MX_ERR_PERMISSION ? "start as root, or give CAP_NET_BIND_SERVICE"
-                                      : "change the NetworkListener or stop the other program");
-    log_end(&server->log, line);
-    return false;
-}
-
 static bool listeners_open(struct server *server)
 {
-    const struct image *image = &server->config->image;
-    uint32_t total = 0;
-    for (uint32_t i = 0; i < image->listener_count; i++) {
-        total += image->listeners[i].bind_count;
+    struct config_problem problem = {{0}};
+    mx_err err = bindings_open(&server->bindings, &server->config->image, NULL, server->core_count,
+                               SERVER_BIND_RETRY_MS, &problem);
+    if (err) {
+        struct log_line *line = log_begin(&server->log, LOG_ERROR, "cannot-listen");
+        log_text(line, "reason", problem.text);
+        log_end(&server->log, line);
+        return false;
     }
-    for (unsigned c = 0; c < server->core_count; c++) {
-        server->cores[c].listen_fds = calloc(total > 0 ? total : 1, sizeof(int));
-        server->cores[c].conf.listen_fds = server->cores[c].listen_fds;
-        server->cores[c].conf.listen_count = 0;
-        if (server->cores[c].listen_fds == NULL) {
-            return failed(server, "listeners", MX_ERR_NOMEM);
-        }
-    }
-    for (uint32_t i = 0; i < image->listener_count; i++) {
-        const struct listener_conf *conf = &image->listeners[i];
-        for (uint32_t b = 0; b < conf->bind_count; b++) {
-            mx_err err = check_free(conf, &conf->binds[b]);
-            for (unsigned c = 0; !err && c < server->core_count; c++) {
-                struct core_thread *core = &server->cores[c];
-                err = listen_once(&core->listen_fds[core->conf.listen_count], conf, &conf->binds[b],
-                                  true);
-                core->conf.listen_count += err == MX_OK;
-            }
-            if (err) {
-                return listen_failed(server, conf, &conf->binds[b], err);
-            }
-        }
+    for (unsigned i = 0; i < server->core_count; i++) {
+        server->cores[i].conf.listen_fds = bindings_of(&server->bindings, i);
     }
     return true;
+}
+
+/* Bound before privileges are dropped, like the others. */
+static bool http_listen_open(struct server *server)
+{
+    const struct environment *env = &server->env;
+    const char *text = server->options->http;
+    struct netaddr addr;
+    if (strcmp(text, "off") == 0) {
+        if (!env->recovery_mode) {
+            return true;
+        }
+        text = SERVER_HTTP_DEFAULT; /* recovery mode is nothing else */
+    }
+    mx_err err = netaddr_parse_port(&addr, slice_of_text(text));
+    if (env->recovery_mode && env->recovery_port != 0) {
+        addr.port = env->recovery_port;
+    }
+    if (!err) {
+        struct ring_listen_conf conf = {
+            .addr = ring_addr_of(&addr), .backlog = HTTP_BACKLOG, .no_delay = true};
+        err = ring_listen(&server->http_fd, &conf);
+        server->http_addr = addr;
+    }
+    if (err) {
+        struct log_line *line = log_begin(&server->log, LOG_ERROR, "cannot-listen");
+        log_text(line, "listener", "management (HTTP)");
+        log_text(line, "address", text);
+        log_text(line, "reason",
+                 err == MX_ERR_INUSE ? "the port is in use by another program" : err_text(err));
+        log_text(line, "advice", "choose another with --http ADDRESS:PORT, or --http off");
+        log_end(&server->log, line);
+    }
+    return err == MX_OK;
 }
 
 /* --- start -------------------------------------------------------------------------------------
@@ -352,11 +347,10 @@ static bool signals_open(struct server *server)
         return failed(server, "signals", MX_ERR_INVALID);
     }
     server->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    server->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    bool good = server->signal_fd >= 0 && server->event_fd >= 0;
-    return good || failed(server, "signals", MX_ERR_NOFILES);
+    return server->signal_fd >= 0 || failed(server, "signals", MX_ERR_NOFILES);
 }
 
+/* In recovery mode what does not compile can be mended, so it is no reason not to start. */
 static bool config_open(struct server *server)
 {
     struct config_problem problem = {{0}};
@@ -364,9 +358,13 @@ static bool config_open(struct server *server)
     if (err) {
         struct log_line *line = log_begin(&server->log, LOG_ERROR, "configuration-unusable");
         log_text(line, "reason", problem.text[0] != '\0' ? problem.text : err_text(err));
+        if (!server->env.recovery_mode) {
+            log_text(line, "advice",
+                     "start with STALWART_RECOVERY_MODE=1 to mend it, or restore registry.db");
+        }
         log_end(&server->log, line);
     }
-    return err == MX_OK;
+    return err == MX_OK || server->env.recovery_mode;
 }
 
 static bool spool_recover_all(struct server *server)
@@ -395,16 +393,76 @@ static bool spool_recover_all(struct server *server)
 
 static bool hub_open(struct server *server)
 {
-    const struct image *image = &server->config->image;
-    mx_err err = session_count_new(&server->sessions, server->core_count, image->listener_count);
+    mx_err err = session_count_new(&server->sessions, server->core_count, IMAGE_LISTENERS_MAX);
     if (!err) {
         err = mbox_hub_new(&server->hub, server->core_count);
     }
+    return err == MX_OK || failed(server, "mailboxes", err);
+}
+
+/* --- management --------------------------------------------------------------------------------
+ */
+
+/* The loop is a shard of its own, so that HTTP and all else on it use the same streams and timers
+ * as the cores. */
+static bool loop_open(struct server *server)
+{
+    struct shard_conf conf = {.id = server->core_count,
+                              .count = server->core_count,
+                              .cpu = -1,
+                              .blocks_max = SERVER_MANAGEMENT_BLOCKS,
+                              .log_level = server->options->log_level,
+                              .ring = {.recv_bufs = SERVER_MANAGEMENT_RECV_BUFS},
+                              .hub = server->hub};
+    mx_err err = shard_init(&server->shard, &conf);
+    server->shard.log.core = -1;
+    err = err ? err : shard_open(&server->shard);
+    server->shard_is_open = err == MX_OK;
     if (err) {
-        return failed(server, "mailboxes", err);
+        advise_on_ring(server);
+        return failed(server, "management loop", err);
     }
-    mbox_attach_eventfd(server->hub, server->core_count, server->event_fd);
     return true;
+}
+
+static void take_messages(void *arg, unsigned timeout_ms)
+{
+    struct server *server = arg;
+    worker_wait(server->worker, timeout_ms);
+}
+
+static bool management_start(struct server *server)
+{
+    struct publisher_conf conf = {.hub = server->hub,
+                                  .cores = server->core_count,
+                                  .index = server->core_count + 1,
+                                  .wait = take_messages,
+                                  .wait_arg = server,
+                                  .tls_dir = server->dir.tls,
+                                  .config = server->config,
+                                  .tls = &server->tls};
+    mx_err err = publisher_new(&server->publisher, &conf);
+    err =
+        err ? err
+            : worker_open(&server->worker, server->hub, server->core_count + 1, server->core_count);
+    if (!err) {
+        struct backend_conf backend = {.data_dir = server->dir.root,
+                                       .env = &server->env,
+                                       .publisher = server->publisher,
+                                       .worker = server->worker};
+        err = backend_open(&server->backend, &backend);
+    }
+    if (!err && server->http_fd >= 0) {
+        struct management_conf http = {.shard = &server->shard,
+                                       .cores = server->core_count,
+                                       .worker = server->worker,
+                                       .publisher = server->publisher,
+                                       .backend = server->backend,
+                                       .listen_fd = server->http_fd};
+        server->http_fd = -1;
+        err = management_open(&server->management, &http);
+    }
+    return err == MX_OK || failed(server, "management", err);
 }
 
 static bool tls_ready(struct server *server)
@@ -431,39 +489,75 @@ static bool mail_root_make(struct server *server)
     return err == MX_OK || err == MX_ERR_EXISTS || failed(server, "mail folder", err);
 }
 
+static void log_listening(struct server *server, struct slice name, const struct netaddr *addr)
+{
+    char text[NETADDR_TEXT_MAX + 8];
+    struct writer w = writer_init(text, sizeof text);
+    put_netaddr_port(&w, addr);
+    struct log_line *line = log_begin(&server->log, LOG_INFO, "listening");
+    log_slice(line, "listener", name);
+    log_slice(line, "address", writer_slice(&w));
+    log_end(&server->log, line);
+}
+
+/* Which mode runs is never a matter of guessing. */
+static void log_mode(struct server *server)
+{
+    if (server->env.recovery_mode) {
+        struct log_line *line = log_begin(&server->log, LOG_WARN, "recovery-mode");
+        log_text(line, "effect", "no mail is accepted or delivered; only management is served");
+        log_text(line, "advice", "unset STALWART_RECOVERY_MODE and restart when done");
+        log_end(&server->log, line);
+    } else if (server->env.recovery_user[0] != '\0') {
+        struct log_line *line = log_begin(&server->log, LOG_WARN, "recovery-administrator");
+        log_text(line, "user", server->env.recovery_user);
+        log_text(line, "effect", "STALWART_RECOVERY_ADMIN may do everything, past all accounts");
+        log_text(line, "advice", "unset it when it is not needed any more");
+        log_end(&server->log, line);
+    }
+}
+
 static void log_ready(struct server *server)
 {
-    const struct image *image = &server->config->image;
-    for (uint32_t i = 0; i < image->listener_count; i++) {
+    const struct image *image = server->config != NULL ? &server->config->image : NULL;
+    bool serving = image != NULL && server->core_count > 0;
+    for (uint32_t i = 0; serving && i < image->listener_count; i++) {
         for (uint32_t b = 0; b < image->listeners[i].bind_count; b++) {
-            char text[NETADDR_TEXT_MAX + 8];
-            struct writer w = writer_init(text, sizeof text);
-            put_netaddr_port(&w, &image->listeners[i].binds[b]);
-            struct log_line *line = log_begin(&server->log, LOG_INFO, "listening");
-            log_slice(line, "listener", image->listeners[i].name);
-            log_slice(line, "address", writer_slice(&w));
-            log_end(&server->log, line);
+            log_listening(server, image->listeners[i].name, &image->listeners[i].binds[b]);
         }
     }
+    if (server->http_addr.port != 0) {
+        log_listening(server, SLICE_LITERAL("management"), &server->http_addr);
+    }
+    log_mode(server);
     struct log_line *line = log_begin(&server->log, LOG_INFO, "ready");
     log_text(line, "version", RINGMX_VERSION);
+    log_text(line, "mode", server->env.recovery_mode ? "recovery" : "normal");
     log_u64(line, "cores", server->core_count);
-    log_u64(line, "generation", image->generation);
-    log_slice(line, "hostname", image->hostname);
+    if (image != NULL) {
+        log_u64(line, "generation", image->generation);
+        log_slice(line, "hostname", image->hostname);
+    }
     log_u64(line, "pid", (uint64_t)getpid());
     log_end(&server->log, line);
 }
 
 static bool start(struct server *server)
 {
-    server->cores = calloc(server->core_count, sizeof *server->cores);
+    server->cores = calloc(server->core_count + 1, sizeof *server->cores);
     if (server->cores == NULL || sem_init(&server->opened, 0, 0) != 0 ||
         sem_init(&server->may_close, 0, 0) != 0) {
         return failed(server, "memory", MX_ERR_NOMEM);
     }
+    if (server->env.recovery_mode) {
+        return signals_open(server) && config_open(server) && http_listen_open(server) &&
+               become_user(server) && hub_open(server) && loop_open(server) &&
+               management_start(server);
+    }
     return signals_open(server) && config_open(server) && listeners_open(server) &&
-           become_user(server) && mail_root_make(server) && tls_ready(server) && hub_open(server) &&
-           spool_recover_all(server) && cores_start(server);
+           http_listen_open(server) && become_user(server) && mail_root_make(server) &&
+           tls_ready(server) && hub_open(server) && loop_open(server) &&
+           spool_recover_all(server) && cores_start(server) && management_start(server);
 }
 
 /* --- running and the end -----------------------------------------------------------------------
@@ -479,9 +573,26 @@ static void signals_read(struct server *server)
             _exit(1);
         }
         server->stopping = true;
+        server->stop_ns = server->shard.now_ns;
         struct log_line *line = log_begin(&server->log, LOG_INFO, "stopping");
         log_u64(line, "signal", info.ssi_signo);
         log_end(&server->log, line);
+    }
+}
+
+/* Management ends first, since its jobs need the cores; then the cores. */
+static void step_stop(struct server *server)
+{
+    struct management *management = server->management;
+    uint64_t passed_ms = (server->shard.now_ns - server->stop_ns) / MX_NS_PER_MS;
+    bool late = passed_ms > SERVER_HTTP_STOP_MS ||
+                (passed_ms > SERVER_HTTP_LINGER_MS && management_idle(management));
+    if (management != NULL && !management_stopped(management)) {
+        management_stop(management, late);
+        return;
+    }
+    if (!server->cores_told) {
+        server->cores_told = true;
         cores_tell(server, true);
     }
 }
@@ -492,16 +603,13 @@ static void loop(struct server *server)
     for (unsigned i = 0; i < server->core_count; i++) {
         alive += server->cores[i].started;
     }
-    while (server->cores_gone < alive) {
-        struct pollfd fds[2] = {{.fd = server->signal_fd, .events = POLLIN},
-                                {.fd = server->event_fd, .events = POLLIN}};
-        (void)poll(fds, 2, LOG_POLL_MS);
-        uint64_t count;
-        while (read(server->event_fd, &count, sizeof count) > 0) {
-        }
-        server->log.wall_ms = clock_wall_ms();
-        mbox_drain(server->hub, server->core_count, NULL, SERVER_CORES_MAX);
+    while (!server->cores_told || server->cores_gone < alive) {
+        shard_turn(&server->shard, LOG_POLL_MS * MX_NS_PER_MS);
+        server->log.wall_ms = server->shard.wall_ms;
         signals_read(server);
+        if (server->stopping) {
+            step_stop(server);
+        }
         logs_write(server);
     }
 }
@@ -521,11 +629,19 @@ static void end(struct server *server)
         }
     }
     logs_write(server);
+    management_close(server->management);
+    worker_close(server->worker);
+    backend_close(server->backend);
+    publisher_free(server->publisher);
+    if (server->shard_is_open) {
+        shard_close(&server->shard);
+    }
+    logs_write(server);
+    shard_fini(&server->shard);
     for (unsigned i = 0; server->cores != NULL && i < server->core_count; i++) {
         if (server->cores[i].server != NULL) {
             shard_fini(&server->cores[i].shard);
         }
-        free(server->cores[i].listen_fds);
     }
     free(server->cores);
     spool_recovery_free(server->recovery);
@@ -536,16 +652,26 @@ static void end(struct server *server)
     session_count_free(server->sessions);
     tls_files_free(&server->tls);
     config_free(server->config);
+    bindings_free(&server->bindings);
+    if (server->signal_fd >= 0) {
+        close(server->signal_fd);
+    }
     data_dir_close(&server->dir);
 }
 
 int server_run(const struct server_options *options)
 {
-    struct server server = {.options = options, .event_fd = -1, .signal_fd = -1};
+    struct server server = {.options = options, .signal_fd = -1, .http_fd = -1};
+    if (!environment_read(&server.env, stderr)) {
+        return 1;
+    }
     if (data_dir_open(&server.dir, options->data_dir, stderr) != MX_OK) {
         return 1;
     }
     server.core_count = options->cores > 0 ? options->cores : cpu_count();
+    if (server.env.recovery_mode) {
+        server.core_count = 0; /* neither listeners nor delivery */
+    }
     if (server.core_count > SERVER_CORES_MAX) {
         fprintf(stderr, "ringmx: --cores: at most %d\n", SERVER_CORES_MAX);
         return 1;
@@ -560,10 +686,10 @@ int server_run(const struct server_options *options)
     if (good) {
         cores_tell(&server, false);
         log_ready(&server);
-    } else if (server.hub != NULL) {
-        cores_tell(&server, true);
+    } else {
+        server.stopping = true;
     }
-    if (server.hub != NULL) {
+    if (server.shard_is_open) {
         loop(&server);
     }
     if (good) {

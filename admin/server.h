@@ -1,5 +1,6 @@
-/* `ringmx serve`: starts the cores, keeps the management thread's loop (signals, log lines), ends
- * them. */
+/* `ringmx serve`: starts the cores, keeps the management loop (HTTP, signals, log lines), ends
+ * them.
+ */
 #pragma once
 
 #include "core/base.h"
@@ -8,6 +9,7 @@
 struct server_options {
     const char *data_dir;
     const char *user; /* to become after the ports are bound; NULL: stay */
+    const char *http; /* "ADDRESS:PORT" of the management endpoint, or "off" */
     unsigned cores;   /* 0: one per CPU that the process may use */
     bool no_pin;
     bool delivery_off;     /* accept and queue only */
@@ -18,10 +20,15 @@ struct server_options {
 
 enum {
     SERVER_CORES_MAX = 256,
-    SERVER_BIND_RETRY_MS = 1000, /* a killed predecessor's port stays bound for a moment */
-    SERVER_WORKERS = 2,          /* blocking workers per core */
+    SERVER_BIND_RETRY_MS = 1000,          /* a killed predecessor's port stays bound for a moment */
+    SERVER_HTTP_STOP_MS = 3000,           /* requests in progress get this long at shutdown */
+    SERVER_HTTP_LINGER_MS = 200,          /* ... and what was answered, to reach its client */
+    SERVER_WORKERS = 2,                   /* blocking workers per core */
+    SERVER_MANAGEMENT_BLOCKS = 16 * 1024, /* memory of the management loop's streams, in blocks */
+    SERVER_MANAGEMENT_RECV_BUFS = 32,
 };
 
+#define SERVER_HTTP_DEFAULT "127.0.0.1:8080"
 #define SERVER_MEMORY_BYTES (UINT64_C(256) * 1024 * 1024)
 
 /* Runs until a signal. Exit code: 0 after an orderly end, 1 when it could not start. */

@@ -37,6 +37,8 @@ const char *set_error_name(enum set_error_type type)
         return "objectIsLinked";
     case SET_SINGLETON:
         return "singleton";
+    case SET_WILL_DESTROY:
+        return "willDestroy";
     case SET_NOT_FOUND:
         return "notFound";
     case SET_FORBIDDEN:

@@ -14,6 +14,7 @@ enum set_error_type {
     SET_DEPENDS_ON_REFUSED, /* refers to an object that was refused in the same call or plan */
     SET_OBJECT_IS_LINKED,
     SET_SINGLETON,
+    SET_WILL_DESTROY, /* updated and destroyed in the same call */
     SET_NOT_FOUND,
     SET_FORBIDDEN,
     SET_OVER_QUOTA,

@@ -78,12 +78,15 @@ static const char schema[] =
     "CREATE TABLE domains(id INTEGER PRIMARY KEY, name TEXT NOT NULL, description TEXT,"
     "  enabled INTEGER NOT NULL, relaying INTEGER NOT NULL, catch_all TEXT,"
     "  sub_addressing INTEGER NOT NULL) STRICT;"
+    "CREATE INDEX domains_name ON domains(name);"
     /* position -1: the domain's own name, else an alias */
     "CREATE TABLE domain_names(name TEXT PRIMARY KEY, domain INTEGER NOT NULL,"
     "  position INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
     "CREATE INDEX domain_names_domain ON domain_names(domain);"
     "CREATE TABLE accounts(id INTEGER PRIMARY KEY, domain INTEGER NOT NULL, local TEXT NOT NULL,"
     "  description TEXT) STRICT;"
+    "CREATE INDEX accounts_domain ON accounts(domain);"
+    "CREATE INDEX accounts_local ON accounts(local);"
     /* every address once; position -1: the account's own */
     "CREATE TABLE addresses(domain INTEGER NOT NULL, local TEXT NOT NULL,"
     "  account INTEGER NOT NULL, position INTEGER NOT NULL, enabled INTEGER NOT NULL,"
@@ -280,6 +283,12 @@ mx_err store_commit(struct store *store)
     store->in_transaction = false;
     store->changes = 0;
     return MX_OK;
+}
+
+void store_watch(struct store *store, store_change_fn watch, void *arg)
+{
+    store->watch = watch;
+    store->watch_arg = arg;
 }
 
 uint64_t store_next_id(struct store *store)

@@ -66,6 +66,12 @@ MX_MUST_CHECK mx_err store_write(struct store *store, const struct reg_type *typ
                                  const json_t *before, const json_t *after,
                                  struct store_conflict *conflict);
 
+/* Every store_write that succeeds is told to watch (NULL = nobody); before and after are borrowed
+ * and never changed later. */
+typedef void (*store_change_fn)(void *arg, const struct reg_type *type, uint64_t id,
+                                const json_t *before, const json_t *after);
+void store_watch(struct store *store, store_change_fn watch, void *arg);
+
 /* By the type's unique properties. MX_ERR_NOTFOUND. Domain: also by alias, then *out_id is the
  * domain's. */
 MX_MUST_CHECK mx_err store_find_label(struct store *store, uint64_t *out_id,

@@ -222,7 +222,11 @@ mx_err store_write(struct store *store, const struct reg_type *type, uint64_t id
         err = store_objects_write(store, type, id, after, conflict);
         break;
     }
-    return err ? err : log_change(store, type, id, before, after);
+    err = err ? err : log_change(store, type, id, before, after);
+    if (!err && store->watch) {
+        store->watch(store->watch_arg, type, id, before, after);
+    }
+    return err;
 }
 
 /* Finding ---------------------------------------------------------------------------------- */

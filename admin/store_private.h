@@ -52,6 +52,8 @@ struct store {
     uint64_t changes; /* log rows of the transaction */
     int64_t wall_ms;
     char who[STORE_WHO_MAX + 1];
+    store_change_fn watch;
+    void *watch_arg;
     char problem[512];
 };
 

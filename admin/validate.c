@@ -5,6 +5,7 @@
 #include "admin/value.h"
 #include "core/check.h"
 #include "core/text.h"
+#include "core/timefmt.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -423,6 +424,20 @@ static json_t *normal_expression(struct checker *c, const struct reg_field *fiel
     return normal;
 }
 
+/* In UTC, to the millisecond. */
+static json_t *normal_date(struct checker *c, const json_t *value)
+{
+    int64_t wall_ms;
+    char text[64];
+    struct writer w = writer_init(text, sizeof(text));
+    if (!json_is_string(value) || rfc3339_parse(&wall_ms, json_slice(value))) {
+        wrong_form(c, "a date such as \"2026-11-24T10:00:00Z\"");
+        return NULL;
+    }
+    put_rfc3339_ms(&w, wall_ms);
+    return json_stringn(text, w.len);
+}
+
 static json_t *normal_value(struct checker *c, const struct reg_field *field, const json_t *value,
                             unsigned depth)
 {
@@ -435,8 +450,9 @@ static json_t *normal_value(struct checker *c, const struct reg_field *field, co
     }
     switch (field->kind) {
     case REG_STRING:
-    case REG_DATE:
         return normal_string(c, field, value);
+    case REG_DATE:
+        return normal_date(c, value);
     case REG_NUMBER:
         return normal_number(c, field, value);
     case REG_BOOLEAN:

@@ -16,6 +16,8 @@ struct reference_resolver {
     /* False with a reason (static text or owned by arg) when there is none; with the reason NULL
      * when there was one that was refused. */
     bool (*resolve)(void *arg, struct slice name, uint64_t *out_id, const char **out_reason);
+    /* What expressions name need not exist yet: a whole is checked when it is complete. */
+    bool labels_later;
 };
 
 /* The normal form of body as a new reference; NULL when errors were added. resolver may be NULL. */

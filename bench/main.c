@@ -1,22 +1,34 @@
 #include "bench/send.h"
 #include "bench/sink.h"
+#include "bench/verify.h"
 
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *what;
+} commands[] = {
+    {"send", send_command, "send mail and measure"},
+    {"sink", sink_command, "receive mail, count, misbehave on order, verify"},
+    {"verify", verify_command, "compare what was sent with what arrived"},
+};
+
 int main(int argc, char **argv)
 {
     const char *command = argc > 1 ? argv[1] : "";
     bool help = strcmp(command, "--help") == 0;
-    if (strcmp(command, "send") == 0) {
-        return send_command(argc - 1, argv + 1);
+    FILE *out = help ? stdout : stderr;
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        if (strcmp(command, commands[i].name) == 0) {
+            return commands[i].run(argc - 1, argv + 1);
+        }
     }
-    if (strcmp(command, "sink") == 0) {
-        return sink_command(argc - 1, argv + 1);
+    fprintf(out, "ringmx-bench " RINGMX_VERSION "\n");
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        fprintf(out, "  ringmx-bench %-6s --help   %s\n", commands[i].name, commands[i].what);
     }
-    fprintf(help ? stdout : stderr, "ringmx-bench " RINGMX_VERSION "\n"
-                                    "  ringmx-bench send --help   send mail and measure\n"
-                                    "  ringmx-bench sink --help   receive mail and count\n");
     return help ? 0 : 2;
 }

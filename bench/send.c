@@ -1,425 +1,249 @@
 #include "bench/send.h"
 
 #include "bench/args.h"
-#include "core/check.h"
-#include "core/hash.h"
-#include "core/timefmt.h"
+#include "bench/load.h"
+#include "bench/mark.h"
+#include "core/text.h"
 #include "io/clock.h"
-#include "io/shard.h"
-#include "io/stream.h"
-#include "smtp/cli_engine.h"
+#include "io/random.h"
 
+#include <signal.h>
 #include <stdlib.h>
 
-enum {
-    SESSIONS_MAX = 4096,
-    RCPTS_MAX = 100,
-    OUT_BYTES = 16 * 1024,
-    HEADER_BYTES = 1024,
-    LINE_BYTES = 76,
-};
+/* A signal handler can reach nothing else. */
+static volatile sig_atomic_t stop_wanted;
 
-struct load {
-    struct shard shard;
-    struct netaddr to;
-    unsigned sessions, per_connection;
-    uint64_t messages; /* to send in all */
-    size_t body_bytes;
-    struct slice from, ids;
-    struct envelope_rcpt rcpts[RCPTS_MAX];
-    uint32_t rcpt_count;
-    uint32_t rcpt_index[RCPTS_MAX];
-    uint8_t *body;
-    uint64_t body_hash;
-    FILE *acked;
-    /* results */
-    uint64_t begun, accepted, refused, lost;
-    uint16_t refusal_code;  /* of the first refusal */
-    uint64_t *latencies_ns; /* of accepted messages */
-    unsigned open;
-};
-
-struct session {
-    struct stream stream;
-    struct load *load;
-    struct cli *cli;
-    struct cli_conf conf;
-    unsigned sent; /* on this connection */
-    bool up, in_transaction, all_accepted;
-    uint64_t number; /* of the message */
-    uint64_t began_ns;
-    struct envelope env;
-    struct cli_message msg;
-    uint8_t states[RCPTS_MAX];
-    uint8_t header[HEADER_BYTES];
-    size_t header_len, offset;
-};
-
-static void session_connect(struct session *s);
-
-/* --- messages ----------------------------------------------------------------------------------
- */
-
-/* Lines of 76 bytes; the last one may be shorter. body_bytes is at least 2. */
-static void make_body(struct load *load)
+static void on_signal(int signal_number)
 {
-    for (size_t i = 0; i < load->body_bytes; i++) {
-        load->body[i] = (uint8_t)('a' + i % 26);
-    }
-    for (size_t i = LINE_BYTES; i + 2 < load->body_bytes; i += LINE_BYTES) {
-        load->body[i - 2] = '\r';
-        load->body[i - 1] = '\n';
-    }
-    load->body[load->body_bytes - 2] = '\r';
-    load->body[load->body_bytes - 1] = '\n';
-    load->body_hash = hash_checksum(slice_of(load->body, load->body_bytes));
-}
-
-static void header_make(struct session *s)
-{
-    struct load *load = s->load;
-    struct writer w = writer_init(s->header, sizeof s->header);
-    put_text(&w, "X-Ringmx-Id: ");
-    put_slice(&w, load->ids);
-    put_char(&w, '-');
-    put_decimal(&w, s->number);
-    put_text(&w, "\r\nX-Ringmx-Hash: ");
-    put_hex(&w, load->body_hash);
-    put_text(&w, "\r\nFrom: <");
-    put_slice(&w, load->from);
-    put_text(&w, ">\r\nDate: ");
-    put_rfc5322(&w, clock_wall_ms());
-    put_text(&w, "\r\nSubject: load\r\n\r\n");
-    MX_ASSERT(!w.overflow);
-    s->header_len = w.len;
-}
-
-static void message_begin(struct session *s)
-{
-    struct load *load = s->load;
-    s->number = ++load->begun;
-    header_make(s);
-    s->offset = 0;
-    s->sent++;
-    s->in_transaction = true;
-    s->all_accepted = true;
-    s->env = (struct envelope){
-        .sender = load->from, .rcpts = load->rcpts, .rcpt_count = load->rcpt_count};
-    s->msg = (struct cli_message){.env = &s->env,
-                                  .rcpts = load->rcpt_index,
-                                  .rcpt_count = load->rcpt_count,
-                                  .content_bytes = s->header_len + load->body_bytes,
-                                  .ends_in_crlf = true};
-    s->began_ns = clock_monotonic_ns();
-    cli_begin(s->cli, &s->msg, s->states);
-}
-
-static void message_body(struct session *s, struct writer *out)
-{
-    const struct load *load = s->load;
-    struct slice header = slice_of(s->header, s->header_len);
-    struct slice body = slice_of(load->body, load->body_bytes);
-    bool in_header = s->offset < s->header_len;
-    struct slice piece =
-        in_header ? slice_from(header, s->offset) : slice_from(body, s->offset - s->header_len);
-    s->offset += cli_body(s->cli, piece, out);
-}
-
-static void message_outcome(struct session *s)
-{
-    const struct outcome *o = cli_outcome(s->cli);
-    if (o->kind != OUTCOME_DELIVERED) {
-        s->all_accepted = false;
-        s->load->refusal_code = s->load->refusal_code ? s->load->refusal_code : o->code;
-    }
-}
-
-static void message_end(struct session *s)
-{
-    struct load *load = s->load;
-    s->in_transaction = false;
-    if (!s->all_accepted) {
-        load->refused++;
-        return;
-    }
-    load->latencies_ns[load->accepted++] = clock_monotonic_ns() - s->began_ns;
-    if (load->acked != NULL) {
-        fprintf(load->acked, "%.*s-%llu %llx\n", SLICE_ARGS(load->ids),
-                (unsigned long long)s->number, (unsigned long long)load->body_hash);
-        fflush(load->acked);
-    }
-}
-
-/* --- session -----------------------------------------------------------------------------------
- */
-
-static void next_message(struct session *s)
-{
-    const struct load *load = s->load;
-    bool used_up = load->per_connection > 0 && s->sent >= load->per_connection;
-    if (load->begun >= load->messages || used_up) {
-        cli_quit(s->cli);
-    } else {
-        message_begin(s);
-    }
-}
-
-/* One action of the engine; false: wait, or close. */
-static bool step(struct session *s, struct slice *in, struct writer *out, bool *out_close)
-{
-    switch (cli_next(s->cli, in, out)) {
-    case CLI_READY:
-        next_message(s);
-        return true;
-    case CLI_BODY:
-        message_body(s, out);
-        return true;
-    case CLI_OUTCOME:
-        message_outcome(s);
-        return true;
-    case CLI_DONE:
-        message_end(s);
-        return true;
-    case CLI_FLUSH:
-        return true;
-    case CLI_CLOSE:
-        *out_close = true;
-        return false;
-    default:
-        return false;
-    }
-}
-
-static void drive(struct session *s, struct slice *in)
-{
-    uint8_t buf[OUT_BYTES];
-    struct writer out = writer_init(buf, sizeof buf);
-    bool end = false, more = s->up;
-    while (more) {
-        if (stream_room(&s->stream) < sizeof buf) {
-            s->stream.want_drained = true;
-            return;
-        }
-        more = step(s, in, &out, &end);
-        bool full = writer_room(&out) < sizeof buf / 2;
-        if ((full || !more) && out.len > 0) {
-            if (stream_write(&s->stream, writer_slice(&out)) != MX_OK) {
-                stream_abort(&s->stream, MX_ERR_IO);
-                return;
-            }
-            out.len = 0;
-        }
-    }
-    if (end) {
-        in->len = 0;
-        stream_close(&s->stream);
-    }
-}
-
-static size_t on_input(struct stream *stream, struct slice in)
-{
-    size_t len = in.len;
-    drive(mx_container_of(stream, struct session, stream), &in);
-    return len - in.len;
-}
-
-static void on_event(struct stream *stream)
-{
-    struct session *s = mx_container_of(stream, struct session, stream);
-    struct slice none = SLICE_EMPTY;
-    s->up = true;
-    drive(s, &none);
-}
-
-static void on_closed(struct stream *stream, mx_err why)
-{
-    struct session *s = mx_container_of(stream, struct session, stream);
-    struct load *load = s->load;
-    if (s->in_transaction) {
-        s->in_transaction = false;
-        load->lost++;
-    }
-    if ((why != MX_OK && s->sent == 0) || load->begun >= load->messages) {
-        load->open--; /* a server that cannot be reached is not asked again */
-        return;
-    }
-    session_connect(s);
-}
-
-static const struct stream_ops callbacks = {
-    .input = on_input, .drained = on_event, .ready = on_event, .closed = on_closed};
-
-static void session_connect(struct session *s)
-{
-    struct ring_addr to = ring_addr_of(&s->load->to);
-    s->conf = (struct cli_conf){.ehlo_name = SLICE_LITERAL("bench.invalid"), .tls = CLI_TLS_NEVER};
-    cli_init(s->cli, &s->conf);
-    s->up = false;
-    s->sent = 0;
-    stream_connect(&s->stream, &s->load->shard, &callbacks, &to);
-}
-
-/* --- command -----------------------------------------------------------------------------------
- */
-
-static int compare_u64(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
-}
-
-static double percentile_ms(const struct load *load, unsigned percent)
-{
-    if (load->accepted == 0) {
-        return 0;
-    }
-    uint64_t index = (load->accepted - 1) * percent / 100;
-    return (double)load->latencies_ns[index] / 1e6;
-}
-
-static void report(struct load *load, uint64_t took_ns)
-{
-    double seconds = (double)took_ns / 1e9;
-    qsort(load->latencies_ns, load->accepted, sizeof load->latencies_ns[0], compare_u64);
-    printf("accepted %llu  refused %llu  lost %llu", (unsigned long long)load->accepted,
-           (unsigned long long)load->refused, (unsigned long long)load->lost);
-    if (load->refusal_code != 0) {
-        printf("  first refusal %u", load->refusal_code);
-    }
-    printf("\n%.2f s  %.0f messages/s (closed loop, %u sessions)\n", seconds,
-           (double)load->accepted / seconds, load->sessions);
-    printf("MAIL to 250: p50 %.2f ms  p99 %.2f ms  max %.2f ms\n", percentile_ms(load, 50),
-           percentile_ms(load, 99), percentile_ms(load, 100));
-}
-
-static mx_err open_all(struct load *load, struct session **out_sessions)
-{
-    struct shard_conf conf = {.count = 1, .cpu = -1, .blocks_max = 65536, .log_level = LOG_WARN};
-    struct session *sessions = calloc(load->sessions, sizeof *sessions);
-    load->latencies_ns = calloc(load->messages, sizeof *load->latencies_ns);
-    load->body = malloc(load->body_bytes);
-    if (sessions == NULL || load->latencies_ns == NULL || load->body == NULL) {
-        free(sessions);
-        return MX_ERR_NOMEM;
-    }
-    for (unsigned i = 0; i < load->sessions; i++) {
-        sessions[i].load = load;
-        sessions[i].cli = calloc(1, cli_bytes());
-        MX_ASSERT(sessions[i].cli != NULL);
-    }
-    *out_sessions = sessions;
-    mx_err err = shard_init(&load->shard, &conf);
-    return err ? err : shard_open(&load->shard);
-}
-
-static int run(struct load *load)
-{
-    struct session *sessions = NULL;
-    mx_err err = open_all(load, &sessions);
-    if (err) {
-        fprintf(stderr, "ringmx-bench: cannot start: %s\n", err_text(err));
-        return 1;
-    }
-    make_body(load);
-    uint64_t began_ns = clock_monotonic_ns();
-    for (unsigned i = 0; i < load->sessions; i++) {
-        load->open++;
-        session_connect(&sessions[i]);
-    }
-    while (load->open > 0) {
-        shard_turn(&load->shard, 200 * MX_NS_PER_MS);
-    }
-    report(load, clock_monotonic_ns() - began_ns);
-    return load->accepted == load->messages ? 0 : 1;
+    (void)signal_number;
+    stop_wanted = 1;
 }
 
 static int help(int code)
 {
-    fprintf(code == 0 ? stdout : stderr,
-            "usage: ringmx-bench send --to ADDRESS:PORT --from SENDER --rcpt RECIPIENT [options]\n"
-            "  --rcpt RECIPIENT    may be given up to 100 times\n"
-            "  --sessions N        connections at a time (default 1)\n"
-            "  --messages N        messages in all (default 1)\n"
-            "  --size BYTES        body of each (default 4096)\n"
-            "  --per-connection N  then a new connection (default 1000)\n"
-            "  --ids PREFIX        ids are PREFIX-1, PREFIX-2 ... (default: the time)\n"
-            "  --acked FILE        append id and hash of every message that got its 250\n"
-            "  --allow-remote      send to other addresses than loopback\n");
+    fprintf(
+        code == 0 ? stdout : stderr,
+        "usage: ringmx-bench send --to ADDRESS:PORT --from SENDER --rcpt RECIPIENT [options]\n"
+        "  --rcpt RECIPIENT    may be given up to 100 times\n"
+        "  --rcpts-per-message N|MIN-MAX  so many of them, drawn (default: all)\n"
+        "  --sessions N        connections at a time (default 1)\n"
+        "  --messages N        messages in all (default 1); 0: until SIGTERM\n"
+        "  --rate N            begin at most N messages in a second\n"
+        "  --size N|MIN-MAX    bytes of each body (default 4096); of a range as many from each\n"
+        "                      power of two\n"
+        "  --per-connection N|MIN-MAX  messages, then a new connection (default 1000)\n"
+        "  --bdat PERCENT      of the connections use BDAT when offered (default 100)\n"
+        "  --no-pipelining     wait for every reply\n"
+        "  --retry             ask a server that cannot be reached again until SIGTERM\n"
+        "  --timeout SECONDS   for a connection, and for a message (default 60)\n"
+        "  --ids PREFIX        ids are PREFIX.CONNECTION.NUMBER (default: the time)\n"
+        "  --seed N            decides sizes, recipients and content (default: random)\n"
+        "  --ledger FILE       append what became of every message and recipient\n"
+        "  --json              one JSON line instead of text\n"
+        "  --allow-remote      send to other addresses than loopback\n"
+        "Every message carries X-Ringmx-Id and X-Ringmx-XXH64, the XXH64 (seed 0) of every byte\n"
+        "behind that line. `ringmx-bench verify --help` says what a ledger is for.\n"
+        "Exit code: 0 if every message was accepted for every recipient.\n");
     return code;
 }
 
-static bool amount_option(struct args *args, struct load *load)
+static void print_text(const struct load *load)
 {
-    if (args_is(args, "--sessions")) {
-        load->sessions = (unsigned)args_number(args, 1, SESSIONS_MAX);
+    const struct load_result *r = &load->result;
+    double seconds = (double)r->took_ns / 1e9;
+    printf("accepted %llu  refused %llu  unanswered %llu", (unsigned long long)r->accepted,
+           (unsigned long long)r->refused, (unsigned long long)r->unanswered);
+    if (r->refusal_code != 0) {
+        printf("  first refusal %u", r->refusal_code);
+    }
+    printf("\n%.2f s  %.0f messages/s (closed loop, %u sessions, %llu connections, seed %llu)\n",
+           seconds, (double)r->accepted / seconds, load->conf.sessions,
+           (unsigned long long)r->connections, (unsigned long long)load->conf.seed);
+    printf("MAIL to 250: p50 %.2f ms  p99 %.2f ms  max %.2f ms\n",
+           (double)histogram_percentile(&r->latency_ns, 50) / 1e6,
+           (double)histogram_percentile(&r->latency_ns, 99) / 1e6, (double)r->latency_ns.max / 1e6);
+}
+
+static void print_json(const struct load *load)
+{
+    const struct load_result *r = &load->result;
+    const struct {
+        const char *name;
+        uint64_t value;
+    } fields[] = {{"begun", r->begun},
+                  {"accepted", r->accepted},
+                  {"refused", r->refused},
+                  {"unanswered", r->unanswered},
+                  {"first_refusal", r->refusal_code},
+                  {"connections", r->connections},
+                  {"failed_connections", r->failed_connections},
+                  {"took_ns", r->took_ns},
+                  {"p50_ns", histogram_percentile(&r->latency_ns, 50)},
+                  {"p99_ns", histogram_percentile(&r->latency_ns, 99)},
+                  {"max_ns", r->latency_ns.max},
+                  {"sessions", load->conf.sessions},
+                  {"seed", load->conf.seed}};
+    printf("{\"loop\":\"closed\"");
+    for (size_t i = 0; i < mx_countof(fields); i++) {
+        printf(",\"%s\":%llu", fields[i].name, (unsigned long long)fields[i].value);
+    }
+    printf("}\n");
+}
+
+static int run(struct load *load, bool json)
+{
+    struct shard_conf conf = {.count = 1, .cpu = -1, .blocks_max = 65536, .log_level = LOG_WARN};
+    mx_err err = shard_init(&load->shard, &conf);
+    err = err ? err : shard_open(&load->shard);
+    err = err ? err : load_init(load);
+    if (err) {
+        fprintf(stderr, "ringmx-bench: cannot start: %s\n", err_text(err));
+        return 1;
+    }
+    (void)signal(SIGTERM, on_signal);
+    (void)signal(SIGINT, on_signal);
+    load_run(load, &stop_wanted);
+    (json ? print_json : print_text)(load);
+    const struct load_result *r = &load->result;
+    bool complete = r->accepted == r->begun && r->begun >= load->conf.messages;
+    err = load->ledger.err;
+    if (err) {
+        fprintf(stderr, "ringmx-bench: the ledger is not complete: %s\n", err_text(err));
+    }
+    load_fini(load);
+    return complete && !err ? 0 : 1;
+}
+
+/* --- options -----------------------------------------------------------------------------------
+ */
+
+static void rcpt_option(struct args *args, struct load_conf *conf)
+{
+    struct slice address = slice_of_text(args_text(args));
+    if (conf->rcpt_count == LOAD_RCPTS_MAX || address.len == 0 || address.len > ADDRESS_MAX) {
+        fprintf(stderr, "ringmx-bench: --rcpt: at most %d recipients of %d bytes\n", LOAD_RCPTS_MAX,
+                ADDRESS_MAX);
+        args->failed = true;
+        return;
+    }
+    conf->rcpts[conf->rcpt_count++].address = address;
+}
+
+/* "N" or "MIN-MAX" */
+static struct load_range range_option(struct args *args, uint64_t min, uint64_t max)
+{
+    struct slice text = slice_of_text(args_text(args));
+    size_t dash = slice_find(text, '-');
+    struct load_range range = {0};
+    mx_err err = text_to_u64(&range.min, slice_first(text, dash));
+    range.max = range.min;
+    if (!err && dash < text.len) {
+        err = text_to_u64(&range.max, slice_from(text, dash + 1));
+    }
+    if (err || range.min < min || range.max > max || range.min > range.max) {
+        fprintf(stderr, "ringmx-bench: %s: not a number or a range within %llu-%llu\n", args->name,
+                (unsigned long long)min, (unsigned long long)max);
+        args->failed = true;
+    }
+    return range;
+}
+
+static void text_option(struct args *args, struct slice *out, size_t max)
+{
+    *out = slice_of_text(args_text(args));
+    if (out->len > max || slice_find(*out, ' ') < out->len || slice_find(*out, '\n') < out->len) {
+        fprintf(stderr, "ringmx-bench: %s: at most %zu bytes without spaces\n", args->name, max);
+        args->failed = true;
+    }
+}
+
+static bool amount_option(struct args *args, struct load_conf *conf)
+{
+    if (args_is(args, "--rcpts-per-message")) {
+        conf->rcpts_per_message = range_option(args, 1, LOAD_RCPTS_MAX);
+    } else if (args_is(args, "--sessions")) {
+        conf->sessions = (unsigned)args_number(args, 1, LOAD_SESSIONS_MAX);
     } else if (args_is(args, "--messages")) {
-        load->messages = args_number(args, 1, 100000000);
+        conf->messages = args_number(args, 0, 1000000000);
+    } else if (args_is(args, "--rate")) {
+        conf->rate = args_number(args, 1, 10000000);
     } else if (args_is(args, "--size")) {
-        load->body_bytes = args_number(args, 2, 100 * 1024 * 1024);
+        conf->size = range_option(args, CONTENT_SIZE_MIN, CONTENT_SIZE_MAX);
     } else if (args_is(args, "--per-connection")) {
-        load->per_connection = (unsigned)args_number(args, 1, 1000000);
+        conf->per_connection = range_option(args, 1, 1000000);
+    } else if (args_is(args, "--bdat")) {
+        conf->bdat_percent = (unsigned)args_number(args, 0, 100);
+    } else if (args_is(args, "--timeout")) {
+        conf->timeout_ns = args_number(args, 1, 86400) * MX_NS_PER_S;
+    } else if (args_is(args, "--seed")) {
+        conf->seed = args_number(args, 0, UINT64_MAX);
     } else {
         return false;
     }
     return true;
 }
 
-static void rcpt_option(struct args *args, struct load *load)
+static bool load_option(struct args *args, struct load_conf *conf)
 {
-    struct slice address = slice_of_text(args_text(args));
-    if (load->rcpt_count == RCPTS_MAX) {
-        fprintf(stderr, "ringmx-bench: at most %d recipients\n", RCPTS_MAX);
-        args->failed = true;
-        return;
+    if (args_is(args, "--to")) {
+        conf->to = args_address(args);
+    } else if (args_is(args, "--from")) {
+        text_option(args, &conf->from, ADDRESS_MAX);
+    } else if (args_is(args, "--rcpt")) {
+        rcpt_option(args, conf);
+    } else if (args_is(args, "--ids")) {
+        text_option(args, &conf->ids, LOAD_ID_PREFIX_MAX);
+    } else if (args_is(args, "--no-pipelining")) {
+        conf->no_pipelining = true;
+    } else if (args_is(args, "--retry")) {
+        conf->retry = true;
+    } else {
+        return amount_option(args, conf);
     }
-    load->rcpt_index[load->rcpt_count] = load->rcpt_count;
-    load->rcpts[load->rcpt_count++].address = address;
+    return true;
 }
 
 int send_command(int argc, char **argv)
 {
     static struct load load; /* too large for the stack; lives as long as the process */
-    char ids[24];
     struct args args;
-    const char *acked = NULL;
-    bool allow_remote = false;
+    char ids[24];
+    const char *ledger = NULL;
+    bool allow_remote = false, json = false;
     (void)snprintf(ids, sizeof ids, "%llx", (unsigned long long)clock_wall_ms());
-    load.sessions = 1;
-    load.messages = 1;
-    load.body_bytes = 4096;
-    load.per_connection = 1000;
-    load.ids = slice_of_text(ids);
+    load.conf = (struct load_conf){.sessions = 1,
+                                   .messages = 1,
+                                   .size = {4096, 4096},
+                                   .per_connection = {1000, 1000},
+                                   .bdat_percent = 100,
+                                   .timeout_ns = 60 * MX_NS_PER_S,
+                                   .seed = random_u64() >> 32,
+                                   .ids = slice_of_text(ids)};
     args_init(&args, argc, argv);
     while (args_next(&args)) {
-        if (args_is(&args, "--to")) {
-            load.to = args_address(&args);
-        } else if (args_is(&args, "--from")) {
-            load.from = slice_of_text(args_text(&args));
-        } else if (args_is(&args, "--rcpt")) {
-            rcpt_option(&args, &load);
-        } else if (args_is(&args, "--ids")) {
-            load.ids = slice_of_text(args_text(&args));
-        } else if (args_is(&args, "--acked")) {
-            acked = args_text(&args);
+        if (args_is(&args, "--ledger")) {
+            ledger = args_text(&args);
+        } else if (args_is(&args, "--json")) {
+            json = true;
         } else if (args_is(&args, "--allow-remote")) {
             allow_remote = true;
         } else if (args_is(&args, "--help")) {
             return help(0);
-        } else if (!amount_option(&args, &load)) {
+        } else if (!load_option(&args, &load.conf)) {
             args_unknown(&args);
         }
     }
-    if (args.failed || load.to.family == 0 || load.rcpt_count == 0) {
+    if (args.failed || load.conf.to.family == 0 || load.conf.rcpt_count == 0) {
         return help(2);
     }
-    if (!args_loopback(&load.to) && !allow_remote) {
+    if (!args_loopback(&load.conf.to) && !allow_remote) {
         fprintf(stderr, "ringmx-bench: only loopback addresses without --allow-remote\n");
         return 2;
     }
-    load.acked = acked == NULL ? NULL : fopen(acked, "a");
-    if (acked != NULL && load.acked == NULL) {
-        fprintf(stderr, "ringmx-bench: cannot open %s\n", acked);
+    mx_err err = ledger == NULL ? MX_OK : ledger_open(&load.ledger, ledger);
+    if (err) {
+        fprintf(stderr, "ringmx-bench: %s: %s\n", ledger, err_text(err));
         return 1;
     }
-    return run(&load);
+    return run(&load, json);
 }

@@ -1,5 +1,4 @@
-/* `ringmx-bench send`: a closed-loop SMTP load: N sessions send M messages as fast as they are
- * answered. */
+/* `ringmx-bench send`: a load (bench/load) from the command line. */
 #pragma once
 
 /* argv[0] is "send". Returns 0 when every message was accepted for every recipient. */

@@ -1,45 +1,18 @@
 #include "bench/sink.h"
 
 #include "bench/args.h"
-#include "io/listen.h"
-#include "io/shard.h"
-#include "io/stream.h"
+#include "bench/sink_conn.h"
+#include "bench/verify.h"
 #include "io/sys.h"
-#include "smtp/srv_engine.h"
 
 #include <signal.h>
 #include <stdlib.h>
 
-enum {
-    SESSIONS_MAX = 16384,
-    OUT_BYTES = 8192,
-    PATH_BYTES = 1024,
-    ENVELOPE_BYTES_MAX = 512 * 1024,
-    CONTENT_BYTES_MAX = 128 * 1024 * 1024,
-};
-
-struct sink {
-    struct shard shard;
-    struct listener listener;
-    struct srv_conf conf;
-    struct pool sessions;
-    const char *dir; /* NULL: only count */
-    bool quiet;
-    uint64_t messages, recipients, bytes;
-};
-
-/* Text that grows up to a bound. */
-struct buffer {
-    uint8_t *bytes;
-    size_t len, cap;
-};
-
-struct session {
-    struct stream stream;
-    struct srv srv;
-    struct sink *sink;
-    struct buffer envelope, content; /* of the message under way, when kept */
-    bool store_failed;
+struct options {
+    struct netaddr addr;
+    const char *ledger;
+    struct verify_conf verify; /* ledgers: of the senders, then ours */
+    bool allow_remote;
 };
 
 /* A signal handler can reach nothing else. */
@@ -51,242 +24,165 @@ static void on_signal(int signal_number)
     stop_wanted = 1;
 }
 
-/* --- keeping -----------------------------------------------------------------------------------
- */
-
-static bool buffer_add(struct buffer *b, struct slice bytes, size_t max)
-{
-    if (bytes.len > max - b->len) {
-        return false;
-    }
-    if (b->len + bytes.len > b->cap) {
-        size_t cap = mx_min_size(max, (b->len + bytes.len) * 2);
-        uint8_t *grown = realloc(b->bytes, cap);
-        if (grown == NULL) {
-            return false;
-        }
-        b->bytes = grown;
-        b->cap = cap;
-    }
-    if (bytes.len > 0) {
-        memcpy(b->bytes + b->len, bytes.ptr, bytes.len);
-        b->len += bytes.len;
-    }
-    return true;
-}
-
-static void envelope_line(struct session *s, const char *what, struct slice address)
-{
-    bool good = buffer_add(&s->envelope, slice_of_text(what), ENVELOPE_BYTES_MAX) &&
-                buffer_add(&s->envelope, address, ENVELOPE_BYTES_MAX) &&
-                buffer_add(&s->envelope, SLICE_LITERAL("\n"), ENVELOPE_BYTES_MAX);
-    s->store_failed = s->store_failed || !good;
-}
-
-static void forget(struct session *s)
-{
-    s->envelope.len = 0;
-    s->content.len = 0;
-    s->store_failed = false;
-}
-
-/* The envelope first: whoever sees NAME.eml finds NAME.env. This blocks; keeping mail is for tests.
- */
-static bool keep(const struct session *s, uint64_t number)
-{
-    char path[PATH_BYTES];
-    const struct sink *sink = s->sink;
-    (void)snprintf(path, sizeof path, "%s/%08llu.env", sink->dir, (unsigned long long)number);
-    mx_err err = sys_replace_file(path, slice_of(s->envelope.bytes, s->envelope.len));
-    if (!err) {
-        (void)snprintf(path, sizeof path, "%s/%08llu.eml", sink->dir, (unsigned long long)number);
-        err = sys_replace_file(path, slice_of(s->content.bytes, s->content.len));
-    }
-    return err == MX_OK && !s->store_failed;
-}
-
-/* --- session -----------------------------------------------------------------------------------
- */
-
-static enum reply on_end(struct session *s)
-{
-    struct sink *sink = s->sink;
-    if (sink->dir != NULL && !keep(s, sink->messages + 1)) {
-        return REPLY_IO_ERROR;
-    }
-    sink->messages++;
-    if (!sink->quiet) {
-        printf("message %llu\n%.*s", (unsigned long long)sink->messages, (int)s->envelope.len,
-               (const char *)s->envelope.bytes);
-        fflush(stdout);
-    }
-    forget(s);
-    return REPLY_OK;
-}
-
-static void answer(struct session *s, struct writer *out)
-{
-    const struct srv_ask *ask = &s->srv.ask;
-    struct sink *sink = s->sink;
-    enum reply reply = REPLY_OK;
-    switch (ask->kind) {
-    case SRV_ASK_MAIL:
-        forget(s);
-        envelope_line(s, "from ", ask->text);
-        break;
-    case SRV_ASK_RCPT:
-        sink->recipients++;
-        envelope_line(s, "to ", ask->text);
-        break;
-    case SRV_ASK_BODY:
-        sink->bytes += ask->text.len;
-        if (sink->dir != NULL && !buffer_add(&s->content, ask->text, CONTENT_BYTES_MAX)) {
-            s->store_failed = true;
-        }
-        break;
-    case SRV_ASK_END:
-        reply = on_end(s);
-        break;
-    case SRV_ASK_ABORT:
-        forget(s);
-        break;
-    default:
-        break;
-    }
-    srv_answer(&s->srv, reply, SLICE_LITERAL("sink"), out);
-}
-
-static bool flush(struct session *s, struct writer *out)
-{
-    mx_err err = out->len > 0 ? stream_write(&s->stream, writer_slice(out)) : MX_OK;
-    out->len = 0;
-    if (err) {
-        stream_abort(&s->stream, err);
-    }
-    return err == MX_OK;
-}
-
-static void pump(struct session *s, struct slice *in)
-{
-    uint8_t buf[OUT_BYTES];
-    struct writer out = writer_init(buf, sizeof buf);
-    enum srv_act act;
-    do {
-        if (writer_room(&out) < SRV_REPLY_MAX * 2 && !flush(s, &out)) {
-            in->len = 0;
-            return;
-        }
-        act = srv_next(&s->srv, in, &out);
-        if (act == SRV_ASK) {
-            answer(s, &out);
-        }
-    } while (act == SRV_ASK || act == SRV_FLUSH);
-    if (!flush(s, &out) || act == SRV_CLOSE) {
-        in->len = 0;
-        stream_close(&s->stream);
-    }
-}
-
-static size_t on_input(struct stream *stream, struct slice in)
-{
-    size_t len = in.len;
-    pump(mx_container_of(stream, struct session, stream), &in);
-    return len - in.len;
-}
-
-static void on_closed(struct stream *stream, mx_err why)
-{
-    struct session *s = mx_container_of(stream, struct session, stream);
-    (void)why;
-    free(s->envelope.bytes);
-    free(s->content.bytes);
-    pool_release(&s->sink->sessions, s);
-}
-
-static const struct stream_ops callbacks = {.input = on_input, .closed = on_closed};
-
-static void on_accepted(struct listener *listener, int fd)
-{
-    struct sink *sink = mx_container_of(listener, struct sink, listener);
-    struct session *s = pool_acquire_zero(&sink->sessions);
-    struct slice none = SLICE_EMPTY;
-    if (s == NULL) {
-        ring_close_fd(fd);
-        return;
-    }
-    s->sink = sink;
-    srv_init(&s->srv, &sink->conf, false);
-    stream_open(&s->stream, &sink->shard, &callbacks, fd);
-    pump(s, &none);
-}
-
-/* --- command -----------------------------------------------------------------------------------
- */
-
 static int help(int code)
 {
-    fprintf(code == 0 ? stdout : stderr,
-            "usage: ringmx-bench sink --listen ADDRESS:PORT [options]\n"
-            "  --dir DIR         keep every message as NUMBER.eml (exact content) and NUMBER.env\n"
-            "  --quiet           do not print every message\n"
-            "  --no-pipelining   do not offer PIPELINING\n"
-            "  --no-chunking     do not offer CHUNKING\n"
-            "  --no-dsn          do not offer DSN\n"
-            "  --size BYTES      largest message (default 104857600)\n"
-            "  --allow-remote    listen on other addresses than loopback\n");
+    fprintf(
+        code == 0 ? stdout : stderr,
+        "usage: ringmx-bench sink --listen ADDRESS:PORT [options]\n"
+        "  --lmtp            speak LMTP: a reply for each recipient after the data\n"
+        "  --dir DIR         keep every message as NUMBER.eml (exact content) and NUMBER.env\n"
+        "  --quiet           do not print every message\n"
+        "  --no-pipelining   do not offer PIPELINING\n"
+        "  --no-chunking     do not offer CHUNKING\n"
+        "  --no-dsn          do not offer DSN\n"
+        "  --size BYTES      largest message (default 104857600)\n"
+        "  --ledger FILE     append id, hash and recipient of every copy that was taken\n"
+        "  --expect FILE     at the end (SIGTERM) compare with this ledger of `ringmx-bench "
+        "send`;\n"
+        "                    needs --ledger; may be repeated; output and exit code as of\n"
+        "                    `ringmx-bench verify`; with --ordered, order counts too\n"
+        "  --fault RULE      misbehave; may be repeated\n"
+        "  --fault-seed N    decides the draws (default 1)\n"
+        "  --allow-remote    listen on other addresses than loopback\n"
+        "RULE is COMMAND:KIND[:SHARE[:TEXT]], for example rcpt:4xx:5%% or eod:lost:0.5%%\n"
+        "  COMMAND  connect banner ehlo mail rcpt data eod quit; eod: the end of the data, under\n"
+        "           LMTP once for each recipient\n"
+        "  KIND     4xx, 5xx or a code from 400 to 599 (421 ends the session)\n"
+        "           delay=MS  the reply comes so much later, in steps of 100 ms\n"
+        "           drop      close the connection instead of a reply, take nothing\n"
+        "           silent    no reply any more, but stay connected, take nothing\n"
+        "           lost      (eod) take the message, close the connection before the reply\n"
+        "  SHARE    of these commands, in percent (default 100%%)\n"
+        "  TEXT     only commands that contain it; eod: only if a recipient contains it\n"
+        "The first rule that hits counts; a delay goes together with another.\n");
     return code;
 }
 
-static mx_err open_all(struct sink *sink, const struct netaddr *addr, int *out_fd)
+static mx_err open_all(struct sink *sink, const struct options *options)
 {
     struct shard_conf conf = {.count = 1, .cpu = -1, .blocks_max = 65536, .log_level = LOG_WARN};
     struct ring_listen_conf listen_conf = {
-        .addr = ring_addr_of(addr), .backlog = 1024, .no_delay = true};
-    mx_err err = pool_init(&sink->sessions, "sessions", sizeof(struct session), SESSIONS_MAX);
-    if (!err && sink->dir != NULL) {
-        err = sys_mkdirs(sink->dir);
-    }
+        .addr = ring_addr_of(&options->addr), .backlog = 4096, .no_delay = true};
+    int fd = -1;
+    mx_err err = pool_init(&sink->sessions, "sessions", sink_session_bytes(), SINK_SESSIONS_MAX);
+    err = err || sink->dir == NULL ? err : sys_mkdirs(sink->dir);
+    err = err || options->ledger == NULL ? err : ledger_open(&sink->ledger, options->ledger);
+    err = err ? err : ring_listen(&fd, &listen_conf);
+    err = err ? err : shard_init(&sink->shard, &conf);
+    err = err ? err : shard_open(&sink->shard);
     if (!err) {
-        err = ring_listen(out_fd, &listen_conf);
+        sink_listen(sink, fd);
     }
-    if (!err) {
-        err = shard_init(&sink->shard, &conf);
-    }
-    return err ? err : shard_open(&sink->shard);
+    return err;
 }
 
-static int serve(struct sink *sink, const struct netaddr *addr)
+static void report(const struct sink *sink, bool to_stderr)
 {
-    int fd = -1;
-    mx_err err = open_all(sink, addr, &fd);
+    FILE *out = to_stderr ? stderr : stdout;
+    fprintf(out, "sink: %llu messages, %llu recipients, %llu bytes, %llu altered, %llu unmarked\n",
+            (unsigned long long)sink->messages, (unsigned long long)sink->recipients,
+            (unsigned long long)sink->bytes, (unsigned long long)sink->altered,
+            (unsigned long long)sink->unmarked);
+    for (uint32_t i = 0; i < sink->faults.count; i++) {
+        const struct fault_rule *rule = &sink->faults.rules[i];
+        fprintf(out, "fault %.*s: %llu\n", SLICE_ARGS(rule->spec), (unsigned long long)rule->hits);
+    }
+    fflush(out);
+}
+
+static int serve(struct sink *sink, struct options *options)
+{
+    mx_err err = open_all(sink, options);
     if (err) {
         fprintf(stderr, "ringmx-bench: cannot start the sink: %s\n",
                 err == MX_ERR_INUSE ? "the port is in use" : err_text(err));
         return 1;
     }
-    listener_open(&sink->listener, &sink->shard, fd, on_accepted);
     printf("sink ready\n");
     fflush(stdout);
-    while (!stop_wanted) {
+    while (!stop_wanted && sink->err == MX_OK) {
         shard_turn(&sink->shard, 200 * MX_NS_PER_MS);
     }
-    printf("sink: %llu messages, %llu recipients, %llu bytes\n", (unsigned long long)sink->messages,
-           (unsigned long long)sink->recipients, (unsigned long long)sink->bytes);
+    sink_stop(sink);
+    bool expects = options->verify.ledger_count > 0;
+    report(sink, expects);
+    ledger_close(&sink->ledger);
+    if (sink->err) {
+        fprintf(stderr, "ringmx-bench: cannot keep what came: %s\n", err_text(sink->err));
+        return 1;
+    }
+    if (expects) {
+        options->verify.ledgers[options->verify.ledger_count++] = options->ledger;
+        return verify_run(&options->verify);
+    }
     return 0;
 }
 
-static bool extension_option(struct args *args, struct srv_limits *limits)
+/* --- options -----------------------------------------------------------------------------------
+ */
+
+static void fault_option(struct args *args, struct sink *sink)
 {
-    if (args_is(args, "--no-pipelining")) {
-        limits->offer_pipelining = false;
+    const char *text = args_text(args);
+    mx_err err = fault_add(&sink->faults, slice_of_text(text));
+    if (err && !args->failed) {
+        fprintf(stderr, "ringmx-bench: --fault '%s': %s\n", text, err_text(err));
+        args->failed = true;
+    }
+}
+
+static void expect_option(struct args *args, struct verify_conf *verify)
+{
+    const char *path = args_text(args);
+    if (verify->ledger_count + 1 == VERIFY_FILES_MAX) {
+        fprintf(stderr, "ringmx-bench: --expect: at most %d\n", VERIFY_FILES_MAX - 1);
+        args->failed = true;
+        return;
+    }
+    verify->ledgers[verify->ledger_count++] = path;
+}
+
+static bool protocol_option(struct args *args, struct sink *sink)
+{
+    struct sink_engine_conf *conf = &sink->conf;
+    if (args_is(args, "--lmtp")) {
+        conf->lmtp = true;
+    } else if (args_is(args, "--no-pipelining")) {
+        conf->offer_pipelining = false;
     } else if (args_is(args, "--no-chunking")) {
-        limits->offer_chunking = false;
+        conf->offer_chunking = false;
     } else if (args_is(args, "--no-dsn")) {
-        limits->offer_dsn = false;
+        conf->offer_dsn = false;
     } else if (args_is(args, "--size")) {
-        limits->size_bytes_max = args_number(args, 1, CONTENT_BYTES_MAX);
+        conf->size_bytes_max = args_number(args, 1, SINK_CONTENT_MAX);
+    } else if (args_is(args, "--fault")) {
+        fault_option(args, sink);
+    } else if (args_is(args, "--fault-seed")) {
+        sink->faults.dice.state = args_number(args, 0, UINT64_MAX);
     } else {
         return false;
+    }
+    return true;
+}
+
+static bool option(struct args *args, struct sink *sink, struct options *options)
+{
+    if (args_is(args, "--listen")) {
+        options->addr = args_address(args);
+    } else if (args_is(args, "--dir")) {
+        sink->dir = args_text(args);
+    } else if (args_is(args, "--quiet")) {
+        sink->quiet = true;
+    } else if (args_is(args, "--ledger")) {
+        options->ledger = args_text(args);
+    } else if (args_is(args, "--expect")) {
+        expect_option(args, &options->verify);
+    } else if (args_is(args, "--ordered")) {
+        options->verify.ordered = true;
+    } else if (args_is(args, "--allow-remote")) {
+        options->allow_remote = true;
+    } else {
+        return protocol_option(args, sink);
     }
     return true;
 }
@@ -294,40 +190,36 @@ static bool extension_option(struct args *args, struct srv_limits *limits)
 int sink_command(int argc, char **argv)
 {
     static struct sink sink; /* too large for the stack; lives as long as the process */
+    static struct options options;
     struct args args;
-    struct netaddr addr = {0};
-    bool allow_remote = false;
-    sink.conf.hostname = SLICE_LITERAL("sink.invalid");
-    sink.conf.limits = (struct srv_limits){.line_bytes_max = 4096,
-                                           .rcpts_max = 1000,
-                                           .size_bytes_max = 100 * 1024 * 1024,
-                                           .offer_pipelining = true,
-                                           .offer_chunking = true,
-                                           .offer_dsn = true};
+    sink.conf = (struct sink_engine_conf){.hostname = SLICE_LITERAL("sink.invalid"),
+                                          .offer_pipelining = true,
+                                          .offer_chunking = true,
+                                          .offer_dsn = true,
+                                          .size_bytes_max = 100 * 1024 * 1024,
+                                          .faults = &sink.faults};
+    sink.faults.dice.state = 1;
     args_init(&args, argc, argv);
     while (args_next(&args)) {
-        if (args_is(&args, "--listen")) {
-            addr = args_address(&args);
-        } else if (args_is(&args, "--dir")) {
-            sink.dir = args_text(&args);
-        } else if (args_is(&args, "--quiet")) {
-            sink.quiet = true;
-        } else if (args_is(&args, "--allow-remote")) {
-            allow_remote = true;
-        } else if (args_is(&args, "--help")) {
+        if (args_is(&args, "--help")) {
             return help(0);
-        } else if (!extension_option(&args, &sink.conf.limits)) {
+        }
+        if (!option(&args, &sink, &options)) {
             args_unknown(&args);
         }
     }
-    if (args.failed || addr.family == 0) {
+    if (options.verify.ledger_count > 0 && options.ledger == NULL) {
+        fprintf(stderr, "ringmx-bench: --expect needs --ledger\n");
+        args.failed = true;
+    }
+    if (args.failed || options.addr.family == 0) {
         return help(2);
     }
-    if (!args_loopback(&addr) && !allow_remote) {
+    if (!args_loopback(&options.addr) && !options.allow_remote) {
         fprintf(stderr, "ringmx-bench: only loopback addresses without --allow-remote\n");
         return 2;
     }
     (void)signal(SIGTERM, on_signal);
     (void)signal(SIGINT, on_signal);
-    return serve(&sink, &addr);
+    return serve(&sink, &options);
 }

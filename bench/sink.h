@@ -1,5 +1,5 @@
-/* `ringmx-bench sink`: a receiving SMTP server that accepts everything, counts it, and keeps it
- * when asked. */
+/* `ringmx-bench sink`: a receiving SMTP or LMTP server (bench/sink_conn) that counts, keeps what
+ * came when asked, misbehaves on order, and verifies. */
 #pragma once
 
 /* argv[0] is "sink". Returns the exit code. */

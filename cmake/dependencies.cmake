@@ -29,6 +29,8 @@ ringmx_need(sqlite sqlite3.h sqlite3 libsqlite3-dev)
 ringmx_need(jansson jansson.h jansson libjansson-dev)
 ringmx_need(pcre2 pcre2.h pcre2-8 libpcre2-dev)
 ringmx_need(idn2 idn2.h idn2 libidn2-dev)
+ringmx_need(zlib zlib.h z zlib1g-dev)
+ringmx_need(http_parser http_parser.h http_parser libhttp-parser-dev)
 
 find_path(xxhash_INCLUDE xxhash.h)
 if(NOT xxhash_INCLUDE)

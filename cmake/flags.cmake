@@ -24,3 +24,8 @@ if(RINGMX_FUZZ)
   # Coverage for the libraries; clang warns of other things than gcc, and the gcc builds are the judge.
   target_compile_options(ringmx_flags INTERFACE -fsanitize=fuzzer-no-link -Wno-error)
 endif()
+
+if(RINGMX_COVERAGE)
+  target_compile_options(ringmx_flags INTERFACE --coverage -fprofile-update=atomic)
+  target_link_options(ringmx_flags INTERFACE --coverage)
+endif()

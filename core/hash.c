@@ -18,6 +18,27 @@ uint64_t hash_checksum_next(uint64_t first, struct slice second)
     return hash_seeded(second, first);
 }
 
+_Static_assert(sizeof(XXH64_state_t) <= sizeof(struct hash_stream) &&
+                   _Alignof(XXH64_state_t) <= _Alignof(struct hash_stream),
+               "hash_stream is too small");
+
+void hash_stream_init(struct hash_stream *stream)
+{
+    (void)XXH64_reset((XXH64_state_t *)(void *)stream->state, 0);
+}
+
+void hash_stream_add(struct hash_stream *stream, struct slice piece)
+{
+    if (piece.len > 0) {
+        (void)XXH64_update((XXH64_state_t *)(void *)stream->state, piece.ptr, piece.len);
+    }
+}
+
+uint64_t hash_stream_value(const struct hash_stream *stream)
+{
+    return XXH64_digest((const XXH64_state_t *)(const void *)stream->state);
+}
+
 #define TEXT_OF(x) #x
 #define TEXT(x) TEXT_OF(x)
 

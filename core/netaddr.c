@@ -303,3 +303,10 @@ bool netaddr_equal(const struct netaddr *a, const struct netaddr *b)
 {
     return a->family == b->family && memcmp(a->bytes, b->bytes, addr_bytes(a)) == 0;
 }
+
+bool netaddr_is_loopback(const struct netaddr *addr)
+{
+    static const uint8_t one[16] = {[15] = 1};
+    return (addr->family == 4 && addr->bytes[0] == 127) ||
+           (addr->family == 6 && memcmp(addr->bytes, one, sizeof one) == 0);
+}

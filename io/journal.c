@@ -172,7 +172,10 @@ void journal_depend(struct journal *j, struct segment *later, struct segment *of
     if (later->dep_count == later->dep_cap) {
         size_t cap = later->dep_cap ? later->dep_cap * 2 : 8;
         struct segment **deps = realloc(later->deps, cap * sizeof(struct segment *));
-        MX_ASSERT(deps != NULL); /* a few pointers; without them a finished message could return */
+        if (deps == NULL) {
+            later->deps_lost = true;
+            return;
+        }
         later->deps = deps;
         later->dep_cap = cap;
     }
@@ -193,8 +196,11 @@ static void forget_dependency(struct journal *j, const struct segment *freed)
     }
 }
 
-static bool can_free(const struct segment *segment)
+static bool can_free(const struct journal *j, const struct segment *segment)
 {
+    if (segment->deps_lost && list_first(&j->segments) != &segment->node) {
+        return false;
+    }
     return segment->state == SEGMENT_SEALED && list_empty(&segment->residents) &&
            segment->dep_count == 0 && segment->reads == 0;
 }
@@ -241,6 +247,7 @@ static void segment_available(struct journal *j, struct segment *segment)
 {
     segment->state = SEGMENT_EMPTY;
     segment->dep_count = 0;
+    segment->deps_lost = false;
     segment->live_bytes = 0;
     list_push_back(&j->empty, &segment->node);
     j->empty_count++;
@@ -344,7 +351,7 @@ static void step_segments(struct journal *j)
     struct list_node *node = list_first(&j->segments);
     for (; node != NULL; node = list_next(&j->segments, node)) {
         struct segment *segment = mx_container_of(node, struct segment, node);
-        if (can_free(segment)) {
+        if (can_free(j, segment)) {
             segment->state = SEGMENT_FREEING;
             header_write(j, segment, JF_FREE);
             return;
@@ -480,6 +487,7 @@ static void make_start(struct journal *j)
     }
     j->making = segment_new(j);
     if (j->making == NULL) {
+        shard_after(j->shard, &j->make_retry, MAKE_RETRY_MS * MX_NS_PER_MS);
         return;
     }
     j->make_first = false;
@@ -816,6 +824,8 @@ static mx_err segments_adopt(struct journal *j, struct list *mine)
                      segment->size % JF_BLOCK_BYTES == 0;
         mx_err err = segment_open_fd(j, segment);
         if (err) {
+            list_push_back(&j->segments, &segment->node); /* closed with the journal */
+            list_splice(&j->segments, mine);
             return err;
         }
         if (segment->state == SEGMENT_SEALED) {

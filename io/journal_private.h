@@ -35,6 +35,7 @@ struct segment {
     unsigned reads;        /* in flight */
     struct segment **deps; /* older segments that must be freed first */
     size_t dep_count, dep_cap;
+    bool deps_lost; /* there was no memory to note one: all older segments must be freed first */
 };
 
 struct journal_set {

@@ -18,7 +18,7 @@ struct endpoint {
 };
 
 struct mbox_hub {
-    unsigned count; /* cores and the management thread */
+    unsigned count; /* cores, management loop, management worker */
     struct endpoint *ends;
     struct spsc *rings; /* [to * count + from] */
 };
@@ -29,7 +29,7 @@ mx_err mbox_hub_new(struct mbox_hub **out_hub, unsigned cores)
     if (hub == NULL) {
         return MX_ERR_NOMEM;
     }
-    hub->count = cores + 1;
+    hub->count = cores + MBOX_OTHERS;
     size_t ring_bytes = (size_t)hub->count * hub->count * sizeof *hub->rings;
     hub->ends = aligned_alloc(64, hub->count * sizeof *hub->ends);
     hub->rings = aligned_alloc(64, ring_bytes);

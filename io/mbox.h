@@ -1,7 +1,7 @@
-/* Messages between threads: for every pair of threads one bounded single-producer ring. The
- * management thread has the number `count` (one more than the last core). A message is owned by the
- * receiver when mbox_send succeeded; the receiver calls msg->free_fn (or keeps it). Wake-ups happen
- * only when the receiver sleeps. */
+/* Messages between threads: for every pair of threads one bounded single-producer ring. Behind the
+ * cores 0..count-1 the management loop has the number `count`, and its worker `count + 1`. A
+ * message is owned by the receiver when mbox_send succeeded; the receiver calls msg->free_fn (or
+ * keeps it). Wake-ups happen only when the receiver sleeps. */
 #pragma once
 
 #include "core/err.h"
@@ -9,15 +9,15 @@
 struct shard;
 struct mbox_hub;
 
-enum { MBOX_CELLS = 1024 };
+enum { MBOX_CELLS = 1024, MBOX_OTHERS = 2 /* threads that are no cores */ };
 
 struct mbox_msg {
     void (*receive)(struct mbox_msg *msg,
                     struct shard *at); /* runs in the receiver's thread;
-                                          at is NULL in the management thread */
+                                          at is NULL in a thread without a shard */
 };
 
-/* A hub for `cores` cores plus the management thread. */
+/* A hub for `cores` cores plus the management threads. */
 MX_MUST_CHECK mx_err mbox_hub_new(struct mbox_hub **out_hub, unsigned cores);
 void mbox_hub_free(struct mbox_hub *hub);
 /* Registers how thread `index` is woken: by its ring (cores) or its eventfd (management). NULL and

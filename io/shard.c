@@ -132,7 +132,9 @@ void shard_close(struct shard *shard)
 {
     if (shard->hub != NULL) {
         mbox_attach_ring(shard->hub, shard->conf.id, NULL);
-        (void)mbox_drain(shard->hub, shard->conf.id, shard, UINT_MAX); /* came after the loop */
+        if (shard->conf.id < shard->conf.count) { /* what came after the loop of a core */
+            (void)mbox_drain(shard->hub, shard->conf.id, shard, UINT_MAX);
+        }
     }
     work_close(shard->work);
     shard->work = NULL;

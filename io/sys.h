@@ -36,7 +36,7 @@ MX_MUST_CHECK mx_err sys_rename_new(const char *from, const char *to);
 MX_MUST_CHECK mx_err sys_unlink(const char *path);
 /* MX_ERR_EXISTS when it is there. Mode 0700. */
 MX_MUST_CHECK mx_err sys_mkdir(const char *path);
-/* mkdir -p; every folder of the path is durable afterwards. */
+/* mkdir -p; the whole path is durable when it returns, whoever made it. */
 MX_MUST_CHECK mx_err sys_mkdirs(const char *path);
 MX_MUST_CHECK mx_err sys_exists(bool *out_exists, const char *path);
 /* Bytes an unprivileged writer may still use. */

@@ -2,6 +2,8 @@
  */
 #include "io/sys.h"
 
+#include "core/text.h"
+
 #include <limits.h>
 #include <stdlib.h>
 
@@ -125,4 +127,20 @@ mx_err sys_replace_file(const char *path, struct slice content)
         return err;
     }
     return sync_parent(path);
+}
+
+int sys_lock_owner(const char *path)
+{
+    uint8_t *text;
+    size_t len;
+    uint64_t pid = 0;
+    if (sys_read_file(&text, &len, path, 64) != MX_OK) {
+        return 0;
+    }
+    while (len > 0 && text[len - 1] == '\n') {
+        len--;
+    }
+    mx_err err = text_to_u64(&pid, slice_of(text, len));
+    free(text);
+    return err || pid > INT_MAX ? 0 : (int)pid;
 }

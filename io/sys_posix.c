@@ -219,18 +219,6 @@ mx_err sys_lock(int *out_fd, const char *path)
     return MX_OK;
 }
 
-int sys_lock_owner(const char *path)
-{
-    uint8_t *text;
-    size_t len;
-    if (sys_read_file(&text, &len, path, 64) != MX_OK) {
-        return 0;
-    }
-    long pid = strtol((const char *)text, NULL, 10);
-    free(text);
-    return pid > 0 && pid <= INT_MAX ? (int)pid : 0;
-}
-
 static bool address_take(struct netaddr *out, const struct addrinfo *info, uint16_t port)
 {
     *out = (struct netaddr){.port = port};

@@ -5,6 +5,7 @@
 #include "core/hash.h"
 #include "core/netaddr.h"
 #include "core/text.h"
+#include "io/digest.h"
 #include "io/random.h"
 
 #include <openssl/bio.h>
@@ -16,6 +17,7 @@
 #include <openssl/mem.h>
 #include <openssl/nid.h>
 #include <openssl/pem.h>
+#include <openssl/sha.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
@@ -681,4 +683,9 @@ mx_err tls_check_pair(struct slice cert_pem, struct slice key_pem, int64_t *out_
         return MX_ERR_INVALID;
     }
     return MX_OK;
+}
+
+void digest_sha256(uint8_t out[DIGEST_SHA256_BYTES], struct slice bytes)
+{
+    SHA256(bytes.ptr, bytes.len, out);
 }

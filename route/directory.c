@@ -208,6 +208,18 @@ void directory_stats(const struct directory *dir, struct directory_stats *out)
 /* --- resolving ---------------------------------------------------------------------------------
  */
 
+const struct dir_domain *directory_find_domain(const struct directory *dir, struct slice name)
+{
+    return table_get(&dir->domains, domain_hash(dir, name), domain_match, &name);
+}
+
+const struct dir_address *directory_find_address(const struct directory *dir, uint64_t domain_id,
+                                                 struct slice local)
+{
+    struct address_key key = {domain_id, local};
+    return table_get(&dir->addresses, address_hash(dir, &key), address_match, &key);
+}
+
 static const struct dir_domain *domain_get(const struct directory *dir, struct slice domain)
 {
     uint8_t lower[DOMAIN_NAME_MAX];
@@ -215,18 +227,14 @@ static const struct dir_domain *domain_get(const struct directory *dir, struct s
         return NULL;
     }
     text_lower(lower, domain);
-    struct slice name = slice_of(lower, domain.len);
-    const struct dir_domain *found =
-        table_get(&dir->domains, domain_hash(dir, name), domain_match, &name);
+    const struct dir_domain *found = directory_find_domain(dir, slice_of(lower, domain.len));
     return found != NULL && found->enabled ? found : NULL;
 }
 
 static const struct dir_address *address_get(const struct directory *dir, uint64_t domain_id,
                                              struct slice local)
 {
-    struct address_key key = {domain_id, local};
-    const struct dir_address *found =
-        table_get(&dir->addresses, address_hash(dir, &key), address_match, &key);
+    const struct dir_address *found = directory_find_address(dir, domain_id, local);
     return found != NULL && found->enabled ? found : NULL;
 }
 

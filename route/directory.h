@@ -21,6 +21,7 @@ struct dir_domain {
     bool enabled;
     bool allow_relaying;
     uint8_t tag_mode;       /* 0 = no sub-addressing, 1 = cut at the first '+' */
+    bool separate;          /* allocated by itself: freed by the publisher when it is replaced */
     struct slice catch_all; /* address, or empty */
 };
 
@@ -29,6 +30,7 @@ struct dir_address {
     struct slice local; /* lower case */
     enum dir_kind kind;
     bool enabled;
+    bool separate;        /* as above */
     uint64_t object_id;   /* the account (for aliases: the account they lead to) */
     struct slice mailbox; /* canonical address "local@domain" of the account, lower case */
 };
@@ -41,6 +43,10 @@ MX_MUST_CHECK mx_err directory_reserve(struct directory *dir, size_t domains, si
 MX_MUST_CHECK mx_err directory_put_domain(struct directory *dir, const struct dir_domain *domain);
 MX_MUST_CHECK mx_err directory_put_address(struct directory *dir,
                                            const struct dir_address *address);
+/* The record as it was put, enabled or not; NULL when there is none. Keys in lower case. */
+const struct dir_domain *directory_find_domain(const struct directory *dir, struct slice name);
+const struct dir_address *directory_find_address(const struct directory *dir, uint64_t domain_id,
+                                                 struct slice local);
 void directory_remove_domain(struct directory *dir, struct slice name);
 void directory_remove_address(struct directory *dir, uint64_t domain_id, struct slice local);
 

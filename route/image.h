@@ -6,6 +6,7 @@
 #include "core/netaddr.h"
 #include "core/slice.h"
 #include "route/expr.h"
+#include "route/netset.h"
 
 enum route_kind { ROUTE_LOCAL, ROUTE_MX, ROUTE_RELAY };
 
@@ -20,8 +21,13 @@ struct route_conf {
     uint32_t index; /* position in image->routes */
 };
 
+enum {
+    IMAGE_LISTENERS_MAX = 256,
+};
+
 struct listener_conf {
     struct slice name;
+    uint32_t slot; /* of its session counters: below IMAGE_LISTENERS_MAX, stays while it exists */
     const struct netaddr *binds;
     uint32_t bind_count;
     bool tls; /* STARTTLS (or implicit) available */
@@ -69,6 +75,7 @@ struct image {
     const struct expr_program *route_program; /* context QRCPT; yields a route's name */
     const struct netmask *proxy_networks;
     uint32_t proxy_network_count;
+    const struct netset *blocked, *allowed;     /* clients; NULL = none */
     const struct certificate_conf *certificate; /* NULL: a self-signed one is made */
 };
 

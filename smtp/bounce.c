@@ -1,10 +1,14 @@
 #include "smtp/bounce.h"
 
 #include "core/check.h"
+#include "core/text.h"
 
 #include <stdlib.h>
 
-enum { BOUNCE_RETRY_MS = 1000 };
+enum {
+    BOUNCE_RETRY_MS = 1000,
+    POSTPONED_MS = 60000, /* until the next attempt of a recipient whose report found no memory */
+};
 
 /* A DSN until it is durable. */
 struct bounce {
@@ -81,6 +85,7 @@ static struct txn *envelope_make(struct bounce *bounce)
     txn->env.source = SOURCE_DSN;
     txn->env.arrived_wall_ms = d->shard->wall_ms;
     txn->env.body_bytes = bounce->text_len;
+    txn->env.body_has_8bit = !text_is_ascii(slice_of(bounce->text, bounce->text_len));
     txn->env.body_ends_in_crlf = true;
     txn->env.mail.smtputf8 = bounce->smtputf8;
     return txn;
@@ -204,12 +209,12 @@ static struct bounce *bounce_new(struct active *active, const struct bounce_item
         if (text.len > 0) {
             memcpy(copy, text.ptr, text.len);
         }
-        struct rcpt_state *state = &active->msg->rcpts[items[i].rcpt];
+        struct rcpt_state state = active->msg->rcpts[items[i].rcpt];
         if (items[i].action == DSN_DELAYED) {
-            state->notified++;
+            state.notified++;
         }
         bounce->marks[i] = (struct record_outcome){
-            .rcpt = items[i].rcpt, .state = *state, .text = slice_of(copy, text.len)};
+            .rcpt = items[i].rcpt, .state = state, .text = slice_of(copy, text.len)};
     }
     active->deliver->dsns++;
     if (bounce->sender != NULL) {
@@ -223,26 +228,43 @@ static struct bounce *bounce_new(struct active *active, const struct bounce_item
     return bounce;
 }
 
+/* Without memory for the report of a failure, the failure may not become final either: the state
+ * goes back to pending, and the next attempt reports. What was delivered is delivered: it is marked
+ * without the report, or it would be delivered again after a restart. */
+static void postpone(struct active *active, const struct bounce_item *item)
+{
+    struct deliver *d = active->deliver;
+    struct rcpt_state *state = &active->msg->rcpts[item->rcpt];
+    if (state->status == RCPT_DELIVERED) {
+        spool_mark(d->spool, active->msg,
+                   &(struct record_outcome){
+                       .rcpt = item->rcpt, .state = *state, .text = item->outcome.text},
+                   1);
+        return;
+    }
+    if (state->status == RCPT_FAILED) {
+        state->status = RCPT_PENDING;
+        active->msg->rcpts_left++;
+    }
+    state->due_ms = d->shard->wall_ms + POSTPONED_MS;
+}
+
 void bounce_send(struct active *active, const struct bounce_item *items, uint32_t count)
 {
     struct bounce *bounce = bounce_new(active, items, count);
     if (bounce == NULL) {
-        /* Without memory for it the outcome may not become final either: the states go back to
-         * pending, and the next attempt reports. */
         struct log *log = &active->deliver->shard->log;
         struct log_line *line = log_begin(log, LOG_ERROR, "dsn-postponed");
         log_qid(line, "id", active->msg->id);
         log_text(line, "reason", "out of memory");
         log_end(log, line);
         for (uint32_t i = 0; i < count; i++) {
-            struct rcpt_state *state = &active->msg->rcpts[items[i].rcpt];
-            if (state->status == RCPT_FAILED) {
-                state->status = RCPT_PENDING;
-                active->msg->rcpts_left++;
-            }
-            state->due_ms = active->deliver->shard->wall_ms + 60000;
+            postpone(active, &items[i]);
         }
         return;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        active->msg->rcpts[items[i].rcpt].notified = bounce->marks[i].state.notified;
     }
     active->msg->writes++; /* the marks: taken back when the DSN's record is durable */
     bounce_try(bounce);

@@ -273,7 +273,8 @@ static void put_rcpt(struct cli *cli, struct writer *out, uint32_t i)
     put_char(out, '>');
     if (cli->ext.dsn) {
         put_notify(out, rcpt->params.notify);
-        if (rcpt->params.orcpt.len > 0) {
+        /* As UTF-8 it is for servers with SMTPUTF8 only (RFC 6533 section 3). */
+        if (rcpt->params.orcpt.len > 0 && (cli->ext.smtputf8 || is_ascii(rcpt->params.orcpt))) {
             put_text(out, " ORCPT=");
             put_slice(out, rcpt->params.orcpt);
         }
@@ -351,6 +352,8 @@ static void session_ready(struct cli *cli)
         fail_session(cli, &o);
         return;
     }
+    cli->ext.pipelining = cli->ext.pipelining && !cli->conf.no_pipelining;
+    cli->ext.chunking = cli->ext.chunking && !cli->conf.no_chunking;
     cli->was_ready = true;
     enter(cli, CLI_ST_READY);
 }

@@ -17,7 +17,8 @@ struct cli_conf {
     struct slice ehlo_name; /* ours; borrowed for the session */
     bool lmtp;              /* LHLO, one reply per recipient after the data (RFC 2033) */
     enum cli_tls_mode tls;
-    bool under_tls; /* implicit TLS: the stream is encrypted from the start */
+    bool under_tls;                  /* implicit TLS: the stream is encrypted from the start */
+    bool no_pipelining, no_chunking; /* not to be used although offered */
 };
 
 enum cli_act {

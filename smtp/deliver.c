@@ -9,6 +9,8 @@
 
 #include <stdlib.h>
 
+enum { LOAD_RETRY_MS = 10000 }; /* until a message that could not be loaded is tried again */
+
 static void activate(struct deliver *d, struct message *msg);
 static void dispatch(struct active *active);
 
@@ -70,11 +72,20 @@ static void schedule_due(struct deliver *d, struct message *msg)
 /* --- into memory -------------------------------------------------------------------------------
  */
 
+size_t deliver_bytes_left(const struct deliver *d)
+{
+    size_t blocks_max = d->shard->blocks.slots_max / 10 * 7;
+    if (d->active_bytes >= DELIVER_BYTES_MAX || d->shard->blocks.used >= blocks_max) {
+        return 0;
+    }
+    return mx_min_size(DELIVER_BYTES_MAX - d->active_bytes,
+                       (blocks_max - d->shard->blocks.used) * BLOCK_BYTES);
+}
+
 static bool has_budget(const struct deliver *d)
 {
-    return d->actives.used < DELIVER_ACTIVE_MAX && d->active_bytes < DELIVER_BYTES_MAX &&
-           d->spool->writes.used < SPOOL_WRITES_HIGH &&
-           d->shard->blocks.used < d->shard->blocks.slots_max / 10 * 7;
+    return d->actives.used < DELIVER_ACTIVE_MAX && d->spool->writes.used < SPOOL_WRITES_HIGH &&
+           deliver_bytes_left(d) > 0;
 }
 
 static struct active *active_new(struct deliver *d, struct message *msg)
@@ -95,12 +106,20 @@ static void active_account(struct active *active, size_t bytes)
     active->deliver->active_bytes += bytes;
 }
 
+/* A parked message is read back to find that there is still no room: the more there are, the rarer.
+ * The hop calls it back earlier when it can. */
+static uint64_t parked_ms(const struct deliver *d)
+{
+    uint64_t ms = HOP_PARKED_MS + d->spool->count * HOP_PARKED_EACH_MS;
+    return ms < HOP_PARKED_MAX_MS ? ms : HOP_PARKED_MAX_MS;
+}
+
 /* Leaves memory: the message waits for its next time, or has ended. */
 static void active_end(struct active *active)
 {
     struct deliver *d = active->deliver;
     struct message *msg = active->msg;
-    struct hop *park_at = active->park_at;
+    struct hop *park = active->park_at;
     bool no_room = active->no_room;
     MX_ASSERT(active->deliveries == 0);
     spool_txn_free(d->spool, active->txn);
@@ -114,13 +133,16 @@ static void active_end(struct active *active)
         schedule_due(d, msg);
         if (no_room) {
             /* Its times stay as they are: it is due, only the hop is busy. */
-            shard_after(d->shard, &msg->due, HOP_PARKED_MS * MX_NS_PER_MS);
+            shard_after(d->shard, &msg->due, parked_ms(d) * MX_NS_PER_MS);
         }
-        if (park_at != NULL) {
-            hop_park(park_at, msg);
+        if (park != NULL) {
+            hop_park(park, msg);
         }
     } else {
         spool_settle_end(d->spool, msg);
+    }
+    if (park != NULL) {
+        park->references--;
     }
 }
 
@@ -174,7 +196,7 @@ static void load_failed(struct active *active, mx_err err)
     struct deliver *d = active->deliver;
     struct message *msg = active->msg;
     active_end(active);
-    shard_after(d->shard, &msg->due, 10 * MX_NS_PER_S);
+    shard_after(d->shard, &msg->due, LOAD_RETRY_MS * MX_NS_PER_MS);
 }
 
 static void head_read_done(struct journal_read *read, mx_err err)
@@ -192,6 +214,10 @@ static void head_read_done(struct journal_read *read, mx_err err)
         memcpy(active->head, content.ptr, active->head_len);
     }
     free(read->buf);
+    if (active->head == NULL) {
+        load_failed(active, MX_ERR_NOMEM);
+        return;
+    }
     dispatch(active);
 }
 
@@ -250,7 +276,12 @@ static void record_read_done(struct journal_read *read, mx_err err)
 static void activate(struct deliver *d, struct message *msg)
 {
     struct active *active = active_new(d, msg);
-    MX_ASSERT(active != NULL); /* has_budget was asked */
+    if (active == NULL) { /* the pool could not grow: the timer may find more memory */
+        msg->deliver = d;
+        msg->due.fire = due_fire;
+        shard_after(d->shard, &msg->due, LOAD_RETRY_MS * MX_NS_PER_MS);
+        return;
+    }
     active->loaded = read_begin(active, msg->res.resident.ref, record_read_done);
     if (active->loaded == NULL) {
         load_failed(active, MX_ERR_NOMEM);
@@ -269,8 +300,11 @@ static void turn(struct shard_hook *hook)
         struct list_node *node = list_pop_front(&d->ready);
         activate(d, mx_container_of(node, struct message, wait_node));
     }
-    for (uint32_t i = 0; i < d->image->route_count; i++) {
-        hop_run(&d->hops[i]);
+    struct list_node *node = list_first(&d->hops);
+    while (node != NULL) {
+        struct list_node *next = list_next(&d->hops, node);
+        hop_run(mx_container_of(node, struct hop, all_node));
+        node = next;
     }
 }
 
@@ -289,9 +323,26 @@ static struct delivery *delivery_new(struct active *active, struct hop *hop, uin
     if (delivery != NULL) {
         delivery->active = active;
         delivery->hop = hop;
+        hop->references++;
         active->deliveries++;
     }
     return delivery;
+}
+
+static void delivery_free(struct delivery *delivery)
+{
+    delivery->hop->references--;
+    free(delivery);
+}
+
+/* The message will wait at this hop. */
+static void park_at(struct active *active, struct hop *hop)
+{
+    if (active->park_at != NULL) {
+        active->park_at->references--;
+    }
+    active->park_at = hop;
+    hop->references++;
 }
 
 static struct delivery *delivery_for(struct grouping *group, struct active *active, struct hop *hop)
@@ -336,7 +387,7 @@ static void route_rcpt(struct grouping *group, struct active *active, uint32_t i
     struct routing_context ctx = {d->image, d->directory, d->vm};
     struct routing routing;
     routing_find(&routing, &ctx, active->txn->rcpts[i].address, &active->txn->env);
-    struct hop *hop = &d->hops[routing.route != NULL ? routing.route->index : 0];
+    struct hop *hop = d->route[routing.route != NULL ? routing.route->index : 0];
     struct delivery *delivery = delivery_for(group, active, hop);
     if (delivery == NULL) {
         return;
@@ -344,16 +395,20 @@ static void route_rcpt(struct grouping *group, struct active *active, uint32_t i
     uint32_t at = delivery->rcpt_count++;
     delivery->open++;
     delivery->rcpts[at].rcpt = i;
-    delivery->rcpts[at].mailbox = routing.resolution.mailbox;
     struct outcome outcome;
-    if (routing.route == NULL) {
+    /* A copy: the record may be gone when the mailbox is written. */
+    if (txn_text(&delivery->rcpts[at].mailbox, active->txn, routing.resolution.mailbox)) {
+        outcome = deliver_problem(SLICE_LITERAL("out of memory"), SLICE_LITERAL("routing"));
+        outcome.host_fault = false;
+        delivery_decide(delivery, at, &outcome);
+    } else if (routing.route == NULL) {
         outcome = deliver_problem(slice_of_text(routing.problem), SLICE_LITERAL("routing"));
         outcome.host_fault = false;
         delivery_decide(delivery, at, &outcome);
-    } else if (hop->route->kind == ROUTE_LOCAL && routing.resolution.kind != RESOLVE_LOCAL) {
+    } else if (hop->route.kind == ROUTE_LOCAL && routing.resolution.kind != RESOLVE_LOCAL) {
         no_such_mailbox(&outcome, routing.resolution.is_postmaster);
         delivery_decide(delivery, at, &outcome);
-    } else if (hop->route->kind == ROUTE_MX) {
+    } else if (hop->route.kind == ROUTE_MX) {
         outcome = deliver_problem(
             SLICE_LITERAL("MX delivery is not part of this version: the message stays queued"),
             SLICE_LITERAL("routing"));
@@ -372,10 +427,10 @@ static void submit(struct delivery *delivery)
         delivery_decide_rest(delivery, &hop->problem);
         delivery_done(delivery);
     } else if (!hop_submit(hop, delivery)) {
-        active->park_at = hop;
+        park_at(active, hop);
         active->no_room = true;
         active->deliveries--;
-        free(delivery);
+        delivery_free(delivery);
     }
 }
 
@@ -434,7 +489,7 @@ static void log_outcome(struct delivery *delivery, const struct delivery_rcpt *r
     const struct outcome *o = &rcpt->outcome;
     log_qid(line, "id", active->msg->id);
     log_slice(line, "to", active->txn->rcpts[rcpt->rcpt].address);
-    log_slice(line, "route", delivery->hop->route->name);
+    log_slice(line, "route", delivery->hop->route.name);
     if (o->code != 0) {
         log_u64(line, "code", o->code);
     }
@@ -465,7 +520,7 @@ static int apply(struct delivery *delivery, struct delivery_rcpt *rcpt)
     if (state->attempts < UINT8_MAX) {
         state->attempts++;
     }
-    bool waits_for_mx = delivery->hop->route->kind == ROUTE_MX;
+    bool waits_for_mx = delivery->hop->route.kind == ROUTE_MX;
     if (o->kind == OUTCOME_TEMPORARY && !waits_for_mx &&
         schedule_expired(&d->conf.schedule, d->shard->wall_ms, msg->arrived_ms)) {
         o->kind = OUTCOME_PERMANENT;
@@ -489,7 +544,9 @@ static int apply(struct delivery *delivery, struct delivery_rcpt *rcpt)
         if (delivery->dsn_passed) {
             return -1;
         }
-        return delivery->hop->route->kind == ROUTE_LOCAL ? DSN_DELIVERED : DSN_RELAYED;
+        /* An LMTP server has taken it into the mailbox (RFC 2033). */
+        const struct route_conf *route = &delivery->hop->route;
+        return route->kind == ROUTE_LOCAL || route->lmtp ? DSN_DELIVERED : DSN_RELAYED;
     }
     state->status = RCPT_FAILED;
     d->bounced++;
@@ -510,7 +567,7 @@ void delivery_done(struct delivery *delivery)
         struct delivery_rcpt *rcpt = &delivery->rcpts[i];
         int action = apply(delivery, rcpt);
         if (rcpt->outcome.kind == OUTCOME_TEMPORARY && rcpt->outcome.host_fault) {
-            active->park_at = delivery->hop;
+            park_at(active, delivery->hop);
         }
         if (bounce_wanted(active, rcpt->rcpt, action)) {
             items[item_count++] = (struct bounce_item){.rcpt = rcpt->rcpt,
@@ -528,7 +585,7 @@ void delivery_done(struct delivery *delivery)
     if (item_count > 0) {
         bounce_send(active, items, item_count);
     }
-    free(delivery);
+    delivery_free(delivery);
     MX_ASSERT(active->deliveries > 0);
     if (--active->deliveries == 0) {
         active_end(active);
@@ -538,7 +595,7 @@ void delivery_done(struct delivery *delivery)
 void delivery_drop(struct delivery *delivery)
 {
     struct active *active = delivery->active;
-    free(delivery);
+    delivery_free(delivery);
     MX_ASSERT(active->deliveries > 0);
     if (--active->deliveries == 0) {
         active_end(active);
@@ -552,12 +609,12 @@ static mx_err parts_open(struct deliver *d)
 {
     mx_err err =
         pool_init(&d->actives, "active-messages", sizeof(struct active), DELIVER_ACTIVE_MAX);
-    size_t conns_max = HOP_CONNECTIONS_MAX * (size_t)d->image->route_count;
     if (!err) {
-        err = pool_init(&d->clis, "client-sessions", cli_bytes(), conns_max);
+        err = pool_init(&d->clis, "client-sessions", cli_bytes(), DELIVER_CONNECTIONS_MAX);
     }
     if (!err) {
-        err = pool_init(&d->conns, "client-connections", relay_conn_bytes(), conns_max);
+        err =
+            pool_init(&d->conns, "client-connections", relay_conn_bytes(), DELIVER_CONNECTIONS_MAX);
     }
     if (!err) {
         err = tls_client_ctx_new(&d->tls_any, &(struct tls_client_conf){.verify = false});
@@ -565,9 +622,8 @@ static mx_err parts_open(struct deliver *d)
     if (!err) {
         err = tls_client_ctx_new(&d->tls_strict, &(struct tls_client_conf){.verify = true});
     }
-    d->hops = err ? NULL : calloc(d->image->route_count, sizeof *d->hops);
     d->vm = err ? NULL : calloc(1, sizeof *d->vm);
-    return !err && (d->hops == NULL || d->vm == NULL) ? MX_ERR_NOMEM : err;
+    return !err && d->vm == NULL ? MX_ERR_NOMEM : err;
 }
 
 mx_err deliver_open(struct deliver *d, struct shard *shard, struct spool *spool,
@@ -581,15 +637,14 @@ mx_err deliver_open(struct deliver *d, struct shard *shard, struct spool *spool,
                           .conf = *conf,
                           .random = random_u64() | 1};
     list_init(&d->ready);
-    MX_ASSERT(image->route_count > 0);
+    list_init(&d->hops);
     mx_err err = parts_open(d);
+    err = err ? err : deliver_prepare(d, image);
     if (err) {
         deliver_close(d);
         return err;
     }
-    for (uint32_t i = 0; i < image->route_count; i++) {
-        hop_init(&d->hops[i], d, &image->routes[i]);
-    }
+    deliver_switch(d, image);
     d->hook.turn = turn;
     shard_add_hook(shard, &d->hook);
     return MX_OK;
@@ -607,38 +662,129 @@ void deliver_start(struct deliver *d)
     }
 }
 
+static void each_hop(struct deliver *d, void (*each)(struct hop *hop))
+{
+    struct list_node *node = list_first(&d->hops);
+    for (; node != NULL; node = list_next(&d->hops, node)) {
+        each(mx_container_of(node, struct hop, all_node));
+    }
+}
+
 void deliver_stop(struct deliver *d)
 {
     d->stopping = true;
-    for (uint32_t i = 0; i < d->image->route_count; i++) {
-        hop_stop(&d->hops[i]);
-    }
+    each_hop(d, hop_stop);
 }
 
 bool deliver_quiet(const struct deliver *d)
 {
     bool resolving = false; /* the worker writes into the hop */
-    for (uint32_t i = 0; i < d->image->route_count; i++) {
-        resolving = resolving || d->hops[i].resolving;
+    struct list_node *node = list_first(&d->hops);
+    for (; node != NULL; node = list_next(&d->hops, node)) {
+        resolving = resolving || mx_container_of(node, struct hop, all_node)->resolving;
     }
     return !resolving && d->actives.used == 0 && d->conns.used == 0 && d->dsns == 0;
 }
 
 void deliver_abort(struct deliver *d)
 {
-    for (uint32_t i = 0; i < d->image->route_count; i++) {
-        relay_abort_all(&d->hops[i]);
-    }
+    each_hop(d, relay_abort_all);
 }
 
 void deliver_close(struct deliver *d)
 {
+    struct list_node *node;
+    while (d->hops.head.next != NULL && (node = list_pop_front(&d->hops)) != NULL) {
+        hop_free(mx_container_of(node, struct hop, all_node));
+    }
     pool_fini(&d->actives);
     pool_fini(&d->clis);
     pool_fini(&d->conns);
     tls_ctx_free(d->tls_any);
     tls_ctx_free(d->tls_strict);
-    free(d->hops);
+    free(d->route);
     free(d->vm);
     *d = (struct deliver){0};
+}
+
+/* --- another image -----------------------------------------------------------------------------
+ */
+
+static struct hop *hop_serving(struct deliver *d, const struct route_conf *route,
+                               struct slice hostname)
+{
+    struct list_node *node = list_first(&d->hops);
+    for (; node != NULL; node = list_next(&d->hops, node)) {
+        struct hop *hop = mx_container_of(node, struct hop, all_node);
+        if (!hop->retired && hop_is_for(hop, route, hostname)) {
+            return hop;
+        }
+    }
+    return NULL;
+}
+
+mx_err deliver_prepare(struct deliver *d, const struct image *image)
+{
+    MX_ASSERT(image->route_count > 0 && d->next_route == NULL);
+    d->next_count = image->route_count;
+    d->next_route = calloc(image->route_count, sizeof(struct hop *));
+    if (d->next_route == NULL) {
+        return MX_ERR_NOMEM;
+    }
+    for (uint32_t i = 0; i < image->route_count; i++) {
+        struct hop *hop = hop_serving(d, &image->routes[i], image->hostname);
+        if (hop == NULL) {
+            hop = hop_new(d, &image->routes[i], image->hostname);
+        }
+        if (hop == NULL) {
+            deliver_cancel(d);
+            return MX_ERR_NOMEM;
+        }
+        hop->kept = true;
+        d->next_route[i] = hop;
+    }
+    return MX_OK;
+}
+
+void deliver_switch(struct deliver *d, const struct image *image)
+{
+    MX_ASSERT(d->next_route != NULL);
+    free(d->route);
+    d->route = d->next_route;
+    d->next_route = NULL;
+    d->image = image;
+    for (uint32_t i = 0; i < image->route_count; i++) {
+        struct hop *hop = d->route[i];
+        hop->route.index = i;
+        if (!list_linked(&hop->all_node)) {
+            list_push_back(&d->hops, &hop->all_node);
+        }
+    }
+    struct list_node *node = list_first(&d->hops);
+    for (; node != NULL; node = list_next(&d->hops, node)) {
+        struct hop *hop = mx_container_of(node, struct hop, all_node);
+        if (!hop->kept && !hop->retired) {
+            hop_retire(hop);
+        }
+        hop->kept = false;
+    }
+}
+
+void deliver_cancel(struct deliver *d)
+{
+    if (d->next_route == NULL) {
+        return;
+    }
+    struct list_node *node = list_first(&d->hops);
+    for (; node != NULL; node = list_next(&d->hops, node)) {
+        mx_container_of(node, struct hop, all_node)->kept = false;
+    }
+    /* The list ends early where memory ran out. */
+    for (uint32_t i = 0; i < d->next_count && d->next_route[i] != NULL; i++) {
+        if (!list_linked(&d->next_route[i]->all_node)) {
+            hop_free(d->next_route[i]);
+        }
+    }
+    free(d->next_route);
+    d->next_route = NULL;
 }

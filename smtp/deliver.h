@@ -5,8 +5,9 @@
  * recipient -> mark, DSN, or next try -> inactive
  *
  * Bounds: DELIVER_ACTIVE_MAX messages and DELIVER_BYTES_MAX bytes are in memory; a hop holds at
- * most HOP_WAITING_MAX deliveries, what exceeds it is parked at the hop without its content. So a
- * slow or dead hop holds neither memory nor the others up. The route is evaluated anew at every
+ * most HOP_WAITING_MAX deliveries and no more memory than it leaves for the others; what exceeds it
+ * is parked at the hop without its content. So a slow or dead hop holds neither memory nor the
+ * others up. The route is evaluated anew at every
  * attempt. */
 #pragma once
 
@@ -22,12 +23,17 @@
 enum {
     DELIVER_ACTIVE_MAX = 4096,
     DELIVER_BYTES_MAX = 128 * 1024 * 1024,
-    DELIVER_STARTS_MAX = 256,     /* messages made active per turn */
-    DELIVER_RCPTS_MAX = 100,      /* per transaction: what every server takes (RFC 5321) */
-    DELIVER_HEAD_MAX = 16 * 1024, /* of a large message kept for a DSN */
+    DELIVER_STARTS_MAX = 256,       /* messages made active per turn */
+    DELIVER_RCPTS_MAX = 100,        /* per transaction: what every server takes (RFC 5321) */
+    DELIVER_HEAD_MAX = 16 * 1024,   /* of a large message kept for a DSN */
+    DELIVER_CONNECTIONS_MAX = 4096, /* per core */
     HOP_WAITING_MAX = 1024,
-    HOP_PARKED_MS = 60000,    /* a message that found no room is tried again after this, if the hop
-                                 does not call it back */
+    HOP_WAITING_SHARE = 64,                   /* what a hop may always keep waiting: messages */
+    HOP_SHARE_BYTES = DELIVER_BYTES_MAX / 64, /* and memory */
+    HOP_PARKED_MS = 60000,   /* a message that found no room is tried again after this, if the hop
+                                does not call it back */
+    HOP_PARKED_EACH_MS = 10, /* ... and this per message in the queue */
+    HOP_PARKED_MAX_MS = 3600000,
     HOP_CONNECTIONS_MAX = 16, /* per core and hop */
     HOP_ADDRESSES_MAX = 8,
     HOP_PROBE_FIRST_MS = 5000, /* a hop that is down is tried again after this, doubling */
@@ -67,8 +73,8 @@ struct delivery_rcpt {
 struct delivery {
     struct list_node node;
     struct active *active;
-    struct hop *hop;
-    struct slice remote; /* for DSN and log: the host that spoke, or empty */
+    struct hop *hop;     /* stays while deliveries refer to it */
+    struct slice remote; /* for DSNs: the host that spoke, or empty */
     uint32_t open;       /* recipients without outcome */
     uint32_t rcpt_count;
     bool retried;    /* was given back once because a kept connection had died */
@@ -76,12 +82,20 @@ struct delivery {
     struct delivery_rcpt rcpts[];
 };
 
+/* A next hop as one configuration of a route. When the route changes, it gets a new hop, and this
+ * one is retired: it finishes what is on its way, gives the rest back and goes. */
 struct hop {
     struct deliver *deliver;
-    const struct route_conf *route;
+    struct list_node all_node; /* in deliver->hops */
+    struct route_conf route;   /* a copy; so is: */
+    struct slice hostname;     /* what we call ourselves there */
+    bool retired;
+    bool kept;           /* only while a new image is prepared: it serves there too */
+    unsigned references; /* deliveries, and messages that will park here */
     struct list waiting; /* struct delivery */
     uint32_t waiting_count;
-    struct list parked; /* struct message by wait_node */
+    size_t waiting_bytes; /* memory of the messages in waiting */
+    struct list parked;   /* struct message by wait_node */
     /* health */
     bool down;
     bool probing;
@@ -94,7 +108,8 @@ struct hop {
     struct list idle;  /* struct relay_conn, ready for a transaction */
     struct list conns; /* all of them */
     unsigned connections;
-    unsigned connecting; /* of them, not yet ready for a first transaction */
+    unsigned connecting;      /* of them, not yet ready for a first transaction */
+    unsigned connections_max; /* HOP_CONNECTIONS_MAX, or what the host let us have lately */
     struct netaddr addresses[HOP_ADDRESSES_MAX];
     size_t address_count;
     uint64_t resolved_ns;
@@ -121,9 +136,11 @@ struct deliver {
     const struct image *image;
     const struct directory *directory;
     struct deliver_conf conf;
-    struct hop *hops; /* one per route of the image */
+    struct list hops;        /* of the image, and retired ones */
+    struct hop **route;      /* by route_conf.index: the image's hops */
+    struct hop **next_route; /* the same for the image that is prepared */
+    uint32_t next_count;
     struct expr_vm *vm;
-    struct expr_host host;
     struct list ready; /* struct message by wait_node: to be made active */
     struct shard_hook hook;
     struct pool actives;
@@ -153,6 +170,12 @@ bool deliver_quiet(const struct deliver *d);
 void deliver_abort(struct deliver *d);
 void deliver_close(struct deliver *d);
 
+/* A new image in two steps, so that the second cannot fail: prepare takes the memory, then either
+ * switch or cancel. Hops whose route has not changed stay. */
+MX_MUST_CHECK mx_err deliver_prepare(struct deliver *d, const struct image *image);
+void deliver_switch(struct deliver *d, const struct image *image);
+void deliver_cancel(struct deliver *d);
+
 /* --- for the hops ------------------------------------------------------------------------------
  */
 
@@ -167,6 +190,8 @@ void delivery_drop(struct delivery *delivery);
 /* Our own temporary outcome. */
 struct outcome deliver_problem(struct slice text, struct slice command);
 uint64_t deliver_random(struct deliver *d);
+/* Memory that further messages may take. */
+size_t deliver_bytes_left(const struct deliver *d);
 /* Puts a message into the ready list. */
 void deliver_ready(struct deliver *d, struct message *msg);
 

@@ -66,22 +66,31 @@ static void put_status(struct writer *w, const uint8_t status[3])
     put_decimal(w, status[2]);
 }
 
+/* Of what is quoted, whatever the envelope said. */
+static bool quotes_8bit(const struct dsn *dsn)
+{
+    return !text_is_ascii(dsn->original_header) || !text_is_ascii(dsn->original_body);
+}
+
 static void put_boundary(struct writer *w, const struct dsn *dsn)
 {
     put_text(w, "=_ringmx-");
     qid_print(w, dsn->id);
 }
 
-static void put_part(struct writer *w, const struct dsn *dsn, const char *type)
+static void put_encoding(struct writer *w, bool is_8bit)
+{
+    put_text(w, is_8bit ? "Content-Transfer-Encoding: 8bit\r\n" : "");
+}
+
+static void put_part(struct writer *w, const struct dsn *dsn, const char *type, bool is_8bit)
 {
     put_text(w, "\r\n--");
     put_boundary(w, dsn);
     put_text(w, "\r\nContent-Type: ");
     put_text(w, type);
     put_text(w, "\r\n");
-    if (is_utf8(dsn)) {
-        put_text(w, "Content-Transfer-Encoding: 8bit\r\n");
-    }
+    put_encoding(w, is_8bit);
     put_text(w, "\r\n");
 }
 
@@ -113,9 +122,7 @@ static void put_header(struct writer *w, const struct dsn *dsn)
                 "Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"");
     put_boundary(w, dsn);
     put_text(w, "\"\r\n");
-    if (is_utf8(dsn)) {
-        put_text(w, "Content-Transfer-Encoding: 8bit\r\n");
-    }
+    put_encoding(w, is_utf8(dsn) || quotes_8bit(dsn));
 }
 
 static void put_human_group(struct writer *w, const struct dsn *dsn, enum dsn_action action)
@@ -238,10 +245,11 @@ static void put_machine(struct writer *w, const struct dsn *dsn)
 static void put_original(struct writer *w, const struct dsn *dsn)
 {
     bool whole = dsn->original_body.len > 0;
+    bool is_8bit = quotes_8bit(dsn);
     if (whole) {
-        put_part(w, dsn, is_utf8(dsn) ? "message/global" : "message/rfc822");
+        put_part(w, dsn, is_utf8(dsn) ? "message/global" : "message/rfc822", is_8bit);
     } else {
-        put_part(w, dsn, is_utf8(dsn) ? "message/global-headers" : "text/rfc822-headers");
+        put_part(w, dsn, is_utf8(dsn) ? "message/global-headers" : "text/rfc822-headers", is_8bit);
     }
     put_slice(w, dsn->original_header);
     if (whole) {
@@ -257,9 +265,11 @@ void dsn_print(struct writer *w, const struct dsn *dsn)
 {
     put_header(w, dsn);
     put_text(w, "\r\nThis is a MIME-encapsulated delivery status notification.\r\n");
-    put_part(w, dsn, is_utf8(dsn) ? "text/plain; charset=utf-8" : "text/plain; charset=us-ascii");
+    put_part(w, dsn, is_utf8(dsn) ? "text/plain; charset=utf-8" : "text/plain; charset=us-ascii",
+             is_utf8(dsn));
     put_human(w, dsn);
-    put_part(w, dsn, is_utf8(dsn) ? "message/global-delivery-status" : "message/delivery-status");
+    put_part(w, dsn, is_utf8(dsn) ? "message/global-delivery-status" : "message/delivery-status",
+             is_utf8(dsn));
     put_machine(w, dsn);
     put_original(w, dsn);
     put_text(w, "\r\n--");

@@ -40,6 +40,7 @@ enum {
 bool dsn_wanted(uint8_t notify, enum dsn_action action);
 /* An upper bound for dsn_print's output. */
 size_t dsn_bytes_max(const struct dsn *dsn);
-/* The whole message with CRLF line ends: headers, multipart/report with three parts. ASCII unless
- * the envelope was SMTPUTF8 (then message/global-delivery-status, RFC 6533). */
+/* The whole message with CRLF line ends: headers, multipart/report with three parts. ASCII but
+ * for what is quoted, unless the envelope was SMTPUTF8 (message/global-delivery-status, RFC 6533).
+ */
 void dsn_print(struct writer *w, const struct dsn *dsn);

@@ -12,23 +12,82 @@ enum { UNPARK_PER_RUN = 64 };
 
 static void probe_fire(struct timer *timer, uint64_t now_ns);
 
-void hop_init(struct hop *hop, struct deliver *d, const struct route_conf *route)
+/* Copies text behind the hop, with a NUL byte behind it. */
+static struct slice keep_text(uint8_t **at, struct slice text)
 {
-    *hop = (struct hop){.deliver = d, .route = route};
+    struct slice kept = slice_of(*at, text.len);
+    if (text.len > 0) {
+        memcpy(*at, text.ptr, text.len);
+    }
+    (*at)[text.len] = 0;
+    *at += text.len + 1;
+    return kept;
+}
+
+struct hop *hop_new(struct deliver *d, const struct route_conf *route, struct slice hostname)
+{
+    size_t texts = route->name.len + route->address.len + hostname.len + 3;
+    struct hop *hop = calloc(1, sizeof *hop + texts);
+    if (hop == NULL) {
+        return NULL;
+    }
+    uint8_t *at = (uint8_t *)(hop + 1);
+    hop->deliver = d;
+    hop->route = *route;
+    hop->connections_max = HOP_CONNECTIONS_MAX;
+    hop->route.name = keep_text(&at, route->name);
+    hop->route.address = keep_text(&at, route->address);
+    hop->hostname = keep_text(&at, hostname);
     list_init(&hop->waiting);
     list_init(&hop->parked);
     list_init(&hop->idle);
     list_init(&hop->conns);
     hop->probe.fire = probe_fire;
+    return hop;
+}
+
+void hop_free(struct hop *hop)
+{
+    free(hop);
+}
+
+bool hop_is_for(const struct hop *hop, const struct route_conf *route, struct slice hostname)
+{
+    const struct route_conf *own = &hop->route;
+    return slice_equal(own->name, route->name) && own->kind == route->kind &&
+           slice_equal(own->address, route->address) && own->port == route->port &&
+           own->lmtp == route->lmtp && own->implicit_tls == route->implicit_tls &&
+           own->allow_invalid_certs == route->allow_invalid_certs &&
+           slice_equal(hop->hostname, hostname);
+}
+
+/* Blocks are taken whole. */
+static size_t delivery_bytes(const struct delivery *delivery)
+{
+    return (size_t)mx_round_up(delivery->active->bytes, BLOCK_BYTES);
+}
+
+/* Room for one more, or with parts = 2 for half of what could wait. A hop may keep waiting no more
+ * than is left to all others, so however many of them stand still, they never fill the memory. */
+static bool has_room(const struct hop *hop, unsigned parts)
+{
+    const struct deliver *d = hop->deliver;
+    size_t count_left = DELIVER_ACTIVE_MAX - d->actives.used;
+    size_t bytes_left = deliver_bytes_left(d);
+    size_t count_max = count_left > HOP_WAITING_SHARE ? count_left : HOP_WAITING_SHARE;
+    size_t bytes_max = bytes_left > HOP_SHARE_BYTES ? bytes_left : HOP_SHARE_BYTES;
+    return hop->waiting_count < mx_min_size(count_max, HOP_WAITING_MAX) / parts &&
+           hop->waiting_bytes < bytes_max / parts;
 }
 
 bool hop_submit(struct hop *hop, struct delivery *delivery)
 {
-    if (hop->waiting_count >= HOP_WAITING_MAX || hop->deliver->stopping) {
+    if (!has_room(hop, 1) || hop->deliver->stopping || hop->retired) {
         return false;
     }
     list_push_back(&hop->waiting, &delivery->node);
     hop->waiting_count++;
+    hop->waiting_bytes += delivery_bytes(delivery);
     return true;
 }
 
@@ -45,14 +104,17 @@ struct delivery *hop_take(struct hop *hop)
     if (node == NULL) {
         return NULL;
     }
+    struct delivery *delivery = mx_container_of(node, struct delivery, node);
     hop->waiting_count--;
-    return mx_container_of(node, struct delivery, node);
+    hop->waiting_bytes -= delivery_bytes(delivery);
+    return delivery;
 }
 
 void hop_give_back(struct hop *hop, struct delivery *delivery)
 {
     list_push_front(&hop->waiting, &delivery->node);
     hop->waiting_count++;
+    hop->waiting_bytes += delivery_bytes(delivery);
 }
 
 /* Calls parked messages back; their recipients are due now. */
@@ -71,20 +133,52 @@ static void unpark(struct hop *hop, unsigned max)
     }
 }
 
+static void drop_waiting(struct hop *hop)
+{
+    struct delivery *delivery;
+    while ((delivery = hop_take(hop)) != NULL) {
+        delivery_drop(delivery);
+    }
+}
+
+/* Gives back what waits here; its messages are routed again. Goes when nobody refers to it. */
+static void wind_up(struct hop *hop)
+{
+    drop_waiting(hop);
+    unpark(hop, UNPARK_PER_RUN);
+    if (hop->references == 0 && hop->connections == 0 && hop->batches == 0 && !hop->resolving &&
+        list_empty(&hop->parked)) {
+        list_remove(&hop->all_node);
+        hop_free(hop);
+    }
+}
+
+void hop_retire(struct hop *hop)
+{
+    hop->retired = true;
+    hop->down = false;
+    wheel_cancel(&hop->deliver->shard->wheel, &hop->probe);
+    relay_stop_idle(hop);
+}
+
 void hop_run(struct hop *hop)
 {
     if (hop->deliver->stopping) {
         return;
     }
-    if (!hop->down && !list_empty(&hop->parked) && hop->waiting_count < HOP_WAITING_MAX / 2) {
+    if (hop->retired) {
+        wind_up(hop);
+        return;
+    }
+    if (!hop->down && !list_empty(&hop->parked) && has_room(hop, 2)) {
         unpark(hop, UNPARK_PER_RUN);
     }
     if (list_empty(&hop->waiting)) {
         return;
     }
-    if (hop->route->kind == ROUTE_LOCAL) {
+    if (hop->route.kind == ROUTE_LOCAL) {
         local_run(hop);
-    } else if (hop->route->kind == ROUTE_RELAY) {
+    } else if (hop->route.kind == ROUTE_RELAY) {
         relay_run(hop);
     }
 }
@@ -142,6 +236,7 @@ static void remember_problem(struct hop *hop, const struct outcome *problem)
 /* What one core learns reaches all. */
 struct health_msg {
     struct mbox_msg msg;
+    uint64_t generation; /* of the image that the route's index is of */
     uint32_t route;
     bool down;
     struct outcome problem;
@@ -176,9 +271,11 @@ static void health_receive(struct mbox_msg *msg, struct shard *at)
     struct health_msg *health = mx_container_of(msg, struct health_msg, msg);
     struct service *service = at->service;
     struct deliver *d = service == NULL ? NULL : &service->deliver;
-    if (d != NULL && d->hops != NULL && health->route < d->image->route_count) {
-        struct hop *hop = &d->hops[health->route];
-        if (health->down && !hop->down) {
+    if (d != NULL && d->route != NULL && d->image->generation == health->generation) {
+        struct hop *hop = d->route[health->route];
+        if (health->down && relay_has_session(hop)) {
+            relay_share(hop); /* the host works: it may just give no more connections */
+        } else if (health->down && !hop->down) {
             health->problem.text.ptr = health->text;
             go_down(hop, &health->problem);
         } else if (!health->down && hop->down) {
@@ -197,7 +294,8 @@ static void tell_others(struct hop *hop)
             continue;
         }
         health->msg.receive = health_receive;
-        health->route = hop->route->index;
+        health->generation = hop->deliver->image->generation;
+        health->route = hop->route.index;
         health->down = hop->down;
         health->problem = hop->problem;
         memcpy(health->text, hop->problem_text, sizeof health->text);
@@ -209,12 +307,15 @@ static void tell_others(struct hop *hop)
 
 void hop_failed(struct hop *hop, const struct outcome *problem)
 {
+    if (hop->retired) {
+        return; /* its mail has another way now */
+    }
     bool news = !hop->down;
     go_down(hop, problem);
     if (news) {
         struct log *log = &hop->deliver->shard->log;
         struct log_line *line = log_begin(log, LOG_WARN, "next-hop-down");
-        log_slice(line, "route", hop->route->name);
+        log_slice(line, "route", hop->route.name);
         log_slice(line, "reason", hop->problem.text);
         log_text(line, "effect", "its mail stays queued; it is probed until it answers");
         log_end(log, line);
@@ -230,7 +331,7 @@ void hop_works(struct hop *hop)
     go_up(hop);
     struct log *log = &hop->deliver->shard->log;
     struct log_line *line = log_begin(log, LOG_INFO, "next-hop-up");
-    log_slice(line, "route", hop->route->name);
+    log_slice(line, "route", hop->route.name);
     log_end(log, line);
     tell_others(hop);
 }
@@ -238,9 +339,6 @@ void hop_works(struct hop *hop)
 void hop_stop(struct hop *hop)
 {
     wheel_cancel(&hop->deliver->shard->wheel, &hop->probe);
-    struct delivery *delivery;
-    while ((delivery = hop_take(hop)) != NULL) {
-        delivery_drop(delivery);
-    }
+    drop_waiting(hop);
     relay_stop_idle(hop);
 }

@@ -3,7 +3,15 @@
 
 #include "smtp/deliver.h"
 
-void hop_init(struct hop *hop, struct deliver *d, const struct route_conf *route);
+/* A hop for a route, with copies of its texts; NULL when memory is out. Not yet in d->hops. */
+struct hop *hop_new(struct deliver *d, const struct route_conf *route, struct slice hostname);
+/* Of one that nothing refers to. */
+void hop_free(struct hop *hop);
+/* True when the hop serves exactly this route under this name of ours. */
+bool hop_is_for(const struct hop *hop, const struct route_conf *route, struct slice hostname);
+/* Its route has changed or is gone: transactions on their way end as they would, everything else is
+ * given back to be routed anew. Freed by hop_run when nothing is left. */
+void hop_retire(struct hop *hop);
 /* Takes a delivery into the queue. False: no room, the caller parks the message. */
 bool hop_submit(struct hop *hop, struct delivery *delivery);
 /* Puts a message that waits for this hop aside (without content). */
@@ -12,7 +20,8 @@ void hop_park(struct hop *hop, struct message *msg);
 struct delivery *hop_take(struct hop *hop);
 /* Puts a delivery back to the front. */
 void hop_give_back(struct hop *hop, struct delivery *delivery);
-/* Starts what can be started: batches or connections. */
+/* Starts what can be started: batches or connections. Frees a retired hop that nothing refers to,
+ * so this is the last thing that a caller does with it. */
 void hop_run(struct hop *hop);
 /* The host is unusable: every waiting delivery gets the outcome, the hop is down until a probe
  * succeeds. Told to the other cores. */

@@ -199,7 +199,7 @@ static bool batch_start(struct hop *hop)
     }
     batch->hop = hop;
     batch->maildir.root = d->conf.mail_root;
-    batch->maildir.hostname = d->image->hostname;
+    batch->maildir.hostname = hop->hostname;
     batch->maildir.deliveries = batch->deliveries;
     maildir_batch_init(&batch->maildir);
     batch->maildir.job.done = batch_done;

@@ -130,10 +130,11 @@ static mx_err paths_make(struct paths *paths, const struct maildir_batch *batch,
     return err ? err : join(paths->final, paths->folder, "new", writer_slice(&full));
 }
 
-/* tmp/ last: where it is, the others are, durably. */
 static mx_err folders_make(const struct paths *paths)
 {
-    static const char *const subs[] = {"cur", "new", "tmp"};
+    /* tmp last: while it is missing nobody delivers here, so no delivery counts before the folders
+     * that it needs are durable. */
+    static const char *const subs[] = {"new", "cur", "tmp"};
     for (size_t i = 0; i < mx_countof(subs); i++) {
         char path[MAILDIR_PATH_MAX];
         mx_err err = join(path, paths->folder, subs[i], SLICE_EMPTY);
@@ -312,8 +313,8 @@ static mx_err tmp_write(const struct paths *paths, const struct maildir_delivery
         err = sys_sync(fd);
     }
     sys_close(fd);
-    if (err && sys_unlink(paths->tmp) != MX_OK) {
-        return err; /* the leftover is replaced by the next attempt */
+    if (err) {
+        (void)!sys_unlink(paths->tmp); /* else the next attempt replaces it */
     }
     return err;
 }

@@ -6,6 +6,7 @@
 enum {
     LINE_MAX_BYTES = 78, /* RFC 5322 section 2.1.1, without CRLF */
     TOKEN_MAX = 512,
+    FIELD_NAME_BYTES = sizeof "Received:" - 1,
 };
 
 /* A header being folded: where its current line began in the writer. */
@@ -20,11 +21,12 @@ static void fold_here(struct folding *f)
     f->line_start = f->w->len - 1;
 }
 
-/* Appends a token after a space, or on a new line when it would not fit. */
+/* Appends a token after a space, or on a new line when it would not fit; the first one always
+ * behind the field's name. */
 static void put_token(struct folding *f, const struct writer *token)
 {
     size_t used = f->w->len - f->line_start;
-    if (used > 1 && used + 1 + token->len > LINE_MAX_BYTES) {
+    if (used > FIELD_NAME_BYTES && used + 1 + token->len > LINE_MAX_BYTES) {
         fold_here(f);
     } else if (used > 1) {
         put_char(f->w, ' ');

@@ -21,9 +21,10 @@ struct relay_conn {
     bool up;         /* connected, and through an implicit handshake */
     bool ever_ready; /* has reached CLI_READY */
     bool handshaking;
-    bool aborting; /* shutdown: drop, do not decide */
-    bool zombie;   /* closed, but a read is still in flight */
-    char remote[NETADDR_TEXT_MAX + 8];
+    bool aborting;                      /* shutdown: drop, do not decide */
+    bool zombie;                        /* closed, but a read is still in flight */
+    char remote[NETADDR_TEXT_MAX + 8];  /* address and port, for the log */
+    char literal[NETADDR_TEXT_MAX + 8]; /* as a DSN names a host without name */
     /* the transaction */
     struct delivery *delivery;
     struct cli_message msg;
@@ -40,12 +41,13 @@ struct relay_conn {
 };
 
 static void drive(struct relay_conn *conn, struct slice *in);
-static void conn_open(struct hop *hop, unsigned address);
+static bool conn_open(struct hop *hop, unsigned address);
 
 static void conn_free(struct relay_conn *conn)
 {
     struct deliver *d = conn->hop->deliver;
     MX_ASSERT(!conn->reading);
+    conn->hop->references -= conn->zombie;
     free(conn->read.buf);
     pool_release(&d->clis, conn->cli);
     pool_release(&d->conns, conn);
@@ -144,12 +146,27 @@ static bool content_next(struct relay_conn *conn)
 /* --- transaction -------------------------------------------------------------------------------
  */
 
+/* RFC 3464 section 2.1.2: a domain, or an address literal. */
+static struct slice mta_name(struct relay_conn *conn)
+{
+    struct netaddr addr;
+    struct slice name = conn->hop->route.address;
+    if (netaddr_parse(&addr, name) != MX_OK) {
+        return name;
+    }
+    struct writer w = writer_init(conn->literal, sizeof conn->literal);
+    put_text(&w, addr.family == 6 ? "[IPv6:" : "[");
+    put_netaddr(&w, &addr);
+    put_char(&w, ']');
+    return writer_slice(&w);
+}
+
 static void transaction_begin(struct relay_conn *conn, struct delivery *delivery)
 {
     struct active *active = delivery->active;
     const struct envelope *env = &active->txn->env;
     conn->delivery = delivery;
-    delivery->remote = slice_of_text(conn->remote);
+    delivery->remote = mta_name(conn);
     conn->part = 0;
     conn->piece = SLICE_EMPTY;
     conn->transactions++;
@@ -167,7 +184,7 @@ static void transaction_begin(struct relay_conn *conn, struct delivery *delivery
                                      .content_bytes = env->prefix.len + active->msg->body_bytes,
                                      .ends_in_crlf = env->body_ends_in_crlf,
                                      .has_8bit = env->body_has_8bit};
-    delivery->dsn_passed = cli_extensions(conn->cli)->dsn && !conn->hop->route->lmtp;
+    delivery->dsn_passed = cli_extensions(conn->cli)->dsn && !conn->hop->route.lmtp;
     cli_begin(conn->cli, &conn->msg, conn->rcpt_states);
 }
 
@@ -223,12 +240,14 @@ static bool conn_ready(struct relay_conn *conn)
         hop->connecting--;
     }
     hop_works(hop);
-    struct delivery *delivery = conn->transactions < RELAY_TRANSACTIONS_MAX ? hop_take(hop) : NULL;
+    bool leave = hop->deliver->stopping || conn->transactions >= RELAY_TRANSACTIONS_MAX ||
+                 hop->connections > hop->connections_max;
+    struct delivery *delivery = leave ? NULL : hop_take(hop);
     if (delivery != NULL) {
         transaction_begin(conn, delivery);
         return true;
     }
-    if (hop->deliver->stopping || conn->transactions >= RELAY_TRANSACTIONS_MAX) {
+    if (leave || hop->retired) {
         cli_quit(conn->cli);
         return true;
     }
@@ -251,7 +270,7 @@ static bool body_step(struct relay_conn *conn, struct writer *out)
 static void start_tls(struct relay_conn *conn)
 {
     struct deliver *d = conn->hop->deliver;
-    const struct route_conf *route = conn->hop->route;
+    const struct route_conf *route = &conn->hop->route;
     /* Opportunistic TLS takes any certificate: refusing it would mean clear text. */
     bool strict = route->implicit_tls && !route->allow_invalid_certs;
     conn->handshaking = true;
@@ -354,7 +373,7 @@ static void on_drained(struct stream *stream)
 static void on_ready(struct stream *stream)
 {
     struct relay_conn *conn = mx_container_of(stream, struct relay_conn, stream);
-    if (!conn->up && conn->hop->route->implicit_tls && !conn->handshaking) {
+    if (!conn->up && conn->hop->route.implicit_tls && !conn->handshaking) {
         start_tls(conn); /* connected; now the handshake */
         return;
     }
@@ -366,19 +385,32 @@ static void on_ready(struct stream *stream)
     drive(conn, NULL);
 }
 
+bool relay_has_session(const struct hop *hop)
+{
+    return hop->connections > hop->connecting;
+}
+
 /* The session never got to a transaction: the host is to blame, or the way to it. */
 static void conn_unusable(struct relay_conn *conn, mx_err why)
 {
     struct hop *hop = conn->hop;
     const struct outcome *refused = conn->up ? cli_problem(conn->cli) : NULL;
-    if (conn->handshaking && !hop->route->implicit_tls && !hop->avoid_tls) {
+    if (hop->retired) {
+        return;
+    }
+    if (conn->handshaking && !hop->route.implicit_tls && !hop->avoid_tls) {
         /* Opportunistic: however the handshake ended, the next connection goes without. */
         hop->avoid_tls = true;
-        conn_open(hop, conn->address);
+        (void)conn_open(hop, conn->address);
         return;
     }
     if (conn->address + 1 < hop->address_count) {
-        conn_open(hop, conn->address + 1);
+        (void)conn_open(hop, conn->address + 1);
+        return;
+    }
+    if (relay_has_session(hop)) {
+        /* A limit of the host, or chance: what waits goes over the sessions that there are. */
+        hop->connections_max = hop->connections;
         return;
     }
     char text[CLI_TEXT_MAX];
@@ -433,6 +465,7 @@ static void on_closed(struct stream *stream, mx_err why)
     hop->connecting -= !conn->ever_ready;
     if (conn->reading) {
         conn->zombie = true; /* freed when the read is back */
+        hop->references++;
     }
     if (conn->delivery != NULL && conn->aborting) {
         struct delivery *delivery = conn->delivery;
@@ -455,25 +488,26 @@ static void on_closed(struct stream *stream, mx_err why)
 static const struct stream_ops stream_callbacks = {
     .input = on_input, .drained = on_drained, .ready = on_ready, .closed = on_closed};
 
-static void conn_open(struct hop *hop, unsigned address)
+/* False: no memory now. Every turn tries again what still waits. */
+static bool conn_open(struct hop *hop, unsigned address)
 {
     struct deliver *d = hop->deliver;
     struct relay_conn *conn = pool_acquire_zero(&d->conns);
     struct cli *cli = conn == NULL ? NULL : pool_acquire_zero(&d->clis);
     if (cli == NULL) {
         pool_release(&d->conns, conn);
-        return; /* bounded by HOP_CONNECTIONS_MAX; tried again when one ends */
+        return false;
     }
     conn->hop = hop;
     conn->cli = cli;
     conn->address = address;
     conn->timer.fire = timer_fire;
     conn->cli_conf =
-        (struct cli_conf){.ehlo_name = d->image->hostname,
-                          .lmtp = hop->route->lmtp,
+        (struct cli_conf){.ehlo_name = hop->hostname,
+                          .lmtp = hop->route.lmtp,
                           .tls = hop->avoid_tls ? CLI_TLS_NEVER : CLI_TLS_OPPORTUNISTIC,
-                          .under_tls = hop->route->implicit_tls};
-    if (hop->route->implicit_tls) {
+                          .under_tls = hop->route.implicit_tls};
+    if (hop->route.implicit_tls) {
         conn->cli_conf.tls = CLI_TLS_NEVER;
     }
     struct writer w = writer_init(conn->remote, sizeof conn->remote - 1);
@@ -485,26 +519,35 @@ static void conn_open(struct hop *hop, unsigned address)
     timer_set(conn, RELAY_CONNECT_MS);
     struct ring_addr to = ring_addr_of(&hop->addresses[address]);
     stream_connect(&conn->stream, d->shard, &stream_callbacks, &to);
+    return true;
 }
 
 static void resolve_run(struct work_job *job)
 {
     struct hop *hop = mx_container_of(job, struct hop, resolve_job);
     hop->found_count = HOP_ADDRESSES_MAX;
-    /* The image keeps the name NUL-terminated. */
+    /* The hop keeps the name NUL-terminated. */
     hop->resolve_err = sys_resolve(hop->found, &hop->found_count,
-                                   (const char *)hop->route->address.ptr, hop->route->port);
+                                   (const char *)hop->route.address.ptr, hop->route.port);
+}
+
+/* With new addresses, what was learnt about the old ones is tried anew. */
+static void addresses_fresh(struct hop *hop)
+{
+    hop->resolved_ns = hop->deliver->shard->now_ns;
+    hop->avoid_tls = false;
+    hop->connections_max = HOP_CONNECTIONS_MAX;
 }
 
 static void resolve_done(struct work_job *job)
 {
     struct hop *hop = mx_container_of(job, struct hop, resolve_job);
     hop->resolving = false;
-    if (hop->resolve_err) {
+    if (hop->resolve_err && !hop->retired) {
         char text[CLI_TEXT_MAX];
         struct writer w = writer_init(text, sizeof text);
         put_text(&w, "address of ");
-        put_slice(&w, hop->route->address);
+        put_slice(&w, hop->route.address);
         put_text(&w, ": ");
         put_text(&w, err_text(hop->resolve_err));
         struct outcome problem = host_problem(writer_slice(&w), "name lookup");
@@ -514,8 +557,7 @@ static void resolve_done(struct work_job *job)
     }
     memcpy(hop->addresses, hop->found, sizeof hop->addresses);
     hop->address_count = hop->found_count;
-    hop->resolved_ns = hop->deliver->shard->now_ns;
-    hop->avoid_tls = false;
+    addresses_fresh(hop);
     hop_run(hop);
 }
 
@@ -530,15 +572,14 @@ static bool resolved(struct hop *hop)
         shard->now_ns - hop->resolved_ns < HOP_RESOLVE_KEEP_MS * MX_NS_PER_MS) {
         return true;
     }
-    if (netaddr_parse(&hop->addresses[0], hop->route->address) == MX_OK) {
-        hop->addresses[0].port = hop->route->port;
+    if (netaddr_parse(&hop->addresses[0], hop->route.address) == MX_OK) {
+        hop->addresses[0].port = hop->route.port;
         hop->address_count = 1;
-        hop->resolved_ns = shard->now_ns;
-        hop->avoid_tls = false;
+        addresses_fresh(hop);
         return true;
     }
     hop->resolve_job = (struct work_job){.run = resolve_run, .done = resolve_done};
-    hop->resolving = work_submit(shard->work, &hop->resolve_job, hop->route->index) == MX_OK;
+    hop->resolving = work_submit(shard->work, &hop->resolve_job, hop->route.index) == MX_OK;
     return false;
 }
 
@@ -551,20 +592,40 @@ void relay_run(struct hop *hop)
     if (list_empty(&hop->waiting) || !resolved(hop)) {
         return;
     }
-    unsigned max = hop->down ? 1 : HOP_CONNECTIONS_MAX;
-    while (hop->connections < max && hop->connecting < hop->waiting_count) {
-        conn_open(hop, 0);
+    unsigned max = hop->down ? 1 : hop->connections_max;
+    bool opened = true;
+    while (opened && hop->connections < max && hop->connecting < hop->waiting_count) {
+        opened = conn_open(hop, 0);
+    }
+}
+
+static bool idle_quit(struct hop *hop)
+{
+    struct list_node *node = list_pop_front(&hop->idle);
+    if (node == NULL) {
+        return false;
+    }
+    struct relay_conn *conn = mx_container_of(node, struct relay_conn, node);
+    cli_quit(conn->cli);
+    timer_set(conn, RELAY_QUIT_MS);
+    drive(conn, NULL);
+    return true;
+}
+
+void relay_share(struct hop *hop)
+{
+    hop->connections_max = hop->connections > 1 ? hop->connections / 2 : 1;
+    for (unsigned over = hop->connections - hop->connections_max; over > 0; over--) {
+        if (!idle_quit(hop)) {
+            return; /* the others leave when they have ended their transaction */
+        }
     }
 }
 
 void relay_stop_idle(struct hop *hop)
 {
     struct list_node *node;
-    while ((node = list_pop_front(&hop->idle)) != NULL) {
-        struct relay_conn *conn = mx_container_of(node, struct relay_conn, node);
-        cli_quit(conn->cli);
-        timer_set(conn, 2000);
-        drive(conn, NULL);
+    while (idle_quit(hop)) {
     }
     /* Without content on its way there is nothing to wait for: the message is still queued. */
     node = list_first(&hop->conns);

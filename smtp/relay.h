@@ -8,6 +8,7 @@ enum {
     RELAY_CONNECT_MS = 60000,
     RELAY_TLS_MS = 60000,
     RELAY_IDLE_MS = 30000,         /* a kept connection without work is closed */
+    RELAY_QUIT_MS = 2000,          /* for the other side to answer QUIT */
     RELAY_TRANSACTIONS_MAX = 1000, /* per connection */
     RELAY_OUT_BYTES = 16 * 1024,   /* encoded per step */
 };
@@ -15,6 +16,10 @@ enum {
 size_t relay_conn_bytes(void);
 /* Gives waiting deliveries to idle connections and opens new ones within the bounds. */
 void relay_run(struct hop *hop);
+/* True when some connection got as far as taking mail. */
+bool relay_has_session(const struct hop *hop);
+/* Another core got no connection: gives up half of ours until the addresses are looked up again. */
+void relay_share(struct hop *hop);
 /* Ends idle connections politely. */
 void relay_stop_idle(struct hop *hop);
 /* Cuts all connections; their deliveries are dropped without outcome. */

@@ -8,56 +8,43 @@
 
 static void turn(struct shard_hook *hook);
 
-/* --- sessions ----------------------------------------------------------------------------------
- */
-
-bool service_session_began(struct service_listener *listener)
-{
-    struct service *service = listener->service;
-    struct session_count *count = service->conf.sessions;
-    session_count_add(count, service->shard->conf.id, listener->index, 1);
-    bool within = session_count_of(count, listener->index) <= listener->conf->connections_max &&
-                  session_count_all(count) <= service->image->connections_max &&
-                  service_has_memory(service);
-    service->stats.accepted += within;
-    service->stats.refused += !within;
-    if (service->sessions_pool.used >= service->sessions_pool.slots_max) {
-        /* Nobody could be answered any more: let them wait in the kernel's queue. */
-        for (uint32_t i = 0; i < service->listener_count; i++) {
-            listener_pause(&service->listeners[i].listener);
-        }
-    }
-    return within;
-}
-
-void service_session_ended(struct service_listener *listener)
-{
-    struct service *service = listener->service;
-    session_count_add(service->conf.sessions, service->shard->conf.id, listener->index, -1);
-    for (uint32_t i = 0; !service->stopping && i < service->listener_count; i++) {
-        if (service->listeners[i].listener.paused) {
-            listener_resume(&service->listeners[i].listener);
-        }
-    }
-}
-
 bool service_has_memory(const struct service *service)
 {
     const struct pool *blocks = &service->shard->blocks;
     return blocks->used * 100 <= blocks->slots_max * SERVICE_MEMORY_PERCENT;
 }
 
-static void on_accepted(struct listener *listener, int fd)
-{
-    srv_conn_accept(mx_container_of(listener, struct service_listener, listener), fd);
-}
-
 /* --- opening -----------------------------------------------------------------------------------
  */
+
+/* Here and not by the session, which may have ended before the message was durable. */
+static void log_received(struct service *service, const struct message *msg,
+                         const struct envelope *env)
+{
+    struct log *log = &service->shard->log;
+    struct log_line *line = log_begin(log, LOG_INFO, "received");
+    if (line == NULL) {
+        return;
+    }
+    char text[NETADDR_TEXT_MAX];
+    struct writer w = writer_init(text, sizeof text);
+    put_netaddr(&w, &env->client);
+    log_qid(line, "id", msg->id);
+    log_slice(line, "client", writer_slice(&w));
+    log_slice(line, "helo", env->helo);
+    log_slice(line, "from", env->sender);
+    log_u64(line, "recipients", env->rcpt_count);
+    log_u64(line, "bytes", msg->body_bytes);
+    log_end(log, line);
+}
 
 static void queued(void *arg, struct message *msg, struct txn *txn, struct chain *content)
 {
     struct service *service = arg;
+    if (txn->env.source == SOURCE_SMTP) {
+        service->stats.messages++;
+        log_received(service, msg, &txn->env);
+    }
     deliver_queued(&service->deliver, msg, txn, content);
 }
 
@@ -85,48 +72,13 @@ static mx_err directory_fill(struct service *service)
     return err;
 }
 
-static struct srv_limits engine_limits(const struct session_limits *limits)
+static mx_err listeners_open(struct service *service)
 {
-    return (struct srv_limits){.line_bytes_max = limits->line_bytes_max,
-                               .rcpts_max = limits->rcpts_max,
-                               .size_bytes_max = limits->size_bytes_max,
-                               .received_max = limits->received_max,
-                               .errors_max = limits->errors_max,
-                               .messages_max = limits->messages_max,
-                               .commands_max = limits->commands_max,
-                               .normalize_newlines = limits->normalize_newlines,
-                               .offer_chunking = true,
-                               .offer_binarymime = limits->binarymime,
-                               .offer_pipelining = true,
-                               .offer_dsn = true};
-}
-
-static mx_err listeners_make(struct service *service)
-{
-    const struct image *image = service->image;
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < image->listener_count; i++) {
-        count += image->listeners[i].bind_count;
+    mx_err err = listeners_prepare(service, service->image, service->conf.listen_fds);
+    if (!err) {
+        listeners_switch(service, service->image);
     }
-    MX_ASSERT(count == service->conf.listen_count);
-    service->listeners = calloc(count > 0 ? count : 1, sizeof *service->listeners);
-    if (service->listeners == NULL) {
-        return MX_ERR_NOMEM;
-    }
-    for (uint32_t i = 0; i < image->listener_count; i++) {
-        const struct listener_conf *conf = &image->listeners[i];
-        for (uint32_t b = 0; b < conf->bind_count; b++) {
-            struct service_listener *listener = &service->listeners[service->listener_count++];
-            listener->service = service;
-            listener->conf = conf;
-            listener->index = i;
-            listener->srv_conf =
-                (struct srv_conf){.limits = engine_limits(&image->limits),
-                                  .hostname = image->hostname,
-                                  .tls_available = conf->tls && service->tls_server};
-        }
-    }
-    return MX_OK;
+    return err;
 }
 
 static mx_err tls_open(struct service *service)
@@ -152,7 +104,7 @@ static mx_err sessions_open(struct service *service)
 {
     /* The kernel may give one core all of them. Memory is taken when it is needed. */
     return pool_init(&service->sessions_pool, "sessions", sizeof(struct srv_conn),
-                     (size_t)service->image->connections_max + SERVICE_REFUSALS_MAX);
+                     SERVICE_SESSIONS_MAX);
 }
 
 static const struct {
@@ -161,18 +113,21 @@ static const struct {
 } parts[] = {
     {"session memory", sessions_open}, {"address tables", directory_fill},
     {"TLS certificate", tls_open},     {"spool and journal", spool_part_open},
-    {"delivery", delivery_open},       {"listeners", listeners_make},
+    {"delivery", delivery_open},       {"listeners", listeners_open},
 };
 
 mx_err service_open(struct service *service, struct shard *shard, const struct service_conf *conf,
                     const char **out_what)
 {
     *service = (struct service){.shard = shard, .conf = *conf, .image = conf->image};
+    service->generation = conf->image->generation;
     list_init(&service->sessions);
+    list_init(&service->listeners);
     for (size_t i = 0; i < mx_countof(parts); i++) {
         mx_err err = parts[i].open(service);
         if (err) {
             *out_what = parts[i].what;
+            service_close(service);
             return err;
         }
     }
@@ -185,21 +140,12 @@ mx_err service_open(struct service *service, struct shard *shard, const struct s
 void service_start(struct service *service)
 {
     deliver_start(&service->deliver);
-    for (uint32_t i = 0; i < service->listener_count; i++) {
-        listener_open(&service->listeners[i].listener, service->shard, service->conf.listen_fds[i],
-                      on_accepted);
-        service->listeners_open++;
-    }
+    service->started = true;
+    listeners_start(service);
 }
 
 /* --- the end -----------------------------------------------------------------------------------
  */
-
-static void listener_ended(struct listener *listener)
-{
-    struct service_listener *own = mx_container_of(listener, struct service_listener, listener);
-    own->service->listeners_open--;
-}
 
 static void sessions_stop(struct service *service, bool force)
 {
@@ -231,10 +177,7 @@ void service_stop(struct service *service)
     }
     service->stopping = true;
     service->stop_ns = service->shard->now_ns;
-    for (uint32_t i = 0; i < service->listener_count; i++) {
-        service->listeners[i].listener.closed = listener_ended;
-        listener_close(&service->listeners[i].listener);
-    }
+    listeners_stop(service);
     deliver_stop(&service->deliver);
     sessions_stop(service, false);
     service->stop_timer.fire = stop_tick;
@@ -248,7 +191,7 @@ static void turn(struct shard_hook *hook)
     if (!service->stopping || service->ended) {
         return;
     }
-    if (service->listeners_open > 0 || !list_empty(&service->sessions) ||
+    if (!listeners_closed(service) || !list_empty(&service->sessions) ||
         service->spool.incomings.used > 0 || !deliver_quiet(&service->deliver)) {
         return;
     }
@@ -263,11 +206,14 @@ static void turn(struct shard_hook *hook)
 
 void service_close(struct service *service)
 {
-    spool_close(&service->spool);
+    service_update_close(service);
+    listeners_free(service);
+    if (service->spool.journal != NULL) { /* else opening had failed before it */
+        spool_close(&service->spool);
+    }
     deliver_close(&service->deliver);
     tls_ctx_free(service->tls_server);
     directory_free(service->directory);
     pool_fini(&service->sessions_pool);
-    free(service->listeners);
     service->shard->service = NULL;
 }

@@ -3,11 +3,12 @@
 #pragma once
 
 #include "core/list.h"
-#include "io/listen.h"
 #include "io/shard.h"
 #include "route/directory.h"
 #include "route/image.h"
 #include "smtp/deliver.h"
+#include "smtp/service_listen.h"
+#include "smtp/service_update.h"
 #include "smtp/session_count.h"
 #include "smtp/spool.h"
 #include "smtp/spool_recover.h"
@@ -16,26 +17,19 @@
 struct service;
 
 enum {
+    SERVICE_SESSIONS_MAX = 1024 * 1024, /* per core, whatever is configured */
     SERVICE_REFUSALS_MAX = 64, /* sessions over the limit that can be told so at a time, per core */
     SERVICE_STOP_MS = 10000,   /* sessions with content on its way get this long at shutdown */
     SERVICE_DRAIN_MS = 20000,  /* then deliveries in flight until here */
     SERVICE_MEMORY_PERCENT = 70, /* of the blocks in use: no new transactions */
 };
 
-/* One listener of the image on this core (one socket per bound address). */
-struct service_listener {
-    struct listener listener;
-    struct service *service;
-    const struct listener_conf *conf;
-    struct srv_conf srv_conf;
-    uint32_t index; /* of conf in the image */
-};
-
 struct service_stats {
-    uint64_t accepted, refused, timeouts, proxy_refused, messages;
+    uint64_t accepted, refused, blocked, timeouts, proxy_refused, messages;
 };
 
-/* What the starter of the cores provides; all of it outlives the service. */
+/* What the starter of the cores provides. The image, the domains and the addresses stay until
+ * updates have replaced them on all cores; the rest outlives the service. */
 struct service_conf {
     const struct image *image;
     const struct dir_domain *domains;
@@ -47,9 +41,8 @@ struct service_conf {
     struct spool_part *part;
     struct session_count *sessions; /* of all cores */
     struct deliver_conf deliver;
-    const int
-        *listen_fds; /* of this core: one per listener and bound address, in the image's order */
-    uint32_t listen_count;
+    const int *listen_fds; /* of this core, taken: one per listener and bound address, in the
+                              image's order */
     struct slice cert_pem, key_pem;
     /* In the core's thread: the service has ended (exit reason), the shard may stop. */
     void (*stopped)(struct service *service);
@@ -65,10 +58,14 @@ struct service {
     struct deliver deliver;
     struct tls_ctx *tls_server;
     struct pool sessions_pool;
-    struct list sessions; /* struct srv_conn */
-    struct service_listener *listeners;
-    uint32_t listener_count;
-    uint32_t listeners_open;
+    struct list sessions;  /* struct srv_conn */
+    struct list listeners; /* struct service_listener */
+    struct listeners_next next_listeners;
+    uint64_t generation;           /* of the configuration that this core runs */
+    struct service_update *update; /* being applied */
+    struct timer update_timer;
+    struct tls_ctx *next_tls;
+    bool started;
     bool stopping;
     bool ended;
     uint64_t stop_ns;
@@ -78,7 +75,7 @@ struct service {
 };
 
 /* In the core's thread, after shard_open. On failure *out_what (static text) says which part
- * failed. */
+ * failed; nothing is kept, and the shard may only be closed. */
 MX_MUST_CHECK mx_err service_open(struct service *service, struct shard *shard,
                                   const struct service_conf *conf, const char **out_what);
 /* Begins accepting and delivering. */
@@ -89,7 +86,5 @@ void service_stop(struct service *service);
 /* After conf.stopped, before shard_close. */
 void service_close(struct service *service);
 
-/* For sessions: false = over a limit, the session is to be refused. */
-bool service_session_began(struct service_listener *listener);
-void service_session_ended(struct service_listener *listener);
+/* For sessions: false = no new transactions now. */
 bool service_has_memory(const struct service *service);

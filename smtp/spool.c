@@ -18,6 +18,7 @@ struct outcome_write {
 };
 
 static void write_submit(struct outcome_write *write);
+static void unmarked_go_on(struct spool *spool);
 
 static void writes_go_on(struct spool *spool)
 {
@@ -28,6 +29,7 @@ static void writes_go_on(struct spool *spool)
     while ((node = list_pop_front(&again)) != NULL) {
         write_submit(mx_container_of(node, struct outcome_write, node));
     }
+    unmarked_go_on(spool);
 }
 
 static void writes_room(struct journal_waiter *waiter)
@@ -41,16 +43,21 @@ static void writes_timer(struct timer *timer, uint64_t now_ns)
     writes_go_on(mx_container_of(timer, struct spool, writes_retry));
 }
 
+static void retry_later(struct spool *spool)
+{
+    if (!timer_armed(&spool->writes_retry)) {
+        shard_after(spool->shard, &spool->writes_retry, SPOOL_RETRY_MS * MX_NS_PER_MS);
+    }
+}
+
 static void write_blocked(struct outcome_write *write, mx_err err)
 {
     struct spool *spool = write->spool;
     list_push_back(&spool->blocked_writes, &write->node);
-    if (err == MX_ERR_AGAIN) {
-        if (!list_linked(&spool->writes_waiter.node)) {
-            journal_wait(spool->journal, &spool->writes_waiter);
-        }
-    } else if (!timer_armed(&spool->writes_retry)) {
-        shard_after(spool->shard, &spool->writes_retry, SPOOL_RETRY_MS * MX_NS_PER_MS);
+    if (err != MX_ERR_AGAIN) {
+        retry_later(spool);
+    } else if (!list_linked(&spool->writes_waiter.node)) {
+        journal_wait(spool->journal, &spool->writes_waiter);
     }
 }
 
@@ -74,6 +81,11 @@ static void write_submit(struct outcome_write *write)
 {
     struct spool *spool = write->spool;
     struct writer payload;
+    if (!list_empty(&spool->blocked_writes)) {
+        /* Behind them: of two states of a recipient the newer one must come last on the disk. */
+        list_push_back(&spool->blocked_writes, &write->node);
+        return;
+    }
     mx_err err = journal_append(spool->journal, &write->append, RECORD_OUTCOME, write->message->id,
                                 write->len, JOURNAL_LAZY | JOURNAL_LAST_RESERVE, &payload);
     if (err) {
@@ -83,18 +95,21 @@ static void write_submit(struct outcome_write *write)
     put_bytes(&payload, write->bytes, write->len);
 }
 
+/* NULL: no memory. */
 static struct outcome_write *write_new(struct spool *spool, struct message *msg)
 {
     struct outcome_write *write = pool_acquire(&spool->writes);
-    MX_ASSERT(write != NULL); /* bounded by the recipients that are active: see SPOOL_WRITES_MAX */
-    *write = (struct outcome_write){.spool = spool, .message = msg};
-    write->append.done = write_done;
-    msg->writes++;
+    if (write != NULL) {
+        *write = (struct outcome_write){.spool = spool, .message = msg};
+        write->append.done = write_done;
+        msg->writes++;
+    }
     return write;
 }
 
-void spool_mark(struct spool *spool, struct message *msg, const struct record_outcome *outcomes,
-                uint32_t count)
+/* False: from some outcome on, there was no memory. */
+static bool mark(struct spool *spool, struct message *msg, const struct record_outcome *outcomes,
+                 uint32_t count)
 {
     struct outcome_write *write = NULL;
     struct writer w;
@@ -106,6 +121,9 @@ void spool_mark(struct spool *spool, struct message *msg, const struct record_ou
         }
         if (write == NULL) {
             write = write_new(spool, msg);
+            if (write == NULL) {
+                return false;
+            }
             w = writer_init(write->bytes, sizeof write->bytes);
         }
         record_outcome_put(&w, &outcomes[i]);
@@ -114,6 +132,52 @@ void spool_mark(struct spool *spool, struct message *msg, const struct record_ou
     if (write != NULL) {
         write->len = (uint32_t)w.len;
         write_submit(write);
+    }
+    return true;
+}
+
+void spool_mark(struct spool *spool, struct message *msg, const struct record_outcome *outcomes,
+                uint32_t count)
+{
+    if (!mark(spool, msg, outcomes, count) && !msg->unmarked) {
+        msg->unmarked = true;
+        msg->writes++; /* keeps the message */
+        spool->unmarked++;
+        retry_later(spool);
+    }
+}
+
+/* The states as they are now, without the texts, which are gone. */
+static bool mark_states(struct spool *spool, struct message *msg)
+{
+    for (uint32_t i = 0; i < msg->rcpt_count; i++) {
+        struct record_outcome outcome = {.rcpt = i, .state = msg->rcpts[i]};
+        if (!mark(spool, msg, &outcome, 1)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Rare, so it looks at all messages instead of keeping a list. */
+static void unmarked_go_on(struct spool *spool)
+{
+    struct list_node *node = spool->unmarked > 0 ? list_first(&spool->all) : NULL;
+    while (node != NULL) {
+        struct list_node *next = list_next(&spool->all, node);
+        struct message *msg = mx_container_of(node, struct message, all_node);
+        node = next;
+        if (!msg->unmarked) {
+            continue;
+        }
+        if (!mark_states(spool, msg)) {
+            retry_later(spool);
+            return;
+        }
+        msg->unmarked = false;
+        msg->writes--;
+        spool->unmarked--;
+        spool_settle_end(spool, msg);
     }
 }
 
@@ -210,7 +274,9 @@ mx_err spool_open(struct spool *spool, struct shard *shard, struct journal_store
     if (!err) {
         err = spool_adopt(spool, part);
     }
-    if (err) {
+    if (err && spool->journal != NULL) {
+        spool_close(spool);
+    } else if (err) {
         pools_close(spool);
     }
     return err;
@@ -218,7 +284,8 @@ mx_err spool_open(struct spool *spool, struct shard *shard, struct journal_store
 
 bool spool_quiet(const struct spool *spool)
 {
-    return list_empty(&spool->blocked_writes) && spool->moves == 0 && journal_quiet(spool->journal);
+    return list_empty(&spool->blocked_writes) && spool->unmarked == 0 && spool->moves == 0 &&
+           journal_quiet(spool->journal);
 }
 
 void spool_close(struct spool *spool)
@@ -233,6 +300,7 @@ void spool_close(struct spool *spool)
     }
     wheel_cancel(&spool->shard->wheel, &spool->writes_retry);
     journal_close(spool->journal);
+    spool->journal = NULL;
     pools_close(spool);
 }
 

@@ -5,7 +5,7 @@
  * a small struct message; envelope and content are read back when it is due (smtp/deliver).
  *
  * The spool never loses a state change: an OUTCOME that cannot be written (group full, disk
- * failing) is kept and written later; until then the message is not forgotten. */
+ * failing, no memory) is kept and written later; until then the message is not forgotten. */
 #pragma once
 
 #include "core/list.h"
@@ -70,6 +70,7 @@ struct message {
     struct extent *extents;
     bool recovered; /* from an earlier process: a delivery may have happened already */
     bool held;      /* incomplete in the journal: kept, never tried */
+    bool unmarked;  /* its states are newer than what was written; counts as one of writes */
 };
 
 struct spool_ops {
@@ -95,6 +96,7 @@ struct spool {
     struct timer writes_retry;
     uint64_t count;
     uint64_t accepted, finished; /* totals since start */
+    uint64_t unmarked;           /* messages whose outcomes found no memory to be written */
     unsigned moves;
 };
 

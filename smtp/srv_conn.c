@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-_Static_assert(sizeof(struct srv_conn) <= SRV_CONN_BYTES_MAX,
+_Static_assert(sizeof(struct srv_conn) + HELO_NAME_MAX + 64 <= SRV_CONN_BYTES_MAX,
                "an idle session costs at most 1 KiB");
 
 static void pump(struct srv_conn *conn, struct slice *in);
@@ -155,7 +155,6 @@ static enum reply on_connect(struct srv_conn *conn)
 
 static enum reply on_helo(struct srv_conn *conn, struct slice name)
 {
-    name = slice_first(name, SRV_HELO_KEPT_MAX);
     uint8_t *copy = malloc(name.len + 1);
     if (copy == NULL) {
         return REPLY_BUSY;
@@ -255,25 +254,6 @@ static enum reply on_data(struct srv_conn *conn)
     return REPLY_OK;
 }
 
-static void log_received(struct srv_conn *conn, const struct incoming *in)
-{
-    struct log *log = &conn->service->shard->log;
-    struct log_line *line = log_begin(log, LOG_INFO, "received");
-    if (line == NULL) {
-        return;
-    }
-    char text[NETADDR_TEXT_MAX];
-    struct writer w = writer_init(text, sizeof text);
-    put_netaddr(&w, &conn->client);
-    log_qid(line, "id", in->id);
-    log_slice(line, "client", writer_slice(&w));
-    log_slice(line, "helo", slice_of(conn->helo, conn->helo_len));
-    log_slice(line, "from", in->txn->env.sender);
-    log_u64(line, "recipients", in->txn->env.rcpt_count);
-    log_u64(line, "bytes", in->body_bytes);
-    log_end(log, line);
-}
-
 static void commit_done(struct incoming *in, mx_err err)
 {
     struct srv_conn *conn = in->owner;
@@ -288,9 +268,6 @@ static void commit_done(struct incoming *in, mx_err err)
         log_err(line, "reason", err);
         log_text(line, "effect", "the client was told to try again");
         log_end(log, line);
-    } else {
-        conn->service->stats.messages++;
-        log_received(conn, in);
     }
     answer_late(conn, reply_of(err), writer_slice(&w));
 }
@@ -304,7 +281,7 @@ static mx_err trace_header(struct srv_conn *conn)
     struct received received = {
         .helo = slice_of(conn->helo, conn->helo_len),
         .client = conn->client,
-        .hostname = conn->service->image->hostname,
+        .hostname = conn->profile->conf.hostname,
         .esmtp = conn->srv.esmtp,
         .under_tls = tls != NULL,
         .smtputf8 = env->mail.smtputf8,
@@ -539,7 +516,7 @@ static void on_ready(struct stream *stream)
     struct srv_conn *conn = mx_container_of(stream, struct srv_conn, stream);
     conn->tls_wait = false;
     conn->phase_ns = conn->service->shard->now_ns;
-    if (!conn->listener->conf->tls_implicit) {
+    if (!conn->profile->tls_implicit) {
         srv_tls_started(&conn->srv);
         free(conn->helo);
         conn->helo = NULL;
@@ -558,7 +535,7 @@ static void on_closed(struct stream *stream, mx_err why)
     list_remove(&conn->node);
     free(conn->proxy);
     free(conn->helo);
-    service_session_ended(conn->listener);
+    listener_session_ended(conn->listener, conn->profile);
     pool_release(&service->sessions_pool, conn);
 }
 
@@ -567,17 +544,6 @@ static const struct stream_ops stream_callbacks = {
 
 /* --- begin and end -----------------------------------------------------------------------------
  */
-
-static void session_start(struct srv_conn *conn)
-{
-    const struct listener_conf *conf = conn->listener->conf;
-    srv_init(&conn->srv, &conn->listener->srv_conf, conf->tls_implicit);
-    if (conf->tls_implicit) {
-        start_tls(conn);
-    } else {
-        pump(conn, NULL);
-    }
-}
 
 static bool in_networks(const struct netmask *networks, uint32_t count, const struct netaddr *addr)
 {
@@ -593,9 +559,55 @@ static bool proxy_trusted(const struct srv_conn *conn)
 {
     const struct listener_conf *conf = conn->listener->conf;
     const struct image *image = conn->service->image;
+    if (conf == NULL) {
+        return false; /* the listener is gone: whoever waited in its queue is told so at once */
+    }
     return conf->proxy_override
                ? in_networks(conf->proxy_networks, conf->proxy_network_count, &conn->client)
                : in_networks(image->proxy_networks, image->proxy_network_count, &conn->client);
+}
+
+/* Of the real client. What may never be blocked is looked at only when it would be. */
+static bool is_blocked(const struct srv_conn *conn)
+{
+    const struct image *image = conn->service->image;
+    int64_t wall_ms = conn->service->shard->wall_ms;
+    return netset_has(image->blocked, &conn->client, wall_ms) &&
+           !netaddr_is_loopback(&conn->client) &&
+           !netset_has(image->allowed, &conn->client, wall_ms) && !proxy_trusted(conn);
+}
+
+/* Closed without a word: whoever is blocked learns nothing. */
+static bool close_blocked(struct srv_conn *conn)
+{
+    if (!is_blocked(conn)) {
+        return false;
+    }
+    struct log *log = &conn->service->shard->log;
+    struct log_line *line = log_begin(log, LOG_DEBUG, "client-blocked");
+    char text[NETADDR_TEXT_MAX];
+    struct writer w = writer_init(text, sizeof text);
+    put_netaddr(&w, &conn->client);
+    log_slice(line, "client", writer_slice(&w));
+    log_end(log, line);
+    conn->service->stats.blocked++;
+    conn->closing = true;
+    stream_abort(&conn->stream, MX_ERR_PERMISSION);
+    return true;
+}
+
+static void session_start(struct srv_conn *conn)
+{
+    const struct srv_profile *profile = conn->profile;
+    if (close_blocked(conn)) {
+        return;
+    }
+    srv_init(&conn->srv, &profile->conf, profile->tls_implicit);
+    if (profile->tls_implicit) {
+        start_tls(conn);
+    } else {
+        pump(conn, NULL);
+    }
 }
 
 void srv_conn_accept(struct service_listener *listener, int fd)
@@ -613,7 +625,8 @@ void srv_conn_accept(struct service_listener *listener, int fd)
     conn->client = ring_addr_netaddr(&peer);
     conn->began_ns = service->shard->now_ns;
     conn->phase_ns = conn->began_ns;
-    conn->refused = !service_session_began(listener);
+    conn->profile = listener->profile;
+    conn->refused = !listener_session_began(listener);
     list_push_back(&service->sessions, &conn->node);
     if (proxy_trusted(conn)) {
         conn->proxy = calloc(1, sizeof *conn->proxy);

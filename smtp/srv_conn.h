@@ -1,8 +1,8 @@
 /* The pump of the SMTP server: owns one accepted connection, drives PROXY header, TLS and
  * smtp/srv_engine, and answers the engine's questions from the core's tables and spool.
  *
- * Memory of an idle session is this struct alone (at most 1 KiB): transaction, content, parked
- * input and output exist only while needed. */
+ * Memory of an idle session is this struct and the HELO name (at most 1 KiB): transaction, content,
+ * parked input and output exist only while needed. */
 #pragma once
 
 #include "io/listen.h"
@@ -17,8 +17,7 @@ struct service_listener;
 enum {
     SRV_CONN_BYTES_MAX = 1024,
     SRV_OUT_BYTES = 8 * 1024, /* replies collected before they go to the stream */
-    SRV_STEPS_MAX = 4096,   /* engine actions per offered input, then the others have their turn */
-    SRV_HELO_KEPT_MAX = 64, /* longer names are cut in Received: */
+    SRV_STEPS_MAX = 4096, /* engine actions per offered input, then the others have their turn */
 };
 
 struct srv_conn {
@@ -26,7 +25,8 @@ struct srv_conn {
     struct srv srv;
     struct service *service;
     struct service_listener *listener;
-    struct list_node node; /* in service->sessions */
+    struct srv_profile *profile; /* what was announced */
+    struct list_node node;       /* in service->sessions */
     struct timer timer;
     uint64_t began_ns;
     uint64_t phase_ns;         /* when the current wait for the client began */

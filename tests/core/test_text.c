@@ -284,3 +284,51 @@ Test(log, long_values_are_cut_not_overrun)
     cr_assert_leq(s.len, sizeof buf);
     log_fini(&log);
 }
+
+Test(timefmt, rfc3339_read)
+{
+    static const struct {
+        const char *text;
+        int64_t ms;
+        mx_err err;
+    } cases[] = {
+        {"1970-01-01T00:00:00Z", 0, MX_OK},
+        {"2026-11-24T09:44:59.123Z", 1795513499123, MX_OK},
+        {"2026-11-24t09:44:59.123456z", 1795513499123, MX_OK},
+        {"2026-11-24T10:44:59+01:00", 1795513499000, MX_OK},
+        {"2026-11-24T04:14:59-05:30", 1795513499000, MX_OK},
+        {"2024-02-29T00:00:00Z", 1709164800000, MX_OK},
+        {"3000-12-31T23:59:59Z", 32535215999000, MX_OK},
+        {"2023-02-29T00:00:00Z", 0, MX_ERR_RANGE},
+        {"2026-13-01T00:00:00Z", 0, MX_ERR_RANGE},
+        {"2026-00-01T00:00:00Z", 0, MX_ERR_RANGE},
+        {"2026-11-31T00:00:00Z", 0, MX_ERR_RANGE},
+        {"2026-11-24T24:00:00Z", 0, MX_ERR_RANGE},
+        {"1969-12-31T23:59:59Z", 0, MX_ERR_RANGE},
+        {"1970-01-01T00:00:00+00:01", 0, MX_ERR_RANGE},
+        {"3001-01-01T00:00:00Z", 0, MX_ERR_RANGE},
+        {"2026-11-24", 0, MX_ERR_SYNTAX},
+        {"2026-11-24T09:44:59", 0, MX_ERR_SYNTAX},
+        {"2026-11-24T09:44:59.Z", 0, MX_ERR_SYNTAX},
+        {"2026-11-24T09:44:59Zx", 0, MX_ERR_SYNTAX},
+        {"2026-11-24 09:44:59Z", 0, MX_ERR_SYNTAX},
+        {"2026-11-24T09:44:59+1:00", 0, MX_ERR_SYNTAX},
+        {"", 0, MX_ERR_SYNTAX},
+    };
+    for (size_t i = 0; i < mx_countof(cases); i++) {
+        int64_t ms = -1;
+        mx_err err = rfc3339_parse(&ms, slice_of_text(cases[i].text));
+        cr_assert_eq(err, cases[i].err, "%s", cases[i].text);
+        if (!err) {
+            cr_assert_eq(ms, cases[i].ms, "%s: %lld", cases[i].text, (long long)ms);
+        }
+    }
+    for (int64_t at = 0; at < 4102444800000; at += 86399999) {
+        char text[64];
+        struct writer w = writer_init(text, sizeof text);
+        int64_t back = -1;
+        put_rfc3339_ms(&w, at);
+        cr_assert_eq(rfc3339_parse(&back, writer_slice(&w)), MX_OK);
+        cr_assert_eq(back, at);
+    }
+}

@@ -13,6 +13,8 @@ import tempfile
 import threading
 import time
 
+os.environ.setdefault("RINGMX_HTTP", "off")  # tests of the management endpoint give --http
+
 BUILD = None  # folder of the ringmx binary
 POSTFIX = None  # folder with Debian's postfix unpacked, or None
 NO_REPLY = object()  # a sink's hook: say nothing
@@ -178,11 +180,12 @@ class Server:
     """The real process on a free port, as a context: stopped by SIGTERM, which must end with 0."""
 
     def __init__(self, relay=None, cores=2, retry_ms=300, args=(), start=True, folder=None,
-                 data=None, listeners=None, fields=None, **plan):
+                 data=None, listeners=None, fields=None, env_more=None, **plan):
         self.folder = folder or work_folder()
         self.data = data or os.path.join(self.folder, "data")
         self.port = free_port()
         self.cores, self.retry_ms, self.args = cores, retry_ms, list(args)
+        self.env = dict(os.environ, **env_more) if env_more else None
         self.process = None
         self.log_path = os.path.join(self.folder, "log")
         if listeners is None:
@@ -219,7 +222,7 @@ class Server:
             self.log_start = log.tell()
             self.process = subprocess.Popen(command + self.args, stdout=log, stderr=log,
                                             stdin=subprocess.DEVNULL, preexec_fn=preexec_fn,
-                                            env=env)
+                                            env=env or self.env)
 
     def start(self, cores=None, seconds=20, env=None):
         self.spawn(cores, env=env)

@@ -83,7 +83,21 @@ def test_queue_commands():
         for bad in ("9-9-9-9", "nonsense"):
             done = run_ringmx("queue", "show", bad, "--data", s.data)
             check(done.returncode != 0, f"queue show {bad} ended with 0")
-            check(done.stderr + done.stdout, f"queue show {bad} says nothing")
+            check(done.stderr, f"queue show {bad} says nothing")
+
+
+def test_queue_without_journal():
+    """queue on a folder without a journal is empty; on one that does not exist, or for an id, an error."""
+    with Server(start=False) as s:
+        equal(s.queue().strip(), "0 messages", "queue")
+        shown = run_ringmx("queue", "show", "1-2-3-4", "--data", s.data)
+        equal((shown.returncode, shown.stdout), (1, ""), "queue show")
+        check("no such message" in shown.stderr, shown.stderr)
+        mistyped = s.data + "x"
+        listed = run_ringmx("queue", "list", "--data", mistyped)
+        equal(listed.returncode, 1, "exit code")
+        check(mistyped in listed.stderr, listed.stderr)
+        check(not os.path.exists(mistyped), "the folder was made")
 
 
 def test_locked_while_serving():

@@ -172,6 +172,23 @@ def test_sink_without_smtputf8():
         check(not any("SMTPUTF8" in m.mail for m in sink.messages), "SMTPUTF8 sent")
 
 
+def test_orcpt_utf8():
+    """An ORCPT in UTF-8 goes on to a next hop with SMTPUTF8 only; one in ASCII to any."""
+    for smtputf8 in (True, False):
+        extensions = [e for e in Sink.ALL if smtputf8 or e != "SMTPUTF8"]
+        with Sink(extensions=extensions) as sink, Server(relay=sink.port) as s:
+            for orcpt, passed in (("utf-8;bøb@old.example", smtputf8), ("rfc822;bob@old.example", True)):
+                with s.wire() as w:
+                    w.expect("MAIL FROM:<sender@example.net> SMTPUTF8", "250 2.1.0")
+                    w.expect(f"RCPT TO:<bob@example.org> ORCPT={orcpt}", "250 2.1.5")
+                    w.expect("DATA", "354")
+                    w.send(b"x\r\n.\r\n")
+                    w.then("250 2.0.0")
+                wait_until(lambda: sink.messages, 15, "the message")
+                [line] = sink.messages.pop().rcpt_lines
+                equal(line, "<bob@example.org>" + (f" ORCPT={orcpt}" if passed else ""), "RCPT TO")
+
+
 def test_sink_with_smtputf8():
     """SMTPUTF8 and the non-ASCII address are passed on as they came."""
     with Sink() as sink, Server(relay=sink.port) as s:
@@ -315,6 +332,22 @@ def test_permanent_failures():
             equal(s.queue().strip(), "0 messages", f"queue after 5xx to {at}")
 
 
+def test_success_notice():
+    """NOTIFY=SUCCESS: delivered by a mailbox or an LMTP server, relayed by a next hop without DSN."""
+    plain = [e for e in Sink.ALL if e != "DSN"]
+    for lmtp, action in ((True, b"delivered"), (False, b"relayed")):
+        fields = {"protocol": "lmtp" if lmtp else "smtp"}
+        with Sink(extensions=plain, lmtp=lmtp) as sink, Server(relay=sink.port, relay_fields=fields) as s:
+            with s.wire() as w:
+                w.expect("MAIL FROM:<alice@example.org>", "250 2.1.0")
+                w.expect("RCPT TO:<bob@example.org> NOTIFY=SUCCESS", "250 2.1.5")
+                w.expect("DATA", "354")
+                w.send(b"x\r\n.\r\n")
+                w.then("250 2.0.0")
+            [notice] = s.delivered()
+            check(b"\r\nAction: " + action + b"\r\n" in notice, lib.short(notice))
+
+
 def test_dsn_full():
     """RET=FULL quotes the whole message."""
     def hook(session, verb, line):
@@ -423,6 +456,52 @@ def test_dead_hop_delays_nobody():
                     took = time.monotonic() - began
                 s.delivered(20, seconds=3)
                 check(took < 3, f"receiving took {took:.1f} s")
+
+
+def test_silent_hop_with_large_mail():
+    """However much mail waits for a next hop that never speaks, local mail finds memory."""
+    def hook(session, verb, line):
+        time.sleep(60)
+        return DROP
+    body = b"Subject: large\r\n\r\n" + (b"z" * 98 + b"\r\n") * 2500
+    with Sink(hook=hook) as silent, Server(relay=silent.port, cores=1) as s:
+        with s.wire() as w:
+            for _ in range(700):  # more than all deliveries together may hold in memory
+                w.message("bob@example.org", body)
+            w.message("alice@example.org", marked())
+        s.delivered(1, seconds=5)
+
+
+def test_next_hop_limits_connections():
+    """A next hop that refuses more than four connections gets its mail over those, and is not down."""
+    def hook(session, verb, line):
+        if verb == "BANNER" and len(session.sink.open_sockets) > 4:
+            return "421 4.7.0 Too many connections"
+        if verb == "EOD":
+            time.sleep(0.005)
+        return None
+    with Sink(hook=hook) as sink, Server(relay=sink.port, cores=1, retry_ms=None) as s:
+        with s.wire() as w:
+            for _ in range(100):
+                w.message("bob@example.org", b"x\r\n")
+        sink.got(100)  # without retry_ms a deferred message would wait for minutes
+        check("next-hop-down" not in s.log(), "the next hop was taken for dead")
+
+
+def test_cores_share_connections():
+    """When one core's connections are all that the next hop gives, the other core gets its part."""
+    def hook(session, verb, line):
+        if verb == "BANNER" and len(session.sink.open_sockets) > 4:
+            return "421 4.7.0 Too many connections"
+        if verb == "EOD":
+            time.sleep(0.005)
+        return None
+    with Sink(hook=hook) as sink, Server(relay=sink.port, cores=2) as s:
+        for _ in range(16):  # sessions fall on both cores
+            with s.wire() as w:
+                for _ in range(10):
+                    w.message("bob@example.org", b"x\r\n")
+        sink.got(160)
 
 
 def test_hop_comes_back():

@@ -845,9 +845,3 @@ mx_err sys_lock(int *out_fd, const char *path)
     *out_fd = fd;
     return MX_OK;
 }
-
-int sys_lock_owner(const char *path)
-{
-    (void)path;
-    return 0;
-}

@@ -219,7 +219,6 @@ static mx_err core_prepare(unsigned index)
         .sessions = life.sessions,
         .deliver = {.retry_ms = life.conf.retry_ms, .mail_root = "/ringmx/mail"},
         .listen_fds = &core->listen_fd,
-        .listen_count = 1,
         .stopped = service_stopped};
     schedule_default(&core->conf.deliver.schedule);
     struct ring_listen_conf listen_conf = {.addr = ring_addr_of(&config.bind), .backlog = 64};

@@ -106,6 +106,31 @@ static void test_delivery_and_repeat(void)
     CHECK(d.err == MX_OK && list("alice", "tmp").count == 0 && list("alice", "new").count == 2);
 }
 
+/* A mailbox whose making broke off at any of its folders is made whole by the next delivery. */
+static void test_folders_broken_off(void)
+{
+    static const char *const subs[] = {"cur", "new", "tmp"};
+    struct maildir_piece piece = {.bytes = SLICE_LITERAL("Subject: x\r\n\r\nbody\r\n")};
+    for (size_t i = 0; i < mx_countof(subs); i++) {
+        char name[16], path[PATH_BYTES];
+        snprintf(name, sizeof name, "broken%zu", i);
+        snprintf(path, sizeof path, "%s/example.org/%s", root, name);
+        CHECK(sys_mkdirs(path) == MX_OK);
+        /* Where the folder should be there is a file. */
+        snprintf(path, sizeof path, "%s/example.org/%s/%s", root, name, subs[i]);
+        CHECK(sys_replace_file(path, SLICE_EMPTY) == MX_OK);
+        struct maildir_delivery d = delivery(name, 1, &piece, 1);
+        run(&d, 1);
+        CHECK(d.err != MX_OK);
+        CHECK(sys_unlink(path) == MX_OK);
+        d = delivery(name, 1, &piece, 1);
+        run(&d, 1);
+        CHECK(d.err == MX_OK);
+        CHECK(list(name, "new").count == 1 && list(name, "cur").count == 0 &&
+              list(name, "tmp").count == 0);
+    }
+}
+
 /* Hostile names stay inside their folder, and no two meet. */
 static void test_names(void)
 {
@@ -207,6 +232,7 @@ int main(void)
              getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp");
     CHECK(mkdtemp(root) != NULL);
     test_delivery_and_repeat();
+    test_folders_broken_off();
     test_names();
     test_pieces_of_files();
     test_failures_stay_apart();

@@ -47,7 +47,7 @@ Test(dsn, failure)
          .status = {5, 1, 1},
          .code = 550,
          .text = SLICE_LITERAL("No such user"),
-         .remote_host = SLICE_LITERAL("192.0.2.1:25")},
+         .remote_host = SLICE_LITERAL("[192.0.2.1]")},
         {.rcpt = &rcpts[1],
          .action = DSN_DELAYED,
          .status = {4, 4, 1},
@@ -68,7 +68,7 @@ Test(dsn, failure)
         "dns;mx.example.org\r\nOriginal-Envelope-Id: QQ314159\r\n",
         "\r\n\r\nOriginal-Recipient: rfc822;bob+tag@old.example\r\nFinal-Recipient: "
         "rfc822;Bob@example.org\r\nAction: failed\r\n"
-        "Status: 5.1.1\r\nRemote-MTA: dns;192.0.2.1:25\r\nDiagnostic-Code: smtp;550 No such "
+        "Status: 5.1.1\r\nRemote-MTA: dns;[192.0.2.1]\r\nDiagnostic-Code: smtp;550 No such "
         "user\r\n",
         "\r\n\r\nFinal-Recipient: rfc822;eve@example.org\r\nAction: delayed\r\nStatus: 4.4.1\r\n"
         "Diagnostic-Code: X-Ringmx;connection refused\r\nWill-Retry-Until: Sat, 26 Sep 2026",
@@ -86,6 +86,23 @@ Test(dsn, failure)
         column = *c == '\n' ? 0 : column + 1;
         cr_assert_leq(column, 999);
     }
+}
+
+/* RFC 2045 section 6: 8-bit data that is quoted is declared, at the part and at the message. */
+Test(dsn, quoted_8bit)
+{
+    struct envelope env = {.sender = SLICE_LITERAL("s@remote.example")};
+    struct dsn_rcpt one = {.rcpt = &rcpts[1], .action = DSN_FAILED, .status = {5, 1, 1}};
+    struct dsn dsn = make(&env, &one, 1);
+    cr_assert_null(strstr(print(&dsn), "Content-Transfer-Encoding"));
+    dsn.original_body = SLICE_LITERAL("\r\ngr\xc3\xbc\xc3\x9f"
+                                      "e\r\n");
+    const char *out = print(&dsn);
+    const char *at_top = strstr(out, "Content-Transfer-Encoding: 8bit\r\n\r\nThis is a MIME");
+    cr_assert_not_null(at_top, "in: %s", out);
+    cr_assert_not_null(strstr(out, "Content-Type: message/rfc822\r\n"
+                                   "Content-Transfer-Encoding: 8bit\r\n\r\nSubject: hello"));
+    cr_assert_null(strstr(out, "delivery-status\r\nContent-Transfer-Encoding"));
 }
 
 /* Nothing from outside can begin a new header or part. */

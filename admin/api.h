@@ -1,0 +1,124 @@
+/* The management API: JMAP (RFC 8620) over the objects of the registry, and the documents around
+ * it (session, schema, account). No sockets: a request comes in complete, an answer goes out whole.
+ * Runs on the management worker, the only user of the store while it runs.
+ *
+ *   GET  /.well-known/jmap, /jmap/session, /api/schema, /api/schema/HASH, /api/account
+ *   POST /jmap, /jmap/          x:TYPE/get, x:TYPE/query, x:TYPE/set
+ *
+ * One `set` call is one transaction: one sync to the disk for up to API_OBJECTS_SET objects, and
+ * the cores change over once. Objects of a call that are refused do not stop the others: a refused
+ * object has written nothing. The answer is given after the commit and after `publish`, so it is
+ * true for every core. */
+#pragma once
+
+#include "admin/object_id.h"
+#include "admin/objects.h"
+#include "admin/store_query.h"
+#include "core/netaddr.h"
+
+enum {
+    API_OBJECTS_GET = 500,
+    API_OBJECTS_SET = 500,
+    API_QUERY_IDS = 5000,
+    API_CALLS_MAX = 16,
+    API_BODY_MAX = 10000000,
+    API_DEPTH_MAX = 64,         /* nesting of JSON in a request */
+    API_ANSWER_MAX = 64000000,  /* bytes of objects in one answer; more is requestTooLarge */
+    API_CREATED_MAX = 10000,    /* creation ids that a request may bring */
+    API_REFUSED_ROUNDS_MAX = 8, /* times that prepare may pick single objects out of a call */
+    API_CALLER_NAME_MAX = STORE_WHO_MAX,
+};
+
+/* Who calls. Valid during one request. */
+struct api_caller {
+    char name[API_CALLER_NAME_MAX + 1]; /* for people and for the log of changes */
+    char account_id[OBJECT_ID_TEXT_MAX + 1];
+    void *arg;
+    /* "sysDomainUpdate": may it? */
+    bool (*may)(void *arg, const char *permission);
+};
+
+enum api_sign_in {
+    API_SIGNED_IN,
+    API_REFUSED,   /* no or wrong credentials: 401 */
+    API_BLOCKED,   /* this peer may not try: 403 */
+    API_SLOW_DOWN, /* too many attempts: 429 */
+};
+
+/* Why a set of changes was refused, or what is behind. */
+#define API_ANY_CHANGE SIZE_MAX
+struct api_problem {
+    char text[SET_TEXT_MAX];         /* a sentence */
+    char property[SET_PROPERTY_MAX]; /* of the object; empty = the object as a whole */
+    size_t change;                   /* index of the change at fault; API_ANY_CHANGE = unknown */
+};
+
+/* Objects that do not live in the store (a queue's messages, actions). A function that is NULL
+ * makes its method `forbidden`. The registry describes the type (storage REG_ELSEWHERE). Errors
+ * other than those named are the whole call's (serverUnavailable). */
+struct api_foreign {
+    const char *type;
+    void *arg;
+    /* The object without "id", a new reference; MX_ERR_NOTFOUND. */
+    mx_err (*get)(void *arg, json_t **out_object, uint64_t id);
+    /* As store_select, with the same conditions. MX_ERR_UNSUPPORTED: cannot be filtered or sorted
+     * like that. */
+    mx_err (*query)(void *arg, struct store_page *page, const struct store_query *query);
+    /* body is in normal form. *out_shown (may stay NULL): further members of the answer. */
+    mx_err (*create)(void *arg, const struct api_caller *caller, const json_t *body,
+                     uint64_t *out_id, json_t **out_shown, struct set_errors *errors);
+    mx_err (*update)(void *arg, const struct api_caller *caller, uint64_t id, const json_t *patch,
+                     struct set_errors *errors);
+    mx_err (*destroy)(void *arg, const struct api_caller *caller, uint64_t id,
+                      struct set_errors *errors);
+};
+
+struct api_conf {
+    struct store *store;     /* outlives the api */
+    struct slice public_url; /* STALWART_PUBLIC_URL; empty: the request's own host */
+    void *arg;               /* of the functions */
+    enum api_sign_in (*authenticate)(void *arg, struct slice authorization,
+                                     const struct netaddr *peer, struct api_caller *out_caller);
+    /* Before a commit, inside the transaction: makes everything ready for the changes, or refuses
+     * them with MX_ERR_INVALID and *problem. NULL: always ready. */
+    mx_err (*prepare)(void *arg, const struct object_change *changes, size_t count,
+                      struct api_problem *problem);
+    /* What was prepared does not come: it is refused or the commit failed. May be NULL. */
+    void (*discard)(void *arg);
+    /* After the commit: returns when all cores have changed over. An error with problem->text means
+     * that the changes are stored but not everywhere in force yet. May be NULL. */
+    mx_err (*publish)(void *arg, const struct object_change *changes, size_t count,
+                      struct api_problem *problem);
+    const struct api_foreign *foreign; /* outlive the api */
+    size_t foreign_count;
+};
+
+/* All slices are borrowed for the call. */
+struct api_request {
+    struct slice method; /* "GET" */
+    struct slice path;   /* decoded, without dot segments and query */
+    struct slice host, authorization, content_type;
+    struct slice body;
+    struct netaddr peer;
+    bool tls;
+};
+
+struct api_answer {
+    unsigned status;
+    const char *content_type;  /* static; NULL without a body */
+    const char *cache_control; /* static; NULL = "no-store" is for the caller to send */
+    const char *headers;       /* static, further complete header lines; NULL = none */
+    char location[128];        /* empty = none */
+    bool gzip;                 /* the body is gzip already */
+    bool is_static;            /* the body is the api's, else malloc'd and the caller's to free */
+    uint8_t *body;
+    size_t len;
+};
+
+struct api;
+
+/* Makes the schema document. conf is copied; what it points to is borrowed. MX_ERR_NOMEM. */
+MX_MUST_CHECK mx_err api_new(struct api **out_api, const struct api_conf *conf);
+void api_free(struct api *api); /* NULL is fine */
+/* Always gives an answer; an unknown path is 404. */
+void api_run(struct api *api, const struct api_request *request, struct api_answer *answer);

@@ -1,0 +1,268 @@
+/* The envelope of JMAP (RFC 8620 section 3): one request, its method calls, one answer. */
+#include "admin/api_private.h"
+
+#include "core/text.h"
+
+#include <stdio.h>
+
+static const char *const known_capabilities[] = {
+    "urn:ietf:params:jmap:core",       "urn:stalwart:jmap",
+    "urn:ietf:params:jmap:blob",       "urn:ietf:params:jmap:mail",
+    "urn:ietf:params:jmap:submission", "urn:ietf:params:jmap:calendars",
+    "urn:ietf:params:jmap:contacts",   "urn:ietf:params:jmap:principals",
+    "urn:ietf:params:jmap:sieve",      "urn:ietf:params:jmap:vacationresponse",
+    "urn:ietf:params:jmap:quota",      "urn:ietf:params:jmap:websocket",
+    "urn:ietf:params:jmap:filenode",   "urn:ietf:params:jmap:principals:availability",
+};
+
+/* Request-level errors (RFC 8620 section 3.6.1) -------------------------------------------- */
+
+static void refuse(struct api_answer *answer, const char *type, const char *detail)
+{
+    char urn[80];
+    snprintf(urn, sizeof(urn), "urn:ietf:params:jmap:error:%s", type);
+    json_t *body = json_pack("{s:s,s:i,s:s}", "type", urn, "status", 400, "detail", detail);
+    api_answer_json(answer, 400, body);
+    answer->content_type = "application/problem+json";
+}
+
+static void refuse_limit(struct api_answer *answer, const char *limit, const char *detail)
+{
+    json_t *body = json_pack("{s:s,s:i,s:s,s:s}", "type", "urn:ietf:params:jmap:error:limit",
+                             "status", 400, "limit", limit, "detail", detail);
+    api_answer_json(answer, 400, body);
+    answer->content_type = "application/problem+json";
+}
+
+/* Deepest nesting of arrays and objects, without parsing. */
+static unsigned depth_of(struct slice text)
+{
+    unsigned depth = 0, deepest = 0;
+    bool in_string = false;
+    for (size_t i = 0; i < text.len; i++) {
+        uint8_t c = text.ptr[i];
+        if (in_string) {
+            i += c == '\\';
+            in_string = c != '"';
+        } else if (c == '"') {
+            in_string = true;
+        } else if (c == '[' || c == '{') {
+            deepest = ++depth > deepest ? depth : deepest;
+        } else if ((c == ']' || c == '}') && depth > 0) {
+            depth--;
+        }
+    }
+    return deepest;
+}
+
+static bool is_json_type(struct slice type)
+{
+    struct slice word = text_trim(slice_first(type, slice_find(type, ';')));
+    return text_equal_nocase(word, SLICE_LITERAL("application/json"));
+}
+
+static json_t *parse(const struct api_request *request, struct api_answer *answer)
+{
+    if (!is_json_type(request->content_type)) {
+        refuse(answer, "notJSON", "The Content-Type has to be application/json.");
+        return NULL;
+    }
+    if (request->body.len > API_BODY_MAX) {
+        refuse_limit(answer, "maxSizeRequest", "This request is larger than allowed.");
+        return NULL;
+    }
+    if (depth_of(request->body) > API_DEPTH_MAX) {
+        refuse(answer, "notRequest", "This request is nested deeper than allowed.");
+        return NULL;
+    }
+    json_error_t error;
+    json_t *body = json_loadb((const char *)request->body.ptr, request->body.len,
+                              JSON_REJECT_DUPLICATES, &error);
+    if (!body) {
+        char detail[JSON_ERROR_TEXT_LENGTH + 64];
+        snprintf(detail, sizeof(detail), "line %d, column %d: %s", error.line, error.column,
+                 error.text);
+        refuse(answer, "notRequest", detail);
+    }
+    return body;
+}
+
+static bool check_using(const json_t *using, struct api_answer *answer)
+{
+    size_t index;
+    json_t *urn;
+    if (!json_is_array(using)) {
+        refuse(answer, "notRequest", "\"using\" has to be an array of capabilities.");
+        return false;
+    }
+    json_array_foreach((json_t *)(uintptr_t) using, index, urn)
+    {
+        bool known = false;
+        for (size_t i = 0; i < mx_countof(known_capabilities); i++) {
+            known = known || slice_equal(api_string(urn), slice_of_text(known_capabilities[i]));
+        }
+        if (!known) {
+            refuse(answer, "notRequest", "\"using\" names a capability that is not known here.");
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool check_calls(const json_t *calls, struct api_answer *answer)
+{
+    size_t index;
+    json_t *call;
+    if (!json_is_array(calls)) {
+        refuse(answer, "notRequest", "\"methodCalls\" has to be an array.");
+        return false;
+    }
+    if (json_array_size(calls) > API_CALLS_MAX) {
+        refuse_limit(answer, "maxCallsInRequest",
+                     "This request holds more method calls than allowed.");
+        return false;
+    }
+    json_array_foreach((json_t *)(uintptr_t)calls, index, call)
+    {
+        if (json_array_size(call) != 3 || !json_is_string(json_array_get(call, 0)) ||
+            !json_is_object(json_array_get(call, 1)) || !json_is_string(json_array_get(call, 2))) {
+            refuse(answer, "notRequest", "A method call is [name, {arguments}, id].");
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool check_created(const json_t *created, struct api_answer *answer)
+{
+    const char *key;
+    json_t *id;
+    if (!created) {
+        return true;
+    }
+    bool good = json_is_object(created) && json_object_size(created) <= API_CREATED_MAX;
+    json_object_foreach((json_t *)(uintptr_t)created, key, id)
+    {
+        good = good && json_is_string(id);
+    }
+    if (!good) {
+        refuse(answer, "notRequest", "\"createdIds\" has to be an object of ids.");
+    }
+    return good;
+}
+
+static bool check_envelope(const json_t *body, struct api_answer *answer)
+{
+    if (!json_is_object(body)) {
+        refuse(answer, "notRequest", "A request is a JSON object.");
+        return false;
+    }
+    return check_using(json_object_get(body, "using"), answer) &&
+           check_calls(json_object_get(body, "methodCalls"), answer) &&
+           check_created(json_object_get(body, "createdIds"), answer);
+}
+
+/* Method calls ----------------------------------------------------------------------------- */
+
+static void echo(struct api_call *call)
+{
+    call->reply = json_incref((json_t *)(uintptr_t)call->args);
+}
+
+typedef void (*method_fn)(struct api_call *call);
+
+static const struct method {
+    const char *name;
+    method_fn run;
+} methods[] = {{"get", api_get}, {"query", api_query}, {"set", api_set}};
+
+/* "x:Domain/get" in exactly this spelling. */
+static method_fn find_method(struct api_call *call, struct slice name)
+{
+    if (slice_equal(name, SLICE_LITERAL("Core/echo"))) {
+        return echo;
+    }
+    size_t slash = slice_find(name, '/');
+    struct slice type = slice_first(name, slash);
+    if (slash == name.len || !text_starts_nocase(type, SLICE_LITERAL("x:")) || type.ptr[0] != 'x') {
+        return NULL;
+    }
+    call->type = reg_type_find(type);
+    if (!call->type || !slice_equal(slice_from(type, 2), slice_of_text(call->type->shape.name))) {
+        return NULL;
+    }
+    for (size_t i = 0; i < call->api->conf.foreign_count; i++) {
+        if (strcmp(call->api->conf.foreign[i].type, call->type->shape.name) == 0) {
+            call->foreign = &call->api->conf.foreign[i];
+        }
+    }
+    for (size_t i = 0; i < mx_countof(methods); i++) {
+        if (slice_equal(slice_from(name, slash + 1), slice_of_text(methods[i].name))) {
+            return methods[i].run;
+        }
+    }
+    return NULL;
+}
+
+static void run_call(struct api_session *session, const json_t *given, json_t *responses)
+{
+    struct api_call call = {.session = session, .api = session->api};
+    const json_t *name = json_array_get(given, 0);
+    method_fn method = find_method(&call, api_string(name));
+    json_t *args = NULL;
+    if (!method) {
+        api_fail(&call, "unknownMethod", "%.100s", json_string_value(name));
+    } else {
+        args = api_resolve_arguments(&call, json_array_get(given, 1), responses);
+    }
+    if (args) {
+        call.args = args;
+        method(&call);
+    }
+    if (!call.error && !call.reply) {
+        api_fail(&call, "serverUnavailable", "%s", err_text(MX_ERR_NOMEM));
+    }
+    json_t *response = json_array();
+    if (call.error) {
+        json_decref(call.reply);
+        call.reply = json_pack("{s:s,s:s}", "type", call.error, "description", call.description);
+        json_array_append_new(response, json_string("error"));
+    } else {
+        json_array_append(response, (json_t *)(uintptr_t)name);
+    }
+    json_array_append_new(response, call.reply);
+    json_array_append(response, json_array_get(given, 2));
+    json_array_append_new(responses, response);
+    json_decref(args);
+}
+
+void api_jmap(struct api *api, const struct api_caller *caller, const struct api_request *request,
+              struct api_answer *answer)
+{
+    json_t *body = parse(request, answer);
+    if (!body) {
+        return;
+    }
+    if (!check_envelope(body, answer)) {
+        json_decref(body);
+        return;
+    }
+    const json_t *given = json_object_get(body, "createdIds");
+    struct api_session session = {.api = api, .caller = caller};
+    session.created = given ? json_copy((json_t *)(uintptr_t)given) : json_object();
+    json_t *responses = json_array();
+    size_t index;
+    json_t *call;
+    json_array_foreach(json_object_get(body, "methodCalls"), index, call)
+    {
+        run_call(&session, call, responses);
+    }
+    json_t *result = json_pack("{s:o,s:o}", "methodResponses", responses, "sessionState",
+                               api_session_state(api, caller));
+    if (given) {
+        json_object_set(result, "createdIds", session.created);
+    }
+    json_decref(session.created);
+    json_decref(body);
+    api_answer_json(answer, 200, result);
+}

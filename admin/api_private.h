@@ -1,0 +1,85 @@
+/* Shared by api.c and api_*.c. */
+#pragma once
+
+#include "admin/api.h"
+#include "admin/objects.h"
+#include "admin/store_query.h"
+
+#define API_SCHEMA_HASH_CHARS 43
+
+struct api_schema {
+    uint8_t *gzip;
+    size_t len;
+    char hash[API_SCHEMA_HASH_CHARS + 1]; /* base64url of the SHA-256 of gzip */
+};
+
+/* Where the last page of a query ended: the next page need not count what is before it. */
+struct api_bookmark {
+    uint64_t generation;
+    uint64_t question; /* hash of type, filter and sort; 0 = none */
+    uint64_t id, position;
+};
+
+struct api {
+    struct api_conf conf;
+    struct api_schema schema;
+    struct api_bookmark bookmark;
+};
+
+/* One request of POST /jmap. */
+struct api_session {
+    struct api *api;
+    const struct api_caller *caller;
+    json_t *created; /* creation id -> id text */
+    size_t weight;   /* bytes of objects in the answer so far, roughly */
+};
+
+/* One method call. */
+struct api_call {
+    struct api_session *session;
+    struct api *api;
+    const struct reg_type *type;
+    const struct api_foreign *foreign; /* NULL: the type is in the store */
+    const json_t *args;
+    json_t *reply;     /* arguments of the response */
+    const char *error; /* type of a method error; NULL = none */
+    char description[SET_TEXT_MAX];
+};
+
+/* The first error of a call stays. Always false. */
+bool api_fail(struct api_call *call, const char *type, const char *format, ...) MX_PRINTF(3, 4);
+/* An error of the store or of memory. */
+bool api_fail_store(struct api_call *call, mx_err err);
+/* May the caller do this ("Get") with the type? If not, the call fails. */
+bool api_may(struct api_call *call, const char *verb);
+
+void api_get(struct api_call *call);
+void api_query(struct api_call *call);
+void api_set(struct api_call *call);
+
+/* The arguments with result references ("#ids") resolved by earlier responses, a new reference;
+ * NULL when the call failed. */
+json_t *api_resolve_arguments(struct api_call *call, const json_t *args, const json_t *responses);
+
+/* The SetError of an object (RFC 8620 section 5.3) from what was found, a new reference. */
+json_t *api_set_error(const struct set_errors *errors);
+
+/* "sysDomainUpdate" */
+enum { API_PERMISSION_MAX = REG_NAME_MAX + 16 };
+void api_permission(char out[API_PERMISSION_MAX], const struct reg_type *type, const char *verb);
+json_t *api_session_state(const struct api *api, const struct api_caller *caller);
+
+json_t *api_id(uint64_t id);
+struct slice api_string(const json_t *value); /* empty when it is none */
+
+void api_answer_json(struct api_answer *answer, unsigned status, json_t *body); /* takes body */
+/* Problem details (RFC 9457). */
+void api_answer_problem(struct api_answer *answer, unsigned status, const char *title,
+                        const char *detail);
+/* POST /jmap */
+void api_jmap(struct api *api, const struct api_caller *caller, const struct api_request *request,
+              struct api_answer *answer);
+
+MX_MUST_CHECK mx_err api_schema_build(struct api_schema *schema);
+/* The document itself, a new reference; NULL when memory is out. */
+json_t *api_schema_document(void);

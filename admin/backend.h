@@ -1,0 +1,25 @@
+/* What the management worker owns: the store, the API over it, sign-in, and the publisher. The loop
+ * hands it HTTP requests as jobs. */
+#pragma once
+
+#include "admin/environment.h"
+#include "admin/http_server.h"
+#include "admin/publish.h"
+#include "admin/worker.h"
+
+struct backend;
+
+struct backend_conf {
+    const char *data_dir;
+    const struct environment *env;
+    struct publisher *publisher;
+    struct worker *worker;
+};
+
+/* Opens the store and builds the API. A store that cannot be used is no failure here: every API
+ * request is then answered 503 with the reason. MX_ERR_NOMEM. */
+MX_MUST_CHECK mx_err backend_open(struct backend **out_backend, const struct backend_conf *conf);
+/* With no job pending. NULL is fine. */
+void backend_close(struct backend *backend);
+/* On the loop: the exchange is answered later; or now with 503 when the worker's queue is full. */
+void backend_request(struct backend *backend, struct http_exchange *exchange);

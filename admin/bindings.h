@@ -1,0 +1,28 @@
+/* Listening sockets of the cores: one per listener, bound address and core (SO_REUSEPORT). */
+#pragma once
+
+#include "admin/config.h"
+
+/* One descriptor per listener and bound address, in the image's order; -1: the cores have it. */
+struct bindings {
+    int *fds; /* [core * count + binding] */
+    uint32_t count;
+    unsigned cores;
+};
+
+/* Opens what image has and present (may be NULL) has not. A port that another program uses is
+ * found, although SO_REUSEPORT would share it; patience_ms: how long such a port is tried again (a
+ * killed predecessor's stays bound for a moment). On failure everything is closed and *problem says
+ * which listener, which address and why. Blocks for patience_ms at most. */
+MX_MUST_CHECK mx_err bindings_open(struct bindings *out, const struct image *image,
+                                   const struct image *present, unsigned cores,
+                                   unsigned patience_ms, struct config_problem *problem);
+/* The descriptors of one core. */
+static inline const int *bindings_of(const struct bindings *bindings, unsigned core)
+{
+    return bindings->fds + (size_t)core * bindings->count;
+}
+/* Frees the list; the descriptors live on with the cores. A zeroed list is fine. */
+void bindings_free(struct bindings *bindings);
+/* Closes the descriptors as well. */
+void bindings_close(struct bindings *bindings);

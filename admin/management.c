@@ -1,0 +1,221 @@
+#include "admin/management.h"
+
+#include "admin/backend.h"
+#include "admin/metrics.h"
+#include "admin/publish.h"
+#include "core/check.h"
+
+#include <stdlib.h>
+
+struct management {
+    struct management_conf conf;
+    struct http_server http;
+    struct http_listener listener;
+    struct sampler *sampler;
+    unsigned requests; /* not answered yet */
+    bool http_stopped;
+};
+
+/* A request that waits for samples. */
+struct sampled {
+    struct sampler_wait wait;
+    struct management *management;
+    struct http_exchange *exchange;
+    void (*render)(struct sampled *sampled, const struct sample *samples, unsigned cores);
+};
+
+static void answer_problem(struct http_exchange *exchange, unsigned status, const char *detail)
+{
+    struct http_answer answer = http_problem(status, detail);
+    http_answer(exchange, &answer);
+}
+
+/* --- health and statistics ---------------------------------------------------------------------
+ */
+
+static void on_samples(struct sampler_wait *wait, const struct sample *samples, unsigned cores)
+{
+    struct sampled *sampled = mx_container_of(wait, struct sampled, wait);
+    sampled->render(sampled, samples, cores);
+    sampled->management->requests--;
+    free(sampled);
+}
+
+static void ask_cores(struct management *m, struct http_exchange *exchange,
+                      void (*render)(struct sampled *, const struct sample *, unsigned))
+{
+    struct sampled *sampled = calloc(1, sizeof *sampled);
+    if (sampled == NULL) {
+        answer_problem(exchange, 503, "out of memory");
+        return;
+    }
+    sampled->wait.done = on_samples;
+    sampled->management = m;
+    sampled->exchange = exchange;
+    sampled->render = render;
+    m->requests++;
+    sampler_ask(m->sampler, &sampled->wait);
+}
+
+static void render_text(struct sampled *sampled, const struct sample *samples, unsigned cores,
+                        void (*put)(struct writer *, const struct sample *, unsigned),
+                        const char *content_type)
+{
+    size_t cap = METRICS_BYTES_BASE + (size_t)cores * METRICS_BYTES_PER_CORE;
+    uint8_t *body = malloc(cap);
+    if (body == NULL) {
+        answer_problem(sampled->exchange, 503, "out of memory");
+        return;
+    }
+    struct writer w = writer_init(body, cap);
+    put(&w, samples, cores);
+    MX_ASSERT(!w.overflow);
+    struct http_answer answer = {
+        .status = 200, .content_type = content_type, .body = body, .len = w.len};
+    http_answer(sampled->exchange, &answer);
+}
+
+static void render_metrics(struct sampled *sampled, const struct sample *samples, unsigned cores)
+{
+    render_text(sampled, samples, cores, metrics_prometheus, "text/plain; version=0.0.4");
+}
+
+static void render_stats(struct sampled *sampled, const struct sample *samples, unsigned cores)
+{
+    render_text(sampled, samples, cores, metrics_json, "application/json");
+}
+
+/* Every core would take a message, and runs the committed configuration. */
+static void render_ready(struct sampled *sampled, const struct sample *samples, unsigned cores)
+{
+    int behind = publisher_behind(sampled->management->conf.publisher);
+    char detail[HTTP_PROBLEM_MAX / 2];
+    struct writer w = writer_init(detail, sizeof detail - 1);
+    for (unsigned i = 0; i < cores && w.len == 0; i++) {
+        if (!samples[i].fresh || !samples[i].snapshot.ready) {
+            put_text(&w, "core ");
+            put_decimal(&w, i);
+            put_text(&w, ": ");
+            put_text(&w, samples[i].fresh ? samples[i].snapshot.not_ready : "does not answer");
+        }
+    }
+    if (w.len == 0 && behind >= 0) {
+        put_text(&w, "core ");
+        put_decimal(&w, (uint64_t)behind);
+        put_text(&w, ": is behind the committed configuration");
+    }
+    if (w.len == 0 && cores == 0) {
+        put_text(&w, "recovery mode: no mail is accepted");
+    }
+    detail[w.len] = '\0';
+    answer_problem(sampled->exchange, w.len == 0 ? 200 : 503, w.len == 0 ? "ready" : detail);
+}
+
+static void get_live(struct management *m, struct http_exchange *exchange)
+{
+    (void)m;
+    answer_problem(exchange, 200, "alive");
+}
+
+static void get_ready(struct management *m, struct http_exchange *exchange)
+{
+    ask_cores(m, exchange, render_ready);
+}
+
+static void get_metrics(struct management *m, struct http_exchange *exchange)
+{
+    ask_cores(m, exchange, render_metrics);
+}
+
+static void get_stats(struct management *m, struct http_exchange *exchange)
+{
+    ask_cores(m, exchange, render_stats);
+}
+
+/* --- requests ----------------------------------------------------------------------------------
+ */
+
+static const struct {
+    const char *path;
+    void (*get)(struct management *m, struct http_exchange *exchange);
+} pages[] = {
+    {"/healthz/live", get_live},          {"/healthz/ready", get_ready}, {"/metrics", get_metrics},
+    {"/metrics/prometheus", get_metrics}, {"/stats", get_stats},
+};
+
+static void on_request(void *arg, struct http_exchange *exchange)
+{
+    struct management *m = arg;
+    const struct http_request *request = &exchange->request;
+    for (size_t i = 0; i < mx_countof(pages); i++) {
+        if (!slice_equal(request->path, slice_of_text(pages[i].path))) {
+            continue;
+        }
+        if (request->verb == HTTP_VERB_GET || request->verb == HTTP_VERB_HEAD) {
+            pages[i].get(m, exchange);
+        } else {
+            struct http_answer answer = http_problem(405, "only GET and HEAD");
+            answer.allow = "GET, HEAD";
+            http_answer(exchange, &answer);
+        }
+        return;
+    }
+    backend_request(m->conf.backend, exchange);
+}
+
+/* --- life --------------------------------------------------------------------------------------
+ */
+
+static void on_http_stopped(void *arg)
+{
+    ((struct management *)arg)->http_stopped = true;
+}
+
+mx_err management_open(struct management **out_management, const struct management_conf *conf)
+{
+    struct management *m = calloc(1, sizeof *m);
+    if (m == NULL) {
+        return MX_ERR_NOMEM;
+    }
+    m->conf = *conf;
+    struct http_server_conf http = {.shard = conf->shard,
+                                    .limits = http_limits_default(),
+                                    .arg = m,
+                                    .request = on_request,
+                                    .stopped = on_http_stopped};
+    mx_err err = sampler_new(&m->sampler, conf->shard, conf->cores);
+    err = err ? err : http_server_init(&m->http, &http);
+    if (err) {
+        sampler_free(m->sampler);
+        free(m);
+        return err;
+    }
+    http_listen(&m->listener, &m->http, conf->listen_fd, NULL);
+    *out_management = m;
+    return MX_OK;
+}
+
+void management_stop(struct management *m, bool force)
+{
+    http_server_stop(&m->http, force);
+}
+
+bool management_idle(const struct management *m)
+{
+    return m == NULL || (m->http.exchanges_count == 0 && worker_pending(m->conf.worker) == 0);
+}
+
+bool management_stopped(const struct management *m)
+{
+    return m->http_stopped && m->requests == 0 && worker_pending(m->conf.worker) == 0;
+}
+
+void management_close(struct management *m)
+{
+    if (m != NULL) {
+        MX_ASSERT(management_stopped(m));
+        http_server_fini(&m->http);
+        sampler_free(m->sampler);
+        free(m);
+    }
+}

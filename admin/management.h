@@ -1,0 +1,31 @@
+/* The management endpoint on the loop: which HTTP request goes where. Health and statistics are
+ * answered by the loop itself, whatever the worker is busy with; everything else is a job of the
+ * worker, and a 503 when its queue is full. */
+#pragma once
+
+#include "admin/http_server.h"
+#include "admin/sampler.h"
+#include "admin/worker.h"
+
+struct management;
+struct publisher;
+
+struct management_conf {
+    struct shard *shard; /* of the loop */
+    unsigned cores;
+    struct worker *worker;
+    const struct publisher *publisher;
+    struct backend *backend;
+    int listen_fd; /* taken */
+};
+
+MX_MUST_CHECK mx_err management_open(struct management **out_management,
+                                     const struct management_conf *conf);
+/* No new requests; those in progress are answered. force: connections are cut. */
+void management_stop(struct management *management, bool force);
+/* No request is in progress. NULL is idle. */
+bool management_idle(const struct management *management);
+/* Nothing is left of it: no connection, no job. */
+bool management_stopped(const struct management *management);
+/* Requires management_stopped. NULL is fine. */
+void management_close(struct management *management);

@@ -1,0 +1,34 @@
+/* The management worker: one thread with a bounded queue of jobs from the management loop. What may
+ * take long or block runs here, one job after the other: API methods and the store behind them,
+ * compiling, publishing, password hashes.
+ *
+ * A job is embedded in its owner, which stays until done has been called on the loop. */
+#pragma once
+
+#include "core/list.h"
+#include "io/mbox.h"
+
+struct worker;
+
+struct worker_job {
+    void (*run)(struct worker_job *job);  /* on the worker; may block */
+    void (*done)(struct worker_job *job); /* back on the loop */
+    struct mbox_msg msg;                  /* the rest is private */
+    struct list_node node;
+    struct worker *worker;
+};
+
+enum { WORKER_JOBS_MAX = 64 /* waiting or running */ };
+
+/* Starts the thread. It has the number `index` in the hub, the loop has `loop`. */
+MX_MUST_CHECK mx_err worker_open(struct worker **out_worker, struct mbox_hub *hub, unsigned index,
+                                 unsigned loop);
+/* From the loop's thread. MX_ERR_AGAIN: the queue is full, the job was not taken. */
+MX_MUST_CHECK mx_err worker_submit(struct worker *worker, struct worker_job *job);
+/* Jobs submitted and not yet done. */
+unsigned worker_pending(const struct worker *worker);
+/* On the worker, from within a job: takes messages of the cores; waits for one at most timeout_ms.
+ */
+void worker_wait(struct worker *worker, unsigned timeout_ms);
+/* From the loop's thread, with no job pending: ends the thread. NULL is fine. */
+void worker_close(struct worker *worker);

@@ -1,0 +1,41 @@
+/* The messages of a load: headers with a mark, then lines out of one text that all messages share.
+ * A message is a function of the seed of its text, its id, its size and its place in the text. */
+#pragma once
+
+#include "bench/dice.h"
+#include "core/cursor.h"
+
+enum {
+    CONTENT_TEXT_BYTES = 1024 * 1024,
+    CONTENT_LINES_MAX = CONTENT_TEXT_BYTES / 2,
+    CONTENT_HEADER_MAX = 1024,
+    CONTENT_SIZE_MIN = 3,
+    CONTENT_SIZE_MAX = 128 * 1024 * 1024,
+};
+
+/* Most lines are as long as in ordinary mail; some are empty, some begin with a dot. */
+struct content_text {
+    uint8_t bytes[CONTENT_TEXT_BYTES]; /* whole lines, ending in CRLF */
+    size_t len;
+    uint32_t lines[CONTENT_LINES_MAX]; /* where each begins */
+    uint32_t line_count;
+};
+
+struct content {
+    const struct content_text *text;
+    uint8_t header[CONTENT_HEADER_MAX];
+    size_t header_len;
+    size_t text_at, text_len; /* the part of the text, which goes round */
+    struct slice tail;
+    size_t total; /* bytes in all */
+    uint64_t hash;
+    size_t offset; /* bytes that content_advance has passed */
+};
+
+void content_text_make(struct content_text *text, struct dice *dice);
+/* size: of the body in bytes. id: at most MARK_ID_MAX. */
+void content_make(struct content *content, const struct content_text *text, struct dice *dice,
+                  struct slice id, struct slice from, int64_t wall_ms, size_t size);
+/* The piece that comes next, not empty while offset < total. */
+struct slice content_next(const struct content *content);
+void content_advance(struct content *content, size_t len);

@@ -1,0 +1,9 @@
+/* Cryptographic digests. Part of the simulation seam (tls_boringssl.c). */
+#pragma once
+
+#include "core/slice.h"
+
+enum { DIGEST_SHA256_BYTES = 32 };
+
+/* FIPS 180-4 */
+void digest_sha256(uint8_t out[DIGEST_SHA256_BYTES], struct slice bytes);
