@@ -514,8 +514,7 @@ bool disk_rot(void)
         struct folder *set = &journal->now.entries[s].inode->now;
         for (unsigned f = 0; f < set->count; f++) {
             struct inode *file = set->entries[f].inode;
-            /* Not the header block: that the file is a segment is known from it alone. */
-            for (size_t p = 1; p < file->page_cap && count < mx_countof(pages); p++) {
+            for (size_t p = 0; p < file->page_cap && count < mx_countof(pages); p++) {
                 if (file->pages[p] != NULL && !all_zero(file->pages[p]->now, PAGE_BYTES)) {
                     pages[count++] = file->pages[p];
                 }
@@ -526,7 +525,11 @@ bool disk_rot(void)
         return false;
     }
     struct page *page = pages[sim_below(count)];
+    /* What is zero is mostly what nobody looks at. */
     size_t at = (size_t)sim_below(PAGE_BYTES);
+    while (page->now[at] == 0) {
+        at = (at + 1) % PAGE_BYTES;
+    }
     page->now[at] ^= 0x40;
     page->safe[at] = page->now[at];
     sim_say("a byte rots");

@@ -18,6 +18,7 @@ static void plan_random(struct plan *plan)
                                              FAULT_POWER, FAULT_IO,   FAULT_NOSPACE};
     *plan = (struct plan){.faults = !sim_chance(4),
                           .clock_jumps = sim_chance(4),
+                          .rot = sim_chance(10),
                           .lives = (unsigned)sim_below(LIVES_MAX),
                           .clients = 1 + (unsigned)sim_below(6)};
     for (unsigned i = 0; i < plan->lives; i++) {

@@ -45,7 +45,6 @@ struct mail {
     size_t len;
     enum mail_state state;
     unsigned durable; /* bits: sender, beginning, end */
-    bool rotten;      /* the disk may have damaged it */
 };
 
 void oracle_reset(void);
