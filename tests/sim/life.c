@@ -260,6 +260,7 @@ static void boot_run(void *arg)
 {
     (void)arg;
     mx_err err = log_init(&life.log, -1, sim.trace ? LOG_INFO : LOG_ERROR);
+    life.log.wall_ms = sim.wall_ms;
     if (!err) {
         err = parts_open();
     }
