@@ -51,13 +51,24 @@ static void due_fire(struct timer *timer, uint64_t now_ns)
     deliver_ready(msg->deliver, msg);
 }
 
+/* No next attempt is further away, by the schedule. */
+static uint64_t longest_wait_ms(const struct deliver *d)
+{
+    return d->conf.retry_ms > 0 ? d->conf.retry_ms : schedule_longest_ms(&d->conf.schedule);
+}
+
 /* Arms the message's timer for its earliest recipient. */
 static void schedule_due(struct deliver *d, struct message *msg)
 {
     int64_t due_ms = INT64_MAX;
+    int64_t latest_ms = d->shard->wall_ms + (int64_t)longest_wait_ms(d);
     for (uint32_t i = 0; i < msg->rcpt_count; i++) {
-        if (msg->rcpts[i].status == RCPT_PENDING && msg->rcpts[i].due_ms < due_ms) {
-            due_ms = msg->rcpts[i].due_ms;
+        struct rcpt_state *state = &msg->rcpts[i];
+        if (state->due_ms > latest_ms) {
+            state->due_ms = latest_ms; /* the clock was set back since */
+        }
+        if (state->status == RCPT_PENDING && state->due_ms < due_ms) {
+            due_ms = state->due_ms;
         }
     }
     if (due_ms == INT64_MAX || msg->held) {

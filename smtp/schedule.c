@@ -33,6 +33,15 @@ int64_t schedule_next_ms(const struct schedule *s, int64_t now_ms, int64_t arriv
     return next_ms > end_ms && now_ms < end_ms ? end_ms : next_ms;
 }
 
+uint64_t schedule_longest_ms(const struct schedule *s)
+{
+    uint64_t longest_ms = 0;
+    for (uint32_t i = 0; i < s->retry_count; i++) {
+        longest_ms = s->retry_ms[i] > longest_ms ? s->retry_ms[i] : longest_ms;
+    }
+    return longest_ms + longest_ms / 10;
+}
+
 bool schedule_expired(const struct schedule *s, int64_t now_ms, int64_t arrived_ms)
 {
     return now_ms - arrived_ms >= (int64_t)s->expire_ms;
