@@ -1,4 +1,5 @@
 /* The simulator's two drives. */
+#include "commit.h"
 #include "tests/sim/run.h"
 #include "tests/sim/scenario.h"
 

@@ -1,5 +1,6 @@
 #include "tests/sim/sim.h"
 
+#include "commit.h"
 #include "io/clock.h"
 #include "io/random.h"
 
