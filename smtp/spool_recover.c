@@ -174,6 +174,18 @@ static void reason_set(struct entry *entry, uint32_t rcpt, struct slice text)
     entry->reasons[rcpt] = slice_of(copy, text.len);
 }
 
+/* Records of one recipient may come out of order: one whose write failed was written again later.
+ * What is final stays, and attempts and notices only grow. */
+static void state_merge(struct rcpt_state *state, const struct rcpt_state *other)
+{
+    uint8_t notified = mx_max_size(state->notified, other->notified) & UINT8_MAX;
+    bool newer = other->status != RCPT_PENDING || other->attempts >= state->attempts;
+    if (state->status == RCPT_PENDING && newer) {
+        *state = *other;
+    }
+    state->notified = notified;
+}
+
 static mx_err apply_outcomes(struct spool_recovery *rec, struct qid id, struct reader *r,
                              uint32_t count, struct segment *segment)
 {
@@ -187,7 +199,7 @@ static mx_err apply_outcomes(struct spool_recovery *rec, struct qid id, struct r
         if (err || o.rcpt >= entry->head.rcpt_count) {
             return MX_ERR_DAMAGED;
         }
-        entry->rcpts[o.rcpt] = o.state;
+        state_merge(&entry->rcpts[o.rcpt], &o.state);
         reason_set(entry, o.rcpt, o.text);
     }
     return depend(rec, segment, entry->ref.segment);
