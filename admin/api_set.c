@@ -152,6 +152,25 @@ static bool not_supported(struct set *set, enum verb verb, const char *key)
     return false;
 }
 
+/* "actionPauseMtaQueue" */
+static bool may_create_variant(struct set *set, const json_t *body, struct set_errors *errors)
+{
+    const struct api_caller *caller = set->call->session->caller;
+    const struct reg_type *type = set->call->type;
+    const struct reg_variant *variant = object_variant(&type->shape, body);
+    if (!type->variant_prefix || !variant || !variant->name) {
+        return true;
+    }
+    char permission[API_PERMISSION_MAX];
+    snprintf(permission, sizeof(permission), "%.15s%.*s", type->variant_prefix, REG_NAME_MAX,
+             variant->name);
+    if (caller->may(caller->arg, permission)) {
+        return true;
+    }
+    set_error_add(errors, SET_FORBIDDEN, NULL, "needs the permission %s", permission);
+    return false;
+}
+
 static mx_err create_foreign(struct set *set, uint64_t *out_id, json_t **out_shown,
                              const json_t *body, struct set_errors *errors)
 {
@@ -160,6 +179,10 @@ static mx_err create_foreign(struct set *set, uint64_t *out_id, json_t **out_sho
     json_t *normal = object_normalize(call->type, body, &resolver, errors);
     if (!normal) {
         return errors->count ? MX_OK : MX_ERR_NOMEM;
+    }
+    if (!may_create_variant(set, normal, errors)) {
+        json_decref(normal);
+        return MX_OK;
     }
     mx_err err = call->foreign->create(call->foreign->arg, call->session->caller, normal, out_id,
                                        out_shown, errors);

@@ -100,7 +100,12 @@ struct reg_shape {
 };
 
 /* Where objects of a type are stored. */
-enum reg_storage { REG_IN_OBJECTS, REG_IN_DOMAINS, REG_IN_ACCOUNTS };
+enum reg_storage {
+    REG_IN_OBJECTS,
+    REG_IN_DOMAINS,
+    REG_IN_ACCOUNTS,
+    REG_ELSEWHERE, /* not in the store: a part of the server has them (api_foreign) */
+};
 
 struct reg_type {
     struct reg_shape shape; /* its name is the type's name, without "x:" */
@@ -110,6 +115,9 @@ struct reg_type {
     /* Properties that together are unique, space-separated; NULL = none. */
     const char *unique;
     const char *description;
+    /* Creating a variant needs the permission of this prefix and its name; NULL = no further one.
+     */
+    const char *variant_prefix;
 };
 
 enum {

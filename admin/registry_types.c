@@ -498,6 +498,25 @@ static const struct reg_variant stage_data_variants[] = {
                     "addDeliveredToHeader"},
 };
 
+/* Action ------------------------------------------------------------------------------------ */
+
+static const struct reg_variant action_variants[] = {
+    {.name = "ReloadSettings",
+     .label = "Reload settings",
+     .note = "Changes are in force when they are made; this reads again what objects name "
+             "outside: files and environment variables."},
+    {.name = "ReloadTlsCertificates",
+     .label = "Reload certificates",
+     .note = "Reads the files again that Certificates name."},
+    {.name = "ReloadBlockedIps",
+     .label = "Reload blocked addresses",
+     .note = "They are in force when they are made: changes nothing."},
+    {.name = "PauseMtaQueue",
+     .label = "Pause the queue",
+     .note = "No delivery begins until ResumeMtaQueue; mail is accepted."},
+    {.name = "ResumeMtaQueue", .label = "Resume the queue"},
+};
+
 /* All types, in the order in which they are described ---------------------------------------- */
 
 const struct reg_type reg_types[] = {
@@ -543,5 +562,12 @@ const struct reg_type reg_types[] = {
     {.shape = {.name = "MtaStageData", .variants = VARIANTS(stage_data_variants)},
      .singleton = true,
      .description = "Limits on messages."},
+    {.shape = {.name = "Action",
+               .variants = VARIANTS(action_variants),
+               .unsupported = "ReloadLookupStores InvalidateCaches InvalidateNegativeCaches "
+                              "UpdateApps ClassifySpam TroubleshootDmarc"},
+     .storage = REG_ELSEWHERE,
+     .variant_prefix = "action",
+     .description = "Something that happens when it is created; nothing is kept."},
 };
 const uint32_t reg_type_count = mx_countof(reg_types);

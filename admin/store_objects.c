@@ -52,6 +52,7 @@ mx_err store_get(struct store *store, json_t **out_object, const struct reg_type
     case REG_IN_ACCOUNTS:
         return store_account_get(store, out_object, id);
     case REG_IN_OBJECTS:
+    case REG_ELSEWHERE: /* never found */
         break;
     }
     return plain_get(store, out_object, type, id);
@@ -220,6 +221,8 @@ mx_err store_write(struct store *store, const struct reg_type *type, uint64_t id
         break;
     case REG_IN_OBJECTS:
         err = store_objects_write(store, type, id, after, conflict);
+        break;
+    case REG_ELSEWHERE:
         break;
     }
     err = err ? err : log_change(store, type, id, before, after);

@@ -25,11 +25,13 @@ static const char *const texts[] = {
     [REG_IN_ACCOUNTS] = "(o.local || '@' || (SELECT d.name FROM domains d WHERE d.id = o.domain) "
                         "LIKE ?2 ESCAPE '\\' OR o.description LIKE ?2 ESCAPE '\\')",
     [REG_IN_OBJECTS] = NULL,
+    [REG_ELSEWHERE] = NULL,
 };
 
 static const char *const tables[] = {
     [REG_IN_DOMAINS] = "domains o WHERE 1",
     [REG_IN_ACCOUNTS] = "accounts o WHERE 1",
+    [REG_ELSEWHERE] = "objects o WHERE 0",
     [REG_IN_OBJECTS] = "objects o WHERE o.type = ?1",
 };
 
