@@ -95,6 +95,7 @@ static const struct reg_field user_fields[] = {
      .kind = REG_STRING,
      .format = FORMAT_LOCAL_PART,
      .flags = REG_REQUIRED | REG_INDEXED,
+     .label = "Username",
      .description = "Local part of the address, lower case."},
     {.name = "domainId",
      .kind = REG_ID,
@@ -115,7 +116,7 @@ static const struct reg_field user_fields[] = {
 };
 static const struct reg_variant account_variants[] = {
     {.name = "User",
-     .label = "User",
+     .label = "User account",
      .fields = FIELDS(user_fields),
      .unsupported = "credentials memberGroupIds roles permissions quotas locale timeZone "
                     "encryptionAtRest memberTenantId usedDiskQuota createdAt"},
