@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { EPOCH_TEXT_MAX = 16, SCAN_BYTES = JOURNAL_GROUP_BYTES + JF_BLOCK_BYTES };
+enum { EPOCH_TEXT_MAX = 16, SCAN_BYTES = 2 * JOURNAL_GROUP_BYTES };
 
 bool store_set_path(char *out, size_t cap, const char *dir, uint16_t set, const char *name)
 {
@@ -49,7 +49,23 @@ static void segment_insert(struct journal_store *store, struct segment *segment)
     store->segment_count++;
 }
 
-static mx_err header_read(struct jf_segment *out, const char *path)
+static void segment_found(struct journal_store *store, struct journal_set *set,
+                          struct segment *segment)
+{
+    if (segment->number >= set->next_number) {
+        set->next_number = segment->number + 1;
+    }
+    if (segment->instance >= set->next_instance) {
+        set->next_instance = segment->instance + 1;
+    }
+    if (segment->state == SEGMENT_EMPTY) {
+        list_push_back(&set->empty, &segment->node);
+    } else {
+        segment_insert(store, segment);
+    }
+}
+
+static mx_err header_read(struct jf_segment *out, uint64_t *out_size, const char *path)
 {
     uint8_t block[JF_BLOCK_BYTES];
     size_t len = 0;
@@ -59,13 +75,16 @@ static mx_err header_read(struct jf_segment *out, const char *path)
         return err;
     }
     err = sys_pread(&len, fd, block, sizeof block, 0);
+    if (!err) {
+        err = sys_size(out_size, fd);
+    }
     sys_close(fd);
     return err ? err : jf_segment_get(out, slice_of(block, len));
 }
 
 struct set_listing {
     struct journal_store *store;
-    uint16_t set;
+    struct journal_set *set;
 };
 
 /* "%08x" followed by ".seg" */
@@ -89,7 +108,7 @@ static mx_err each_file(void *arg, const char *name)
     if (segment == NULL) {
         return MX_ERR_NOMEM;
     }
-    segment->set = listing->set;
+    segment->set = listing->set->id;
     segment->fd = -1;
     list_init(&segment->residents);
     if (!parse_number(&segment->number, name) ||
@@ -98,7 +117,7 @@ static mx_err each_file(void *arg, const char *name)
         return MX_OK; /* not ours */
     }
     struct jf_segment header = {.state = JF_FREE};
-    mx_err err = header_read(&header, path);
+    mx_err err = header_read(&header, &segment->size, path);
     if (err == MX_ERR_VERSION) {
         struct log_line *line = log_begin(store->log, LOG_ERROR, "journal-too-new");
         log_text(line, "file", path);
@@ -112,7 +131,7 @@ static mx_err each_file(void *arg, const char *name)
     segment->state = header.state == JF_ACTIVE ? SEGMENT_SEALED : SEGMENT_EMPTY;
     segment->epoch = header.epoch;
     segment->instance = header.instance;
-    segment_insert(store, segment);
+    segment_found(store, listing->set, segment);
     return err == MX_ERR_VERSION ? MX_OK : err;
 }
 
@@ -135,8 +154,10 @@ static mx_err set_open(struct journal_store *store, uint16_t id)
             return err;
         }
     }
-    store->sets[store->set_count++] = (struct journal_set){.id = id, .lock_fd = lock_fd};
-    struct set_listing listing = {.store = store, .set = id};
+    struct journal_set *set = &store->sets[store->set_count++];
+    *set = (struct journal_set){.id = id, .lock_fd = lock_fd, .next_instance = 1};
+    list_init(&set->empty);
+    struct set_listing listing = {.store = store, .set = set};
     if (!store_set_path(path, sizeof path, store->dir, id, "")) {
         return MX_ERR_RANGE;
     }
@@ -314,13 +335,9 @@ void journal_store_close(struct journal_store *store)
     if (store == NULL) {
         return;
     }
-    struct list_node *node;
-    while ((node = list_pop_front(&store->segments)) != NULL) {
-        struct segment *segment = mx_container_of(node, struct segment, node);
-        free(segment->deps);
-        free(segment);
-    }
+    segments_free(&store->segments);
     for (unsigned i = 0; i < store->set_count; i++) {
+        segments_free(&store->sets[i].empty);
         sys_close(store->sets[i].lock_fd);
     }
     free(store);
@@ -365,21 +382,117 @@ mx_err store_new_set(struct journal_store *store, uint16_t *out_set, int *out_lo
     }
 }
 
-void store_take_segments(struct journal_store *store, const uint16_t *sets, unsigned set_count,
-                         struct list *out)
+/* --- handing over ------------------------------------------------------------------------------
+ */
+
+mx_err store_segment_open(const struct journal_store *store, struct segment *segment, bool *direct)
 {
-    struct list_node *node = list_first(&store->segments);
-    while (node != NULL) {
+    char path[JOURNAL_PATH_MAX];
+    if (!store_segment_path(path, sizeof path, store->dir, segment)) {
+        return MX_ERR_RANGE;
+    }
+    if (*direct) {
+        mx_err err = sys_open(&segment->fd, path, SYS_READ | SYS_WRITE | SYS_DIRECT);
+        if (err != MX_ERR_INVALID && err != MX_ERR_UNSUPPORTED) {
+            return err;
+        }
+        *direct = false;
+    }
+    return sys_open(&segment->fd, path, SYS_READ | SYS_WRITE);
+}
+
+void segments_free(struct list *segments)
+{
+    struct list_node *node;
+    while ((node = list_pop_front(segments)) != NULL) {
         struct segment *segment = mx_container_of(node, struct segment, node);
-        node = list_next(&store->segments, node);
-        for (unsigned i = 0; i < set_count; i++) {
-            if (segment->set == sets[i]) {
-                list_remove(&segment->node);
-                list_push_back(out, &segment->node);
-                break;
-            }
+        sys_close(segment->fd);
+        free(segment->deps);
+        free(segment);
+    }
+}
+
+void segment_depend(struct segment *later, struct segment *of)
+{
+    if (later == of) {
+        return;
+    }
+    MX_ASSERT(!segment_older(later, of));
+    for (size_t i = later->dep_count; i > 0; i--) {
+        if (later->deps[i - 1] == of) {
+            return;
         }
     }
+    if (later->dep_count == later->dep_cap) {
+        size_t cap = later->dep_cap ? later->dep_cap * 2 : 8;
+        struct segment **deps = realloc(later->deps, cap * sizeof(struct segment *));
+        MX_ASSERT(deps != NULL); /* a few pointers; without them a finished message could return */
+        later->deps = deps;
+        later->dep_cap = cap;
+    }
+    later->deps[later->dep_count++] = of;
+}
+
+void journal_part_init(struct journal_part *part)
+{
+    *part = (struct journal_part){.count = 0};
+    list_init(&part->segments);
+}
+
+void journal_part_free(struct journal_part *part)
+{
+    segments_free(&part->segments);
+    part->count = 0;
+}
+
+static bool is_in(uint16_t set, const uint16_t *sets, unsigned set_count)
+{
+    for (unsigned i = 0; i < set_count; i++) {
+        if (sets[i] == set) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Nobody will write to these files again. */
+static void remove_empty(const struct journal_store *store, struct journal_set *set)
+{
+    char path[JOURNAL_PATH_MAX];
+    struct list_node *node = list_first(&set->empty);
+    for (; node != NULL; node = list_next(&set->empty, node)) {
+        const struct segment *segment = mx_container_of(node, struct segment, node);
+        if (store_segment_path(path, sizeof path, store->dir, segment) &&
+            sys_unlink(path) != MX_OK) {
+            break; /* space that a later start may win */
+        }
+    }
+    segments_free(&set->empty);
+}
+
+mx_err journal_store_take(struct journal_store *store, const uint16_t *sets, unsigned set_count,
+                          struct journal_part *part)
+{
+    bool direct = !store->conf.no_direct;
+    mx_err err = MX_OK;
+    struct list_node *node = list_first(&store->segments);
+    while (!err && node != NULL) {
+        struct segment *segment = mx_container_of(node, struct segment, node);
+        node = list_next(&store->segments, node);
+        if (is_in(segment->set, sets, set_count)) {
+            err = store_segment_open(store, segment, &direct);
+            list_remove(&segment->node);
+            list_push_back(&part->segments, &segment->node);
+            part->count++;
+        }
+    }
+    for (unsigned i = 0; !err && i < store->set_count; i++) {
+        struct journal_set *set = &store->sets[i];
+        if (!set->opened && is_in(set->id, sets, set_count)) {
+            remove_empty(store, set);
+        }
+    }
+    return err;
 }
 
 /* --- scan --------------------------------------------------------------------------------------
@@ -390,7 +503,10 @@ struct scan {
     const struct journal_scan_ops *ops;
     void *arg;
     struct journal_scan_result result;
-    uint8_t *buf; /* SCAN_BYTES */
+    uint8_t *buf; /* SCAN_BYTES: a window on the file */
+    uint64_t window_at;
+    size_t window_len;
+    const uint8_t *group; /* the group that was read last, in the window */
     /* of the segment under the scan: */
     struct segment *segment;
     char path[JOURNAL_PATH_MAX];
@@ -398,17 +514,34 @@ struct scan {
     uint64_t size;
 };
 
+/* Makes len bytes at offset (or what the file has of them) readable; one read serves many groups.
+ */
+static mx_err window_move(struct scan *scan, uint64_t offset, size_t len, struct slice *out)
+{
+    if (offset < scan->window_at || offset + len > scan->window_at + scan->window_len) {
+        scan->window_at = offset;
+        scan->window_len = 0;
+        mx_err err = sys_pread(&scan->window_len, scan->fd, scan->buf, SCAN_BYTES, offset);
+        if (err) {
+            return err;
+        }
+    }
+    size_t skip = (size_t)(offset - scan->window_at);
+    *out = slice_first(slice_of(scan->buf + skip, scan->window_len - skip), len);
+    return MX_OK;
+}
+
 /* Reads and verifies the group at offset, structure only. MX_ERR_DAMAGED: there is none. */
 static mx_err group_read(struct scan *scan, uint64_t offset, uint64_t sequence_min,
                          struct jf_group *out)
 {
-    size_t len = 0;
-    mx_err err = sys_pread(&len, scan->fd, scan->buf, JF_BLOCK_BYTES, offset);
+    struct slice bytes;
+    mx_err err = window_move(scan, offset, JF_BLOCK_BYTES, &bytes);
     if (err) {
         return err;
     }
     struct jf_group group;
-    err = jf_group_peek(&group, slice_of(scan->buf, len));
+    err = jf_group_peek(&group, bytes);
     if (err) {
         return MX_ERR_DAMAGED; /* segments of newer versions were refused before */
     }
@@ -418,14 +551,12 @@ static mx_err group_read(struct scan *scan, uint64_t offset, uint64_t sequence_m
         group.length > JOURNAL_GROUP_BYTES || offset + group.length > scan->size) {
         return MX_ERR_DAMAGED;
     }
-    if (group.length > len) {
-        err = sys_pread(&len, scan->fd, scan->buf, group.length, offset);
-        if (err) {
-            return err;
-        }
-    }
-    err = jf_group_check(&group, slice_of(scan->buf, len));
+    err = window_move(scan, offset, group.length, &bytes);
     if (!err) {
+        err = jf_group_check(&group, bytes);
+    }
+    if (!err) {
+        scan->group = bytes.ptr;
         *out = group;
     }
     return err;
@@ -498,7 +629,7 @@ static void damaged_range(struct scan *scan, uint64_t from, uint64_t to)
 
 static bool payloads_good(const struct scan *scan, const struct jf_group *group)
 {
-    struct slice bytes = slice_of(scan->buf, group->length);
+    struct slice bytes = slice_of(scan->group, group->length);
     size_t at = 0, payload_at;
     struct jf_record record;
     while (jf_group_next(bytes, &at, &record, &payload_at)) {
@@ -511,7 +642,7 @@ static bool payloads_good(const struct scan *scan, const struct jf_group *group)
 
 static mx_err group_deliver(struct scan *scan, uint64_t offset, const struct jf_group *group)
 {
-    struct slice bytes = slice_of(scan->buf, group->length);
+    struct slice bytes = slice_of(scan->group, group->length);
     size_t at = 0, payload_at;
     struct jf_record record;
     scan->result.groups++;
@@ -546,7 +677,7 @@ static mx_err take_group(struct scan *scan, uint64_t *offset, const struct jf_gr
         }
         struct jf_group again;
         mx_err err =
-            group_read(scan, *offset, group->sequence, &again); /* the search used the buffer */
+            group_read(scan, *offset, group->sequence, &again); /* the search moved the window */
         if (err) {
             return err;
         }
@@ -605,12 +736,11 @@ static mx_err scan_one(struct scan *scan, struct segment *segment)
     if (err) {
         return err;
     }
-    err = sys_size(&scan->size, scan->fd);
-    segment->size = scan->size;
-    if (!err && segment->state == SEGMENT_SEALED) {
-        scan->result.segments++;
-        err = segment_scan(scan);
-    }
+    scan->size = segment->size;
+    scan->window_at = 0;
+    scan->window_len = 0;
+    scan->result.segments++;
+    err = segment_scan(scan);
     sys_close(scan->fd);
     return err;
 }
@@ -623,7 +753,12 @@ mx_err journal_store_scan(struct journal_store *store, const struct journal_scan
     mx_err err = scan.buf == NULL ? MX_ERR_NOMEM : MX_OK;
     struct list_node *node = list_first(&store->segments);
     for (; !err && node != NULL; node = list_next(&store->segments, node)) {
-        err = scan_one(&scan, mx_container_of(node, struct segment, node));
+        err = ops->progress == NULL
+                  ? MX_OK
+                  : ops->progress(arg, scan.result.segments, store->segment_count);
+        if (!err) {
+            err = scan_one(&scan, mx_container_of(node, struct segment, node));
+        }
     }
     free(scan.buf);
     if (!err) {

@@ -52,6 +52,7 @@ struct message {
     bool acked; /* its record was reported durable */
     bool ended; /* its outcome was reported durable */
     bool moving;
+    bool waits; /* of an earlier process, not adopted yet */
     bool found; /* by the recovery under way */
     bool found_outcome;
     unsigned found_copies;
@@ -294,7 +295,7 @@ static void end_some(unsigned percent)
     for (unsigned n = 0; n < 30 && message_count > 0; n++) {
         struct message *m = &messages[rnd(message_count)];
         bool keeper = m->id.sequence % 97 == 0;
-        if (m->life == ALIVE && !keeper && rnd(100) < percent) {
+        if (m->life == ALIVE && !m->waits && !keeper && rnd(100) < percent) {
             message_end(m);
         }
     }
@@ -345,36 +346,57 @@ static mx_err adopt_record(void *arg, const struct journal_record *record)
     return MX_OK;
 }
 
-static struct journal_store *restart(const char *dir)
+static void settle_found(struct message *m, unsigned i)
+{
+    bool alive = adoption.refs[i].segment != NULL && adoption.outcomes[i] == NULL;
+    if (adoption.refs[i].segment != NULL && adoption.outcomes[i] != NULL) {
+        segment_depend(adoption.outcomes[i], adoption.refs[i].segment);
+    }
+    m->life = alive ? ALIVE : ENDED;
+    m->acked = alive;
+    m->ended = !alive && m->ended;
+    m->waits = false;
+    if (alive) {
+        journal_settle(journal, &m->resident, adoption.refs[i]);
+    }
+}
+
+/* As the spool does it: messages are taken before, during and after the adoption of the old ones,
+ * of which some are settled per turn; a crash at any of these moments loses nothing. */
+static struct journal_store *restart(const char *dir, const char *image)
 {
     static const struct journal_scan_ops adopt_ops = {.record = adopt_record,
                                                       .damaged = on_damaged};
     struct journal_scan_result result;
+    struct journal_part part;
     uint16_t sets[8];
+    unsigned old_count = message_count;
     shard_up();
     struct journal_store *store = store_open(dir);
     memset(&adoption, 0, sizeof adoption);
+    for (unsigned i = 0; i < old_count; i++) {
+        messages[i].resident = (struct journal_resident){0};
+        messages[i].moving = false;
+        messages[i].waits = true;
+    }
+    CHECK(journal_open(&journal, store, &shard, 0, &ops, NULL) == MX_OK);
+    work(dir, image, 60, 2);
     CHECK(journal_store_scan(store, &adopt_ops, NULL, &result) == MX_OK);
-    unsigned count = journal_store_sets(store, sets, 8);
-    CHECK(journal_open(&journal, store, &shard, sets, count, &ops, NULL) == MX_OK);
     for (unsigned i = 0; i < adoption.moved_count; i++) {
-        journal_depend(journal, adoption.moved[i].later, adoption.moved[i].of);
+        segment_depend(adoption.moved[i].later, adoption.moved[i].of);
     }
-    for (unsigned i = 0; i < message_count; i++) {
-        struct message *m = &messages[i];
-        bool alive = adoption.refs[i].segment != NULL && adoption.outcomes[i] == NULL;
-        if (adoption.refs[i].segment != NULL && adoption.outcomes[i] != NULL) {
-            journal_depend(journal, adoption.outcomes[i], adoption.refs[i].segment);
-        }
-        m->resident = (struct journal_resident){0};
-        m->moving = false;
-        m->life = alive ? ALIVE : ENDED;
-        m->acked = alive;
-        m->ended = !alive && m->ended;
-        if (alive) {
-            journal_settle(journal, &m->resident, adoption.refs[i]);
+    unsigned count = journal_store_sets(store, sets, 8);
+    journal_part_init(&part);
+    CHECK(journal_store_take(store, sets, count, &part) == MX_OK);
+    CHECK(part.count == result.segments);
+    journal_adopt(journal, &part);
+    for (unsigned i = 0; i < old_count; i++) {
+        settle_found(&messages[i], i);
+        if (i % (old_count / 8 + 1) == 0) {
+            work(dir, image, 10, 1);
         }
     }
+    journal_adopted(journal);
     return store;
 }
 
@@ -520,7 +542,7 @@ int main(int argc, char **argv)
 
     shard_up();
     struct journal_store *store = store_open(dir);
-    CHECK(journal_open(&journal, store, &shard, NULL, 0, &ops, NULL) == MX_OK);
+    CHECK(journal_open(&journal, store, &shard, 0, &ops, NULL) == MX_OK);
     work(dir, image, 400, 8);
     settle_down();
     struct journal_stats stats;
@@ -530,7 +552,7 @@ int main(int argc, char **argv)
     shard_down(store);
     for (unsigned start = 0; start < 3; start++) {
         check_crash(dir);
-        store = restart(dir);
+        store = restart(dir, image);
         work(dir, image, 300, 4);
         settle_down();
         journal_stats(journal, &stats);
