@@ -1,5 +1,6 @@
 /* The running side of the journal: groups, commits, the life of segments. One thread (its shard).
  */
+#include "io/journal_index.h"
 #include "io/journal_private.h"
 
 #include "core/check.h"
@@ -17,6 +18,7 @@ enum {
     MAKE_RETRY_MS = 1000,
     SPARE_SEGMENTS = 1, /* with fewer than this and the prepared one, the next is made */
     FLOOR_SEGMENTS = 4, /* below it nothing is moved to free space */
+    INDEX_WRITES_MAX = 2,
     EVICT_PER_TURN = 4,
     RESERVE_BYTES = 4 * 1024 * 1024,      /* kept back for outcomes and moves */
     LAST_RESERVE_BYTES = 2 * 1024 * 1024, /* of it for outcomes alone: only they free segments */
@@ -49,8 +51,10 @@ struct journal {
     struct list empty;
     unsigned empty_count, segment_count;
     struct segment *active, *prepared;
-    uint64_t active_at; /* where the next group goes */
-    uint64_t sequence;  /* of the next group in the active segment */
+    uint64_t active_at;          /* where the next group goes */
+    uint64_t sequence;           /* of the next group in the active segment */
+    struct segment_index *index; /* of the active segment, or NULL: it gets none */
+    unsigned index_writes;
     struct group groups[2];
     struct group *forming, *flying;
     struct op write_op;
@@ -536,23 +540,72 @@ static void group_reset(struct group *group)
     list_init(&group->appends);
 }
 
+static void index_drop(struct journal *j)
+{
+    segment_index_free(j->index);
+    j->index = NULL;
+}
+
+static void index_written(struct op *op, const struct op_result *result)
+{
+    struct segment_index *index = mx_container_of(op, struct segment_index, op);
+    struct journal *j = index->owner;
+    (void)result; /* without it the segment is read at the next start */
+    MX_ASSERT(index->segment->reads > 0);
+    index->segment->reads--;
+    j->index_writes--;
+    j->check_free = true;
+    segment_index_free(index);
+}
+
+static void index_finish(struct journal *j)
+{
+    struct segment_index *index = j->index;
+    if (index == NULL || j->index_writes >= INDEX_WRITES_MAX ||
+        j->active_at + segment_index_bytes(index) > j->active->size) {
+        index_drop(j);
+        return;
+    }
+    j->index = NULL;
+    j->index_writes++;
+    j->active->reads++; /* it is not freed before */
+    index->owner = j;
+    segment_index_write(index, j->shard->ring, index_written);
+}
+
 static void seal_active(struct journal *j)
 {
     if (j->active != NULL) {
+        index_finish(j);
         j->active->state = SEGMENT_SEALED;
         j->active = NULL;
         j->check_free = true;
     }
 }
 
+/* The group, and in any case the index, fit into the active segment. */
+static bool fits_with_index(const struct journal *j, uint64_t bytes)
+{
+    uint64_t index_bytes = j->index == NULL
+                               ? 0
+                               : segment_index_bytes(j->index) +
+                                     (uint64_t)j->forming->records * JOURNAL_INDEX_RECORD_BYTES;
+    return j->active_at + bytes + index_bytes <= j->active->size;
+}
+
 /* Makes a segment active that takes the forming group; false when none is prepared yet. */
 static bool place_group(struct journal *j, uint64_t bytes)
 {
-    if (j->active != NULL && j->active_at + bytes <= j->active->size) {
+    if (j->active != NULL && fits_with_index(j, bytes)) {
         return true;
     }
     if (j->prepared == NULL) {
-        return false;
+        /* Records have precedence over the index. */
+        bool fits = j->active != NULL && j->active_at + bytes <= j->active->size;
+        if (fits) {
+            index_drop(j);
+        }
+        return fits;
     }
     seal_active(j);
     j->active = j->prepared;
@@ -560,6 +613,7 @@ static bool place_group(struct journal *j, uint64_t bytes)
     j->active->state = SEGMENT_ACTIVE;
     j->active_at = JF_BLOCK_BYTES;
     j->sequence = 0;
+    j->index = j->ops->indexed != NULL ? segment_index_new(j->active) : NULL;
     make_start(j);
     return j->active_at + bytes <= j->active->size;
 }
@@ -598,7 +652,8 @@ static void write_done(struct op *op, const struct op_result *result)
     if (err) {
         log_trouble(j, "journal-write-failed", j->active, err,
                     "the messages of this write were answered 451; another segment is tried");
-        /* What is on the disk there is unknown: nothing follows it. */
+        /* What is on the disk there is unknown: nothing follows it, and no index speaks of it. */
+        index_drop(j);
         seal_active(j);
         j->broken = j->prepared == NULL;
         make_start(j);
@@ -625,6 +680,10 @@ static void group_write(struct journal *j)
                               .length = (uint32_t)group->len,
                               .records = group->records};
     jf_group_seal(group->bytes, &header);
+    if (j->index != NULL &&
+        !segment_index_add(j->index, j->ops, slice_of(group->bytes, group->len), j->active_at)) {
+        index_drop(j);
+    }
     memset(group->bytes + group->len, 0, bytes - group->len);
     struct list_node *node = list_first(&group->appends);
     for (; node != NULL; node = list_next(&group->appends, node)) {
@@ -892,6 +951,7 @@ static void journal_free(struct journal *j)
     segments_free(&j->segments);
     segments_free(&j->adopting);
     segments_free(&j->empty);
+    index_drop(j);
     buffers_close(j);
     sys_close(j->lock_fd);
     free(j);
@@ -900,7 +960,7 @@ static void journal_free(struct journal *j)
 bool journal_quiet(const struct journal *j)
 {
     return j->flying == NULL && j->forming->records == 0 && j->header_of == NULL &&
-           j->making == NULL && j->reads == 0;
+           j->making == NULL && j->reads == 0 && j->index_writes == 0;
 }
 
 void journal_flush(struct journal *j)

@@ -12,6 +12,11 @@
  * group is in flight per journal, so only the last group of a segment may be torn. While a group is
  * being written, the next one forms; commits share writes by themselves.
  *
+ * Index.  A segment that is full gets an index of its records at its end, in a write of its own
+ * that nobody waits for: a start that finds it whole reads it instead of the groups. Payloads are
+ * then verified when they are read. A segment whose writing ended otherwise (kill, error, full
+ * disk) has none and is read.
+ *
  * Order of freeing.  Records that finish a message (outcomes) must outlive the message's record.
  * Such a dependency always points to a segment that is at least as old (birth order: epoch, then
  * instance). A segment is freed when no resident lives in it and every segment it depends on has
@@ -75,7 +80,9 @@ struct journal_ref {
 struct journal_record {
     uint8_t type;
     struct qid id;
-    struct slice payload; /* verified; borrowed during the call */
+    /* Verified; borrowed during the call. Where the index of the segment was used, only the first
+     * bytes, as many as journal_ops.indexed had said; ref.len is the length of the whole. */
+    struct slice payload;
     struct journal_ref ref;
 };
 
@@ -92,6 +99,7 @@ struct journal_scan_ops {
 
 struct journal_scan_result {
     uint64_t segments, groups, records;
+    uint64_t indexed;     /* segments whose payloads need not be read */
     uint64_t torn_groups; /* cut off at the end of a segment: normal after a kill */
     uint64_t damaged_records;
 };
@@ -151,6 +159,8 @@ struct journal_ops {
     /* Move this resident forward (append a copy, settle there, leave here) or drop it; the segment
      * is wanted empty. Called for a few residents at a time. */
     void (*evict)(void *arg, struct journal_resident *resident);
+    /* How many of a record's first bytes a later start needs. Pure. NULL: segments get no index. */
+    uint32_t (*indexed)(uint8_t type, struct slice payload);
     /* The journal can take messages again after MX_ERR_NOSPACE or MX_ERR_IO. May be NULL. */
     void (*recovered)(void *arg);
 };

@@ -161,7 +161,8 @@ static void evict(void *arg, struct journal_resident *resident)
     spool_move(arg, mx_container_of(resident, struct spool_resident, resident));
 }
 
-static const struct journal_ops journal_callbacks = {.evict = evict, .recovered = NULL};
+static const struct journal_ops journal_callbacks = {.evict = evict,
+                                                     .indexed = record_indexed_bytes};
 
 static mx_err pools_open(struct spool *spool)
 {

@@ -36,6 +36,7 @@ struct spool_resident {
     struct journal_resident resident;
     bool is_extent;
     bool moving; /* a copy is being written */
+    bool stuck;  /* cannot be read, so not be moved */
 };
 
 struct extent {

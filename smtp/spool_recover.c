@@ -178,7 +178,8 @@ static mx_err on_message(struct spool_recovery *rec, const struct journal_record
     if (err || head.rcpt_count > ENVELOPE_RCPTS_MAX) {
         return err ? err : MX_ERR_DAMAGED;
     }
-    if (record_message_bytes(&head) != record->payload.len) {
+    if (record_message_bytes(&head) != record->ref.len ||
+        record_message_prefix_bytes(&head) > record->payload.len) {
         return MX_ERR_DAMAGED; /* so the sections before the envelope are there as well */
     }
     struct entry *entry = entry_get(rec, record->id);

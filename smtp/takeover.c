@@ -109,6 +109,8 @@ static void scan(struct work_job *job)
     } else {
         log_u64(line, "messages", t->found.messages);
         log_u64(line, "records", t->found.scan.records);
+        log_u64(line, "segments", t->found.scan.segments);
+        log_u64(line, "by-index", t->found.scan.indexed);
         log_u64(line, "ms", (clock_monotonic_ns() - t->began_ns) / MX_NS_PER_MS);
     }
     log_end(&t->log, line);
