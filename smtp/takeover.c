@@ -227,6 +227,11 @@ void takeover_stop(struct takeover *t)
     }
 }
 
+bool takeover_quiet(const struct takeover *t)
+{
+    return t == NULL || t->helper == NULL || t->scanned;
+}
+
 void takeover_end(struct takeover *t)
 {
     if (t != NULL) {

@@ -41,10 +41,11 @@ void takeover_free(struct takeover *takeover);
 struct log *takeover_log(struct takeover *takeover);
 
 /* In the thread of the managing shard, which is none of the cores but has a number in the hub.
- * begin: once all journals are open. stop: the scan ends soon, nothing more is handed out. end:
- * after stop or not, waits for the helper thread. NULL is fine for both. */
+ * begin: once all journals are open. stop: the scan ends soon, nothing more is handed out. quiet:
+ * the helper thread has nothing to do. end: waits for that. NULL is fine for all but begin. */
 void takeover_begin(struct takeover *takeover, struct shard *shard);
 void takeover_stop(struct takeover *takeover);
+bool takeover_quiet(const struct takeover *takeover);
 void takeover_end(struct takeover *takeover);
 
 /* In the thread of the core that has taken over its part. */
