@@ -211,11 +211,12 @@ void takeover_begin(struct takeover *t, struct shard *shard)
     t->job.run = scan;
     t->job.done = scan_done;
     /* A thread of its own: the core's workers have deliveries to do meanwhile. */
-    t->err = work_open(&t->helper, shard, 1);
-    if (!t->err) {
-        t->err = work_submit(t->helper, &t->job, 0);
+    mx_err err = work_open(&t->helper, shard, 1);
+    if (!err) {
+        err = work_submit(t->helper, &t->job, 0);
     }
-    if (t->err) {
+    if (err) { /* else t->err is the helper's from now on */
+        t->err = err;
         scan_done(&t->job);
     }
 }
