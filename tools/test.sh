@@ -85,7 +85,13 @@ part_layers() {
 part_release() { unit release; }
 part_asan() { ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 unit asan; }
 # What crosses threads: plain programs, because Criterion does not run under the thread sanitizer.
-part_tsan() { unit tsan -R '/check_(spsc|threads)'; }
+part_tsan() {
+    unit tsan -R '/check_(spsc|threads|work)'
+    # The whole process: start and end of the cores, workers, hand-over of the old queue.
+    TSAN_OPTIONS=halt_on_error=1 python3 tests/e2e/run.py --build build/tsan --only during_recovery 2>&1 |
+        tee "$logs/e2e-tsan.log" | grep -vE '^ok '
+    add_counts "end-to-end tests (tsan)" "$logs/e2e-tsan.log" "${PIPESTATUS[0]}"
+}
 
 part_libs() {
     build release >/dev/null

@@ -221,6 +221,71 @@ static void close_check(void)
     model_check(kernel.open == 0, "it did not close");
 }
 
+/* --- the checker itself ------------------------------------------------------------------------
+ *
+ * Classical tests of memory models: what C11 allows must be seen, what it forbids must not. */
+
+static atomic_uint x, y;
+static unsigned seen[2];
+static memory_order store_order, load_order;
+
+static void litmus_setup(void)
+{
+    atomic_init(&x, 0);
+    atomic_init(&y, 0);
+    memset(seen, 0, sizeof seen);
+}
+
+static void buffering_thread(unsigned index)
+{
+    atomic_store_explicit(index == 0 ? &x : &y, 1, store_order);
+    seen[index] = atomic_load_explicit(index == 0 ? &y : &x, load_order);
+}
+
+static void buffering_check(void)
+{
+    model_check(seen[0] != 0 || seen[1] != 0, "both loads came before both stores");
+}
+
+static void passing_thread(unsigned index)
+{
+    if (index == 0) {
+        atomic_store_explicit(&x, 1, memory_order_relaxed);
+        atomic_store_explicit(&y, 1, store_order);
+    } else {
+        seen[0] = atomic_load_explicit(&y, load_order);
+        seen[1] = atomic_load_explicit(&x, memory_order_relaxed);
+    }
+}
+
+static void passing_check(void)
+{
+    model_check(seen[0] <= seen[1], "the flag was seen and the value was not");
+}
+
+static void coherence_thread(unsigned index)
+{
+    if (index == 0) {
+        atomic_store_explicit(&x, 1, memory_order_relaxed);
+        atomic_store_explicit(&x, 2, memory_order_relaxed);
+    } else {
+        seen[0] = atomic_load_explicit(&x, memory_order_relaxed);
+        seen[1] = atomic_load_explicit(&x, memory_order_relaxed);
+    }
+}
+
+static void coherence_check(void)
+{
+    model_check(seen[0] <= seen[1], "a location went back");
+}
+
+static const struct model_scenario buffering = {"store buffering", 2, litmus_setup,
+                                                buffering_thread, buffering_check};
+static const struct model_scenario passing = {"message passing", 2, litmus_setup, passing_thread,
+                                              passing_check};
+static const struct model_scenario coherence = {"coherence", 2, litmus_setup, coherence_thread,
+                                                coherence_check};
+
 /* --- running -----------------------------------------------------------------------------------
  */
 
@@ -259,8 +324,24 @@ static void expect_found(const struct model_scenario *scenario, const char *what
     expect(scenario, &weakening, what, true);
 }
 
+static void litmus(const struct model_scenario *scenario, memory_order store, memory_order load,
+                   const char *what, bool allowed)
+{
+    store_order = store;
+    load_order = load;
+    expect(scenario, NULL, what, allowed);
+}
+
 int main(void)
 {
+    litmus(&buffering, memory_order_seq_cst, memory_order_seq_cst, "seq_cst", false);
+    litmus(&buffering, memory_order_release, memory_order_seq_cst, "release", true);
+    litmus(&buffering, memory_order_seq_cst, memory_order_acquire, "acquire", true);
+    litmus(&passing, memory_order_release, memory_order_acquire, "release, acquire", false);
+    litmus(&passing, memory_order_relaxed, memory_order_acquire, "relaxed, acquire", true);
+    litmus(&passing, memory_order_release, memory_order_relaxed, "release, relaxed", true);
+    litmus(&coherence, memory_order_relaxed, memory_order_relaxed, "relaxed", false);
+
     expect(&ring_scenario, NULL, "", false);
     expect_found(&ring_scenario, "relaxed store of tail", &ring.tail, MODEL_STORE,
                  memory_order_relaxed);

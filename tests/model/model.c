@@ -10,7 +10,8 @@
 enum {
     LOCATIONS_MAX = 64,
     STORES_MAX = 64, /* per location and execution */
-    PLAIN_MAX = 512, /* plain bytes*8 units watched for races */
+    PLAIN_MAX = 512, /* units watched for races */
+    UNIT_BYTES = 4,
     STACK_BYTES = 64 * 1024,
     DEPTH_MAX = 4096,
     TRACE_MAX = 256,
@@ -45,7 +46,7 @@ struct location {
 };
 
 struct plain {
-    uintptr_t address; /* of 8 bytes */
+    uintptr_t address; /* of UNIT_BYTES */
     int writer;        /* -1: none */
     uint16_t written;
     uint16_t read[MODEL_THREADS_MAX];
@@ -298,9 +299,8 @@ static bool on_own_stack(uintptr_t address)
     return address >= stack && address < stack + STACK_BYTES;
 }
 
-static void plain_access(const void *pointer, bool write)
+static void unit_access(uintptr_t address, bool write)
 {
-    uintptr_t address = (uintptr_t)pointer & ~(uintptr_t)7;
     if (m.running < 0 || on_own_stack(address)) {
         return;
     }
@@ -321,6 +321,15 @@ static void plain_access(const void *pointer, bool write)
         plain->written = now;
     } else {
         plain->read[m.running] = now;
+    }
+}
+
+static void plain_access(const void *pointer, unsigned long bytes, bool write)
+{
+    uintptr_t end = (uintptr_t)pointer + bytes;
+    for (uintptr_t at = (uintptr_t)pointer & ~(uintptr_t)(UNIT_BYTES - 1); at < end;
+         at += UNIT_BYTES) {
+        unit_access(at, write);
     }
 }
 
@@ -566,35 +575,30 @@ ATOMICS(16)
 ATOMICS(32)
 ATOMICS(64)
 
-#define PLAIN(name, write)                   \
+#define PLAIN(name, bytes, write)            \
     void __tsan_##name(const void *address); \
     void __tsan_##name(const void *address)  \
     {                                        \
-        plain_access(address, write);        \
+        plain_access(address, bytes, write); \
     }
-PLAIN(read1, false)
-PLAIN(read2, false)
-PLAIN(read4, false)
-PLAIN(read8, false)
-PLAIN(write1, true)
-PLAIN(write2, true)
-PLAIN(write4, true)
-PLAIN(write8, true)
+PLAIN(read1, 1, false)
+PLAIN(read2, 2, false)
+PLAIN(read4, 4, false)
+PLAIN(read8, 8, false)
+PLAIN(write1, 1, true)
+PLAIN(write2, 2, true)
+PLAIN(write4, 4, true)
+PLAIN(write8, 8, true)
 
-/* Structures: word by word. */
 void __tsan_read_range(const void *address, unsigned long bytes);
 void __tsan_read_range(const void *address, unsigned long bytes)
 {
-    for (unsigned long i = 0; i < bytes; i += 8) {
-        plain_access((const char *)address + i, false);
-    }
+    plain_access(address, bytes, false);
 }
 void __tsan_write_range(const void *address, unsigned long bytes);
 void __tsan_write_range(const void *address, unsigned long bytes)
 {
-    for (unsigned long i = 0; i < bytes; i += 8) {
-        plain_access((const char *)address + i, true);
-    }
+    plain_access(address, bytes, true);
 }
 
 void __tsan_init(void);
