@@ -171,14 +171,24 @@ static uint32_t indexed(uint8_t type, struct slice payload)
 
 static const struct journal_ops ops = {.evict = evict, .indexed = indexed};
 
+/* They are in the order of their ids: one set, epochs and sequences that grow. */
+static bool id_before(struct qid a, struct qid b)
+{
+    return a.epoch != b.epoch ? a.epoch < b.epoch : a.sequence < b.sequence;
+}
+
 static struct message *by_id(struct qid id)
 {
-    for (unsigned i = 0; i < message_count; i++) {
-        if (qid_equal(messages[i].id, id)) {
-            return &messages[i];
+    unsigned low = 0, high = message_count;
+    while (low < high) {
+        unsigned middle = (low + high) / 2;
+        if (id_before(messages[middle].id, id)) {
+            low = middle + 1;
+        } else {
+            high = middle;
         }
     }
-    return NULL;
+    return low < message_count && qid_equal(messages[low].id, id) ? &messages[low] : NULL;
 }
 
 /* --- recovery ----------------------------------------------------------------------------------
@@ -419,7 +429,7 @@ static struct journal_store *restart(const char *dir, const char *image)
         messages[i].waits = true;
     }
     CHECK(journal_open(&journal, store, &shard, 0, &ops, NULL) == MX_OK);
-    work(dir, image, 60, 2);
+    work(dir, image, 60, 1);
     CHECK(journal_store_scan(store, &adopt_ops, NULL, &result) == MX_OK);
     for (unsigned i = 0; i < adoption.moved_count; i++) {
         segment_depend(adoption.moved[i].later, adoption.moved[i].of);
@@ -431,7 +441,7 @@ static struct journal_store *restart(const char *dir, const char *image)
     journal_adopt(journal, &part);
     for (unsigned i = 0; i < old_count; i++) {
         settle_found(&messages[i], i);
-        if (i % (old_count / 8 + 1) == 0) {
+        if (i % (old_count / 3 + 1) == 0) {
             work(dir, image, 10, 1);
         }
     }
