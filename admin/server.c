@@ -632,8 +632,7 @@ static void loop(struct server *server)
     for (unsigned i = 0; i < server->core_count; i++) {
         alive += server->cores[i].started;
     }
-    while (!server->cores_told || server->cores_gone < alive ||
-           !takeover_quiet(server->takeover)) {
+    while (!server->cores_told || server->cores_gone < alive || !takeover_quiet(server->takeover)) {
         shard_turn(&server->shard, LOG_POLL_MS * MX_NS_PER_MS);
         server->log.wall_ms = server->shard.wall_ms;
         signals_read(server);
