@@ -166,6 +166,14 @@ void deliver_queued(struct deliver *d, struct message *msg, struct txn *txn, str
     dispatch(active);
 }
 
+void deliver_recovered(struct deliver *d, struct message *msg)
+{
+    msg->deliver = d;
+    if (!d->conf.paused && !d->stopping && msg->rcpts_left > 0) {
+        schedule_due(d, msg);
+    }
+}
+
 void deliver_ended(struct deliver *d, struct message *msg)
 {
     (void)d;
@@ -648,18 +656,6 @@ mx_err deliver_open(struct deliver *d, struct shard *shard, struct spool *spool,
     d->hook.turn = turn;
     shard_add_hook(shard, &d->hook);
     return MX_OK;
-}
-
-void deliver_start(struct deliver *d)
-{
-    struct list_node *node = list_first(&d->spool->all);
-    for (; node != NULL; node = list_next(&d->spool->all, node)) {
-        struct message *msg = mx_container_of(node, struct message, all_node);
-        msg->deliver = d;
-        if (msg->active == NULL && !d->conf.paused && msg->rcpts_left > 0) {
-            schedule_due(d, msg);
-        }
-    }
 }
 
 static void each_hop(struct deliver *d, void (*each)(struct hop *hop))

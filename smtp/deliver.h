@@ -157,8 +157,8 @@ struct deliver {
 MX_MUST_CHECK mx_err deliver_open(struct deliver *d, struct shard *shard, struct spool *spool,
                                   const struct image *image, const struct directory *directory,
                                   const struct deliver_conf *conf);
-/* Makes everything in the spool due according to its stored times. Once, after spool_open. */
-void deliver_start(struct deliver *d);
+/* spool_ops.recovered: makes the message due according to its stored times. */
+void deliver_recovered(struct deliver *d, struct message *msg);
 /* spool_ops.queued and .ended */
 void deliver_queued(struct deliver *d, struct message *msg, struct txn *txn, struct chain *content);
 void deliver_ended(struct deliver *d, struct message *msg);

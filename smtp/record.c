@@ -61,6 +61,18 @@ mx_err record_message_head_get(struct record_message *out_m, struct slice payloa
     return MX_OK;
 }
 
+uint32_t record_indexed_bytes(uint8_t type, struct slice payload)
+{
+    struct record_message m;
+    if (type == RECORD_MESSAGE && record_message_head_get(&m, payload) == MX_OK) {
+        return (uint32_t)mx_min_size(record_message_prefix_bytes(&m), payload.len);
+    }
+    if (type == RECORD_EXTENT) {
+        return (uint32_t)mx_min_size(RECORD_EXTENT_HEAD_BYTES, payload.len);
+    }
+    return payload.len > UINT32_MAX ? UINT32_MAX : (uint32_t)payload.len;
+}
+
 void record_rcpt_put(struct writer *w, const struct rcpt_state *state)
 {
     put_u8(w, state->status);

@@ -57,6 +57,9 @@ struct record_message {
     struct qid marks_of;  /* when mark_count > 0 */
 };
 
+/* How many of a record's first bytes recovery needs (journal_ops.indexed). */
+uint32_t record_indexed_bytes(uint8_t type, struct slice payload);
+
 /* Head and all sections before the envelope: what recovery needs. */
 size_t record_message_prefix_bytes(const struct record_message *m);
 size_t record_message_bytes(const struct record_message *m);

@@ -2,8 +2,8 @@
 
 #include "core/check.h"
 #include "io/shard.h"
+#include "smtp/spool_adopt.h"
 #include "smtp/spool_move.h"
-#include "smtp/spool_recover.h"
 
 #include <stdlib.h>
 
@@ -181,7 +181,7 @@ static void unmarked_go_on(struct spool *spool)
     }
 }
 
-static void message_free(struct spool *spool, struct message *msg)
+void spool_forget(struct spool *spool, struct message *msg)
 {
     struct extent *extent = msg->extents;
     while (extent != NULL) {
@@ -217,7 +217,7 @@ void spool_settle_end(struct spool *spool, struct message *msg)
     }
     spool->finished++;
     spool->ops->ended(spool->arg, msg);
-    message_free(spool, msg);
+    spool_forget(spool, msg);
 }
 
 static void evict(void *arg, struct journal_resident *resident)
@@ -225,7 +225,8 @@ static void evict(void *arg, struct journal_resident *resident)
     spool_move(arg, mx_container_of(resident, struct spool_resident, resident));
 }
 
-static const struct journal_ops journal_callbacks = {.evict = evict, .recovered = NULL};
+static const struct journal_ops journal_callbacks = {.evict = evict,
+                                                     .indexed = record_indexed_bytes};
 
 static mx_err pools_open(struct spool *spool)
 {
@@ -258,8 +259,13 @@ static void pools_close(struct spool *spool)
     pool_fini(&spool->incomings);
 }
 
+static void turn(struct shard_hook *hook)
+{
+    spool_adopt_step(mx_container_of(hook, struct spool, hook));
+}
+
 mx_err spool_open(struct spool *spool, struct shard *shard, struct journal_store *store,
-                  struct spool_part *part, const struct spool_ops *ops, void *arg)
+                  const struct spool_ops *ops, void *arg)
 {
     *spool = (struct spool){.shard = shard, .ops = ops, .arg = arg};
     list_init(&spool->all);
@@ -268,18 +274,18 @@ mx_err spool_open(struct spool *spool, struct shard *shard, struct journal_store
     spool->writes_retry.fire = writes_timer;
     mx_err err = pools_open(spool);
     if (!err) {
-        err = journal_open(&spool->journal, store, shard, spool_part_sets(part),
-                           spool_part_set_count(part), &journal_callbacks, spool);
-    }
-    if (!err) {
-        err = spool_adopt(spool, part);
+        err =
+            journal_open(&spool->journal, store, shard, shard->conf.id, &journal_callbacks, spool);
     }
     if (err && spool->journal != NULL) {
         spool_close(spool);
     } else if (err) {
         pools_close(spool);
+        return err;
     }
-    return err;
+    spool->hook.turn = turn;
+    shard_add_hook(shard, &spool->hook);
+    return MX_OK;
 }
 
 bool spool_quiet(const struct spool *spool)
@@ -299,6 +305,7 @@ void spool_close(struct spool *spool)
         }
     }
     wheel_cancel(&spool->shard->wheel, &spool->writes_retry);
+    wheel_cancel(&spool->shard->wheel, &spool->adopt_retry);
     journal_close(spool->journal);
     spool->journal = NULL;
     pools_close(spool);

@@ -12,11 +12,12 @@
 #include "core/pool.h"
 #include "core/wheel.h"
 #include "io/journal.h"
+#include "io/shard.h"
 #include "smtp/record.h"
 #include "smtp/txn.h"
 
-struct shard;
 struct spool;
+struct spool_part; /* what recovery found for one core: smtp/spool_recover.h */
 struct message;
 struct active;
 struct deliver;
@@ -35,6 +36,7 @@ struct spool_resident {
     struct journal_resident resident;
     bool is_extent;
     bool moving; /* a copy is being written */
+    bool stuck;  /* cannot be read, so not be moved */
 };
 
 struct extent {
@@ -74,6 +76,10 @@ struct message {
 };
 
 struct spool_ops {
+    /* A message of an earlier process is in the spool again. */
+    void (*recovered)(void *arg, struct message *msg);
+    /* All of them are (smtp/spool_adopt); the part is not needed any more. */
+    void (*adopted)(void *arg);
     /* A new message is queued. The callee takes txn and what is left of the content (chain). */
     void (*queued)(void *arg, struct message *msg, struct txn *txn, struct chain *content);
     /* The message has ended and is about to be forgotten. */
@@ -98,14 +104,17 @@ struct spool {
     uint64_t accepted, finished; /* totals since start */
     uint64_t unmarked;           /* messages whose outcomes found no memory to be written */
     unsigned moves;
+    struct spool_part *part; /* being taken over (smtp/spool_adopt), or NULL */
+    struct timer adopt_retry;
+    bool adopt_waited;
+    struct shard_hook hook;
 };
 
-struct spool_part; /* what recovery found for one core: smtp/spool_recover.h */
-
-/* Opens the journal and takes over what was recovered. Runs in the core's thread. */
+/* Opens the journal; messages can be received. Runs in the core's thread. What an earlier process
+ * left comes later, with spool_adopt. */
 MX_MUST_CHECK mx_err spool_open(struct spool *spool, struct shard *shard,
-                                struct journal_store *store, struct spool_part *part,
-                                const struct spool_ops *ops, void *arg);
+                                struct journal_store *store, const struct spool_ops *ops,
+                                void *arg);
 /* True when nothing waits to be written. */
 bool spool_quiet(const struct spool *spool);
 /* Requires spool_quiet. Messages stay in the journal. */
@@ -119,6 +128,8 @@ void spool_mark(struct spool *spool, struct message *msg, const struct record_ou
 /* Drops a message whose every recipient is final once its writes are durable; called by the spool
  * itself, and by smtp/deliver when a message becomes inactive. */
 void spool_settle_end(struct spool *spool, struct message *msg);
+/* Drops a message from memory; what the journal holds of it is unchanged. */
+void spool_forget(struct spool *spool, struct message *msg);
 
 /* --- receiving ---------------------------------------------------------------------------------
  */

@@ -130,6 +130,7 @@ static void read_done(struct journal_read *read, mx_err err)
         log_err(line, "reason", err);
         log_text(line, "effect", "its journal segment cannot be reclaimed");
         log_end(log, line);
+        move->res->stuck = err == MX_ERR_DAMAGED;
         move_end(move);
         return;
     }
@@ -138,7 +139,7 @@ static void read_done(struct journal_read *read, mx_err err)
 
 void spool_move(struct spool *spool, struct spool_resident *res)
 {
-    if (res->moving || spool->moves >= SPOOL_MOVES_MAX) {
+    if (res->moving || res->stuck || spool->moves >= SPOOL_MOVES_MAX) {
         return;
     }
     if (res->is_extent && mx_container_of(res, struct extent, res)->message == NULL) {

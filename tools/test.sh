@@ -1,12 +1,12 @@
 #!/bin/bash
 # Installs, builds and runs every test: tools/test.sh [PART ...]
-# Parts: format layers release asan tsan libs demo fuzz e2e crash (default: all)
+# Parts: format layers release asan tsan libs demo fuzz e2e crash recovery (default: all)
 # The last line says "N passed, N failed" (", N skipped"); the exit code is 0 only if nothing failed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(format layers release asan tsan libs demo fuzz e2e crash)
+[ ${#parts[@]} -gt 0 ] || parts=(format layers release asan tsan libs demo fuzz e2e crash recovery)
 passed=0 failed=0 skipped=0 skips=()
 rounds=${CRASH_ROUNDS:-50}
 seed=${CRASH_SEED:-$RANDOM}
@@ -85,7 +85,13 @@ part_layers() {
 part_release() { unit release; }
 part_asan() { ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 unit asan; }
 # What crosses threads: plain programs, because Criterion does not run under the thread sanitizer.
-part_tsan() { unit tsan -R '/check_(spsc|threads)'; }
+part_tsan() {
+    unit tsan -R '/check_(spsc|threads|work)'
+    # The whole process: start and end of the cores, workers, hand-over of the old queue.
+    TSAN_OPTIONS=halt_on_error=1 python3 tests/e2e/run.py --build build/tsan --only during_recovery 2>&1 |
+        tee "$logs/e2e-tsan.log" | grep -vE '^ok '
+    add_counts "end-to-end tests (tsan)" "$logs/e2e-tsan.log" "${PIPESTATUS[0]}"
+}
 
 part_libs() {
     build release >/dev/null
@@ -145,6 +151,13 @@ part_crash() {
     build release || { note "build of release" 1; return; }
     python3 tests/crash/run.py --build build/release --rounds "$rounds" --seed "$seed" 2>&1 | tee "$logs/crash.log" | tail -n 5
     note "crash test (seed $seed, $rounds rounds)" "${PIPESTATUS[0]}"
+}
+
+# A start with many queued messages; RECOVERY_MESSAGES=1000000 also holds the promised times.
+part_recovery() {
+    build release || { note "build of release" 1; return; }
+    python3 tests/recovery/run.py --build build/release --messages "${RECOVERY_MESSAGES:-10000}" 2>&1 | tee "$logs/recovery.log"
+    add_counts "recovery test" "$logs/recovery.log" "${PIPESTATUS[0]}"
 }
 
 tools/setup.sh test || {

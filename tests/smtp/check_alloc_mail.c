@@ -271,7 +271,9 @@ static mx_err core_start(void)
         .count = 1, .cpu = -1, .blocks_max = 16384, .workers = 2, .log_level = LOG_INFO};
     struct journal_conf journal_conf = {
         .node = 1, .first_segment_bytes = SEGMENT_BYTES, .segment_bytes = SEGMENT_BYTES};
+    struct spool_recover_conf recover = {.log = &world.log};
     struct spool_recovered found;
+    bool opened = false;
     const char *what = "";
     world.store = NULL;
     world.recovery = NULL;
@@ -284,9 +286,6 @@ static mx_err core_start(void)
     err = session_count_new(&world.sessions, 1, 1);
     if (!err) {
         err = journal_store_open(&world.store, world.journal, &journal_conf, &world.log);
-    }
-    if (!err) {
-        err = spool_recover(&world.recovery, world.store, 1, &world.log, &found);
     }
     struct service_conf conf = {.image = &image,
                                 .domains = &domain,
@@ -302,7 +301,6 @@ static mx_err core_start(void)
                                 .deliver = {.mail_root = world.mail, .paused = world.paused},
                                 .stopped = on_stopped};
     schedule_default(&conf.deliver.schedule);
-    conf.part = err ? NULL : spool_recovery_part(world.recovery, 0);
     bool has_shard = !err && (err = shard_init(&world.shard, &shard_conf)) == MX_OK;
     bool shard_is_open = !err && (err = shard_open(&world.shard)) == MX_OK;
     if (!err) {
@@ -310,8 +308,17 @@ static mx_err core_start(void)
         ALLOC_CHECK(err == MX_OK || what[0] != '\0');
     }
     if (!err) {
+        opened = true;
+        err = spool_recover(&world.recovery, world.store, &recover, &found);
+        err = err ? err : spool_recovery_divide(world.recovery, 1);
+    }
+    if (!err) {
         service_start(&world.service);
+        service_adopt(&world.service, spool_recovery_part(world.recovery, 0));
         return MX_OK;
+    }
+    if (opened) {
+        service_close(&world.service);
     }
     if (shard_is_open) {
         shard_close(&world.shard);
@@ -483,7 +490,8 @@ static unsigned count_files(const char *what, const char *without)
 /* Memory is there again: what is queued must leave. */
 static void drain(void)
 {
-    for (unsigned i = 0; world.service.spool.count > 0; i++) {
+    const struct spool *spool = &world.service.spool;
+    for (unsigned i = 0; spool->count > 0 || spool->part != NULL; i++) {
         ALLOC_CHECK(i < DRAIN_TURNS_MAX);
         turn();
         clock_ahead_ns += i % IDLE_TURNS == IDLE_TURNS - 1 ? 5 * MX_NS_PER_S : 0;
