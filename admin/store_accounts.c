@@ -266,8 +266,9 @@ mx_err store_account_get(struct store *store, json_t **out_object, uint64_t id)
     json_object_set_new(object, "domainId", id_json((uint64_t)sqlite3_column_int64(stmt, 0)));
     json_object_set_new(object, "description", column_json(stmt, 2));
     json_object_set_new(object, "aliases", aliases);
+    err = store_access_read(store, object, column_slice(stmt, 3));
     (void)sqlite3_reset(stmt);
-    err = get_aliases(store, aliases, id);
+    err = err ? err : get_aliases(store, aliases, id);
     if (err) {
         json_decref(object);
         return err;
@@ -425,6 +426,7 @@ mx_err store_account_write(struct store *store, uint64_t id, const json_t *befor
     if (!err && before) {
         err = remove_addresses(store, id, before);
     }
+    err = err ? err : store_access_write(store, id, before, after);
     if (err) {
         return err;
     }

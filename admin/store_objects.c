@@ -343,8 +343,8 @@ mx_err store_referrers(struct store *store, struct set_object *out, uint32_t *ou
         }
         if (search.type->storage == REG_IN_ACCOUNTS) {
             uint32_t found = 0;
-            err = store_domain_users(store, out + search.count, &found, max - search.count,
-                                     target.id);
+            err = (target.type->storage == REG_IN_DOMAINS ? store_domain_users : store_role_users)(
+                store, out + search.count, &found, max - search.count, target.id);
             search.count += found;
         } else {
             err = store_each(store, search.type, search_object, &search);
