@@ -322,7 +322,8 @@ static bool shape_refers(const struct reg_shape *shape, struct slice type)
     for (uint32_t v = 0; v < shape->variant_count; v++) {
         for (uint32_t i = 0; i < shape->variants[v].field_count; i++) {
             const struct reg_field *field = &shape->variants[v].fields[i];
-            if ((field->kind == REG_ID && slice_equal(slice_of_text(field->refers), type)) ||
+            bool is_id = field->kind == REG_ID || field->format == FORMAT_ID;
+            if ((is_id && slice_equal(slice_of_text(field->refers), type)) ||
                 (field->embedded && shape_refers(field->embedded, type))) {
                 return true;
             }
