@@ -1,11 +1,5 @@
 /* The table of all object types. clang-format keeps one field per block. */
-#include "admin/registry.h"
-
-#define FIELDS(array) (array), .field_count = mx_countof(array)
-#define VARIANTS(array) (array), .variant_count = mx_countof(array)
-
-#define SECOND_MS INT64_C(1000)
-#define DAY_MS (86400 * SECOND_MS)
+#include "admin/registry_private.h"
 
 /* Fields that several types share. */
 #define DESCRIPTION_FIELD                                                                        \
@@ -90,71 +84,6 @@ static const struct reg_variant alias_variants[] = {
 static const struct reg_shape email_alias = {
     .name = "EmailAlias", .variants = alias_variants, .variant_count = 1};
 
-/* Who may sign in, and from where: of passwords and of API keys. */
-#define EXPIRES_FIELD                                                                        \
-    {                                                                                        \
-        .name = "expiresAt", .kind = REG_DATE, .format = FORMAT_DATE, .flags = REG_NULLABLE, \
-        .description = "From then on it is refused; null: never."                            \
-    }
-#define ALLOWED_IPS_FIELD                                                              \
-    {                                                                                  \
-        .name = "allowedIps", .kind = REG_SET, .format = FORMAT_NETWORK,               \
-        .description = "It is good from these addresses only. Empty: from everywhere." \
-    }
-#define PERMISSION_SET_FIELD(field_name, text)                                                    \
-    {                                                                                             \
-        .name = (field_name), .kind = REG_SET, .format = FORMAT_PERMISSION, .description = (text) \
-    }
-
-static const struct reg_field password_fields[] = {
-    {.name = "secret",
-     .kind = REG_STRING,
-     .format = FORMAT_PASSWORD,
-     .flags = REG_REQUIRED,
-     .description = "The password, 8 to 128 bytes, or its argon2id hash (`$argon2id$...`). Stored "
-                    "as a hash, shown as ****; **** sent back leaves it as it is."},
-    EXPIRES_FIELD,
-    ALLOWED_IPS_FIELD,
-};
-static const struct reg_variant credential_variants[] = {
-    {.name = "Password",
-     .label = "Password",
-     .fields = FIELDS(password_fields),
-     .unsupported = "otpAuth credentialId"},
-};
-static const struct reg_shape credential = {.name = "Credential",
-                                            .variants = VARIANTS(credential_variants),
-                                            .unsupported = "AppPassword ApiKey"};
-
-#define ROLE_IDS_FIELD                                                                        \
-    {                                                                                         \
-        .name = "roleIds", .kind = REG_SET, .format = FORMAT_ID, .refers = "Role", .max = 32, \
-        .description = "Roles whose permissions it has as well."                              \
-    }
-
-static const struct reg_field custom_roles_fields[] = {ROLE_IDS_FIELD};
-static const struct reg_variant user_roles_variants[] = {
-    {.name = "User", .label = "Ordinary user", .note = "May have API keys of its own."},
-    {.name = "Admin", .label = "Administrator", .note = "Has every permission."},
-    {.name = "Custom", .label = "By roles", .fields = FIELDS(custom_roles_fields)},
-};
-static const struct reg_shape user_roles = {.name = "UserRoles",
-                                            .variants = VARIANTS(user_roles_variants)};
-
-static const struct reg_field permission_list_fields[] = {
-    PERMISSION_SET_FIELD("enabledPermissions", "What it may do."),
-    PERMISSION_SET_FIELD("disabledPermissions", "What it may not do, whatever else says it may."),
-};
-static const struct reg_variant permissions_variants[] = {
-    {.name = "Inherit", .label = "As the roles say"},
-    {.name = "Merge",
-     .label = "In addition to the roles",
-     .fields = FIELDS(permission_list_fields)},
-    {.name = "Replace", .label = "Instead of the roles", .fields = FIELDS(permission_list_fields)},
-};
-static const struct reg_shape account_permissions = {.name = "Permissions",
-                                                     .variants = VARIANTS(permissions_variants)};
-
 static const struct reg_field user_fields[] = {
     {.name = "name",
      .kind = REG_STRING,
@@ -180,18 +109,18 @@ static const struct reg_field user_fields[] = {
                     "exist twice on this server."},
     {.name = "credentials",
      .kind = REG_LIST,
-     .embedded = &credential,
+     .embedded = &reg_credential,
      .max = 1,
      .description = "How it signs in to the management. Without any it cannot, and its API keys "
                     "are removed."},
     {.name = "roles",
      .kind = REG_OBJECT,
-     .embedded = &user_roles,
+     .embedded = &reg_user_roles,
      .initial = "{\"@type\":\"User\"}",
      .description = "What it may do."},
     {.name = "permissions",
      .kind = REG_OBJECT,
-     .embedded = &account_permissions,
+     .embedded = &reg_account_permissions,
      .initial = "{\"@type\":\"Inherit\"}",
      .description = "Changes to what its roles say."},
 };
@@ -201,121 +130,6 @@ static const struct reg_variant account_variants[] = {
      .fields = FIELDS(user_fields),
      .unsupported = "memberGroupIds quotas locale timeZone encryptionAtRest memberTenantId "
                     "usedDiskQuota createdAt"},
-};
-
-/* Role -------------------------------------------------------------------------------------- */
-
-static const struct reg_field role_fields[] = {
-    {.name = "description",
-     .kind = REG_STRING,
-     .format = FORMAT_TRIM,
-     .flags = REG_REQUIRED | REG_INDEXED,
-     .description = "What people call the role."},
-    PERMISSION_SET_FIELD("enabledPermissions", "What it allows."),
-    PERMISSION_SET_FIELD("disabledPermissions",
-                         "What it forbids, also when another role of the same account allows it."),
-    ROLE_IDS_FIELD,
-};
-static const struct reg_variant role_variants[] = {
-    {.label = "Role", .fields = FIELDS(role_fields), .unsupported = "memberTenantId"},
-};
-
-/* ApiKey ------------------------------------------------------------------------------------ */
-
-static const struct reg_field key_permissions_fields[] = {
-    PERMISSION_SET_FIELD("permissions", "Names of permissions."),
-};
-static const struct reg_variant key_permissions_variants[] = {
-    {.name = "Inherit", .label = "As its account"},
-    {.name = "Disable",
-     .label = "As its account, without these",
-     .fields = FIELDS(key_permissions_fields)},
-    {.name = "Replace",
-     .label = "These only, as far as its account has them",
-     .fields = FIELDS(key_permissions_fields)},
-};
-static const struct reg_shape key_permissions = {.name = "CredentialPermissions",
-                                                 .variants = VARIANTS(key_permissions_variants)};
-
-static const struct reg_field api_key_fields[] = {
-    {.name = "description",
-     .kind = REG_STRING,
-     .format = FORMAT_TRIM,
-     .flags = REG_REQUIRED,
-     .description = "What the key is for."},
-    EXPIRES_FIELD,
-    ALLOWED_IPS_FIELD,
-    {.name = "permissions",
-     .kind = REG_OBJECT,
-     .embedded = &key_permissions,
-     .initial = "{\"@type\":\"Inherit\"}",
-     .description = "What may be done with it; never more than its account may."},
-    /* No link: it goes with its account, and does not hold it. */
-    {.name = "accountId",
-     .kind = REG_STRING,
-     .mode = REG_SERVER_STORED,
-     .description = "Id of the account that made it and that it acts for."},
-    {.name = "createdAt",
-     .kind = REG_DATE,
-     .format = FORMAT_DATE,
-     .mode = REG_SERVER_STORED,
-     .description = "When it was made."},
-    {.name = "secret",
-     .kind = REG_STRING,
-     .format = FORMAT_PASSWORD,
-     .mode = REG_SERVER_STORED,
-     .description = "What to send as `Authorization: Bearer`; in the answer to the creation only, "
-                    "**** ever after."},
-};
-static const struct reg_variant api_key_variants[] = {
-    {.label = "API key", .fields = FIELDS(api_key_fields)},
-};
-
-/* Security ---------------------------------------------------------------------------------- */
-
-static const struct reg_field rate_fields[] = {
-    {.name = "count",
-     .kind = REG_NUMBER,
-     .format = FORMAT_UNSIGNED,
-     .flags = REG_REQUIRED,
-     .min = 1,
-     .max = 1000000,
-     .description = "How often"},
-    {.name = "period",
-     .kind = REG_NUMBER,
-     .format = FORMAT_DURATION,
-     .flags = REG_REQUIRED,
-     .min = 1,
-     .max = 365 * DAY_MS,
-     .description = "in how long."},
-};
-static const struct reg_variant rate_variants[] = {
-    {.label = "Rate", .fields = FIELDS(rate_fields)},
-};
-static const struct reg_shape rate = {.name = "Rate", .variants = VARIANTS(rate_variants)};
-
-static const struct reg_field security_fields[] = {
-    {.name = "authBanRate",
-     .kind = REG_OBJECT,
-     .embedded = &rate,
-     .flags = REG_NULLABLE,
-     .initial = "{\"count\":100,\"period\":86400000}",
-     .description = "Failed sign-ins, per client address (an IPv6 /64 counts as one) and per "
-                    "login name, after which the client's address is refused; null: never. "
-                    "Loopback and SystemSettings.proxyTrustedNetworks are exempt."},
-    {.name = "authBanPeriod",
-     .kind = REG_NUMBER,
-     .format = FORMAT_DURATION,
-     .flags = REG_NULLABLE,
-     .min = 1,
-     .max = 3650 * DAY_MS,
-     .description = "For how long; null: for ever."},
-};
-static const struct reg_variant security_variants[] = {
-    {.label = "Security",
-     .fields = FIELDS(security_fields),
-     .unsupported = "abuseBanRate abuseBanPeriod loiterBanRate loiterBanPeriod scanBanRate "
-                    "scanBanPeriod scanBanPaths"},
 };
 
 /* MtaRoute ---------------------------------------------------------------------------------- */
@@ -726,17 +540,17 @@ const struct reg_type reg_types[] = {
      .storage = REG_IN_ACCOUNTS,
      .unique = "name domainId",
      .description = "A mailbox on this server and its addresses."},
-    {.shape = {.name = "Role", .variants = VARIANTS(role_variants)},
+    {.shape = {.name = "Role", .variants = VARIANTS(reg_role_variants)},
      .administrative = true,
      .label = "description",
      .description = "A set of permissions that accounts can have. A permission is `sys`, the name "
                     "of a type, and `Get`, `Query`, `Create`, `Update` or `Destroy`; of a "
                     "singleton `Get` or `Update`."},
-    {.shape = {.name = "ApiKey", .variants = VARIANTS(api_key_variants)},
+    {.shape = {.name = "ApiKey", .variants = VARIANTS(reg_api_key_variants)},
      .administrative = true,
      .label = "description",
      .description = "A secret with which a program acts for the account that made it."},
-    {.shape = {.name = "Security", .variants = VARIANTS(security_variants)},
+    {.shape = {.name = "Security", .variants = VARIANTS(reg_security_variants)},
      .singleton = true,
      .administrative = true,
      .description = "What failed sign-ins lead to."},
