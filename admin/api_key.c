@@ -2,7 +2,6 @@
 
 #include "admin/base64.h"
 #include "admin/object_id.h"
-#include "core/timefmt.h"
 #include "io/digest.h"
 #include "io/random.h"
 
@@ -38,7 +37,7 @@ static json_t *digest_json(struct slice token)
     return slice_json(writer_slice(&w));
 }
 
-uint64_t api_key_account(const json_t *key)
+static uint64_t account_of(const json_t *key)
 {
     uint64_t id = 0;
     return object_id_parse(&id, text_of(key, "accountId")) ? 0 : id;
@@ -55,7 +54,7 @@ struct key_list {
 static mx_err collect(void *arg, uint64_t id, json_t *key)
 {
     struct key_list *list = arg;
-    if (api_key_account(key) == list->account && list->count < API_KEYS_MAX) {
+    if (account_of(key) == list->account && list->count < API_KEYS_MAX) {
         list->ids[list->count++] = id;
     }
     return MX_OK;
@@ -75,21 +74,17 @@ static void make_token(char out[API_KEY_TEXT_MAX], uint64_t id)
 }
 
 /* What the server adds to a key. */
-static void complete(json_t *key, uint64_t account, struct slice token, int64_t wall_ms)
+static void complete(json_t *key, uint64_t account, struct slice token)
 {
-    uint8_t buf[64];
+    uint8_t buf[OBJECT_ID_TEXT_MAX];
     struct writer w = writer_init(buf, sizeof buf);
     put_object_id(&w, account);
     json_object_set_new(key, "accountId", slice_json(writer_slice(&w)));
-    w = writer_init(buf, sizeof buf);
-    put_rfc3339_ms(&w, wall_ms);
-    json_object_set_new(key, "createdAt", slice_json(writer_slice(&w)));
     json_object_set_new(key, "secret", digest_json(token));
 }
 
 mx_err api_key_create(struct store *store, uint64_t *out_id, char out_secret[API_KEY_TEXT_MAX],
-                      uint64_t account, const json_t *body, int64_t wall_ms,
-                      struct set_errors *errors)
+                      uint64_t account, const json_t *body, struct set_errors *errors)
 {
     bool exists = false;
     struct key_list list = {.account = account};
@@ -115,7 +110,7 @@ mx_err api_key_create(struct store *store, uint64_t *out_id, char out_secret[API
     uint64_t id = store_next_id(store);
     struct store_conflict conflict;
     make_token(out_secret, id);
-    complete(key, account, slice_of_text(out_secret), wall_ms);
+    complete(key, account, slice_of_text(out_secret));
     err = store_write(store, key_type(), id, NULL, key, &conflict);
     json_decref(key);
     if (!err) {
@@ -153,7 +148,7 @@ mx_err api_key_find(struct store *store, json_t **out_key, uint64_t *out_account
         json_decref(key);
         return MX_ERR_NOTFOUND;
     }
-    *out_account = api_key_account(key);
+    *out_account = account_of(key);
     *out_key = key;
     return MX_OK;
 }

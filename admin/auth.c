@@ -5,11 +5,11 @@
 #include "admin/auth_limit.h"
 #include "admin/base64.h"
 #include "admin/bootstrap.h"
-#include "admin/date.h"
 #include "admin/objects.h"
 #include "admin/password.h"
 #include "admin/value.h"
 #include "core/text.h"
+#include "core/timefmt.h"
 #include "io/digest.h"
 #include "io/random.h"
 
@@ -112,6 +112,12 @@ static mx_err refuse_slowly(struct attempt *a, struct slice secret, const char *
 
 /* Accounts --------------------------------------------------------------------------------- */
 
+static bool is_in(const struct netaddr *peer, const char *network)
+{
+    struct netmask mask;
+    return netmask_parse(&mask, slice_of_text(network)) == MX_OK && netmask_contains(&mask, peer);
+}
+
 /* What passwords and API keys are limited by. NULL: nothing is in the way. */
 static const char *limit_reason(const struct attempt *a, const json_t *credential)
 {
@@ -119,7 +125,7 @@ static const char *limit_reason(const struct attempt *a, const json_t *credentia
     const json_t *allowed = json_object_get(credential, "allowedIps");
     int64_t expires_ms = 0;
     if (json_is_string(expires) &&
-        (date_parse(&expires_ms, slice_of_text(json_string_value(expires))) ||
+        (rfc3339_parse(&expires_ms, slice_of_text(json_string_value(expires))) ||
          expires_ms <= a->now.wall_ms)) {
         return "expired";
     }
@@ -128,9 +134,7 @@ static const char *limit_reason(const struct attempt *a, const json_t *credentia
     json_t *yes;
     json_object_foreach((json_t *)(uintptr_t)allowed, text, yes)
     {
-        struct netmask mask;
-        inside = inside || (netmask_parse(&mask, slice_of_text(text)) == MX_OK &&
-                            netmask_contains(&mask, a->peer));
+        inside = inside || is_in(a->peer, text);
     }
     return inside ? NULL : "not from this address";
 }
@@ -315,25 +319,46 @@ static bool is_loopback(const struct netaddr *peer)
                              : memcmp(peer->bytes, loopback6, sizeof loopback6) == 0;
 }
 
-static mx_err is_exempt(struct auth *auth, const struct netaddr *peer, bool *out_exempt)
+/* Networks that hold the peer. */
+struct exemption {
+    const struct attempt *attempt;
+    bool found;
+};
+
+/* An AllowedIp. */
+static mx_err look_at_allowed(void *arg, uint64_t id, json_t *object)
 {
-    *out_exempt =
-        is_loopback(peer) || (auth->conf.exempt && auth->conf.exempt(auth->conf.arg, peer));
-    if (*out_exempt) {
+    struct exemption *e = arg;
+    int64_t expires_ms = INT64_MAX;
+    const char *expires = json_string_value(json_object_get(object, "expiresAt"));
+    (void)id;
+    if (expires && rfc3339_parse(&expires_ms, slice_of_text(expires))) {
         return MX_OK;
     }
+    const char *network = json_string_value(json_object_get(object, "address"));
+    e->found = e->found || (expires_ms > e->attempt->now.wall_ms && network &&
+                            is_in(e->attempt->peer, network));
+    return MX_OK;
+}
+
+/* As for the blocking of mail: loopback, trusted proxies and AllowedIp. */
+static mx_err is_exempt(struct attempt *a, bool *out_exempt)
+{
+    struct store *store = a->auth->conf.store;
+    struct exemption e = {a, is_loopback(a->peer)};
     json_t *settings = NULL;
-    mx_err err = object_get(auth->conf.store, &settings,
-                            reg_type_find(SLICE_LITERAL("SystemSettings")), OBJECT_ID_SINGLETON);
-    const char *text;
+    mx_err err = object_get(store, &settings, reg_type_find(SLICE_LITERAL("SystemSettings")),
+                            OBJECT_ID_SINGLETON);
+    const char *network;
     json_t *yes;
-    json_object_foreach(json_object_get(settings, "proxyTrustedNetworks"), text, yes)
+    json_object_foreach(json_object_get(settings, "proxyTrustedNetworks"), network, yes)
     {
-        struct netmask mask;
-        *out_exempt = *out_exempt || (netmask_parse(&mask, slice_of_text(text)) == MX_OK &&
-                                      netmask_contains(&mask, peer));
+        e.found = e.found || is_in(a->peer, network);
     }
     json_decref(settings);
+    err = err ? err
+              : store_each(store, reg_type_find(SLICE_LITERAL("AllowedIp")), look_at_allowed, &e);
+    *out_exempt = e.found;
     return err;
 }
 
@@ -356,35 +381,37 @@ static mx_err read_rate(struct auth *auth, struct auth_rate *out)
     return MX_OK;
 }
 
-static void ban(struct attempt *a, const struct auth_rate *rate)
+static mx_err ban(struct attempt *a, const struct auth_rate *rate)
 {
     const struct auth_conf *conf = &a->auth->conf;
+    bool exempt = false;
+    mx_err err = is_exempt(a, &exempt);
+    if (err || exempt) {
+        return err;
+    }
+    auth_limit_ban(&a->auth->limit, a->peer, rate, a->now.monotonic_ms);
     a->verdict->banned_now = true;
     if (conf->ban) {
         bool ever = rate->ban_ms > INT64_MAX - a->now.wall_ms;
         conf->ban(conf->arg, a->peer, ever ? INT64_MAX : a->now.wall_ms + rate->ban_ms);
     }
+    return MX_OK;
 }
 
 static mx_err count_failure(struct attempt *a)
 {
     struct auth_rate rate;
-    bool exempt = false;
     bool over = false;
     uint8_t lower[AUTH_NAME_MAX];
     struct slice login = slice_of_text(a->verdict->login);
     text_lower(lower, login);
     mx_err err = read_rate(a->auth, &rate);
-    err = err ? err : is_exempt(a->auth, a->peer, &exempt);
     if (err) {
         return err;
     }
     a->verdict->delay_ms = auth_limit_fail(&a->auth->limit, a->peer, slice_of(lower, login.len),
-                                           &rate, exempt, a->now.monotonic_ms, &over);
-    if (over) {
-        ban(a, &rate);
-    }
-    return MX_OK;
+                                           &rate, a->now.monotonic_ms, &over);
+    return over ? ban(a, &rate) : MX_OK;
 }
 
 /* Interface -------------------------------------------------------------------------------- */
@@ -444,11 +471,6 @@ mx_err auth_check(struct auth *auth, struct slice authorization, const struct ne
 bool auth_allows(const struct auth_caller *caller, const char *permission)
 {
     return permission_has(&caller->permissions, permission_find(slice_of_text(permission)));
-}
-
-bool auth_owns_key(const struct auth_caller *caller, const json_t *key)
-{
-    return caller->account == 0 || api_key_account(key) == caller->account;
 }
 
 static mx_err keep_recovery(struct auth *auth, const struct auth_conf *conf)

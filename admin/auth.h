@@ -35,8 +35,6 @@ struct auth_conf {
     void *arg;
     /* An address went over Security.authBanRate. until_wall_ms INT64_MAX: for ever. May be NULL. */
     void (*ban)(void *arg, const struct netaddr *peer, int64_t until_wall_ms);
-    /* Further addresses that are never banned. May be NULL. */
-    bool (*exempt)(void *arg, const struct netaddr *peer);
 };
 
 struct auth_caller {
@@ -79,6 +77,3 @@ MX_MUST_CHECK mx_err auth_check(struct auth *auth, struct slice authorization,
                                 struct auth_caller *out_caller, struct auth_verdict *out_verdict);
 /* permission is a name ("sysDomainUpdate"). */
 bool auth_allows(const struct auth_caller *caller, const char *permission);
-/* May the caller see and change this API key: it is his own, or he is an administrator without an
- * account. */
-bool auth_owns_key(const struct auth_caller *caller, const json_t *key);

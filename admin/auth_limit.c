@@ -87,20 +87,23 @@ static uint32_t delay_of(uint32_t failures)
 }
 
 uint32_t auth_limit_fail(struct auth_limit *limit, const struct netaddr *peer, struct slice login,
-                         const struct auth_rate *rate, bool exempt, int64_t now_ms, bool *out_ban)
+                         const struct auth_rate *rate, int64_t now_ms, bool *out_over)
 {
     uint32_t by_login = 0;
     if (login.len > 0) {
         by_login = add(limit, key_of(limit, login, 1), now_ms, rate->period_ms)->count;
     }
-    struct auth_count *address = add(limit, address_key(limit, peer), now_ms, rate->period_ms);
-    uint32_t most = address->count > by_login ? address->count : by_login;
-    *out_ban = !exempt && rate->count > 0 &&
-               (address->count > rate->count ||
-                (by_login > rate->count && address->count >= AUTH_LOGIN_BAN_OWN));
-    if (*out_ban) {
-        address->banned_until =
-            rate->ban_ms > INT64_MAX - now_ms ? INT64_MAX : now_ms + rate->ban_ms;
+    uint32_t own = add(limit, address_key(limit, peer), now_ms, rate->period_ms)->count;
+    *out_over = rate->count > 0 &&
+                (own > rate->count || (by_login > rate->count && own >= AUTH_LOGIN_BAN_OWN));
+    return delay_of(own > by_login ? own : by_login);
+}
+
+void auth_limit_ban(struct auth_limit *limit, const struct netaddr *peer,
+                    const struct auth_rate *rate, int64_t now_ms)
+{
+    struct auth_count *count = find(limit, address_key(limit, peer));
+    if (count) {
+        count->banned_until = rate->ban_ms > INT64_MAX - now_ms ? INT64_MAX : now_ms + rate->ban_ms;
     }
-    return delay_of(most);
 }

@@ -38,6 +38,9 @@ void auth_limit_init(struct auth_limit *limit, uint64_t seed);
 int64_t auth_limit_banned(const struct auth_limit *limit, const struct netaddr *peer,
                           int64_t now_ms);
 /* Counts one failure (login may be empty). Returns by how many ms the answer is to be delayed. True
- * in *out_ban when this failure went over the rate; the address is then banned unless exempt. */
+ * in *out_over when this failure went over the rate. */
 uint32_t auth_limit_fail(struct auth_limit *limit, const struct netaddr *peer, struct slice login,
-                         const struct auth_rate *rate, bool exempt, int64_t now_ms, bool *out_ban);
+                         const struct auth_rate *rate, int64_t now_ms, bool *out_over);
+/* Of an address that has failed just now. */
+void auth_limit_ban(struct auth_limit *limit, const struct netaddr *peer,
+                    const struct auth_rate *rate, int64_t now_ms);

@@ -2,6 +2,8 @@
 
 #include "core/check.h"
 
+enum { FIRST_VARIANT = PERMISSION_TYPES_MAX * PERMISSION_VERBS };
+
 static const char *const verbs[PERMISSION_VERBS] = {"Get", "Query", "Create", "Update", "Destroy"};
 
 static bool exists(const struct reg_type *type, unsigned verb)
@@ -24,16 +26,55 @@ int permission_of(const struct reg_type *type, enum permission_verb verb)
     return exists(type, verb) ? (int)((type - reg_types) * PERMISSION_VERBS + verb) : -1;
 }
 
+/* A variant whose creation needs a permission of its own. */
+struct variant_slot {
+    const struct reg_type *type;
+    const struct reg_variant *variant;
+};
+
+/* In the order of the table; false: there are not so many. */
+static bool variant_slot(int index, struct variant_slot *out)
+{
+    for (uint32_t i = 0; i < reg_type_count; i++) {
+        const struct reg_shape *shape = &reg_types[i].shape;
+        if (!reg_types[i].variant_prefix) {
+            continue;
+        }
+        if (index < (int)shape->variant_count) {
+            *out = (struct variant_slot){&reg_types[i], &shape->variants[index]};
+            return true;
+        }
+        index -= (int)shape->variant_count;
+    }
+    return false;
+}
+
+static int find_variant(struct slice name)
+{
+    struct variant_slot slot;
+    for (int i = 0; variant_slot(i, &slot); i++) {
+        struct slice rest = name;
+        MX_ASSERT(i < PERMISSION_VARIANTS_MAX);
+        if (take(&rest, slice_of_text(slot.type->variant_prefix)) &&
+            slice_equal(rest, slice_of_text(slot.variant->name))) {
+            return FIRST_VARIANT + i;
+        }
+    }
+    return -1;
+}
+
 int permission_find(struct slice name)
 {
-    if (!take(&name, SLICE_LITERAL("sys"))) {
-        return -1;
+    struct slice of_type = name;
+    if (!take(&of_type, SLICE_LITERAL("sys"))) {
+        return find_variant(name);
     }
     for (uint32_t i = 0; i < reg_type_count; i++) {
-        struct slice rest = name;
-        for (unsigned verb = 0;
-             take(&rest, slice_of_text(reg_types[i].shape.name)) && verb < PERMISSION_VERBS;
-             verb++, rest = name) {
+        struct slice rest = of_type;
+        if (!take(&rest, slice_of_text(reg_types[i].shape.name))) {
+            continue;
+        }
+        for (unsigned verb = 0; verb < PERMISSION_VERBS; verb++) {
             if (slice_equal(rest, slice_of_text(verbs[verb]))) {
                 return permission_of(&reg_types[i], verb);
             }
@@ -44,6 +85,13 @@ int permission_find(struct slice name)
 
 void put_permission(struct writer *w, int permission)
 {
+    struct variant_slot slot;
+    if (permission >= FIRST_VARIANT) {
+        MX_ASSERT(variant_slot(permission - FIRST_VARIANT, &slot));
+        put_text(w, slot.type->variant_prefix);
+        put_text(w, slot.variant->name);
+        return;
+    }
     MX_ASSERT(permission >= 0 && permission / PERMISSION_VERBS < (int)reg_type_count);
     put_text(w, "sys");
     put_text(w, reg_types[permission / PERMISSION_VERBS].shape.name);
@@ -71,6 +119,10 @@ struct permission_set permission_all(void)
                 permission_add(&all, permission_of(&reg_types[i], verb));
             }
         }
+    }
+    struct variant_slot slot;
+    for (int i = 0; variant_slot(i, &slot); i++) {
+        permission_add(&all, FIRST_VARIANT + i);
     }
     return all;
 }

@@ -1,6 +1,7 @@
 /* Permissions: what a caller may do with the objects of a type. "sysDomainUpdate" allows updates of
  * Domains. The names come from the table of types: Get, Query, Create, Update and Destroy of each,
- * of singletons Get and Update. */
+ * of singletons Get and Update; and for types with a variant_prefix one per variant
+ * ("actionPauseMtaQueue"). */
 #pragma once
 
 #include "admin/registry.h"
@@ -17,7 +18,8 @@ enum permission_verb {
 
 enum {
     PERMISSION_TYPES_MAX = 64,
-    PERMISSION_BITS = PERMISSION_TYPES_MAX * PERMISSION_VERBS,
+    PERMISSION_VARIANTS_MAX = 64, /* all types together */
+    PERMISSION_BITS = PERMISSION_TYPES_MAX * PERMISSION_VERBS + PERMISSION_VARIANTS_MAX,
     PERMISSION_WORDS = PERMISSION_BITS / 64,
     PERMISSION_NAME_MAX = REG_NAME_MAX + 16,
 };

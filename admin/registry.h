@@ -43,7 +43,6 @@ enum reg_format {
     FORMAT_DURATION,   /* milliseconds */
     FORMAT_LABEL,      /* the label of an existing object of the type `refers` */
     FORMAT_ID,         /* a set's members: ids of objects of the type `refers` */
-    FORMAT_DATE,       /* RFC 3339, in UTC */
     FORMAT_PERMISSION, /* a name of admin/permission.h */
     FORMAT_PASSWORD,   /* sealed by admin/secret.h before it is stored, masked when shown */
 };
@@ -139,6 +138,9 @@ struct reg_type {
     /* Creating a variant needs the permission of this prefix and its name; NULL = no further one.
      */
     const char *variant_prefix;
+    /* The property with the id of the account whose objects these are: nobody else has them, but an
+     * administrator without an account has all. NULL = they are everybody's. */
+    const char *owner;
 };
 
 enum {

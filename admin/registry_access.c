@@ -2,10 +2,10 @@
 #include "admin/registry_private.h"
 
 /* Who may sign in, and from where: of passwords and of API keys. */
-#define EXPIRES_FIELD                                                                        \
-    {                                                                                        \
-        .name = "expiresAt", .kind = REG_DATE, .format = FORMAT_DATE, .flags = REG_NULLABLE, \
-        .description = "From then on it is refused; null: never."                            \
+#define EXPIRES_FIELD                                                 \
+    {                                                                 \
+        .name = "expiresAt", .kind = REG_DATE, .flags = REG_NULLABLE, \
+        .description = "From then on it is refused; null: never."     \
     }
 #define ALLOWED_IPS_FIELD                                                              \
     {                                                                                  \
@@ -120,8 +120,7 @@ static const struct reg_field api_key_fields[] = {
      .description = "Id of the account that made it and that it acts for."},
     {.name = "createdAt",
      .kind = REG_DATE,
-     .format = FORMAT_DATE,
-     .mode = REG_SERVER_STORED,
+     .mode = REG_SERVER_SET,
      .description = "When it was made."},
     {.name = "secret",
      .kind = REG_STRING,

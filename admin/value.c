@@ -1,10 +1,8 @@
 #include "admin/value.h"
 
-#include "admin/date.h"
 #include "admin/permission.h"
 #include "core/netaddr.h"
 #include "core/text.h"
-#include "core/timefmt.h"
 
 #include <idn2.h>
 #include <stdarg.h>
@@ -296,16 +294,6 @@ static mx_err value_path(struct writer *out, struct slice text, struct value_pro
     return value_text(out, text, false, problem);
 }
 
-static mx_err value_date(struct writer *out, struct slice text, struct value_problem *problem)
-{
-    int64_t wall_ms;
-    if (date_parse(&wall_ms, text_trim(text))) {
-        return fail(problem, "is not a date such as 2026-11-24T09:44:59Z");
-    }
-    put_rfc3339_ms(out, wall_ms);
-    return MX_OK;
-}
-
 static mx_err value_permission(struct writer *out, struct slice text, struct value_problem *problem)
 {
     if (permission_find(text) < 0) {
@@ -359,9 +347,6 @@ mx_err value_normalize(struct writer *out, enum reg_format format, struct slice 
     case FORMAT_TEXT:
     case FORMAT_PASSWORD:
         err = value_text(out, text, false, problem);
-        break;
-    case FORMAT_DATE:
-        err = value_date(out, text, problem);
         break;
     case FORMAT_PERMISSION:
         err = value_permission(out, text, problem);

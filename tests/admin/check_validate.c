@@ -108,7 +108,7 @@ static const struct object_case cases[] = {
      "credentials/0/otpAuth: is not supported by ringmx\n"
      "credentials/0/credentialId: is not supported by ringmx\n"
      "credentials/0/secret: is required\n"
-     "credentials/0/expiresAt: 'tomorrow' is not a date such as 2026-11-24T09:44:59Z\n"
+     "credentials/0/expiresAt: must be a date such as \"2026-11-24T10:00:00Z\"\n"
      "credentials/0/allowedIps/x: 'x' is not an IP address or network\n"},
     {"Account",
      X("\"credentials\":{\"0\":{\"@type\":\"Password\",\"secret\":\"s\",\"expiresAt\":"
