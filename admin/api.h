@@ -29,6 +29,9 @@ enum {
     API_CALLER_NAME_MAX = STORE_WHO_MAX,
 };
 
+/* What an administrator without an account has as its id. */
+#define API_NO_ACCOUNT "d333333"
+
 /* Who calls. Valid during one request. */
 struct api_caller {
     char name[API_CALLER_NAME_MAX + 1]; /* for people and for the log of changes */

@@ -1,5 +1,5 @@
 /* x:TYPE/query: filters, order, paging. */
-#include "admin/api_private.h"
+#include "admin/api_owner.h"
 
 #include "core/hash.h"
 
@@ -350,6 +350,11 @@ void api_query(struct api_call *call)
 {
     struct question q = {.call = call, .values = json_array()};
     q.query.type = call->type;
+    json_t *owner;
+    if (api_owner_condition(call, &q.conditions[0], &owner)) {
+        q.count = 1;
+        json_array_append_new(q.values, owner);
+    }
     const json_t *filter = json_object_get(call->args, "filter");
     bool good = api_may(call, call->type->singleton ? "Get" : "Query") &&
                 (!filter || json_is_null(filter) || add_filter(&q, filter, 0)) && read_sort(&q) &&

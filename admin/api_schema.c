@@ -103,6 +103,8 @@ static const char *string_format(const struct reg_field *field)
         return "text";
     case FORMAT_SECRET_PEM:
         return "secretText";
+    case FORMAT_PASSWORD:
+        return "secret";
     default:
         return "string";
     }
@@ -207,8 +209,10 @@ static json_t *field_type(json_t *document, const struct reg_field *field)
 
 static json_t *field_json(json_t *document, const struct reg_field *field)
 {
-    static const char *const modes[] = {
-        [REG_MUTABLE] = "mutable", [REG_IMMUTABLE] = "immutable", [REG_SERVER_SET] = "serverSet"};
+    static const char *const modes[] = {[REG_MUTABLE] = "mutable",
+                                        [REG_IMMUTABLE] = "immutable",
+                                        [REG_SERVER_SET] = "serverSet",
+                                        [REG_SERVER_STORED] = "serverSet"};
     return json_pack("{s:s,s:o,s:s}", "description", field->description, "type",
                      field_type(document, field), "update", modes[field->mode]);
 }
@@ -216,7 +220,7 @@ static json_t *field_json(json_t *document, const struct reg_field *field)
 /* NULL: none that is worth telling. */
 static json_t *field_default(const struct reg_field *field)
 {
-    if (field->flags & REG_REQUIRED || field->mode == REG_SERVER_SET) {
+    if (field->flags & REG_REQUIRED || reg_is_server_mode(field->mode)) {
         return NULL;
     }
     if (field->initial) {

@@ -1,6 +1,8 @@
 /* The entries of a set call: references, creates, updates, destroys. */
 #include "admin/api_set.h"
 
+#include "admin/api_owner.h"
+
 #include <stdio.h>
 
 /* References ------------------------------------------------------------------------------- */
@@ -140,6 +142,8 @@ static mx_err create_one(struct set *set, const char *key, const json_t *body)
     }
     if (call->foreign) {
         err = create_foreign(set, &id, &shown, body, &errors);
+    } else if (call->type->owner) {
+        err = api_create_key(call, &id, &shown, body, &errors);
     } else {
         struct reference_resolver resolver = resolver_of(set);
         err = object_create(set->store, &id, call->type, body, &resolver, &errors);
@@ -233,6 +237,18 @@ mx_err api_set_create_all(struct set *set)
 
 /* Update and destroy ----------------------------------------------------------------------- */
 
+/* False: it is another account's, as if it were not there; or the store failed. */
+static bool check_owner(struct set *set, enum verb verb, const char *key, uint64_t id,
+                        mx_err *out_err)
+{
+    bool owns = true;
+    *out_err = api_owns_id(set->call, &owns, id);
+    if (!*out_err && !owns) {
+        refuse_one(set, verb, key, SET_NOT_FOUND, "there is no such object");
+    }
+    return !*out_err && owns;
+}
+
 static mx_err update_one(struct set *set, const char *key, const json_t *patch)
 {
     const struct api_call *call = set->call;
@@ -245,6 +261,9 @@ static mx_err update_one(struct set *set, const char *key, const json_t *patch)
         (call->foreign && !call->foreign->update && !not_supported(set, UPDATE, key)) ||
         !read_id(set, UPDATE, key, &id)) {
         return MX_OK;
+    }
+    if (!check_owner(set, UPDATE, key, id, &err)) {
+        return err;
     }
     if (json_object_get(set->args[DESTROY], key)) {
         refuse_one(set, UPDATE, key, SET_WILL_DESTROY, "is destroyed in the same call");
@@ -290,6 +309,9 @@ static mx_err destroy_one(struct set *set, const char *key, bool *out_again)
         (call->foreign && !call->foreign->destroy && !not_supported(set, DESTROY, key)) ||
         !read_id(set, DESTROY, key, &id)) {
         return MX_OK;
+    }
+    if (!check_owner(set, DESTROY, key, id, &err)) {
+        return err;
     }
     err = call->foreign
               ? call->foreign->destroy(call->foreign->arg, call->session->caller, id, &errors)

@@ -82,7 +82,7 @@ json_t *plan_filter(struct plan *plan, const struct plan_line *line, const json_
             continue;
         }
         const struct reg_field *field = any_field(line->type, slice_of_text(key));
-        if (!field || field->mode == REG_SERVER_SET) {
+        if (!field || reg_is_server_mode(field->mode)) {
             plan_error(plan, line, NULL, path, "is not a property that can be compared");
             continue;
         }
@@ -139,7 +139,7 @@ static bool check_keys(struct plan_matcher *m)
 {
     for (size_t i = 0; i < m->key_count; i++) {
         const struct reg_field *field = any_field(m->type, slice_of_text(m->keys[i]));
-        if (!field || field->mode == REG_SERVER_SET) {
+        if (!field || reg_is_server_mode(field->mode)) {
             plan_error(m->plan, m->line, NULL, "matchOn", "'%.64s' is not a property of %s",
                        m->keys[i], m->type->shape.name);
             return false;
@@ -284,7 +284,7 @@ json_t *plan_matcher_body(struct plan_matcher *m, const char *client, const json
 
 static bool is_comparable(const struct reg_field *field)
 {
-    return field->mode != REG_SERVER_SET &&
+    return !reg_is_server_mode(field->mode) && field->format != FORMAT_PASSWORD &&
            (field->kind == REG_STRING || field->kind == REG_NUMBER || field->kind == REG_BOOLEAN ||
             field->kind == REG_ENUM || field->kind == REG_DATE || field->kind == REG_ID);
 }

@@ -163,12 +163,13 @@ static bool finish_lingering(struct publisher *p)
 /* --- preparing ---------------------------------------------------------------------------------
  */
 
-/* Accounts do not touch the image; everything else may. */
+/* Accounts and what is for the management alone do not touch the image; all else may. */
 static bool touches_image(const struct object_change *changes, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         bool new_domain = changes[i].before == NULL && changes[i].type->storage == REG_IN_DOMAINS;
-        if (changes[i].type->storage != REG_IN_ACCOUNTS && !new_domain) {
+        if (changes[i].type->storage != REG_IN_ACCOUNTS && !new_domain &&
+            !changes[i].type->administrative) {
             return true;
         }
     }

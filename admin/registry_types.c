@@ -1,11 +1,5 @@
 /* The table of all object types. clang-format keeps one field per block. */
-#include "admin/registry.h"
-
-#define FIELDS(array) (array), .field_count = mx_countof(array)
-#define VARIANTS(array) (array), .variant_count = mx_countof(array)
-
-#define SECOND_MS INT64_C(1000)
-#define DAY_MS (86400 * SECOND_MS)
+#include "admin/registry_private.h"
 
 /* Fields that several types share. */
 #define DESCRIPTION_FIELD                                                                        \
@@ -113,13 +107,29 @@ static const struct reg_field user_fields[] = {
      .embedded = &email_alias,
      .description = "Further addresses whose mail goes into the same mailbox. No address may "
                     "exist twice on this server."},
+    {.name = "credentials",
+     .kind = REG_LIST,
+     .embedded = &reg_credential,
+     .max = 1,
+     .description = "How it signs in to the management. Without any it cannot, and its API keys "
+                    "are removed."},
+    {.name = "roles",
+     .kind = REG_OBJECT,
+     .embedded = &reg_user_roles,
+     .initial = "{\"@type\":\"User\"}",
+     .description = "What it may do."},
+    {.name = "permissions",
+     .kind = REG_OBJECT,
+     .embedded = &reg_account_permissions,
+     .initial = "{\"@type\":\"Inherit\"}",
+     .description = "Changes to what its roles say."},
 };
 static const struct reg_variant account_variants[] = {
     {.name = "User",
      .label = "User account",
      .fields = FIELDS(user_fields),
-     .unsupported = "credentials memberGroupIds roles permissions quotas locale timeZone "
-                    "encryptionAtRest memberTenantId usedDiskQuota createdAt"},
+     .unsupported = "memberGroupIds quotas locale timeZone encryptionAtRest memberTenantId "
+                    "usedDiskQuota createdAt"},
 };
 
 /* MtaRoute ---------------------------------------------------------------------------------- */
@@ -530,6 +540,21 @@ const struct reg_type reg_types[] = {
      .storage = REG_IN_ACCOUNTS,
      .unique = "name domainId",
      .description = "A mailbox on this server and its addresses."},
+    {.shape = {.name = "Role", .variants = VARIANTS(reg_role_variants)},
+     .administrative = true,
+     .label = "description",
+     .description = "A set of permissions that accounts can have. A permission is `sys`, the name "
+                    "of a type, and `Get`, `Query`, `Create`, `Update` or `Destroy`; of a "
+                    "singleton `Get` or `Update`."},
+    {.shape = {.name = "ApiKey", .variants = VARIANTS(reg_api_key_variants)},
+     .administrative = true,
+     .label = "description",
+     .description = "A secret with which a program acts for the account that made it.",
+     .owner = "accountId"},
+    {.shape = {.name = "Security", .variants = VARIANTS(reg_security_variants)},
+     .singleton = true,
+     .administrative = true,
+     .description = "What failed sign-ins lead to."},
     {.shape = {.name = "MtaRoute", .variants = VARIANTS(route_variants)},
      .label = "name",
      .unique = "name",

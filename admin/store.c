@@ -11,7 +11,7 @@
 #include <stdlib.h>
 
 enum {
-    STORE_FORMAT = 1,
+    STORE_FORMAT = 2,
     STORE_APPLICATION = 0x524d5831, /* "RMX1" */
     BUSY_WAIT_MS = 5000,
 };
@@ -43,7 +43,9 @@ static const char *const statement_text[STMT_COUNT] = {
     [STMT_NAME_LIST] = "SELECT name FROM domain_names WHERE domain = ?1 AND position >= 0 "
                        "ORDER BY position",
     [STMT_NAME_DELETE] = "DELETE FROM domain_names WHERE domain = ?1",
-    [STMT_ACCOUNT_GET] = "SELECT domain, local, description FROM accounts WHERE id = ?1",
+    [STMT_ACCOUNT_GET] =
+        "SELECT a.domain, a.local, a.description, x.json FROM accounts a LEFT JOIN "
+        "account_access x ON x.account = a.id WHERE a.id = ?1",
     [STMT_ACCOUNT_PUT] = "INSERT INTO accounts(id, domain, local, description) "
                          "VALUES(?1, ?2, ?3, ?4) ON CONFLICT(id) DO UPDATE SET domain = ?2, "
                          "local = ?3, description = ?4",
@@ -58,6 +60,14 @@ static const char *const statement_text[STMT_COUNT] = {
     [STMT_ALIAS_LIST] = "SELECT domain, local, enabled, description FROM addresses WHERE "
                         "account = ?1 AND position >= 0 ORDER BY position",
     [STMT_ALIAS_DELETE] = "DELETE FROM addresses WHERE account = ?1 AND position >= 0",
+    [STMT_ACCESS_PUT] = "INSERT OR REPLACE INTO account_access(account, administrator, json) "
+                        "VALUES(?1, ?2, ?3)",
+    [STMT_ACCESS_DELETE] = "DELETE FROM account_access WHERE account = ?1",
+    [STMT_ACCESS_EACH] = "SELECT account, json FROM account_access ORDER BY account",
+    [STMT_ACCESS_ADMIN] = "SELECT 1 FROM account_access WHERE administrator = 1 LIMIT 1",
+    [STMT_NOTE_GET] = "SELECT value FROM notes WHERE key = ?1",
+    [STMT_NOTE_SET] = "INSERT OR REPLACE INTO notes(key, value) VALUES(?1, ?2)",
+    [STMT_NOTE_DELETE] = "DELETE FROM notes WHERE key = ?1",
     [STMT_ROWS_COUNT] = "SELECT (SELECT count(*) FROM domain_names), "
                         "(SELECT count(*) FROM addresses)",
     [STMT_ROWS_DOMAINS] = "SELECT n.name, d.id, d.enabled, d.relaying, d.sub_addressing, "
@@ -87,11 +97,18 @@ static const char schema[] =
     "  description TEXT) STRICT;"
     "CREATE INDEX accounts_domain ON accounts(domain);"
     "CREATE INDEX accounts_local ON accounts(local);"
+    /* Accounts that may sign in or do something: few of many. administrator: has the role Admin and
+     * a credential. */
+    "CREATE TABLE account_access(account INTEGER PRIMARY KEY, administrator INTEGER NOT NULL,"
+    "  json TEXT NOT NULL) STRICT;"
+    "CREATE INDEX account_access_administrators ON account_access(account) WHERE administrator = 1;"
     /* every address once; position -1: the account's own */
     "CREATE TABLE addresses(domain INTEGER NOT NULL, local TEXT NOT NULL,"
     "  account INTEGER NOT NULL, position INTEGER NOT NULL, enabled INTEGER NOT NULL,"
     "  description TEXT, PRIMARY KEY(domain, local)) STRICT, WITHOUT ROWID;"
     "CREATE INDEX addresses_aliases ON addresses(account) WHERE position >= 0;"
+    /* What is no object: "bootstrap", the first administrator's hash. */
+    "CREATE TABLE notes(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;"
     "CREATE TABLE changes(generation INTEGER NOT NULL, sequence INTEGER NOT NULL,"
     "  time_ms INTEGER NOT NULL, who TEXT NOT NULL, type TEXT NOT NULL, id INTEGER NOT NULL,"
     "  before TEXT, after TEXT, PRIMARY KEY(generation, sequence)) STRICT, WITHOUT ROWID;";
@@ -450,6 +467,12 @@ static mx_err check_format(struct store *store)
                  "registry.db is not a registry of ringmx, or it is damaged; put a copy back or "
                  "move it away");
         return MX_ERR_DAMAGED;
+    }
+    if (format < STORE_FORMAT) {
+        snprintf(store->problem, sizeof(store->problem),
+                 "registry.db has format %lld of an unreleased ringmx; this one reads %d",
+                 (long long)format, STORE_FORMAT);
+        return MX_ERR_VERSION;
     }
     if (format > STORE_FORMAT) {
         snprintf(store->problem, sizeof(store->problem),

@@ -109,3 +109,10 @@ MX_MUST_CHECK mx_err store_count_rows(struct store *store, size_t *out_domains,
                                       size_t *out_addresses);
 MX_MUST_CHECK mx_err store_each_domain(struct store *store, store_domain_fn each, void *arg);
 MX_MUST_CHECK mx_err store_each_address(struct store *store, store_address_fn each, void *arg);
+
+/* True in *out_has when an account has the role Admin and a credential. */
+MX_MUST_CHECK mx_err store_has_administrator(struct store *store, bool *out_has);
+/* Short texts that are no objects and are not logged. A note is durable when the call returns; not
+ * inside a transaction. text empty: removes it. MX_ERR_NOTFOUND, MX_ERR_RANGE (longer than cap). */
+MX_MUST_CHECK mx_err store_note_get(struct store *store, char *out, size_t cap, const char *key);
+MX_MUST_CHECK mx_err store_note_set(struct store *store, const char *key, struct slice text);

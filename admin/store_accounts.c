@@ -269,8 +269,9 @@ mx_err store_account_get(struct store *store, json_t **out_object, uint64_t id)
     json_object_set_new(object, "domainId", id_json((uint64_t)sqlite3_column_int64(stmt, 0)));
     json_object_set_new(object, "description", column_json(stmt, 2));
     json_object_set_new(object, "aliases", json_object());
+    err = store_access_read(store, object, column_slice(stmt, 3));
     (void)sqlite3_reset(stmt);
-    err = get_aliases(store, json_object_get(object, "aliases"), id);
+    err = err ? err : get_aliases(store, json_object_get(object, "aliases"), id);
     if (!err && json_memory_failures() != failures) {
         err = store_no_memory(store);
     }
@@ -431,6 +432,7 @@ mx_err store_account_write(struct store *store, uint64_t id, const json_t *befor
     if (!err && before) {
         err = remove_addresses(store, id, before);
     }
+    err = err ? err : store_access_write(store, id, before, after);
     if (err) {
         return err;
     }

@@ -331,7 +331,8 @@ static bool shape_refers(const struct reg_shape *shape, struct slice type)
     for (uint32_t v = 0; v < shape->variant_count; v++) {
         for (uint32_t i = 0; i < shape->variants[v].field_count; i++) {
             const struct reg_field *field = &shape->variants[v].fields[i];
-            if ((field->kind == REG_ID && slice_equal(slice_of_text(field->refers), type)) ||
+            bool is_id = field->kind == REG_ID || field->format == FORMAT_ID;
+            if ((is_id && slice_equal(slice_of_text(field->refers), type)) ||
                 (field->embedded && shape_refers(field->embedded, type))) {
                 return true;
             }
@@ -352,8 +353,8 @@ mx_err store_referrers(struct store *store, struct set_object *out, uint32_t *ou
         }
         if (search.type->storage == REG_IN_ACCOUNTS) {
             uint32_t found = 0;
-            err = store_domain_users(store, out + search.count, &found, max - search.count,
-                                     target.id);
+            err = (target.type->storage == REG_IN_DOMAINS ? store_domain_users : store_role_users)(
+                store, out + search.count, &found, max - search.count, target.id);
             search.count += found;
         } else {
             err = store_each(store, search.type, search_object, &search);

@@ -36,6 +36,13 @@ enum store_statement {
     STMT_ADDRESS_DELETE,
     STMT_ALIAS_LIST,
     STMT_ALIAS_DELETE,
+    STMT_ACCESS_PUT,
+    STMT_ACCESS_DELETE,
+    STMT_ACCESS_EACH,
+    STMT_ACCESS_ADMIN,
+    STMT_NOTE_GET,
+    STMT_NOTE_SET,
+    STMT_NOTE_DELETE,
     STMT_ROWS_COUNT,
     STMT_ROWS_DOMAINS,
     STMT_ROWS_OWN,
@@ -104,3 +111,11 @@ MX_MUST_CHECK mx_err store_account_write(struct store *store, uint64_t id, const
 MX_MUST_CHECK mx_err store_accounts_each(struct store *store, store_object_fn each, void *arg);
 MX_MUST_CHECK mx_err store_domain_users(struct store *store, struct set_object *out,
                                         uint32_t *out_count, uint32_t max, uint64_t domain);
+
+/* What an account may do (store_access.c): "credentials", "roles" and "permissions" from the text
+ * of its row into object; text is empty when it has none. */
+MX_MUST_CHECK mx_err store_access_read(struct store *store, json_t *object, struct slice text);
+MX_MUST_CHECK mx_err store_access_write(struct store *store, uint64_t id, const json_t *before,
+                                        const json_t *after);
+MX_MUST_CHECK mx_err store_role_users(struct store *store, struct set_object *out,
+                                      uint32_t *out_count, uint32_t max, uint64_t role);

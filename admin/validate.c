@@ -100,7 +100,7 @@ static bool normal_text(struct checker *c, const struct reg_field *field, struct
     }
     struct value_problem problem;
     if (value_normalize(out, field->format, text, &problem)) {
-        if (field->format == FORMAT_SECRET_PEM) {
+        if (reg_is_secret(field->format)) {
             set_error_add(c->errors, SET_INVALID_PATCH, c->path, "%s", problem.text);
         } else {
             set_error_add(c->errors, SET_INVALID_PATCH, c->path, "%s %s", show(text).text,
@@ -133,6 +133,9 @@ static json_t *normal_string(struct checker *c, const struct reg_field *field, c
     json_t *normal = NULL;
     if (normal_text(c, field, text, &out)) {
         normal = json_stringn((const char *)buf, out.len);
+    }
+    if (reg_is_secret(field->format)) {
+        explicit_bzero(buf, mx_min_size(cap, out.len));
     }
     if (buf != small) {
         free(buf);
@@ -179,13 +182,10 @@ static json_t *normal_enum(struct checker *c, const struct reg_field *field, con
     return NULL;
 }
 
-static json_t *normal_id(struct checker *c, const struct reg_field *field, const json_t *value)
+/* The same for an id or a reference ("#name"). */
+static bool normal_id_text(struct checker *c, const struct reg_field *field, struct slice text,
+                           struct writer *out)
 {
-    if (!json_is_string(value)) {
-        wrong_form(c, "an id");
-        return NULL;
-    }
-    struct slice text = json_slice(value);
     uint64_t id = 0;
     if (text.len > 1 && text.ptr[0] == '#') {
         const char *reason = "there are no references here";
@@ -198,16 +198,33 @@ static json_t *normal_id(struct checker *c, const struct reg_field *field, const
             if (error) {
                 error->object.type = reg_type_find(slice_of_text(field->refers));
             }
-            return NULL;
+            return false;
         }
     } else if (object_id_parse(&id, text)) {
         set_error_add(c->errors, SET_INVALID_PATCH, c->path, "%s is not an id", show(text).text);
+        return false;
+    }
+    put_object_id(out, id);
+    return true;
+}
+
+static json_t *normal_id(struct checker *c, const struct reg_field *field, const json_t *value)
+{
+    if (!json_is_string(value)) {
+        wrong_form(c, "an id");
         return NULL;
     }
     uint8_t buf[OBJECT_ID_TEXT_MAX];
     struct writer w = writer_init(buf, sizeof(buf));
-    put_object_id(&w, id);
-    return json_stringn((const char *)buf, w.len);
+    return normal_id_text(c, field, json_slice(value), &w) ? json_stringn((const char *)buf, w.len)
+                                                           : NULL;
+}
+
+static bool normal_member(struct checker *c, const struct reg_field *field, struct slice key,
+                          struct writer *out)
+{
+    return field->format == FORMAT_ID ? normal_id_text(c, field, key, out)
+                                      : normal_text(c, field, key, out);
 }
 
 static bool check_count(struct checker *c, const struct reg_field *field, size_t count)
@@ -242,7 +259,7 @@ static json_t *normal_set(struct checker *c, const struct reg_field *field, cons
         struct writer out = writer_init(buf, sizeof(buf));
         if (!json_is_boolean(is_member)) {
             wrong_form(c, "true or false");
-        } else if (json_is_true(is_member) && normal_text(c, field, key, &out)) {
+        } else if (json_is_true(is_member) && normal_member(c, field, key, &out)) {
             json_object_setn_new(set, (const char *)buf, out.len, json_true());
         }
         path_pop(c, base);
@@ -547,7 +564,7 @@ const struct reg_field *writable_field(struct checker *c, const struct reg_shape
                       known ? "is not supported by ringmx" : "is not a property of %s%s%s",
                       shape->name, variant->name ? " of the variant " : "",
                       variant->name ? variant->name : "");
-    } else if (field->mode == REG_SERVER_SET) {
+    } else if (reg_is_server_mode(field->mode)) {
         set_error_add(c->errors, SET_INVALID_PATCH, c->path, "is set by the server");
         field = NULL;
     }
@@ -589,7 +606,7 @@ json_t *normal_object(struct checker *c, const struct reg_shape *shape, const js
     size_t base = c->path_len;
     for (uint32_t i = 0; i < variant->field_count; i++) {
         const struct reg_field *field = &variant->fields[i];
-        if (field->mode == REG_SERVER_SET) {
+        if (reg_is_server_mode(field->mode)) {
             continue;
         }
         path_push(c, slice_of_text(field->name));

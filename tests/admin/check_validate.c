@@ -8,6 +8,13 @@ struct object_case {
     const char *expected; /* normal JSON, or "path: text" lines */
 };
 
+/* What an account has that may do nothing but be a mailbox. */
+#define NO_ACCESS                                                         \
+    ",\"credentials\":{},\"roles\":{\"@type\":\"User\"},\"permissions\":" \
+    "{\"@type\":\"Inherit\"}"
+/* An account with further members. */
+#define X(members) "{\"@type\":\"User\",\"name\":\"x\",\"domainId\":\"b\"," members "}"
+
 static const struct object_case cases[] = {
     /* Domain */
     {"Domain", "{\"name\":\"Example.ORG.\"}",
@@ -74,7 +81,8 @@ static const struct object_case cases[] = {
      "{\"@type\":\"User\",\"name\":\"alice.b\",\"domainId\":\"b\",\"description\":null,\"aliases\":"
      "{"
      "\"0\":{\"enabled\":false,\"name\":\"y\",\"domainId\":\"c\",\"description\":null},"
-     "\"1\":{\"enabled\":true,\"name\":\"z\",\"domainId\":\"b\",\"description\":null}}}"},
+     "\"1\":{\"enabled\":true,\"name\":\"z\",\"domainId\":\"b\",\"description\":null}}" NO_ACCESS
+     "}"},
     {"Account", "{\"name\":\"x\",\"domainId\":\"b\"}",
      "@type: is missing or unknown: must be 'User'\n"},
     {"Account", "{\"@type\":\"Group\",\"name\":\"x\",\"domainId\":\"b\"}",
@@ -92,8 +100,49 @@ static const struct object_case cases[] = {
      "name: 'a@b' is not a local part: '@' is not allowed\n"},
     {"Account", "{\"@type\":\"User\",\"name\":\"x\",\"domainId\":\"b\",\"emailAddress\":\"a@b\"}",
      "emailAddress: is set by the server\n"},
-    {"Account", "{\"@type\":\"User\",\"name\":\"x\",\"domainId\":\"b\",\"credentials\":{}}",
-     "credentials: is not supported by ringmx\n"},
+    {"Account", X("\"credentials\":{\"0\":{\"@type\":\"AppPassword\"}}"),
+     "credentials/0/@type: 'AppPassword' is not supported by ringmx; it takes 'Password'\n"},
+    {"Account",
+     X("\"credentials\":{\"0\":{\"@type\":\"Password\",\"otpAuth\":\"x\",\"credentialId\":\"b\","
+       "\"expiresAt\":\"tomorrow\",\"allowedIps\":{\"x\":true}}}"),
+     "credentials/0/otpAuth: is not supported by ringmx\n"
+     "credentials/0/credentialId: is not supported by ringmx\n"
+     "credentials/0/secret: is required\n"
+     "credentials/0/expiresAt: must be a date such as \"2026-11-24T10:00:00Z\"\n"
+     "credentials/0/allowedIps/x: 'x' is not an IP address or network\n"},
+    {"Account",
+     X("\"credentials\":{\"0\":{\"@type\":\"Password\",\"secret\":\"s\",\"expiresAt\":"
+       "\"2026-11-26t13:00:00.5+01:00\",\"allowedIps\":{\"192.0.2.9/24\":true}}},"
+       "\"roles\":{\"@type\":\"Custom\",\"roleIds\":{\"c\":true,\"d\":false}},"
+       "\"permissions\":{\"@type\":\"Merge\",\"enabledPermissions\":{\"sysDomainGet\":true}}"),
+     "{\"@type\":\"User\",\"name\":\"x\",\"domainId\":\"b\",\"description\":null,\"aliases\":{},"
+     "\"credentials\":{\"0\":{\"@type\":\"Password\",\"secret\":\"s\",\"expiresAt\":"
+     "\"2026-11-26T12:00:00.500Z\",\"allowedIps\":{\"192.0.2.0/24\":true}}},"
+     "\"roles\":{\"@type\":\"Custom\",\"roleIds\":{\"c\":true}},"
+     "\"permissions\":{\"@type\":\"Merge\",\"enabledPermissions\":{\"sysDomainGet\":true},"
+     "\"disabledPermissions\":{}}}"},
+    {"Account", X("\"roles\":{\"@type\":\"Custom\",\"roleIds\":{\"8\":true}}"),
+     "roles/roleIds/8: '8' is not an id\n"},
+    {"Account", X("\"roles\":{\"@type\":\"Default\"}"),
+     "roles/@type: is missing or unknown: must be one of 'User', 'Admin', 'Custom'\n"},
+    {"Account", X("\"permissions\":{\"@type\":\"Replace\",\"enabledPermissions\":{\"x\":true}}"),
+     "permissions/enabledPermissions/x: 'x' is not a permission of ringmx\n"},
+
+    /* Role, ApiKey, Security */
+    {"Role", "{\"description\":\" a \",\"memberTenantId\":null}",
+     "memberTenantId: is not supported by ringmx\n"},
+    {"Role", "{\"description\":\" a \"}",
+     "{\"description\":\"a\",\"enabledPermissions\":{},\"disabledPermissions\":{},"
+     "\"roleIds\":{}}"},
+    {"ApiKey", "{\"description\":\"a\",\"secret\":\"x\",\"createdAt\":\"x\"}",
+     "secret: is set by the server\ncreatedAt: is set by the server\n"},
+    {"Security", "{}",
+     "{\"authBanRate\":{\"count\":100,\"period\":86400000},\"authBanPeriod\":null}"},
+    {"Security", "{\"authBanRate\":{\"count\":0},\"scanBanRate\":null}",
+     "scanBanRate: is not supported by ringmx\nauthBanRate/count: must be 1 to 1000000\n"
+     "authBanRate/period: is required\n"},
+    {"Security", "{\"authBanRate\":null,\"authBanPeriod\":0}",
+     "authBanPeriod: must be 1 to 315360000000\n"},
     {"Account", "{\"@type\":\"User\",\"name\":\"x\",\"domainId\":\"b\",\"aliases\":[]}",
      "aliases: must be an object such as {\"0\": ..., \"1\": ...}\n"},
     {"Account", "{\"@type\":\"User\",\"name\":\"x\",\"domainId\":\"b\",\"aliases\":{\"x\":{}}}",
@@ -289,7 +338,7 @@ struct patch_case {
     "\"domainId\":\"b\"},\"1\":{\"name\":\"c\",\"domainId\":\"b\"}}}"
 #define ANN_IS(aliases)                                                             \
     "{\"@type\":\"User\",\"name\":\"ann\",\"domainId\":\"b\",\"description\":null," \
-    "\"aliases\":{" aliases "}}"
+    "\"aliases\":{" aliases "}" NO_ACCESS "}"
 #define ALIAS(index, on, name)                           \
     "\"" index "\":{\"enabled\":" on ",\"name\":\"" name \
     "\",\"domainId\":\"b\",\"description\":null}"
