@@ -45,6 +45,17 @@ static const struct option_spec delete_options[] = {
     END,
 };
 
+static const struct option_spec apply_options[] = {
+    {OPT_FILE, "file", 0, "PATH", false, "the plan"},
+    {OPT_STDIN, "stdin", 0, NULL, false, "the plan from standard input"},
+    {OPT_DRY_RUN, "dry-run", 0, NULL, false, "check the plan, change nothing"},
+    {OPT_CONTINUE, "continue-on-error", 0, NULL, false, "go on after an operation that failed"},
+    {OPT_QUIET, "quiet", 0, NULL, false, "only errors and the summary"},
+    {OPT_JSON, "json", 0, NULL, false, "a JSON record for each operation, and a summary"},
+    {OPT_PROGRESS, "progress", 0, NULL, false, "a line for each batch"},
+    END,
+};
+
 const struct command commands[] = {
     {"describe", "[NAME]", "Objects and enums of the schema", 0, 1, false, no_options,
      command_describe},
@@ -53,6 +64,8 @@ const struct command commands[] = {
     {"create", "OBJECT[/VARIANT]", "Create an object", 1, 1, false, input_options, command_create},
     {"update", "OBJECT [ID]", "Change an object", 1, 2, false, input_options, command_update},
     {"delete", "OBJECT", "Delete objects", 1, 1, false, delete_options, command_delete},
+    {"apply", "", "Carry out a plan: one operation as JSON on each line", 0, 0, false,
+     apply_options, command_apply},
     {"stats", "", "Statistics of the server", 0, 0, true, json_options, command_stats},
     {"health", "", "Is it alive, would it take a message", 0, 0, true, json_options,
      command_health},
