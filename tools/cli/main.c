@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { EXIT_USAGE = 2 };
+enum { EXIT_USAGE = 2, OBJECTS_MAX = 1000 };
 
 #define JSON_OUT                                                          \
     {                                                                     \
@@ -56,6 +56,14 @@ static const struct option_spec apply_options[] = {
     END,
 };
 
+static const struct option_spec snapshot_options[] = {
+    {OPT_OUTPUT, "output", 0, "PATH", false, "write the plan to a file"},
+    {OPT_INCLUDE_SECRETS, "include-secrets", 0, NULL, false, "secrets as the server gives them"},
+    {OPT_ALLOW_UNRESOLVED, "allow-unresolved", 0, "A,B", true, "leave out references to these"},
+    {OPT_QUIET, "quiet", 0, NULL, false, "no progress on standard error"},
+    END,
+};
+
 const struct command commands[] = {
     {"describe", "[NAME]", "Objects and enums of the schema", 0, 1, false, no_options,
      command_describe},
@@ -66,6 +74,8 @@ const struct command commands[] = {
     {"delete", "OBJECT", "Delete objects", 1, 1, false, delete_options, command_delete},
     {"apply", "", "Carry out a plan: one operation as JSON on each line", 0, 0, false,
      apply_options, command_apply},
+    {"snapshot", "OBJECT ...", "Write objects as a plan for apply", 1, OBJECTS_MAX, false,
+     snapshot_options, command_snapshot},
     {"stats", "", "Statistics of the server", 0, 0, true, json_options, command_stats},
     {"health", "", "Is it alive, would it take a message", 0, 0, true, json_options,
      command_health},
