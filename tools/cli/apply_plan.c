@@ -153,15 +153,15 @@ static bool take_match_on(struct op *op, const json_t *line)
 /* Client ids without "#", each once, each with an object. */
 static bool take_entries(struct op *op, const json_t *value)
 {
-    const char *name;
+    const char *key;
     json_t *entry;
     op->value = need(json_object());
     if (value != NULL && !json_is_object(value)) {
         return wrong(op, "needs an object of objects as `value`");
     }
-    json_object_foreach((json_t *)(uintptr_t)value, name, entry)
+    json_object_foreach((json_t *)(uintptr_t)value, key, entry)
     {
-        name += name[0] == '#';
+        const char *name = key + (key[0] == '#');
         if (json_object_get(op->value, name) != NULL) {
             return fail("%s operation #%zu has the id `%s` twice", op_names[op->kind],
                         op->index + 1, name);

@@ -27,8 +27,8 @@ static bool ask_password(struct buf *out)
     }
     quiet = old;
     quiet.c_lflag &= ~(tcflag_t)ECHO;
-    fputs("Password: ", stderr);
     tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
+    fputs("Password: ", stderr);
     for (int c; (c = getchar()) != EOF && c != '\n';) {
         char byte = (char)c;
         buf_bytes(out, &byte, 1);
