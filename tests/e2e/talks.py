@@ -186,6 +186,11 @@ def answer_of(entry, variables):
     return {"methodResponses": responses, "sessionState": "0"}
 
 
+def failed(entry):
+    """The recorded answer is a failure of a call, as {"error!": ...}."""
+    return any("error!" in result for result in entry["answer"])
+
+
 def shape_of(entry):
     return {"methodResponses": [[c[0], needs, c[2]] for c, needs in zip(entry["calls"], entry["needs"])]}
 
@@ -281,5 +286,8 @@ class Player:
         self.next += 1
         if body != body_of(entry, VARIABLES):
             self.wrong.append(f"call {self.next}: got {json.dumps(body)}, expected {json.dumps(body_of(entry, VARIABLES))}")
-        answer = json.dumps(answer_of(entry, VARIABLES)).encode()
-        self.send(handler, 200, {"Content-Type": "application/json; charset=utf-8"}, answer)
+        answer = answer_of(entry, VARIABLES)
+        wrong = None if failed(entry) else matches(answer, shape_of(entry), dict(VARIABLES))
+        if wrong:
+            self.wrong.append(f"call {self.next}: the recorded answer has not what it needs: {wrong}")
+        self.send(handler, 200, {"Content-Type": "application/json; charset=utf-8"}, json.dumps(answer).encode())
