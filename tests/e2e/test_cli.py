@@ -2,13 +2,14 @@
 
 import json
 import os
+import re
 import subprocess
-import tempfile
 
 import lib
 import talks
-from lib import check, equal
+from lib import Sink, check, equal
 from talks import call, one, pair
+from test_management import ADMIN, Managed
 
 
 def run_cli(player, *args, env=None, stdin="", scheme="http", **settings):
@@ -721,6 +722,25 @@ def test_cli_usage():
         check(done.stdout.startswith(("Manages", "Show", "Carry", "ringmx-cli 0.")), done.stdout)
 
 
+def test_cli_manual():
+    """The manual page is well-formed and has every command and option of the help."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../docs/ringmx-cli.1")
+    done = subprocess.run([lib.need_program("groff"), "-mandoc", "-ww", "-Tutf8", "-P-c", path], capture_output=True, text=True)
+    equal((done.returncode, done.stderr), (0, ""), "groff")
+    manual = re.sub(".\b", "", done.stdout).replace("\u2010", "-").replace("\u2212", "-")
+
+    def help_of(*arguments):
+        text = subprocess.run([os.path.join(lib.BUILD, "ringmx-cli"), *arguments, "--help"], capture_output=True, text=True)
+        return text.stdout
+
+    commands = re.findall(r"^  ([a-z]+) ", help_of(), re.MULTILINE)
+    check(len(commands) == 10, f"commands in the help: {commands}")
+    for command in commands:
+        check(f"\n     {command}\n" in manual or f"\n     {command}  " in manual, f"the manual lacks {command}")
+        for option in re.findall(r"--[a-z-]+", help_of(command)):
+            check(option in manual, f"the manual lacks {option} of {command}")
+
+
 def test_cli_debug():
     """--debug and STALWART_DEBUG print requests and responses, without secrets."""
     for arguments, env in [(["describe", "--debug"], {}), (["describe"], {"STALWART_DEBUG": "1"})]:
@@ -788,12 +808,12 @@ def test_cli_terminal():
 def test_cli_watch():
     """stats and health need no session, and no credentials if the server asks for none."""
     problem = {"Content-Type": "application/problem+json"}
-    pages = {"/stats": (200, {}, b'{"cores":[{"sessions":3,"ready":true}],"version":"x"}'),
+    pages = {"/stats": (200, {}, b'{"version":"x","cores":[{"sessions":3,"load":0.25},{"sessions":10}]}'),
              "/healthz/live": (200, problem, b'{"status":200,"detail":"alive"}'),
              "/healthz/ready": (503, problem, b'{"status":503,"detail":"core 1: does not answer"}')}
     none = {"STALWART_USER": None, "STALWART_PASSWORD": None}
     _, done = start_with(arguments=["stats"], env=none, override=pages)
-    equal(done.stdout, "Name               Value\ncores[0].sessions  3\ncores[0].ready     true\nversion            x\n", "stats")
+    equal(done.stdout, "Name     Value\nversion  x\n\nName      Core 0  Core 1\nsessions  3       10\nload      0.25\n", "stats")
     _, done = start_with(arguments=["stats", "--json"], env=none, override=pages)
     equal(json.loads(done.stdout), json.loads(pages["/stats"][2]), "stats as JSON")
     _, done = start_with(1, "would not take a message", arguments=["health"], env=none, override=pages)
@@ -803,14 +823,91 @@ def test_cli_watch():
     equal(json.loads(done.stdout)["ready"], {"status": 200, "detail": "ready"}, "health as JSON")
 
 
+class Bare(Managed):
+    """A server with a listener and nothing else."""
+
+    def apply(self, plan, expect=0):
+        return super().apply([op for op in plan if op["object"] == "NetworkListener"], expect)
+
+
+def at_server(server, *args, code=0, out=None, err=None, **settings):
+    """A run of the client against the real process."""
+    user, password = ADMIN.split(":")
+    class Endpoint:
+        port = server.http_port
+    done = run_cli(Endpoint, *args, env={"STALWART_USER": user, "STALWART_PASSWORD": password}, **settings)
+    equal(done.returncode, code, f"exit code of {args} ({done.stderr.strip()})")
+    if out is not None:
+        equal(done.stdout, out, f"output of {args}")
+    if err is not None:
+        check(err in done.stderr, f"{args}: {err!r} is not in {done.stderr!r}")
+    return done
+
+
+def last_word(done):
+    return done.stdout.splitlines()[0].split()[-1]
+
+
+def test_cli_migration_on_a_server():
+    """The commands of a migration against the real process, mail that shows their effect, and the way back."""
+    with Sink() as old, Bare() as s:
+        domain = last_word(at_server(s, "create", "Domain", "--field", "name=example.org"))
+        at_server(s, "query", "Domain", "--where", "name=example.org", "--fields", "id", out=f"id\n{domain}\n")
+        at_server(s, "update", "Domain", domain, "--field", "allowRelaying=true", out=f"Updated Domain {domain}\n")
+        route = last_word(at_server(
+            s, "create", "MtaRoute/Relay", "--field", "name=source", "--field", "address=127.0.0.1", "--field", f"port={old.port}",
+            "--field", "protocol=smtp", "--field", "implicitTls=false", "--field", "allowInvalidCerts=true"))
+        at_server(s, "update", "MtaOutboundStrategy", "singleton", "--field", f"route={json.dumps(ROUTE)}",
+                  out="Updated MtaOutboundStrategy singleton\n")
+        at_server(s, "update", "SystemSettings", "singleton", "--field", 'proxyTrustedNetworks={"203.0.113.10/32":true}',
+                  out="Updated SystemSettings singleton\n")
+        at_server(s, "create", "Account/User", "--field", "name=alice", "--field", f"domainId={domain}")
+        s.submit(["alice@example.org", "bob@example.org"])
+        s.delivered()
+        equal(old.got()[0].rcpts, ["bob@example.org"], "recipients on the old system")
+
+        at_server(s, "delete", "MtaRoute", "--ids", route, code=1, err="one or more deletions failed")
+        local = {"match": {"0": {"if": "is_local_domain(rcpt_domain)", "then": "'local'"}}, "else": "'mx'"}
+        at_server(s, "update", "MtaOutboundStrategy", "--field", f"route={json.dumps(local)}")
+        at_server(s, "delete", "MtaRoute", "--ids", route, out=f"{route} deleted\n1 deleted, 0 failed\n")
+        at_server(s, "update", "Domain", domain, "--field", "allowRelaying=false")
+        with s.wire() as wire:
+            wire.expect("MAIL FROM:<s@example.net>", "250")
+            wire.expect("RCPT TO:<bob@example.org>", "550")
+
+
+def test_cli_talks_on_a_server():
+    """The recorded requests, sent to the real process as they are: its answers have what they need."""
+    with Bare() as s:
+        variables = {}
+        for entry in CREATE_DOMAIN + FIND_DOMAIN + ALLOW_RELAYING + CREATE_ROUTE + SET_ROUTE + TRUST_PROXY:
+            status, _, answer = s.api.http("POST", "/jmap", json.dumps(talks.body_of(entry, variables)))
+            equal(status, 200, f"status of {entry['calls']}")
+            equal(talks.matches(json.loads(answer), talks.shape_of(entry), variables), None, f"answer to {entry['calls']}")
+
+
+def test_cli_apply_and_snapshot_on_a_server():
+    """A snapshot of the real process applies to it without a change, and to another one with the same result."""
+    types = ["Certificate", "Domain", "Account", "MtaRoute", "MtaOutboundStrategy", "SystemSettings"]
+    with Managed() as s, Bare() as other:
+        plan_text = at_server(s, "snapshot", "--quiet", *types).stdout
+        at_server(s, "apply", "--stdin", stdin=plan_text, err=" 0 created (0 failed)\n")
+        equal(at_server(s, "snapshot", "--quiet", *types).stdout, plan_text, "snapshot after its own plan")
+        at_server(other, "apply", "--stdin", "--dry-run", stdin=plan_text)
+        at_server(other, "query", "Account", out="")
+        at_server(other, "apply", "--stdin", stdin=plan_text, err="✓ upserted Account (1)\n")
+        rows = at_server(other, "query", "Account", "--fields", "name,domainId").stdout.splitlines()
+        check(rows[1].startswith("alice  example.org (id: "), f"accounts of the copy: {rows}")
+
+
 def test_cli_watch_server():
     """stats and health against the real process."""
     port = lib.free_port()
+    class At:
+        pass
+    at = At()
+    at.port = port
     with lib.Server(args=["--http", f"127.0.0.1:{port}"]):
-        class At:
-            pass
-        at = At()
-        at.port = port
         done = run_cli(at, "health", env={"STALWART_USER": None, "STALWART_PASSWORD": None})
         equal((done.returncode, done.stdout), (0, "live   yes  alive\nready  yes  ready\n"), f"health ({done.stderr})")
         done = run_cli(at, "stats", "--json", env={"STALWART_USER": None, "STALWART_PASSWORD": None})

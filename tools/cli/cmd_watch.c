@@ -7,37 +7,65 @@
 /* --- stats -------------------------------------------------------------------------------------
  */
 
-/* Leaves as "a.b.c  value". */
-static void add_leaves(struct table *table, const char *prefix, const json_t *value)
+static void add_value(struct table *table, const json_t *value)
 {
-    const char *name;
-    json_t *item;
-    size_t i;
-    struct buf path = {0};
-    if (json_is_object(value)) {
-        json_object_foreach((json_t *)(uintptr_t)value, name, item)
-        {
-            buf_free(&path);
-            buf_format(&path, "%s%s%s", prefix, *prefix ? "." : "", name);
-            add_leaves(table, path.at, item);
-        }
-    } else if (json_is_array(value)) {
-        json_array_foreach(value, i, item)
-        {
-            buf_free(&path);
-            buf_format(&path, "%s[%zu]", prefix, i);
-            add_leaves(table, path.at, item);
-        }
-    } else {
-        table_cell(table, prefix);
-        if (json_is_string(value)) {
-            buf_add(&path, json_string_value(value));
-        } else {
-            put_json(&path, value);
-        }
-        table_cell(table, path.at);
+    struct buf cell = {0};
+    if (json_is_string(value)) {
+        buf_add(&cell, json_string_value(value));
+    } else if (json_is_real(value)) {
+        buf_format(&cell, "%.6g", json_real_value(value));
+    } else if (value != NULL) {
+        put_json(&cell, value);
     }
-    buf_free(&path);
+    table_cell(table, buf_text(&cell));
+    buf_free(&cell);
+}
+
+/* What is not an array, one a line. */
+static void put_single(struct buf *out, const json_t *stats, bool color)
+{
+    struct table table = {.columns = 2};
+    const char *name;
+    json_t *value;
+    table_cell(&table, "Name");
+    table_cell(&table, "Value");
+    json_object_foreach((json_t *)(uintptr_t)stats, name, value)
+    {
+        if (!json_is_array(value)) {
+            table_cell(&table, name);
+            add_value(&table, value);
+        }
+    }
+    table_put(out, &table, 0, color);
+    table_free(&table);
+}
+
+/* The cores side by side; members as the first core has them. */
+static void put_cores(struct buf *out, const json_t *cores, bool color)
+{
+    struct table table = {.columns = json_array_size(cores) + 1};
+    const char *name;
+    json_t *value, *core;
+    size_t i;
+    table_cell(&table, "Name");
+    json_array_foreach(cores, i, core)
+    {
+        struct buf head = {0};
+        buf_format(&head, "Core %zu", i);
+        table_cell(&table, head.at);
+        buf_free(&head);
+    }
+    json_object_foreach(json_array_get(cores, 0), name, value)
+    {
+        table_cell(&table, name);
+        json_array_foreach(cores, i, core)
+        {
+            add_value(&table, json_object_get(core, name));
+        }
+    }
+    buf_add(out, "\n");
+    table_put(out, &table, 0, color);
+    table_free(&table);
 }
 
 bool command_stats(struct cli *cli)
@@ -56,12 +84,8 @@ bool command_stats(struct cli *cli)
         put_json(&out, stats);
         buf_add(&out, "\n");
     } else {
-        struct table table = {.columns = 2};
-        table_cell(&table, "Name");
-        table_cell(&table, "Value");
-        add_leaves(&table, "", stats);
-        table_put(&out, &table, 0, cli->color);
-        table_free(&table);
+        put_single(&out, stats, cli->color);
+        put_cores(&out, json_object_get(stats, "cores"), cli->color);
     }
     json_decref(stats);
     return cli_print(&out);
