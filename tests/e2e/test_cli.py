@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import subprocess
 
@@ -750,6 +751,64 @@ def test_cli_debug():
         check("secret" not in done.stderr and "YWRtaW4" not in done.stderr, "credentials in the debug output")
     _, done = start_with(env={"STALWART_DEBUG": ""})
     equal(done.stderr, "", "an empty variable is no debugging")
+
+
+HOSTILE = [None, True, 0, -1.5, "", "x:Domain", "User", [], [[]], [None], {}, {"": {}}, {"type": "object"}, {"type": "objectId"},
+           {"type": "set", "class": {"type": "objectId"}}, {"type": "map", "keyClass": 1, "valueClass": {"type": "object"}}]
+
+
+def mutated(value, chance, random):
+    """A copy in which some parts, deep down, are something else."""
+    if random.random() < chance:
+        return random.choice(HOSTILE)
+    if isinstance(value, dict):
+        return {k: mutated(v, chance, random) for k, v in value.items()}
+    if isinstance(value, list):
+        return [mutated(v, chance, random) for v in value]
+    return value
+
+
+class Hostile(talks.Player):
+    """Answers everything with mutations of what would be right."""
+
+    def __init__(self, seed):
+        self.random = random.Random(seed)
+        schema = mutated(talks.SCHEMA, 0.01, self.random)
+        if isinstance(schema, dict):
+            schema = talks.SCHEMA | {k: v for k, v in schema.items() if type(v) is type(talks.SCHEMA[k])}
+        super().__init__([], schema=schema)
+        # the settings of the client's limits stay, or it would page for ever
+        self.rows = {"x:Domain": DOMAIN, "x:Account": ACCOUNT, "x:MtaOutboundStrategy": {"id": "singleton", "route": ROUTE},
+                     "x:MtaRoute": {"id": "r", "@type": "Relay", "name": "n", "port": 1}}
+
+    def post(self, handler):
+        body = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
+        responses = []
+        for name, arguments, tag in body["methodCalls"]:
+            row = talks.filled(self.rows.get(name.split("/")[0], {"id": "b"}), talks.VARIABLES)
+            result = {"ids": [row["id"]], "list": [row], "created": {k: {"id": "n", "x": row} for k in arguments.get("create", {})},
+                      "updated": {k: row for k in arguments.get("update", {})}, "destroyed": arguments.get("destroy", [])}
+            responses.append([name, mutated(result, 0.05, self.random), tag])
+        answer = {"methodResponses": mutated(responses, 0.01, self.random), "createdIds": mutated({"d": "b"}, 0.2, self.random)}
+        self.send(handler, 200, {}, json.dumps(answer).encode())
+
+
+def test_cli_hostile_server():
+    """Whatever a server answers, the client ends with 0 or 1, never by a signal."""
+    operations = plan({"@type": "upsert", "object": "Domain", "value": {"d": {"name": "example.org"}}},
+                      {"@type": "create", "object": "Account", "value": {"u": {"@type": "User", "name": "a", "domainId": "#d"}}},
+                      {"@type": "reconcile", "object": "MtaRoute", "scope": {"@type": "Relay"}, "value": {}},
+                      {"@type": "destroy", "object": "QueuedMessage"})
+    commands = [["get", "Account", "f"], ["get", "MtaOutboundStrategy"], ["query", "Domain"], ["query", "Account"],
+                ["snapshot", "Domain", "Account", "MtaRoute", "SystemSettings", "MtaOutboundStrategy"], ["describe"],
+                ["describe", "Account"], ["describe", "MtaRoute"], ["describe", "MtaProtocol"], ["create", "Domain", "--json", "{}"],
+                ["update", "Domain", "b", "--json", '{"name":"n"}'], ["delete", "Domain", "--ids", "b,c"],
+                ["apply", "--stdin", "--continue-on-error"]]
+    for seed in range(int(os.environ.get("HOSTILE_ROUNDS", "65"))):
+        command = commands[seed % len(commands)]
+        with Hostile(seed) as player:
+            done = run_cli(player, *command, stdin=operations if command[0] == "apply" else "")
+        check(done.returncode in (0, 1), f"seed {seed}: {command} ended with {done.returncode}: {done.stderr[:2000]}")
 
 
 def test_cli_broken_pipe():

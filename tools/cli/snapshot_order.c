@@ -22,6 +22,9 @@ static void walk_embedded(struct walk *w, const char *object);
 /* "x:Account/Group" is a view of x:Account that shows its variant Group. */
 static void add_ref(struct walk *w, const char *object, bool optional)
 {
+    if (object == NULL) {
+        return; /* a schema that names no target: there is nothing to wait for */
+    }
     const json_t *entry = json_object_get(json_object_get(w->schema, "objects"), object);
     const char *parent = member_text(entry, "objectName"), *slash = strrchr(object, '/');
     const char *variant = slash ? slash + 1 : NULL;
