@@ -95,7 +95,7 @@ part_tsan() {
 
 part_libs() {
     build release >/dev/null
-    tools/check_libs build/release/ringmx build/release/ringmx-bench
+    tools/check_libs build/release/ringmx build/release/ringmx-cli build/release/ringmx-bench
     note "loaded libraries" $?
     tools/check_layers --objects build/release >"$logs/purity.log" 2>&1
     local code=$?
