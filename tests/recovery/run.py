@@ -38,7 +38,7 @@ def fill(server, count, size):
         [os.path.join(lib.BUILD, "ringmx-bench"), "send", "--to", f"127.0.0.1:{server.port}",
          "--from", "sender@example.net", "--rcpt", "alice@example.org", "--sessions", "20",
          "--messages", str(count), "--size", str(size)], capture_output=True, text=True)
-    check(re.search(rf"^accepted {count} +refused 0 +lost 0$", done.stdout, re.M), done.stdout + done.stderr)
+    check(done.returncode == 0 and f"accepted {count} " in done.stdout, done.stdout + done.stderr)
 
 
 def segments(server):
