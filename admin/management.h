@@ -16,6 +16,7 @@ struct management_conf {
     struct worker *worker;
     const struct publisher *publisher;
     struct backend *backend;
+    const char *public_url; /* STALWART_PUBLIC_URL, or empty */
     int listen_fd; /* taken */
 };
 

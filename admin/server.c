@@ -482,7 +482,8 @@ static bool management_start(struct server *server)
         struct backend_conf backend = {.data_dir = server->dir.root,
                                        .env = &server->env,
                                        .publisher = server->publisher,
-                                       .worker = server->worker};
+                                       .worker = server->worker,
+                                       .shard = &server->shard};
         err = backend_open(&server->backend, &backend);
     }
     if (!err && server->http_fd >= 0) {
@@ -491,6 +492,7 @@ static bool management_start(struct server *server)
                                        .worker = server->worker,
                                        .publisher = server->publisher,
                                        .backend = server->backend,
+                                       .public_url = server->env.public_url,
                                        .listen_fd = server->http_fd};
         server->http_fd = -1;
         err = management_open(&server->management, &http);
