@@ -32,6 +32,7 @@ struct auth {
     uint8_t key[KEY_BYTES];
     struct memo memos[AUTH_MEMO_ENTRIES];
     struct auth_limit limit;
+    uint64_t hashes;
 };
 
 /* One attempt. */
@@ -95,6 +96,7 @@ static bool fits(struct attempt *a, const char *hash, struct slice secret)
         digest_equal(slice_of(memo->digest, sizeof memo->digest), wanted)) {
         return true;
     }
+    auth->hashes++;
     if (!password_verify(hash, secret)) {
         return false;
     }
@@ -466,6 +468,11 @@ mx_err auth_check(struct auth *auth, struct slice authorization, const struct ne
         *out_caller = caller;
     }
     return err;
+}
+
+uint64_t auth_hashes(const struct auth *auth)
+{
+    return auth->hashes;
 }
 
 bool auth_allows(const struct auth_caller *caller, const char *permission)

@@ -75,5 +75,7 @@ void auth_free(struct auth *auth); /* NULL is fine */
 MX_MUST_CHECK mx_err auth_check(struct auth *auth, struct slice authorization,
                                 const struct netaddr *peer, struct auth_time now,
                                 struct auth_caller *out_caller, struct auth_verdict *out_verdict);
+/* How many passwords were checked with argon2 so far. */
+uint64_t auth_hashes(const struct auth *auth);
 /* permission is a name ("sysDomainUpdate"). */
 bool auth_allows(const struct auth_caller *caller, const char *permission);

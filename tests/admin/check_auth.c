@@ -416,6 +416,35 @@ static void check_memo(void)
     world_close(&w);
 }
 
+/* An attempt costs one argon2, whatever is wrong, and none while it is remembered as right. */
+static void check_cost(void)
+{
+    static const char *const wrong[][2] = {
+        {"ann@example.org", "not hers"}, {"bob@example.org", ANN_SECRET},
+        {"ann@example.net", ANN_SECRET}, {"ann", ANN_SECRET},
+        {"not an address", ANN_SECRET},  {"root", "wrong"}};
+    struct world w;
+    world_open(&w);
+    auth_open(&w, "root", "pw");
+    for (size_t i = 0; i < mx_countof(wrong); i++) {
+        CHECK(try_basic(&w, wrong[i][0], wrong[i][1]) == AUTH_REFUSED);
+        CHECK(auth_hashes(w.auth) == i + 1);
+    }
+    uint64_t before = auth_hashes(w.auth);
+    for (int i = 0; i < 3; i++) {
+        CHECK(try_basic(&w, "ann@example.org", ANN_SECRET) == AUTH_OK);
+        CHECK(try_basic(&w, "root", "pw") == AUTH_OK);
+    }
+    CHECK(auth_hashes(w.auth) == before + 2);
+    w.now.monotonic_ms += AUTH_MEMO_MS;
+    CHECK(try_basic(&w, "ann@example.org", ANN_SECRET) == AUTH_OK);
+    CHECK(auth_hashes(w.auth) == before + 3);
+    CHECK_TEXT(update(&w, "Account", w.ann, json_of("{\"credentials\":{}}")), "");
+    CHECK(try_basic(&w, "ann@example.org", ANN_SECRET) == AUTH_REFUSED);
+    CHECK(auth_hashes(w.auth) == before + 4);
+    world_close(&w);
+}
+
 /* Secrets ---------------------------------------------------------------------------------- */
 
 static json_t *stored(struct world *w, const char *type, uint64_t id)
@@ -956,14 +985,15 @@ static void check_login_rate(void)
     auth_limit_ban(limit, &peer, &rate, 1000);
     CHECK(auth_limit_banned(limit, &peer, 1000) == 61000);
     CHECK(auth_limit_banned(limit, &peer, 61000) == 0);
-    /* A flood of addresses does not push a ban out. */
-    (void)auth_limit_fail(limit, &peer, login, &rate, 1000, &ban);
+    /* A flood of addresses does not push a ban out, also when its window is over. */
+    rate.ban_ms = 600000;
+    auth_limit_ban(limit, &peer, &rate, 1000);
     struct netaddr other = {.family = 4, .bytes = {11}};
     for (uint32_t i = 0; i < 100000; i++) {
         memcpy(other.bytes + 1, &i, 3);
-        (void)auth_limit_fail(limit, &other, SLICE_EMPTY, &rate, 1000, &ban);
+        (void)auth_limit_fail(limit, &other, SLICE_EMPTY, &rate, 1000 + 60000, &ban);
     }
-    CHECK(auth_limit_banned(limit, &peer, 2000) == 61000);
+    CHECK(auth_limit_banned(limit, &peer, 1000 + 60000) == 601000);
     free(limit);
 }
 
@@ -976,6 +1006,7 @@ int main(void)
     check_malformed();
     check_limits_of_passwords();
     check_memo();
+    check_cost();
     check_secrets();
     check_bad_secrets();
     check_wipe();
