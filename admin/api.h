@@ -54,6 +54,7 @@ struct api_problem {
     char text[SET_TEXT_MAX];         /* a sentence */
     char property[SET_PROPERTY_MAX]; /* of the object; empty = the object as a whole */
     size_t change;                   /* index of the change at fault; API_ANY_CHANGE = unknown */
+    bool forbidden;                  /* the caller may not do this; else it is not valid */
 };
 
 /* Objects that do not live in the store (a queue's messages, actions). A function that is NULL

@@ -57,8 +57,9 @@ static void bar(struct set *set, size_t change, const struct api_problem *proble
     struct set_errors errors;
     errors.count = 0;
     struct set_error *error =
-        set_error_add(&errors, SET_VALIDATION_FAILED, problem->property, "%s", problem->text);
-    error->validation = SET_INVALID;
+        set_error_add(&errors, problem->forbidden ? SET_FORBIDDEN : SET_VALIDATION_FAILED,
+                      problem->property, "%s", problem->text);
+    error->validation = problem->forbidden ? SET_NONE : SET_INVALID;
     const struct owner *owner = &set->owners[change];
     json_object_set_new(set->barred[owner->verb], owner->key, api_set_error(&errors));
 }

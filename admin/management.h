@@ -17,7 +17,7 @@ struct management_conf {
     const struct publisher *publisher;
     struct backend *backend;
     const char *public_url; /* STALWART_PUBLIC_URL, or empty */
-    int listen_fd; /* taken */
+    int listen_fd;          /* taken */
 };
 
 MX_MUST_CHECK mx_err management_open(struct management **out_management,

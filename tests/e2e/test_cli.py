@@ -947,7 +947,7 @@ def test_cli_talks_on_a_server():
 
 def test_cli_apply_and_snapshot_on_a_server():
     """A snapshot of the real process applies to it without a change, and to another one with the same result."""
-    types = ["Certificate", "Domain", "Account", "MtaRoute", "MtaOutboundStrategy", "SystemSettings"]
+    types = ["Certificate", "Domain", "Role", "Account", "MtaRoute", "MtaOutboundStrategy", "SystemSettings"]
     with Managed() as s, Bare() as other:
         plan_text = at_server(s, "snapshot", "--quiet", *types).stdout
         at_server(s, "apply", "--stdin", stdin=plan_text, err=" 0 created (0 failed)\n")

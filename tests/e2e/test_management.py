@@ -316,3 +316,23 @@ def test_public_url():
         equal(session["apiUrl"], "https://mx.example.org/jmap/", "apiUrl")
         status, _, body = s.api.http("GET", "/.well-known/oauth-authorization-server", headers={})
         equal((status, json.loads(body)["issuer"]), (200, "https://mx.example.org"), "issuer")
+
+
+def test_nobody_gives_what_he_has_not():
+    """Who may change accounts does not become an administrator by it."""
+    with Managed() as s:
+        domain = s.api.find("Domain", name="example.org")
+        rights = {"sysAccountGet": True, "sysAccountQuery": True, "sysAccountUpdate": True,
+                  "sysAccountCreate": True}
+        role = s.api.create("Role", description="helpdesk", enabledPermissions=rights)
+        secret = {"0": {"@type": "Password", "secret": "helpdesk of the day"}}
+        me = s.api.create("Account", **{"@type": "User"}, name="desk", domainId=domain, credentials=secret,
+                          roles={"@type": "Custom", "roleIds": {role: True}})
+        desk = Api(s.http_port, "desk@example.org:helpdesk of the day")
+        desk.create("Account", **{"@type": "User"}, name="new", domainId=domain)
+        for answer in (desk.set("Account", update={me: {"roles": {"@type": "Admin"}}}),
+                       desk.set("Account", create={"n": {"@type": "User", "name": "x", "domainId": domain,
+                                                         "roles": {"@type": "Admin"}}})):
+            [refused] = list(answer.get("notUpdated", answer.get("notCreated")).values())
+            equal(refused["type"], "forbidden", f"the answer ({answer})")
+        equal(desk.calls(("x:Domain/get", {"ids": None}))[0][0], "error", "reading another type")
