@@ -5,6 +5,7 @@ it carried FUA. At a cut any subset of the other writes is on the disk, each of 
 a sector is atomic."""
 
 import collections
+import ctypes
 import os
 import shutil
 import struct
@@ -12,6 +13,12 @@ import struct
 ENTRY = struct.Struct("<IIQQQ")  # struct entry of blockdev.c
 WRITE, FLUSH = 1, 2
 SECTOR = 512
+KEEP_SIZE, PUNCH_HOLE = 1, 2  # linux/falloc.h
+libc = ctypes.CDLL(None, use_errno=True)
+
+SEGMENT = struct.Struct("<8sHH")  # how the header of a journal segment begins: magic, version, state
+SEGMENT_MAGIC = b"RRMXSEG1"
+FREE, ACTIVE, FREED = 1, 2, 3  # freed: after use
 
 Entry = collections.namedtuple("Entry", "kind fua offset at length time")  # at: of the data in the log
 
@@ -30,6 +37,21 @@ def read_log(path):
             entries.append(Entry(kind, bool(fua), offset, at, data, ns / 1e9))
             log.seek(data, 1)
     return entries
+
+
+def reused_segments(path, entries):
+    """How many times a journal segment was taken again after it had been freed (io/journal_format.h)."""
+    state, reused = {}, 0  # by place on the device
+    with open(path, "rb") as log:
+        for entry in entries:
+            if entry.kind != WRITE or entry.length < SEGMENT.size:
+                continue
+            log.seek(entry.at)
+            magic, _, now = SEGMENT.unpack(log.read(SEGMENT.size))
+            if magic == SEGMENT_MAGIC:
+                reused += state.get(entry.offset) == FREED and now == ACTIVE
+                state[entry.offset] = FREED if now == FREE and state.get(entry.offset) == ACTIVE else now
+    return reused
 
 
 class Disk:
@@ -52,7 +74,12 @@ class Disk:
         return self.log.read(entry.length)
 
     def put(self, image, entry):
-        os.pwrite(image.fileno(), self.data(entry), entry.offset)
+        """Zeros become holes: most of a disk is segments made in advance."""
+        data = self.data(entry)
+        if data.count(0) == len(data):
+            punch(image.fileno(), entry.offset, entry.length)
+        else:
+            os.pwrite(image.fileno(), data, entry.offset)
 
     def advance(self, index):
         """To the moment before the entry of that index."""
@@ -106,6 +133,12 @@ def without(write, newer):
         rest.append(write._replace(offset=newer_end, at=write.at + newer_end - write.offset,
                                    length=end - newer_end))
     return rest
+
+
+def punch(fd, offset, length):
+    """Makes a hole, which reads as zeros."""
+    if libc.fallocate(fd, PUNCH_HOLE | KEEP_SIZE, ctypes.c_int64(offset), ctypes.c_int64(length)) != 0:
+        os.pwrite(fd, bytes(length), offset)
 
 
 def copy_sparse(source, target):

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Power cuts: the real process on a recorded block device, cut at its flushes, recovered and judged.
 
-  run.py --build DIR [--cuts N|all] [--seed N] [--load-bytes N] [--keep]
+  run.py --build DIR [--cuts N|all] [--seed N] [--load-mib N] [--keep]
 
 The server runs with its data on ext4 on a device that records every write and every flush (see
 ../e2e/blockdev.py) while messages are sent to mailboxes, to a next hop, and to one that refuses them.
@@ -41,15 +41,21 @@ spec.loader.exec_module(crash)  # its next hop and how it tells messages apart
 
 DEVICE_MIB = 1024
 SESSIONS = 4
-LOAD_S = 120  # the load ends after so many bytes, or this
+LOAD_S = 120  # the load ends after its bytes, or this
 STILL_S = 30  # without any delivery: the rest does not come
 LOSING_S = 1.0  # what the device of the second test loses
-FREE_BYTES = 64 << 20  # of the load: more than the first segments take, so they are freed and reused
 READY_S = 60
 
 
 class Session(load.Session):
-    """Notes when the 250 was there."""
+    """More large messages, to fill segments with few; notes when the 250 was there."""
+
+    sent = 0  # bytes
+
+    def size(self):
+        size = self.dice.randrange(load.LARGE_BYTES) if self.dice.random() < 0.02 else super().size()
+        self.sent += size
+        return size
 
     def message(self, ident):
         super().message(ident)
@@ -87,8 +93,8 @@ class Recording:
                     for i in range(SESSIONS)]
         for session in sessions:
             session.start()
-        start, end = self.device.position(), time.monotonic() + LOAD_S
-        while self.device.position() - start < self.options.load_bytes and time.monotonic() < end:
+        end = time.monotonic() + LOAD_S
+        while sum(s.sent for s in sessions) < self.options.load_mib << 20 and time.monotonic() < end:
             time.sleep(0.05)
         stop.set()
         for session in sessions:
@@ -97,6 +103,12 @@ class Recording:
 
     def acked(self, at=float("inf")):
         return [a for a in self.attempts if a.acked and a.at <= at]
+
+
+def as_sent(file):
+    """A mailbox file without our trace; what was sent begins with a From field."""
+    lib.starts(file, b"Return-Path: <", "first line of the mailbox copy")
+    return file[file.index(b"\r\nFrom: ") + 2:]
 
 
 class Cut:
@@ -123,7 +135,7 @@ class Cut:
                 if user == "sender":
                     self.files[path] = crash.report(content)
                 else:
-                    ident, sha = crash.identify(lib.split_local(content)[3])
+                    ident, sha = crash.identify(as_sent(content))
                     self.files[path] = crash.Copy(ident, f"{user}@example.org", sha, 0)
         return list(self.files.values())
 
@@ -264,9 +276,9 @@ def outcome(name, function, *args):
 def main():
     parser = argparse.ArgumentParser(description="Power cuts on a recorded block device.")
     parser.add_argument("--build", required=True, help="folder of the ringmx binary")
-    parser.add_argument("--cuts", default="30", help="number of flushes at which to cut, or all")
+    parser.add_argument("--cuts", default="20", help="number of flushes at which to cut, or all")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
-    parser.add_argument("--load-bytes", type=int, default=4 * FREE_BYTES, help="written to the device")
+    parser.add_argument("--load-mib", type=int, default=120, help="content sent; the default fills and frees segments")
     parser.add_argument("--keep", action="store_true", help="do not remove the recording at the end")
     options = parser.parse_args()
     lib.BUILD = os.path.abspath(options.build)
@@ -283,10 +295,14 @@ def main():
             if outcomes[0] == "passed":
                 with recording.relayed.lock:
                     recording.copies = list(recording.relayed.copies)
+                reused = replay.reused_segments(recording.device.log, recording.entries)
                 writes = sum(e.kind == replay.WRITE for e in recording.entries)
                 print(f"recorded: {writes} writes, {len(recording.flushes)} flushes under load; "
                       f"{len(recording.attempts)} messages, {len(recording.acked())} acknowledged; "
+                      f"{reused} segments reused; "
                       f"{time.monotonic() - began:.1f} s", flush=True)
+                outcomes.append(outcome("load_reuses_segments", lib.check, reused > 0,
+                                        "the load freed and reused no segment"))
                 outcomes.append(outcome("power_cut", test_power_cut, recording, cuts))
                 outcomes.append(outcome("lying_device", test_lying_device, recording, cuts))
     finally:
