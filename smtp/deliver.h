@@ -21,6 +21,10 @@
 #include "smtp/spool.h"
 
 enum {
+    /* Lanes of the workers (io/work.h). A name server that is silent must not hold up files. */
+    DELIVER_FILE_LANES = 2, /* mailboxes; the journal makes its segments in the first */
+    DELIVER_NAMES_LANE = DELIVER_FILE_LANES,
+    DELIVER_LANES, /* as many workers does a core want */
     DELIVER_ACTIVE_MAX = 4096,
     DELIVER_BYTES_MAX = 128 * 1024 * 1024,
     DELIVER_STARTS_MAX = 256,       /* messages made active per turn */
