@@ -44,15 +44,8 @@ void deliver_ready(struct deliver *d, struct message *msg)
     list_push_back(&d->ready, &msg->wait_node);
 }
 
-static void due_fire(struct timer *timer, uint64_t now_ns)
-{
-    (void)now_ns;
-    struct message *msg = mx_container_of(timer, struct message, due);
-    deliver_ready(msg->deliver, msg);
-}
-
-/* Arms the message's timer for its earliest recipient. */
-static void schedule_due(struct deliver *d, struct message *msg)
+/* When its earliest recipient is due; INT64_MAX when none waits. */
+static int64_t earliest_due_ms(const struct message *msg)
 {
     int64_t due_ms = INT64_MAX;
     for (uint32_t i = 0; i < msg->rcpt_count; i++) {
@@ -60,6 +53,40 @@ static void schedule_due(struct deliver *d, struct message *msg)
             due_ms = msg->rcpts[i].due_ms;
         }
     }
+    return due_ms;
+}
+
+/* The timer runs by the steady clock, so its time has come: when the calendar says otherwise it was
+ * set back, and the recipients' times go back with it. */
+static void due_fire(struct timer *timer, uint64_t now_ns)
+{
+    (void)now_ns;
+    struct message *msg = mx_container_of(timer, struct message, due);
+    int64_t due_ms = earliest_due_ms(msg);
+    int64_t back_ms = due_ms - msg->deliver->shard->wall_ms;
+    for (uint32_t i = 0; due_ms != INT64_MAX && back_ms > 0 && i < msg->rcpt_count; i++) {
+        msg->rcpts[i].due_ms -= back_ms;
+    }
+    deliver_ready(msg->deliver, msg);
+}
+
+/* A recipient whose time is farther away than any wait was stored when the calendar was ahead. */
+static void cut_waits(struct deliver *d, struct message *msg)
+{
+    for (uint32_t i = 0; i < msg->rcpt_count; i++) {
+        struct rcpt_state *state = &msg->rcpts[i];
+        uint64_t longest_ms = schedule_longest_wait_ms(&d->conf.schedule, state->attempts);
+        if (state->due_ms > d->shard->wall_ms + (int64_t)longest_ms) {
+            state->due_ms = d->shard->wall_ms;
+        }
+    }
+}
+
+/* Arms the message's timer for its earliest recipient. */
+static void schedule_due(struct deliver *d, struct message *msg)
+{
+    cut_waits(d, msg);
+    int64_t due_ms = earliest_due_ms(msg);
     if (due_ms == INT64_MAX || msg->held) {
         return;
     }
