@@ -5,8 +5,8 @@
  *   faults=DIR  reads, writes, flushes fail with EIO while DIR/read, DIR/write, DIR/flush exists
  *   size=BYTES
  *
- * The layout of the log is struct entry, followed by `len` bytes for a write. Power cuts are replayed
- * from it (tests/power). The contents are in memory. */
+ * The layout of the log is struct entry, followed by `len` bytes for a write. Power cuts are
+ * replayed from it (tests/power). The contents are in memory. */
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 

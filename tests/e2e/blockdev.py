@@ -123,6 +123,8 @@ class BlockDevice:
         """From now on every read, write or flush is answered with EIO."""
         with open(os.path.join(self.faults, operation), "wb"):
             pass
+        with open(self.file, "rb") as f:  # the loop device would answer from the cache of the file
+            os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
     def heal(self, operation):
         try:
