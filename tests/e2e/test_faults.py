@@ -1,18 +1,16 @@
 """Faults on the real process: each with the behaviour that is promised, and recovery without a restart."""
 
 import os
-import random
 import resource
 import signal
-import socket
 import subprocess
 import threading
 import time
 
 import lib
 from blockdev import BlockDevice
-from lib import (DROP, Server, Sink, Skip, Wire, check, equal, free_port, marked, need_program,
-                 split_local, split_received, starts, wait_until, work_folder)
+from lib import (DROP, Server, Sink, Skip, check, equal, split_local, split_received, starts, wait_until,
+                 work_folder)
 from nameserver import NameServer
 
 MIB = 1 << 20

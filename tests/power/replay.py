@@ -23,15 +23,20 @@ FREE, ACTIVE, FREED = 1, 2, 3  # freed: after use
 Entry = collections.namedtuple("Entry", "kind fua offset at length time")  # at: of the data in the log
 
 
-def read_log(path):
-    """The entries, in order; times are of CLOCK_MONOTONIC, in seconds."""
+def read_log(path, growing=False):
+    """The entries, in order; times are of CLOCK_MONOTONIC, in seconds. While it is being written, the last
+    one may not be there in full."""
     entries = []
     with open(path, "rb") as log:
         size = os.fstat(log.fileno()).st_size
         while (header := log.read(ENTRY.size)):
+            if growing and len(header) < ENTRY.size:
+                break
             kind, fua, offset, length, ns = ENTRY.unpack(header)
             at = log.tell()
             data = length if kind == WRITE else 0
+            if growing and at + data > size:
+                break
             if kind not in (WRITE, FLUSH) or at + data > size:
                 raise ValueError(f"{path}: no entry at {at - ENTRY.size}")
             entries.append(Entry(kind, bool(fua), offset, at, data, ns / 1e9))

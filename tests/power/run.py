@@ -41,7 +41,8 @@ spec.loader.exec_module(crash)  # its next hop and how it tells messages apart
 
 DEVICE_MIB = 1024
 SESSIONS = 4
-LOAD_S = 120  # the load ends after its bytes, or this
+LOAD_S = 120  # the load lasts no longer
+AFTER_S = 2  # of load after a segment was reused
 STILL_S = 30  # without any delivery: the rest does not come
 LOSING_S = 1.0  # what the device of the second test loses
 READY_S = 60
@@ -94,12 +95,17 @@ class Recording:
         for session in sessions:
             session.start()
         end = time.monotonic() + LOAD_S
-        while sum(s.sent for s in sessions) < self.options.load_mib << 20 and time.monotonic() < end:
-            time.sleep(0.05)
+        while time.monotonic() < end and (sum(s.sent for s in sessions) < self.options.load_mib << 20 or
+                                          self.reused(growing=True) == 0):
+            time.sleep(0.2)
+        time.sleep(AFTER_S)
         stop.set()
         for session in sessions:
             session.join()
         self.attempts = [attempt for session in sessions for attempt in session.attempts]
+
+    def reused(self, growing=False):
+        return replay.reused_segments(self.device.log, replay.read_log(self.device.log, growing))
 
     def acked(self, at=float("inf")):
         return [a for a in self.attempts if a.acked and a.at <= at]
@@ -278,7 +284,8 @@ def main():
     parser.add_argument("--build", required=True, help="folder of the ringmx binary")
     parser.add_argument("--cuts", default="20", help="number of flushes at which to cut, or all")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
-    parser.add_argument("--load-mib", type=int, default=120, help="content sent; the default fills and frees segments")
+    parser.add_argument("--load-mib", type=int, default=80,
+                        help="content sent at least; it goes on until a segment was freed and reused")
     parser.add_argument("--keep", action="store_true", help="do not remove the recording at the end")
     options = parser.parse_args()
     lib.BUILD = os.path.abspath(options.build)
@@ -295,7 +302,7 @@ def main():
             if outcomes[0] == "passed":
                 with recording.relayed.lock:
                     recording.copies = list(recording.relayed.copies)
-                reused = replay.reused_segments(recording.device.log, recording.entries)
+                reused = recording.reused()
                 writes = sum(e.kind == replay.WRITE for e in recording.entries)
                 print(f"recorded: {writes} writes, {len(recording.flushes)} flushes under load; "
                       f"{len(recording.attempts)} messages, {len(recording.acked())} acknowledged; "
