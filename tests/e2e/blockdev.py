@@ -19,7 +19,7 @@ def run(*command):
 
 
 def unmount(path):
-    """Unmounts for good: the loop device is gone when this returns, unless somebody keeps it."""
+    """Unmounts for good. The loop device may live on for a moment."""
     end = time.monotonic() + 20
     while (done := run("umount", path)).returncode != 0 and time.monotonic() < end:
         time.sleep(0.05)

@@ -21,6 +21,7 @@ import importlib.util
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -203,13 +204,17 @@ class Cuts:
     def __init__(self, recording, folder):
         self.recording, self.folder = recording, folder
         self.dice = random.Random(f"{recording.options.seed}-cuts")
-        self.image = os.path.join(folder, "image")
+        self.images = 0
 
     def one(self, disk, index, at, still=STILL_S):
         """Returns (description, problems)."""
-        left = disk.cut(self.image, self.dice)
+        # A file of its own: the last one's loop device may live on for a moment, with what it has cached.
+        self.images += 1
+        image = os.path.join(self.folder, f"image-{self.images}")
+        left = disk.cut(image, self.dice)
         mount = self.recording.device.mount
-        wrong = blockdev.mount_image(self.image, mount)
+        wrong = blockdev.mount_image(image, mount)
+        os.remove(image)  # the loop device keeps it
         if wrong:
             return left, [f"the file system cannot be mounted: {wrong}"]
         try:
@@ -296,6 +301,7 @@ def main():
     cuts = Cuts(recording, folder)
     print(f"seed {options.seed}, {options.cuts} cuts, recording in {folder}", flush=True)
     began = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # unmounts before it ends
     try:
         with recording.relayed.sink:
             outcomes = [outcome("recording", recording.record)]
