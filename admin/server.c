@@ -214,7 +214,7 @@ static mx_err core_prepare(struct server *server, unsigned index)
                               .count = server->core_count,
                               .cpu = options->no_pin ? -1 : cpu_of(index, server->core_count),
                               .blocks_max = memory / BLOCK_BYTES,
-                              .workers = SERVER_WORKERS,
+                              .workers = DELIVER_LANES,
                               .log_level = options->log_level,
                               .hub = server->hub};
     const struct config *config = server->config;

@@ -9,8 +9,6 @@
 
 #include <stdlib.h>
 
-enum { LOAD_RETRY_MS = 10000 }; /* until a message that could not be loaded is tried again */
-
 static void activate(struct deliver *d, struct message *msg);
 static void dispatch(struct active *active);
 
@@ -44,15 +42,8 @@ void deliver_ready(struct deliver *d, struct message *msg)
     list_push_back(&d->ready, &msg->wait_node);
 }
 
-static void due_fire(struct timer *timer, uint64_t now_ns)
-{
-    (void)now_ns;
-    struct message *msg = mx_container_of(timer, struct message, due);
-    deliver_ready(msg->deliver, msg);
-}
-
-/* Arms the message's timer for its earliest recipient. */
-static void schedule_due(struct deliver *d, struct message *msg)
+/* When its earliest recipient is due; INT64_MAX when none waits. */
+static int64_t earliest_due_ms(const struct message *msg)
 {
     int64_t due_ms = INT64_MAX;
     for (uint32_t i = 0; i < msg->rcpt_count; i++) {
@@ -60,6 +51,40 @@ static void schedule_due(struct deliver *d, struct message *msg)
             due_ms = msg->rcpts[i].due_ms;
         }
     }
+    return due_ms;
+}
+
+/* The timer runs by the steady clock, so its time has come: when the calendar says otherwise it was
+ * set back, and the recipients' times go back with it. */
+static void due_fire(struct timer *timer, uint64_t now_ns)
+{
+    (void)now_ns;
+    struct message *msg = mx_container_of(timer, struct message, due);
+    int64_t due_ms = earliest_due_ms(msg);
+    int64_t back_ms = due_ms - msg->deliver->shard->wall_ms;
+    for (uint32_t i = 0; due_ms != INT64_MAX && back_ms > 0 && i < msg->rcpt_count; i++) {
+        msg->rcpts[i].due_ms -= back_ms;
+    }
+    deliver_ready(msg->deliver, msg);
+}
+
+/* A recipient whose time is farther away than any wait was stored when the calendar was ahead. */
+static void cut_waits(struct deliver *d, struct message *msg)
+{
+    for (uint32_t i = 0; i < msg->rcpt_count; i++) {
+        struct rcpt_state *state = &msg->rcpts[i];
+        uint64_t longest_ms = schedule_longest_wait_ms(&d->conf.schedule, state->attempts);
+        if (state->due_ms > d->shard->wall_ms + (int64_t)longest_ms) {
+            state->due_ms = d->shard->wall_ms;
+        }
+    }
+}
+
+/* Arms the message's timer for its earliest recipient. */
+static void schedule_due(struct deliver *d, struct message *msg)
+{
+    cut_waits(d, msg);
+    int64_t due_ms = earliest_due_ms(msg);
     if (due_ms == INT64_MAX || msg->held) {
         return;
     }
@@ -88,14 +113,18 @@ static bool has_budget(const struct deliver *d)
            deliver_bytes_left(d) > 0;
 }
 
+/* NULL when memory is short. What it will take to note the outcomes is set aside here: once a
+ * message is delivered there is no way back. */
 static struct active *active_new(struct deliver *d, struct message *msg)
 {
-    struct active *active = pool_acquire_zero(&d->actives);
+    bool room = pool_reserve(&d->spool->writes, d->active_rcpts + msg->rcpt_count);
+    struct active *active = room ? pool_acquire_zero(&d->actives) : NULL;
     if (active != NULL) {
         active->deliver = d;
         active->msg = msg;
         msg->active = active;
         msg->deliver = d;
+        d->active_rcpts += msg->rcpt_count;
     }
     return active;
 }
@@ -127,6 +156,7 @@ static void active_end(struct active *active)
     free(active->loaded);
     free(active->head);
     d->active_bytes -= active->bytes;
+    d->active_rcpts -= msg->rcpt_count;
     pool_release(&d->actives, active);
     msg->active = NULL;
     if (msg->rcpts_left > 0) {
@@ -194,17 +224,34 @@ static void hold(struct active *active, mx_err err)
     active_end(active);
 }
 
+/* The disk may recover, memory as well. Said once per round, not once per message. */
+static void read_later(struct deliver *d, struct message *msg, mx_err err)
+{
+    struct log *log = &d->shard->log;
+    if (d->shard->now_ns >= d->unread_quiet_ns) {
+        d->unread_quiet_ns = d->shard->now_ns + DELIVER_UNREAD_MS * MX_NS_PER_MS;
+        struct log_line *line = log_begin(log, LOG_ERROR, "message-not-read");
+        log_qid(line, "id", msg->id);
+        log_err(line, "reason", err);
+        log_text(line, "effect",
+                 "it stays in the queue and is tried again in a moment, perhaps others too");
+        log_end(log, line);
+    }
+    msg->deliver = d;
+    msg->due.fire = due_fire;
+    shard_after(d->shard, &msg->due, DELIVER_UNREAD_MS * MX_NS_PER_MS);
+}
+
 static void load_failed(struct active *active, mx_err err)
 {
     if (err == MX_ERR_DAMAGED || err == MX_ERR_SYNTAX) {
         hold(active, err);
         return;
     }
-    /* The disk may recover, memory as well. */
     struct deliver *d = active->deliver;
     struct message *msg = active->msg;
     active_end(active);
-    shard_after(d->shard, &msg->due, LOAD_RETRY_MS * MX_NS_PER_MS);
+    read_later(d, msg, err);
 }
 
 static void head_read_done(struct journal_read *read, mx_err err)
@@ -284,10 +331,8 @@ static void record_read_done(struct journal_read *read, mx_err err)
 static void activate(struct deliver *d, struct message *msg)
 {
     struct active *active = active_new(d, msg);
-    if (active == NULL) { /* the pool could not grow: the timer may find more memory */
-        msg->deliver = d;
-        msg->due.fire = due_fire;
-        shard_after(d->shard, &msg->due, LOAD_RETRY_MS * MX_NS_PER_MS);
+    if (active == NULL) {
+        read_later(d, msg, MX_ERR_NOMEM);
         return;
     }
     active->loaded = read_begin(active, msg->res.resident.ref, record_read_done);

@@ -21,6 +21,11 @@
 #include "smtp/spool.h"
 
 enum {
+    /* Lanes of the workers (io/work.h). A name server that is silent must not hold up files. */
+    DELIVER_FILE_LANES = 2, /* mailboxes; the journal makes its segments in the first */
+    DELIVER_NAMES_LANE = DELIVER_FILE_LANES,
+    DELIVER_LANES,                 /* as many workers does a core want */
+    DELIVER_UNREAD_MS = 10 * 1000, /* until what could not be read, for now, is tried again */
     DELIVER_ACTIVE_MAX = 4096,
     DELIVER_BYTES_MAX = 128 * 1024 * 1024,
     DELIVER_STARTS_MAX = 256,       /* messages made active per turn */
@@ -148,6 +153,8 @@ struct deliver {
     struct pool conns;
     struct tls_ctx *tls_strict, *tls_any; /* clients: verifying, and not */
     size_t active_bytes;
+    size_t active_rcpts;                   /* of all that are in memory */
+    uint64_t unread_quiet_ns;              /* no log line about unread messages before */
     unsigned dsns;                         /* being written */
     bool stopping;                         /* no new attempts */
     uint64_t random;                       /* state of the jitter generator */

@@ -1,12 +1,12 @@
 #!/bin/bash
 # Installs, builds and runs every test: tools/test.sh [PART ...]
-# Parts: format layers release asan tsan libs demo fuzz e2e crash recovery (default: all)
+# Parts: format layers release asan tsan libs demo fuzz e2e crash power recovery (default: all)
 # The last line says "N passed, N failed" (", N skipped"); the exit code is 0 only if nothing failed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(format layers release asan tsan libs demo fuzz e2e crash recovery)
+[ ${#parts[@]} -gt 0 ] || parts=(format layers release asan tsan libs demo fuzz e2e crash power recovery)
 passed=0 failed=0 skipped=0 skips=()
 rounds=${CRASH_ROUNDS:-50}
 seed=${CRASH_SEED:-$RANDOM}
@@ -158,6 +158,13 @@ part_recovery() {
     build release || { note "build of release" 1; return; }
     python3 tests/recovery/run.py --build build/release --messages "${RECOVERY_MESSAGES:-10000}" 2>&1 | tee "$logs/recovery.log"
     add_counts "recovery test" "$logs/recovery.log" "${PIPESTATUS[0]}"
+}
+
+part_power() {
+    build release || { note "build of release" 1; return; }
+    python3 tests/power/run.py --build build/release --cuts "${POWER_CUTS:-20}" --seed "${POWER_SEED:-$RANDOM}" 2>&1 |
+        tee "$logs/power.log" | grep -vE '^(ok|cut) '
+    add_counts "power cuts" "$logs/power.log" "${PIPESTATUS[0]}"
 }
 
 tools/setup.sh test || {
