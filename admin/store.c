@@ -227,6 +227,12 @@ static mx_err write_meta(struct store *store, const char *key, uint64_t value)
     return store_run(store, stmt);
 }
 
+mx_err store_no_memory(struct store *store)
+{
+    snprintf(store->problem, sizeof(store->problem), "%s", err_text(MX_ERR_NOMEM));
+    return MX_ERR_NOMEM;
+}
+
 /* Transactions ----------------------------------------------------------------------------- */
 
 uint64_t store_generation(const struct store *store)
@@ -242,6 +248,7 @@ mx_err store_begin(struct store *store, const char *who, int64_t wall_ms)
         return err;
     }
     store->in_transaction = true;
+    store->failures = json_memory_failures();
     store->changes = 0;
     store->wall_ms = wall_ms;
     snprintf(store->who, sizeof(store->who), "%s", who);
@@ -269,6 +276,9 @@ mx_err store_commit(struct store *store)
         return MX_OK;
     }
     mx_err err = write_meta(store, "generation", store->generation + 1);
+    if (!err && json_memory_failures() != store->failures) {
+        err = store_no_memory(store); /* something that was written may lack a part */
+    }
     if (!err) {
         err = write_meta(store, "last_id", store->last_id);
     }
@@ -307,9 +317,9 @@ static mx_err seed(struct store *store, const char *type_name, uint64_t id, cons
     errors.count = 0;
     json_t *body = json_loads(text, 0, NULL);
     json_t *object = body ? object_normalize(type, body, NULL, &errors) : NULL;
-    MX_ASSERT(object);
     struct store_conflict conflict;
-    mx_err err = store_write(store, type, id, NULL, object, &conflict);
+    mx_err err = object ? store_write(store, type, id, NULL, object, &conflict)
+                        : store_no_memory(store); /* the text is right: a test builds it */
     json_decref(object);
     json_decref(body);
     return err;
@@ -343,8 +353,10 @@ static mx_err build(struct store *store)
 static mx_err open_database(struct store **out_store, const char *path, int flags,
                             struct config_problem *problem)
 {
+    json_memory_install();
     struct store *store = calloc(1, sizeof(*store));
     if (!store) {
+        config_problem_set(problem, "%s: %s", path, err_text(MX_ERR_NOMEM));
         return MX_ERR_NOMEM;
     }
     int rc = sqlite3_open_v2(path, &store->db, flags | SQLITE_OPEN_NOMUTEX, NULL);

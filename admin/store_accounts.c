@@ -107,20 +107,23 @@ mx_err store_domain_get(struct store *store, json_t **out_object, uint64_t id)
     if (err) {
         return err;
     }
+    uint64_t failures = json_memory_failures();
     json_t *object = json_object();
-    json_t *aliases = json_object();
     json_t *tags = json_object();
+    json_object_set_new(tags, "@type",
+                        json_string(sqlite3_column_int(stmt, 5) ? "Enabled" : "Disabled"));
     json_object_set_new(object, "name", column_json(stmt, 0));
-    json_object_set_new(object, "aliases", aliases);
+    json_object_set_new(object, "aliases", json_object());
     json_object_set_new(object, "description", column_json(stmt, 1));
     json_object_set_new(object, "isEnabled", json_boolean(sqlite3_column_int(stmt, 2)));
     json_object_set_new(object, "allowRelaying", json_boolean(sqlite3_column_int(stmt, 3)));
     json_object_set_new(object, "catchAllAddress", column_json(stmt, 4));
     json_object_set_new(object, "subAddressing", tags);
-    json_object_set_new(tags, "@type",
-                        json_string(sqlite3_column_int(stmt, 5) ? "Enabled" : "Disabled"));
     (void)sqlite3_reset(stmt);
-    err = get_names(store, aliases, id);
+    err = get_names(store, json_object_get(object, "aliases"), id);
+    if (!err && json_memory_failures() != failures) {
+        err = store_no_memory(store);
+    }
     if (err) {
         json_decref(object);
         return err;
@@ -259,15 +262,18 @@ mx_err store_account_get(struct store *store, json_t **out_object, uint64_t id)
     if (err) {
         return err;
     }
+    uint64_t failures = json_memory_failures();
     json_t *object = json_object();
-    json_t *aliases = json_object();
     json_object_set_new(object, "@type", json_string("User"));
     json_object_set_new(object, "name", column_json(stmt, 1));
     json_object_set_new(object, "domainId", id_json((uint64_t)sqlite3_column_int64(stmt, 0)));
     json_object_set_new(object, "description", column_json(stmt, 2));
-    json_object_set_new(object, "aliases", aliases);
+    json_object_set_new(object, "aliases", json_object());
     (void)sqlite3_reset(stmt);
-    err = get_aliases(store, aliases, id);
+    err = get_aliases(store, json_object_get(object, "aliases"), id);
+    if (!err && json_memory_failures() != failures) {
+        err = store_no_memory(store);
+    }
     if (err) {
         json_decref(object);
         return err;

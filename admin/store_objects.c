@@ -15,7 +15,12 @@ static struct slice type_name(const struct reg_type *type)
 static mx_err parse_object(struct store *store, json_t **out_object, struct slice text)
 {
     json_error_t error;
+    uint64_t failures = json_memory_failures();
     json_t *object = json_loadb((const char *)text.ptr, text.len, 0, &error);
+    if (json_memory_failures() != failures) {
+        json_decref(object);
+        return store_no_memory(store);
+    }
     if (!object) {
         snprintf(store->problem, sizeof(store->problem),
                  "registry.db holds an object that is not JSON (%s)", error.text);
@@ -179,8 +184,8 @@ static mx_err bind_json(sqlite3_stmt *stmt, int index, const json_t *object)
     if (!text) {
         return MX_ERR_NOMEM;
     }
-    (void)sqlite3_bind_text64(stmt, index, text, strlen(text), free, SQLITE_UTF8);
-    return MX_OK;
+    int rc = sqlite3_bind_text64(stmt, index, text, strlen(text), free, SQLITE_UTF8);
+    return rc == SQLITE_OK ? MX_OK : MX_ERR_NOMEM;
 }
 
 static mx_err log_change(struct store *store, const struct reg_type *type, uint64_t id,
@@ -211,6 +216,7 @@ mx_err store_write(struct store *store, const struct reg_type *type, uint64_t id
 {
     MX_ASSERT(store->in_transaction);
     MX_ASSERT(before || after);
+    uint64_t failures = json_memory_failures();
     mx_err err = MX_ERR_BUG;
     switch (type->storage) {
     case REG_IN_DOMAINS:
@@ -226,6 +232,9 @@ mx_err store_write(struct store *store, const struct reg_type *type, uint64_t id
         break;
     }
     err = err ? err : log_change(store, type, id, before, after);
+    if (json_memory_failures() != failures) {
+        err = store_no_memory(store); /* whatever it looked like: a value that is missing */
+    }
     if (!err && store->watch) {
         store->watch(store->watch_arg, type, id, before, after);
     }

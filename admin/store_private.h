@@ -1,6 +1,7 @@
 /* Shared by store.c and store_*.c. */
 #pragma once
 
+#include "admin/json_memory.h"
 #include "admin/store.h"
 
 #include <sqlite3.h>
@@ -49,7 +50,8 @@ struct store {
     uint64_t last_id;
     uint32_t node;
     bool in_transaction;
-    uint64_t changes; /* log rows of the transaction */
+    uint64_t changes;  /* log rows of the transaction */
+    uint64_t failures; /* of memory, before the transaction: see admin/json_memory.h */
     int64_t wall_ms;
     char who[STORE_WHO_MAX + 1];
     store_change_fn watch;
@@ -57,6 +59,8 @@ struct store {
     char problem[512];
 };
 
+/* Notes the problem; MX_ERR_NOMEM. */
+mx_err store_no_memory(struct store *store);
 /* The prepared statement, reset and without bindings. */
 MX_MUST_CHECK mx_err store_statement(struct store *store, sqlite3_stmt **out_stmt,
                                      enum store_statement id);
@@ -77,7 +81,9 @@ static inline struct slice column_slice(sqlite3_stmt *stmt, int column)
 static inline void bind_slice(sqlite3_stmt *stmt, int index, struct slice text)
 {
     /* A failed binding shows as a failed step: the columns are NOT NULL or checked. */
-    (void)sqlite3_bind_text(stmt, index, (const char *)text.ptr, (int)text.len, SQLITE_TRANSIENT);
+    if (sqlite3_bind_text(stmt, index, (const char *)text.ptr, (int)text.len, SQLITE_TRANSIENT)) {
+        json_memory_failed();
+    }
 }
 static inline void bind_id(sqlite3_stmt *stmt, int index, uint64_t id)
 {

@@ -1,5 +1,6 @@
 /* Patches by pointer: the stored object is copied, changed where the pointers say, and brought into
  * normal form as a whole, so a patched object passes every check that a new one does. */
+#include "admin/json_memory.h"
 #include "admin/validate_private.h"
 
 #include "admin/object_id.h"
@@ -259,6 +260,7 @@ json_t *object_patch(const struct reg_type *type, const json_t *stored, const js
         return object_normalize(type, patch, resolver, errors);
     }
     uint32_t before = errors->count;
+    uint64_t failures = json_memory_failures();
     json_t *body = json_deep_copy(stored);
     const char *key;
     json_t *value;
@@ -277,12 +279,8 @@ json_t *object_patch(const struct reg_type *type, const json_t *stored, const js
     if (normal) {
         check_immutable(&c, object_variant(&type->shape, stored), stored, normal);
     }
-    if (errors->count != before) {
-        json_decref(normal);
-        normal = NULL;
-    }
     json_decref(body);
-    return normal;
+    return checked_result(&c, normal, before, failures);
 }
 
 /* References ------------------------------------------------------------------------------- */
