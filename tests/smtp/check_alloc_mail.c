@@ -605,10 +605,10 @@ int main(void)
     signal(SIGPIPE, SIG_IGN);
     (void)setvbuf(stdout, NULL, _IOLBF, 0);
     configure();
-    every_allocation("start", start);
-    every_allocation("small message", small_message);
-    every_allocation("large message", large_message);
-    every_allocation("recovery", recovery);
+    every_allocation("start", start, 1);
+    every_allocation("small message", small_message, 1);
+    every_allocation("large message", large_message, 1);
+    every_allocation("recovery", recovery, 1);
     ring_close_fd(sink.listener);
     expr_free((struct expr_program *)(uintptr_t)image.route_program);
     return 0;
