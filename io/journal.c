@@ -16,17 +16,17 @@
 enum {
     MAKE_STEP_BYTES = 1024 * 1024,
     MAKE_RETRY_MS = 1000,
+    CUT_RETRY_MS = 1000,
+    CUT_TRIES_MAX = 30,
     SPARE_SEGMENTS = 1, /* with fewer than this and the prepared one, the next is made */
     FLOOR_SEGMENTS = 4, /* below it nothing is moved to free space */
     INDEX_WRITES_MAX = 2,
     EVICT_PER_TURN = 4,
-    RESERVE_BYTES = 4 * 1024 * 1024,      /* kept back for outcomes and moves */
-    LAST_RESERVE_BYTES = 2 * 1024 * 1024, /* of it for outcomes alone: only they free segments */
 };
 
 /* Records that form or are being written. */
 struct group {
-    uint8_t *bytes; /* JOURNAL_GROUP_BYTES, aligned */
+    uint8_t *bytes; /* conf.group_bytes, aligned */
     size_t len;
     uint32_t records;
     bool urgent;
@@ -64,6 +64,9 @@ struct journal {
     struct op header_op;
     uint8_t *header; /* one aligned block */
     struct segment *header_of;
+    struct segment *cut; /* nothing is written before its header says where it ends */
+    unsigned cut_tries;
+    struct timer cut_retry;
     bool check_free; /* some segment may have become free */
     /* making segments */
     struct work_job make_job;
@@ -191,6 +194,7 @@ static void header_write(struct journal *j, struct segment *segment, enum jf_sta
                                 .set = segment->set,
                                 .node = j->store->conf.node,
                                 .epoch = segment->epoch,
+                                .end = segment->end,
                                 .instance = segment->instance,
                                 .size = segment->size};
     MX_ASSERT(j->header_of == NULL);
@@ -271,13 +275,34 @@ static void prepared_done(struct journal *j, struct segment *segment, mx_err err
     wake_waiters(j);
 }
 
+/* Appending goes on when the failed write cannot come back. After many tries it goes on all the
+ * same: then what was reported as failed may be found by the next start. */
+static void cut_done(struct journal *j, struct segment *segment, mx_err err)
+{
+    if (err && ++j->cut_tries < CUT_TRIES_MAX) {
+        shard_after(j->shard, &j->cut_retry, CUT_RETRY_MS * MX_NS_PER_MS);
+        return;
+    }
+    if (err) {
+        log_trouble(j, "journal-segment-failed", segment, err,
+                    "a write that was reported as failed may come back at the next start");
+    }
+    segment->state = SEGMENT_SEALED;
+    j->cut = NULL;
+    j->cut_tries = 0;
+    j->check_free = true;
+    wake_waiters(j);
+}
+
 static void header_done(struct op *op, const struct op_result *result)
 {
     struct journal *j = mx_container_of(op, struct journal, header_op);
     struct segment *segment = j->header_of;
     mx_err err = result->err ? result->err : result->value == JF_BLOCK_BYTES ? MX_OK : MX_ERR_IO;
     j->header_of = NULL;
-    if (segment->state != SEGMENT_FREEING) {
+    if (segment->state == SEGMENT_CUT) {
+        cut_done(j, segment, err);
+    } else if (segment->state != SEGMENT_FREEING) {
         prepared_done(j, segment, err);
     } else if (err) {
         segment->state = SEGMENT_SEALED; /* tried again at the next turn that frees something */
@@ -287,13 +312,18 @@ static void header_done(struct op *op, const struct op_result *result)
     }
 }
 
-/* One header write at a time: preparing the next segment comes first. */
+/* One header write at a time: what a failed write left comes first, then preparing the next
+ * segment. */
 static void step_segments(struct journal *j)
 {
+    if (j->header_of == NULL && j->cut != NULL && !timer_armed(&j->cut_retry)) {
+        header_write(j, j->cut, JF_ACTIVE);
+    }
     if (j->header_of == NULL && j->prepared == NULL && j->empty_count > 0) {
         struct segment *segment = mx_container_of(list_pop_front(&j->empty), struct segment, node);
         j->empty_count--;
         segment->epoch = j->store->epoch;
+        segment->end = 0;
         segment->instance = j->next_instance++;
         header_write(j, segment, JF_ACTIVE);
     }
@@ -467,15 +497,21 @@ static uint64_t room_bytes(const struct journal *j)
     }
     uint64_t taken = j->forming->len + JF_BLOCK_BYTES;
     /* A group does not cross segments: the rest of one may stay unused. */
-    taken += mx_min_size(j->forming->len, JOURNAL_GROUP_BYTES);
+    taken += j->forming->len;
     return room > taken ? room - taken : 0;
+}
+
+/* Of what is kept back, for outcomes alone: only they free segments. */
+static uint64_t last_kept_bytes(const struct journal *j)
+{
+    return j->store->conf.kept_bytes / 2;
 }
 
 static mx_err room_check(const struct journal *j, uint64_t bytes, unsigned flags)
 {
     uint64_t kept = (flags & JOURNAL_LAST_RESERVE) != 0 ? JF_BLOCK_BYTES
-                    : (flags & JOURNAL_RESERVE) != 0    ? LAST_RESERVE_BYTES
-                                                        : RESERVE_BYTES;
+                    : (flags & JOURNAL_RESERVE) != 0    ? last_kept_bytes(j)
+                                                        : j->store->conf.kept_bytes;
     if (room_bytes(j) >= bytes + kept) {
         return MX_OK;
     }
@@ -484,7 +520,7 @@ static mx_err room_check(const struct journal *j, uint64_t bytes, unsigned flags
 
 mx_err journal_room(const struct journal *j, uint64_t bytes)
 {
-    if (j->broken && j->active == NULL) {
+    if (j->cut != NULL || (j->broken && j->active == NULL)) {
         return MX_ERR_IO;
     }
     mx_err err = room_check(j, bytes + JF_BLOCK_BYTES, 0);
@@ -497,17 +533,18 @@ mx_err journal_append(struct journal *j, struct journal_append *append, uint8_t 
     struct group *group = j->forming;
     size_t bytes = jf_record_bytes(payload_len);
     MX_ASSERT(payload_len <= JOURNAL_RECORD_MAX && append->done != NULL);
-    if (j->broken && j->active == NULL && j->prepared == NULL) {
+    if (j->cut != NULL || (j->broken && j->active == NULL && j->prepared == NULL)) {
         return MX_ERR_IO;
     }
-    if (group->records >= JOURNAL_GROUP_RECORDS || bytes > JOURNAL_GROUP_BYTES - group->len) {
+    if (group->records >= JOURNAL_GROUP_RECORDS ||
+        bytes > j->store->conf.group_bytes - group->len) {
         return MX_ERR_AGAIN;
     }
     mx_err err = room_check(j, bytes, flags);
     if (err) {
         return err;
     }
-    struct writer w = {.buf = group->bytes, .len = group->len, .cap = JOURNAL_GROUP_BYTES};
+    struct writer w = {.buf = group->bytes, .len = group->len, .cap = j->store->conf.group_bytes};
     jf_record_put(&w, &(struct jf_record){.type = type, .len = payload_len, .id = id});
     *out_payload = writer_init(group->bytes + w.len, payload_len);
     memset(group->bytes + w.len + payload_len, 0, bytes - JF_RECORD_HEADER_BYTES - payload_len);
@@ -657,9 +694,14 @@ static void write_done(struct op *op, const struct op_result *result)
     if (err) {
         log_trouble(j, "journal-write-failed", j->active, err,
                     "the messages of this write were answered 451; another segment is tried");
-        /* What is on the disk there is unknown: nothing follows it, and no index speaks of it. */
+        /* What is on the disk there is unknown: nothing follows it, no index speaks of it, and it
+         * may not come back after it was reported as failed. */
         index_drop(j);
+        struct segment *segment = j->active;
         seal_active(j);
+        segment->state = SEGMENT_CUT;
+        segment->end = (uint32_t)j->active_at;
+        j->cut = segment;
         j->broken = j->prepared == NULL;
         make_start(j);
         group_done(j, err == MX_ERR_NOSPACE ? err : MX_ERR_IO);
@@ -728,7 +770,7 @@ static void step_evict(struct journal *j)
         list_empty(&oldest->residents)) {
         return;
     }
-    if (scarce && room_bytes(j) < oldest->live_bytes + LAST_RESERVE_BYTES) {
+    if (scarce && room_bytes(j) < oldest->live_bytes + last_kept_bytes(j)) {
         return; /* moving half of it would use up room and free none */
     }
     struct list_node *resident = list_first(&oldest->residents);
@@ -744,7 +786,7 @@ static void turn(struct shard_hook *hook)
     struct journal *j = mx_container_of(hook, struct journal, hook);
     step_segments(j);
     step_evict(j);
-    if (j->flying == NULL && group_due(j)) {
+    if (j->flying == NULL && j->cut == NULL && group_due(j)) {
         group_write(j);
     }
     if (j->forming->records > 0 && !j->forming->urgent && !timer_armed(&j->lazy)) {
@@ -872,13 +914,14 @@ static mx_err first_segments(struct journal *j)
 static void lazy_fire(struct timer *timer, uint64_t now_ns)
 {
     (void)timer;
-    (void)now_ns; /* it only ends the wait; the hook sees that the group is due */
+    (void)now_ns; /* it only ends the wait; the hook sees what is due */
 }
 
 static mx_err buffers_open(struct journal *j)
 {
     for (unsigned i = 0; i < 2; i++) {
-        j->groups[i].bytes = aligned_alloc(JF_BLOCK_BYTES, JOURNAL_GROUP_BYTES);
+        j->groups[i].bytes =
+            aligned_alloc(JF_BLOCK_BYTES, mx_round_up(j->store->conf.group_bytes, JF_BLOCK_BYTES));
         if (j->groups[i].bytes == NULL) {
             return MX_ERR_NOMEM;
         }
@@ -938,6 +981,7 @@ mx_err journal_open(struct journal **out_journal, struct journal_store *store, s
     j->header_op.done = header_done;
     j->make_retry.fire = make_retry;
     j->lazy.fire = lazy_fire;
+    j->cut_retry.fire = lazy_fire;
     mx_err err = parts_open(j, index);
     if (err) {
         journal_free(j);
@@ -953,6 +997,7 @@ static void journal_free(struct journal *j)
 {
     wheel_cancel(&j->shard->wheel, &j->make_retry);
     wheel_cancel(&j->shard->wheel, &j->lazy);
+    wheel_cancel(&j->shard->wheel, &j->cut_retry);
     segments_free(&j->segments);
     segments_free(&j->adopting);
     segments_free(&j->empty);

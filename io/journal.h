@@ -64,7 +64,10 @@ struct journal_conf {
     uint64_t segment_bytes;       /* default 64 MiB */
     unsigned first_segments;      /* default 2: made before the first record */
     uint64_t reserve_bytes;       /* free disk space never used for segments, default 64 MiB */
-    bool no_direct;               /* buffered writes with fdatasync, where O_DIRECT is refused */
+    uint32_t group_bytes;         /* most per write, default and at most JOURNAL_GROUP_BYTES */
+    uint32_t kept_bytes; /* room in segments for outcomes and moves, default 4 MiB; half of it for
+                            outcomes alone */
+    bool no_direct;      /* buffered writes with fdatasync, where O_DIRECT is refused */
 };
 
 /* --- start-up ----------------------------------------------------------------------------------

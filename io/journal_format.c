@@ -25,7 +25,7 @@ void jf_segment_put(void *block, const struct jf_segment *segment)
     put_u16(&w, segment->set);
     put_u16(&w, segment->node);
     put_u32(&w, segment->epoch);
-    put_u32(&w, 0);
+    put_u32(&w, segment->end);
     put_u64(&w, segment->instance);
     put_u64(&w, segment->size);
     MX_ASSERT(w.len == SEGMENT_SUMMED_BYTES);
@@ -42,7 +42,7 @@ mx_err jf_segment_get(struct jf_segment *out_segment, struct slice block)
     s.set = get_u16(&r);
     s.node = get_u16(&r);
     s.epoch = get_u32(&r);
-    (void)get_u32(&r);
+    s.end = get_u32(&r);
     s.instance = get_u64(&r);
     s.size = get_u64(&r);
     uint64_t sum = get_u64(&r);

@@ -1,9 +1,9 @@
 /* Layout of the journal on disk. Pure. Little-endian.
  *
  * Segment  header block | group | group | ... | index   every part begins on a 4 KiB boundary
- * Header   magic u64 | version u16 | state u16 | set u16 | node u16 | epoch u32 | 0 u32 | instance
- * u64 | size u64 | checksum u64 Group    magic u32 | version u16 | 0 u16 | set u16 | node u16 |
- * epoch u32 | instance u64 | sequence u64 | length u32 | records u32 | checksum u64, then the
+ * Header   magic u64 | version u16 | state u16 | set u16 | node u16 | epoch u32 | end u32 |
+ * instance u64 | size u64 | checksum u64 Group    magic u32 | version u16 | 0 u16 | set u16 | node
+ * u16 | epoch u32 | instance u64 | sequence u64 | length u32 | records u32 | checksum u64, then the
  * records, then zeros up to the boundary Record   type u8 | 0 u8 | 0 u16 | payload length u32 |
  * queue id 16 | payload checksum u64 | check of this header u64, then the payload, then zeros up to
  * 8 bytes
@@ -31,6 +31,7 @@ struct jf_segment {
     enum jf_state state;
     uint16_t set, node;
     uint32_t epoch;
+    uint32_t end; /* bytes; what lies there or behind is void; 0 = not known */
     uint64_t instance;
     uint64_t size;
 };

@@ -16,6 +16,7 @@ enum segment_state {
     SEGMENT_PREPARED, /* its header says active, durably; no group yet */
     SEGMENT_ACTIVE,   /* groups go here */
     SEGMENT_SEALED,   /* no more groups */
+    SEGMENT_CUT,      /* a write to it failed: its header is to say where it ends */
     SEGMENT_FREEING,  /* its header is being rewritten as free */
 };
 
@@ -25,6 +26,7 @@ struct segment {
     uint16_t set;
     uint32_t number; /* of the file */
     uint32_t epoch;
+    uint32_t end; /* as in its header */
     uint64_t instance;
     uint64_t size;
     int fd; /* while a journal has it */

@@ -298,6 +298,9 @@ static mx_err scan_one(struct scan *scan, struct segment *segment)
         return err;
     }
     scan->size = segment->size;
+    if (segment->end != 0 && segment->end < scan->size) {
+        scan->size = segment->end; /* behind it lies a write that was reported as failed */
+    }
     scan->window_at = 0;
     scan->window_len = 0;
     scan->result.segments++;

@@ -64,21 +64,51 @@ static void segment_found(struct journal_store *store, struct journal_set *set,
     }
 }
 
-static mx_err header_read(struct jf_segment *out, uint64_t *out_size, const char *path)
+/* A segment in the making has neither a header nor a group. One with a group and no valid header
+ * has rotted: the group says whose it is, and nothing in it is given up. */
+static mx_err header_from_group(struct jf_segment *out, struct slice block)
 {
-    uint8_t block[JF_BLOCK_BYTES];
+    struct jf_group group;
+    mx_err err = jf_group_peek(&group, block);
+    if (!err) {
+        *out = (struct jf_segment){.state = JF_ACTIVE,
+                                   .set = group.set,
+                                   .node = group.node,
+                                   .epoch = group.epoch,
+                                   .instance = group.instance};
+    }
+    return err;
+}
+
+static mx_err header_read(struct jf_segment *out, uint64_t *out_size, struct journal_store *store,
+                          const char *path)
+{
+    uint8_t blocks[2 * JF_BLOCK_BYTES];
     size_t len = 0;
     int fd;
     mx_err err = sys_open(&fd, path, SYS_READ);
     if (err) {
         return err;
     }
-    err = sys_pread(&len, fd, block, sizeof block, 0);
+    err = sys_pread(&len, fd, blocks, sizeof blocks, 0);
     if (!err) {
         err = sys_size(out_size, fd);
     }
     sys_close(fd);
-    return err ? err : jf_segment_get(out, slice_of(block, len));
+    struct slice bytes = slice_of(blocks, len);
+    if (!err) {
+        err = jf_segment_get(out, bytes);
+    }
+    if (err == MX_ERR_DAMAGED && len == sizeof blocks &&
+        header_from_group(out, slice_from(bytes, JF_BLOCK_BYTES)) == MX_OK) {
+        struct log_line *line = log_begin(store->log, LOG_ERROR, "journal-damaged");
+        log_text(line, "file", path);
+        log_text(line, "part", "segment header");
+        log_text(line, "effect", "the records in it are read all the same");
+        log_end(store->log, line);
+        err = MX_OK;
+    }
+    return err;
 }
 
 struct set_listing {
@@ -116,7 +146,7 @@ static mx_err each_file(void *arg, const char *name)
         return MX_OK; /* not ours */
     }
     struct jf_segment header = {.state = JF_FREE};
-    mx_err err = header_read(&header, &segment->size, path);
+    mx_err err = header_read(&header, &segment->size, store, path);
     if (err == MX_ERR_VERSION) {
         struct log_line *line = log_begin(store->log, LOG_ERROR, "journal-too-new");
         log_text(line, "file", path);
@@ -129,6 +159,7 @@ static mx_err each_file(void *arg, const char *name)
     }
     segment->state = header.state == JF_ACTIVE ? SEGMENT_SEALED : SEGMENT_EMPTY;
     segment->epoch = header.epoch;
+    segment->end = header.end;
     segment->instance = header.instance;
     segment_found(store, listing->set, segment);
     return err == MX_ERR_VERSION ? MX_OK : err;
@@ -149,7 +180,12 @@ static mx_err set_open(struct journal_store *store, uint16_t id)
         if (err == MX_ERR_LOCKED) {
             return MX_OK;
         }
+        /* Its files may have been made by a process that died before it synced the folder. */
+        if (!err && store_set_path(path, sizeof path, store->dir, id, "")) {
+            err = sys_sync_dir(path);
+        }
         if (err) {
+            sys_close(lock_fd);
             return err;
         }
     }
@@ -311,6 +347,12 @@ static struct journal_conf with_defaults(const struct journal_conf *conf)
     }
     if (full.reserve_bytes == 0) {
         full.reserve_bytes = UINT64_C(64) << 20;
+    }
+    if (full.group_bytes == 0) {
+        full.group_bytes = JOURNAL_GROUP_BYTES;
+    }
+    if (full.kept_bytes == 0) {
+        full.kept_bytes = UINT32_C(4) << 20;
     }
     return full;
 }

@@ -7,6 +7,8 @@
 #include "io/thread.h"
 #include "io/work.h"
 
+#include <limits.h>
+
 enum { MBOX_MAX_PER_TURN = 1024, PARKS_MAX = 4096, SMALL_PARKS_MAX = 65536 };
 
 mx_err shard_init(struct shard *shard, const struct shard_conf *conf)
@@ -131,6 +133,9 @@ void shard_close(struct shard *shard)
 {
     if (shard->hub != NULL) {
         mbox_attach_ring(shard->hub, shard->conf.id, NULL);
+        if (shard->conf.id < shard->conf.count) { /* what came after the loop of a core */
+            (void)mbox_drain(shard->hub, shard->conf.id, shard, UINT_MAX);
+        }
     }
     work_close(shard->work);
     shard->work = NULL;

@@ -1,5 +1,6 @@
 /* Blocking file system and resolver calls. Used only at start-up, by offline commands, and on
- * worker threads (io/work). Part of the simulation seam (sys_posix.c). Paths are NUL-terminated.
+ * worker threads (io/work). Part of the simulation seam (sys_posix.c; what is
+ * made of other calls is in sys_files.c, above it). Paths are NUL-terminated.
  * Every function translates errno once (err_from_errno). */
 #pragma once
 

@@ -144,62 +144,6 @@ mx_err sys_mkdir(const char *path)
     return mkdir(path, 0700) == 0 ? MX_OK : last_error();
 }
 
-static mx_err sync_parent(char *path)
-{
-    char *slash = strrchr(path, '/');
-    if (slash == NULL) {
-        return sys_sync_dir(".");
-    }
-    if (slash == path) {
-        return sys_sync_dir("/");
-    }
-    *slash = '\0';
-    mx_err err = sys_sync_dir(path);
-    *slash = '/';
-    return err;
-}
-
-/* Makes one folder of a path and syncs its parent; being there already is fine. */
-static mx_err make_level(char *path)
-{
-    mx_err err = sys_mkdir(path);
-    if (err && err != MX_ERR_EXISTS) {
-        return err;
-    }
-    bool was_there = err == MX_ERR_EXISTS;
-    err = sync_parent(path);
-    /* Somebody else may have made it without having synced it yet; a folder that we may not even
-     * read was made long ago by others. */
-    return was_there && err == MX_ERR_PERMISSION ? MX_OK : err;
-}
-
-mx_err sys_mkdirs(const char *path)
-{
-    char copy[PATH_MAX];
-    size_t len = strlen(path);
-    if (len == 0 || len >= sizeof copy) {
-        return MX_ERR_RANGE;
-    }
-    memcpy(copy, path, len + 1);
-    for (size_t i = 1; i <= len; i++) {
-        if (copy[i] != '/' && copy[i] != '\0') {
-            continue;
-        }
-        char end = copy[i];
-        copy[i] = '\0';
-        mx_err err = make_level(copy);
-        copy[i] = end;
-        if (err) {
-            return err;
-        }
-    }
-    struct stat st;
-    if (stat(path, &st) != 0) {
-        return last_error();
-    }
-    return S_ISDIR(st.st_mode) ? MX_OK : MX_ERR_NOTFOUND;
-}
-
 mx_err sys_exists(bool *out_exists, const char *path)
 {
     struct stat st;
@@ -250,72 +194,6 @@ mx_err sys_list(const char *path, mx_err (*each)(void *arg, const char *name), v
     return err;
 }
 
-mx_err sys_read_file(uint8_t **out_bytes, size_t *out_len, const char *path, size_t max)
-{
-    int fd;
-    uint64_t size = 0;
-    size_t len = 0;
-    mx_err err = sys_open(&fd, path, SYS_READ);
-    if (err) {
-        return err;
-    }
-    err = sys_size(&size, fd);
-    if (!err && size > max) {
-        err = MX_ERR_LIMIT;
-    }
-    uint8_t *bytes = err ? NULL : malloc((size_t)size + 1);
-    if (!err) {
-        err = bytes == NULL ? MX_ERR_NOMEM : sys_pread(&len, fd, bytes, (size_t)size, 0);
-    }
-    sys_close(fd);
-    if (err) {
-        free(bytes);
-        return err;
-    }
-    bytes[len] = 0;
-    *out_bytes = bytes;
-    *out_len = len;
-    return MX_OK;
-}
-
-static mx_err write_new(const char *path, struct slice content)
-{
-    int fd;
-    mx_err err = sys_open(&fd, path, SYS_WRITE | SYS_CREATE | SYS_TRUNCATE);
-    if (err) {
-        return err;
-    }
-    err = sys_pwrite(fd, content.ptr, content.len, 0);
-    if (!err && fsync(fd) != 0) {
-        err = last_error();
-    }
-    sys_close(fd);
-    return err;
-}
-
-mx_err sys_replace_file(const char *path, struct slice content)
-{
-    char other[PATH_MAX];
-    int len = snprintf(other, sizeof other, "%s.tmp", path);
-    if (len < 0 || (size_t)len >= sizeof other) {
-        return MX_ERR_RANGE;
-    }
-    mx_err err = write_new(other, content);
-    if (!err) {
-        err = sys_rename(other, path);
-    }
-    if (err) {
-        (void)unlink(other);
-        return err;
-    }
-    char *slash = strrchr(other, '/');
-    if (slash == NULL) {
-        return sys_sync_dir(".");
-    }
-    slash[slash == other] = '\0'; /* "/file": the root folder */
-    return sys_sync_dir(other);
-}
-
 mx_err sys_lock(int *out_fd, const char *path)
 {
     int fd;
@@ -339,18 +217,6 @@ mx_err sys_lock(int *out_fd, const char *path)
     }
     *out_fd = fd;
     return MX_OK;
-}
-
-int sys_lock_owner(const char *path)
-{
-    uint8_t *text;
-    size_t len;
-    if (sys_read_file(&text, &len, path, 64) != MX_OK) {
-        return 0;
-    }
-    long pid = strtol((const char *)text, NULL, 10);
-    free(text);
-    return pid > 0 && pid <= INT_MAX ? (int)pid : 0;
 }
 
 static bool address_take(struct netaddr *out, const struct addrinfo *info, uint16_t port)

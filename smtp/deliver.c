@@ -719,7 +719,12 @@ void deliver_stop(struct deliver *d)
 
 bool deliver_quiet(const struct deliver *d)
 {
-    return d->actives.used == 0 && d->conns.used == 0 && d->dsns == 0;
+    bool resolving = false; /* the worker writes into the hop */
+    struct list_node *node = list_first(&d->hops);
+    for (; node != NULL; node = list_next(&d->hops, node)) {
+        resolving = resolving || mx_container_of(node, struct hop, all_node)->resolving;
+    }
+    return !resolving && d->actives.used == 0 && d->conns.used == 0 && d->dsns == 0;
 }
 
 void deliver_abort(struct deliver *d)

@@ -9,6 +9,7 @@
 
 static void extent_done(struct journal_append *append, mx_err err);
 static mx_err record_write(struct incoming *in);
+static void commit_go(struct incoming *in);
 static void commit_done(struct journal_append *append, mx_err err);
 
 struct incoming *incoming_begin(struct spool *spool, void *owner)
@@ -118,7 +119,9 @@ static void extent_done(struct journal_append *append, mx_err err)
     } else {
         journal_settle(in->spool->journal, &extent->res.resident, append->ref);
     }
-    if (in->aborted && in->in_flight == 0) {
+    if (in->in_flight == 0 && in->committing) {
+        commit_go(in);
+    } else if (in->in_flight == 0 && in->aborted) {
         incoming_free(in);
     }
 }
@@ -137,10 +140,7 @@ static void room_again(struct journal_waiter *waiter)
 {
     struct incoming *in = mx_container_of(waiter, struct incoming, waiter);
     if (in->committing) {
-        mx_err err = record_write(in);
-        if (err && err != MX_ERR_AGAIN) {
-            commit_done(&in->append, err);
-        }
+        commit_go(in);
         return;
     }
     mx_err err = extents_flush(in);
@@ -261,6 +261,17 @@ static mx_err record_write(struct incoming *in)
     return MX_OK;
 }
 
+/* Nobody is in the middle of a call: a failure is told through done. */
+static void commit_go(struct incoming *in)
+{
+    mx_err err = in->failed ? in->failed : record_write(in);
+    if (err && err != MX_ERR_AGAIN) {
+        commit_done(&in->append, err);
+    }
+}
+
+/* The record is written when the extents are durable: it makes the message exist, so it must not
+ * be there without them. */
 mx_err incoming_commit(struct incoming *in, struct txn *txn)
 {
     in->txn = txn;
@@ -268,7 +279,7 @@ mx_err incoming_commit(struct incoming *in, struct txn *txn)
     mx_err err = in->message == NULL ? MX_ERR_NOMEM : in->failed;
     if (!err) {
         in->committing = true;
-        err = record_write(in);
+        err = in->in_flight > 0 ? MX_OK : record_write(in);
     }
     if (err && err != MX_ERR_AGAIN) {
         in->committing = false;
@@ -276,27 +287,6 @@ mx_err incoming_commit(struct incoming *in, struct txn *txn)
         return err;
     }
     return MX_OK;
-}
-
-/* The record is durable although an extent of it is not: nobody was told 250, so it must not come
- * back after a restart. */
-static void disown(struct incoming *in)
-{
-    struct spool *spool = in->spool;
-    struct message *msg = in->message;
-    in->message = NULL;
-    spool->count++;
-    msg->res.resident = (struct journal_resident){0};
-    journal_settle(spool->journal, &msg->res.resident, in->append.ref);
-    list_push_back(&spool->all, &msg->all_node);
-    for (uint32_t i = 0; i < msg->rcpt_count; i++) {
-        msg->rcpts[i].status = RCPT_FAILED;
-        struct record_outcome o = {.rcpt = i,
-                                   .state = msg->rcpts[i],
-                                   .text = SLICE_LITERAL("content could not be stored; refused")};
-        msg->rcpts_left--;
-        spool_mark(spool, msg, &o, 1);
-    }
 }
 
 static void message_queue(struct incoming *in)
@@ -333,12 +323,7 @@ static void marks_durable(struct incoming *in)
 static void commit_done(struct journal_append *append, mx_err err)
 {
     struct incoming *in = mx_container_of(append, struct incoming, append);
-    /* Extents were appended before the record, so they have completed as well. */
-    MX_ASSERT(err || in->in_flight == 0);
-    if (!err && in->failed) {
-        err = in->failed;
-        disown(in);
-    }
+    MX_ASSERT(in->in_flight == 0);
     if (!err && in->marks_of != NULL) {
         marks_durable(in);
     }

@@ -319,6 +319,19 @@ static mx_err tmp_write(const struct paths *paths, const struct maildir_delivery
     return err;
 }
 
+/* Others make mailboxes too: new/ may be missing although tmp/ is there. */
+static mx_err move_to_new(const struct paths *paths)
+{
+    mx_err err = sys_rename(paths->tmp, paths->final);
+    if (err == MX_ERR_NOTFOUND) {
+        err = folders_make(paths);
+        if (!err) {
+            err = sys_rename(paths->tmp, paths->final);
+        }
+    }
+    return err;
+}
+
 /* Syncs every new/ of the batch once. */
 static void sync_folders(struct maildir_batch *batch, const struct paths *paths)
 {
@@ -371,7 +384,7 @@ static void batch_run(struct work_job *job)
     for (uint32_t i = 0; i < batch->count; i++) {
         struct maildir_delivery *d = &batch->deliveries[i];
         if (d->err == MX_OK && !d->was_there) {
-            d->err = sys_rename(paths[i].tmp, paths[i].final);
+            d->err = move_to_new(&paths[i]);
         }
     }
     sync_folders(batch, paths);

@@ -118,7 +118,10 @@ void service_update_receive(struct mbox_msg *msg, struct shard *at)
 {
     struct service_update *update = mx_container_of(msg, struct service_update, msg);
     struct service *service = at->service;
-    MX_ASSERT(service != NULL && service->update == NULL);
+    if (service == NULL) {
+        return; /* this core has ended, and with it the process: nobody waits for an answer */
+    }
+    MX_ASSERT(service->update == NULL);
     switch (update->step) {
     case UPDATE_PREPARE:
         update->err = prepare(service, update);

@@ -1,12 +1,12 @@
 #!/bin/bash
 # Installs, builds and runs every test: tools/test.sh [PART ...]
-# Parts: format layers release asan tsan libs demo fuzz e2e crash power recovery (default: all)
+# Parts: format layers release asan tsan libs demo sim canary fuzz e2e crash power recovery (default: all)
 # The last line says "N passed, N failed" (", N skipped"); the exit code is 0 only if nothing failed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(format layers release asan tsan libs demo fuzz e2e crash power recovery)
+[ ${#parts[@]} -gt 0 ] || parts=(format layers release asan tsan libs demo sim canary fuzz e2e crash power recovery)
 passed=0 failed=0 skipped=0 skips=()
 rounds=${CRASH_ROUNDS:-50}
 seed=${CRASH_SEED:-$RANDOM}
@@ -145,6 +145,32 @@ part_fuzz() {
         [ $code = 0 ] || tail -n 20 "$logs/$target.log"
         note "fuzzing: $target" $code
     done
+}
+
+# Two processes, each with half of the crash points and of the random seeds.
+part_sim() {
+    local seeds=${SIM_SEEDS:-4000} from=${SIM_FROM:-$((RANDOM * 100000 + 1))} half pids=() points
+    build release || { note "build of release" 1; return; }
+    for half in 0 1; do
+        build/release/tests/sim/sim --exhaustive --part $half/2 --seeds $((seeds / 2)) \
+            --from $((from + half * (seeds / 2))) >"$logs/sim-$half.log" 2>&1 &
+        pids+=($!)
+    done
+    for half in 0 1; do
+        wait "${pids[$half]}"
+        local code=$?
+        [ $code = 0 ] || cat "$logs/sim-$half.log"
+        note "simulation, half $half ($((seeds / 2)) seeds from $((from + half * (seeds / 2))))" $code
+    done
+    points=$(sed -nE 's/^([0-9]+) points$/\1/p' "$logs"/sim-[01].log | awk '{ sum += $1 } END { print sum }')
+    echo "simulation: ${points:-0} crash points, $seeds seeds from $from"
+    [ "${points:-0}" -ge 20000 ]
+    note "simulation: at least 20,000 crash points" $?
+}
+
+part_canary() {
+    tests/canary/run.py 2>&1 | tee "$logs/canary.log" | grep -v '^found '
+    add_counts "seeded bugs" "$logs/canary.log" "${PIPESTATUS[0]}"
 }
 
 part_crash() {

@@ -1,0 +1,348 @@
+/* Simulated clients: they connect, send a few messages in one of several ways, and note every
+ * answer. They insist on one reply per command, in order. */
+#include "core/check.h"
+#include "core/text.h"
+#include "tests/sim/oracle.h"
+#include "tests/sim/peer.h"
+#include "tests/sim/sim.h"
+
+enum tag { T_BANNER, T_EHLO, T_TLS, T_MAIL, T_RCPT, T_DATA, T_CHUNK, T_END, T_RSET, T_QUIT };
+enum { TAGS_MAX = 64, RECONNECT_MS = 200 };
+
+struct client {
+    struct peer peer;
+    struct client_plan plan;
+    enum tag tags[TAGS_MAX];
+    unsigned tag_count;
+    unsigned rcpt_replies; /* of the message so far */
+    unsigned wanted;
+    bool tls, tls_wait, ehlo_done;
+    bool pipelined, bdat;
+    struct mail *mail;
+};
+
+static struct {
+    unsigned open; /* clients that are not done */
+    bool stopped;
+} clients;
+
+static const struct netaddr server = {.family = 4, .bytes = {10, 0, 0, 1}, .port = 25};
+
+static void step(struct peer *peer);
+
+static void expect(struct client *c, enum tag tag)
+{
+    MX_ASSERT(c->tag_count < TAGS_MAX);
+    c->tags[c->tag_count++] = tag;
+}
+
+static void hello(struct client *c)
+{
+    expect(c, T_EHLO);
+    peer_say(&c->peer, "EHLO client.example\r\n");
+}
+
+/* --- one message -------------------------------------------------------------------------------
+ */
+
+static void say_rcpt(struct client *c, unsigned i)
+{
+    expect(c, T_RCPT);
+    peer_say(&c->peer, "RCPT TO:<%s>\r\n", c->mail->rcpts[i].address);
+}
+
+static void say_content(struct client *c)
+{
+    const struct mail *mail = c->mail;
+    bool line_start = true;
+    size_t from = 0;
+    for (size_t i = 0; i < mail->len; i++) {
+        if (line_start && mail->content[i] == '.') {
+            bytes_add(&c->peer.out, slice_of(mail->content + from, i - from));
+            bytes_add(&c->peer.out, SLICE_LITERAL("."));
+            from = i;
+        }
+        line_start = mail->content[i] == '\n';
+    }
+    bytes_add(&c->peer.out, slice_of(mail->content + from, mail->len - from));
+    expect(c, T_END);
+    peer_say(&c->peer, ".\r\n");
+}
+
+static void say_chunks(struct client *c)
+{
+    size_t at = 0;
+    while (at < c->mail->len && c->tag_count < TAGS_MAX - 8) {
+        size_t left = c->mail->len - at;
+        size_t n = sim_chance(2) || c->tag_count > TAGS_MAX - 16 ? left : 1 + sim_below(left);
+        bool last = n == left;
+        expect(c, last ? T_END : T_CHUNK);
+        peer_say(&c->peer, "BDAT %zu%s\r\n", n, last ? " LAST" : "");
+        bytes_add(&c->peer.out, slice_of(c->mail->content + at, n));
+        at += n;
+    }
+}
+
+static void quit(struct client *c)
+{
+    c->mail = NULL;
+    expect(c, T_QUIT);
+    peer_say(&c->peer, "QUIT\r\n");
+}
+
+static void next_message(struct client *c)
+{
+    if (c->plan.messages == 0 || clients.stopped) {
+        quit(c);
+        return;
+    }
+    c->plan.messages--;
+    c->mail = oracle_mail((size_t)sim_scale(1, c->plan.bytes_max));
+    c->rcpt_replies = c->wanted = 0;
+    c->pipelined = sim_chance(2);
+    c->bdat = sim_chance(3);
+    expect(c, T_MAIL);
+    if (sim_chance(2)) {
+        peer_say(&c->peer, "MAIL FROM:<%s> SIZE=%zu\r\n", c->mail->sender, c->mail->len);
+    } else {
+        peer_say(&c->peer, "MAIL FROM:<%s>\r\n", c->mail->sender);
+    }
+    if (!c->pipelined) {
+        return;
+    }
+    for (unsigned i = 0; i < c->mail->rcpt_count; i++) {
+        say_rcpt(c, i);
+    }
+    if (c->bdat) {
+        c->mail->state = MAIL_UNKNOWN;
+        say_chunks(c);
+    } else {
+        expect(c, T_DATA);
+        peer_say(&c->peer, "DATA\r\n");
+    }
+}
+
+/* The transaction may still be open. */
+static void reset(struct client *c)
+{
+    expect(c, T_RSET);
+    peer_say(&c->peer, "RSET\r\n");
+}
+
+static void content_or_reset(struct client *c)
+{
+    if (c->wanted == 0) {
+        c->mail->state = MAIL_REFUSED;
+        reset(c);
+    } else if (c->bdat) {
+        c->mail->state = MAIL_UNKNOWN;
+        say_chunks(c);
+    } else {
+        expect(c, T_DATA);
+        peer_say(&c->peer, "DATA\r\n");
+    }
+}
+
+/* --- replies -----------------------------------------------------------------------------------
+ */
+
+static void on_rcpt(struct client *c, unsigned code)
+{
+    bool good = code == 250;
+    unsigned i = c->rcpt_replies++;
+    c->mail->rcpts[i].wanted = good;
+    c->mail->rcpts[i].refused = !good;
+    c->wanted += good;
+    if (c->pipelined) {
+        return;
+    }
+    if (c->rcpt_replies < c->mail->rcpt_count) {
+        say_rcpt(c, c->rcpt_replies);
+    } else {
+        content_or_reset(c);
+    }
+}
+
+static void on_reply(struct client *c, enum tag tag, unsigned code)
+{
+    switch (tag) {
+    case T_BANNER:
+    case T_EHLO:
+        if (code / 100 != 2) {
+            quit(c);
+        } else if (tag == T_BANNER) {
+            hello(c);
+        } else if (!c->tls && sim_chance(4)) {
+            expect(c, T_TLS);
+            peer_say(&c->peer, "STARTTLS\r\n");
+        } else {
+            next_message(c);
+        }
+        break;
+    case T_TLS:
+        if (code != 220) {
+            next_message(c);
+            break;
+        }
+        c->tls_wait = true;
+        bytes_add(&c->peer.out, SLICE_LITERAL("\x16"));
+        break;
+    case T_MAIL:
+        if (code != 250 && !c->pipelined) {
+            c->mail->state = MAIL_REFUSED;
+            reset(c);
+        } else if (!c->pipelined) {
+            say_rcpt(c, 0);
+        }
+        break;
+    case T_RCPT:
+        on_rcpt(c, code);
+        break;
+    case T_DATA:
+        if (code == 354) {
+            c->mail->state = MAIL_UNKNOWN;
+            say_content(c);
+        } else {
+            c->mail->state = MAIL_REFUSED;
+            reset(c);
+        }
+        break;
+    case T_CHUNK:
+        break;
+    case T_END:
+        oracle_answered(c->mail, code == 250);
+        if (code == 250) {
+            next_message(c);
+        } else {
+            reset(c);
+        }
+        break;
+    case T_RSET:
+        next_message(c);
+        break;
+    case T_QUIT:
+    default:
+        peer_close(&c->peer, false);
+    }
+}
+
+/* 421 may come at any time instead of a reply, or on its own. */
+static void take_reply(struct client *c, struct slice line)
+{
+    unsigned code = 0;
+    for (unsigned i = 0; i < 3; i++) {
+        if (line.len < 3 || !ascii_is_digit(line.ptr[i])) {
+            sim_fail("not a reply: %.*s", SLICE_ARGS(line));
+        }
+        code = code * 10 + (unsigned)(line.ptr[i] - '0');
+    }
+    if (line.len > 3 && line.ptr[3] == '-') {
+        return;
+    }
+    if (sim.trace) {
+        sim_say("client <- %.*s", SLICE_ARGS(line));
+    }
+    if (code == 421) {
+        peer_close(&c->peer, false);
+        return;
+    }
+    if (c->tag_count == 0) {
+        sim_fail("a reply to nothing: %.*s", SLICE_ARGS(line));
+    }
+    enum tag tag = c->tags[0];
+    c->tag_count--;
+    memmove(c->tags, c->tags + 1, c->tag_count * sizeof c->tags[0]);
+    on_reply(c, tag, code);
+}
+
+static void take_replies(struct client *c)
+{
+    struct slice line;
+    size_t bytes;
+    while (c->peer.in.len > 0) {
+        if (c->tls_wait) {
+            if (c->peer.in.at[0] != 0x17) {
+                sim_fail("not a TLS answer");
+            }
+            bytes_drop(&c->peer.in, 1);
+            c->tls_wait = false;
+            c->tls = true;
+            hello(c);
+            continue;
+        }
+        if (!peer_line(&c->peer, &line, &bytes)) {
+            return;
+        }
+        take_reply(c, line);
+        bytes_drop(&c->peer.in, bytes);
+    }
+}
+
+/* --- life --------------------------------------------------------------------------------------
+ */
+
+static void connect_again(struct client *c)
+{
+    bytes_clear(&c->peer.in);
+    bytes_clear(&c->peer.out);
+    c->tag_count = 0;
+    c->tls = c->tls_wait = false;
+    c->mail = NULL;
+    if (c->plan.messages == 0 || clients.stopped) {
+        c->peer.finished = true;
+        clients.open--;
+        return;
+    }
+    c->peer.sock = net_connect(&c->peer, &server);
+    if (c->peer.sock == NULL) {
+        c->peer.wake_ns = sim.now_ns + RECONNECT_MS * MX_NS_PER_MS;
+        return;
+    }
+    c->peer.gone = false;
+    c->peer.sent = 0;
+    c->peer.cut_at = c->plan.misbehave && sim.faults && sim_chance(4)
+                         ? 1 + sim_scale(1, 2 * c->plan.bytes_max)
+                         : 0;
+    expect(c, T_BANNER);
+}
+
+static void step(struct peer *peer)
+{
+    struct client *c = mx_container_of(peer, struct client, peer);
+    if (peer->sock == NULL) {
+        connect_again(c);
+        return;
+    }
+    (void)peer_pump(peer);
+    take_replies(c);
+    if (peer->gone) {
+        peer->wake_ns = sim.now_ns + sim_scale(1, RECONNECT_MS) * MX_NS_PER_MS;
+        c->mail = NULL;
+    }
+}
+
+void client_start(const struct client_plan *plan)
+{
+    struct client *c = sim_alloc(sizeof *c);
+    c->plan = *plan;
+    peer_init(&c->peer, step);
+    c->peer.poked = false;
+    c->peer.wake_ns = sim.now_ns + sim_scale(0, 1000) * MX_NS_PER_MS;
+    clients.open++;
+}
+
+bool clients_done(void)
+{
+    return clients.open == 0;
+}
+
+void clients_stop(void)
+{
+    clients.stopped = true;
+}
+
+void clients_reset(void)
+{
+    clients.open = 0;
+    clients.stopped = false;
+}

@@ -1,0 +1,163 @@
+#include "core/check.h"
+#include "tests/sim/sim.h"
+
+#include <stdio.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#define FIBER_ASAN 1
+enum { STACK_BYTES = 2 * 1024 * 1024 };
+#else
+enum { STACK_BYTES = 512 * 1024 };
+#endif
+
+enum { FIBERS_MAX = 64, GUARD_BYTES = 4096 };
+
+struct fiber {
+    ucontext_t context;
+    char *stack; /* kept for the next user of this slot */
+    void (*run)(void *arg);
+    void *arg;
+    char name[16];
+    bool used, ended;
+    uint64_t until_ns;
+    const bool *flag;
+};
+
+static struct fiber slots[FIBERS_MAX];
+static struct fiber *order[FIBERS_MAX];
+static unsigned count;
+static struct fiber *current;
+static ucontext_t scheduler;
+#ifdef FIBER_ASAN
+static void *scheduler_fake;
+static const void *scheduler_stack;
+static size_t scheduler_stack_bytes;
+#endif
+
+static void switch_back(struct fiber *self, bool last)
+{
+#ifdef FIBER_ASAN
+    void *fake = NULL;
+    __sanitizer_start_switch_fiber(last ? NULL : &fake, scheduler_stack, scheduler_stack_bytes);
+#endif
+    (void)last;
+    swapcontext(&self->context, &scheduler);
+#ifdef FIBER_ASAN
+    __sanitizer_finish_switch_fiber(fake, &scheduler_stack, &scheduler_stack_bytes);
+#endif
+}
+
+static void enter(void)
+{
+    struct fiber *self = current;
+#ifdef FIBER_ASAN
+    __sanitizer_finish_switch_fiber(NULL, &scheduler_stack, &scheduler_stack_bytes);
+#endif
+    self->run(self->arg);
+    self->ended = true;
+    switch_back(self, true);
+}
+
+struct fiber *fiber_new(void (*run)(void *arg), void *arg, const char *name)
+{
+    struct fiber *fiber = NULL;
+    for (unsigned i = 0; i < FIBERS_MAX && fiber == NULL; i++) {
+        fiber = slots[i].used ? NULL : &slots[i];
+    }
+    MX_ASSERT(fiber != NULL);
+    if (fiber->stack == NULL) {
+        fiber->stack = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        MX_ASSERT(fiber->stack != MAP_FAILED);
+        MX_ASSERT(mprotect(fiber->stack, GUARD_BYTES, PROT_NONE) == 0);
+    }
+#ifdef FIBER_ASAN
+    __asan_unpoison_memory_region(fiber->stack + GUARD_BYTES, STACK_BYTES - GUARD_BYTES);
+#endif
+    fiber->run = run;
+    fiber->arg = arg;
+    fiber->used = true;
+    fiber->ended = false;
+    fiber->until_ns = 0;
+    fiber->flag = NULL;
+    (void)snprintf(fiber->name, sizeof fiber->name, "%s", name);
+    MX_ASSERT(getcontext(&fiber->context) == 0);
+    fiber->context.uc_stack.ss_sp = fiber->stack;
+    fiber->context.uc_stack.ss_size = STACK_BYTES;
+    fiber->context.uc_link = NULL;
+    makecontext(&fiber->context, enter, 0);
+    order[count++] = fiber;
+    return fiber;
+}
+
+void fiber_resume(struct fiber *fiber)
+{
+    MX_ASSERT(current == NULL && !fiber->ended);
+    current = fiber;
+#ifdef FIBER_ASAN
+    __sanitizer_start_switch_fiber(&scheduler_fake, fiber->stack, STACK_BYTES);
+#endif
+    swapcontext(&scheduler, &fiber->context);
+#ifdef FIBER_ASAN
+    __sanitizer_finish_switch_fiber(scheduler_fake, NULL, NULL);
+#endif
+    current = NULL;
+}
+
+void fiber_wait(uint64_t until_ns, const bool *flag)
+{
+    struct fiber *self = current;
+    MX_ASSERT(self != NULL);
+    self->until_ns = until_ns;
+    self->flag = flag;
+    switch_back(self, false);
+}
+
+bool fiber_ready(const struct fiber *fiber)
+{
+    return !fiber->ended &&
+           (fiber->until_ns <= sim.now_ns || (fiber->flag != NULL && *fiber->flag));
+}
+
+uint64_t fiber_until(const struct fiber *fiber)
+{
+    return fiber->ended ? UINT64_MAX : fiber->until_ns;
+}
+
+bool fiber_ended(const struct fiber *fiber)
+{
+    return fiber->ended;
+}
+
+void fiber_drop(struct fiber *fiber)
+{
+    for (unsigned i = 0; i < count; i++) {
+        if (order[i] == fiber) {
+            for (unsigned k = i + 1; k < count; k++) {
+                order[k - 1] = order[k];
+            }
+            count--;
+            break;
+        }
+    }
+    fiber->used = false;
+}
+
+struct fiber *fiber_current(void)
+{
+    return current;
+}
+
+unsigned fiber_count(void)
+{
+    return count;
+}
+
+struct fiber *fiber_at(unsigned index)
+{
+    return order[index];
+}

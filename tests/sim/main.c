@@ -1,0 +1,208 @@
+/* The simulator's two drives. */
+#include "commit.h"
+#include "tests/sim/run.h"
+#include "tests/sim/scenario.h"
+
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+/* --- random seeds ------------------------------------------------------------------------------
+ */
+
+static void plan_random(struct plan *plan)
+{
+    static const enum sim_fault strikes[] = {FAULT_NONE,  FAULT_KILL, FAULT_KILL,   FAULT_POWER,
+                                             FAULT_POWER, FAULT_IO,   FAULT_NOSPACE};
+    *plan = (struct plan){.faults = !sim_chance(4),
+                          .clock_jumps = sim_chance(4),
+                          .rot = sim_chance(10),
+                          .lives = (unsigned)sim_below(LIVES_MAX),
+                          .clients = 1 + (unsigned)sim_below(6)};
+    for (unsigned i = 0; i < plan->lives; i++) {
+        plan->life[i].cores = 1 + (unsigned)sim_below(SIM_CORES_MAX);
+        plan->life[i].strike = strikes[sim_below(mx_countof(strikes))];
+        plan->life[i].strike_at = 1 + sim_scale(0, 1000);
+        plan->life[i].strike_len = sim_scale(1, 200);
+        if (plan->life[i].strike == FAULT_NOSPACE) {
+            plan->life[i].strike_len = sim_scale(1, 60000);
+        }
+        plan->life[i].orderly = sim_chance(2);
+        plan->life[i].idle_ms = sim_scale(1, 60000);
+    }
+    plan->client = (struct client_plan){.messages = 1 + (unsigned)sim_below(6),
+                                        .bytes_max = sim_chance(3) ? 700000 : 20000,
+                                        .misbehave = sim_chance(2)};
+    plan->conf = (struct life_conf){.retry_ms = sim_scale(500, 4000),
+                                    .recv_bufs = 1U << sim_below(6),
+                                    .sq_entries = 1U << sim_below(7),
+                                    .segment_bytes = UINT64_C(1) << 20,
+                                    .blocks = 4096};
+}
+
+static uint64_t run_seed(uint64_t seed, bool trace)
+{
+    struct plan plan;
+    static char repeat[64];
+    (void)snprintf(repeat, sizeof repeat, "--seed %llu", (unsigned long long)seed);
+    sim.repeat = repeat;
+    run_begin(seed, trace);
+    plan_random(&plan);
+    run_plan(&plan);
+    return sim.hash;
+}
+
+/* --- the program -------------------------------------------------------------------------------
+ */
+
+static void on_abort(int number)
+{
+    static char text[256];
+    int len = snprintf(text, sizeof text,
+                       "sim: FAILED: signal %d; seed %llu, commit %s; repeat: sim %s --trace\n",
+                       number, (unsigned long long)sim.seed, SIM_COMMIT, sim.repeat);
+    ssize_t written = write(STDERR_FILENO, text, (size_t)len);
+    (void)written;
+    _exit(1);
+}
+
+static double seconds(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static int usage(void)
+{
+    fprintf(stderr, "usage: sim --seeds N [--from S] [--twice]  random runs; each twice, compared\n"
+                    "       sim --seed N [--trace]          one of them\n"
+                    "       sim --exhaustive [--scenario NAME] [--part K/N] [--stride N]\n"
+                    "       sim --scenario NAME [--fault F --at N] [--trace]\n"
+                    "       sim --list                      names of scenarios\n");
+    return 2;
+}
+
+struct args {
+    uint64_t seeds, from, at;
+    unsigned part, parts, stride;
+    const char *scenario, *fault;
+    bool exhaustive, list, trace, twice;
+};
+
+static bool args_parse(struct args *args, int argc, char **argv)
+{
+    static const struct option options[] = {{"seeds", required_argument, NULL, 'n'},
+                                            {"from", required_argument, NULL, 'f'},
+                                            {"seed", required_argument, NULL, 's'},
+                                            {"trace", no_argument, NULL, 't'},
+                                            {"exhaustive", no_argument, NULL, 'e'},
+                                            {"part", required_argument, NULL, 'p'},
+                                            {"stride", required_argument, NULL, 'd'},
+                                            {"scenario", required_argument, NULL, 'c'},
+                                            {"fault", required_argument, NULL, 'u'},
+                                            {"at", required_argument, NULL, 'a'},
+                                            {"list", no_argument, NULL, 'l'},
+                                            {"twice", no_argument, NULL, 'w'},
+                                            {NULL, 0, NULL, 0}};
+    *args = (struct args){.from = 1, .parts = 1, .stride = 1, .fault = "kill"};
+    int option;
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        switch (option) {
+        case 'n':
+            args->seeds = strtoull(optarg, NULL, 10);
+            break;
+        case 'f':
+            args->from = strtoull(optarg, NULL, 10);
+            break;
+        case 's':
+            args->from = strtoull(optarg, NULL, 10);
+            args->seeds = 1;
+            break;
+        case 't':
+            args->trace = true;
+            break;
+        case 'e':
+            args->exhaustive = true;
+            break;
+        case 'p':
+            if (sscanf(optarg, "%u/%u", &args->part, &args->parts) != 2 || args->parts == 0) {
+                return false;
+            }
+            break;
+        case 'd':
+            args->stride = (unsigned)strtoul(optarg, NULL, 10);
+            break;
+        case 'c':
+            args->scenario = optarg;
+            break;
+        case 'u':
+            args->fault = optarg;
+            break;
+        case 'a':
+            args->at = strtoull(optarg, NULL, 10);
+            break;
+        case 'w':
+            args->twice = true;
+            break;
+        case 'l':
+            args->list = true;
+            break;
+        default:
+            return false;
+        }
+    }
+    return args->stride > 0 &&
+           (args->seeds > 0 || args->exhaustive || args->list || args->scenario != NULL);
+}
+
+static void print_totals(double took, uint64_t hash)
+{
+    printf("%llu runs, %llu lives, %llu crashes, %llu messages, %llu operations, %.1f s, trace "
+           "%016llx\n",
+           (unsigned long long)run_totals.runs, (unsigned long long)run_totals.lives,
+           (unsigned long long)run_totals.crashes, (unsigned long long)run_totals.messages,
+           (unsigned long long)run_totals.ops, took, (unsigned long long)hash);
+}
+
+int main(int argc, char **argv)
+{
+    struct args args;
+    if (!args_parse(&args, argc, argv)) {
+        return usage();
+    }
+    if (args.list) {
+        scenarios_list();
+        return 0;
+    }
+    (void)signal(SIGABRT, on_abort);
+    (void)signal(SIGSEGV, on_abort);
+    life_setup();
+    memory_keep();
+    double began = seconds();
+    uint64_t hash = 0;
+    if (args.exhaustive) {
+        struct scenario_count count;
+        if (!scenarios_run(args.scenario, args.part, args.parts, args.stride, &count)) {
+            return usage();
+        }
+        printf("%llu points\n", (unsigned long long)count.points);
+    } else if (args.scenario != NULL) {
+        if (!scenario_repeat(args.scenario, args.fault, args.at, args.trace)) {
+            return usage();
+        }
+        hash = sim.hash;
+    }
+    for (uint64_t seed = args.from; seed < args.from + args.seeds; seed++) {
+        uint64_t one = run_seed(seed, args.trace);
+        if (args.twice && run_seed(seed, false) != one) {
+            sim_fail("the same seed gave two different runs");
+        }
+        hash ^= one;
+    }
+    print_totals(seconds() - began, hash);
+    return 0;
+}

@@ -1,0 +1,142 @@
+/* The program's allocations are linked to here (ld --wrap), so that the memory of a killed process
+ * can be given back, leaks are seen, and the peak is known. */
+#include "core/check.h"
+#include "core/list.h"
+#include "tests/sim/sim.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+void *__real_malloc(size_t bytes);
+void *__real_calloc(size_t count, size_t bytes);
+void *__real_realloc(void *ptr, size_t bytes);
+void *__real_aligned_alloc(size_t align, size_t bytes);
+void __real_free(void *ptr);
+void *__wrap_malloc(size_t bytes);
+void *__wrap_calloc(size_t count, size_t bytes);
+void *__wrap_realloc(void *ptr, size_t bytes);
+void *__wrap_aligned_alloc(size_t align, size_t bytes);
+void __wrap_free(void *ptr);
+
+enum { MAGIC = 0x51a110c8 };
+
+/* In front of every block. */
+struct head {
+    struct list_node node;
+    size_t bytes;
+    uint32_t skip; /* from the start of the real allocation to the block */
+    uint32_t magic;
+};
+
+_Static_assert(sizeof(struct head) % 16 == 0, "blocks stay aligned");
+
+static struct list all = {{&all.head, &all.head}};
+static size_t used, peak;
+
+static void *note(char *start, size_t skip, size_t bytes)
+{
+    struct head *head = (struct head *)(void *)(start + skip) - 1;
+    head->node = (struct list_node){NULL, NULL};
+    list_push_back(&all, &head->node);
+    head->bytes = bytes;
+    head->skip = (uint32_t)skip;
+    head->magic = MAGIC;
+    used += bytes;
+    peak = used > peak ? used : peak;
+    return head + 1;
+}
+
+void *__wrap_malloc(size_t bytes)
+{
+    char *start = __real_malloc(bytes + sizeof(struct head));
+    return start == NULL ? NULL : note(start, sizeof(struct head), bytes);
+}
+
+void *__wrap_calloc(size_t count, size_t bytes)
+{
+    char *start = __real_calloc(1, count * bytes + sizeof(struct head));
+    return start == NULL ? NULL : note(start, sizeof(struct head), count * bytes);
+}
+
+void *__wrap_aligned_alloc(size_t align, size_t bytes)
+{
+    size_t skip = (size_t)mx_round_up(sizeof(struct head), align);
+    char *start = __real_aligned_alloc(align, (size_t)mx_round_up(bytes + skip, align));
+    return start == NULL ? NULL : note(start, skip, bytes);
+}
+
+void __wrap_free(void *ptr)
+{
+    if (ptr == NULL) {
+        return;
+    }
+    struct head *head = (struct head *)ptr - 1;
+    MX_ASSERT(head->magic == MAGIC);
+    head->magic = 0;
+    list_remove(&head->node);
+    used -= head->bytes;
+    __real_free((char *)ptr - head->skip);
+}
+
+void *__wrap_realloc(void *ptr, size_t bytes)
+{
+    void *fresh = __wrap_malloc(bytes);
+    if (fresh != NULL && ptr != NULL) {
+        const struct head *head = (struct head *)ptr - 1;
+        memcpy(fresh, ptr, head->bytes < bytes ? head->bytes : bytes);
+        __wrap_free(ptr);
+    }
+    return fresh;
+}
+
+void *sim_alloc(size_t bytes)
+{
+    void *ptr = __real_calloc(1, bytes);
+    MX_ASSERT(ptr != NULL);
+    return ptr;
+}
+
+void *sim_realloc(void *ptr, size_t bytes)
+{
+    void *fresh = __real_realloc(ptr, bytes);
+    MX_ASSERT(fresh != NULL);
+    return fresh;
+}
+
+void sim_free(void *ptr)
+{
+    __real_free(ptr);
+}
+
+size_t memory_used(void)
+{
+    return used;
+}
+
+size_t memory_peak(void)
+{
+    return peak;
+}
+
+void memory_peak_reset(void)
+{
+    peak = used;
+}
+
+void memory_clear(void)
+{
+    struct list_node *node;
+    while ((node = list_first(&all)) != NULL) {
+        __wrap_free(mx_container_of(node, struct head, node) + 1);
+    }
+}
+
+void memory_keep(void)
+{
+    struct list_node *node;
+    while ((node = list_pop_front(&all)) != NULL) {
+        struct head *head = mx_container_of(node, struct head, node);
+        head->bytes = 0;
+    }
+    used = peak = 0;
+}

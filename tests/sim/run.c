@@ -1,0 +1,156 @@
+#include "tests/sim/run.h"
+
+#include "tests/sim/disk.h"
+#include "tests/sim/net.h"
+#include "tests/sim/oracle.h"
+
+enum { STEPS_MAX = 4000000, DRAIN_S = 2400, JUMP_MAX_S = 600 };
+
+void clients_reset(void);
+
+struct run_totals run_totals;
+
+static void give_up_check(uint64_t began_steps, const char *what)
+{
+    if (sim.steps - began_steps > STEPS_MAX) {
+        sim_fail("%s does not end", what);
+    }
+}
+
+static void clock_jump(void)
+{
+    int64_t jump_ms = (int64_t)sim_scale(1, JUMP_MAX_S * 1000);
+    if (sim_chance(2)) {
+        jump_ms = -jump_ms;
+    }
+    sim.wall_ms += jump_ms;
+    sim_say("the clock jumps by %lld ms", (long long)jump_ms);
+}
+
+/* Until the process dies, or everybody has said what he had to say. */
+static void live(const struct plan *plan, unsigned n)
+{
+    uint64_t began = sim.steps;
+    uint64_t idle_ns = plan->life[n].idle_ms * MX_NS_PER_MS;
+    uint64_t until_ns = UINT64_MAX;
+    while (!sim.dead && !life_failed() && sim.now_ns < until_ns) {
+        life_step();
+        if (until_ns == UINT64_MAX && clients_done()) {
+            until_ns = sim.now_ns + idle_ns;
+        }
+        if (plan->clock_jumps && sim_chance(2000)) {
+            clock_jump();
+        }
+        give_up_check(began, "a life");
+    }
+}
+
+static void stop_orderly(bool drained)
+{
+    uint64_t began = sim.steps;
+    life_stop();
+    while (!sim.dead && !life_stopped()) {
+        life_step();
+        give_up_check(began, "an orderly end");
+    }
+    if (!sim.dead) {
+        life_close(drained);
+    }
+}
+
+static void one_life(const struct plan *plan, unsigned n)
+{
+    struct life_conf conf = plan->conf;
+    conf.cores = plan->life[n].cores;
+    sim.strike = plan->life[n].strike;
+    sim.strike_at = plan->life[n].strike_at;
+    sim.strike_len = plan->life[n].strike_len;
+    life_boot(&conf);
+    live(plan, n);
+    bool power = sim.strike == FAULT_POWER;
+    if (!sim.dead && plan->life[n].orderly && life_up() && !life_failed()) {
+        stop_orderly(false);
+        if (!sim.dead) {
+            oracle_killed();
+            return;
+        }
+    }
+    run_totals.crashes++;
+    life_bury(power);
+}
+
+/* The last life: no faults; the queue has to become empty, and everything to end. */
+static void last_life(const struct plan *plan, unsigned cores, bool ghost)
+{
+    struct life_conf conf = plan->conf;
+    conf.cores = cores;
+    uint64_t began = sim.steps;
+    sim.faults = false;
+    sim.strike_at = 0;
+    sim.full_until_ns = 0;
+    if (ghost) {
+        clients_stop();
+    }
+    life_boot(&conf);
+    while (!life_up()) {
+        life_step();
+        if (life_failed()) {
+            sim_fail("it does not start again");
+        }
+    }
+    if (ghost && life_recovered() > 0 && !oracle_rotten()) {
+        sim_fail("%llu finished messages came back", (unsigned long long)life_recovered());
+    }
+    uint64_t until_ns = sim.now_ns + DRAIN_S * MX_NS_PER_S;
+    while (life_queued() > 0 || !clients_done()) {
+        life_step();
+        give_up_check(began, "draining");
+        if (sim.now_ns > until_ns && !oracle_rotten()) {
+            sim_fail("%llu messages are still queued after %d s without faults",
+                     (unsigned long long)life_queued(), DRAIN_S);
+        } else if (sim.now_ns > until_ns) {
+            break;
+        }
+    }
+    stop_orderly(!oracle_rotten());
+    oracle_killed();
+}
+
+void run_plan(const struct plan *plan)
+{
+    oracle_reset();
+    peers_reset();
+    net_reset();
+    clients_reset();
+    disk_format(UINT64_C(64) << 20);
+    sim.faults = plan->faults;
+    hops_start();
+    for (unsigned i = 0; i < plan->clients; i++) {
+        client_start(&plan->client);
+    }
+    for (unsigned i = 0; i < plan->lives; i++) {
+        one_life(plan, i);
+        run_totals.life_ops[i] = sim.ops;
+        if (plan->rot && disk_rot()) {
+            oracle_rot();
+        }
+    }
+    last_life(plan, 1 + (unsigned)sim_below(SIM_CORES_MAX), false);
+    last_life(plan, 1 + (unsigned)sim_below(SIM_CORES_MAX), true);
+    oracle_judge();
+    run_totals.runs++;
+    run_totals.lives += plan->lives + 2;
+    run_totals.messages += oracle_count();
+    run_totals.ops += sim.ops_all;
+}
+
+void run_begin(uint64_t seed, bool trace)
+{
+    const char *repeat = sim.repeat;
+    memset(&sim, 0, sizeof sim);
+    sim.seed = seed;
+    sim.rng = seed * UINT64_C(0x2545f4914f6cdd1d) + 1;
+    sim.trace = trace;
+    sim.repeat = repeat;
+    sim.wall_ms = INT64_C(1760000000000);
+}

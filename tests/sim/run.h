@@ -1,0 +1,35 @@
+/* One run: some lives with faults, then one without that must empty the queue, then one that must
+ * find nothing. Then judgement. */
+#pragma once
+
+#include "tests/sim/life.h"
+#include "tests/sim/peer.h"
+
+enum { LIVES_MAX = 6 };
+
+/* What a run does, made from its seed or from a scenario. */
+struct plan {
+    unsigned lives; /* with faults; one without follows */
+    struct {
+        unsigned cores;
+        enum sim_fault strike;
+        uint64_t strike_at, strike_len;
+        bool orderly;     /* if it lives that long */
+        uint64_t idle_ms; /* after the clients have finished */
+    } life[LIVES_MAX];
+    unsigned clients;
+    struct client_plan client;
+    bool faults;
+    bool rot;
+    bool clock_jumps;
+    struct life_conf conf;
+};
+
+struct run_totals {
+    uint64_t runs, lives, crashes, messages, ops;
+    uint64_t life_ops[LIVES_MAX]; /* of the last run: operations per life */
+};
+extern struct run_totals run_totals;
+
+void run_begin(uint64_t seed, bool trace);
+void run_plan(const struct plan *plan);

@@ -1,0 +1,182 @@
+#include "tests/sim/scenario.h"
+
+#include "tests/sim/run.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct scenario {
+    const char *name;
+    uint64_t seed;
+    unsigned struck; /* the life that meets the fault */
+    struct plan plan;
+};
+
+#define CONF(segment_kib)                                             \
+    {                                                                 \
+        .retry_ms = 1000, .recv_bufs = 8, .sq_entries = 16,           \
+        .segment_bytes = (segment_kib)*UINT64_C(1024), .blocks = 4096 \
+    }
+
+static const struct scenario scenarios[] = {
+    {"small",
+     1,
+     0,
+     {.lives = 1,
+      .life = {{.cores = 1, .idle_ms = 500}},
+      .clients = 2,
+      .client = {.messages = 3, .bytes_max = 4000},
+      .conf = CONF(1024)}},
+    {"three-cores",
+     2,
+     0,
+     {.lives = 1,
+      .life = {{.cores = 3, .idle_ms = 500}},
+      .clients = 6,
+      .client = {.messages = 2, .bytes_max = 4000},
+      .conf = CONF(1024)}},
+    {"large",
+     3,
+     0,
+     {.lives = 1,
+      .life = {{.cores = 1, .idle_ms = 500}},
+      .clients = 2,
+      .client = {.messages = 2, .bytes_max = 700000},
+      .conf = CONF(1024)}},
+    {"unkind-hops",
+     4,
+     0,
+     {.lives = 1,
+      .life = {{.cores = 2, .idle_ms = 5000}},
+      .clients = 4,
+      .faults = true,
+      .client = {.messages = 4, .bytes_max = 2000},
+      .conf = CONF(1024)}},
+    {"second-start",
+     5,
+     1,
+     {.lives = 2,
+      .life = {{.cores = 2, .strike = FAULT_KILL, .strike_at = 150}, {.cores = 1, .idle_ms = 3000}},
+      .clients = 4,
+      .faults = true,
+      .client = {.messages = 4, .bytes_max = 400000},
+      .conf = CONF(1024)}},
+    {"more-cores",
+     6,
+     1,
+     {.lives = 2,
+      .life = {{.cores = 1, .strike = FAULT_POWER, .strike_at = 130},
+               {.cores = 4, .idle_ms = 3000}},
+      .clients = 4,
+      .faults = true,
+      .client = {.messages = 4, .bytes_max = 300000},
+      .conf = CONF(1024)}},
+    {"third-start",
+     7,
+     2,
+     {.lives = 3,
+      .life = {{.cores = 4, .strike = FAULT_KILL, .strike_at = 200},
+               {.cores = 2, .strike = FAULT_KILL, .strike_at = 120},
+               {.cores = 3, .idle_ms = 3000}},
+      .clients = 5,
+      .faults = true,
+      .client = {.messages = 5, .bytes_max = 200000},
+      .conf = CONF(1024)}},
+    {"segments",
+     8,
+     0,
+     {.lives = 1,
+      .life = {{.cores = 1, .idle_ms = 3000}},
+      .clients = 4,
+      .faults = true,
+      .client = {.messages = 6, .bytes_max = 800000},
+      .conf = CONF(768)}},
+    {"orderly-end",
+     9,
+     0,
+     {.lives = 1,
+      .life = {{.cores = 2, .idle_ms = 0, .orderly = true}},
+      .clients = 4,
+      .faults = true,
+      .client = {.messages = 3, .bytes_max = 20000},
+      .conf = CONF(1024)}},
+};
+
+static const struct {
+    const char *name;
+    enum sim_fault fault;
+    unsigned variant;
+    uint64_t len;
+} strikes[] = {
+    {"kill", FAULT_KILL, 0, 0}, {"power", FAULT_POWER, 0, 0}, {"power-again", FAULT_POWER, 1, 0},
+    {"io", FAULT_IO, 0, 1},     {"io-long", FAULT_IO, 0, 30}, {"full", FAULT_NOSPACE, 0, 5000},
+};
+
+static void run_point(const struct scenario *scenario, size_t strike, uint64_t at, bool trace)
+{
+    static char repeat[128];
+    (void)snprintf(repeat, sizeof repeat, "--scenario %s --fault %s --at %llu", scenario->name,
+                   at == 0 ? "none" : strikes[strike].name, (unsigned long long)at);
+    struct plan plan = scenario->plan;
+    if (at > 0) {
+        plan.life[scenario->struck].strike = strikes[strike].fault;
+        plan.life[scenario->struck].strike_at = at;
+        plan.life[scenario->struck].strike_len = strikes[strike].len;
+    }
+    sim.repeat = repeat;
+    run_begin(scenario->seed, trace);
+    sim.variant = strikes[strike].variant;
+    run_plan(&plan);
+}
+
+bool scenarios_run(const char *only, unsigned part, unsigned parts, unsigned stride,
+                   struct scenario_count *out)
+{
+    uint64_t number = 0;
+    bool found = false;
+    *out = (struct scenario_count){0};
+    for (size_t i = 0; i < mx_countof(scenarios); i++) {
+        if (only != NULL && strcmp(only, scenarios[i].name) != 0) {
+            continue;
+        }
+        found = true;
+        run_point(&scenarios[i], 0, 0, false);
+        uint64_t ops = run_totals.life_ops[scenarios[i].struck];
+        uint64_t points = 0;
+        for (size_t s = 0; s < mx_countof(strikes); s++) {
+            for (uint64_t at = 1; at <= ops; at++) {
+                if (number++ % ((uint64_t)parts * stride) == part) {
+                    run_point(&scenarios[i], s, at, false);
+                    points++;
+                }
+            }
+        }
+        printf("%-14s %6llu operations %7llu points\n", scenarios[i].name, (unsigned long long)ops,
+               (unsigned long long)points);
+        fflush(stdout);
+        out->operations += ops;
+        out->points += points;
+    }
+    return found;
+}
+
+bool scenario_repeat(const char *name, const char *fault, uint64_t at, bool trace)
+{
+    for (size_t i = 0; i < mx_countof(scenarios); i++) {
+        for (size_t s = 0; s < mx_countof(strikes); s++) {
+            if (strcmp(scenarios[i].name, name) == 0 &&
+                (at == 0 || strcmp(strikes[s].name, fault) == 0)) {
+                run_point(&scenarios[i], s, at, trace);
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+void scenarios_list(void)
+{
+    for (size_t i = 0; i < mx_countof(scenarios); i++) {
+        printf("%s\n", scenarios[i].name);
+    }
+}

@@ -1,0 +1,17 @@
+/* The exhaustive drive: fixed scenarios in which every operation is, one after the other, the one
+ * at which the process dies, the machine loses power, or the disk fails. */
+#pragma once
+
+#include "core/base.h"
+
+struct scenario_count {
+    uint64_t points, operations;
+};
+
+/* Runs the share `part` of `parts` of all points; stride > 1 takes every stride-th only. only: one
+ * scenario's name, or NULL. False when there is no such scenario. */
+bool scenarios_run(const char *only, unsigned part, unsigned parts, unsigned stride,
+                   struct scenario_count *out);
+/* One point: NAME, fault ("kill", ...), operation. False when there is no such scenario. */
+bool scenario_repeat(const char *name, const char *fault, uint64_t at, bool trace);
+void scenarios_list(void);
