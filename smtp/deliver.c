@@ -4,6 +4,7 @@
 #include "io/random.h"
 #include "io/tls.h"
 #include "smtp/bounce.h"
+#include "smtp/expand.h"
 #include "smtp/hop.h"
 #include "smtp/relay.h"
 
@@ -173,6 +174,14 @@ static void active_end(struct active *active)
     }
     if (park != NULL) {
         park->references--;
+    }
+}
+
+void active_release(struct active *active)
+{
+    MX_ASSERT(active->deliveries > 0);
+    if (--active->deliveries == 0) {
+        active_end(active);
     }
 }
 
@@ -433,6 +442,18 @@ static void no_such_mailbox(struct outcome *out, bool is_postmaster)
                             .command = SLICE_LITERAL("local delivery")};
 }
 
+/* A recipient that is a list, or was one when its expansion began. True when it is under way or has
+ * to wait; else *out_expanded tells whether there is an outcome, or it is no list. */
+static bool is_expanding(struct active *active, uint32_t i, const struct routing *routing,
+                         bool *out_expanded, struct outcome *out)
+{
+    bool local = routing->route != NULL && routing->route->kind == ROUTE_LOCAL;
+    bool is_list =
+        local && routing->resolution.kind == RESOLVE_LOCAL && routing->resolution.found == DIR_LIST;
+    *out_expanded = is_list || active->msg->rcpts[i].expanded == LIST_BUCKETS;
+    return *out_expanded && !expand(active, i, &routing->resolution, out);
+}
+
 /* Adds recipient i to the delivery that it belongs to; decides at once what cannot be delivered. */
 static void route_rcpt(struct grouping *group, struct active *active, uint32_t i)
 {
@@ -441,6 +462,11 @@ static void route_rcpt(struct grouping *group, struct active *active, uint32_t i
     struct routing routing;
     routing_find(&routing, &ctx, active->txn->rcpts[i].address, &active->txn->env);
     struct hop *hop = d->route[routing.route != NULL ? routing.route->index : 0];
+    struct outcome outcome;
+    bool expanded;
+    if (is_expanding(active, i, &routing, &expanded, &outcome)) {
+        return;
+    }
     struct delivery *delivery = delivery_for(group, active, hop);
     if (delivery == NULL) {
         return;
@@ -448,7 +474,11 @@ static void route_rcpt(struct grouping *group, struct active *active, uint32_t i
     uint32_t at = delivery->rcpt_count++;
     delivery->open++;
     delivery->rcpts[at].rcpt = i;
-    struct outcome outcome;
+    delivery->rcpts[at].expanded = expanded;
+    if (expanded) {
+        delivery_decide(delivery, at, &outcome);
+        return;
+    }
     /* A copy: the record may be gone when the mailbox is written. */
     if (txn_text(&delivery->rcpts[at].mailbox, active->txn, routing.resolution.mailbox)) {
         outcome = deliver_problem(SLICE_LITERAL("out of memory"), SLICE_LITERAL("routing"));
@@ -502,10 +532,7 @@ static void dispatch(struct active *active)
     for (unsigned i = 0; i < group.count; i++) {
         submit(group.list[i]);
     }
-    active->deliveries--;
-    if (active->deliveries == 0) {
-        active_end(active);
-    }
+    active_release(active);
 }
 
 /* --- outcomes ----------------------------------------------------------------------------------
@@ -593,7 +620,10 @@ static int apply(struct delivery *delivery, struct delivery_rcpt *rcpt)
     if (o->kind == OUTCOME_DELIVERED) {
         state->status = RCPT_DELIVERED;
         d->delivered++;
-        log_outcome(delivery, rcpt, "delivered");
+        log_outcome(delivery, rcpt, rcpt->expanded ? "expanded" : "delivered");
+        if (rcpt->expanded) {
+            return DSN_EXPANDED;
+        }
         if (delivery->dsn_passed) {
             return -1;
         }
@@ -639,20 +669,14 @@ void delivery_done(struct delivery *delivery)
         bounce_send(active, items, item_count);
     }
     delivery_free(delivery);
-    MX_ASSERT(active->deliveries > 0);
-    if (--active->deliveries == 0) {
-        active_end(active);
-    }
+    active_release(active);
 }
 
 void delivery_drop(struct delivery *delivery)
 {
     struct active *active = delivery->active;
     delivery_free(delivery);
-    MX_ASSERT(active->deliveries > 0);
-    if (--active->deliveries == 0) {
-        active_end(active);
-    }
+    active_release(active);
 }
 
 /* --- life --------------------------------------------------------------------------------------

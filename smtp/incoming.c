@@ -120,6 +120,8 @@ static void extent_done(struct journal_append *append, mx_err err)
     }
     if (in->aborted && in->in_flight == 0) {
         incoming_free(in);
+    } else if (in->in_flight == 0 && in->drained != NULL) {
+        in->drained(in);
     }
 }
 
@@ -240,7 +242,7 @@ static mx_err record_write(struct incoming *in)
     in->append.done = commit_done;
     mx_err err =
         journal_append(in->spool->journal, &in->append, RECORD_MESSAGE, in->id, (uint32_t)len,
-                       in->mark_count > 0 ? JOURNAL_LAST_RESERVE : 0, &payload);
+                       in->use_reserve ? JOURNAL_LAST_RESERVE : 0, &payload);
     if (err == MX_ERR_AGAIN) {
         in->waiter.ready = room_again;
         journal_wait(in->spool->journal, &in->waiter);
@@ -263,6 +265,7 @@ static mx_err record_write(struct incoming *in)
 
 mx_err incoming_commit(struct incoming *in, struct txn *txn)
 {
+    MX_ASSERT(in->mark_count == 0 || in->in_flight == 0);
     in->txn = txn;
     in->message = message_new(in);
     mx_err err = in->message == NULL ? MX_ERR_NOMEM : in->failed;
@@ -325,8 +328,9 @@ static void marks_durable(struct incoming *in)
 {
     struct message *of = in->marks_of;
     journal_depend(in->spool->journal, in->append.ref.segment, of->res.resident.ref.segment);
-    MX_ASSERT(of->writes > 0);
+    MX_ASSERT(of->writes > 0 && of->undecided > 0);
     of->writes--;
+    of->undecided--;
     spool_settle_end(in->spool, of);
 }
 

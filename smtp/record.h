@@ -39,9 +39,9 @@ struct rcpt_state {
     uint8_t status;   /* enum rcpt_status */
     uint8_t attempts; /* stays at 255 */
     uint8_t notified; /* delay DSNs sent */
-    uint8_t flags;
-    uint16_t code;  /* last SMTP reply code, 0 = none */
-    int64_t due_ms; /* wall time of the next attempt */
+    uint8_t expanded; /* a list: buckets of members that have got their mail (route/list.h) */
+    uint16_t code;    /* last SMTP reply code, 0 = none */
+    int64_t due_ms;   /* wall time of the next attempt */
 };
 
 struct record_message {

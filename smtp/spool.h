@@ -66,6 +66,8 @@ struct message {
     uint32_t rcpt_count;
     uint32_t rcpts_left; /* without final outcome */
     uint32_t writes;     /* records about it that are not durable yet */
+    uint32_t undecided;  /* of them, those whose marks become true with another message's record: no
+                            copy of this one is written meanwhile, as it could know too much */
     uint32_t envelope_bytes;
     uint32_t inline_bytes;
     uint32_t extent_count;
@@ -143,6 +145,8 @@ struct incoming {
     void (*done)(struct incoming *in, mx_err err);
     /* After MX_ERR_AGAIN from incoming_body: go on. */
     void (*ready)(struct incoming *in);
+    /* May be NULL: the last extent that was in flight has been written, or has failed. */
+    void (*drained)(struct incoming *in);
     struct qid id;
     struct txn *txn;      /* owned from incoming_commit on */
     struct chain content; /* not yet in an extent */
@@ -156,11 +160,13 @@ struct incoming {
     struct journal_append append;
     struct journal_waiter waiter;
     struct message *message;
-    /* Marks that become durable with this message (a DSN): */
+    /* Marks that become durable with this message (a DSN, the mail to a list's members). With
+     * extents: not before the last of them is durable, as the marks hold with the record alone. */
     struct message *marks_of;
     const struct record_outcome
         *marks; /* borrowed until the record is written (smtp/bounce keeps them) */
     uint32_t mark_count;
+    bool use_reserve; /* small, and frees space: may use what is kept back */
 };
 
 /* Begins a message; NULL when memory bounds are reached. */
