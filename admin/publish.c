@@ -163,13 +163,12 @@ static bool finish_lingering(struct publisher *p)
 /* --- preparing ---------------------------------------------------------------------------------
  */
 
-/* Accounts and what is for the management alone do not touch the image; all else may. */
+/* Accounts, lists and what is for the management alone do not touch the image; all else may. */
 static bool touches_image(const struct object_change *changes, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         bool new_domain = changes[i].before == NULL && changes[i].type->storage == REG_IN_DOMAINS;
-        if (changes[i].type->storage != REG_IN_ACCOUNTS && !new_domain &&
-            !changes[i].type->administrative) {
+        if (!reg_has_address(changes[i].type) && !new_domain && !changes[i].type->administrative) {
             return true;
         }
     }

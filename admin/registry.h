@@ -165,6 +165,8 @@ const struct reg_field *reg_field_find(const struct reg_variant *variant, struct
 const struct reg_variant *reg_variant_find(const struct reg_shape *shape, struct slice name);
 /* True when the shape has named variants ("@type" is needed). */
 bool reg_is_multiple(const struct reg_shape *shape);
+/* True when its objects have addresses: accounts and mailing lists. */
+bool reg_has_address(const struct reg_type *type);
 /* True when word is one of the space-separated words of list (NULL = empty). */
 bool reg_has_word(const char *list, struct slice word);
 /* The index of the value, or -1. */

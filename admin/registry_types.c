@@ -1,5 +1,6 @@
 /* The table of all object types. clang-format keeps one field per block. */
 #include "admin/registry_private.h"
+#include "route/list.h"
 
 /* Fields that several types share. */
 #define DESCRIPTION_FIELD                                                                        \
@@ -124,12 +125,71 @@ static const struct reg_field user_fields[] = {
      .initial = "{\"@type\":\"Inherit\"}",
      .description = "Changes to what its roles say."},
 };
+/* An address of its own and further ones. */
+#define LOCAL_PART_FIELD                                                 \
+    {                                                                    \
+        .name = "name", .kind = REG_STRING, .format = FORMAT_LOCAL_PART, \
+        .flags = REG_REQUIRED | REG_INDEXED,                             \
+        .description = "Local part of the address, lower case."          \
+    }
+#define DOMAIN_ID_FIELD                                                              \
+    {                                                                                \
+        .name = "domainId", .kind = REG_ID, .refers = "Domain",                      \
+        .flags = REG_REQUIRED | REG_INDEXED, .description = "Domain of the address." \
+    }
+#define EMAIL_ADDRESS_FIELD                                                 \
+    {                                                                       \
+        .name = "emailAddress", .kind = REG_STRING, .format = FORMAT_EMAIL, \
+        .mode = REG_SERVER_SET, .description = "name@domain."               \
+    }
+#define ALIASES_FIELD                                                                  \
+    {                                                                                  \
+        .name = "aliases", .kind = REG_LIST, .embedded = &email_alias,                 \
+        .description = "Further addresses. No address may exist twice on this server." \
+    }
+
+static const struct reg_field group_fields[] = {
+    LOCAL_PART_FIELD, DOMAIN_ID_FIELD, EMAIL_ADDRESS_FIELD, DESCRIPTION_FIELD, ALIASES_FIELD,
+};
 static const struct reg_variant account_variants[] = {
     {.name = "User",
      .label = "User account",
      .fields = FIELDS(user_fields),
      .unsupported = "memberGroupIds quotas locale timeZone encryptionAtRest memberTenantId "
                     "usedDiskQuota createdAt"},
+    {.name = "Group",
+     .label = "Group account",
+     .fields = FIELDS(group_fields),
+     .unsupported = "roles permissions quotas locale timeZone memberTenantId usedDiskQuota "
+                    "createdAt",
+     .note = "A mailbox of its own that several people read: mail to the group is delivered into "
+             "it, once. To send mail on to people, use a MailingList."},
+};
+
+/* MailingList ------------------------------------------------------------------------------- */
+
+static const struct reg_field list_fields[] = {
+    LOCAL_PART_FIELD,
+    DOMAIN_ID_FIELD,
+    EMAIL_ADDRESS_FIELD,
+    DESCRIPTION_FIELD,
+    ALIASES_FIELD,
+    {.name = "recipients",
+     .kind = REG_SET,
+     .format = FORMAT_EMAIL,
+     .max = LIST_MEMBERS_MAX,
+     .description = "The members: addresses anywhere, also of other lists (up to eight in a row). "
+                    "Mail to a list without members is returned to its sender (5.1.1)."},
+};
+static const struct reg_variant list_variants[] = {
+    {.label = "Mailing list",
+     .fields = FIELDS(list_fields),
+     .unsupported = "memberTenantId",
+     .note = "Mail to the list becomes new messages to its members, with the sender it came with; "
+             "`Delivered-To` with the list's address stands on top, and a message that has it "
+             "already is a loop and is returned (5.4.6). Each member goes where the route "
+             "expression says. A sender who asked for it (NOTIFY=SUCCESS) is told `expanded`; "
+             "failures and delays of members are reported to the sender as of any recipient."},
 };
 
 /* MtaRoute ---------------------------------------------------------------------------------- */
@@ -536,7 +596,7 @@ const struct reg_type reg_types[] = {
      .label = "name",
      .unique = "name",
      .description = "A domain whose mail is accepted here."},
-    {.shape = {.name = "Account", .variants = VARIANTS(account_variants), .unsupported = "Group"},
+    {.shape = {.name = "Account", .variants = VARIANTS(account_variants)},
      .storage = REG_IN_ACCOUNTS,
      .unique = "name domainId",
      .description = "A mailbox on this server and its addresses."},
@@ -555,6 +615,9 @@ const struct reg_type reg_types[] = {
      .singleton = true,
      .administrative = true,
      .description = "What failed sign-ins lead to."},
+    {.shape = {.name = "MailingList", .variants = VARIANTS(list_variants)},
+     .unique = "name domainId",
+     .description = "An address whose mail goes to its members."},
     {.shape = {.name = "MtaRoute", .variants = VARIANTS(route_variants)},
      .label = "name",
      .unique = "name",
