@@ -36,6 +36,7 @@ static unsigned traces(struct slice header, struct slice list, bool *out_found)
     while (header.len > 0) {
         size_t end = slice_find(header, '\n');
         struct slice line = slice_first(header, end);
+        line.len -= line.len > 0 && line.ptr[line.len - 1] == '\r';
         header = slice_from(header, mx_min_size(end + 1, header.len));
         size_t name = sizeof TRACE_NAME - 1;
         if (line.len > name &&
@@ -129,7 +130,7 @@ static mx_err copy_envelope(struct expansion *expansion, struct slice list)
     to->mail = from->mail;
     to->arrived_wall_ms = expansion->active->deliver->shard->wall_ms;
     to->client = from->client;
-    to->source = from->source;
+    to->source = from->source == SOURCE_DSN ? SOURCE_DSN : SOURCE_LIST;
     to->body_bytes = from->body_bytes;
     to->body_ends_in_crlf = from->body_ends_in_crlf;
     to->body_has_8bit = from->body_has_8bit;
