@@ -522,13 +522,13 @@ static void dispatch(struct active *active)
     struct deliver *d = active->deliver;
     struct message *msg = active->msg;
     struct grouping group = {.count = 0};
+    active->deliveries++; /* held until all are submitted */
     for (uint32_t i = 0; !d->stopping && i < msg->rcpt_count; i++) {
         const struct rcpt_state *state = &msg->rcpts[i];
         if (state->status == RCPT_PENDING && state->due_ms <= d->shard->wall_ms + WHEEL_TICK_MS) {
             route_rcpt(&group, active, i);
         }
     }
-    active->deliveries++; /* held until all are submitted */
     for (unsigned i = 0; i < group.count; i++) {
         submit(group.list[i]);
     }

@@ -100,7 +100,7 @@ static void check_formats(const struct scratch *scratch)
     (void)count_rows(scratch, "PRAGMA application_id=1380800561");
 
     /* an address whose account is gone */
-    (void)count_rows(scratch, "INSERT INTO addresses VALUES(77, 'x', 78, -1, 1, NULL)");
+    (void)count_rows(scratch, "INSERT INTO addresses VALUES(77, 'x', 78, -1, 1, NULL, 0)");
     problem = load_bad(scratch, MX_ERR_DAMAGED);
     CHECK_HAS(problem.text, "registry.db is damaged: 0 of 0 domain names and 0 of 1 addresses");
     (void)count_rows(scratch, "DELETE FROM addresses");
