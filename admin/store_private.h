@@ -97,7 +97,7 @@ static inline void bind_id(sqlite3_stmt *stmt, int index, uint64_t id)
     (void)sqlite3_bind_int64(stmt, index, (sqlite3_int64)id);
 }
 
-/* The rows of each kind of storage (store_objects.c, store_accounts.c). */
+/* The rows of each kind of storage (store_objects.c, store_accounts.c, store_rows.c). */
 MX_MUST_CHECK mx_err store_objects_write(struct store *store, const struct reg_type *type,
                                          uint64_t id, const json_t *after,
                                          struct store_conflict *conflict);

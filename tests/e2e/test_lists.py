@@ -3,7 +3,8 @@
 import re
 import time
 
-from lib import (LOCAL, Server, Sink, check, equal, marked, run_ringmx, starts, wait_until)
+from lib import LOCAL, Server, Sink, check, equal, marked, run_ringmx, starts, wait_until
+from test_management import Managed
 
 WAITING = {"match": {"0": {"if": "is_local_address(rcpt)", "then": "'local'"}}, "else": "'mx'"}
 
@@ -211,3 +212,37 @@ def test_group_mailbox():
         s.delivered(2, "sales")
         done = run_ringmx("reference")
         check("## MailingList" in done.stdout and '`"@type": "Group"`' in done.stdout, "the reference has both")
+
+
+def test_lists_change_live():
+    """Lists and groups made, changed and deleted by the API are in force when the answer is there."""
+    with Managed(users=("alice", "lewis"), strategy=LOCAL, allow_relaying=False) as s:
+        domain = s.api.find("Domain", name="example.org")
+        ident = s.api.create("MailingList", name="team", domainId=domain,
+                             recipients={"alice@example.org": True},
+                             aliases={"0": {"name": "crew", "domainId": domain}})
+        s.submit(["team@example.org"], marked())
+        s.delivered(1)
+        s.api.update("MailingList", ident, **{"recipients/alice@example.org": None,
+                                              "recipients/lewis@example.org": True})
+        s.submit(["crew@example.org"], marked())
+        s.delivered(1, "lewis")
+        equal(s.api.find("MailingList", domainId=domain), ident, "found by its domain")
+        answer = s.api.set("Account", create={"n": {"@type": "User", "name": "crew", "domainId": domain}})
+        equal(answer["notCreated"]["n"]["type"], "primaryKeyViolation", "an address twice")
+        answer = s.api.set("Domain", destroy=[domain])
+        equal(answer["notDestroyed"][domain]["type"], "objectIsLinked", "a domain with lists")
+        s.api.update("Domain", domain, name="example.com")
+        s.api.update("MailingList", ident, recipients={"lewis@example.com": True})
+        s.submit(["team@example.com"], marked())
+        wait_until(lambda: s.mailbox("lewis", "example.com"), 15, "delivery under the new name")
+        s.api.update("Domain", domain, name="example.org")
+        s.api.destroy("MailingList", ident)
+        group = s.api.create("Account", **{"@type": "Group", "name": "team", "domainId": domain})
+        s.submit(["team@example.org"], marked())
+        s.delivered(1, "team")
+        s.api.destroy("Account", group)
+        with s.wire() as w:
+            w.expect("MAIL FROM:<>", "250")
+            w.expect("RCPT TO:<team@example.org>", "550 5.1.1")
+            w.expect("RCPT TO:<crew@example.org>", "550 5.1.1")
