@@ -34,6 +34,9 @@ enum rcpt_status {
     RCPT_FAILED = 2,    /* given up; reported where that was wanted */
 };
 
+/* Of rcpt_state.flags: due_ms was set by an administrator. */
+enum { RCPT_PUT_OFF = 1 };
+
 /* State of one recipient, in memory and stored. */
 struct rcpt_state {
     uint8_t status;   /* enum rcpt_status */
