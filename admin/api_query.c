@@ -35,6 +35,11 @@ static const struct reg_field *any_field(const struct reg_type *type, struct sli
             return field;
         }
     }
+    for (uint32_t i = 0; i < type->filter_count; i++) {
+        if (slice_equal(name, slice_of_text(type->filters[i].name))) {
+            return &type->filters[i];
+        }
+    }
     return NULL;
 }
 
