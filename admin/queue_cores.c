@@ -305,7 +305,7 @@ mx_err queue_cores_retry(struct queue_cores *queue, uint64_t id, int64_t due_ms,
 mx_err queue_cores_pause(struct queue_cores *queue, bool pause, const char *by)
 {
     uint64_t until_ns = deadline_ns();
-    mx_err err = ready(queue, until_ns);
+    mx_err err = queue->conf.cores == 0 ? MX_ERR_UNSUPPORTED : ready(queue, until_ns);
     for (unsigned i = 0; !err && i < queue->conf.cores; i++) {
         queue->parts[i].request.op = pause ? QUEUE_PAUSE : QUEUE_RESUME;
         set_by(&queue->parts[i].request, by);

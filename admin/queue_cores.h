@@ -57,5 +57,5 @@ MX_MUST_CHECK mx_err queue_cores_cancel(struct queue_cores *queue, uint64_t id, 
 /* MX_ERR_UNSUPPORTED: the message is incomplete and never tried. MX_ERR_TIMEOUT: as above. */
 MX_MUST_CHECK mx_err queue_cores_retry(struct queue_cores *queue, uint64_t id, int64_t due_ms,
                                        const char *by);
-/* On all cores. */
+/* On all cores. MX_ERR_UNSUPPORTED: there are none. */
 MX_MUST_CHECK mx_err queue_cores_pause(struct queue_cores *queue, bool pause, const char *by);

@@ -511,20 +511,25 @@ static const struct reg_variant stage_data_variants[] = {
 
 /* QueuedMessage ----------------------------------------------------------------------------- */
 
-#define SHOWN(field_name, field_kind, field_format, text)                     \
-    {                                                                         \
-        .name = (field_name), .kind = (field_kind), .format = (field_format), \
-        .mode = REG_SERVER_SET, .description = (text)                         \
+#define SHOWN(field_name, field_kind, text)                                                       \
+    {                                                                                             \
+        .name = (field_name), .kind = (field_kind), .mode = REG_SERVER_SET, .description = (text) \
     }
-#define SHOWN_OR_NULL(field_name, field_kind, field_format, text)             \
-    {                                                                         \
-        .name = (field_name), .kind = (field_kind), .format = (field_format), \
-        .mode = REG_SERVER_SET, .flags = REG_NULLABLE, .description = (text)  \
+#define SHOWN_TEXT(field_name, text)                                                             \
+    {                                                                                            \
+        .name = (field_name), .kind = REG_STRING, .format = FORMAT_TEXT, .mode = REG_SERVER_SET, \
+        .flags = REG_NULLABLE, .description = (text)                                             \
+    }
+#define SHOWN_NUMBER(field_name, number_format, low, high, text)                    \
+    {                                                                               \
+        .name = (field_name), .kind = REG_NUMBER, .format = (number_format),        \
+        .mode = REG_SERVER_SET, .min = (low), .max = (high), .flags = REG_NULLABLE, \
+        .description = (text)                                                       \
     }
 
 static const struct reg_field response_fields[] = {
-    SHOWN_OR_NULL("responseCode", REG_NUMBER, FORMAT_UNSIGNED,
-                  "SMTP reply code of the last attempt; null: there was none."),
+    SHOWN_NUMBER("responseCode", FORMAT_UNSIGNED, 100, 599,
+                 "SMTP reply code of the last attempt; null: there was none."),
 };
 static const struct reg_variant rcpt_status_variants[] = {
     {.name = "Scheduled", .label = "Not tried yet"},
@@ -547,7 +552,7 @@ static const struct reg_shape rcpt_status = {.name = "RecipientStatus",
                                              .variants = VARIANTS(rcpt_status_variants)};
 
 static const struct reg_field ttl_fields[] = {
-    SHOWN("expiresAt", REG_DATE, FORMAT_NONE, "When it is given up."),
+    SHOWN("expiresAt", REG_DATE, "When it is given up."),
 };
 static const struct reg_variant rcpt_expiry_variants[] = {
     {.name = "Ttl", .label = "After a time", .fields = FIELDS(ttl_fields)},
@@ -561,15 +566,19 @@ static const struct reg_field queued_rcpt_fields[] = {
      .mode = REG_SERVER_SET,
      .embedded = &rcpt_status,
      .description = "What came of it so far."},
-    SHOWN("retryCount", REG_NUMBER, FORMAT_UNSIGNED, "Attempts so far; counted up to 255."),
-    SHOWN_OR_NULL("retryDue", REG_DATE, FORMAT_NONE, "Next attempt; null: none follows."),
-    SHOWN("notifyCount", REG_NUMBER, FORMAT_UNSIGNED, "Reports of delay sent so far."),
+    SHOWN_NUMBER("retryCount", FORMAT_UNSIGNED, 0, 255, "Attempts so far; counted up to 255."),
+    {.name = "retryDue",
+     .kind = REG_DATE,
+     .mode = REG_SERVER_SET,
+     .flags = REG_NULLABLE,
+     .description = "Next attempt; null: none follows."},
+    SHOWN_NUMBER("notifyCount", FORMAT_UNSIGNED, 0, 255, "Reports of delay sent so far."),
     {.name = "expires",
      .kind = REG_OBJECT,
      .mode = REG_SERVER_SET,
      .embedded = &rcpt_expiry,
      .description = "When the attempts end."},
-    SHOWN_OR_NULL("orcpt", REG_STRING, FORMAT_TEXT, "ORCPT parameter as it was given."),
+    SHOWN_TEXT("orcpt", "ORCPT parameter as it was given."),
 };
 static const struct reg_variant queued_rcpt_variants[] = {
     {.label = "Recipient",
@@ -603,18 +612,17 @@ static const struct reg_field queued_fields[] = {
      .flags = REG_NULLABLE,
      .description = "Next attempt; null: none follows. When set, all recipients that are not "
                     "decided are due then; a time that has passed: now."},
-    SHOWN("createdAt", REG_DATE, FORMAT_NONE, "When it was accepted."),
-    SHOWN("size", REG_NUMBER, FORMAT_SIZE, "Octets of its content."),
-    SHOWN_OR_NULL("envId", REG_STRING, FORMAT_TEXT, "ENVID parameter, decoded."),
-    SHOWN_OR_NULL("receivedFromIp", REG_STRING, FORMAT_TEXT, "Client; null: it was made here."),
+    SHOWN("createdAt", REG_DATE, "When it was accepted."),
+    SHOWN_NUMBER("size", FORMAT_SIZE, 0, INT64_C(1) << 40, "Octets of its content."),
+    SHOWN_TEXT("envId", "ENVID parameter, decoded."),
+    SHOWN_TEXT("receivedFromIp", "Client; null: it was made here."),
     {.name = "flags",
      .kind = REG_SET,
      .mode = REG_SERVER_SET,
      .enumeration = &message_flag,
      .description = "Where it comes from."},
-    SHOWN("queueId", REG_STRING, FORMAT_TEXT, "Its id in the log, in replies and on disk."),
-    SHOWN("held", REG_BOOLEAN, FORMAT_NONE,
-          "It is incomplete or unreadable: kept, and never tried."),
+    SHOWN("queueId", REG_STRING, "Its id in the log, in replies and on disk."),
+    SHOWN("held", REG_BOOLEAN, "It is incomplete or unreadable: kept, and never tried."),
 };
 static const struct reg_variant queued_variants[] = {
     {.label = "Queued message",
@@ -654,7 +662,8 @@ static const struct reg_variant action_variants[] = {
      .note = "They are in force when they are made: changes nothing."},
     {.name = "PauseMtaQueue",
      .label = "Pause the queue",
-     .note = "No delivery begins until ResumeMtaQueue; mail is accepted."},
+     .note = "No delivery begins until ResumeMtaQueue or a restart; mail is accepted, and "
+             "deliveries on their way end. To start without delivery: serve --delivery off."},
     {.name = "ResumeMtaQueue", .label = "Resume the queue"},
 };
 
