@@ -1,9 +1,8 @@
 """The queue as the management API shows and changes it; actions."""
 
-import smtplib
 import ssl
 
-from lib import Sink, check, equal, free_port, throwaway_certificate, wait_until, work_folder
+from lib import Sink, check, equal, free_port, queue_id, throwaway_certificate, wait_until, work_folder
 from test_management import Managed
 
 NOW = "2000-01-01T00:00:00Z"  # a time that has passed
@@ -30,15 +29,12 @@ def fill(server, count):
     """Messages from user N to rcptN, on connections to whichever core; their queue ids in order."""
     ids = []
     for n in range(count):
-        with smtplib.SMTP("127.0.0.1", server.port, "client.example.net") as client:
-            client.ehlo()
-            equal(client.docmd("MAIL", f"FROM:<user{n}@example.net> ENVID=e+2B{n} RET=HDRS")[0], 250, "MAIL")
-            equal(client.docmd("RCPT", f"TO:<rcpt{n}@example.org> NOTIFY=NEVER ORCPT=rfc822;o{n}@example.org")[0],
-                  250, "RCPT")
-            equal(client.docmd("DATA")[0], 354, "DATA")
-            code, reply = client.docmd(f"Subject: {n}\r\n\r\nnumber {n}\r\n.")
-            equal(code, 250, "end of data")
-            ids.append(reply.decode().rsplit(" ", 1)[1])
+        with server.wire() as w:
+            w.expect(f"MAIL FROM:<user{n}@example.net> ENVID=e+2B{n} RET=HDRS", "250")
+            w.expect(f"RCPT TO:<rcpt{n}@example.org> NOTIFY=NEVER ORCPT=rfc822;o{n}@example.org", "250")
+            w.expect("DATA", "354")
+            w.send(f"Subject: {n}\r\n\r\nnumber {n}\r\n.\r\n".encode())
+            ids.append(queue_id(w.reply()))
     return ids
 
 
