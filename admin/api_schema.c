@@ -412,10 +412,10 @@ static json_t *filter_json(const struct reg_field *field)
     return filter;
 }
 
-static void add_filter(json_t *filters, json_t *sort, const struct reg_field *field)
+static void add_filter(json_t *filters, json_t *sort, const struct reg_field *field, bool sorted)
 {
     json_array_append_new(filters, filter_json(field));
-    if (field->kind != REG_SET && (field->flags & REG_INDEXED)) {
+    if (sorted) {
         json_array_append_new(sort, json_string(field->name));
     }
 }
@@ -435,12 +435,12 @@ static void add_list(json_t *document, const struct reg_type *type)
             const struct reg_field *field = &type->shape.variants[v].fields[i];
             if ((field->flags & REG_INDEXED) && !json_object_get(seen, field->name)) {
                 json_object_set_new(seen, field->name, json_true());
-                add_filter(filters, sort, field);
+                add_filter(filters, sort, field, field->kind != REG_SET);
             }
         }
     }
     for (uint32_t i = 0; i < type->filter_count; i++) {
-        add_filter(filters, sort, &type->filters[i]);
+        add_filter(filters, sort, &type->filters[i], type->filters[i].kind == REG_DATE);
     }
     json_decref(seen);
     json_t *list =

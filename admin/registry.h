@@ -142,7 +142,8 @@ struct reg_type {
     /* The property with the id of the account whose objects these are: nobody else has them, but an
      * administrator without an account has all. NULL = they are everybody's. */
     const char *owner;
-    /* Not properties, but objects can be filtered and sorted by them, beside what is indexed. */
+    /* Not properties, or other ones under the same name: objects can be filtered by them, and
+     * sorted by those that are dates. */
     const struct reg_field *filters;
     uint32_t filter_count;
 };
