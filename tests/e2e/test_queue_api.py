@@ -113,6 +113,7 @@ def test_queue_listed_and_cancelled():
         s.kill()
         s.api.connection = None
         s.start()
+        wait_until(lambda: query(s, calculateTotal=True)["total"] >= 22, 10, "the queue is taken over")
         equal(query(s, calculateTotal=True)["total"], 22, "after a kill")
         with Sink(port=port) as sink:
             for id in query(s)["ids"]:
@@ -137,6 +138,13 @@ def test_retry_now():
         with Sink(port=port) as sink:
             s.api.update("QueuedMessage", ids[1], nextRetry=NOW)
             equal(sink.got(1)[0].sender, "user0@example.net", "the one that was asked for")
+            s.stop()
+            s.api.connection = None
+            s.start()
+            wait_until(lambda: query(s)["ids"], 10, "the queue is taken over")
+            equal(get(s)["list"][0]["nextRetry"], "2100-01-01T00:00:00.000Z", "after a restart")
+            s.api.update("QueuedMessage", query(s)["ids"][0], nextRetry=NOW)
+            equal(sink.got(2)[1].sender, "user1@example.net", "the other one, now")
 
 
 def test_queue_paused():
