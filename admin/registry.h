@@ -18,6 +18,7 @@ enum reg_kind {
     REG_OBJECT,     /* embedded object of the shape `embedded` */
     REG_LIST,       /* {"0": object, ...} of the shape `embedded` */
     REG_SET,        /* {"member": true, ...}; members are strings of `format`, or ids */
+    REG_MAP,        /* {"key": object, ...} of the shape `embedded`; only what the server sets */
     REG_EXPRESSION, /* {"match": {...}, "else": "..."}; results are of `format` */
 };
 
@@ -141,6 +142,10 @@ struct reg_type {
     /* The property with the id of the account whose objects these are: nobody else has them, but an
      * administrator without an account has all. NULL = they are everybody's. */
     const char *owner;
+    /* Not properties, or other ones under the same name: objects can be filtered by them, and
+     * sorted by those that are dates. */
+    const struct reg_field *filters;
+    uint32_t filter_count;
 };
 
 enum {

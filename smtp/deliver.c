@@ -69,20 +69,21 @@ static void due_fire(struct timer *timer, uint64_t now_ns)
     deliver_ready(msg->deliver, msg);
 }
 
-/* A recipient whose time is farther away than any wait was stored when the calendar was ahead. */
+/* A recipient whose time is farther away than any wait was stored when the calendar was ahead,
+ * unless an administrator wanted it so. */
 static void cut_waits(struct deliver *d, struct message *msg)
 {
     for (uint32_t i = 0; i < msg->rcpt_count; i++) {
         struct rcpt_state *state = &msg->rcpts[i];
         uint64_t longest_ms = schedule_longest_wait_ms(&d->conf.schedule, state->attempts);
-        if (state->due_ms > d->shard->wall_ms + (int64_t)longest_ms) {
+        if (!(state->flags & RCPT_PUT_OFF) &&
+            state->due_ms > d->shard->wall_ms + (int64_t)longest_ms) {
             state->due_ms = d->shard->wall_ms;
         }
     }
 }
 
-/* Arms the message's timer for its earliest recipient. */
-static void schedule_due(struct deliver *d, struct message *msg)
+void deliver_schedule(struct deliver *d, struct message *msg)
 {
     cut_waits(d, msg);
     int64_t due_ms = earliest_due_ms(msg);
@@ -161,7 +162,7 @@ static void active_end(struct active *active)
     pool_release(&d->actives, active);
     msg->active = NULL;
     if (msg->rcpts_left > 0) {
-        schedule_due(d, msg);
+        deliver_schedule(d, msg);
         if (no_room) {
             /* Its times stay as they are: it is due, only the hop is busy. */
             shard_after(d->shard, &msg->due, parked_ms(d) * MX_NS_PER_MS);
@@ -194,9 +195,7 @@ void deliver_queued(struct deliver *d, struct message *msg, struct txn *txn, str
         /* Later, from the disk; a large message always: its beginning is no longer in memory. */
         spool_txn_free(d->spool, txn);
         chain_clear(content, &d->shard->blocks);
-        if (!d->conf.paused) {
-            deliver_ready(d, msg);
-        }
+        deliver_ready(d, msg);
         return;
     }
     active->txn = txn;
@@ -208,8 +207,8 @@ void deliver_queued(struct deliver *d, struct message *msg, struct txn *txn, str
 void deliver_recovered(struct deliver *d, struct message *msg)
 {
     msg->deliver = d;
-    if (!d->conf.paused && !d->stopping && msg->rcpts_left > 0) {
-        schedule_due(d, msg);
+    if (!d->stopping && msg->rcpts_left > 0) {
+        deliver_schedule(d, msg);
     }
 }
 
@@ -358,7 +357,8 @@ static void turn(struct shard_hook *hook)
     if (d->stopping) {
         return;
     }
-    for (unsigned i = 0; i < DELIVER_STARTS_MAX && !list_empty(&d->ready) && has_budget(d); i++) {
+    unsigned starts = d->conf.paused ? 0 : DELIVER_STARTS_MAX;
+    for (unsigned i = 0; i < starts && !list_empty(&d->ready) && has_budget(d); i++) {
         struct list_node *node = list_pop_front(&d->ready);
         activate(d, mx_container_of(node, struct message, wait_node));
     }
@@ -522,8 +522,9 @@ static void dispatch(struct active *active)
     struct deliver *d = active->deliver;
     struct message *msg = active->msg;
     struct grouping group = {.count = 0};
+    bool start = !d->stopping && !d->conf.paused;
     active->deliveries++; /* held until all are submitted */
-    for (uint32_t i = 0; !d->stopping && i < msg->rcpt_count; i++) {
+    for (uint32_t i = 0; start && i < msg->rcpt_count; i++) {
         const struct rcpt_state *state = &msg->rcpts[i];
         if (state->status == RCPT_PENDING && state->due_ms <= d->shard->wall_ms + WHEEL_TICK_MS) {
             route_rcpt(&group, active, i);
@@ -581,6 +582,7 @@ static void log_outcome(struct delivery *delivery, const struct delivery_rcpt *r
 
 static void defer(struct deliver *d, const struct message *msg, struct rcpt_state *state)
 {
+    state->flags &= (uint8_t)~RCPT_PUT_OFF;
     state->due_ms = d->conf.retry_ms > 0
                         ? d->shard->wall_ms + (int64_t)d->conf.retry_ms
                         : schedule_next_ms(&d->conf.schedule, d->shard->wall_ms, msg->arrived_ms,

@@ -139,7 +139,7 @@ struct deliver_conf {
     struct schedule schedule;
     uint64_t retry_ms;     /* 0, or: all retries and probes after this time (tests) */
     const char *mail_root; /* folder of the mailboxes */
-    bool paused;           /* accept and queue only */
+    bool paused;           /* accept and queue only; changed by deliver_pause and _resume */
 };
 
 struct deliver {
@@ -185,6 +185,17 @@ bool deliver_quiet(const struct deliver *d);
 void deliver_abort(struct deliver *d);
 void deliver_close(struct deliver *d);
 
+/* No new attempts until deliver_resume; what waits at the hops is given back and is due at once
+ * then. Transactions on their way end as they would. */
+void deliver_pause(struct deliver *d);
+void deliver_resume(struct deliver *d);
+/* Pending recipients of a message that is not active become failed, durably, without a report; it
+ * ends when that is on the disk. */
+void deliver_cancel_message(struct deliver *d, struct message *msg);
+/* Pending recipients of a message that is not active are due at due_ms. When that is now, it is
+ * really tried: a hop that is down is probed. */
+void deliver_reschedule(struct deliver *d, struct message *msg, int64_t due_ms);
+
 /* A new image in two steps, so that the second cannot fail: prepare takes the memory, then either
  * switch or cancel. Hops whose route has not changed stay. */
 MX_MUST_CHECK mx_err deliver_prepare(struct deliver *d, const struct image *image);
@@ -209,6 +220,8 @@ uint64_t deliver_random(struct deliver *d);
 size_t deliver_bytes_left(const struct deliver *d);
 /* Something that active->deliveries counts has ended; the message leaves memory with the last. */
 void active_release(struct active *active);
+/* Arms the message's timer for its earliest recipient. */
+void deliver_schedule(struct deliver *d, struct message *msg);
 /* Puts a message into the ready list. */
 void deliver_ready(struct deliver *d, struct message *msg);
 

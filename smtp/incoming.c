@@ -34,10 +34,7 @@ static void incoming_free(struct incoming *in)
     chain_clear(&in->content, &spool->shard->blocks);
     journal_unwait(&in->waiter);
     if (in->message != NULL) {
-        if (in->message->rcpts != &in->message->one) {
-            free(in->message->rcpts);
-        }
-        pool_release(&spool->messages, in->message);
+        spool_message_free(spool, in->message);
     }
     spool_txn_free(spool, in->txn);
     pool_release(&spool->incomings, in);
@@ -184,7 +181,7 @@ mx_err incoming_body(struct incoming *in, struct slice bytes)
 static struct message *message_new(struct incoming *in)
 {
     const struct envelope *env = &in->txn->env;
-    struct message *msg = pool_acquire_zero(&in->spool->messages);
+    struct message *msg = spool_message_new(in->spool);
     if (msg == NULL) {
         return NULL;
     }
@@ -192,7 +189,7 @@ static struct message *message_new(struct incoming *in)
     if (env->rcpt_count > 1) {
         msg->rcpts = calloc(env->rcpt_count, sizeof *msg->rcpts);
         if (msg->rcpts == NULL) {
-            pool_release(&in->spool->messages, msg);
+            spool_message_free(in->spool, msg);
             return NULL;
         }
     }

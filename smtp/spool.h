@@ -8,6 +8,7 @@
  * failing, no memory) is kept and written later; until then the message is not forgotten. */
 #pragma once
 
+#include "core/handles.h"
 #include "core/list.h"
 #include "core/pool.h"
 #include "core/wheel.h"
@@ -72,9 +73,10 @@ struct message {
     uint32_t inline_bytes;
     uint32_t extent_count;
     struct extent *extents;
-    bool recovered; /* from an earlier process: a delivery may have happened already */
-    bool held;      /* incomplete in the journal: kept, never tried */
-    bool unmarked;  /* its states are newer than what was written; counts as one of writes */
+    uint32_t handle; /* in spool->handles */
+    bool recovered;  /* from an earlier process: a delivery may have happened already */
+    bool held;       /* incomplete in the journal: kept, never tried */
+    bool unmarked;   /* its states are newer than what was written; counts as one of writes */
 };
 
 struct spool_ops {
@@ -94,6 +96,7 @@ struct spool {
     const struct spool_ops *ops;
     void *arg;
     struct pool messages;
+    struct handles handles; /* of the messages, whether they are in `all` yet or not */
     struct pool extents;
     struct pool writes;
     struct pool txns;
@@ -178,6 +181,10 @@ MX_MUST_CHECK mx_err incoming_body(struct incoming *in, struct slice bytes);
 MX_MUST_CHECK mx_err incoming_commit(struct incoming *in, struct txn *txn);
 /* Forgets it. Not after incoming_commit; there, set owner to NULL instead. */
 void incoming_abort(struct incoming *in);
+
+/* For the spool's own files: a zeroed message, or NULL; and one that is not queued (any more). */
+struct message *spool_message_new(struct spool *spool);
+void spool_message_free(struct spool *spool, struct message *msg);
 
 struct txn *spool_txn_new(struct spool *spool);
 void spool_txn_free(struct spool *spool, struct txn *txn);

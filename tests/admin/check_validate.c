@@ -503,7 +503,8 @@ static void check_tables(void)
                 const struct reg_field *field = &variant->fields[f];
                 CHECK(field->description && field->description[0]);
                 CHECK(!field->refers || reg_type_find(slice_of_text(field->refers)));
-                CHECK((field->kind == REG_ENUM) == (field->enumeration != NULL));
+                CHECK(field->kind == REG_SET ||
+                      (field->kind == REG_ENUM) == (field->enumeration != NULL));
                 CHECK(!reg_has_word(variant->unsupported, slice_of_text(field->name)));
                 CHECK(field->kind != REG_NUMBER || field->max > field->min);
             }
