@@ -16,7 +16,8 @@ enum api_action {
 struct api_actions {
     void *arg;
     /* Does it and returns when it is in force; an error is reported with problem->text. */
-    mx_err (*act)(void *arg, enum api_action action, struct api_problem *problem);
+    mx_err (*act)(void *arg, const struct api_caller *caller, enum api_action action,
+                  struct api_problem *problem);
 };
 
 /* For api_conf.foreign; actions outlives the api. */

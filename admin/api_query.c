@@ -29,6 +29,11 @@ static const struct suffix {
 
 static const struct reg_field *any_field(const struct reg_type *type, struct slice name)
 {
+    for (uint32_t i = 0; i < type->filter_count; i++) {
+        if (slice_equal(name, slice_of_text(type->filters[i].name))) {
+            return &type->filters[i];
+        }
+    }
     for (uint32_t i = 0; i < type->shape.variant_count; i++) {
         const struct reg_field *field = reg_field_find(&type->shape.variants[i], name);
         if (field) {

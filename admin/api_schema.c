@@ -198,6 +198,9 @@ static json_t *field_type(json_t *document, const struct reg_field *field)
         type = json_pack("{s:s,s:o}", "type", "set", "class", member_class(document, field));
         set_bounds(type, field, "minItems", "maxItems");
         return type;
+    case REG_MAP:
+        return json_pack("{s:s,s:o,s:o}", "type", "map", "keyClass", member_class(document, field),
+                         "valueClass", embedded_type(document, field, "object"));
     case REG_EXPRESSION:
         return json_pack("{s:s,s:s}", "type", "object", "objectName", "x:Expression");
     }
@@ -409,6 +412,14 @@ static json_t *filter_json(const struct reg_field *field)
     return filter;
 }
 
+static void add_filter(json_t *filters, json_t *sort, const struct reg_field *field, bool sorted)
+{
+    json_array_append_new(filters, filter_json(field));
+    if (sorted) {
+        json_array_append_new(sort, json_string(field->name));
+    }
+}
+
 static void add_list(json_t *document, const struct reg_type *type)
 {
     const char *name = type->shape.name;
@@ -424,12 +435,12 @@ static void add_list(json_t *document, const struct reg_type *type)
             const struct reg_field *field = &type->shape.variants[v].fields[i];
             if ((field->flags & REG_INDEXED) && !json_object_get(seen, field->name)) {
                 json_object_set_new(seen, field->name, json_true());
-                json_array_append_new(filters, filter_json(field));
-                if (field->kind != REG_SET) {
-                    json_array_append_new(sort, json_string(field->name));
-                }
+                add_filter(filters, sort, field, field->kind != REG_SET);
             }
         }
+    }
+    for (uint32_t i = 0; i < type->filter_count; i++) {
+        add_filter(filters, sort, &type->filters[i], type->filters[i].kind == REG_DATE);
     }
     json_decref(seen);
     json_t *list =

@@ -2,6 +2,8 @@
 
 #include "admin/access.h"
 #include "admin/api.h"
+#include "admin/api_actions.h"
+#include "admin/api_queue.h"
 #include "admin/auth.h"
 #include "admin/bootstrap.h"
 #include "core/check.h"
@@ -19,6 +21,8 @@ struct backend {
     struct auth_caller caller;   /* of the request that runs */
     struct request_job *running; /* on the worker */
     unsigned delayed;            /* answers that wait, on the loop */
+    struct api_actions actions;
+    struct api_foreign foreign[2]; /* types outside of the store */
     struct config_problem problem;
 };
 
@@ -61,7 +65,7 @@ static enum api_sign_in on_authenticate(void *arg, struct slice authorization,
         return API_REFUSED;
     }
     *out = (struct api_caller){.arg = &b->caller, .may = may};
-    (void)snprintf(out->name, sizeof out->name, "%s", b->caller.name);
+    (void)snprintf(out->name, sizeof out->name, "%.*s", API_CALLER_NAME_MAX, b->caller.name);
     (void)snprintf(out->account_id, sizeof out->account_id, "%s", b->caller.account_id);
     return API_SIGNED_IN;
 }
@@ -142,6 +146,45 @@ static mx_err on_publish(void *arg, const struct object_change *changes, size_t 
     mx_err err = publisher_apply(b->conf.publisher, store_generation(b->store), &text);
     problem_set(problem, &text);
     return err;
+}
+
+static mx_err reload(struct backend *b, struct api_problem *problem)
+{
+    struct config_problem text = {{0}};
+    mx_err err = publisher_reload(b->conf.publisher, b->store, &text);
+    problem_set(problem, &text);
+    return err;
+}
+
+static mx_err pause_queue(struct backend *b, const struct api_caller *caller, bool yes,
+                          struct api_problem *problem)
+{
+    mx_err err = queue_cores_pause(b->conf.queue, yes, caller->name);
+    if (err == MX_ERR_UNSUPPORTED) {
+        (void)snprintf(problem->text, sizeof problem->text,
+                       "nothing is delivered in recovery mode");
+    } else if (err) {
+        (void)snprintf(problem->text, sizeof problem->text,
+                       "not all cores have answered; try again");
+    }
+    return err;
+}
+
+static mx_err on_action(void *arg, const struct api_caller *caller, enum api_action action,
+                        struct api_problem *problem)
+{
+    struct backend *b = arg;
+    switch (action) {
+    case ACTION_RELOAD_SETTINGS:
+    case ACTION_RELOAD_CERTIFICATES:
+        return reload(b, problem);
+    case ACTION_RELOAD_BLOCKED:
+        return MX_OK; /* in force since they were made */
+    case ACTION_PAUSE_QUEUE:
+    case ACTION_RESUME_QUEUE:
+        return pause_queue(b, caller, action == ACTION_PAUSE_QUEUE, problem);
+    }
+    return MX_ERR_BUG;
 }
 
 /* --- jobs --------------------------------------------------------------------------------------
@@ -266,13 +309,18 @@ void backend_request(struct backend *b, struct http_exchange *exchange)
 
 static mx_err api_open(struct backend *b)
 {
+    b->actions = (struct api_actions){.arg = b, .act = on_action};
+    b->foreign[0] = api_actions_type(&b->actions);
+    b->foreign[1] = api_queue_type(b->conf.queue);
     struct api_conf conf = {.store = b->store,
                             .public_url = slice_of_text(b->conf.env->public_url),
                             .arg = b,
                             .authenticate = on_authenticate,
                             .prepare = on_prepare,
                             .discard = on_discard,
-                            .publish = on_publish};
+                            .publish = on_publish,
+                            .foreign = b->foreign,
+                            .foreign_count = mx_countof(b->foreign)};
     return api_new(&b->api, &conf);
 }
 

@@ -5,6 +5,7 @@
 #include "admin/environment.h"
 #include "admin/http_server.h"
 #include "admin/publish.h"
+#include "admin/queue_cores.h"
 #include "admin/worker.h"
 
 struct backend;
@@ -13,6 +14,7 @@ struct backend_conf {
     const char *data_dir;
     const struct environment *env;
     struct publisher *publisher;
+    struct queue_cores *queue;
     struct worker *worker;
     struct shard *shard; /* of the loop */
 };

@@ -214,7 +214,7 @@ mx_err object_destroy(struct store *store, const struct reg_type *type, uint64_t
 
 /* Showing ---------------------------------------------------------------------------------- */
 
-static void title_of_account(struct store *store, char out[OBJECT_TITLE_MAX], const json_t *account)
+static void title_of_address(struct store *store, char out[OBJECT_TITLE_MAX], const json_t *account)
 {
     uint64_t domain_id = 0;
     const char *local = json_string_value(json_object_get(account, "name"));
@@ -242,8 +242,8 @@ void object_title(struct store *store, char out[OBJECT_TITLE_MAX], const struct 
     if (type->label) {
         label = json_string_value(json_object_get(object, type->label));
     }
-    if (type->storage == REG_IN_ACCOUNTS) {
-        title_of_account(store, out, object);
+    if (reg_has_address(type)) {
+        title_of_address(store, out, object);
     } else if (label) {
         snprintf(out, OBJECT_TITLE_MAX, "%s", label);
     }
@@ -283,7 +283,7 @@ static void set_date(json_t *object, const char *name, int64_t wall_ms)
 static void add_server_fields(struct store *store, const struct reg_type *type, uint64_t id,
                               json_t *object)
 {
-    if (type->storage == REG_IN_ACCOUNTS) {
+    if (reg_has_address(type)) {
         char title[OBJECT_TITLE_MAX];
         object_title(store, title, type, id);
         json_object_set_new(object, "emailAddress", json_string(title));

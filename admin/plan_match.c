@@ -376,14 +376,15 @@ static mx_err find_by_index(struct plan_matcher *m, uint64_t *out_id, const json
     }
     uint64_t id = 0;
     mx_err err;
-    if (m->type->storage == REG_IN_ACCOUNTS) {
+    if (reg_has_address(m->type)) {
         uint64_t domain_id;
-        int position = 0;
+        struct store_holder holder = {0};
         if (!json_is_string(domain) || object_id_parse(&domain_id, string_of(domain))) {
             return MX_ERR_UNSUPPORTED;
         }
-        err = store_find_address(m->plan->store, &id, &position, domain_id, string_of(name));
-        err = !err && position >= 0 ? MX_ERR_NOTFOUND : err;
+        err = store_find_holder(m->plan->store, &holder, domain_id, string_of(name));
+        err = !err && (holder.position >= 0 || holder.type != m->type) ? MX_ERR_NOTFOUND : err;
+        id = holder.id;
     } else {
         err = store_find_label(m->plan->store, &id, m->type, string_of(name));
     }

@@ -94,6 +94,10 @@ static void print_kind(FILE *out, const struct reg_field *field)
     case REG_LIST:
         fprintf(out, "list of [%s](#%s)", field->embedded->name, field->embedded->name);
         break;
+    case REG_MAP:
+        fprintf(out, "map of %s to [%s](#%s)", string_kind(field->format), field->embedded->name,
+                field->embedded->name);
+        break;
     case REG_SET:
         if (field->format == FORMAT_ID) {
             fprintf(out, "set of ids of a [%s](#%s)", field->refers, field->refers);

@@ -18,6 +18,7 @@ enum reg_kind {
     REG_OBJECT,     /* embedded object of the shape `embedded` */
     REG_LIST,       /* {"0": object, ...} of the shape `embedded` */
     REG_SET,        /* {"member": true, ...}; members are strings of `format`, or ids */
+    REG_MAP,        /* {"key": object, ...} of the shape `embedded`; only what the server sets */
     REG_EXPRESSION, /* {"match": {...}, "else": "..."}; results are of `format` */
 };
 
@@ -141,6 +142,10 @@ struct reg_type {
     /* The property with the id of the account whose objects these are: nobody else has them, but an
      * administrator without an account has all. NULL = they are everybody's. */
     const char *owner;
+    /* Not properties, or other ones under the same name: objects can be filtered by them, and
+     * sorted by those that are dates. */
+    const struct reg_field *filters;
+    uint32_t filter_count;
 };
 
 enum {
@@ -165,6 +170,8 @@ const struct reg_field *reg_field_find(const struct reg_variant *variant, struct
 const struct reg_variant *reg_variant_find(const struct reg_shape *shape, struct slice name);
 /* True when the shape has named variants ("@type" is needed). */
 bool reg_is_multiple(const struct reg_shape *shape);
+/* True when its objects have addresses: accounts and mailing lists. */
+bool reg_has_address(const struct reg_type *type);
 /* True when word is one of the space-separated words of list (NULL = empty). */
 bool reg_has_word(const char *list, struct slice word);
 /* The index of the value, or -1. */

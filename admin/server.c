@@ -58,6 +58,7 @@ struct server {
     bool shard_is_open;
     struct worker *worker;
     struct publisher *publisher;
+    struct queue_cores *queue;
     struct backend *backend;
     struct management *management; /* NULL: switched off */
     int http_fd;
@@ -464,6 +465,16 @@ static void take_messages(void *arg, unsigned timeout_ms)
     worker_wait(server->worker, timeout_ms);
 }
 
+static mx_err queue_open(struct server *server)
+{
+    struct queue_cores_conf conf = {.hub = server->hub,
+                                    .cores = server->core_count,
+                                    .index = server->core_count + 1,
+                                    .wait = take_messages,
+                                    .wait_arg = server};
+    return queue_cores_new(&server->queue, &conf);
+}
+
 static bool management_start(struct server *server)
 {
     struct publisher_conf conf = {.hub = server->hub,
@@ -475,6 +486,7 @@ static bool management_start(struct server *server)
                                   .config = server->config,
                                   .tls = &server->tls};
     mx_err err = publisher_new(&server->publisher, &conf);
+    err = err ? err : queue_open(server);
     err =
         err ? err
             : worker_open(&server->worker, server->hub, server->core_count + 1, server->core_count);
@@ -482,6 +494,7 @@ static bool management_start(struct server *server)
         struct backend_conf backend = {.data_dir = server->dir.root,
                                        .env = &server->env,
                                        .publisher = server->publisher,
+                                       .queue = server->queue,
                                        .worker = server->worker,
                                        .shard = &server->shard};
         err = backend_open(&server->backend, &backend);
@@ -676,6 +689,7 @@ static void end(struct server *server)
     management_close(server->management);
     worker_close(server->worker);
     backend_close(server->backend);
+    queue_cores_free(server->queue);
     publisher_free(server->publisher);
     if (server->shard_is_open) {
         shard_close(&server->shard);

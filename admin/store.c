@@ -11,7 +11,7 @@
 #include <stdlib.h>
 
 enum {
-    STORE_FORMAT = 2,
+    STORE_FORMAT = 3,
     STORE_APPLICATION = 0x524d5831, /* "RMX1" */
     BUSY_WAIT_MS = 5000,
 };
@@ -44,18 +44,19 @@ static const char *const statement_text[STMT_COUNT] = {
                        "ORDER BY position",
     [STMT_NAME_DELETE] = "DELETE FROM domain_names WHERE domain = ?1",
     [STMT_ACCOUNT_GET] =
-        "SELECT a.domain, a.local, a.description, x.json FROM accounts a LEFT JOIN "
+        "SELECT a.domain, a.local, a.description, x.json, a.kind FROM accounts a LEFT JOIN "
         "account_access x ON x.account = a.id WHERE a.id = ?1",
-    [STMT_ACCOUNT_PUT] = "INSERT INTO accounts(id, domain, local, description) "
-                         "VALUES(?1, ?2, ?3, ?4) ON CONFLICT(id) DO UPDATE SET domain = ?2, "
+    [STMT_ACCOUNT_PUT] = "INSERT INTO accounts(id, domain, local, description, kind) "
+                         "VALUES(?1, ?2, ?3, ?4, ?5) ON CONFLICT(id) DO UPDATE SET domain = ?2, "
                          "local = ?3, description = ?4",
     [STMT_ACCOUNT_DELETE] = "DELETE FROM accounts WHERE id = ?1",
     [STMT_ACCOUNT_EACH] = "SELECT id FROM accounts ORDER BY id",
-    [STMT_ACCOUNT_USES] = "SELECT DISTINCT account FROM addresses WHERE domain = ?1 LIMIT ?2",
-    [STMT_ADDRESS_FIND] = "SELECT account, position FROM addresses WHERE domain = ?1 AND "
+    [STMT_ACCOUNT_USES] =
+        "SELECT DISTINCT account FROM addresses WHERE domain = ?1 AND kind < 2 LIMIT ?2",
+    [STMT_ADDRESS_FIND] = "SELECT account, position, kind FROM addresses WHERE domain = ?1 AND "
                           "local = ?2",
     [STMT_ADDRESS_ADD] = "INSERT INTO addresses(domain, local, account, position, enabled, "
-                         "description) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+                         "description, kind) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     [STMT_ADDRESS_DELETE] = "DELETE FROM addresses WHERE domain = ?1 AND local = ?2",
     [STMT_ALIAS_LIST] = "SELECT domain, local, enabled, description FROM addresses WHERE "
                         "account = ?1 AND position >= 0 ORDER BY position",
@@ -72,11 +73,13 @@ static const char *const statement_text[STMT_COUNT] = {
                         "(SELECT count(*) FROM addresses)",
     [STMT_ROWS_DOMAINS] = "SELECT n.name, d.id, d.enabled, d.relaying, d.sub_addressing, "
                           "d.catch_all FROM domain_names n JOIN domains d ON d.id = n.domain",
-    [STMT_ROWS_OWN] = "SELECT a.domain, a.local, a.account, a.local, d.name, 0, a.enabled FROM "
-                      "addresses a JOIN domains d ON d.id = a.domain WHERE a.position < 0",
-    [STMT_ROWS_ALIASES] = "SELECT a.domain, a.local, a.account, c.local, d.name, 1, a.enabled "
-                          "FROM addresses a JOIN accounts c ON c.id = a.account "
-                          "JOIN domains d ON d.id = c.domain WHERE a.position >= 0",
+    [STMT_ROWS_OWN] =
+        "SELECT a.domain, a.local, a.account, a.local, d.name, 0, a.enabled, a.kind FROM "
+        "addresses a JOIN domains d ON d.id = a.domain WHERE a.position < 0 AND a.kind < 2",
+    [STMT_ROWS_ALIASES] =
+        "SELECT a.domain, a.local, a.account, c.local, d.name, 1, a.enabled, a.kind "
+        "FROM addresses a JOIN accounts c ON c.id = a.account "
+        "JOIN domains d ON d.id = c.domain WHERE a.position >= 0",
 };
 
 /* Opening never changes these: a new layout is a new STORE_FORMAT with a conversion. */
@@ -94,7 +97,7 @@ static const char schema[] =
     "  position INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
     "CREATE INDEX domain_names_domain ON domain_names(domain);"
     "CREATE TABLE accounts(id INTEGER PRIMARY KEY, domain INTEGER NOT NULL, local TEXT NOT NULL,"
-    "  description TEXT) STRICT;"
+    "  description TEXT, kind INTEGER NOT NULL) STRICT;" /* enum store_kind */
     "CREATE INDEX accounts_domain ON accounts(domain);"
     "CREATE INDEX accounts_local ON accounts(local);"
     /* Accounts that may sign in or do something: few of many. administrator: has the role Admin and
@@ -105,7 +108,7 @@ static const char schema[] =
     /* every address once; position -1: the account's own */
     "CREATE TABLE addresses(domain INTEGER NOT NULL, local TEXT NOT NULL,"
     "  account INTEGER NOT NULL, position INTEGER NOT NULL, enabled INTEGER NOT NULL,"
-    "  description TEXT, PRIMARY KEY(domain, local)) STRICT, WITHOUT ROWID;"
+    "  description TEXT, kind INTEGER NOT NULL, PRIMARY KEY(domain, local)) STRICT, WITHOUT ROWID;"
     "CREATE INDEX addresses_aliases ON addresses(account) WHERE position >= 0;"
     /* What is no object: "bootstrap", the first administrator's hash. */
     "CREATE TABLE notes(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;"

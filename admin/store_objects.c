@@ -226,7 +226,10 @@ mx_err store_write(struct store *store, const struct reg_type *type, uint64_t id
         err = store_account_write(store, id, before, after, conflict);
         break;
     case REG_IN_OBJECTS:
-        err = store_objects_write(store, type, id, after, conflict);
+        err = reg_has_address(type)
+                  ? store_addresses_write(store, type, id, before, after, conflict)
+                  : MX_OK;
+        err = err ? err : store_objects_write(store, type, id, after, conflict);
         break;
     case REG_ELSEWHERE:
         break;

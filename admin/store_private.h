@@ -97,7 +97,7 @@ static inline void bind_id(sqlite3_stmt *stmt, int index, uint64_t id)
     (void)sqlite3_bind_int64(stmt, index, (sqlite3_int64)id);
 }
 
-/* The rows of each kind of storage (store_objects.c, store_accounts.c). */
+/* The rows of each kind of storage (store_objects.c, store_accounts.c, store_rows.c). */
 MX_MUST_CHECK mx_err store_objects_write(struct store *store, const struct reg_type *type,
                                          uint64_t id, const json_t *after,
                                          struct store_conflict *conflict);
@@ -108,6 +108,10 @@ MX_MUST_CHECK mx_err store_domains_each(struct store *store, store_object_fn eac
 MX_MUST_CHECK mx_err store_account_get(struct store *store, json_t **out_object, uint64_t id);
 MX_MUST_CHECK mx_err store_account_write(struct store *store, uint64_t id, const json_t *before,
                                          const json_t *after, struct store_conflict *conflict);
+/* Of an account or a list: checks that its addresses are free, and replaces them. */
+MX_MUST_CHECK mx_err store_addresses_write(struct store *store, const struct reg_type *type,
+                                           uint64_t id, const json_t *before, const json_t *after,
+                                           struct store_conflict *conflict);
 MX_MUST_CHECK mx_err store_accounts_each(struct store *store, store_object_fn each, void *arg);
 MX_MUST_CHECK mx_err store_domain_users(struct store *store, struct set_object *out,
                                         uint32_t *out_count, uint32_t max, uint64_t domain);

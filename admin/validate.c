@@ -491,6 +491,8 @@ static json_t *normal_value(struct checker *c, const struct reg_field *field, co
         return normal_set(c, field, value);
     case REG_EXPRESSION:
         return normal_expression(c, field, value);
+    case REG_MAP:
+        break; /* never given */
     }
     return NULL;
 }

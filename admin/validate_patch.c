@@ -291,6 +291,10 @@ json_t *object_patch(const struct reg_type *type, const json_t *stored, const js
         set_error_add(errors, SET_INVALID_PATCH, NULL, "must be an object");
         return NULL;
     }
+    if (changes_variant(type, stored, patch) && reg_has_address(type)) {
+        set_error_add(errors, SET_INVALID_PATCH, "@type", "is fixed at creation");
+        return NULL;
+    }
     if (changes_variant(type, stored, patch)) {
         return object_normalize(type, patch, resolver, errors);
     }

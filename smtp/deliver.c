@@ -4,6 +4,7 @@
 #include "io/random.h"
 #include "io/tls.h"
 #include "smtp/bounce.h"
+#include "smtp/expand.h"
 #include "smtp/hop.h"
 #include "smtp/relay.h"
 
@@ -68,20 +69,21 @@ static void due_fire(struct timer *timer, uint64_t now_ns)
     deliver_ready(msg->deliver, msg);
 }
 
-/* A recipient whose time is farther away than any wait was stored when the calendar was ahead. */
+/* A recipient whose time is farther away than any wait was stored when the calendar was ahead,
+ * unless an administrator wanted it so. */
 static void cut_waits(struct deliver *d, struct message *msg)
 {
     for (uint32_t i = 0; i < msg->rcpt_count; i++) {
         struct rcpt_state *state = &msg->rcpts[i];
         uint64_t longest_ms = schedule_longest_wait_ms(&d->conf.schedule, state->attempts);
-        if (state->due_ms > d->shard->wall_ms + (int64_t)longest_ms) {
+        if (!(state->flags & RCPT_PUT_OFF) &&
+            state->due_ms > d->shard->wall_ms + (int64_t)longest_ms) {
             state->due_ms = d->shard->wall_ms;
         }
     }
 }
 
-/* Arms the message's timer for its earliest recipient. */
-static void schedule_due(struct deliver *d, struct message *msg)
+void deliver_schedule(struct deliver *d, struct message *msg)
 {
     cut_waits(d, msg);
     int64_t due_ms = earliest_due_ms(msg);
@@ -160,7 +162,7 @@ static void active_end(struct active *active)
     pool_release(&d->actives, active);
     msg->active = NULL;
     if (msg->rcpts_left > 0) {
-        schedule_due(d, msg);
+        deliver_schedule(d, msg);
         if (no_room) {
             /* Its times stay as they are: it is due, only the hop is busy. */
             shard_after(d->shard, &msg->due, parked_ms(d) * MX_NS_PER_MS);
@@ -176,6 +178,14 @@ static void active_end(struct active *active)
     }
 }
 
+void active_release(struct active *active)
+{
+    MX_ASSERT(active->deliveries > 0);
+    if (--active->deliveries == 0) {
+        active_end(active);
+    }
+}
+
 void deliver_queued(struct deliver *d, struct message *msg, struct txn *txn, struct chain *content)
 {
     msg->deliver = d;
@@ -185,9 +195,7 @@ void deliver_queued(struct deliver *d, struct message *msg, struct txn *txn, str
         /* Later, from the disk; a large message always: its beginning is no longer in memory. */
         spool_txn_free(d->spool, txn);
         chain_clear(content, &d->shard->blocks);
-        if (!d->conf.paused) {
-            deliver_ready(d, msg);
-        }
+        deliver_ready(d, msg);
         return;
     }
     active->txn = txn;
@@ -199,8 +207,8 @@ void deliver_queued(struct deliver *d, struct message *msg, struct txn *txn, str
 void deliver_recovered(struct deliver *d, struct message *msg)
 {
     msg->deliver = d;
-    if (!d->conf.paused && !d->stopping && msg->rcpts_left > 0) {
-        schedule_due(d, msg);
+    if (!d->stopping && msg->rcpts_left > 0) {
+        deliver_schedule(d, msg);
     }
 }
 
@@ -349,7 +357,8 @@ static void turn(struct shard_hook *hook)
     if (d->stopping) {
         return;
     }
-    for (unsigned i = 0; i < DELIVER_STARTS_MAX && !list_empty(&d->ready) && has_budget(d); i++) {
+    unsigned starts = d->conf.paused ? 0 : DELIVER_STARTS_MAX;
+    for (unsigned i = 0; i < starts && !list_empty(&d->ready) && has_budget(d); i++) {
         struct list_node *node = list_pop_front(&d->ready);
         activate(d, mx_container_of(node, struct message, wait_node));
     }
@@ -433,6 +442,18 @@ static void no_such_mailbox(struct outcome *out, bool is_postmaster)
                             .command = SLICE_LITERAL("local delivery")};
 }
 
+/* A recipient that is a list, or was one when its expansion began. True when it is under way or has
+ * to wait; else *out_expanded tells whether there is an outcome, or it is no list. */
+static bool is_expanding(struct active *active, uint32_t i, const struct routing *routing,
+                         bool *out_expanded, struct outcome *out)
+{
+    bool local = routing->route != NULL && routing->route->kind == ROUTE_LOCAL;
+    bool is_list =
+        local && routing->resolution.kind == RESOLVE_LOCAL && routing->resolution.found == DIR_LIST;
+    *out_expanded = is_list || active->msg->rcpts[i].expanded == LIST_BUCKETS;
+    return *out_expanded && !expand(active, i, &routing->resolution, out);
+}
+
 /* Adds recipient i to the delivery that it belongs to; decides at once what cannot be delivered. */
 static void route_rcpt(struct grouping *group, struct active *active, uint32_t i)
 {
@@ -441,6 +462,11 @@ static void route_rcpt(struct grouping *group, struct active *active, uint32_t i
     struct routing routing;
     routing_find(&routing, &ctx, active->txn->rcpts[i].address, &active->txn->env);
     struct hop *hop = d->route[routing.route != NULL ? routing.route->index : 0];
+    struct outcome outcome;
+    bool expanded;
+    if (is_expanding(active, i, &routing, &expanded, &outcome)) {
+        return;
+    }
     struct delivery *delivery = delivery_for(group, active, hop);
     if (delivery == NULL) {
         return;
@@ -448,7 +474,11 @@ static void route_rcpt(struct grouping *group, struct active *active, uint32_t i
     uint32_t at = delivery->rcpt_count++;
     delivery->open++;
     delivery->rcpts[at].rcpt = i;
-    struct outcome outcome;
+    delivery->rcpts[at].expanded = expanded;
+    if (expanded) {
+        delivery_decide(delivery, at, &outcome);
+        return;
+    }
     /* A copy: the record may be gone when the mailbox is written. */
     if (txn_text(&delivery->rcpts[at].mailbox, active->txn, routing.resolution.mailbox)) {
         outcome = deliver_problem(SLICE_LITERAL("out of memory"), SLICE_LITERAL("routing"));
@@ -492,20 +522,18 @@ static void dispatch(struct active *active)
     struct deliver *d = active->deliver;
     struct message *msg = active->msg;
     struct grouping group = {.count = 0};
-    for (uint32_t i = 0; !d->stopping && i < msg->rcpt_count; i++) {
+    bool start = !d->stopping && !d->conf.paused;
+    active->deliveries++; /* held until all are submitted */
+    for (uint32_t i = 0; start && i < msg->rcpt_count; i++) {
         const struct rcpt_state *state = &msg->rcpts[i];
         if (state->status == RCPT_PENDING && state->due_ms <= d->shard->wall_ms + WHEEL_TICK_MS) {
             route_rcpt(&group, active, i);
         }
     }
-    active->deliveries++; /* held until all are submitted */
     for (unsigned i = 0; i < group.count; i++) {
         submit(group.list[i]);
     }
-    active->deliveries--;
-    if (active->deliveries == 0) {
-        active_end(active);
-    }
+    active_release(active);
 }
 
 /* --- outcomes ----------------------------------------------------------------------------------
@@ -554,6 +582,7 @@ static void log_outcome(struct delivery *delivery, const struct delivery_rcpt *r
 
 static void defer(struct deliver *d, const struct message *msg, struct rcpt_state *state)
 {
+    state->flags &= (uint8_t)~RCPT_PUT_OFF;
     state->due_ms = d->conf.retry_ms > 0
                         ? d->shard->wall_ms + (int64_t)d->conf.retry_ms
                         : schedule_next_ms(&d->conf.schedule, d->shard->wall_ms, msg->arrived_ms,
@@ -593,7 +622,10 @@ static int apply(struct delivery *delivery, struct delivery_rcpt *rcpt)
     if (o->kind == OUTCOME_DELIVERED) {
         state->status = RCPT_DELIVERED;
         d->delivered++;
-        log_outcome(delivery, rcpt, "delivered");
+        log_outcome(delivery, rcpt, rcpt->expanded ? "expanded" : "delivered");
+        if (rcpt->expanded) {
+            return DSN_EXPANDED;
+        }
         if (delivery->dsn_passed) {
             return -1;
         }
@@ -639,20 +671,14 @@ void delivery_done(struct delivery *delivery)
         bounce_send(active, items, item_count);
     }
     delivery_free(delivery);
-    MX_ASSERT(active->deliveries > 0);
-    if (--active->deliveries == 0) {
-        active_end(active);
-    }
+    active_release(active);
 }
 
 void delivery_drop(struct delivery *delivery)
 {
     struct active *active = delivery->active;
     delivery_free(delivery);
-    MX_ASSERT(active->deliveries > 0);
-    if (--active->deliveries == 0) {
-        active_end(active);
-    }
+    active_release(active);
 }
 
 /* --- life --------------------------------------------------------------------------------------

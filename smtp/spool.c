@@ -181,6 +181,25 @@ static void unmarked_go_on(struct spool *spool)
     }
 }
 
+struct message *spool_message_new(struct spool *spool)
+{
+    struct message *msg = pool_acquire_zero(&spool->messages);
+    if (msg != NULL && handles_add(&spool->handles, msg, &msg->handle)) {
+        pool_release(&spool->messages, msg);
+        return NULL;
+    }
+    return msg;
+}
+
+void spool_message_free(struct spool *spool, struct message *msg)
+{
+    if (msg->rcpts != &msg->one) {
+        free(msg->rcpts);
+    }
+    handles_remove(&spool->handles, msg->handle);
+    pool_release(&spool->messages, msg);
+}
+
 void spool_forget(struct spool *spool, struct message *msg)
 {
     struct extent *extent = msg->extents;
@@ -194,10 +213,7 @@ void spool_forget(struct spool *spool, struct message *msg)
     wheel_cancel(&spool->shard->wheel, &msg->due);
     list_remove(&msg->all_node);
     list_remove(&msg->wait_node);
-    if (msg->rcpts != &msg->one) {
-        free(msg->rcpts);
-    }
-    pool_release(&spool->messages, msg);
+    spool_message_free(spool, msg);
     spool->count--;
 }
 
@@ -247,12 +263,13 @@ static mx_err pools_open(struct spool *spool)
             return err;
         }
     }
-    return MX_OK;
+    return handles_init(&spool->handles, SPOOL_MESSAGES_MAX);
 }
 
 static void pools_close(struct spool *spool)
 {
     pool_fini(&spool->messages);
+    handles_fini(&spool->handles);
     pool_fini(&spool->extents);
     pool_fini(&spool->writes);
     pool_fini(&spool->txns);

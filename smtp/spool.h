@@ -8,6 +8,7 @@
  * failing, no memory) is kept and written later; until then the message is not forgotten. */
 #pragma once
 
+#include "core/handles.h"
 #include "core/list.h"
 #include "core/pool.h"
 #include "core/wheel.h"
@@ -66,13 +67,16 @@ struct message {
     uint32_t rcpt_count;
     uint32_t rcpts_left; /* without final outcome */
     uint32_t writes;     /* records about it that are not durable yet */
+    uint32_t undecided;  /* of them, those whose marks become true with another message's record: no
+                            copy of this one is written meanwhile, as it could know too much */
     uint32_t envelope_bytes;
     uint32_t inline_bytes;
     uint32_t extent_count;
     struct extent *extents;
-    bool recovered; /* from an earlier process: a delivery may have happened already */
-    bool held;      /* incomplete in the journal: kept, never tried */
-    bool unmarked;  /* its states are newer than what was written; counts as one of writes */
+    uint32_t handle; /* in spool->handles */
+    bool recovered;  /* from an earlier process: a delivery may have happened already */
+    bool held;       /* incomplete in the journal: kept, never tried */
+    bool unmarked;   /* its states are newer than what was written; counts as one of writes */
 };
 
 struct spool_ops {
@@ -92,6 +96,7 @@ struct spool {
     const struct spool_ops *ops;
     void *arg;
     struct pool messages;
+    struct handles handles; /* of the messages, whether they are in `all` yet or not */
     struct pool extents;
     struct pool writes;
     struct pool txns;
@@ -143,6 +148,8 @@ struct incoming {
     void (*done)(struct incoming *in, mx_err err);
     /* After MX_ERR_AGAIN from incoming_body: go on. */
     void (*ready)(struct incoming *in);
+    /* May be NULL: the last extent that was in flight has been written, or has failed. */
+    void (*drained)(struct incoming *in);
     struct qid id;
     struct txn *txn;      /* owned from incoming_commit on */
     struct chain content; /* not yet in an extent */
@@ -156,11 +163,13 @@ struct incoming {
     struct journal_append append;
     struct journal_waiter waiter;
     struct message *message;
-    /* Marks that become durable with this message (a DSN): */
+    /* Marks that become durable with this message (a DSN, the mail to a list's members). With
+     * extents: not before the last of them is durable, as the marks hold with the record alone. */
     struct message *marks_of;
     const struct record_outcome
         *marks; /* borrowed until the record is written (smtp/bounce keeps them) */
     uint32_t mark_count;
+    bool use_reserve; /* small, and frees space: may use what is kept back */
 };
 
 /* Begins a message; NULL when memory bounds are reached. */
@@ -172,6 +181,10 @@ MX_MUST_CHECK mx_err incoming_body(struct incoming *in, struct slice bytes);
 MX_MUST_CHECK mx_err incoming_commit(struct incoming *in, struct txn *txn);
 /* Forgets it. Not after incoming_commit; there, set owner to NULL instead. */
 void incoming_abort(struct incoming *in);
+
+/* For the spool's own files: a zeroed message, or NULL; and one that is not queued (any more). */
+struct message *spool_message_new(struct spool *spool);
+void spool_message_free(struct spool *spool, struct message *msg);
 
 struct txn *spool_txn_new(struct spool *spool);
 void spool_txn_free(struct spool *spool, struct txn *txn);

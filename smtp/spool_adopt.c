@@ -28,13 +28,13 @@ static bool has_room(const struct pool *pool)
 
 static struct message *message_new(struct spool *spool, const struct entry *entry)
 {
-    struct message *msg = pool_acquire_zero(&spool->messages);
+    struct message *msg = spool_message_new(spool);
     if (msg == NULL) {
         return NULL;
     }
     msg->rcpts = entry->rcpt_count > 1 ? calloc(entry->rcpt_count, sizeof *msg->rcpts) : &msg->one;
     if (msg->rcpts == NULL) {
-        pool_release(&spool->messages, msg);
+        spool_message_free(spool, msg);
         return NULL;
     }
     return msg;
@@ -68,7 +68,7 @@ static void states_copy(struct message *msg, struct entry *entry)
         struct rcpt_state *state = &msg->rcpts[i];
         *state = states[i];
         msg->rcpts_left += state->status == RCPT_PENDING;
-        if (state->attempts == 0) {
+        if (state->attempts == 0 && !(state->flags & RCPT_PUT_OFF)) {
             state->due_ms = entry->arrived_ms; /* it only waited for its turn */
         }
     }

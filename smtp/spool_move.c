@@ -108,6 +108,10 @@ static mx_err write_message(struct move *move, struct message *msg)
 
 static void move_write(struct move *move)
 {
+    if (!move->res->is_extent && message_of(move->res)->undecided > 0) {
+        move_end(move); /* later: its states hold only once another record is durable */
+        return;
+    }
     mx_err err = move->res->is_extent
                      ? write_extent(move, mx_container_of(move->res, struct extent, res))
                      : write_message(move, message_of(move->res));
@@ -144,6 +148,9 @@ void spool_move(struct spool *spool, struct spool_resident *res)
     }
     if (res->is_extent && mx_container_of(res, struct extent, res)->message == NULL) {
         return; /* still being received: it will be settled or dropped soon */
+    }
+    if (!res->is_extent && message_of(res)->undecided > 0) {
+        return; /* as in move_write */
     }
     struct move *move = calloc(1, sizeof *move);
     size_t bytes = (size_t)mx_round_up(journal_read_bytes(res->resident.ref), JOURNAL_BLOCK_BYTES);

@@ -11,9 +11,11 @@ struct acted {
     mx_err result;
 };
 
-static mx_err act(void *arg, enum api_action action, struct api_problem *problem)
+static mx_err act(void *arg, const struct api_caller *caller, enum api_action action,
+                  struct api_problem *problem)
 {
     struct acted *acted = arg;
+    CHECK_TEXT(caller->name, "admin");
     acted->counts[action]++;
     if (acted->result) {
         snprintf(problem->text, sizeof(problem->text), "cannot read a file");

@@ -84,9 +84,29 @@ static const struct object_case cases[] = {
      "\"1\":{\"enabled\":true,\"name\":\"z\",\"domainId\":\"b\",\"description\":null}}" NO_ACCESS
      "}"},
     {"Account", "{\"name\":\"x\",\"domainId\":\"b\"}",
-     "@type: is missing or unknown: must be 'User'\n"},
-    {"Account", "{\"@type\":\"Group\",\"name\":\"x\",\"domainId\":\"b\"}",
-     "@type: 'Group' is not supported by ringmx; it takes 'User'\n"},
+     "@type: is missing or unknown: must be one of 'User', 'Group'\n"},
+    {"Account", "{\"@type\":\"Tenant\",\"name\":\"x\",\"domainId\":\"b\"}",
+     "@type: is missing or unknown: must be one of 'User', 'Group'\n"},
+    {"Account", "{\"@type\":\"Group\",\"name\":\"Sales\",\"domainId\":\"b\"}",
+     "{\"@type\":\"Group\",\"name\":\"sales\",\"domainId\":\"b\",\"description\":null,"
+     "\"aliases\":{}}"},
+    {"Account",
+     "{\"@type\":\"Group\",\"name\":\"x\",\"domainId\":\"b\",\"roles\":{},\"memberGroupIds\":{}}",
+     "roles: is not supported by ringmx\n"
+     "memberGroupIds: is not a property of Account of the variant Group\n"},
+
+    /* MailingList */
+    {"MailingList",
+     "{\"name\":\"Team\",\"domainId\":\"b\",\"recipients\":{\"Bob@Example.ORG\":true,"
+     "\"x@gr\u00fcn.example\":true,\"gone@example.org\":false}}",
+     "{\"name\":\"team\",\"domainId\":\"b\",\"description\":null,\"aliases\":{},\"recipients\":{"
+     "\"bob@example.org\":true,\"x@xn--grn-ioa.example\":true}}"},
+    {"MailingList", "{\"name\":\"t\",\"domainId\":\"b\",\"recipients\":{\"bob\":true}}",
+     "recipients/bob: 'bob' is not an e-mail address: it has no '@'\n"},
+    {"MailingList",
+     "{\"domainId\":\"b\",\"emailAddress\":\"x@y.example\",\"memberTenantId\":\"b\"}",
+     "emailAddress: is set by the server\nmemberTenantId: is not supported by ringmx\n"
+     "name: is required\n"},
     {"Account", "{\"@type\":\"User\"}", "name: is required\ndomainId: is required\n"},
     {"Account", "{\"@type\":\"User\",\"name\":\"x\",\"domainId\":\"8\"}",
      "domainId: '8' is not an id\n"},
@@ -365,8 +385,8 @@ static const struct patch_case patches[] = {
      "quotas: is not supported by ringmx\nemailAddress: is set by the server\n"
      "zip: is not a property of Account of the variant User\nname: may not be empty\n"},
     {"Account", ANN, "{\"a~2b\":1}", "a~2b: is not a pointer into the object\n"},
-    {"Account", ANN, "{\"@type\":\"Group\"}",
-     "@type: 'Group' is not supported by ringmx; it takes 'User'\n"},
+    {"Account", ANN, "{\"@type\":\"Group\",\"name\":\"ann\",\"domainId\":\"b\"}",
+     "@type: is fixed at creation\n"},
     {"SystemSettings", "{\"proxyTrustedNetworks\":{\"10.0.0.0/8\":true}}",
      "{\"proxyTrustedNetworks/192.0.2.0~124\":true,\"proxyTrustedNetworks/10.0.0.0~18\":null}",
      "{\"defaultHostname\":null,\"defaultDomainId\":null,\"postmasterAddress\":null,"
@@ -483,7 +503,8 @@ static void check_tables(void)
                 const struct reg_field *field = &variant->fields[f];
                 CHECK(field->description && field->description[0]);
                 CHECK(!field->refers || reg_type_find(slice_of_text(field->refers)));
-                CHECK((field->kind == REG_ENUM) == (field->enumeration != NULL));
+                CHECK(field->kind == REG_SET ||
+                      (field->kind == REG_ENUM) == (field->enumeration != NULL));
                 CHECK(!reg_has_word(variant->unsupported, slice_of_text(field->name)));
                 CHECK(field->kind != REG_NUMBER || field->max > field->min);
             }

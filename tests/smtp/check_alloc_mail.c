@@ -156,11 +156,25 @@ static struct netaddr bind_addr;
 static struct listener_conf listener_conf;
 static struct dir_domain domain = {
     .id = 1, .name = SLICE_LITERAL("example.org"), .enabled = true, .allow_relaying = true};
-static struct dir_address address = {.domain_id = 1,
-                                     .local = SLICE_LITERAL("alice"),
-                                     .enabled = true,
-                                     .object_id = 1,
-                                     .mailbox = SLICE_LITERAL("alice@example.org")};
+static const struct dir_member members[] = {
+    {SLICE_LITERAL("alice@example.org"), 3},
+    {SLICE_LITERAL("nobody@example.org"), 5},
+    {SLICE_LITERAL("bob@example.org"), 7},
+};
+static const struct dir_list list = {members, mx_countof(members)};
+static struct dir_address addresses[] = {{.domain_id = 1,
+                                          .local = SLICE_LITERAL("alice"),
+                                          .enabled = true,
+                                          .object_id = 1,
+                                          .mailbox = SLICE_LITERAL("alice@example.org")},
+                                         {.domain_id = 1,
+                                          .local = SLICE_LITERAL("team"),
+                                          .kind = DIR_LIST,
+                                          .enabled = true,
+                                          .object_id = 2,
+                                          .mailbox = SLICE_LITERAL("team@example.org"),
+                                          .list = &list}};
+static bool to_list; /* mail goes to team@, not to its members */
 static char cert[4096], key[4096];
 static struct slice cert_pem, key_pem;
 
@@ -290,8 +304,8 @@ static mx_err core_start(void)
     struct service_conf conf = {.image = &image,
                                 .domains = &domain,
                                 .domain_count = 1,
-                                .addresses = &address,
-                                .address_count = 1,
+                                .addresses = addresses,
+                                .address_count = mx_countof(addresses),
                                 .hash_seed = 42,
                                 .store = world.store,
                                 .sessions = world.sessions,
@@ -427,13 +441,18 @@ static void client_say(int fd, const char *bytes, size_t len)
  * was acknowledged. Refusals of any kind are followed by QUIT. */
 static bool mail_send(size_t bytes)
 {
-    static const char *const commands[] = {
+    static const char *const each[] = {
         "EHLO client.example\r\n",          "MAIL FROM:<alice@example.org>\r\n",
         "RCPT TO:<alice@example.org>\r\n",  "RCPT TO:<bob@example.org>\r\n",
         "RCPT TO:<nobody@example.org>\r\n", "DATA\r\n"};
+    static const char *const team[] = {"EHLO client.example\r\n",
+                                       "MAIL FROM:<alice@example.org>\r\n",
+                                       "RCPT TO:<team@example.org>\r\n", "DATA\r\n"};
+    const char *const *commands = to_list ? team : each;
+    size_t command_count = to_list ? mx_countof(team) : mx_countof(each);
     int fd = dial(&world.addr);
     unsigned code = reply_read(fd);
-    for (size_t i = 0; i < mx_countof(commands) && code >= 200 && code < 400; i++) {
+    for (size_t i = 0; i < command_count && code >= 200 && code < 400; i++) {
         client_say(fd, commands[i], strlen(commands[i]));
         code = reply_read(fd);
     }
@@ -569,6 +588,20 @@ static void large_message(void)
     receive_and_deliver(600 * 1000);
 }
 
+static void small_to_list(void)
+{
+    to_list = true;
+    receive_and_deliver(1000);
+    to_list = false;
+}
+
+static void large_to_list(void)
+{
+    to_list = true;
+    receive_and_deliver(600 * 1000);
+    to_list = false;
+}
+
 /* What an earlier process left, large and small, is taken over and delivered. */
 static void recovery(void)
 {
@@ -608,6 +641,8 @@ int main(void)
     every_allocation("start", start, 1);
     every_allocation("small message", small_message, 1);
     every_allocation("large message", large_message, 1);
+    every_allocation("small message to a list", small_to_list, 1);
+    every_allocation("large message to a list", large_to_list, 1);
     every_allocation("recovery", recovery, 1);
     ring_close_fd(sink.listener);
     expr_free((struct expr_program *)(uintptr_t)image.route_program);
