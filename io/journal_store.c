@@ -90,7 +90,12 @@ static mx_err header_read(struct jf_segment *out, uint64_t *out_size, struct jou
     if (err) {
         return err;
     }
-    err = sys_pread(&len, fd, blocks, sizeof blocks, 0);
+    /* What a killed process had in flight may be readable and not be durable; from here on it is
+     * relied upon. */
+    err = store->readonly ? MX_OK : sys_sync(fd);
+    if (!err) {
+        err = sys_pread(&len, fd, blocks, sizeof blocks, 0);
+    }
     if (!err) {
         err = sys_size(out_size, fd);
     }

@@ -79,6 +79,9 @@ static mx_err write_message(struct move *move, struct message *msg)
 {
     struct record_message head;
     struct slice old = move->read.payload;
+    if (msg->writes > 0) {
+        return MX_ERR_INVALID; /* later: see spool_move */
+    }
     mx_err err = record_message_head_get(&head, old);
     if (err) {
         return err;
@@ -149,8 +152,8 @@ void spool_move(struct spool *spool, struct spool_resident *res)
     if (res->is_extent && mx_container_of(res, struct extent, res)->message == NULL) {
         return; /* still being received: it will be settled or dropped soon */
     }
-    if (!res->is_extent && message_of(res)->undecided > 0) {
-        return; /* as in move_write */
+    if (!res->is_extent && (message_of(res)->undecided > 0 || message_of(res)->writes > 0)) {
+        return; /* the copy would say what is not durable yet: failed, without its DSN */
     }
     struct move *move = calloc(1, sizeof *move);
     size_t bytes = (size_t)mx_round_up(journal_read_bytes(res->resident.ref), JOURNAL_BLOCK_BYTES);

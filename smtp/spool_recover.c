@@ -119,6 +119,20 @@ static void reason_set(const struct spool_recovery *rec, struct entry *entry, ui
     entry->reasons[rcpt] = slice_of(copy, text.len);
 }
 
+/* Records of one recipient may come out of order: one whose write failed was written again later.
+ * What is final stays, and attempts, notices and what a list has expanded to only grow. */
+static void state_merge(struct rcpt_state *state, const struct rcpt_state *other)
+{
+    uint8_t notified = mx_max_size(state->notified, other->notified) & UINT8_MAX;
+    uint8_t expanded = mx_max_size(state->expanded, other->expanded) & UINT8_MAX;
+    bool newer = other->status != RCPT_PENDING || other->attempts >= state->attempts;
+    if (state->status == RCPT_PENDING && newer) {
+        *state = *other;
+    }
+    state->notified = notified;
+    state->expanded = expanded;
+}
+
 static mx_err apply_outcomes(struct spool_recovery *rec, struct qid id, struct reader *r,
                              uint32_t count, struct segment *segment)
 {
@@ -132,7 +146,7 @@ static mx_err apply_outcomes(struct spool_recovery *rec, struct qid id, struct r
         if (err || o.rcpt >= entry->rcpt_count) {
             return MX_ERR_DAMAGED;
         }
-        entry_rcpts(entry)[o.rcpt] = o.state;
+        state_merge(&entry_rcpts(entry)[o.rcpt], &o.state);
         reason_set(rec, entry, o.rcpt, o.text);
     }
     depend(rec, segment, entry->ref.segment);

@@ -17,7 +17,7 @@ COPY = ROOT / "build" / "canary"
 BUILD = COPY / "build"
 # What looks for a bug: the first that fails has found it. A line "Search: ..." in a patch's text replaces it.
 SEARCHES = [["--seeds", "1500"], ["--exhaustive", "--stride", "7"]]
-SEARCH_SECONDS = 240
+SEARCH_SECONDS = 1200  # the simulator ends by itself; this is for a machine that is busy
 
 
 def run(*command, **options):
@@ -56,12 +56,12 @@ def searches_of(patch):
 
 
 def search(patch):
-    """The line in which the simulator reports the bug, or None; a hang counts as found."""
+    """The line in which the simulator reports the bug, or None."""
     for arguments in searches_of(patch):
         try:
             result = run(BUILD / "tests/sim/sim", *arguments, timeout=SEARCH_SECONDS)
         except subprocess.TimeoutExpired:
-            return "it does not end"
+            return None
         if result.returncode:
             lines = [line for line in result.stdout.splitlines() if "FAILED" in line or "broken invariant" in line]
             return lines[0] if lines else f"exit code {result.returncode}"

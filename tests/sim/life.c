@@ -231,6 +231,22 @@ static mx_err core_prepare(unsigned index)
     return err ? err : shard_init(&core->shard, &conf);
 }
 
+static void say_listed(void *arg, const struct spool_listed *listed)
+{
+    char text[64], states[64];
+    struct writer w = writer_init(text, sizeof text - 1);
+    struct writer s = writer_init(states, sizeof states - 1);
+    (void)arg;
+    qid_print(&w, listed->id);
+    for (uint32_t i = 0; i < listed->rcpt_count; i++) {
+        put_char(&s, "pdf"[listed->rcpts[i].status]);
+        put_decimal(&s, listed->rcpts[i].attempts);
+    }
+    text[w.len] = states[s.len] = '\0';
+    sim_say("queued %s at %u in set %u: %s", text, listed->ref.offset,
+            segment_set(listed->ref.segment), states);
+}
+
 static mx_err parts_open(void)
 {
     struct journal_conf journal = {.node = 1,
@@ -264,6 +280,9 @@ static mx_err queue_take_over(void)
     }
     life.recovered = found.messages;
     sim_note("recovered", found.messages, found.finished);
+    if (sim.trace) {
+        spool_recovery_each(life.recovery, say_listed, NULL);
+    }
     for (unsigned i = 0; i < life.conf.cores; i++) {
         struct core *core = &life.cores[i];
         core->adopt_msg.receive = on_adopt;

@@ -13,6 +13,22 @@
 /* --- random seeds ------------------------------------------------------------------------------
  */
 
+/* Many messages through small segments, with next hops that keep some of them waiting: segments are
+ * sealed, emptied by moves, freed and used again. */
+static void plan_churn(struct plan *plan)
+{
+    plan->faults = true;
+    plan->clients = 4;
+    plan->client.messages = 10 + (unsigned)sim_below(10);
+    plan->client.bytes_max = 120000;
+    plan->conf.segment_bytes = UINT64_C(512) << 10;
+    plan->conf.retry_ms = sim_scale(2000, 60000);
+    for (unsigned i = 0; i < plan->lives; i++) {
+        plan->life[i].cores = 1 + (unsigned)sim_below(2);
+        plan->life[i].strike_at = 1 + sim_scale(0, 5000);
+    }
+}
+
 static void plan_random(struct plan *plan)
 {
     static const enum sim_fault strikes[] = {FAULT_NONE,  FAULT_KILL, FAULT_KILL,   FAULT_POWER,
@@ -41,6 +57,9 @@ static void plan_random(struct plan *plan)
                                     .sq_entries = 1U << sim_below(7),
                                     .segment_bytes = UINT64_C(1) << 20,
                                     .blocks = 4096};
+    if (sim_chance(6)) {
+        plan_churn(plan);
+    }
 }
 
 static uint64_t run_seed(uint64_t seed, bool trace)

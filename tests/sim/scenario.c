@@ -47,7 +47,7 @@ static const struct scenario scenarios[] = {
      4,
      0,
      {.lives = 1,
-      .life = {{.cores = 2, .idle_ms = 5000}},
+      .life = {{.cores = 2, .idle_ms = 15000}},
       .clients = 4,
       .faults = true,
       .client = {.messages = 4, .bytes_max = 2000},

@@ -108,7 +108,11 @@ enum sim_fault sim_op(const char *what, const char *name)
     if (sim.strike == FAULT_IO) {
         sim.struck = true;
         sim.disk_trouble = true;
-        return sim.ops < sim.strike_at + sim.strike_len ? FAULT_IO : FAULT_NONE;
+        if (sim.ops >= sim.strike_at + sim.strike_len) {
+            return FAULT_NONE;
+        }
+        sim.trouble_ns = sim.now_ns;
+        return FAULT_IO;
     }
     if (sim.struck) {
         return FAULT_NONE;
@@ -117,6 +121,7 @@ enum sim_fault sim_op(const char *what, const char *name)
     if (sim.strike == FAULT_NOSPACE) {
         sim.disk_trouble = true;
         sim.full_until_ns = sim.now_ns + sim.strike_len * MX_NS_PER_MS;
+        sim.trouble_ns = sim.full_until_ns;
         return FAULT_NONE;
     }
     sim_say("the process dies");
