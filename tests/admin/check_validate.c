@@ -387,6 +387,23 @@ static const struct patch_case patches[] = {
      "true,"
      "\"allowRelaying\":false,\"catchAllAddress\":null,\"subAddressing\":{\"@type\":\"Disabled\"}"
      "}"},
+    /* pointers that lead nowhere */
+    {"Domain", "{\"name\":\"a.example\"}", "{\"aliases/b.example/c\":true}",
+     "aliases/b.example/c: goes deeper than a member of a set\n"},
+    {"Domain", "{\"name\":\"a.example\"}", "{\"aliases/b.example\":1}",
+     "aliases/b.example: must be true to add or null to remove\n"},
+    {"Domain", "{\"name\":\"a.example\"}", "{\"name/x\":1}",
+     "name/x: has no parts at this place\n"},
+    {"Domain", "{\"name\":\"a.example\"}", "{\"description/x\":1}",
+     "description/x: has no parts at this place\n"},
+    {"Domain", "{\"name\":\"a.example\"}", "{\"a~\":1}", "a~: is not a pointer into the object\n"},
+    {"Domain", "{\"name\":\"a.example\"}", "{\"a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p/q\":1}",
+     "a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p/q: is not a pointer into the object\n"},
+    {"Domain", "{\"name\":\"a.example\"}", "[]", ": must be an object\n"},
+    {"MtaOutboundStrategy", "{}", "{\"route/match/0/if\":\"1\",\"route/match/0/then\":\"'mx'\"}",
+     "{\"route\":{\"match\":{\"0\":{\"if\":\"1\",\"then\":\"'mx'\"}},\"else\":\"'mx'\"}}"},
+    {"MtaOutboundStrategy", "{}", "{\"route/else/x\":\"1\"}",
+     "route/else/x: has no parts at this place\n"},
     {"Domain", "{\"name\":\"a.example\"}", "{\"subAddressing/@type\":\"Disabled\"}",
      "subAddressing: the variant changes only with the whole value\n"},
     {"Certificate",
@@ -486,6 +503,10 @@ static void check_tables(void)
                 CHECK((field->kind == REG_ENUM) == (field->enumeration != NULL));
                 CHECK(!reg_has_word(variant->unsupported, slice_of_text(field->name)));
                 CHECK(field->kind != REG_NUMBER || field->max > field->min);
+                json_t *initial = field->initial ? json_loads(field->initial, JSON_DECODE_ANY, NULL)
+                                                 : json_null();
+                CHECK(initial);
+                json_decref(initial);
             }
         }
     }
