@@ -61,7 +61,7 @@ static enum api_sign_in on_authenticate(void *arg, struct slice authorization,
         return API_REFUSED;
     }
     *out = (struct api_caller){.arg = &b->caller, .may = may};
-    (void)snprintf(out->name, sizeof out->name, "%s", b->caller.name);
+    (void)snprintf(out->name, sizeof out->name, "%.*s", API_CALLER_NAME_MAX, b->caller.name);
     (void)snprintf(out->account_id, sizeof out->account_id, "%s", b->caller.account_id);
     return API_SIGNED_IN;
 }
