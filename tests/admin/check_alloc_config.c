@@ -4,8 +4,11 @@
  * part through its own hooks, jansson through those of admin/json_memory. */
 #include "tests/alloc_failure.h"
 
+#include "io/mbox.h"
+#include "io/shard.h"
 #include "io/tls.h"
 #include "route/directory.h"
+#include "smtp/session_count.h"
 #include "tests/admin/support.h"
 
 #include <jansson.h>
@@ -99,6 +102,31 @@ static void directory(void)
         CHECK(found.kind == RESOLVE_LOCAL);
     }
     directory_free(dir);
+}
+
+/* The memory of a core and of what crosses cores. */
+static void core_memory(void)
+{
+    enum { CORES = 2 };
+    struct shard shard;
+    struct shard_conf conf = {.count = CORES, .cpu = -1, .blocks_max = 100, .workers = 1};
+    struct session_count *sessions = NULL;
+    alloc_arm();
+    mx_err err = mbox_hub_new(&conf.hub, CORES);
+    err = err ? err : session_count_new(&sessions, CORES, 3);
+    if (!err) {
+        err = shard_init(&shard, &conf);
+        void *block = err ? NULL : pool_acquire(&shard.blocks);
+        if (!err) {
+            CHECK(block != NULL || atomic_load(&alloc_failed));
+            pool_release(&shard.blocks, block);
+            shard_fini(&shard);
+        }
+    }
+    alloc_disarm();
+    CHECK(err == MX_OK || (err == MX_ERR_NOMEM && atomic_load(&alloc_failed)));
+    session_count_free(sessions);
+    mbox_hub_free(conf.hub);
 }
 
 /* --- configuration
@@ -249,6 +277,7 @@ int main(void)
     hooks_set();
     every_allocation("expression", expression, 1);
     every_allocation("directory", directory, 1);
+    every_allocation("core memory", core_memory, 1);
     every_allocation("plan", plan, 41);
     every_allocation("configuration", configuration, 23);
     alloc_tls = true;

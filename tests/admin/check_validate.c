@@ -2,6 +2,7 @@
 #include "tests/admin/support.h"
 
 #include "admin/objects.h"
+#include "core/text.h"
 
 struct object_case {
     const char *type, *body;
@@ -407,6 +408,23 @@ static const struct patch_case patches[] = {
      "true,"
      "\"allowRelaying\":false,\"catchAllAddress\":null,\"subAddressing\":{\"@type\":\"Disabled\"}"
      "}"},
+    /* pointers that lead nowhere */
+    {"Domain", "{\"name\":\"a.example\"}", "{\"aliases/b.example/c\":true}",
+     "aliases/b.example/c: goes deeper than a member of a set\n"},
+    {"Domain", "{\"name\":\"a.example\"}", "{\"aliases/b.example\":1}",
+     "aliases/b.example: must be true to add or null to remove\n"},
+    {"Domain", "{\"name\":\"a.example\"}", "{\"name/x\":1}",
+     "name/x: has no parts at this place\n"},
+    {"Domain", "{\"name\":\"a.example\"}", "{\"description/x\":1}",
+     "description/x: has no parts at this place\n"},
+    {"Domain", "{\"name\":\"a.example\"}", "{\"a~\":1}", "a~: is not a pointer into the object\n"},
+    {"Domain", "{\"name\":\"a.example\"}", "{\"a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p/q\":1}",
+     "a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p/q: is not a pointer into the object\n"},
+    {"Domain", "{\"name\":\"a.example\"}", "[]", ": must be an object\n"},
+    {"MtaOutboundStrategy", "{}", "{\"route/match/0/if\":\"1\",\"route/match/0/then\":\"'mx'\"}",
+     "{\"route\":{\"match\":{\"0\":{\"if\":\"1\",\"then\":\"'mx'\"}},\"else\":\"'mx'\"}}"},
+    {"MtaOutboundStrategy", "{}", "{\"route/else/x\":\"1\"}",
+     "route/else/x: has no parts at this place\n"},
     {"Domain", "{\"name\":\"a.example\"}", "{\"subAddressing/@type\":\"Disabled\"}",
      "subAddressing: the variant changes only with the whole value\n"},
     {"Certificate",
@@ -433,6 +451,87 @@ static void check_patches(void)
         json_decref(stored);
         json_decref(patch);
         json_decref(body);
+    }
+}
+
+/* Dates, and what is too long, too many, or of the wrong kind. */
+static void check_forms(void)
+{
+    static const struct object_case forms[] = {
+        {"BlockedIp", "{\"address\":\"192.0.2.0/24\",\"expiresAt\":\"2026-11-24T11:00:00+01:00\"}",
+         "\"expiresAt\":\"2026-11-24T10:00:00"},
+        {"BlockedIp", "{\"address\":\"192.0.2.1\",\"expiresAt\":\"tomorrow\"}",
+         "expiresAt: must be a date such as \"2026-11-24T10:00:00Z\"\n"},
+        {"BlockedIp", "{\"address\":\"192.0.2.1\",\"expiresAt\":5}",
+         "expiresAt: must be a date such as"},
+        {"Account", "{\"@type\":\"User\",\"name\":\"a\",\"domainId\":5}",
+         "domainId: must be an id\n"},
+        {"MtaOutboundStrategy", "{\"route\":{\"match\":{\"0\":1},\"else\":\"'mx'\"}}",
+         "route/match/0: must be an object with \"if\" and \"then\"\n"},
+        {"Certificate",
+         "{\"certificate\":{\"@type\":\"Text\",\"value\":\"a\"},\"privateKey\":{\"@type\":\"Text\","
+         "\"secret\":\"a\\u0007\"}}",
+         "privateKey/secret: holds a control character\n"}, /* a secret is not shown */
+    };
+    for (size_t i = 0; i < mx_countof(forms); i++) {
+        struct set_errors errors;
+        errors.count = 0;
+        json_t *body = parse(forms[i].body);
+        json_t *normal = object_normalize(type_of(forms[i].type), body, NULL, &errors);
+        char *text = normal ? json_dumps(normal, JSON_COMPACT) : errors_text(&errors);
+        CHECK_HAS(text, forms[i].expected);
+        free(text);
+        json_decref(normal);
+        json_decref(body);
+    }
+}
+
+static void check_sizes(void)
+{
+    struct set_errors errors;
+    char text[REG_STRING_MAX + 2];
+    memset(text, 'a', sizeof(text));
+    for (int extra = 0; extra < 2; extra++) {
+        errors.count = 0;
+        json_t *body = json_pack("{s:s, s:s#}", "name", "x.example", "description", text,
+                                 REG_STRING_MAX + extra);
+        json_t *normal = object_normalize(type_of("Domain"), body, NULL, &errors);
+        CHECK((normal != NULL) == (extra == 0));
+        CHECK(extra == 0 || errors.items[0].validation == SET_MAX_LENGTH);
+        json_decref(normal);
+        json_decref(body);
+    }
+    /* A message never cuts a character in two. */
+    for (size_t cut = 0; cut < 4; cut++) {
+        memset(text, 'a', sizeof(text));
+        for (size_t i = cut; i + 2 < sizeof(text); i += 2) {
+            memcpy(text + i, "\xc3\xa4", 2);
+        }
+        errors.count = 0;
+        json_t *body = json_pack("{s:s, s:s#}", "name", "x.example", "catchAllAddress", text,
+                                 (REG_STRING_MAX & ~1) - 4 + (int)(cut & 1));
+        CHECK(body && !object_normalize(type_of("Domain"), body, NULL, &errors));
+        CHECK(errors.count == 1 && text_is_utf8(slice_of_text(errors.items[0].text)));
+        json_decref(body);
+    }
+    json_t *aliases = json_object(), *list = json_object();
+    for (int i = 0; i <= REG_ITEMS_MAX; i++) {
+        char key[40];
+        snprintf(key, sizeof(key), "a%d.example", i);
+        json_object_set_new(aliases, key, json_true());
+        snprintf(key, sizeof(key), "%d", i);
+        json_object_set_new(list, key, json_pack("{s:s, s:s}", "name", "x", "domainId", "b"));
+    }
+    json_t *bodies[] = {json_pack("{s:s, s:o}", "name", "x.example", "aliases", aliases),
+                        json_pack("{s:s, s:s, s:s, s:o}", "@type", "User", "name", "x", "domainId",
+                                  "b", "aliases", list)};
+    for (size_t i = 0; i < mx_countof(bodies); i++) {
+        errors.count = 0;
+        CHECK(bodies[i] &&
+              !object_normalize(type_of(i ? "Account" : "Domain"), bodies[i], NULL, &errors));
+        CHECK(errors.count == 1 && errors.items[0].validation == SET_MAX_LENGTH);
+        CHECK_HAS(errors.items[0].text, "has more than 1000 members");
+        json_decref(bodies[i]);
     }
 }
 
@@ -507,6 +606,10 @@ static void check_tables(void)
                       (field->kind == REG_ENUM) == (field->enumeration != NULL));
                 CHECK(!reg_has_word(variant->unsupported, slice_of_text(field->name)));
                 CHECK(field->kind != REG_NUMBER || field->max > field->min);
+                json_t *initial = field->initial ? json_loads(field->initial, JSON_DECODE_ANY, NULL)
+                                                 : json_null();
+                CHECK(initial);
+                json_decref(initial);
             }
         }
     }
@@ -519,6 +622,8 @@ int main(void)
     check_tables();
     check_objects();
     check_patches();
+    check_forms();
+    check_sizes();
     check_expressions();
     check_many_errors();
     return report("validate");
