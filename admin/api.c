@@ -213,6 +213,14 @@ static void add_permissions(json_t *list, const struct api_caller *caller,
             json_array_append_new(list, json_string(permission));
         }
     }
+    for (uint32_t i = 0; type->variant_prefix && i < type->shape.variant_count; i++) {
+        char permission[API_PERMISSION_MAX];
+        snprintf(permission, sizeof(permission), "%.15s%.*s", type->variant_prefix, REG_NAME_MAX,
+                 type->shape.variants[i].name);
+        if (caller->may(caller->arg, permission)) {
+            json_array_append_new(list, json_string(permission));
+        }
+    }
 }
 
 static void get_account(struct api *api, const struct api_request *request,

@@ -29,6 +29,9 @@ enum {
     API_CALLER_NAME_MAX = STORE_WHO_MAX,
 };
 
+/* What an administrator without an account has as its id. */
+#define API_NO_ACCOUNT "d333333"
+
 /* Who calls. Valid during one request. */
 struct api_caller {
     char name[API_CALLER_NAME_MAX + 1]; /* for people and for the log of changes */
@@ -51,6 +54,7 @@ struct api_problem {
     char text[SET_TEXT_MAX];         /* a sentence */
     char property[SET_PROPERTY_MAX]; /* of the object; empty = the object as a whole */
     size_t change;                   /* index of the change at fault; API_ANY_CHANGE = unknown */
+    bool forbidden;                  /* the caller may not do this; else it is not valid */
 };
 
 /* Objects that do not live in the store (a queue's messages, actions). A function that is NULL

@@ -1,4 +1,4 @@
-#include "admin/api_private.h"
+#include "admin/api_owner.h"
 
 /* Bytes that a value takes as text, roughly. */
 static size_t weight_of(const json_t *value)
@@ -69,6 +69,11 @@ static bool add_object(struct api_call *call, json_t *list, json_t *missing, uin
     if (err) {
         return api_fail_store(call, err);
     }
+    if (!api_owns(call, object)) {
+        json_decref(object);
+        json_array_append_new(missing, api_id(id));
+        return true;
+    }
     object = chosen_properties(object, json_object_get(call->args, "properties"));
     call->session->weight += weight_of(object);
     json_array_append_new(list, object);
@@ -88,9 +93,16 @@ static bool get_newest(struct api_call *call, json_t *list, json_t *missing)
     uint64_t ids[API_OBJECTS_GET];
     struct store_page page = {.ids = ids};
     struct store_query query = {.type = call->type, .limit = API_OBJECTS_GET};
+    struct store_condition owner;
+    json_t *value;
+    if (api_owner_condition(call, &owner, &value)) {
+        query.conditions = &owner;
+        query.condition_count = 1;
+    }
     mx_err err = !call->foreign         ? store_select(call->api->conf.store, &page, &query)
                  : call->foreign->query ? call->foreign->query(call->foreign->arg, &page, &query)
                                         : MX_OK;
+    json_decref(value);
     if (err) {
         return api_fail_store(call, err);
     }

@@ -196,6 +196,9 @@ static method_fn find_method(struct api_call *call, struct slice name)
             call->foreign = &call->api->conf.foreign[i];
         }
     }
+    if (call->type->storage == REG_ELSEWHERE && !call->foreign) {
+        return NULL;
+    }
     for (size_t i = 0; i < mx_countof(methods); i++) {
         if (slice_equal(slice_from(name, slash + 1), slice_of_text(methods[i].name))) {
             return methods[i].run;

@@ -1,5 +1,5 @@
 /* x:TYPE/query: filters, order, paging. */
-#include "admin/api_private.h"
+#include "admin/api_owner.h"
 
 #include "core/hash.h"
 
@@ -29,6 +29,11 @@ static const struct suffix {
 
 static const struct reg_field *any_field(const struct reg_type *type, struct slice name)
 {
+    for (uint32_t i = 0; i < type->filter_count; i++) {
+        if (slice_equal(name, slice_of_text(type->filters[i].name))) {
+            return &type->filters[i];
+        }
+    }
     for (uint32_t i = 0; i < type->shape.variant_count; i++) {
         const struct reg_field *field = reg_field_find(&type->shape.variants[i], name);
         if (field) {
@@ -350,6 +355,11 @@ void api_query(struct api_call *call)
 {
     struct question q = {.call = call, .values = json_array()};
     q.query.type = call->type;
+    json_t *owner;
+    if (api_owner_condition(call, &q.conditions[0], &owner)) {
+        q.count = 1;
+        json_array_append_new(q.values, owner);
+    }
     const json_t *filter = json_object_get(call->args, "filter");
     bool good = api_may(call, call->type->singleton ? "Get" : "Query") &&
                 (!filter || json_is_null(filter) || add_filter(&q, filter, 0)) && read_sort(&q) &&

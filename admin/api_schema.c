@@ -103,6 +103,8 @@ static const char *string_format(const struct reg_field *field)
         return "text";
     case FORMAT_SECRET_PEM:
         return "secretText";
+    case FORMAT_PASSWORD:
+        return "secret";
     default:
         return "string";
     }
@@ -196,6 +198,9 @@ static json_t *field_type(json_t *document, const struct reg_field *field)
         type = json_pack("{s:s,s:o}", "type", "set", "class", member_class(document, field));
         set_bounds(type, field, "minItems", "maxItems");
         return type;
+    case REG_MAP:
+        return json_pack("{s:s,s:o,s:o}", "type", "map", "keyClass", member_class(document, field),
+                         "valueClass", embedded_type(document, field, "object"));
     case REG_EXPRESSION:
         return json_pack("{s:s,s:s}", "type", "object", "objectName", "x:Expression");
     }
@@ -207,8 +212,10 @@ static json_t *field_type(json_t *document, const struct reg_field *field)
 
 static json_t *field_json(json_t *document, const struct reg_field *field)
 {
-    static const char *const modes[] = {
-        [REG_MUTABLE] = "mutable", [REG_IMMUTABLE] = "immutable", [REG_SERVER_SET] = "serverSet"};
+    static const char *const modes[] = {[REG_MUTABLE] = "mutable",
+                                        [REG_IMMUTABLE] = "immutable",
+                                        [REG_SERVER_SET] = "serverSet",
+                                        [REG_SERVER_STORED] = "serverSet"};
     return json_pack("{s:s,s:o,s:s}", "description", field->description, "type",
                      field_type(document, field), "update", modes[field->mode]);
 }
@@ -216,7 +223,7 @@ static json_t *field_json(json_t *document, const struct reg_field *field)
 /* NULL: none that is worth telling. */
 static json_t *field_default(const struct reg_field *field)
 {
-    if (field->flags & REG_REQUIRED || field->mode == REG_SERVER_SET) {
+    if (field->flags & REG_REQUIRED || reg_is_server_mode(field->mode)) {
         return NULL;
     }
     if (field->initial) {
@@ -405,6 +412,14 @@ static json_t *filter_json(const struct reg_field *field)
     return filter;
 }
 
+static void add_filter(json_t *filters, json_t *sort, const struct reg_field *field, bool sorted)
+{
+    json_array_append_new(filters, filter_json(field));
+    if (sorted) {
+        json_array_append_new(sort, json_string(field->name));
+    }
+}
+
 static void add_list(json_t *document, const struct reg_type *type)
 {
     const char *name = type->shape.name;
@@ -420,12 +435,12 @@ static void add_list(json_t *document, const struct reg_type *type)
             const struct reg_field *field = &type->shape.variants[v].fields[i];
             if ((field->flags & REG_INDEXED) && !json_object_get(seen, field->name)) {
                 json_object_set_new(seen, field->name, json_true());
-                json_array_append_new(filters, filter_json(field));
-                if (field->kind != REG_SET) {
-                    json_array_append_new(sort, json_string(field->name));
-                }
+                add_filter(filters, sort, field, field->kind != REG_SET);
             }
         }
+    }
+    for (uint32_t i = 0; i < type->filter_count; i++) {
+        add_filter(filters, sort, &type->filters[i], type->filters[i].kind == REG_DATE);
     }
     json_decref(seen);
     json_t *list =

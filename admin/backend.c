@@ -1,15 +1,28 @@
 #include "admin/backend.h"
 
+#include "admin/access.h"
 #include "admin/api.h"
+#include "admin/api_actions.h"
+#include "admin/api_queue.h"
+#include "admin/auth.h"
+#include "admin/bootstrap.h"
 #include "core/check.h"
+#include "io/clock.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct backend {
     struct backend_conf conf;
     struct store *store; /* NULL: unusable, see problem */
     struct api *api;
+    struct auth *auth;
+    struct auth_caller caller;   /* of the request that runs */
+    struct request_job *running; /* on the worker */
+    unsigned delayed;            /* answers that wait, on the loop */
+    struct api_actions actions;
+    struct api_foreign foreign[2]; /* types outside of the store */
     struct config_problem problem;
 };
 
@@ -19,43 +32,42 @@ struct request_job {
     struct backend *backend;
     struct http_exchange *exchange;
     struct api_answer answer;
+    struct auth_verdict verdict;
+    struct timer delay; /* of the answer to a failed sign-in */
 };
 
 /* --- hooks of the API --------------------------------------------------------------------------
  */
 
-static bool temp_may(void *arg, const char *permission)
+static bool may(void *arg, const char *permission)
 {
-    (void)arg;
-    (void)permission;
-    return true;
+    return auth_allows(arg, permission);
 }
 
+/* The verdict stays with the job: the loop logs it and delays the answer. */
 static enum api_sign_in on_authenticate(void *arg, struct slice authorization,
                                         const struct netaddr *peer, struct api_caller *out)
 {
-    static const char d[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     struct backend *b = arg;
-    char plain[600], text[1000] = "Basic ";
-    (void)peer;
-    int len = snprintf(plain, sizeof plain, "%s:%s", b->conf.env->recovery_user,
-                       b->conf.env->recovery_password);
-    size_t at = 6;
-    for (int i = 0; i < len; i += 3) {
-        unsigned v = (unsigned char)plain[i] << 16 |
-                     (i + 1 < len ? (unsigned char)plain[i + 1] << 8 : 0) |
-                     (i + 2 < len ? (unsigned char)plain[i + 2] : 0);
-        text[at++] = d[v >> 18];
-        text[at++] = d[v >> 12 & 63];
-        text[at++] = i + 1 < len ? d[v >> 6 & 63] : '=';
-        text[at++] = i + 2 < len ? d[v & 63] : '=';
+    struct auth_time now = {.wall_ms = clock_wall_ms(),
+                            .monotonic_ms = (int64_t)(clock_monotonic_ns() / MX_NS_PER_MS)};
+    struct auth_verdict *verdict = &b->running->verdict;
+    if (auth_check(b->auth, authorization, peer, now, &b->caller, verdict)) {
+        return API_SLOW_DOWN;
     }
-    *out = (struct api_caller){.may = temp_may};
-    (void)snprintf(out->name, sizeof out->name, "%s", b->conf.env->recovery_user);
-    (void)snprintf(out->account_id, sizeof out->account_id, "d333333");
-    return b->conf.env->recovery_user[0] != '\0' && slice_equal(authorization, slice_of(text, at))
-               ? API_SIGNED_IN
-               : API_REFUSED;
+    switch (verdict->result) {
+    case AUTH_OK:
+        break;
+    case AUTH_BANNED:
+        return API_SLOW_DOWN;
+    case AUTH_MISSING:
+    case AUTH_REFUSED:
+        return API_REFUSED;
+    }
+    *out = (struct api_caller){.arg = &b->caller, .may = may};
+    (void)snprintf(out->name, sizeof out->name, "%.*s", API_CALLER_NAME_MAX, b->caller.name);
+    (void)snprintf(out->account_id, sizeof out->account_id, "%s", b->caller.account_id);
+    return API_SIGNED_IN;
 }
 
 /* The object at fault: the first of the type that does not compile. */
@@ -75,13 +87,41 @@ static void problem_set(struct api_problem *out, const struct config_problem *pr
     (void)snprintf(out->text, sizeof out->text, "%.*s", (int)sizeof out->text - 1, problem->text);
 }
 
+/* Nobody gives what he does not have. */
+static mx_err check_access(struct backend *b, const struct object_change *changes, size_t count,
+                           struct api_problem *problem)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct set_errors errors;
+        errors.count = 0;
+        mx_err err = access_check_change(b->store, &b->caller.permissions, changes[i].type,
+                                         changes[i].before, changes[i].after, &errors);
+        if (!err && errors.count > 0) {
+            const struct set_error *first = &errors.items[0];
+            (void)snprintf(problem->text, sizeof problem->text, "%s", first->text);
+            (void)snprintf(problem->property, sizeof problem->property, "%s", first->property);
+            problem->change = i;
+            problem->forbidden = true;
+            err = MX_ERR_INVALID;
+        }
+        if (err) {
+            return err;
+        }
+    }
+    return MX_OK;
+}
+
 static mx_err on_prepare(void *arg, const struct object_change *changes, size_t count,
                          struct api_problem *problem)
 {
     struct backend *b = arg;
     const struct reg_type *type;
     struct config_problem text = {{0}};
-    mx_err err = publisher_prepare(b->conf.publisher, b->store, changes, count, &type, &text);
+    mx_err err = check_access(b, changes, count, problem);
+    if (err) {
+        return err;
+    }
+    err = publisher_prepare(b->conf.publisher, b->store, changes, count, &type, &text);
     if (!err) {
         return MX_OK;
     }
@@ -106,6 +146,45 @@ static mx_err on_publish(void *arg, const struct object_change *changes, size_t 
     mx_err err = publisher_apply(b->conf.publisher, store_generation(b->store), &text);
     problem_set(problem, &text);
     return err;
+}
+
+static mx_err reload(struct backend *b, struct api_problem *problem)
+{
+    struct config_problem text = {{0}};
+    mx_err err = publisher_reload(b->conf.publisher, b->store, &text);
+    problem_set(problem, &text);
+    return err;
+}
+
+static mx_err pause_queue(struct backend *b, const struct api_caller *caller, bool yes,
+                          struct api_problem *problem)
+{
+    mx_err err = queue_cores_pause(b->conf.queue, yes, caller->name);
+    if (err == MX_ERR_UNSUPPORTED) {
+        (void)snprintf(problem->text, sizeof problem->text,
+                       "nothing is delivered in recovery mode");
+    } else if (err) {
+        (void)snprintf(problem->text, sizeof problem->text,
+                       "not all cores have answered; try again");
+    }
+    return err;
+}
+
+static mx_err on_action(void *arg, const struct api_caller *caller, enum api_action action,
+                        struct api_problem *problem)
+{
+    struct backend *b = arg;
+    switch (action) {
+    case ACTION_RELOAD_SETTINGS:
+    case ACTION_RELOAD_CERTIFICATES:
+        return reload(b, problem);
+    case ACTION_RELOAD_BLOCKED:
+        return MX_OK; /* in force since they were made */
+    case ACTION_PAUSE_QUEUE:
+    case ACTION_RESUME_QUEUE:
+        return pause_queue(b, caller, action == ACTION_PAUSE_QUEUE, problem);
+    }
+    return MX_ERR_BUG;
 }
 
 /* --- jobs --------------------------------------------------------------------------------------
@@ -137,13 +216,14 @@ static void request_run(struct worker_job *job)
     if (own->backend->api == NULL) {
         answer_unusable(own->backend, &own->answer);
     } else {
+        own->backend->running = own;
         api_run(own->backend->api, &request, &own->answer);
+        own->backend->running = NULL;
     }
 }
 
-static void request_done(struct worker_job *job)
+static void request_answer(struct request_job *own)
 {
-    struct request_job *own = mx_container_of(job, struct request_job, job);
     const struct api_answer *a = &own->answer;
     struct http_answer answer = {.status = a->status,
                                  .content_type = a->content_type,
@@ -163,8 +243,49 @@ static void request_done(struct worker_job *job)
     } else {
         answer.body = a->body;
     }
+    own->backend->delayed -= own->delay.fire != NULL;
     http_answer(own->exchange, &answer);
     free(own);
+}
+
+static void delay_fire(struct timer *timer, uint64_t now_ns)
+{
+    (void)now_ns;
+    request_answer(mx_container_of(timer, struct request_job, delay));
+}
+
+static void log_refused(struct backend *b, const struct request_job *own)
+{
+    struct log *log = &b->conf.shard->log;
+    const struct auth_verdict *verdict = &own->verdict;
+    struct log_line *line = log_begin(log, LOG_WARN, "sign-in-refused");
+    char text[NETADDR_TEXT_MAX];
+    struct writer w = writer_init(text, sizeof text);
+    put_netaddr(&w, &own->exchange->request.peer);
+    log_slice(line, "client", writer_slice(&w));
+    log_text(line, "login", verdict->login);
+    log_text(line, "reason", verdict->reason != NULL ? verdict->reason : "too many failures");
+    if (verdict->banned_now) {
+        log_text(line, "effect", "this client may not try again for now (Security.authBanRate)");
+    }
+    log_end(log, line);
+}
+
+static void request_done(struct worker_job *job)
+{
+    struct request_job *own = mx_container_of(job, struct request_job, job);
+    struct backend *b = own->backend;
+    enum auth_result result = own->verdict.result;
+    if (result == AUTH_REFUSED || result == AUTH_BANNED) {
+        log_refused(b, own);
+    }
+    if (own->verdict.delay_ms > 0) {
+        own->delay.fire = delay_fire;
+        b->delayed++;
+        shard_after(b->conf.shard, &own->delay, own->verdict.delay_ms * MX_NS_PER_MS);
+        return;
+    }
+    request_answer(own);
 }
 
 void backend_request(struct backend *b, struct http_exchange *exchange)
@@ -188,14 +309,47 @@ void backend_request(struct backend *b, struct http_exchange *exchange)
 
 static mx_err api_open(struct backend *b)
 {
+    b->actions = (struct api_actions){.arg = b, .act = on_action};
+    b->foreign[0] = api_actions_type(&b->actions);
+    b->foreign[1] = api_queue_type(b->conf.queue);
     struct api_conf conf = {.store = b->store,
                             .public_url = slice_of_text(b->conf.env->public_url),
                             .arg = b,
                             .authenticate = on_authenticate,
                             .prepare = on_prepare,
                             .discard = on_discard,
-                            .publish = on_publish};
+                            .publish = on_publish,
+                            .foreign = b->foreign,
+                            .foreign_count = mx_countof(b->foreign)};
     return api_new(&b->api, &conf);
+}
+
+static mx_err auth_open(struct backend *b)
+{
+    struct auth_conf conf = {.store = b->store,
+                             .recovery_user = slice_of_text(b->conf.env->recovery_user),
+                             .recovery_password = slice_of_text(b->conf.env->recovery_password),
+                             .arg = b};
+    return auth_new(&b->auth, &conf);
+}
+
+/* STALWART_RECOVERY_ADMIN takes the place of the one that is made. */
+static mx_err first_administrator(struct backend *b)
+{
+    char password[BOOTSTRAP_PASSWORD_CHARS + 1];
+    bool made = false;
+    if (b->conf.env->recovery_user[0] != '\0') {
+        return MX_OK;
+    }
+    mx_err err = bootstrap_make(b->store, &made, password);
+    if (!err && made) {
+        fprintf(stderr,
+                "ringmx: the first administrator is '%s' with the password '%s'; it is not shown "
+                "again\n",
+                BOOTSTRAP_USER, password);
+    }
+    explicit_bzero(password, sizeof password);
+    return err;
 }
 
 mx_err backend_open(struct backend **out_backend, const struct backend_conf *conf)
@@ -206,18 +360,30 @@ mx_err backend_open(struct backend **out_backend, const struct backend_conf *con
     }
     b->conf = *conf;
     mx_err err = store_open(&b->store, conf->data_dir, &b->problem);
-    if (!err && api_open(b) != MX_OK) {
-        backend_close(b);
-        return MX_ERR_NOMEM;
+    if (!err) {
+        err = auth_open(b);
+        err = err ? err : first_administrator(b);
+        err = err ? err : api_open(b);
+        if (err) {
+            backend_close(b);
+            return err;
+        }
     }
     *out_backend = b;
     return MX_OK;
 }
 
+bool backend_idle(const struct backend *b)
+{
+    return b == NULL || b->delayed == 0;
+}
+
 void backend_close(struct backend *b)
 {
     if (b != NULL) {
+        MX_ASSERT(b->delayed == 0);
         api_free(b->api);
+        auth_free(b->auth);
         store_close(b->store);
         free(b);
     }

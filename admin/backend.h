@@ -5,6 +5,7 @@
 #include "admin/environment.h"
 #include "admin/http_server.h"
 #include "admin/publish.h"
+#include "admin/queue_cores.h"
 #include "admin/worker.h"
 
 struct backend;
@@ -13,13 +14,17 @@ struct backend_conf {
     const char *data_dir;
     const struct environment *env;
     struct publisher *publisher;
+    struct queue_cores *queue;
     struct worker *worker;
+    struct shard *shard; /* of the loop */
 };
 
 /* Opens the store and builds the API. A store that cannot be used is no failure here: every API
  * request is then answered 503 with the reason. MX_ERR_NOMEM. */
 MX_MUST_CHECK mx_err backend_open(struct backend **out_backend, const struct backend_conf *conf);
-/* With no job pending. NULL is fine. */
+/* No answer waits for its time (those to failed sign-ins do). NULL is fine. */
+bool backend_idle(const struct backend *backend);
+/* With no job pending, and idle. NULL is fine. */
 void backend_close(struct backend *backend);
 /* On the loop: the exchange is answered later; or now with 503 when the worker's queue is full. */
 void backend_request(struct backend *backend, struct http_exchange *exchange);

@@ -1,5 +1,6 @@
 /* Settings, routes and listeners of the store as an image; config_records.c makes the rest. */
 #include "admin/config_build.h"
+#include "admin/json_memory.h"
 
 #include "admin/certificate.h"
 #include "admin/config_private.h"
@@ -603,6 +604,7 @@ mx_err config_build(struct config **out_config, struct store *store, enum config
                         .arena = &memory->arena,
                         .programs = memory,
                         .problem = problem};
+    uint64_t failures = json_memory_failures();
     config->image.generation = store_generation(store);
     mx_err err = build_settings(&b);
     err = err ? err : build_session(&b, &config->image.limits);
@@ -613,6 +615,9 @@ mx_err config_build(struct config **out_config, struct store *store, enum config
     err = err ? err : build_clients(&b);
     if (!err && parts == CONFIG_WHOLE) {
         err = build_records(&b);
+    }
+    if (!err && json_memory_failures() != failures) {
+        err = no_memory(&b); /* a setting may have been read from half an object */
     }
     if (err) {
         *out_type = b.type;

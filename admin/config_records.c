@@ -2,6 +2,7 @@
  * the arena. A million accounts are usual here, so nothing is allocated per row. */
 #include "admin/config_private.h"
 
+#include "admin/publish_records.h"
 #include "core/check.h"
 
 struct record_list {
@@ -48,6 +49,31 @@ static mx_err put_mailbox(struct record_list *list, struct slice *out_mailbox, s
     return MX_OK;
 }
 
+static mx_err put_list(struct record_list *list, const struct dir_list **out_list,
+                       const json_t *members)
+{
+    size_t count = json_object_size(members);
+    struct dir_list *made = arena_take(list->arena, sizeof(*made));
+    struct dir_member *items = arena_take(list->arena, (count + 1) * sizeof(*items));
+    if (!made || !items) {
+        return MX_ERR_NOMEM;
+    }
+    size_t at = 0;
+    const char *address;
+    json_t *yes;
+    json_object_foreach((json_t *)(uintptr_t)members, address, yes)
+    {
+        mx_err err = arena_copy(&items[at++].address, list->arena, slice_of_text(address));
+        if (err) {
+            return err;
+        }
+    }
+    list_order(items, count);
+    *made = (struct dir_list){items, (uint32_t)count};
+    *out_list = made;
+    return MX_OK;
+}
+
 static mx_err add_address(void *arg, const struct store_address_row *row)
 {
     struct record_list *list = arg;
@@ -55,13 +81,19 @@ static mx_err add_address(void *arg, const struct store_address_row *row)
     struct dir_address *address = &list->addresses[list->address_count++];
     *address = (struct dir_address){
         .domain_id = row->domain,
-        .kind = row->is_alias ? DIR_ALIAS : DIR_ACCOUNT,
+        .kind = record_kind(row->kind, row->is_alias),
         .enabled = row->enabled,
         .object_id = row->account,
     };
     mx_err err = put_mailbox(list, &address->mailbox, row->account_local, row->account_domain);
     if (err) {
         return err;
+    }
+    if (row->members) {
+        err = put_list(list, &address->list, row->members);
+        if (err) {
+            return err;
+        }
     }
     if (!row->is_alias) {
         address->local = slice_first(address->mailbox, row->local.len);

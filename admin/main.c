@@ -1,4 +1,5 @@
 /* The ringmx program: one binary for the server and its offline commands. */
+#include "admin/bootstrap.h"
 #include "admin/doctor.h"
 #include "admin/plan.h"
 #include "admin/queue_cmd.h"
@@ -30,6 +31,7 @@ static void help(FILE *out)
         "  ringmx apply --data DIR [--dry-run] PLAN   change the configuration (server stopped)\n"
         "  ringmx queue list --data DIR          what is queued (server stopped)\n"
         "  ringmx queue show ID --data DIR\n"
+        "  ringmx admin renew|remove --data DIR  the built-in administrator (server stopped)\n"
         "  ringmx doctor [--data DIR]            check kernel, limits and libraries\n"
         "  ringmx reference                      the configuration objects, as Markdown\n"
         "  ringmx version\n");
@@ -154,6 +156,9 @@ int main(int argc, char **argv)
     }
     if (strcmp(command, "queue") == 0) {
         return queue_command(argc - 1, argv + 1, stdout, stderr);
+    }
+    if (strcmp(command, "admin") == 0) {
+        return bootstrap_command(argc - 1, argv + 1, stdout, stderr);
     }
     if (strcmp(command, "doctor") == 0) {
         return doctor(argc - 1, argv + 1);

@@ -1,6 +1,7 @@
 #include "admin/management.h"
 
 #include "admin/backend.h"
+#include "admin/discovery.h"
 #include "admin/metrics.h"
 #include "admin/publish.h"
 #include "core/check.h"
@@ -143,6 +144,41 @@ static const struct {
     {"/metrics/prometheus", get_metrics}, {"/stats", get_stats},
 };
 
+/* The documents of OAuth, for this server as the client calls it. */
+static bool get_discovery(struct management *m, struct http_exchange *exchange)
+{
+    const struct http_field anybody[] = {{"Access-Control-Allow-Origin", SLICE_LITERAL("*")}};
+    const struct http_request *request = &exchange->request;
+    int document = discovery_find(request->path);
+    if (document < 0) {
+        return false;
+    }
+    char base[DISCOVERY_BASE_MAX];
+    struct writer url = writer_init(base, sizeof base);
+    if (m->conf.public_url[0] != '\0') {
+        put_text(&url, m->conf.public_url);
+    } else {
+        put_text(&url, request->tls ? "https://" : "http://");
+        put_slice(&url, request->host);
+    }
+    uint8_t *body = malloc(DISCOVERY_BYTES_MAX);
+    if (body == NULL || url.overflow) {
+        free(body);
+        answer_problem(exchange, 503, "out of memory");
+        return true;
+    }
+    struct writer w = writer_init(body, DISCOVERY_BYTES_MAX);
+    put_discovery(&w, (enum discovery_document)document, writer_slice(&url));
+    struct http_answer answer = {.status = 200,
+                                 .content_type = "application/json",
+                                 .fields = anybody,
+                                 .field_count = 1,
+                                 .body = body,
+                                 .len = w.len};
+    http_answer(exchange, &answer);
+    return true;
+}
+
 static void on_request(void *arg, struct http_exchange *exchange)
 {
     struct management *m = arg;
@@ -160,7 +196,9 @@ static void on_request(void *arg, struct http_exchange *exchange)
         }
         return;
     }
-    backend_request(m->conf.backend, exchange);
+    if (!get_discovery(m, exchange)) {
+        backend_request(m->conf.backend, exchange);
+    }
 }
 
 /* --- life --------------------------------------------------------------------------------------
@@ -207,7 +245,8 @@ bool management_idle(const struct management *m)
 
 bool management_stopped(const struct management *m)
 {
-    return m->http_stopped && m->requests == 0 && worker_pending(m->conf.worker) == 0;
+    return m->http_stopped && m->requests == 0 && worker_pending(m->conf.worker) == 0 &&
+           backend_idle(m->conf.backend);
 }
 
 void management_close(struct management *m)

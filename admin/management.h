@@ -16,7 +16,8 @@ struct management_conf {
     struct worker *worker;
     const struct publisher *publisher;
     struct backend *backend;
-    int listen_fd; /* taken */
+    const char *public_url; /* STALWART_PUBLIC_URL, or empty */
+    int listen_fd;          /* taken */
 };
 
 MX_MUST_CHECK mx_err management_open(struct management **out_management,

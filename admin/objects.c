@@ -1,8 +1,11 @@
 #include "admin/objects.h"
 
+#include "admin/access.h"
+#include "admin/api_key.h"
 #include "admin/certificate.h"
 #include "admin/object_id.h"
 #include "admin/object_links.h"
+#include "admin/secret.h"
 #include "core/check.h"
 #include "core/timefmt.h"
 
@@ -40,18 +43,26 @@ static mx_err check_certificate(const json_t *object, struct set_errors *errors)
     return MX_OK;
 }
 
+static bool is_type(const struct reg_type *type, const char *name)
+{
+    return strcmp(type->shape.name, name) == 0;
+}
+
 /* Labels are checked now unless the resolver says that the whole is checked in the end. */
 static bool checks_labels(const struct reference_resolver *resolver)
 {
     return !resolver || !resolver->labels_later;
 }
 
-static mx_err check_rules(struct store *store, const struct reg_type *type, const json_t *object,
-                          const struct reference_resolver *resolver, struct set_errors *errors)
+static mx_err check_rules(struct store *store, const struct reg_type *type, uint64_t id,
+                          const json_t *object, const struct reference_resolver *resolver,
+                          struct set_errors *errors)
 {
     mx_err err = MX_OK;
-    if (slice_equal(slice_of_text(type->shape.name), SLICE_LITERAL("Certificate"))) {
+    if (is_type(type, "Certificate")) {
         err = check_certificate(object, errors);
+    } else if (is_type(type, "Role")) {
+        err = access_check_role(store, id, object, errors);
     }
     return err ? err : object_links_check(store, type, object, checks_labels(resolver), errors);
 }
@@ -74,13 +85,14 @@ static mx_err write_checked(struct store *store, const struct reg_type *type, ui
                             const struct reference_resolver *resolver, struct set_errors *errors)
 {
     uint32_t refused = errors->count;
-    mx_err err = check_rules(store, type, after, resolver, errors);
+    mx_err err = check_rules(store, type, id, after, resolver, errors);
     err = err ? err : check_label_kept(store, type, id, before, after, resolver, errors);
     if (err || errors->count != refused) {
         return err;
     }
     struct store_conflict conflict;
-    err = store_write(store, type, id, before, after, &conflict);
+    err = api_keys_follow(store, type, id, before, after);
+    err = err ? err : store_write(store, type, id, before, after, &conflict);
     if (err != MX_ERR_EXISTS) {
         return err;
     }
@@ -108,12 +120,20 @@ mx_err object_create(struct store *store, uint64_t *out_id, const struct reg_typ
         *out_id = OBJECT_ID_SINGLETON;
         return object_update(store, type, OBJECT_ID_SINGLETON, body, resolver, NULL, NULL, errors);
     }
+    if (is_type(type, "ApiKey")) {
+        set_error_add(errors, SET_FORBIDDEN, NULL,
+                      "an API key is made by the account that it belongs to, signed in");
+        return MX_OK;
+    }
     json_t *object = object_normalize(type, body, resolver, errors);
     if (!object) {
         return errors->count ? MX_OK : MX_ERR_NOMEM;
     }
     uint64_t id = store_next_id(store);
-    mx_err err = write_checked(store, type, id, NULL, object, resolver, errors);
+    mx_err err = secret_seal(&type->shape, NULL, object, errors);
+    if (!err && errors->count == 0) {
+        err = write_checked(store, type, id, NULL, object, resolver, errors);
+    }
     json_decref(object);
     if (!err && errors->count == 0) {
         *out_id = id;
@@ -135,6 +155,14 @@ mx_err object_update(struct store *store, const struct reg_type *type, uint64_t 
         return err;
     }
     json_t *after = object_patch(type, before, patch, resolver, errors);
+    if (after) {
+        err = secret_seal(&type->shape, before, after, errors);
+    }
+    if (err || (after && errors->count)) {
+        json_decref(before);
+        json_decref(after);
+        return err;
+    }
     if (after && !json_equal(before, after)) {
         bool stored = true;
         if (type->singleton) {
@@ -177,7 +205,8 @@ mx_err object_destroy(struct store *store, const struct reg_type *type, uint64_t
                             errors);
     if (!err && errors->count == refused) {
         struct store_conflict conflict;
-        err = store_write(store, type, id, before, NULL, &conflict);
+        err = api_keys_follow(store, type, id, before, NULL);
+        err = err ? err : store_write(store, type, id, before, NULL, &conflict);
     }
     json_decref(before);
     return err;
@@ -185,7 +214,7 @@ mx_err object_destroy(struct store *store, const struct reg_type *type, uint64_t
 
 /* Showing ---------------------------------------------------------------------------------- */
 
-static void title_of_account(struct store *store, char out[OBJECT_TITLE_MAX], const json_t *account)
+static void title_of_address(struct store *store, char out[OBJECT_TITLE_MAX], const json_t *account)
 {
     uint64_t domain_id = 0;
     const char *local = json_string_value(json_object_get(account, "name"));
@@ -213,8 +242,8 @@ void object_title(struct store *store, char out[OBJECT_TITLE_MAX], const struct 
     if (type->label) {
         label = json_string_value(json_object_get(object, type->label));
     }
-    if (type->storage == REG_IN_ACCOUNTS) {
-        title_of_account(store, out, object);
+    if (reg_has_address(type)) {
+        title_of_address(store, out, object);
     } else if (label) {
         snprintf(out, OBJECT_TITLE_MAX, "%s", label);
     }
@@ -228,7 +257,7 @@ static void mask(const struct reg_shape *shape, json_t *object)
     for (uint32_t i = 0; variant && i < variant->field_count; i++) {
         const struct reg_field *field = &variant->fields[i];
         json_t *value = json_object_get(object, field->name);
-        if (field->format == FORMAT_SECRET_PEM && json_is_string(value)) {
+        if (reg_is_secret(field->format) && json_is_string(value)) {
             json_object_set_new(object, field->name, json_string(REG_MASK));
         } else if (field->kind == REG_OBJECT && json_is_object(value)) {
             mask(field->embedded, value);
@@ -254,11 +283,11 @@ static void set_date(json_t *object, const char *name, int64_t wall_ms)
 static void add_server_fields(struct store *store, const struct reg_type *type, uint64_t id,
                               json_t *object)
 {
-    if (type->storage == REG_IN_ACCOUNTS) {
+    if (reg_has_address(type)) {
         char title[OBJECT_TITLE_MAX];
         object_title(store, title, type, id);
         json_object_set_new(object, "emailAddress", json_string(title));
-    } else if (slice_equal(slice_of_text(type->shape.name), SLICE_LITERAL("Certificate"))) {
+    } else if (is_type(type, "Certificate")) {
         struct certificate_text text = {0};
         const char *property;
         char reason[CERTIFICATE_REASON_MAX];

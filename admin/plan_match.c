@@ -82,7 +82,7 @@ json_t *plan_filter(struct plan *plan, const struct plan_line *line, const json_
             continue;
         }
         const struct reg_field *field = any_field(line->type, slice_of_text(key));
-        if (!field || field->mode == REG_SERVER_SET) {
+        if (!field || reg_is_server_mode(field->mode)) {
             plan_error(plan, line, NULL, path, "is not a property that can be compared");
             continue;
         }
@@ -139,7 +139,7 @@ static bool check_keys(struct plan_matcher *m)
 {
     for (size_t i = 0; i < m->key_count; i++) {
         const struct reg_field *field = any_field(m->type, slice_of_text(m->keys[i]));
-        if (!field || field->mode == REG_SERVER_SET) {
+        if (!field || reg_is_server_mode(field->mode)) {
             plan_error(m->plan, m->line, NULL, "matchOn", "'%.64s' is not a property of %s",
                        m->keys[i], m->type->shape.name);
             return false;
@@ -284,7 +284,7 @@ json_t *plan_matcher_body(struct plan_matcher *m, const char *client, const json
 
 static bool is_comparable(const struct reg_field *field)
 {
-    return field->mode != REG_SERVER_SET &&
+    return !reg_is_server_mode(field->mode) && field->format != FORMAT_PASSWORD &&
            (field->kind == REG_STRING || field->kind == REG_NUMBER || field->kind == REG_BOOLEAN ||
             field->kind == REG_ENUM || field->kind == REG_DATE || field->kind == REG_ID);
 }
@@ -376,14 +376,15 @@ static mx_err find_by_index(struct plan_matcher *m, uint64_t *out_id, const json
     }
     uint64_t id = 0;
     mx_err err;
-    if (m->type->storage == REG_IN_ACCOUNTS) {
+    if (reg_has_address(m->type)) {
         uint64_t domain_id;
-        int position = 0;
+        struct store_holder holder = {0};
         if (!json_is_string(domain) || object_id_parse(&domain_id, string_of(domain))) {
             return MX_ERR_UNSUPPORTED;
         }
-        err = store_find_address(m->plan->store, &id, &position, domain_id, string_of(name));
-        err = !err && position >= 0 ? MX_ERR_NOTFOUND : err;
+        err = store_find_holder(m->plan->store, &holder, domain_id, string_of(name));
+        err = !err && (holder.position >= 0 || holder.type != m->type) ? MX_ERR_NOTFOUND : err;
+        id = holder.id;
     } else {
         err = store_find_label(m->plan->store, &id, m->type, string_of(name));
     }

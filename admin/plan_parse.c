@@ -54,6 +54,11 @@ static bool find_object(struct plan *plan, struct plan_line *line, const json_t 
         return false;
     }
     line->type = reg_type_find(string_of(object));
+    if (line->type && line->type->storage == REG_ELSEWHERE) {
+        plan_error(plan, line, NULL, "object", "%s is only for a server that runs",
+                   line->type->shape.name);
+        return false;
+    }
     if (!line->type) {
         struct slice name = slice_first(string_of(object), REG_NAME_MAX);
         plan_error(plan, line, NULL, "object", "there is no type '%.*s' in ringmx",

@@ -253,7 +253,7 @@ static json_t *creatable(const struct reg_type *type, const json_t *body)
     const struct reg_variant *variant = object_variant(&type->shape, body);
     json_t *copy = json_copy((json_t *)(uintptr_t)body);
     for (uint32_t i = 0; variant && i < variant->field_count; i++) {
-        if (variant->fields[i].mode == REG_SERVER_SET) {
+        if (reg_is_server_mode(variant->fields[i].mode)) {
             json_object_del(copy, variant->fields[i].name);
         }
     }

@@ -163,12 +163,12 @@ static bool finish_lingering(struct publisher *p)
 /* --- preparing ---------------------------------------------------------------------------------
  */
 
-/* Accounts do not touch the image; everything else may. */
+/* Accounts, lists and what is for the management alone do not touch the image; all else may. */
 static bool touches_image(const struct object_change *changes, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         bool new_domain = changes[i].before == NULL && changes[i].type->storage == REG_IN_DOMAINS;
-        if (changes[i].type->storage != REG_IN_ACCOUNTS && !new_domain) {
+        if (!reg_has_address(changes[i].type) && !new_domain && !changes[i].type->administrative) {
             return true;
         }
     }
@@ -313,9 +313,9 @@ static mx_err cores_prepare(struct publisher *p, struct config_problem *problem)
     return MX_OK;
 }
 
-mx_err publisher_prepare(struct publisher *p, struct store *store,
-                         const struct object_change *changes, size_t count,
-                         const struct reg_type **out_type, struct config_problem *problem)
+static mx_err prepare(struct publisher *p, struct store *store, bool image,
+                      const struct object_change *changes, size_t count,
+                      const struct reg_type **out_type, struct config_problem *problem)
 {
     *out_type = NULL;
     if (!finish_lingering(p)) {
@@ -323,7 +323,7 @@ mx_err publisher_prepare(struct publisher *p, struct store *store,
         return MX_ERR_AGAIN;
     }
     MX_ASSERT(!p->prepared);
-    mx_err err = touches_image(changes, count) ? image_prepare(p, store, out_type, problem) : MX_OK;
+    mx_err err = image ? image_prepare(p, store, out_type, problem) : MX_OK;
     if (!err) {
         err = records_prepare(p, store, changes, count, problem);
     }
@@ -334,6 +334,13 @@ mx_err publisher_prepare(struct publisher *p, struct store *store,
     err = cores_prepare(p, problem);
     p->prepared = err == MX_OK;
     return err;
+}
+
+mx_err publisher_prepare(struct publisher *p, struct store *store,
+                         const struct object_change *changes, size_t count,
+                         const struct reg_type **out_type, struct config_problem *problem)
+{
+    return prepare(p, store, touches_image(changes, count), changes, count, out_type, problem);
 }
 
 mx_err publisher_apply(struct publisher *p, uint64_t generation, struct config_problem *problem)
@@ -354,6 +361,13 @@ mx_err publisher_apply(struct publisher *p, uint64_t generation, struct config_p
                  "is behind: the change is committed, and it gets it as "
                  "soon as it can");
     return MX_ERR_TIMEOUT;
+}
+
+mx_err publisher_reload(struct publisher *p, struct store *store, struct config_problem *problem)
+{
+    const struct reg_type *type;
+    mx_err err = prepare(p, store, true, NULL, 0, &type, problem);
+    return err ? err : publisher_apply(p, store_generation(store), problem);
 }
 
 void publisher_cancel(struct publisher *p)

@@ -46,6 +46,10 @@ MX_MUST_CHECK mx_err publisher_prepare(struct publisher *publisher, struct store
                                        const struct object_change *changes, size_t count,
                                        const struct reg_type **out_type,
                                        struct config_problem *problem);
+/* The same without a change, for what objects name outside of the store (certificates in files and
+ * environment variables): read again and in force on every core when it returns. */
+MX_MUST_CHECK mx_err publisher_reload(struct publisher *publisher, struct store *store,
+                                      struct config_problem *problem);
 /* MX_ERR_TIMEOUT: committed, but the core that *problem names is behind. */
 MX_MUST_CHECK mx_err publisher_apply(struct publisher *publisher, uint64_t generation,
                                      struct config_problem *problem);

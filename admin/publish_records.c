@@ -116,18 +116,58 @@ struct address_key {
     struct slice local;
 };
 
+/* Members behind the address in one piece of memory; *at is moved behind them. */
+struct list_record {
+    struct dir_address address;
+    struct dir_list list;
+    struct dir_member members[];
+};
+
+static size_t list_bytes(const json_t *members)
+{
+    size_t bytes = sizeof(struct list_record) - sizeof(struct dir_address);
+    const char *address;
+    json_t *yes;
+    json_object_foreach((json_t *)(uintptr_t)members, address, yes)
+    {
+        bytes += sizeof(struct dir_member) + strlen(address);
+    }
+    return bytes;
+}
+
+static void list_keep(struct list_record *record, uint8_t **at, const json_t *members)
+{
+    size_t count = json_object_size(members);
+    size_t i = 0;
+    const char *address;
+    json_t *yes;
+    *at = (uint8_t *)(record->members + count);
+    json_object_foreach((json_t *)(uintptr_t)members, address, yes)
+    {
+        record->members[i++].address = keep(at, slice_of_text(address));
+    }
+    list_order(record->members, count);
+    record->list = (struct dir_list){record->members, (uint32_t)count};
+    record->address.list = &record->list;
+}
+
+/* members: of a list with its own address, else NULL. */
 static mx_err add_address(struct maker *m, enum dir_change_kind kind, struct address_key key,
                           const struct dir_address *about, struct slice mailbox_local,
-                          struct slice mailbox_domain)
+                          struct slice mailbox_domain, const json_t *members)
 {
     size_t mailbox = mailbox_local.len + 1 + mailbox_domain.len;
+    size_t list = members == NULL ? 0 : list_bytes(members);
     struct dir_address *address =
-        record_new(m->out->all, sizeof *address + key.local.len + mailbox);
+        record_new(m->out->all, sizeof *address + list + key.local.len + mailbox);
     if (address == NULL) {
         return MX_ERR_NOMEM;
     }
     uint8_t *at = (uint8_t *)(address + 1);
     *address = *about;
+    if (members != NULL) {
+        list_keep((struct list_record *)address, &at, members);
+    }
     address->domain_id = key.domain_id;
     address->mailbox = slice_of(at, mailbox);
     (void)keep(&at, mailbox_local);
@@ -160,7 +200,8 @@ static mx_err domain_name(struct maker *m, struct slice *out_name, uint64_t id)
     return MX_OK;
 }
 
-/* --- accounts ----------------------------------------------------------------------------------
+/* --- accounts and lists
+ * ----------------------------------------------------------------------------------
  */
 
 /* Address number -1 is the account's own, then its aliases; false behind the last. */
@@ -205,10 +246,27 @@ static mx_err account_removals(struct maker *m, const struct object_change *chan
          n++) {
         if (!account_has(change->after, &key)) {
             err = add_address(m, DIR_REMOVE_ADDRESS, key, &(struct dir_address){0}, key.local,
-                              SLICE_EMPTY);
+                              SLICE_EMPTY, NULL);
         }
     }
     return err;
+}
+
+enum dir_kind record_kind(enum store_kind kind, bool is_alias)
+{
+    if (kind == STORE_LIST) {
+        return DIR_LIST;
+    }
+    return is_alias ? DIR_ALIAS : kind == STORE_GROUP ? DIR_GROUP : DIR_ACCOUNT;
+}
+
+static enum store_kind kind_of(const struct object_change *change)
+{
+    if (is_type(change->type, "MailingList")) {
+        return STORE_LIST;
+    }
+    return slice_equal(text_member(change->after, "@type"), SLICE_LITERAL("Group")) ? STORE_GROUP
+                                                                                    : STORE_USER;
 }
 
 static mx_err account_puts(struct maker *m, const struct object_change *change)
@@ -222,9 +280,11 @@ static mx_err account_puts(struct maker *m, const struct object_change *change)
     struct slice local = text_member(change->after, "name");
     mx_err err = domain_name(m, &domain, id_member(change->after, "domainId"));
     for (int n = -1; !err && account_address(change->after, n, &key, &enabled); n++) {
-        struct dir_address about = {
-            .kind = n < 0 ? DIR_ACCOUNT : DIR_ALIAS, .enabled = enabled, .object_id = change->id};
-        err = add_address(m, DIR_PUT_ADDRESS, key, &about, local, domain);
+        struct dir_address about = {.kind = record_kind(kind_of(change), n >= 0),
+                                    .enabled = enabled,
+                                    .object_id = change->id};
+        const json_t *members = n < 0 ? json_object_get(change->after, "recipients") : NULL;
+        err = add_address(m, DIR_PUT_ADDRESS, key, &about, local, domain, members);
     }
     return err;
 }
@@ -271,12 +331,12 @@ static mx_err renamed_address(void *arg, const struct store_address_row *row)
     if (!slice_equal(row->account_domain, renaming->name)) {
         return MX_OK;
     }
-    struct dir_address about = {.kind = row->is_alias ? DIR_ALIAS : DIR_ACCOUNT,
+    struct dir_address about = {.kind = record_kind(row->kind, row->is_alias),
                                 .enabled = row->enabled,
                                 .object_id = row->account};
     return add_address(renaming->maker, DIR_PUT_ADDRESS,
                        (struct address_key){row->domain, row->local}, &about, row->account_local,
-                       row->account_domain);
+                       row->account_domain, row->members);
 }
 
 static mx_err domain_puts(struct maker *m, const struct object_change *change)
@@ -298,7 +358,7 @@ static mx_err domain_puts(struct maker *m, const struct object_change *change)
 
 static mx_err removals(struct maker *m, const struct object_change *change)
 {
-    if (is_type(change->type, "Account")) {
+    if (reg_has_address(change->type)) {
         return account_removals(m, change);
     }
     if (is_type(change->type, "Domain") && change->before != NULL) {
@@ -309,7 +369,7 @@ static mx_err removals(struct maker *m, const struct object_change *change)
 
 static mx_err insertions(struct maker *m, const struct object_change *change)
 {
-    if (is_type(change->type, "Account")) {
+    if (reg_has_address(change->type)) {
         return account_puts(m, change);
     }
     return is_type(change->type, "Domain") ? domain_puts(m, change) : MX_OK;

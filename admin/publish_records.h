@@ -1,4 +1,4 @@
-/* Changes of Domain and Account objects as changes of the cores' directories. */
+/* Changes of Domain, Account and MailingList objects as changes of the cores' directories. */
 #pragma once
 
 #include "admin/objects.h"
@@ -21,6 +21,8 @@ MX_MUST_CHECK mx_err record_changes_make(struct record_changes *out, struct stor
                                          const struct object_change *changes, size_t count);
 /* Frees the list, and the records with it unless the cores have taken them. */
 void record_changes_free(struct record_changes *changes, bool taken);
+/* The directory's word for an address of the store. */
+enum dir_kind record_kind(enum store_kind kind, bool is_alias);
 /* Frees a record that the cores have let go of; none that came with the start. */
 void dir_change_free(enum dir_change_kind kind, const void *record);
 /* Frees all separate records; no core is left. */

@@ -145,7 +145,8 @@ static int show(struct listing *l, struct data_dir *dir)
         return report(l); /* no journal yet */
     }
     if (err == MX_OK) {
-        err = spool_recover(&recovery, l->store, 1, &log, &found);
+        struct spool_recover_conf conf = {.log = &log, .reasons = true};
+        err = spool_recover(&recovery, l->store, &conf, &found);
     }
     uint8_t line[LOG_LINE_BYTES + 64];
     struct writer w = writer_init(line, sizeof line);

@@ -37,6 +37,10 @@ static const char *string_kind(enum reg_format format)
         return "secret PEM text";
     case FORMAT_PATH:
         return "path";
+    case FORMAT_PASSWORD:
+        return "secret";
+    case FORMAT_PERMISSION:
+        return "permission";
     default:
         return "string";
     }
@@ -90,8 +94,16 @@ static void print_kind(FILE *out, const struct reg_field *field)
     case REG_LIST:
         fprintf(out, "list of [%s](#%s)", field->embedded->name, field->embedded->name);
         break;
+    case REG_MAP:
+        fprintf(out, "map of %s to [%s](#%s)", string_kind(field->format), field->embedded->name,
+                field->embedded->name);
+        break;
     case REG_SET:
-        fprintf(out, "set of %s", string_kind(field->format));
+        if (field->format == FORMAT_ID) {
+            fprintf(out, "set of ids of a [%s](#%s)", field->refers, field->refers);
+        } else {
+            fprintf(out, "set of %s", string_kind(field->format));
+        }
         break;
     case REG_EXPRESSION:
         fprintf(out, "expression: %s", number_kind(field->format));
@@ -110,7 +122,7 @@ static void print_kind(FILE *out, const struct reg_field *field)
 
 static void print_default(FILE *out, const struct reg_field *field)
 {
-    if (field->mode == REG_SERVER_SET) {
+    if (reg_is_server_mode(field->mode)) {
         fprintf(out, "set by the server");
     } else if (field->flags & REG_REQUIRED) {
         fprintf(out, "**required**");

@@ -65,3 +65,8 @@ int reg_enum_index(const struct reg_enum *enumeration, struct slice name)
     }
     return -1;
 }
+
+bool reg_has_address(const struct reg_type *type)
+{
+    return reg_has_word(type->unique, SLICE_LITERAL("domainId"));
+}

@@ -17,7 +17,8 @@ enum reg_kind {
     REG_ID,         /* id text of an object of the type `refers` */
     REG_OBJECT,     /* embedded object of the shape `embedded` */
     REG_LIST,       /* {"0": object, ...} of the shape `embedded` */
-    REG_SET,        /* {"member": true, ...}; members are strings of `format` */
+    REG_SET,        /* {"member": true, ...}; members are strings of `format`, or ids */
+    REG_MAP,        /* {"key": object, ...} of the shape `embedded`; only what the server sets */
     REG_EXPRESSION, /* {"match": {...}, "else": "..."}; results are of `format` */
 };
 
@@ -42,9 +43,28 @@ enum reg_format {
     FORMAT_SIZE,       /* bytes */
     FORMAT_DURATION,   /* milliseconds */
     FORMAT_LABEL,      /* the label of an existing object of the type `refers` */
+    FORMAT_ID,         /* a set's members: ids of objects of the type `refers` */
+    FORMAT_PERMISSION, /* a name of admin/permission.h */
+    FORMAT_PASSWORD,   /* sealed by admin/secret.h before it is stored, masked when shown */
 };
 
-enum reg_mode { REG_MUTABLE, REG_IMMUTABLE, REG_SERVER_SET };
+enum reg_mode {
+    REG_MUTABLE,
+    REG_IMMUTABLE,
+    REG_SERVER_SET,    /* computed when it is shown */
+    REG_SERVER_STORED, /* given by the server at creation and stored; fields of whole types only */
+};
+
+/* Nobody else may write it. */
+static inline bool reg_is_server_mode(enum reg_mode mode)
+{
+    return mode == REG_SERVER_SET || mode == REG_SERVER_STORED;
+}
+/* Never shown. */
+static inline bool reg_is_secret(enum reg_format format)
+{
+    return format == FORMAT_SECRET_PEM || format == FORMAT_PASSWORD;
+}
 
 enum {
     REG_REQUIRED = 1, /* has no default */
@@ -100,16 +120,32 @@ struct reg_shape {
 };
 
 /* Where objects of a type are stored. */
-enum reg_storage { REG_IN_OBJECTS, REG_IN_DOMAINS, REG_IN_ACCOUNTS };
+enum reg_storage {
+    REG_IN_OBJECTS,
+    REG_IN_DOMAINS,
+    REG_IN_ACCOUNTS,
+    REG_ELSEWHERE, /* not in the store: a part of the server has them (api_foreign) */
+};
 
 struct reg_type {
     struct reg_shape shape; /* its name is the type's name, without "x:" */
     bool singleton;
     enum reg_storage storage;
-    const char *label; /* the property that names an object for people; NULL = none */
+    bool administrative; /* has its effect on the management alone, never on the cores */
+    const char *label;   /* the property that names an object for people; NULL = none */
     /* Properties that together are unique, space-separated; NULL = none. */
     const char *unique;
     const char *description;
+    /* Creating a variant needs the permission of this prefix and its name; NULL = no further one.
+     */
+    const char *variant_prefix;
+    /* The property with the id of the account whose objects these are: nobody else has them, but an
+     * administrator without an account has all. NULL = they are everybody's. */
+    const char *owner;
+    /* Not properties, or other ones under the same name: objects can be filtered by them, and
+     * sorted by those that are dates. */
+    const struct reg_field *filters;
+    uint32_t filter_count;
 };
 
 enum {
@@ -134,6 +170,8 @@ const struct reg_field *reg_field_find(const struct reg_variant *variant, struct
 const struct reg_variant *reg_variant_find(const struct reg_shape *shape, struct slice name);
 /* True when the shape has named variants ("@type" is needed). */
 bool reg_is_multiple(const struct reg_shape *shape);
+/* True when its objects have addresses: accounts and mailing lists. */
+bool reg_has_address(const struct reg_type *type);
 /* True when word is one of the space-separated words of list (NULL = empty). */
 bool reg_has_word(const char *list, struct slice word);
 /* The index of the value, or -1. */

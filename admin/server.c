@@ -51,13 +51,14 @@ struct server {
     struct tls_files tls;
     struct bindings bindings; /* of the start */
     struct journal_store *store;
-    struct spool_recovery *recovery;
+    struct takeover *takeover;
     struct mbox_hub *hub;
     struct session_count *sessions;
     struct shard shard; /* of the management loop */
     bool shard_is_open;
     struct worker *worker;
     struct publisher *publisher;
+    struct queue_cores *queue;
     struct backend *backend;
     struct management *management; /* NULL: switched off */
     int http_fd;
@@ -71,6 +72,7 @@ struct server {
     int signal_fd;
     bool stopping;
     bool cores_told; /* to stop */
+    bool broken;     /* ends by itself, with an error */
     uint64_t stop_ns;
 };
 
@@ -91,10 +93,16 @@ static void logs_write(struct server *server)
 {
     uint8_t buf[LOG_LINE_BYTES + 64];
     server->log.wall_ms = clock_wall_ms();
-    for (int i = -2; i < (int)server->core_count; i++) {
-        struct log *log = i == -2   ? &server->log
-                          : i == -1 ? &server->shard.log
-                                    : &server->cores[i].shard.log;
+    struct log *logs[SERVER_CORES_MAX + 3] = {&server->log, &server->shard.log};
+    unsigned count = 2;
+    if (server->takeover != NULL) {
+        logs[count++] = takeover_log(server->takeover);
+    }
+    for (unsigned i = 0; i < server->core_count; i++) {
+        logs[count++] = &server->cores[i].shard.log;
+    }
+    for (unsigned i = 0; i < count; i++) {
+        struct log *log = logs[i];
         struct writer w = writer_init(buf, sizeof buf);
         for (unsigned n = 0; n < LOG_LINES && log_take(log, &w); n++) {
             write_line(writer_slice(&w));
@@ -207,7 +215,7 @@ static mx_err core_prepare(struct server *server, unsigned index)
                               .count = server->core_count,
                               .cpu = options->no_pin ? -1 : cpu_of(index, server->core_count),
                               .blocks_max = memory / BLOCK_BYTES,
-                              .workers = SERVER_WORKERS,
+                              .workers = DELIVER_LANES,
                               .log_level = options->log_level,
                               .hub = server->hub};
     const struct config *config = server->config;
@@ -219,7 +227,7 @@ static mx_err core_prepare(struct server *server, unsigned index)
     core->conf.hash_seed = random_u64();
     core->conf.store = server->store;
     core->conf.sessions = server->sessions;
-    core->conf.part = spool_recovery_part(server->recovery, index);
+    core->conf.takeover = server->takeover;
     core->conf.cert_pem = server->tls.cert_pem;
     core->conf.key_pem = server->tls.key_pem;
     core->conf.stopped = service_stopped;
@@ -231,7 +239,7 @@ static mx_err core_prepare(struct server *server, unsigned index)
 }
 
 /* Every core's memory is made before the first thread starts, since the management loop reads their
- * logs. They open one after the other: each takes its part of the journal from the common store. */
+ * logs. They open at the same time: each makes the first segments of its journal. */
 static bool cores_start(struct server *server)
 {
     for (unsigned i = 0; i < server->core_count; i++) {
@@ -240,15 +248,22 @@ static bool cores_start(struct server *server)
             return failed(server, "memory of a core", err);
         }
     }
-    bool good = true;
-    for (unsigned i = 0; good && i < server->core_count; i++) {
-        struct core_thread *core = &server->cores[i];
+    unsigned started = 0;
+    while (started < server->core_count) {
+        struct core_thread *core = &server->cores[started];
         core->started = pthread_create(&core->thread, NULL, core_main, core) == 0;
         if (!core->started) {
-            return failed(server, "a core's thread", MX_ERR_NOMEM);
+            break;
         }
+        started++;
+    }
+    for (unsigned i = 0; i < started; i++) {
         while (sem_wait(&server->opened) != 0 && errno == EINTR) {
         }
+    }
+    bool good = started == server->core_count || failed(server, "a core's thread", MX_ERR_NOMEM);
+    for (unsigned i = 0; good && i < started; i++) {
+        const struct core_thread *core = &server->cores[i];
         good = core->err == MX_OK || failed(server, core->what, core->err);
     }
     if (!good) {
@@ -367,28 +382,47 @@ static bool config_open(struct server *server)
     return err == MX_OK || server->env.recovery_mode;
 }
 
-static bool spool_recover_all(struct server *server)
+static void stop(struct server *server);
+
+/* In this thread, when the cores have the old queue, or it cannot be read. */
+static void queue_taken(void *owner, const struct takeover_result *result)
+{
+    struct server *server = owner;
+    if (result->err) {
+        /* What was accepted meanwhile is safe; a queue that nobody delivers must be seen. */
+        (void)failed(server, "queue recovery", result->err);
+        server->broken = true;
+        stop(server);
+        return;
+    }
+    const struct spool_recovered *found = &result->found;
+    struct log_line *line = log_begin(&server->log, LOG_INFO, "queue-recovered");
+    log_u64(line, "messages", found->messages);
+    log_u64(line, "finished", found->finished);
+    log_u64(line, "incomplete", found->incomplete);
+    log_u64(line, "segments", found->scan.segments);
+    log_u64(line, "records", found->scan.records);
+    log_u64(line, "torn-groups", found->scan.torn_groups);
+    log_u64(line, "damaged-records", found->scan.damaged_records);
+    log_u64(line, "ms", result->took_ms);
+    log_end(&server->log, line);
+}
+
+static bool journal_store_ready(struct server *server)
 {
     struct journal_conf conf = {.node = 1};
     mx_err err = journal_store_open(&server->store, server->dir.journal, &conf, &server->log);
     if (err) {
         return failed(server, "journal", err);
     }
-    struct spool_recovered found;
-    err = spool_recover(&server->recovery, server->store, server->core_count, &server->log, &found);
-    if (err) {
-        return failed(server, "queue recovery", err);
-    }
-    struct log_line *line = log_begin(&server->log, LOG_INFO, "queue-recovered");
-    log_u64(line, "messages", found.messages);
-    log_u64(line, "finished", found.finished);
-    log_u64(line, "incomplete", found.incomplete);
-    log_u64(line, "segments", found.scan.segments);
-    log_u64(line, "records", found.scan.records);
-    log_u64(line, "torn-groups", found.scan.torn_groups);
-    log_u64(line, "damaged-records", found.scan.damaged_records);
-    log_end(&server->log, line);
-    return true;
+    struct takeover_conf takeover = {.store = server->store,
+                                     .hub = server->hub,
+                                     .cores = server->core_count,
+                                     .log_level = server->options->log_level,
+                                     .ended = queue_taken,
+                                     .owner = server};
+    err = takeover_new(&server->takeover, &takeover);
+    return err == MX_OK || failed(server, "queue recovery", err);
 }
 
 static bool hub_open(struct server *server)
@@ -431,6 +465,16 @@ static void take_messages(void *arg, unsigned timeout_ms)
     worker_wait(server->worker, timeout_ms);
 }
 
+static mx_err queue_open(struct server *server)
+{
+    struct queue_cores_conf conf = {.hub = server->hub,
+                                    .cores = server->core_count,
+                                    .index = server->core_count + 1,
+                                    .wait = take_messages,
+                                    .wait_arg = server};
+    return queue_cores_new(&server->queue, &conf);
+}
+
 static bool management_start(struct server *server)
 {
     struct publisher_conf conf = {.hub = server->hub,
@@ -442,6 +486,7 @@ static bool management_start(struct server *server)
                                   .config = server->config,
                                   .tls = &server->tls};
     mx_err err = publisher_new(&server->publisher, &conf);
+    err = err ? err : queue_open(server);
     err =
         err ? err
             : worker_open(&server->worker, server->hub, server->core_count + 1, server->core_count);
@@ -449,7 +494,9 @@ static bool management_start(struct server *server)
         struct backend_conf backend = {.data_dir = server->dir.root,
                                        .env = &server->env,
                                        .publisher = server->publisher,
-                                       .worker = server->worker};
+                                       .queue = server->queue,
+                                       .worker = server->worker,
+                                       .shard = &server->shard};
         err = backend_open(&server->backend, &backend);
     }
     if (!err && server->http_fd >= 0) {
@@ -458,6 +505,7 @@ static bool management_start(struct server *server)
                                        .worker = server->worker,
                                        .publisher = server->publisher,
                                        .backend = server->backend,
+                                       .public_url = server->env.public_url,
                                        .listen_fd = server->http_fd};
         server->http_fd = -1;
         err = management_open(&server->management, &http);
@@ -557,11 +605,20 @@ static bool start(struct server *server)
     return signals_open(server) && config_open(server) && listeners_open(server) &&
            http_listen_open(server) && become_user(server) && mail_root_make(server) &&
            tls_ready(server) && hub_open(server) && loop_open(server) &&
-           spool_recover_all(server) && cores_start(server) && management_start(server);
+           journal_store_ready(server) && cores_start(server) && management_start(server);
 }
 
 /* --- running and the end -----------------------------------------------------------------------
  */
+
+static void stop(struct server *server)
+{
+    if (!server->stopping) {
+        server->stopping = true;
+        server->stop_ns = server->shard.now_ns;
+        takeover_stop(server->takeover);
+    }
+}
 
 /* First signal: an orderly end. Second: at once. */
 static void signals_read(struct server *server)
@@ -572,11 +629,10 @@ static void signals_read(struct server *server)
             logs_write(server);
             _exit(1);
         }
-        server->stopping = true;
-        server->stop_ns = server->shard.now_ns;
         struct log_line *line = log_begin(&server->log, LOG_INFO, "stopping");
         log_u64(line, "signal", info.ssi_signo);
         log_end(&server->log, line);
+        stop(server);
     }
 }
 
@@ -603,7 +659,7 @@ static void loop(struct server *server)
     for (unsigned i = 0; i < server->core_count; i++) {
         alive += server->cores[i].started;
     }
-    while (!server->cores_told || server->cores_gone < alive) {
+    while (!server->cores_told || server->cores_gone < alive || !takeover_quiet(server->takeover)) {
         shard_turn(&server->shard, LOG_POLL_MS * MX_NS_PER_MS);
         server->log.wall_ms = server->shard.wall_ms;
         signals_read(server);
@@ -628,10 +684,12 @@ static void end(struct server *server)
             pthread_join(core->thread, NULL);
         }
     }
+    takeover_end(server->takeover);
     logs_write(server);
     management_close(server->management);
     worker_close(server->worker);
     backend_close(server->backend);
+    queue_cores_free(server->queue);
     publisher_free(server->publisher);
     if (server->shard_is_open) {
         shard_close(&server->shard);
@@ -644,7 +702,7 @@ static void end(struct server *server)
         }
     }
     free(server->cores);
-    spool_recovery_free(server->recovery);
+    takeover_free(server->takeover);
     if (server->store != NULL) {
         journal_store_close(server->store);
     }
@@ -685,6 +743,9 @@ int server_run(const struct server_options *options)
     bool good = start(&server);
     if (good) {
         cores_tell(&server, false);
+        if (server.takeover != NULL) { /* in recovery mode the queue is left alone */
+            takeover_begin(server.takeover, &server.shard);
+        }
         log_ready(&server);
     } else {
         server.stopping = true;
@@ -698,5 +759,5 @@ int server_run(const struct server_options *options)
     }
     end(&server);
     log_fini(&server.log);
-    return good ? 0 : 1;
+    return good && !server.broken ? 0 : 1;
 }

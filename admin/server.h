@@ -23,7 +23,6 @@ enum {
     SERVER_BIND_RETRY_MS = 1000,          /* a killed predecessor's port stays bound for a moment */
     SERVER_HTTP_STOP_MS = 3000,           /* requests in progress get this long at shutdown */
     SERVER_HTTP_LINGER_MS = 200,          /* ... and what was answered, to reach its client */
-    SERVER_WORKERS = 2,                   /* blocking workers per core */
     SERVER_MANAGEMENT_BLOCKS = 16 * 1024, /* memory of the management loop's streams, in blocks */
     SERVER_MANAGEMENT_RECV_BUFS = 32,
 };

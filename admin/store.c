@@ -11,7 +11,7 @@
 #include <stdlib.h>
 
 enum {
-    STORE_FORMAT = 1,
+    STORE_FORMAT = 3,
     STORE_APPLICATION = 0x524d5831, /* "RMX1" */
     BUSY_WAIT_MS = 5000,
 };
@@ -43,30 +43,43 @@ static const char *const statement_text[STMT_COUNT] = {
     [STMT_NAME_LIST] = "SELECT name FROM domain_names WHERE domain = ?1 AND position >= 0 "
                        "ORDER BY position",
     [STMT_NAME_DELETE] = "DELETE FROM domain_names WHERE domain = ?1",
-    [STMT_ACCOUNT_GET] = "SELECT domain, local, description FROM accounts WHERE id = ?1",
-    [STMT_ACCOUNT_PUT] = "INSERT INTO accounts(id, domain, local, description) "
-                         "VALUES(?1, ?2, ?3, ?4) ON CONFLICT(id) DO UPDATE SET domain = ?2, "
+    [STMT_ACCOUNT_GET] =
+        "SELECT a.domain, a.local, a.description, x.json, a.kind FROM accounts a LEFT JOIN "
+        "account_access x ON x.account = a.id WHERE a.id = ?1",
+    [STMT_ACCOUNT_PUT] = "INSERT INTO accounts(id, domain, local, description, kind) "
+                         "VALUES(?1, ?2, ?3, ?4, ?5) ON CONFLICT(id) DO UPDATE SET domain = ?2, "
                          "local = ?3, description = ?4",
     [STMT_ACCOUNT_DELETE] = "DELETE FROM accounts WHERE id = ?1",
     [STMT_ACCOUNT_EACH] = "SELECT id FROM accounts ORDER BY id",
-    [STMT_ACCOUNT_USES] = "SELECT DISTINCT account FROM addresses WHERE domain = ?1 LIMIT ?2",
-    [STMT_ADDRESS_FIND] = "SELECT account, position FROM addresses WHERE domain = ?1 AND "
+    [STMT_ACCOUNT_USES] =
+        "SELECT DISTINCT account FROM addresses WHERE domain = ?1 AND kind < 2 LIMIT ?2",
+    [STMT_ADDRESS_FIND] = "SELECT account, position, kind FROM addresses WHERE domain = ?1 AND "
                           "local = ?2",
     [STMT_ADDRESS_ADD] = "INSERT INTO addresses(domain, local, account, position, enabled, "
-                         "description) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+                         "description, kind) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     [STMT_ADDRESS_DELETE] = "DELETE FROM addresses WHERE domain = ?1 AND local = ?2",
     [STMT_ALIAS_LIST] = "SELECT domain, local, enabled, description FROM addresses WHERE "
                         "account = ?1 AND position >= 0 ORDER BY position",
     [STMT_ALIAS_DELETE] = "DELETE FROM addresses WHERE account = ?1 AND position >= 0",
+    [STMT_ACCESS_PUT] = "INSERT OR REPLACE INTO account_access(account, administrator, json) "
+                        "VALUES(?1, ?2, ?3)",
+    [STMT_ACCESS_DELETE] = "DELETE FROM account_access WHERE account = ?1",
+    [STMT_ACCESS_EACH] = "SELECT account, json FROM account_access ORDER BY account",
+    [STMT_ACCESS_ADMIN] = "SELECT 1 FROM account_access WHERE administrator = 1 LIMIT 1",
+    [STMT_NOTE_GET] = "SELECT value FROM notes WHERE key = ?1",
+    [STMT_NOTE_SET] = "INSERT OR REPLACE INTO notes(key, value) VALUES(?1, ?2)",
+    [STMT_NOTE_DELETE] = "DELETE FROM notes WHERE key = ?1",
     [STMT_ROWS_COUNT] = "SELECT (SELECT count(*) FROM domain_names), "
                         "(SELECT count(*) FROM addresses)",
     [STMT_ROWS_DOMAINS] = "SELECT n.name, d.id, d.enabled, d.relaying, d.sub_addressing, "
                           "d.catch_all FROM domain_names n JOIN domains d ON d.id = n.domain",
-    [STMT_ROWS_OWN] = "SELECT a.domain, a.local, a.account, a.local, d.name, 0, a.enabled FROM "
-                      "addresses a JOIN domains d ON d.id = a.domain WHERE a.position < 0",
-    [STMT_ROWS_ALIASES] = "SELECT a.domain, a.local, a.account, c.local, d.name, 1, a.enabled "
-                          "FROM addresses a JOIN accounts c ON c.id = a.account "
-                          "JOIN domains d ON d.id = c.domain WHERE a.position >= 0",
+    [STMT_ROWS_OWN] =
+        "SELECT a.domain, a.local, a.account, a.local, d.name, 0, a.enabled, a.kind FROM "
+        "addresses a JOIN domains d ON d.id = a.domain WHERE a.position < 0 AND a.kind < 2",
+    [STMT_ROWS_ALIASES] =
+        "SELECT a.domain, a.local, a.account, c.local, d.name, 1, a.enabled, a.kind "
+        "FROM addresses a JOIN accounts c ON c.id = a.account "
+        "JOIN domains d ON d.id = c.domain WHERE a.position >= 0",
 };
 
 /* Opening never changes these: a new layout is a new STORE_FORMAT with a conversion. */
@@ -84,14 +97,21 @@ static const char schema[] =
     "  position INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
     "CREATE INDEX domain_names_domain ON domain_names(domain);"
     "CREATE TABLE accounts(id INTEGER PRIMARY KEY, domain INTEGER NOT NULL, local TEXT NOT NULL,"
-    "  description TEXT) STRICT;"
+    "  description TEXT, kind INTEGER NOT NULL) STRICT;" /* enum store_kind */
     "CREATE INDEX accounts_domain ON accounts(domain);"
     "CREATE INDEX accounts_local ON accounts(local);"
+    /* Accounts that may sign in or do something: few of many. administrator: has the role Admin and
+     * a credential. */
+    "CREATE TABLE account_access(account INTEGER PRIMARY KEY, administrator INTEGER NOT NULL,"
+    "  json TEXT NOT NULL) STRICT;"
+    "CREATE INDEX account_access_administrators ON account_access(account) WHERE administrator = 1;"
     /* every address once; position -1: the account's own */
     "CREATE TABLE addresses(domain INTEGER NOT NULL, local TEXT NOT NULL,"
     "  account INTEGER NOT NULL, position INTEGER NOT NULL, enabled INTEGER NOT NULL,"
-    "  description TEXT, PRIMARY KEY(domain, local)) STRICT, WITHOUT ROWID;"
+    "  description TEXT, kind INTEGER NOT NULL, PRIMARY KEY(domain, local)) STRICT, WITHOUT ROWID;"
     "CREATE INDEX addresses_aliases ON addresses(account) WHERE position >= 0;"
+    /* What is no object: "bootstrap", the first administrator's hash. */
+    "CREATE TABLE notes(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;"
     "CREATE TABLE changes(generation INTEGER NOT NULL, sequence INTEGER NOT NULL,"
     "  time_ms INTEGER NOT NULL, who TEXT NOT NULL, type TEXT NOT NULL, id INTEGER NOT NULL,"
     "  before TEXT, after TEXT, PRIMARY KEY(generation, sequence)) STRICT, WITHOUT ROWID;";
@@ -227,6 +247,12 @@ static mx_err write_meta(struct store *store, const char *key, uint64_t value)
     return store_run(store, stmt);
 }
 
+mx_err store_no_memory(struct store *store)
+{
+    snprintf(store->problem, sizeof(store->problem), "%s", err_text(MX_ERR_NOMEM));
+    return MX_ERR_NOMEM;
+}
+
 /* Transactions ----------------------------------------------------------------------------- */
 
 uint64_t store_generation(const struct store *store)
@@ -242,6 +268,7 @@ mx_err store_begin(struct store *store, const char *who, int64_t wall_ms)
         return err;
     }
     store->in_transaction = true;
+    store->failures = json_memory_failures();
     store->changes = 0;
     store->wall_ms = wall_ms;
     snprintf(store->who, sizeof(store->who), "%s", who);
@@ -269,6 +296,9 @@ mx_err store_commit(struct store *store)
         return MX_OK;
     }
     mx_err err = write_meta(store, "generation", store->generation + 1);
+    if (!err && json_memory_failures() != store->failures) {
+        err = store_no_memory(store); /* something that was written may lack a part */
+    }
     if (!err) {
         err = write_meta(store, "last_id", store->last_id);
     }
@@ -307,9 +337,9 @@ static mx_err seed(struct store *store, const char *type_name, uint64_t id, cons
     errors.count = 0;
     json_t *body = json_loads(text, 0, NULL);
     json_t *object = body ? object_normalize(type, body, NULL, &errors) : NULL;
-    MX_ASSERT(object);
     struct store_conflict conflict;
-    mx_err err = store_write(store, type, id, NULL, object, &conflict);
+    mx_err err = object ? store_write(store, type, id, NULL, object, &conflict)
+                        : store_no_memory(store); /* the text is right: a test builds it */
     json_decref(object);
     json_decref(body);
     return err;
@@ -343,8 +373,10 @@ static mx_err build(struct store *store)
 static mx_err open_database(struct store **out_store, const char *path, int flags,
                             struct config_problem *problem)
 {
+    json_memory_install();
     struct store *store = calloc(1, sizeof(*store));
     if (!store) {
+        config_problem_set(problem, "%s: %s", path, err_text(MX_ERR_NOMEM));
         return MX_ERR_NOMEM;
     }
     int rc = sqlite3_open_v2(path, &store->db, flags | SQLITE_OPEN_NOMUTEX, NULL);
@@ -438,6 +470,12 @@ static mx_err check_format(struct store *store)
                  "registry.db is not a registry of ringmx, or it is damaged; put a copy back or "
                  "move it away");
         return MX_ERR_DAMAGED;
+    }
+    if (format < STORE_FORMAT) {
+        snprintf(store->problem, sizeof(store->problem),
+                 "registry.db has format %lld of an unreleased ringmx; this one reads %d",
+                 (long long)format, STORE_FORMAT);
+        return MX_ERR_VERSION;
     }
     if (format > STORE_FORMAT) {
         snprintf(store->problem, sizeof(store->problem),

@@ -76,7 +76,18 @@ void store_watch(struct store *store, store_change_fn watch, void *arg);
  * domain's. */
 MX_MUST_CHECK mx_err store_find_label(struct store *store, uint64_t *out_id,
                                       const struct reg_type *type, struct slice label);
-/* The account that an address leads to; *out_position is -1 for its own, else the alias. */
+/* What has an address. The numbers are stored. */
+enum store_kind { STORE_USER = 0, STORE_GROUP = 1, STORE_LIST = 2 };
+
+/* What an address leads to; position is -1 for its own, else the alias. MX_ERR_NOTFOUND. */
+struct store_holder {
+    const struct reg_type *type; /* Account or MailingList */
+    uint64_t id;
+    int position;
+};
+MX_MUST_CHECK mx_err store_find_holder(struct store *store, struct store_holder *out,
+                                       uint64_t domain, struct slice local);
+/* The same for accounts alone. */
 MX_MUST_CHECK mx_err store_find_address(struct store *store, uint64_t *out_account,
                                         int *out_position, uint64_t domain, struct slice local);
 
@@ -99,9 +110,11 @@ struct store_domain_row {
 struct store_address_row {
     uint64_t domain;
     struct slice local;
-    uint64_t account;
+    uint64_t account; /* or list */
     bool is_alias, enabled;
+    enum store_kind kind;
     struct slice account_local, account_domain; /* the account's own address */
+    const json_t *members; /* of a list, with its own address: {"address": true, ...} */
 };
 typedef mx_err (*store_domain_fn)(void *arg, const struct store_domain_row *row);
 typedef mx_err (*store_address_fn)(void *arg, const struct store_address_row *row);
@@ -109,3 +122,10 @@ MX_MUST_CHECK mx_err store_count_rows(struct store *store, size_t *out_domains,
                                       size_t *out_addresses);
 MX_MUST_CHECK mx_err store_each_domain(struct store *store, store_domain_fn each, void *arg);
 MX_MUST_CHECK mx_err store_each_address(struct store *store, store_address_fn each, void *arg);
+
+/* True in *out_has when an account has the role Admin and a credential. */
+MX_MUST_CHECK mx_err store_has_administrator(struct store *store, bool *out_has);
+/* Short texts that are no objects and are not logged. A note is durable when the call returns; not
+ * inside a transaction. text empty: removes it. MX_ERR_NOTFOUND, MX_ERR_RANGE (longer than cap). */
+MX_MUST_CHECK mx_err store_note_get(struct store *store, char *out, size_t cap, const char *key);
+MX_MUST_CHECK mx_err store_note_set(struct store *store, const char *key, struct slice text);

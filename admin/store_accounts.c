@@ -107,20 +107,23 @@ mx_err store_domain_get(struct store *store, json_t **out_object, uint64_t id)
     if (err) {
         return err;
     }
+    uint64_t failures = json_memory_failures();
     json_t *object = json_object();
-    json_t *aliases = json_object();
     json_t *tags = json_object();
+    json_object_set_new(tags, "@type",
+                        json_string(sqlite3_column_int(stmt, 5) ? "Enabled" : "Disabled"));
     json_object_set_new(object, "name", column_json(stmt, 0));
-    json_object_set_new(object, "aliases", aliases);
+    json_object_set_new(object, "aliases", json_object());
     json_object_set_new(object, "description", column_json(stmt, 1));
     json_object_set_new(object, "isEnabled", json_boolean(sqlite3_column_int(stmt, 2)));
     json_object_set_new(object, "allowRelaying", json_boolean(sqlite3_column_int(stmt, 3)));
     json_object_set_new(object, "catchAllAddress", column_json(stmt, 4));
     json_object_set_new(object, "subAddressing", tags);
-    json_object_set_new(tags, "@type",
-                        json_string(sqlite3_column_int(stmt, 5) ? "Enabled" : "Disabled"));
     (void)sqlite3_reset(stmt);
-    err = get_names(store, aliases, id);
+    err = get_names(store, json_object_get(object, "aliases"), id);
+    if (!err && json_memory_failures() != failures) {
+        err = store_no_memory(store);
+    }
     if (err) {
         json_decref(object);
         return err;
@@ -259,15 +262,20 @@ mx_err store_account_get(struct store *store, json_t **out_object, uint64_t id)
     if (err) {
         return err;
     }
+    uint64_t failures = json_memory_failures();
     json_t *object = json_object();
-    json_t *aliases = json_object();
-    json_object_set_new(object, "@type", json_string("User"));
+    bool is_group = sqlite3_column_int(stmt, 4) == STORE_GROUP;
+    json_object_set_new(object, "@type", json_string(is_group ? "Group" : "User"));
     json_object_set_new(object, "name", column_json(stmt, 1));
     json_object_set_new(object, "domainId", id_json((uint64_t)sqlite3_column_int64(stmt, 0)));
     json_object_set_new(object, "description", column_json(stmt, 2));
-    json_object_set_new(object, "aliases", aliases);
+    json_object_set_new(object, "aliases", json_object());
+    err = is_group ? MX_OK : store_access_read(store, object, column_slice(stmt, 3));
     (void)sqlite3_reset(stmt);
-    err = get_aliases(store, aliases, id);
+    err = err ? err : get_aliases(store, json_object_get(object, "aliases"), id);
+    if (!err && json_memory_failures() != failures) {
+        err = store_no_memory(store);
+    }
     if (err) {
         json_decref(object);
         return err;
@@ -276,8 +284,8 @@ mx_err store_account_get(struct store *store, json_t **out_object, uint64_t id)
     return MX_OK;
 }
 
-mx_err store_find_address(struct store *store, uint64_t *out_account, int *out_position,
-                          uint64_t domain, struct slice local)
+mx_err store_find_holder(struct store *store, struct store_holder *out, uint64_t domain,
+                         struct slice local)
 {
     sqlite3_stmt *stmt;
     mx_err err = store_statement(store, &stmt, STMT_ADDRESS_FIND);
@@ -290,10 +298,28 @@ mx_err store_find_address(struct store *store, uint64_t *out_account, int *out_p
     if (err) {
         return err;
     }
-    *out_account = (uint64_t)sqlite3_column_int64(stmt, 0);
-    *out_position = sqlite3_column_int(stmt, 1);
+    bool is_list = sqlite3_column_int(stmt, 2) == STORE_LIST;
+    *out = (struct store_holder){
+        .type = reg_type_find(is_list ? SLICE_LITERAL("MailingList") : SLICE_LITERAL("Account")),
+        .id = (uint64_t)sqlite3_column_int64(stmt, 0),
+        .position = sqlite3_column_int(stmt, 1)};
     (void)sqlite3_reset(stmt);
     return MX_OK;
+}
+
+mx_err store_find_address(struct store *store, uint64_t *out_account, int *out_position,
+                          uint64_t domain, struct slice local)
+{
+    struct store_holder holder;
+    mx_err err = store_find_holder(store, &holder, domain, local);
+    if (!err && holder.type->storage != REG_IN_ACCOUNTS) {
+        err = MX_ERR_NOTFOUND;
+    }
+    if (!err) {
+        *out_account = holder.id;
+        *out_position = holder.position;
+    }
+    return err;
 }
 
 struct address {
@@ -309,24 +335,23 @@ static struct address address_of(const json_t *object)
 static mx_err check_address(struct store *store, uint64_t id, struct address address,
                             const char *property, struct store_conflict *conflict)
 {
-    uint64_t holder;
-    int position;
-    mx_err err = store_find_address(store, &holder, &position, address.domain, address.local);
-    if (err || holder == id) {
+    struct store_holder holder;
+    mx_err err = store_find_holder(store, &holder, address.domain, address.local);
+    if (err || holder.id == id) {
         return err == MX_ERR_NOTFOUND ? MX_OK : err;
     }
-    *conflict =
-        (struct store_conflict){.holder = {reg_type_find(SLICE_LITERAL("Account")), holder}};
+    *conflict = (struct store_conflict){.holder = {holder.type, holder.id}};
     snprintf(conflict->property, sizeof(conflict->property), "%s", property);
-    snprintf(conflict->text, sizeof(conflict->text),
-             position < 0 ? "the address is in use by an account"
-                          : "the address is in use as an alias of an account");
+    snprintf(conflict->text, sizeof(conflict->text), "the address is in use %s",
+             holder.type->storage != REG_IN_ACCOUNTS ? "by a mailing list"
+             : holder.position < 0                   ? "by an account"
+                                                     : "as an alias of an account");
     return MX_ERR_EXISTS;
 }
 
-/* Also an address that the account itself has twice. */
-static mx_err check_addresses(struct store *store, uint64_t id, const json_t *after,
-                              struct store_conflict *conflict)
+/* Also an address that the object itself has twice. */
+static mx_err check_addresses(struct store *store, const struct reg_type *type, uint64_t id,
+                              const json_t *after, struct store_conflict *conflict)
 {
     struct address own = address_of(after);
     mx_err err = check_address(store, id, own, "name", conflict);
@@ -347,9 +372,9 @@ static mx_err check_addresses(struct store *store, uint64_t id, const json_t *af
                  SLICE_ARGS(address.local));
         bool is_own = address.domain == own.domain && slice_equal(address.local, own.local);
         if (is_own || json_object_get(seen, text)) {
-            *conflict =
-                (struct store_conflict){.text = "the account has this address twice",
-                                        .holder = {reg_type_find(SLICE_LITERAL("Account")), id}};
+            *conflict = (struct store_conflict){.holder = {type, id}};
+            snprintf(conflict->text, sizeof(conflict->text), "the %s has this address twice",
+                     type->storage == REG_IN_ACCOUNTS ? "account" : "list");
             snprintf(conflict->property, sizeof(conflict->property), "%s", property);
             err = MX_ERR_EXISTS;
         } else {
@@ -364,7 +389,8 @@ static mx_err check_addresses(struct store *store, uint64_t id, const json_t *af
     return err;
 }
 
-static mx_err add_address(struct store *store, uint64_t id, const json_t *object, int position)
+static mx_err add_address(struct store *store, uint64_t id, enum store_kind kind,
+                          const json_t *object, int position)
 {
     sqlite3_stmt *stmt;
     mx_err err = store_statement(store, &stmt, STMT_ADDRESS_ADD);
@@ -379,7 +405,31 @@ static mx_err add_address(struct store *store, uint64_t id, const json_t *object
     if (position >= 0) {
         bind_member(stmt, 6, object, "description");
     }
+    (void)sqlite3_bind_int(stmt, 7, (int)kind);
     return store_run(store, stmt);
+}
+
+static enum store_kind kind_of(const struct reg_type *type, const json_t *object)
+{
+    if (type->storage != REG_IN_ACCOUNTS) {
+        return STORE_LIST;
+    }
+    return slice_equal(text_member(object, "@type"), SLICE_LITERAL("Group")) ? STORE_GROUP
+                                                                             : STORE_USER;
+}
+
+static mx_err add_addresses(struct store *store, uint64_t id, enum store_kind kind,
+                            const json_t *after)
+{
+    mx_err err = add_address(store, id, kind, after, -1);
+    int position = 0;
+    const char *key;
+    json_t *alias;
+    json_object_foreach(json_object_get(after, "aliases"), key, alias)
+    {
+        err = err ? err : add_address(store, id, kind, alias, position++);
+    }
+    return err;
 }
 
 static mx_err remove_addresses(struct store *store, uint64_t id, const json_t *before)
@@ -406,24 +456,28 @@ static mx_err put_account(struct store *store, uint64_t id, const json_t *after)
     bind_id(stmt, 2, id_member(after, "domainId"));
     bind_member(stmt, 3, after, "name");
     bind_member(stmt, 4, after, "description");
-    err = store_run(store, stmt);
-    err = err ? err : add_address(store, id, after, -1);
-    int position = 0;
-    const char *key;
-    json_t *alias;
-    json_object_foreach(json_object_get(after, "aliases"), key, alias)
-    {
-        err = err ? err : add_address(store, id, alias, position++);
+    (void)sqlite3_bind_int(stmt, 5, (int)kind_of(reg_type_find(SLICE_LITERAL("Account")), after));
+    return store_run(store, stmt);
+}
+
+mx_err store_addresses_write(struct store *store, const struct reg_type *type, uint64_t id,
+                             const json_t *before, const json_t *after,
+                             struct store_conflict *conflict)
+{
+    mx_err err = after ? check_addresses(store, type, id, after, conflict) : MX_OK;
+    if (!err && before) {
+        err = remove_addresses(store, id, before);
     }
-    return err;
+    return err || !after ? err : add_addresses(store, id, kind_of(type, after), after);
 }
 
 mx_err store_account_write(struct store *store, uint64_t id, const json_t *before,
                            const json_t *after, struct store_conflict *conflict)
 {
-    mx_err err = after ? check_addresses(store, id, after, conflict) : MX_OK;
-    if (!err && before) {
-        err = remove_addresses(store, id, before);
+    const struct reg_type *type = reg_type_find(SLICE_LITERAL("Account"));
+    mx_err err = store_addresses_write(store, type, id, before, after, conflict);
+    if (kind_of(type, after ? after : before) == STORE_USER) {
+        err = err ? err : store_access_write(store, id, before, after);
     }
     if (err) {
         return err;
@@ -491,79 +545,4 @@ mx_err store_domain_users(struct store *store, struct set_object *out, uint32_t 
         out[count++] = (struct set_object){reg_type_find(SLICE_LITERAL("Account")),
                                            (uint64_t)sqlite3_column_int64(stmt, 0)};
     }
-}
-
-mx_err store_count_rows(struct store *store, size_t *out_domains, size_t *out_addresses)
-{
-    sqlite3_stmt *stmt;
-    mx_err err = store_statement(store, &stmt, STMT_ROWS_COUNT);
-    bool row = false;
-    err = err ? err : store_step(store, stmt, &row);
-    if (!err) {
-        MX_ASSERT(row);
-        *out_domains = (size_t)sqlite3_column_int64(stmt, 0);
-        *out_addresses = (size_t)sqlite3_column_int64(stmt, 1);
-        (void)sqlite3_reset(stmt);
-    }
-    return err;
-}
-
-mx_err store_each_domain(struct store *store, store_domain_fn each, void *arg)
-{
-    sqlite3_stmt *stmt;
-    mx_err err = store_statement(store, &stmt, STMT_ROWS_DOMAINS);
-    while (!err) {
-        bool row;
-        err = store_step(store, stmt, &row);
-        if (err || !row) {
-            return err;
-        }
-        struct store_domain_row domain = {
-            .name = column_slice(stmt, 0),
-            .id = (uint64_t)sqlite3_column_int64(stmt, 1),
-            .enabled = sqlite3_column_int(stmt, 2),
-            .allow_relaying = sqlite3_column_int(stmt, 3),
-            .sub_addressing = sqlite3_column_int(stmt, 4),
-            .catch_all = column_slice(stmt, 5),
-        };
-        err = each(arg, &domain);
-        if (err) {
-            (void)sqlite3_reset(stmt);
-        }
-    }
-    return err;
-}
-
-static mx_err each_address(struct store *store, enum store_statement which, store_address_fn each,
-                           void *arg)
-{
-    sqlite3_stmt *stmt;
-    mx_err err = store_statement(store, &stmt, which);
-    while (!err) {
-        bool row;
-        err = store_step(store, stmt, &row);
-        if (err || !row) {
-            return err;
-        }
-        struct store_address_row address = {
-            .domain = (uint64_t)sqlite3_column_int64(stmt, 0),
-            .local = column_slice(stmt, 1),
-            .account = (uint64_t)sqlite3_column_int64(stmt, 2),
-            .account_local = column_slice(stmt, 3),
-            .account_domain = column_slice(stmt, 4),
-            .is_alias = sqlite3_column_int(stmt, 5),
-            .enabled = sqlite3_column_int(stmt, 6),
-        };
-        err = each(arg, &address);
-        if (err) {
-            (void)sqlite3_reset(stmt);
-        }
-    }
-    return err;
-}
-
-mx_err store_each_address(struct store *store, store_address_fn each, void *arg)
-{
-    mx_err err = each_address(store, STMT_ROWS_OWN, each, arg);
-    return err ? err : each_address(store, STMT_ROWS_ALIASES, each, arg);
 }

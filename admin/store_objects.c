@@ -15,7 +15,12 @@ static struct slice type_name(const struct reg_type *type)
 static mx_err parse_object(struct store *store, json_t **out_object, struct slice text)
 {
     json_error_t error;
+    uint64_t failures = json_memory_failures();
     json_t *object = json_loadb((const char *)text.ptr, text.len, 0, &error);
+    if (json_memory_failures() != failures) {
+        json_decref(object);
+        return store_no_memory(store);
+    }
     if (!object) {
         snprintf(store->problem, sizeof(store->problem),
                  "registry.db holds an object that is not JSON (%s)", error.text);
@@ -52,6 +57,7 @@ mx_err store_get(struct store *store, json_t **out_object, const struct reg_type
     case REG_IN_ACCOUNTS:
         return store_account_get(store, out_object, id);
     case REG_IN_OBJECTS:
+    case REG_ELSEWHERE: /* never found */
         break;
     }
     return plain_get(store, out_object, type, id);
@@ -178,8 +184,8 @@ static mx_err bind_json(sqlite3_stmt *stmt, int index, const json_t *object)
     if (!text) {
         return MX_ERR_NOMEM;
     }
-    (void)sqlite3_bind_text64(stmt, index, text, strlen(text), free, SQLITE_UTF8);
-    return MX_OK;
+    int rc = sqlite3_bind_text64(stmt, index, text, strlen(text), free, SQLITE_UTF8);
+    return rc == SQLITE_OK ? MX_OK : MX_ERR_NOMEM;
 }
 
 static mx_err log_change(struct store *store, const struct reg_type *type, uint64_t id,
@@ -210,6 +216,7 @@ mx_err store_write(struct store *store, const struct reg_type *type, uint64_t id
 {
     MX_ASSERT(store->in_transaction);
     MX_ASSERT(before || after);
+    uint64_t failures = json_memory_failures();
     mx_err err = MX_ERR_BUG;
     switch (type->storage) {
     case REG_IN_DOMAINS:
@@ -219,10 +226,18 @@ mx_err store_write(struct store *store, const struct reg_type *type, uint64_t id
         err = store_account_write(store, id, before, after, conflict);
         break;
     case REG_IN_OBJECTS:
-        err = store_objects_write(store, type, id, after, conflict);
+        err = reg_has_address(type)
+                  ? store_addresses_write(store, type, id, before, after, conflict)
+                  : MX_OK;
+        err = err ? err : store_objects_write(store, type, id, after, conflict);
+        break;
+    case REG_ELSEWHERE:
         break;
     }
     err = err ? err : log_change(store, type, id, before, after);
+    if (json_memory_failures() != failures) {
+        err = store_no_memory(store); /* whatever it looked like: a value that is missing */
+    }
     if (!err && store->watch) {
         store->watch(store->watch_arg, type, id, before, after);
     }
@@ -319,7 +334,8 @@ static bool shape_refers(const struct reg_shape *shape, struct slice type)
     for (uint32_t v = 0; v < shape->variant_count; v++) {
         for (uint32_t i = 0; i < shape->variants[v].field_count; i++) {
             const struct reg_field *field = &shape->variants[v].fields[i];
-            if ((field->kind == REG_ID && slice_equal(slice_of_text(field->refers), type)) ||
+            bool is_id = field->kind == REG_ID || field->format == FORMAT_ID;
+            if ((is_id && slice_equal(slice_of_text(field->refers), type)) ||
                 (field->embedded && shape_refers(field->embedded, type))) {
                 return true;
             }
@@ -340,8 +356,8 @@ mx_err store_referrers(struct store *store, struct set_object *out, uint32_t *ou
         }
         if (search.type->storage == REG_IN_ACCOUNTS) {
             uint32_t found = 0;
-            err = store_domain_users(store, out + search.count, &found, max - search.count,
-                                     target.id);
+            err = (target.type->storage == REG_IN_DOMAINS ? store_domain_users : store_role_users)(
+                store, out + search.count, &found, max - search.count, target.id);
             search.count += found;
         } else {
             err = store_each(store, search.type, search_object, &search);

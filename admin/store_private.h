@@ -1,6 +1,7 @@
 /* Shared by store.c and store_*.c. */
 #pragma once
 
+#include "admin/json_memory.h"
 #include "admin/store.h"
 
 #include <sqlite3.h>
@@ -35,6 +36,13 @@ enum store_statement {
     STMT_ADDRESS_DELETE,
     STMT_ALIAS_LIST,
     STMT_ALIAS_DELETE,
+    STMT_ACCESS_PUT,
+    STMT_ACCESS_DELETE,
+    STMT_ACCESS_EACH,
+    STMT_ACCESS_ADMIN,
+    STMT_NOTE_GET,
+    STMT_NOTE_SET,
+    STMT_NOTE_DELETE,
     STMT_ROWS_COUNT,
     STMT_ROWS_DOMAINS,
     STMT_ROWS_OWN,
@@ -49,7 +57,8 @@ struct store {
     uint64_t last_id;
     uint32_t node;
     bool in_transaction;
-    uint64_t changes; /* log rows of the transaction */
+    uint64_t changes;  /* log rows of the transaction */
+    uint64_t failures; /* of memory, before the transaction: see admin/json_memory.h */
     int64_t wall_ms;
     char who[STORE_WHO_MAX + 1];
     store_change_fn watch;
@@ -57,6 +66,8 @@ struct store {
     char problem[512];
 };
 
+/* Notes the problem; MX_ERR_NOMEM. */
+mx_err store_no_memory(struct store *store);
 /* The prepared statement, reset and without bindings. */
 MX_MUST_CHECK mx_err store_statement(struct store *store, sqlite3_stmt **out_stmt,
                                      enum store_statement id);
@@ -77,14 +88,16 @@ static inline struct slice column_slice(sqlite3_stmt *stmt, int column)
 static inline void bind_slice(sqlite3_stmt *stmt, int index, struct slice text)
 {
     /* A failed binding shows as a failed step: the columns are NOT NULL or checked. */
-    (void)sqlite3_bind_text(stmt, index, (const char *)text.ptr, (int)text.len, SQLITE_TRANSIENT);
+    if (sqlite3_bind_text(stmt, index, (const char *)text.ptr, (int)text.len, SQLITE_TRANSIENT)) {
+        json_memory_failed();
+    }
 }
 static inline void bind_id(sqlite3_stmt *stmt, int index, uint64_t id)
 {
     (void)sqlite3_bind_int64(stmt, index, (sqlite3_int64)id);
 }
 
-/* The rows of each kind of storage (store_objects.c, store_accounts.c). */
+/* The rows of each kind of storage (store_objects.c, store_accounts.c, store_rows.c). */
 MX_MUST_CHECK mx_err store_objects_write(struct store *store, const struct reg_type *type,
                                          uint64_t id, const json_t *after,
                                          struct store_conflict *conflict);
@@ -95,6 +108,18 @@ MX_MUST_CHECK mx_err store_domains_each(struct store *store, store_object_fn eac
 MX_MUST_CHECK mx_err store_account_get(struct store *store, json_t **out_object, uint64_t id);
 MX_MUST_CHECK mx_err store_account_write(struct store *store, uint64_t id, const json_t *before,
                                          const json_t *after, struct store_conflict *conflict);
+/* Of an account or a list: checks that its addresses are free, and replaces them. */
+MX_MUST_CHECK mx_err store_addresses_write(struct store *store, const struct reg_type *type,
+                                           uint64_t id, const json_t *before, const json_t *after,
+                                           struct store_conflict *conflict);
 MX_MUST_CHECK mx_err store_accounts_each(struct store *store, store_object_fn each, void *arg);
 MX_MUST_CHECK mx_err store_domain_users(struct store *store, struct set_object *out,
                                         uint32_t *out_count, uint32_t max, uint64_t domain);
+
+/* What an account may do (store_access.c): "credentials", "roles" and "permissions" from the text
+ * of its row into object; text is empty when it has none. */
+MX_MUST_CHECK mx_err store_access_read(struct store *store, json_t *object, struct slice text);
+MX_MUST_CHECK mx_err store_access_write(struct store *store, uint64_t id, const json_t *before,
+                                        const json_t *after);
+MX_MUST_CHECK mx_err store_role_users(struct store *store, struct set_object *out,
+                                      uint32_t *out_count, uint32_t max, uint64_t role);

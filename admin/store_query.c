@@ -14,7 +14,7 @@ static const struct column {
     {REG_IN_DOMAINS, "name", "o.name"},
     {REG_IN_ACCOUNTS, "name", "o.local"},
     {REG_IN_ACCOUNTS, "domainId", "o.domain"},
-    {REG_IN_ACCOUNTS, "@type", "'User'"},
+    {REG_IN_ACCOUNTS, "@type", "CASE o.kind WHEN 1 THEN 'Group' ELSE 'User' END"},
 };
 
 /* What STORE_CONTAINS looks at; %s would be the pattern, which is bound as ?2. */
@@ -25,11 +25,13 @@ static const char *const texts[] = {
     [REG_IN_ACCOUNTS] = "(o.local || '@' || (SELECT d.name FROM domains d WHERE d.id = o.domain) "
                         "LIKE ?2 ESCAPE '\\' OR o.description LIKE ?2 ESCAPE '\\')",
     [REG_IN_OBJECTS] = NULL,
+    [REG_ELSEWHERE] = NULL,
 };
 
 static const char *const tables[] = {
     [REG_IN_DOMAINS] = "domains o WHERE 1",
     [REG_IN_ACCOUNTS] = "accounts o WHERE 1",
+    [REG_ELSEWHERE] = "objects o WHERE 0",
     [REG_IN_OBJECTS] = "objects o WHERE o.type = ?1",
 };
 
@@ -139,7 +141,9 @@ static void bind_pattern(sqlite3_stmt *stmt, struct slice text)
     bind_slice(stmt, PARAM_TEXT, writer_slice(&w));
 }
 
-static void bind_value(sqlite3_stmt *stmt, int index, const struct store_condition *condition)
+/* Ids are numbers in columns and text in JSON. */
+static void bind_value(sqlite3_stmt *stmt, int index, const struct store_query *query,
+                       const struct store_condition *condition)
 {
     const json_t *value = condition->value;
     struct slice text = slice_of(json_string_value(value), json_string_length(value));
@@ -150,8 +154,8 @@ static void bind_value(sqlite3_stmt *stmt, int index, const struct store_conditi
         (void)sqlite3_bind_int64(stmt, index, json_integer_value(value));
     } else if (json_is_boolean(value)) {
         (void)sqlite3_bind_int(stmt, index, json_is_true(value));
-    } else if (condition->field && condition->field->kind == REG_ID &&
-               object_id_parse(&id, text) == MX_OK) {
+    } else if (query->type->storage != REG_IN_OBJECTS && condition->field &&
+               condition->field->kind == REG_ID && object_id_parse(&id, text) == MX_OK) {
         bind_id(stmt, index, id);
     } else {
         bind_slice(stmt, index, text);
@@ -182,7 +186,7 @@ static mx_err start(struct select *s, sqlite3_stmt **out_stmt, const char *what,
     }
     bind_id(*out_stmt, PARAM_ANCHOR, s->query->anchor);
     for (size_t i = 0; i < s->query->condition_count; i++) {
-        bind_value(*out_stmt, PARAM_VALUES + (int)i, &s->query->conditions[i]);
+        bind_value(*out_stmt, PARAM_VALUES + (int)i, s->query, &s->query->conditions[i]);
     }
     return MX_OK;
 }

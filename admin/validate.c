@@ -1,4 +1,5 @@
 #include "admin/validate.h"
+#include "admin/json_memory.h"
 
 #include "admin/object_id.h"
 #include "admin/validate_private.h"
@@ -99,7 +100,7 @@ static bool normal_text(struct checker *c, const struct reg_field *field, struct
     }
     struct value_problem problem;
     if (value_normalize(out, field->format, text, &problem)) {
-        if (field->format == FORMAT_SECRET_PEM) {
+        if (reg_is_secret(field->format)) {
             set_error_add(c->errors, SET_INVALID_PATCH, c->path, "%s", problem.text);
         } else {
             set_error_add(c->errors, SET_INVALID_PATCH, c->path, "%s %s", show(text).text,
@@ -132,6 +133,9 @@ static json_t *normal_string(struct checker *c, const struct reg_field *field, c
     json_t *normal = NULL;
     if (normal_text(c, field, text, &out)) {
         normal = json_stringn((const char *)buf, out.len);
+    }
+    if (reg_is_secret(field->format)) {
+        explicit_bzero(buf, mx_min_size(cap, out.len));
     }
     if (buf != small) {
         free(buf);
@@ -178,13 +182,10 @@ static json_t *normal_enum(struct checker *c, const struct reg_field *field, con
     return NULL;
 }
 
-static json_t *normal_id(struct checker *c, const struct reg_field *field, const json_t *value)
+/* The same for an id or a reference ("#name"). */
+static bool normal_id_text(struct checker *c, const struct reg_field *field, struct slice text,
+                           struct writer *out)
 {
-    if (!json_is_string(value)) {
-        wrong_form(c, "an id");
-        return NULL;
-    }
-    struct slice text = json_slice(value);
     uint64_t id = 0;
     if (text.len > 1 && text.ptr[0] == '#') {
         const char *reason = "there are no references here";
@@ -197,16 +198,33 @@ static json_t *normal_id(struct checker *c, const struct reg_field *field, const
             if (error) {
                 error->object.type = reg_type_find(slice_of_text(field->refers));
             }
-            return NULL;
+            return false;
         }
     } else if (object_id_parse(&id, text)) {
         set_error_add(c->errors, SET_INVALID_PATCH, c->path, "%s is not an id", show(text).text);
+        return false;
+    }
+    put_object_id(out, id);
+    return true;
+}
+
+static json_t *normal_id(struct checker *c, const struct reg_field *field, const json_t *value)
+{
+    if (!json_is_string(value)) {
+        wrong_form(c, "an id");
         return NULL;
     }
     uint8_t buf[OBJECT_ID_TEXT_MAX];
     struct writer w = writer_init(buf, sizeof(buf));
-    put_object_id(&w, id);
-    return json_stringn((const char *)buf, w.len);
+    return normal_id_text(c, field, json_slice(value), &w) ? json_stringn((const char *)buf, w.len)
+                                                           : NULL;
+}
+
+static bool normal_member(struct checker *c, const struct reg_field *field, struct slice key,
+                          struct writer *out)
+{
+    return field->format == FORMAT_ID ? normal_id_text(c, field, key, out)
+                                      : normal_text(c, field, key, out);
 }
 
 static bool check_count(struct checker *c, const struct reg_field *field, size_t count)
@@ -241,7 +259,7 @@ static json_t *normal_set(struct checker *c, const struct reg_field *field, cons
         struct writer out = writer_init(buf, sizeof(buf));
         if (!json_is_boolean(is_member)) {
             wrong_form(c, "true or false");
-        } else if (json_is_true(is_member) && normal_text(c, field, key, &out)) {
+        } else if (json_is_true(is_member) && normal_member(c, field, key, &out)) {
             json_object_setn_new(set, (const char *)buf, out.len, json_true());
         }
         path_pop(c, base);
@@ -473,6 +491,8 @@ static json_t *normal_value(struct checker *c, const struct reg_field *field, co
         return normal_set(c, field, value);
     case REG_EXPRESSION:
         return normal_expression(c, field, value);
+    case REG_MAP:
+        break; /* never given */
     }
     return NULL;
 }
@@ -486,8 +506,7 @@ static json_t *initial_value(struct checker *c, const struct reg_field *field)
     }
     if (field->initial) {
         json_t *value = json_loads(field->initial, JSON_DECODE_ANY, NULL);
-        MX_ASSERT(value);
-        return value;
+        return value; /* NULL: no memory; a test reads all of them */
     }
     switch (field->kind) {
     case REG_BOOLEAN:
@@ -547,7 +566,7 @@ const struct reg_field *writable_field(struct checker *c, const struct reg_shape
                       known ? "is not supported by ringmx" : "is not a property of %s%s%s",
                       shape->name, variant->name ? " of the variant " : "",
                       variant->name ? variant->name : "");
-    } else if (field->mode == REG_SERVER_SET) {
+    } else if (reg_is_server_mode(field->mode)) {
         set_error_add(c->errors, SET_INVALID_PATCH, c->path, "is set by the server");
         field = NULL;
     }
@@ -589,7 +608,7 @@ json_t *normal_object(struct checker *c, const struct reg_shape *shape, const js
     size_t base = c->path_len;
     for (uint32_t i = 0; i < variant->field_count; i++) {
         const struct reg_field *field = &variant->fields[i];
-        if (field->mode == REG_SERVER_SET) {
+        if (reg_is_server_mode(field->mode)) {
             continue;
         }
         path_push(c, slice_of_text(field->name));
@@ -603,17 +622,27 @@ json_t *normal_object(struct checker *c, const struct reg_shape *shape, const js
     return normal;
 }
 
+json_t *checked_result(struct checker *c, json_t *normal, uint32_t errors_before,
+                       uint64_t failures_before)
+{
+    if (json_memory_failures() != failures_before && c->errors->count == errors_before) {
+        set_error_add(c->errors, SET_FORBIDDEN, NULL, "out of memory");
+    }
+    if (c->errors->count != errors_before) {
+        json_decref(normal);
+        return NULL;
+    }
+    return normal;
+}
+
 json_t *object_normalize(const struct reg_type *type, const json_t *body,
                          const struct reference_resolver *resolver, struct set_errors *errors)
 {
     struct checker c = {.resolver = resolver, .errors = errors};
     uint32_t before = errors->count;
+    uint64_t failures = json_memory_failures();
     json_t *normal = normal_object(&c, &type->shape, body, 0);
-    if (errors->count != before) {
-        json_decref(normal);
-        return NULL;
-    }
-    return normal;
+    return checked_result(&c, normal, before, failures);
 }
 
 json_t *field_normalize(const struct reg_field *field, const json_t *value,
@@ -621,13 +650,10 @@ json_t *field_normalize(const struct reg_field *field, const json_t *value,
 {
     struct checker c = {.resolver = resolver, .errors = errors};
     uint32_t before = errors->count;
+    uint64_t failures = json_memory_failures();
     path_push(&c, slice_of_text(field->name));
     json_t *normal = normal_value(&c, field, value, 0);
-    if (errors->count != before) {
-        json_decref(normal);
-        return NULL;
-    }
-    return normal;
+    return checked_result(&c, normal, before, failures);
 }
 
 json_t *object_defaults(const struct reg_type *type)

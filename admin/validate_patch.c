@@ -1,8 +1,10 @@
 /* Patches by pointer: the stored object is copied, changed where the pointers say, and brought into
  * normal form as a whole, so a patched object passes every check that a new one does. */
+#include "admin/json_memory.h"
 #include "admin/validate_private.h"
 
 #include "admin/object_id.h"
+#include "admin/secret.h"
 #include "admin/value.h"
 #include "core/check.h"
 #include "core/text.h"
@@ -222,6 +224,23 @@ static void check_immutable(struct checker *c, const struct reg_variant *variant
     }
 }
 
+static void keep_masked(const struct reg_shape *shape, const json_t *stored, json_t *body);
+
+/* Items are known by their position. */
+static void keep_masked_items(const struct reg_shape *shape, const json_t *stored, json_t *list)
+{
+    const char *key;
+    json_t *item;
+    json_object_foreach(list, key, item)
+    {
+        const json_t *old = json_object_get(stored, key);
+        if (json_is_object(old) && json_is_object(item) &&
+            object_variant(shape, old) == object_variant(shape, item)) {
+            keep_masked(shape, old, item);
+        }
+    }
+}
+
 /* A secret that comes back as it was shown stays what it is. */
 static void keep_masked(const struct reg_shape *shape, const json_t *stored, json_t *body)
 {
@@ -232,11 +251,28 @@ static void keep_masked(const struct reg_shape *shape, const json_t *stored, jso
         json_t *value = json_object_get(body, field->name);
         if (field->kind == REG_OBJECT && json_is_object(old) && json_is_object(value)) {
             keep_masked(field->embedded, old, value);
-        } else if (field->format == FORMAT_SECRET_PEM && json_is_string(value) &&
+        } else if (field->kind == REG_LIST && json_is_object(value)) {
+            keep_masked_items(field->embedded, old, value);
+        } else if (reg_is_secret(field->format) && json_is_string(value) &&
                    strcmp(json_string_value(value), REG_MASK) == 0) {
             put_member(body, slice_of_text(field->name), old);
         }
     }
+}
+
+/* Moves what the server keeps in the object out of it, so that the rest is as from outside. */
+static json_t *take_stored(const struct reg_shape *shape, json_t *body)
+{
+    const struct reg_variant *variant = object_variant(shape, body);
+    json_t *kept = json_object();
+    for (uint32_t i = 0; variant && i < variant->field_count; i++) {
+        const struct reg_field *field = &variant->fields[i];
+        if (field->mode == REG_SERVER_STORED) {
+            json_object_set(kept, field->name, json_object_get(body, field->name));
+            json_object_del(body, field->name);
+        }
+    }
+    return kept;
 }
 
 /* A different "@type" makes the patch a whole new body. */
@@ -255,10 +291,15 @@ json_t *object_patch(const struct reg_type *type, const json_t *stored, const js
         set_error_add(errors, SET_INVALID_PATCH, NULL, "must be an object");
         return NULL;
     }
+    if (changes_variant(type, stored, patch) && reg_has_address(type)) {
+        set_error_add(errors, SET_INVALID_PATCH, "@type", "is fixed at creation");
+        return NULL;
+    }
     if (changes_variant(type, stored, patch)) {
         return object_normalize(type, patch, resolver, errors);
     }
     uint32_t before = errors->count;
+    uint64_t failures = json_memory_failures();
     json_t *body = json_deep_copy(stored);
     const char *key;
     json_t *value;
@@ -273,16 +314,16 @@ json_t *object_patch(const struct reg_type *type, const json_t *stored, const js
     }
     /* Also after an error, so that all errors of the object are found. */
     keep_masked(&type->shape, stored, body);
+    json_t *kept = take_stored(&type->shape, body);
     json_t *normal = normal_object(&c, &type->shape, body, 0);
     if (normal) {
+        json_object_update(normal, kept);
         check_immutable(&c, object_variant(&type->shape, stored), stored, normal);
     }
-    if (errors->count != before) {
-        json_decref(normal);
-        normal = NULL;
-    }
+    secret_wipe(&type->shape, body);
+    json_decref(kept);
     json_decref(body);
-    return normal;
+    return checked_result(&c, normal, before, failures);
 }
 
 /* References ------------------------------------------------------------------------------- */
@@ -296,6 +337,26 @@ struct reference_walk {
 static bool walk_object(struct reference_walk *walk, const struct reg_shape *shape,
                         const json_t *object);
 
+static bool walk_set(struct reference_walk *walk, const struct reg_type *type, const json_t *set)
+{
+    const char *key;
+    json_t *yes;
+    size_t base = walk->path.path_len;
+    bool go_on = true;
+    json_object_foreach((json_t *)(uintptr_t)set, key, yes)
+    {
+        uint64_t id = 0;
+        MX_ASSERT(object_id_parse(&id, slice_of_text(key)) == MX_OK);
+        path_push(&walk->path, slice_of_text(key));
+        go_on = walk->each(walk->arg, walk->path.path, type, id);
+        path_pop(&walk->path, base);
+        if (!go_on) {
+            break;
+        }
+    }
+    return go_on;
+}
+
 static bool walk_value(struct reference_walk *walk, const struct reg_field *field,
                        const json_t *value)
 {
@@ -305,6 +366,9 @@ static bool walk_value(struct reference_walk *walk, const struct reg_field *fiel
         struct slice text = slice_of(json_string_value(value), json_string_length(value));
         MX_ASSERT(type && object_id_parse(&id, text) == MX_OK);
         return walk->each(walk->arg, walk->path.path, type, id);
+    }
+    if (field->kind == REG_SET && field->format == FORMAT_ID) {
+        return walk_set(walk, reg_type_find(slice_of_text(field->refers)), value);
     }
     if (field->kind == REG_OBJECT && json_is_object(value)) {
         return walk_object(walk, field->embedded, value);

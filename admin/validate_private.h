@@ -15,6 +15,9 @@ struct checker {
 void path_push(struct checker *c, struct slice segment);
 void path_pop(struct checker *c, size_t to);
 
+/* What was built, or NULL when errors were added or memory had failed since. */
+json_t *checked_result(struct checker *c, json_t *normal, uint32_t errors_before,
+                       uint64_t failures_before);
 json_t *normal_object(struct checker *c, const struct reg_shape *shape, const json_t *body,
                       unsigned depth);
 /* Adds errors when a normal expression does not compile or yields what the field cannot take. */

@@ -1,5 +1,6 @@
 #include "admin/value.h"
 
+#include "admin/permission.h"
 #include "core/netaddr.h"
 #include "core/text.h"
 
@@ -293,6 +294,15 @@ static mx_err value_path(struct writer *out, struct slice text, struct value_pro
     return value_text(out, text, false, problem);
 }
 
+static mx_err value_permission(struct writer *out, struct slice text, struct value_problem *problem)
+{
+    if (permission_find(text) < 0) {
+        return fail(problem, "is not a permission of ringmx");
+    }
+    put_slice(out, text);
+    return MX_OK;
+}
+
 mx_err value_normalize(struct writer *out, enum reg_format format, struct slice text,
                        struct value_problem *problem)
 {
@@ -335,13 +345,18 @@ mx_err value_normalize(struct writer *out, enum reg_format format, struct slice 
         err = value_text(out, text_trim(text), false, problem);
         break;
     case FORMAT_TEXT:
+    case FORMAT_PASSWORD:
         err = value_text(out, text, false, problem);
+        break;
+    case FORMAT_PERMISSION:
+        err = value_permission(out, text, problem);
         break;
     case FORMAT_NONE:
     case FORMAT_UNSIGNED:
     case FORMAT_SIZE:
     case FORMAT_DURATION:
     case FORMAT_LABEL:
+    case FORMAT_ID:
         err = fail(problem, "is not text");
         break;
     }

@@ -73,6 +73,21 @@ static void *carve(struct pool *pool)
     return slot;
 }
 
+bool pool_reserve(struct pool *pool, size_t count)
+{
+    while (pool->slots_made - pool->used < count) {
+        struct free_slot *slot = carve(pool);
+        if (slot == NULL) {
+            return false;
+        }
+        UNPOISON(slot, pool->slot_bytes);
+        slot->next = pool->free_list;
+        pool->free_list = slot;
+        POISON(slot, pool->slot_bytes);
+    }
+    return true;
+}
+
 void *pool_acquire(struct pool *pool)
 {
     void *slot = pool->free_list;

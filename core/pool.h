@@ -24,6 +24,9 @@ MX_MUST_CHECK mx_err pool_init(struct pool *pool, const char *name, size_t slot_
                                size_t slots_max);
 /* Frees all memory. A zeroed pool is fine. */
 void pool_fini(struct pool *pool);
+/* Makes sure that the next `count` slots can be had. False when the bound or memory does not allow
+ * it. */
+bool pool_reserve(struct pool *pool, size_t count);
 /* A slot with undefined content, or NULL when the bound is reached or memory is out. */
 void *pool_acquire(struct pool *pool);
 /* A zeroed slot, or NULL. */

@@ -1,5 +1,6 @@
 /* The running side of the journal: groups, commits, the life of segments. One thread (its shard).
  */
+#include "io/journal_index.h"
 #include "io/journal_private.h"
 
 #include "core/check.h"
@@ -19,6 +20,7 @@ enum {
     CUT_TRIES_MAX = 30,
     SPARE_SEGMENTS = 1, /* with fewer than this and the prepared one, the next is made */
     FLOOR_SEGMENTS = 4, /* below it nothing is moved to free space */
+    INDEX_WRITES_MAX = 2,
     EVICT_PER_TURN = 4,
 };
 
@@ -44,11 +46,15 @@ struct journal {
     uint64_t next_instance;
     uint32_t next_number;
     struct list segments; /* all but the empty ones, oldest first */
+    struct list adopting; /* older ones, until journal_adopted */
+    unsigned adopting_count;
     struct list empty;
     unsigned empty_count, segment_count;
     struct segment *active, *prepared;
-    uint64_t active_at; /* where the next group goes */
-    uint64_t sequence;  /* of the next group in the active segment */
+    uint64_t active_at;          /* where the next group goes */
+    uint64_t sequence;           /* of the next group in the active segment */
+    struct segment_index *index; /* of the active segment, or NULL: it gets none */
+    unsigned index_writes;
     struct group groups[2];
     struct group *forming, *flying;
     struct op write_op;
@@ -115,20 +121,16 @@ static void log_trouble(struct journal *j, const char *event, const struct segme
 
 static mx_err segment_open_fd(struct journal *j, struct segment *segment)
 {
-    char path[JOURNAL_PATH_MAX];
-    segment_path(segment, j, path, sizeof path);
-    mx_err err = j->direct ? sys_open(&segment->fd, path, SYS_READ | SYS_WRITE | SYS_DIRECT)
-                           : MX_ERR_INVALID;
-    if (err == MX_ERR_INVALID || err == MX_ERR_UNSUPPORTED) {
-        if (j->direct) {
-            j->direct = false;
-            struct log_line *line = log_begin(&j->shard->log, LOG_WARN, "journal-not-direct");
-            log_text(line, "file", path);
-            log_text(line, "effect",
-                     "the file system has no O_DIRECT: writes are buffered and synced");
-            log_end(&j->shard->log, line);
-        }
-        err = sys_open(&segment->fd, path, SYS_READ | SYS_WRITE);
+    bool direct = j->direct;
+    mx_err err = store_segment_open(j->store, segment, &direct);
+    if (j->direct && !direct) {
+        char path[JOURNAL_PATH_MAX];
+        segment_path(segment, j, path, sizeof path);
+        struct log_line *line = log_begin(&j->shard->log, LOG_WARN, "journal-not-direct");
+        log_text(line, "file", path);
+        log_text(line, "effect", "the file system has no O_DIRECT: writes are buffered and synced");
+        log_end(&j->shard->log, line);
+        j->direct = false;
     }
     return err;
 }
@@ -160,26 +162,7 @@ void journal_leave(struct journal *j, struct journal_resident *resident)
 void journal_depend(struct journal *j, struct segment *later, struct segment *of)
 {
     (void)j;
-    if (later == of) {
-        return;
-    }
-    MX_ASSERT(!segment_older(later, of));
-    for (size_t i = later->dep_count; i > 0; i--) {
-        if (later->deps[i - 1] == of) {
-            return;
-        }
-    }
-    if (later->dep_count == later->dep_cap) {
-        size_t cap = later->dep_cap ? later->dep_cap * 2 : 8;
-        struct segment **deps = realloc(later->deps, cap * sizeof(struct segment *));
-        if (deps == NULL) {
-            later->deps_lost = true;
-            return;
-        }
-        later->deps = deps;
-        later->dep_cap = cap;
-    }
-    later->deps[later->dep_count++] = of;
+    segment_depend(later, of);
 }
 
 static void forget_dependency(struct journal *j, const struct segment *freed)
@@ -599,23 +582,72 @@ static void group_reset(struct group *group)
     list_init(&group->appends);
 }
 
+static void index_drop(struct journal *j)
+{
+    segment_index_free(j->index);
+    j->index = NULL;
+}
+
+static void index_written(struct op *op, const struct op_result *result)
+{
+    struct segment_index *index = mx_container_of(op, struct segment_index, op);
+    struct journal *j = index->owner;
+    (void)result; /* without it the segment is read at the next start */
+    MX_ASSERT(index->segment->reads > 0);
+    index->segment->reads--;
+    j->index_writes--;
+    j->check_free = true;
+    segment_index_free(index);
+}
+
+static void index_finish(struct journal *j)
+{
+    struct segment_index *index = j->index;
+    if (index == NULL || j->index_writes >= INDEX_WRITES_MAX ||
+        j->active_at + segment_index_bytes(index) > j->active->size) {
+        index_drop(j);
+        return;
+    }
+    j->index = NULL;
+    j->index_writes++;
+    j->active->reads++; /* it is not freed before */
+    index->owner = j;
+    segment_index_write(index, j->shard->ring, index_written);
+}
+
 static void seal_active(struct journal *j)
 {
     if (j->active != NULL) {
+        index_finish(j);
         j->active->state = SEGMENT_SEALED;
         j->active = NULL;
         j->check_free = true;
     }
 }
 
+/* The group, and in any case the index, fit into the active segment. */
+static bool fits_with_index(const struct journal *j, uint64_t bytes)
+{
+    uint64_t index_bytes = j->index == NULL
+                               ? 0
+                               : segment_index_bytes(j->index) +
+                                     (uint64_t)j->forming->records * JOURNAL_INDEX_RECORD_BYTES;
+    return j->active_at + bytes + index_bytes <= j->active->size;
+}
+
 /* Makes a segment active that takes the forming group; false when none is prepared yet. */
 static bool place_group(struct journal *j, uint64_t bytes)
 {
-    if (j->active != NULL && j->active_at + bytes <= j->active->size) {
+    if (j->active != NULL && fits_with_index(j, bytes)) {
         return true;
     }
     if (j->prepared == NULL) {
-        return false;
+        /* Records have precedence over the index. */
+        bool fits = j->active != NULL && j->active_at + bytes <= j->active->size;
+        if (fits) {
+            index_drop(j);
+        }
+        return fits;
     }
     seal_active(j);
     j->active = j->prepared;
@@ -623,6 +655,7 @@ static bool place_group(struct journal *j, uint64_t bytes)
     j->active->state = SEGMENT_ACTIVE;
     j->active_at = JF_BLOCK_BYTES;
     j->sequence = 0;
+    j->index = j->ops->indexed != NULL ? segment_index_new(j->active) : NULL;
     make_start(j);
     return j->active_at + bytes <= j->active->size;
 }
@@ -661,8 +694,9 @@ static void write_done(struct op *op, const struct op_result *result)
     if (err) {
         log_trouble(j, "journal-write-failed", j->active, err,
                     "the messages of this write were answered 451; another segment is tried");
-        /* What is on the disk there is unknown: nothing follows it, and it may not come back after
-         * it was reported as failed. */
+        /* What is on the disk there is unknown: nothing follows it, no index speaks of it, and it
+         * may not come back after it was reported as failed. */
+        index_drop(j);
         struct segment *segment = j->active;
         seal_active(j);
         segment->state = SEGMENT_CUT;
@@ -693,6 +727,10 @@ static void group_write(struct journal *j)
                               .length = (uint32_t)group->len,
                               .records = group->records};
     jf_group_seal(group->bytes, &header);
+    if (j->index != NULL &&
+        !segment_index_add(j->index, j->ops, slice_of(group->bytes, group->len), j->active_at)) {
+        index_drop(j);
+    }
     memset(group->bytes + group->len, 0, bytes - group->len);
     struct list_node *node = list_first(&group->appends);
     for (; node != NULL; node = list_next(&group->appends, node)) {
@@ -808,37 +846,46 @@ void journal_read(struct journal *j, struct journal_read *read)
 /* --- opening and closing -----------------------------------------------------------------------
  */
 
-/* Takes over the segments of the adopted sets. */
-static mx_err segments_adopt(struct journal *j, struct list *mine)
+/* Segments without records, which an earlier process left in the set that we write to. */
+static mx_err empty_take(struct journal *j, struct journal_set *set)
 {
     struct list_node *node;
-    while ((node = list_pop_front(mine)) != NULL) {
+    while ((node = list_pop_front(&set->empty)) != NULL) {
         struct segment *segment = mx_container_of(node, struct segment, node);
-        if (segment->set == j->set) {
-            j->next_number =
-                segment->number >= j->next_number ? segment->number + 1 : j->next_number;
-            j->next_instance =
-                segment->instance >= j->next_instance ? segment->instance + 1 : j->next_instance;
-        }
         bool whole = segment->size >= j->store->conf.first_segment_bytes &&
                      segment->size % JF_BLOCK_BYTES == 0;
         mx_err err = segment_open_fd(j, segment);
         if (err) {
-            list_push_back(&j->segments, &segment->node); /* closed with the journal */
-            list_splice(&j->segments, mine);
+            list_push_back(&set->empty, &segment->node);
             return err;
         }
-        if (segment->state == SEGMENT_SEALED) {
-            list_push_back(&j->segments, &segment->node);
-            j->segment_count++;
-        } else if (segment->set == j->set && whole) {
+        if (whole) {
             segment_available(j, segment);
         } else {
-            segment_discard(j, segment); /* free, or unfinished when its process ended */
+            segment_discard(j, segment); /* unfinished when its process ended */
         }
     }
-    j->check_free = true;
     return MX_OK;
+}
+
+void journal_adopt(struct journal *j, struct journal_part *part)
+{
+    MX_ASSERT(list_empty(&j->adopting));
+    list_splice(&j->adopting, &part->segments);
+    j->adopting_count = (unsigned)part->count;
+    part->count = 0;
+}
+
+void journal_adopted(struct journal *j)
+{
+    struct list younger;
+    list_init(&younger);
+    list_splice(&younger, &j->segments);
+    list_splice(&j->segments, &j->adopting);
+    list_splice(&j->segments, &younger);
+    j->segment_count += j->adopting_count;
+    j->adopting_count = 0;
+    j->check_free = true;
 }
 
 static mx_err first_segments(struct journal *j)
@@ -892,30 +939,33 @@ static void buffers_close(struct journal *j)
     free(j->header);
 }
 
-static mx_err parts_open(struct journal *j, const uint16_t *sets, unsigned set_count)
+static mx_err parts_open(struct journal *j, unsigned index)
 {
-    struct list mine;
-    list_init(&mine);
     mx_err err = buffers_open(j);
-    if (!err && set_count == 0) {
+    if (err) {
+        return err;
+    }
+    if (index >= j->store->set_count) {
         err = store_new_set(j->store, &j->set, &j->lock_fd);
-    } else if (!err) {
-        j->set = sets[0];
-        store_take_segments(j->store, sets, set_count, &mine);
-        err = segments_adopt(j, &mine);
+    } else {
+        struct journal_set *set = &j->store->sets[index];
+        MX_ASSERT(!set->opened);
+        set->opened = true;
+        j->set = set->id;
+        j->next_number = set->next_number;
+        j->next_instance = set->next_instance;
+        err = empty_take(j, set);
     }
     return err ? err : first_segments(j);
 }
 
 mx_err journal_open(struct journal **out_journal, struct journal_store *store, struct shard *shard,
-                    const uint16_t *sets, unsigned set_count, const struct journal_ops *ops,
-                    void *arg)
+                    unsigned index, const struct journal_ops *ops, void *arg)
 {
     struct journal *j = calloc(1, sizeof *j);
     if (j == NULL) {
         return MX_ERR_NOMEM;
     }
-    MX_ASSERT(set_count <= JOURNAL_SETS_MAX);
     j->store = store;
     j->shard = shard;
     j->ops = ops;
@@ -924,6 +974,7 @@ mx_err journal_open(struct journal **out_journal, struct journal_store *store, s
     j->direct = !store->conf.no_direct;
     j->next_instance = 1;
     list_init(&j->segments);
+    list_init(&j->adopting);
     list_init(&j->empty);
     list_init(&j->waiters);
     j->write_op.done = write_done;
@@ -931,7 +982,7 @@ mx_err journal_open(struct journal **out_journal, struct journal_store *store, s
     j->make_retry.fire = make_retry;
     j->lazy.fire = lazy_fire;
     j->cut_retry.fire = lazy_fire;
-    mx_err err = parts_open(j, sets, set_count);
+    mx_err err = parts_open(j, index);
     if (err) {
         journal_free(j);
         return err;
@@ -942,24 +993,15 @@ mx_err journal_open(struct journal **out_journal, struct journal_store *store, s
     return MX_OK;
 }
 
-static void segments_close(struct list *segments)
-{
-    struct list_node *node;
-    while ((node = list_pop_front(segments)) != NULL) {
-        struct segment *segment = mx_container_of(node, struct segment, node);
-        sys_close(segment->fd);
-        free(segment->deps);
-        free(segment);
-    }
-}
-
 static void journal_free(struct journal *j)
 {
     wheel_cancel(&j->shard->wheel, &j->make_retry);
     wheel_cancel(&j->shard->wheel, &j->lazy);
     wheel_cancel(&j->shard->wheel, &j->cut_retry);
-    segments_close(&j->segments);
-    segments_close(&j->empty);
+    segments_free(&j->segments);
+    segments_free(&j->adopting);
+    segments_free(&j->empty);
+    index_drop(j);
     buffers_close(j);
     sys_close(j->lock_fd);
     free(j);
@@ -968,7 +1010,7 @@ static void journal_free(struct journal *j)
 bool journal_quiet(const struct journal *j)
 {
     return j->flying == NULL && j->forming->records == 0 && j->header_of == NULL &&
-           j->making == NULL && j->reads == 0;
+           j->making == NULL && j->reads == 0 && j->index_writes == 0;
 }
 
 void journal_flush(struct journal *j)

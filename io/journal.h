@@ -12,14 +12,28 @@
  * group is in flight per journal, so only the last group of a segment may be torn. While a group is
  * being written, the next one forms; commits share writes by themselves.
  *
+ * Index.  A segment that is full gets an index of its records at its end, in a write of its own
+ * that nobody waits for: a start that finds it whole reads it instead of the groups. Payloads are
+ * then verified when they are read. A segment whose writing ended otherwise (kill, error, full
+ * disk) has none and is read.
+ *
  * Order of freeing.  Records that finish a message (outcomes) must outlive the message's record.
  * Such a dependency always points to a segment that is at least as old (birth order: epoch, then
  * instance). A segment is freed when no resident lives in it and every segment it depends on has
  * been freed durably; freeing rewrites the header block durably before dependants may go. So a
  * crash at any moment never revives a finished message.
  *
- * Threads.  journal_store_* run before the cores start and block. Everything else belongs to the
- * shard that opened the journal; making segments happens on its workers. */
+ * Start.  A journal writes to its set at once, in segments of the new epoch; what earlier epochs
+ * left stays with the store. One thread scans it meanwhile, decides what depends on what, takes the
+ * segments out of the store, set by set, and hands them over (journal_adopt). Every segment of the
+ * new epoch is younger than all of them, so the order of births needs no more than that. Nothing of
+ * an adopted segment is freed or moved before journal_adopted says that all that lives there has
+ * been settled.
+ *
+ * Threads.  journal_store_open runs before the cores start. journal_store_scan, segment_depend and
+ * journal_store_take block and belong to one thread, which may run while the cores do, after all
+ * journals were opened. Everything else belongs to the shard that opened the journal; making
+ * segments happens on its workers. */
 #pragma once
 
 #include "core/cursor.h"
@@ -69,7 +83,9 @@ struct journal_ref {
 struct journal_record {
     uint8_t type;
     struct qid id;
-    struct slice payload; /* verified; borrowed during the call */
+    /* Verified; borrowed during the call. Where the index of the segment was used, only the first
+     * bytes, as many as journal_ops.indexed had said; ref.len is the length of the whole. */
+    struct slice payload;
     struct journal_ref ref;
 };
 
@@ -80,10 +96,13 @@ struct journal_scan_ops {
      * own checksummed header, or none when even that is unreadable. The bytes were copied to
      * DIR/quarantine. */
     void (*damaged)(void *arg, struct qid id, const char *file, uint64_t offset, uint32_t len);
+    /* Before each segment: how many are done, of how many. An error ends the scan. May be NULL. */
+    mx_err (*progress)(void *arg, uint64_t done, uint64_t total);
 };
 
 struct journal_scan_result {
     uint64_t segments, groups, records;
+    uint64_t indexed;     /* segments whose payloads need not be read */
     uint64_t torn_groups; /* cut off at the end of a segment: normal after a kill */
     uint64_t damaged_records;
 };
@@ -107,6 +126,23 @@ uint32_t journal_store_epoch(const struct journal_store *store);
 /* The sets that were found and locked, whether or not anything is in them; at most max ids. */
 unsigned journal_store_sets(const struct journal_store *store, uint16_t *out_sets, unsigned max);
 
+/* Segments on their way from the store to a journal. */
+struct journal_part {
+    struct list segments;
+    uint64_t count;
+};
+void journal_part_init(struct journal_part *part);
+/* Takes the segments of these sets, oldest first, with their files opened. Removes what is left of
+ * sets that no journal writes to: files without records. On an error the part holds what was taken.
+ */
+MX_MUST_CHECK mx_err journal_store_take(struct journal_store *store, const uint16_t *sets,
+                                        unsigned set_count, struct journal_part *part);
+/* Frees what was not adopted; the files stay. */
+void journal_part_free(struct journal_part *part);
+
+/* The record at `outcome` must outlive segment `of` (no-op when they are the same segment). For the
+ * thread that scans; later journal_depend. */
+void segment_depend(struct segment *outcome, struct segment *of);
 /* Set of a segment found by the scan. */
 uint16_t segment_set(const struct segment *segment);
 /* Total order of all segments of a folder: older ones first. */
@@ -126,16 +162,23 @@ struct journal_ops {
     /* Move this resident forward (append a copy, settle there, leave here) or drop it; the segment
      * is wanted empty. Called for a few residents at a time. */
     void (*evict)(void *arg, struct journal_resident *resident);
+    /* How many of a record's first bytes a later start needs. Pure. NULL: segments get no index. */
+    uint32_t (*indexed)(uint8_t type, struct slice payload);
     /* The journal can take messages again after MX_ERR_NOSPACE or MX_ERR_IO. May be NULL. */
     void (*recovered)(void *arg);
 };
 
-/* Opens a journal of this shard. It adopts the given sets (with their segments and residents) and
- * writes to the first of them; with none, to a new set. Makes the first segments (blocking).
- * Registers a turn hook. A set may be adopted by one journal only. */
+/* Opens a journal of this shard, ready to append. It writes to the store's set number `index` (in
+ * the order of journal_store_sets), or to a new one when there are fewer. Makes the first segments
+ * (blocking). Registers a turn hook. Journals with different indexes may open at the same time. */
 MX_MUST_CHECK mx_err journal_open(struct journal **out_journal, struct journal_store *store,
-                                  struct shard *shard, const uint16_t *sets, unsigned set_count,
+                                  struct shard *shard, unsigned index,
                                   const struct journal_ops *ops, void *arg);
+/* Takes over older segments; leaves the part empty. Their records can be read and settled from now
+ * on. Once. */
+void journal_adopt(struct journal *journal, struct journal_part *part);
+/* All that lives in the adopted segments has been settled: they are freed and moved like others. */
+void journal_adopted(struct journal *journal);
 /* True when nothing is in flight or waiting to be written. */
 bool journal_quiet(const struct journal *journal);
 /* Writes what is waiting at the next turn, lazy records too. */

@@ -5,10 +5,12 @@
 
 #define SEGMENT_MAGIC UINT64_C(0x31474553584d5252) /* "RRMXSEG1" */
 #define GROUP_MAGIC UINT32_C(0x47584d52)           /* "RMXG" */
+#define INDEX_MAGIC UINT64_C(0x3158444958524d52)   /* "RMRXIDX1" */
 
 enum {
     SEGMENT_SUMMED_BYTES = 40,
     GROUP_SUMMED_BYTES = 40,
+    INDEX_SUMMED_BYTES = 48,
     RECORD_SUMMED_BYTES = 32,
     RECORD_PAYLOAD_SUM_AT = 24,
 };
@@ -197,4 +199,85 @@ mx_err jf_group_check(const struct jf_group *group, struct slice bytes)
     }
     bool whole = group->records == 0 ? bytes.len == JF_GROUP_HEADER_BYTES : at == bytes.len;
     return whole && sum == stored ? MX_OK : MX_ERR_DAMAGED;
+}
+
+void jf_index_add(struct writer *w, uint32_t offset, const uint8_t *header, struct slice kept)
+{
+    put_u32(w, offset);
+    put_u32(w, (uint32_t)kept.len);
+    put_bytes(w, header, JF_RECORD_HEADER_BYTES);
+    put_slice(w, kept);
+    for (size_t i = kept.len; i % JF_RECORD_ALIGN != 0; i++) {
+        put_u8(w, 0);
+    }
+}
+
+void jf_index_put(void *block, const struct jf_index *index)
+{
+    memset(block, 0, JF_BLOCK_BYTES);
+    struct writer w = writer_init(block, JF_BLOCK_BYTES);
+    put_u64(&w, INDEX_MAGIC);
+    put_u16(&w, JF_VERSION);
+    put_u16(&w, index->set);
+    put_u32(&w, index->epoch);
+    put_u64(&w, index->instance);
+    put_u32(&w, index->length);
+    put_u32(&w, index->records);
+    put_u64(&w, index->groups);
+    put_u64(&w, index->checksum);
+    MX_ASSERT(w.len == INDEX_SUMMED_BYTES);
+    put_u64(&w, hash_checksum(writer_slice(&w)));
+}
+
+mx_err jf_index_get(struct jf_index *out_index, struct slice block)
+{
+    struct reader r = reader_init(block);
+    uint64_t magic = get_u64(&r);
+    uint16_t version = get_u16(&r);
+    struct jf_index index = {.set = get_u16(&r)};
+    index.epoch = get_u32(&r);
+    index.instance = get_u64(&r);
+    index.length = get_u32(&r);
+    index.records = get_u32(&r);
+    index.groups = get_u64(&r);
+    index.checksum = get_u64(&r);
+    uint64_t check = get_u64(&r);
+    if (r.overrun || magic != INDEX_MAGIC || version != JF_VERSION ||
+        check != hash_checksum(slice_first(block, INDEX_SUMMED_BYTES))) {
+        return MX_ERR_DAMAGED;
+    }
+    *out_index = index;
+    return MX_OK;
+}
+
+bool jf_index_next(struct slice entries, size_t *at, struct jf_index_entry *out_entry)
+{
+    if (*at >= entries.len) {
+        return false;
+    }
+    struct reader r = reader_init(slice_from(entries, *at));
+    struct jf_index_entry entry = {.offset = get_u32(&r)};
+    uint32_t kept = get_u32(&r);
+    struct slice header = get_bytes(&r, JF_RECORD_HEADER_BYTES);
+    entry.kept = get_bytes(&r, kept);
+    if (r.overrun || jf_record_get(&entry.record, header) != MX_OK || kept > entry.record.len) {
+        return false;
+    }
+    *at += jf_index_entry_bytes(kept);
+    *out_entry = entry;
+    return true;
+}
+
+bool jf_index_good(const struct jf_index *index, struct slice entries)
+{
+    struct jf_index_entry entry;
+    size_t at = 0;
+    uint32_t records = 0;
+    if (entries.len != index->length || hash_checksum(entries) != index->checksum) {
+        return false;
+    }
+    while (jf_index_next(entries, &at, &entry)) {
+        records++;
+    }
+    return at == entries.len && records == index->records;
 }

@@ -1,6 +1,6 @@
 /* Layout of the journal on disk. Pure. Little-endian.
  *
- * Segment  header block | group | group | ...          every part begins on a 4 KiB boundary
+ * Segment  header block | group | group | ... | index   every part begins on a 4 KiB boundary
  * Header   magic u64 | version u16 | state u16 | set u16 | node u16 | epoch u32 | end u32 |
  * instance u64 | size u64 | checksum u64 Group    magic u32 | version u16 | 0 u16 | set u16 | node
  * u16 | epoch u32 | instance u64 | sequence u64 | length u32 | records u32 | checksum u64, then the
@@ -73,6 +73,52 @@ bool jf_payload_good(const struct jf_record *record, struct slice payload);
 /* Completes a group in place: bytes hold room for the header and the records as put; computes every
  * checksum. */
 void jf_group_seal(uint8_t *bytes, const struct jf_group *group);
+/* --- index -------------------------------------------------------------------------------------
+ *
+ * A sealed segment may end with an index, so that a start need not read payloads:
+ *
+ *   ... groups | unused | entries, zeros up to 4 KiB | trailer block = the last of the file
+ *
+ * Entry    payload offset u32 | kept bytes u32 | record header 40 | kept first bytes of the
+ * payload, zeros up to 8 bytes Trailer  magic u64 | version u16 | set u16 | epoch u32 | instance
+ * u64 | entries' bytes u32 | records u32 | groups u64 | checksum of the entries u64 | check of the
+ * trailer u64
+ *
+ * It only repeats what the groups say: without it, or with a bad one, they are read. */
+enum { JF_INDEX_ENTRY_BYTES = 8 + JF_RECORD_HEADER_BYTES };
+
+struct jf_index {
+    uint16_t set;
+    uint32_t epoch;
+    uint64_t instance;
+    uint32_t length;
+    uint32_t records;
+    uint64_t groups;
+    uint64_t checksum;
+};
+struct jf_index_entry {
+    uint32_t offset; /* of the payload in the file */
+    struct jf_record record;
+    struct slice kept;
+};
+static inline size_t jf_index_entry_bytes(uint32_t kept)
+{
+    return JF_INDEX_ENTRY_BYTES + (size_t)mx_round_up(kept, JF_RECORD_ALIGN);
+}
+/* header: JF_RECORD_HEADER_BYTES of a sealed group. */
+void jf_index_add(struct writer *w, uint32_t offset, const uint8_t *header, struct slice kept);
+/* Fills a whole block of JF_BLOCK_BYTES. */
+void jf_index_put(void *block, const struct jf_index *index);
+/* MX_ERR_DAMAGED: none, or rot; also where it is of a newer version. */
+MX_MUST_CHECK mx_err jf_index_get(struct jf_index *out_index, struct slice block);
+/* True when these are the entries that the trailer speaks of. */
+bool jf_index_good(const struct jf_index *index, struct slice entries);
+/* Steps through the entries: *at is 0 before the first. False at the end or at a bad entry. */
+bool jf_index_next(struct slice entries, size_t *at, struct jf_index_entry *out_entry);
+
+/* --- reading groups ----------------------------------------------------------------------------
+ */
+
 /* Decodes a group header alone: plausible, not yet verified. MX_ERR_DAMAGED, MX_ERR_VERSION. */
 MX_MUST_CHECK mx_err jf_group_peek(struct jf_group *out_group, struct slice bytes);
 /* Verifies header and record headers of a whole group (not the payloads). */

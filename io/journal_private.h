@@ -41,6 +41,10 @@ struct segment {
 struct journal_set {
     uint16_t id;
     int lock_fd;
+    bool opened;            /* a journal writes to it */
+    struct list empty;      /* segments with nothing in them; for that journal */
+    uint32_t next_number;   /* beyond all its files */
+    uint64_t next_instance; /* beyond all its segments */
 };
 
 struct journal_store {
@@ -54,17 +58,18 @@ struct journal_store {
     unsigned set_count;
     bool set_used[JOURNAL_SETS_MAX]; /* also by others */
     atomic_uint next_set;            /* where the search for an unused id goes on */
-    struct list segments;            /* oldest first; journals take theirs */
+    struct list segments;            /* with records, oldest first, until they are taken */
     size_t segment_count;
 };
 
 /* DIR/set-%04x or a file in it; false when it does not fit. */
 bool store_set_path(char *out, size_t cap, const char *dir, uint16_t set, const char *name);
 bool store_segment_path(char *out, size_t cap, const char *dir, const struct segment *segment);
-/* Moves the segments of these sets to *out, oldest first. Cores open one after the other (see
- * smtp/service), so the list needs no lock. */
-void store_take_segments(struct journal_store *store, const uint16_t *sets, unsigned set_count,
-                         struct list *out);
+/* Opens a segment's file for reading and writing, with O_DIRECT if *direct and the file system
+ * has it; *direct tells. */
+MX_MUST_CHECK mx_err store_segment_open(const struct journal_store *store, struct segment *segment,
+                                        bool *direct);
+void segments_free(struct list *segments);
 /* Locks and notes a new, so far unused set. Callable from several cores' threads at once. */
 MX_MUST_CHECK mx_err store_new_set(struct journal_store *store, uint16_t *out_set,
                                    int *out_lock_fd);

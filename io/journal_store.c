@@ -1,8 +1,7 @@
-/* The start-up side of the journal: finding sets and segments, the epoch, and the scan. Blocks. */
+/* The start-up side of the journal: finding sets and segments, the epoch, handing over. Blocks. */
 #include "io/journal_private.h"
 
 #include "core/check.h"
-#include "core/hash.h"
 #include "core/log.h"
 #include "core/text.h"
 #include "io/sys.h"
@@ -10,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { EPOCH_TEXT_MAX = 16, SCAN_BYTES = JOURNAL_GROUP_BYTES + JF_BLOCK_BYTES };
+enum { EPOCH_TEXT_MAX = 16 };
 
 bool store_set_path(char *out, size_t cap, const char *dir, uint16_t set, const char *name)
 {
@@ -49,6 +48,22 @@ static void segment_insert(struct journal_store *store, struct segment *segment)
     store->segment_count++;
 }
 
+static void segment_found(struct journal_store *store, struct journal_set *set,
+                          struct segment *segment)
+{
+    if (segment->number >= set->next_number) {
+        set->next_number = segment->number + 1;
+    }
+    if (segment->instance >= set->next_instance) {
+        set->next_instance = segment->instance + 1;
+    }
+    if (segment->state == SEGMENT_EMPTY) {
+        list_push_back(&set->empty, &segment->node);
+    } else {
+        segment_insert(store, segment);
+    }
+}
+
 /* A segment in the making has neither a header nor a group. One with a group and no valid header
  * has rotted: the group says whose it is, and nothing in it is given up. */
 static mx_err header_from_group(struct jf_segment *out, struct slice block)
@@ -65,7 +80,8 @@ static mx_err header_from_group(struct jf_segment *out, struct slice block)
     return err;
 }
 
-static mx_err header_read(struct jf_segment *out, struct journal_store *store, const char *path)
+static mx_err header_read(struct jf_segment *out, uint64_t *out_size, struct journal_store *store,
+                          const char *path)
 {
     uint8_t blocks[2 * JF_BLOCK_BYTES];
     size_t len = 0;
@@ -79,6 +95,9 @@ static mx_err header_read(struct jf_segment *out, struct journal_store *store, c
     err = store->readonly ? MX_OK : sys_sync(fd);
     if (!err) {
         err = sys_pread(&len, fd, blocks, sizeof blocks, 0);
+    }
+    if (!err) {
+        err = sys_size(out_size, fd);
     }
     sys_close(fd);
     struct slice bytes = slice_of(blocks, len);
@@ -99,7 +118,7 @@ static mx_err header_read(struct jf_segment *out, struct journal_store *store, c
 
 struct set_listing {
     struct journal_store *store;
-    uint16_t set;
+    struct journal_set *set;
 };
 
 /* "%08x" followed by ".seg" */
@@ -123,7 +142,7 @@ static mx_err each_file(void *arg, const char *name)
     if (segment == NULL) {
         return MX_ERR_NOMEM;
     }
-    segment->set = listing->set;
+    segment->set = listing->set->id;
     segment->fd = -1;
     list_init(&segment->residents);
     if (!parse_number(&segment->number, name) ||
@@ -132,7 +151,7 @@ static mx_err each_file(void *arg, const char *name)
         return MX_OK; /* not ours */
     }
     struct jf_segment header = {.state = JF_FREE};
-    mx_err err = header_read(&header, store, path);
+    mx_err err = header_read(&header, &segment->size, store, path);
     if (err == MX_ERR_VERSION) {
         struct log_line *line = log_begin(store->log, LOG_ERROR, "journal-too-new");
         log_text(line, "file", path);
@@ -147,7 +166,7 @@ static mx_err each_file(void *arg, const char *name)
     segment->epoch = header.epoch;
     segment->end = header.end;
     segment->instance = header.instance;
-    segment_insert(store, segment);
+    segment_found(store, listing->set, segment);
     return err == MX_ERR_VERSION ? MX_OK : err;
 }
 
@@ -175,8 +194,10 @@ static mx_err set_open(struct journal_store *store, uint16_t id)
             return err;
         }
     }
-    store->sets[store->set_count++] = (struct journal_set){.id = id, .lock_fd = lock_fd};
-    struct set_listing listing = {.store = store, .set = id};
+    struct journal_set *set = &store->sets[store->set_count++];
+    *set = (struct journal_set){.id = id, .lock_fd = lock_fd, .next_instance = 1};
+    list_init(&set->empty);
+    struct set_listing listing = {.store = store, .set = set};
     if (!store_set_path(path, sizeof path, store->dir, id, "")) {
         return MX_ERR_RANGE;
     }
@@ -360,13 +381,9 @@ void journal_store_close(struct journal_store *store)
     if (store == NULL) {
         return;
     }
-    struct list_node *node;
-    while ((node = list_pop_front(&store->segments)) != NULL) {
-        struct segment *segment = mx_container_of(node, struct segment, node);
-        free(segment->deps);
-        free(segment);
-    }
+    segments_free(&store->segments);
     for (unsigned i = 0; i < store->set_count; i++) {
+        segments_free(&store->sets[i].empty);
         sys_close(store->sets[i].lock_fd);
     }
     free(store);
@@ -411,297 +428,118 @@ mx_err store_new_set(struct journal_store *store, uint16_t *out_set, int *out_lo
     }
 }
 
-void store_take_segments(struct journal_store *store, const uint16_t *sets, unsigned set_count,
-                         struct list *out)
-{
-    struct list_node *node = list_first(&store->segments);
-    while (node != NULL) {
-        struct segment *segment = mx_container_of(node, struct segment, node);
-        node = list_next(&store->segments, node);
-        for (unsigned i = 0; i < set_count; i++) {
-            if (segment->set == sets[i]) {
-                list_remove(&segment->node);
-                list_push_back(out, &segment->node);
-                break;
-            }
-        }
-    }
-}
-
-/* --- scan --------------------------------------------------------------------------------------
+/* --- handing over ------------------------------------------------------------------------------
  */
 
-struct scan {
-    struct journal_store *store;
-    const struct journal_scan_ops *ops;
-    void *arg;
-    struct journal_scan_result result;
-    uint8_t *buf; /* SCAN_BYTES */
-    /* of the segment under the scan: */
-    struct segment *segment;
-    char path[JOURNAL_PATH_MAX];
-    int fd;
-    uint64_t size;
-};
-
-/* Reads and verifies the group at offset, structure only. MX_ERR_DAMAGED: there is none. */
-static mx_err group_read(struct scan *scan, uint64_t offset, uint64_t sequence_min,
-                         struct jf_group *out)
+mx_err store_segment_open(const struct journal_store *store, struct segment *segment, bool *direct)
 {
-    size_t len = 0;
-    mx_err err = sys_pread(&len, scan->fd, scan->buf, JF_BLOCK_BYTES, offset);
-    if (err) {
-        return err;
+    char path[JOURNAL_PATH_MAX];
+    if (!store_segment_path(path, sizeof path, store->dir, segment)) {
+        return MX_ERR_RANGE;
     }
-    struct jf_group group;
-    err = jf_group_peek(&group, slice_of(scan->buf, len));
-    if (err) {
-        return MX_ERR_DAMAGED; /* segments of newer versions were refused before */
-    }
-    const struct segment *segment = scan->segment;
-    if (group.set != segment->set || group.epoch != segment->epoch ||
-        group.instance != segment->instance || group.sequence < sequence_min ||
-        group.length > JOURNAL_GROUP_BYTES || offset + group.length > scan->size) {
-        return MX_ERR_DAMAGED;
-    }
-    if (group.length > len) {
-        err = sys_pread(&len, scan->fd, scan->buf, group.length, offset);
-        if (err) {
+    if (*direct) {
+        mx_err err = sys_open(&segment->fd, path, SYS_READ | SYS_WRITE | SYS_DIRECT);
+        if (err != MX_ERR_INVALID && err != MX_ERR_UNSUPPORTED) {
             return err;
         }
+        *direct = false;
     }
-    err = jf_group_check(&group, slice_of(scan->buf, len));
-    if (!err) {
-        *out = group;
-    }
-    return err;
+    return sys_open(&segment->fd, path, SYS_READ | SYS_WRITE);
 }
 
-/* Offset of the next valid group behind `from`, or size. */
-static uint64_t find_later(struct scan *scan, uint64_t from, uint64_t sequence_min)
+void segments_free(struct list *segments)
 {
-    struct jf_group group;
-    for (uint64_t at = from; at + JF_BLOCK_BYTES <= scan->size; at += JF_BLOCK_BYTES) {
-        if (group_read(scan, at, sequence_min, &group) == MX_OK) {
-            return at;
-        }
+    struct list_node *node;
+    while ((node = list_pop_front(segments)) != NULL) {
+        struct segment *segment = mx_container_of(node, struct segment, node);
+        sys_close(segment->fd);
+        free(segment->deps);
+        free(segment);
     }
-    return scan->size;
 }
 
-/* Keeps the bytes of a damaged range; the name is made from the content, so repeats do not pile up.
- */
-static void quarantine(struct scan *scan, uint64_t offset, uint64_t len)
+void segment_depend(struct segment *later, struct segment *of)
 {
-    char dir[JOURNAL_PATH_MAX + 16], path[JOURNAL_PATH_MAX + 64];
-    uint8_t *bytes = malloc(len);
-    size_t got = 0;
-    bool there = false;
-    if (bytes == NULL || scan->store->readonly ||
-        sys_pread(&got, scan->fd, bytes, len, offset) != MX_OK) {
-        free(bytes);
+    if (later == of) {
         return;
     }
-    (void)snprintf(dir, sizeof dir, "%s/quarantine", scan->store->dir);
-    (void)snprintf(path, sizeof path, "%s/%016llx.bin", dir,
-                   (unsigned long long)hash_checksum(slice_of(bytes, got)));
-    mx_err err = sys_mkdirs(dir);
-    if (!err && sys_exists(&there, path) == MX_OK && !there) {
-        err = sys_replace_file(path, slice_of(bytes, got));
-    }
-    (void)err; /* a comfort: recovery goes on without it */
-    free(bytes);
-}
-
-static void report(struct scan *scan, struct qid id, uint64_t offset, uint32_t len)
-{
-    scan->result.damaged_records++;
-    scan->ops->damaged(scan->arg, id, scan->path, offset, len);
-}
-
-/* The range between two valid groups cannot be read as one: names the records in it that still have
- * a header. */
-static void damaged_range(struct scan *scan, uint64_t from, uint64_t to)
-{
-    uint64_t found = 0;
-    quarantine(scan, from, to - from);
-    for (uint64_t at = from; at < to; at += JF_RECORD_ALIGN) {
-        uint8_t header[JF_RECORD_HEADER_BYTES];
-        struct jf_record record;
-        size_t len = 0;
-        if (sys_pread(&len, scan->fd, header, sizeof header, at) != MX_OK) {
-            break;
-        }
-        if (jf_record_get(&record, slice_of(header, len)) == MX_OK) {
-            report(scan, record.id, at, record.len);
-            found++;
+    MX_ASSERT(!segment_older(later, of));
+    for (size_t i = later->dep_count; i > 0; i--) {
+        if (later->deps[i - 1] == of) {
+            return;
         }
     }
-    if (found == 0) {
-        report(scan, (struct qid){0}, from, (uint32_t)(to - from));
+    if (later->dep_count == later->dep_cap) {
+        size_t cap = later->dep_cap ? later->dep_cap * 2 : 8;
+        struct segment **deps = realloc(later->deps, cap * sizeof(struct segment *));
+        if (deps == NULL) {
+            later->deps_lost = true;
+            return;
+        }
+        later->deps = deps;
+        later->dep_cap = cap;
     }
+    later->deps[later->dep_count++] = of;
 }
 
-static bool payloads_good(const struct scan *scan, const struct jf_group *group)
+void journal_part_init(struct journal_part *part)
 {
-    struct slice bytes = slice_of(scan->buf, group->length);
-    size_t at = 0, payload_at;
-    struct jf_record record;
-    while (jf_group_next(bytes, &at, &record, &payload_at)) {
-        if (!jf_payload_good(&record, slice_first(slice_from(bytes, payload_at), record.len))) {
-            return false;
+    *part = (struct journal_part){.count = 0};
+    list_init(&part->segments);
+}
+
+void journal_part_free(struct journal_part *part)
+{
+    segments_free(&part->segments);
+    part->count = 0;
+}
+
+static bool is_in(uint16_t set, const uint16_t *sets, unsigned set_count)
+{
+    for (unsigned i = 0; i < set_count; i++) {
+        if (sets[i] == set) {
+            return true;
         }
     }
-    return true;
+    return false;
 }
 
-static mx_err group_deliver(struct scan *scan, uint64_t offset, const struct jf_group *group)
-{
-    struct slice bytes = slice_of(scan->buf, group->length);
-    size_t at = 0, payload_at;
-    struct jf_record record;
-    scan->result.groups++;
-    while (jf_group_next(bytes, &at, &record, &payload_at)) {
-        struct slice payload = slice_first(slice_from(bytes, payload_at), record.len);
-        if (!jf_payload_good(&record, payload)) {
-            quarantine(scan, offset + payload_at, record.len);
-            report(scan, record.id, offset + payload_at, record.len);
-            continue;
-        }
-        struct journal_record out = {.type = record.type, .id = record.id, .payload = payload};
-        out.ref = (struct journal_ref){scan->segment, (uint32_t)(offset + payload_at), record.len};
-        scan->result.records++;
-        mx_err err = scan->ops->record(scan->arg, &out);
-        if (err) {
-            return err;
-        }
-    }
-    return MX_OK;
-}
-
-/* A group whose payloads are not all good is a torn tail if nothing valid follows. */
-static mx_err take_group(struct scan *scan, uint64_t *offset, const struct jf_group *group,
-                         bool *out_end)
-{
-    uint64_t next = *offset + mx_round_up(group->length, JF_BLOCK_BYTES);
-    if (!payloads_good(scan, group)) {
-        if (find_later(scan, next, group->sequence + 1) == scan->size) {
-            scan->result.torn_groups++;
-            *out_end = true;
-            return MX_OK;
-        }
-        struct jf_group again;
-        mx_err err =
-            group_read(scan, *offset, group->sequence, &again); /* the search used the buffer */
-        if (err) {
-            return err;
-        }
-    }
-    mx_err err = group_deliver(scan, *offset, group);
-    *offset = next;
-    return err;
-}
-
-static bool something_written(const struct scan *scan, uint64_t offset)
-{
-    uint8_t block[JF_BLOCK_BYTES];
-    size_t len = 0;
-    struct jf_group group;
-    const struct segment *segment = scan->segment;
-    return sys_pread(&len, scan->fd, block, sizeof block, offset) == MX_OK &&
-           jf_group_peek(&group, slice_of(block, len)) == MX_OK && group.epoch == segment->epoch &&
-           group.instance == segment->instance && group.set == segment->set;
-}
-
-static mx_err segment_scan(struct scan *scan)
-{
-    uint64_t offset = JF_BLOCK_BYTES;
-    uint64_t sequence = 0;
-    bool end = false;
-    while (!end && offset + JF_BLOCK_BYTES <= scan->size) {
-        struct jf_group group;
-        mx_err err = group_read(scan, offset, sequence, &group);
-        if (err == MX_OK) {
-            sequence = group.sequence + 1;
-            err = take_group(scan, &offset, &group, &end);
-        } else if (err == MX_ERR_DAMAGED) {
-            uint64_t later = find_later(scan, offset + JF_BLOCK_BYTES, sequence);
-            end = later == scan->size;
-            scan->result.torn_groups += end && something_written(scan, offset);
-            if (!end) {
-                damaged_range(scan, offset, later);
-            }
-            offset = later;
-            err = MX_OK;
-        }
-        if (err) {
-            return err;
-        }
-    }
-    return MX_OK;
-}
-
-static mx_err scan_one(struct scan *scan, struct segment *segment)
-{
-    scan->segment = segment;
-    if (!store_segment_path(scan->path, sizeof scan->path, scan->store->dir, segment)) {
-        return MX_ERR_RANGE;
-    }
-    mx_err err = sys_open(&scan->fd, scan->path, SYS_READ);
-    if (err) {
-        return err;
-    }
-    err = sys_size(&scan->size, scan->fd);
-    segment->size = scan->size;
-    if (segment->end != 0 && segment->end < scan->size) {
-        scan->size = segment->end; /* behind it lies a write that was reported as failed */
-    }
-    if (!err && segment->state == SEGMENT_SEALED) {
-        scan->result.segments++;
-        err = segment_scan(scan);
-    }
-    sys_close(scan->fd);
-    return err;
-}
-
-mx_err journal_store_scan(struct journal_store *store, const struct journal_scan_ops *ops,
-                          void *arg, struct journal_scan_result *out_result)
-{
-    struct scan scan = {.store = store, .ops = ops, .arg = arg};
-    scan.buf = malloc(SCAN_BYTES);
-    mx_err err = scan.buf == NULL ? MX_ERR_NOMEM : MX_OK;
-    struct list_node *node = list_first(&store->segments);
-    for (; !err && node != NULL; node = list_next(&store->segments, node)) {
-        err = scan_one(&scan, mx_container_of(node, struct segment, node));
-    }
-    free(scan.buf);
-    if (!err) {
-        *out_result = scan.result;
-    }
-    return err;
-}
-
-mx_err journal_store_read(struct journal_store *store, struct journal_ref ref, void *buf)
+/* Nobody will write to these files again. */
+static void remove_empty(const struct journal_store *store, struct journal_set *set)
 {
     char path[JOURNAL_PATH_MAX];
-    uint8_t header[JF_RECORD_HEADER_BYTES];
-    struct jf_record record;
-    size_t len = 0;
-    int fd;
-    if (!store_segment_path(path, sizeof path, store->dir, ref.segment)) {
-        return MX_ERR_RANGE;
+    struct list_node *node = list_first(&set->empty);
+    for (; node != NULL; node = list_next(&set->empty, node)) {
+        const struct segment *segment = mx_container_of(node, struct segment, node);
+        if (store_segment_path(path, sizeof path, store->dir, segment) &&
+            sys_unlink(path) != MX_OK) {
+            break; /* space that a later start may win */
+        }
     }
-    mx_err err = sys_open(&fd, path, SYS_READ);
-    if (err) {
-        return err;
+    segments_free(&set->empty);
+}
+
+mx_err journal_store_take(struct journal_store *store, const uint16_t *sets, unsigned set_count,
+                          struct journal_part *part)
+{
+    bool direct = !store->conf.no_direct;
+    mx_err err = MX_OK;
+    struct list_node *node = list_first(&store->segments);
+    while (!err && node != NULL) {
+        struct segment *segment = mx_container_of(node, struct segment, node);
+        node = list_next(&store->segments, node);
+        if (is_in(segment->set, sets, set_count)) {
+            err = store_segment_open(store, segment, &direct);
+            list_remove(&segment->node);
+            list_push_back(&part->segments, &segment->node);
+            part->count++;
+        }
     }
-    err = sys_pread(&len, fd, header, sizeof header, ref.offset - sizeof header);
-    if (!err) {
-        err = jf_record_get(&record, slice_of(header, len));
+    for (unsigned i = 0; !err && i < store->set_count; i++) {
+        struct journal_set *set = &store->sets[i];
+        if (!set->opened && is_in(set->id, sets, set_count)) {
+            remove_empty(store, set);
+        }
     }
-    if (!err) {
-        err = sys_pread(&len, fd, buf, ref.len, ref.offset);
-    }
-    sys_close(fd);
-    return !err && !jf_payload_good(&record, slice_of(buf, len)) ? MX_ERR_DAMAGED : err;
+    return err;
 }

@@ -65,7 +65,7 @@ static uint64_t wait_ns(struct shard *shard, uint64_t wait_max_ns)
 {
     uint64_t ns = wheel_wait_ns(&shard->wheel, shard->now_ns);
     uint64_t max_ns = SHARD_WAIT_MAX_MS * MX_NS_PER_MS;
-    if (!list_empty(&shard->streams_ready) || !list_empty(&shard->streams_dirty)) {
+    if (shard->again || !list_empty(&shard->streams_ready) || !list_empty(&shard->streams_dirty)) {
         return 0;
     }
     if (!list_empty(&shard->streams_starved) && ring_recv_free(shard->ring) > 0) {
@@ -93,6 +93,7 @@ static void wait_for_work(struct shard *shard, uint64_t wait_max_ns)
 void shard_turn(struct shard *shard, uint64_t wait_max_ns)
 {
     wait_for_work(shard, wait_max_ns);
+    shard->again = false;
     sample_clocks(shard);
     uint64_t began_ns = shard->now_ns;
     (void)ring_reap(shard->ring, SHARD_REAP_MAX);
@@ -158,6 +159,11 @@ void shard_add_hook(struct shard *shard, struct shard_hook *hook)
     }
     hook->next = NULL;
     *at = hook;
+}
+
+void shard_again(struct shard *shard)
+{
+    shard->again = true;
 }
 
 void shard_after(struct shard *shard, struct timer *timer, uint64_t delay_ns)

@@ -57,6 +57,7 @@ struct shard {
     struct list streams_ready;   /* parked input to offer again this turn */
     struct list streams_starved; /* receive found no buffer */
     bool stop;                   /* set by shard_stop: the loop returns */
+    bool again;                  /* set by shard_again: the next turn does not wait */
     uint64_t turns;
     uint64_t longest_turn_ns;
     void *service; /* the owner's state (smtp/service) */
@@ -77,5 +78,7 @@ void shard_close(struct shard *shard);
 /* Counterpart of shard_init. */
 void shard_fini(struct shard *shard);
 void shard_add_hook(struct shard *shard, struct shard_hook *hook);
+/* For a hook that does bounded work per turn and has more: the next turn does not wait. */
+void shard_again(struct shard *shard);
 /* Arms a timer relative to this turn. */
 void shard_after(struct shard *shard, struct timer *timer, uint64_t delay_ns);

@@ -14,6 +14,7 @@
 #include <openssl/ec_key.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <openssl/mem.h>
 #include <openssl/nid.h>
 #include <openssl/pem.h>
@@ -688,4 +689,16 @@ mx_err tls_check_pair(struct slice cert_pem, struct slice key_pem, int64_t *out_
 void digest_sha256(uint8_t out[DIGEST_SHA256_BYTES], struct slice bytes)
 {
     SHA256(bytes.ptr, bytes.len, out);
+}
+
+void digest_hmac(uint8_t out[DIGEST_SHA256_BYTES], struct slice key, struct slice bytes)
+{
+    unsigned len = 0;
+    MX_ASSERT(HMAC(EVP_sha256(), key.ptr, key.len, bytes.ptr, bytes.len, out, &len) != NULL);
+    MX_ASSERT(len == DIGEST_SHA256_BYTES);
+}
+
+bool digest_equal(struct slice a, struct slice b)
+{
+    return a.len == b.len && CRYPTO_memcmp(a.ptr, b.ptr, a.len) == 0;
 }

@@ -18,6 +18,7 @@ struct worker {
     struct spsc todo;
     struct spsc done;
     sem_t wake;
+    sem_t ready;
     pthread_t thread;
     struct ring *ring; /* of the shard: to wake it */
     unsigned pending;  /* submitted and not reaped; the shard's side */
@@ -34,6 +35,11 @@ struct work_pool {
 static void *worker_main(void *arg)
 {
     struct worker *worker = arg;
+    /* The allocator sets a thread up at its first allocation, and jemalloc does not survive that
+     * without memory: so at once, and not at the first job. */
+    void *volatile first = malloc(1);
+    free(first);
+    sem_post(&worker->ready);
     for (;;) {
         while (sem_wait(&worker->wake) != 0) {
             MX_ASSERT(errno == EINTR);
@@ -70,7 +76,7 @@ static mx_err worker_start(struct worker *worker, struct shard *shard, unsigned 
     if (err) {
         return err;
     }
-    MX_ASSERT(sem_init(&worker->wake, 0, 0) == 0);
+    MX_ASSERT(sem_init(&worker->wake, 0, 0) == 0 && sem_init(&worker->ready, 0, 0) == 0);
     sigset_t all, before;
     sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -82,6 +88,9 @@ static mx_err worker_start(struct worker *worker, struct shard *shard, unsigned 
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (!worker->started) {
         return MX_ERR_NOMEM;
+    }
+    while (sem_wait(&worker->ready) != 0) {
+        MX_ASSERT(errno == EINTR);
     }
     char name[16];
     (void)snprintf(name, sizeof name, "ringmx-w%u.%u", shard->conf.id % 1000, index % 100);
@@ -123,6 +132,7 @@ void work_close(struct work_pool *pool)
             sem_post(&worker->wake); /* behind the posts of the queued jobs */
             (void)pthread_join(worker->thread, NULL);
             (void)sem_destroy(&worker->wake);
+            (void)sem_destroy(&worker->ready);
         }
     }
     work_reap(pool);

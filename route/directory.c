@@ -205,6 +205,26 @@ void directory_stats(const struct directory *dir, struct directory_stats *out)
     out->memory_bytes = sizeof *dir + (out->capacity + domain_slots) * sizeof(struct slot);
 }
 
+static size_t at_sign(struct slice address)
+{
+    size_t at = address.len;
+    while (at > 0 && address.ptr[at - 1] != '@') {
+        at--;
+    }
+    return at;
+}
+
+const struct dir_list *directory_find_list(const struct directory *dir, struct slice mailbox)
+{
+    size_t at = at_sign(mailbox);
+    const struct dir_domain *domain =
+        at == 0 ? NULL : directory_find_domain(dir, slice_from(mailbox, at));
+    const struct dir_address *found =
+        domain == NULL ? NULL
+                       : directory_find_address(dir, domain->id, slice_first(mailbox, at - 1));
+    return found == NULL ? NULL : found->list;
+}
+
 /* --- resolving ---------------------------------------------------------------------------------
  */
 
@@ -261,15 +281,6 @@ static const struct dir_address *find_tagged(const struct directory *dir,
         }
     }
     return found;
-}
-
-static size_t at_sign(struct slice address)
-{
-    size_t at = address.len;
-    while (at > 0 && address.ptr[at - 1] != '@') {
-        at--;
-    }
-    return at;
 }
 
 /* Follows an address that is configured as a target; no catch-all is applied again. */

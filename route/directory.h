@@ -10,6 +10,7 @@
 
 #include "core/err.h"
 #include "core/slice.h"
+#include "route/list.h"
 
 struct directory;
 
@@ -31,8 +32,11 @@ struct dir_address {
     enum dir_kind kind;
     bool enabled;
     bool separate;        /* as above */
-    uint64_t object_id;   /* the account (for aliases: the account they lead to) */
-    struct slice mailbox; /* canonical address "local@domain" of the account, lower case */
+    uint64_t object_id;   /* the account or list (for aliases: what they lead to) */
+    struct slice mailbox; /* its canonical address "local@domain", lower case */
+    /* The own address of a list: its members; NULL for everything else, aliases of lists too (they
+     * are DIR_LIST as well: their mailbox leads to the members). Lives as long as the record. */
+    const struct dir_list *list;
 };
 
 MX_MUST_CHECK mx_err directory_new(struct directory **out_dir, uint64_t seed);
@@ -47,6 +51,9 @@ MX_MUST_CHECK mx_err directory_put_address(struct directory *dir,
 const struct dir_domain *directory_find_domain(const struct directory *dir, struct slice name);
 const struct dir_address *directory_find_address(const struct directory *dir, uint64_t domain_id,
                                                  struct slice local);
+/* The members of the list with this canonical address; NULL when there is none. Borrowed until the
+ * directory changes. */
+const struct dir_list *directory_find_list(const struct directory *dir, struct slice mailbox);
 void directory_remove_domain(struct directory *dir, struct slice name);
 void directory_remove_address(struct directory *dir, uint64_t domain_id, struct slice local);
 

@@ -58,10 +58,16 @@ static void fail(struct compiler *c, const char *message)
     fail_at(c, &c->token, slice_of_text(message), true);
 }
 
-static void fail_memory(struct compiler *c, mx_err err, const char *message)
+static void fail_limit(struct compiler *c, const char *message)
 {
     fail_at(c, &c->token, slice_of_text(message), false);
-    c->err = err;
+    c->err = MX_ERR_LIMIT;
+}
+
+static void fail_memory(struct compiler *c)
+{
+    fail_at(c, &c->token, SLICE_LITERAL("out of memory"), false);
+    c->err = MX_ERR_NOMEM;
 }
 
 static void advance(struct compiler *c)
@@ -97,11 +103,13 @@ static uint32_t emit(struct compiler *c, enum expr_op op, uint8_t a, uint32_t b)
     }
     if (p->code_len == p->code_cap) {
         uint32_t cap = p->code_cap ? p->code_cap * 2 : 32;
-        struct expr_instruction *code =
-            cap > CODE_MAX ? NULL : realloc(p->code, cap * sizeof(struct expr_instruction));
+        if (cap > CODE_MAX) {
+            fail_limit(c, "the expression is too large");
+            return 0;
+        }
+        struct expr_instruction *code = realloc(p->code, cap * sizeof(struct expr_instruction));
         if (code == NULL) {
-            fail_memory(c, cap > CODE_MAX ? MX_ERR_LIMIT : MX_ERR_NOMEM,
-                        "the expression is too large");
+            fail_memory(c);
             return 0;
         }
         p->code = code;
@@ -118,7 +126,7 @@ static void emit_const(struct compiler *c, struct expr_value value)
         uint32_t cap = p->constant_cap ? p->constant_cap * 2 : 16;
         struct expr_value *constants = realloc(p->constants, cap * sizeof *constants);
         if (constants == NULL) {
-            fail_memory(c, MX_ERR_NOMEM, "out of memory");
+            fail_memory(c);
             return;
         }
         p->constants = constants;
@@ -422,17 +430,21 @@ mx_err expr_compile(struct expr_program **out_program, const struct expr_source 
     if (c.program == NULL || text == NULL) {
         free(c.program);
         free(text);
-        return MX_ERR_NOMEM;
+        fail_memory(&c);
+        return c.err;
     }
     c.program->text = text;
     if (bytes > EXPR_SOURCE_MAX || source->branch_count > EXPR_BRANCHES_MAX) {
-        fail_memory(&c, MX_ERR_LIMIT, "the expression is too long or has too many branches");
+        fail_limit(&c, "the expression is too long or has too many branches");
     } else {
         struct writer w = writer_init(text, bytes + 1);
         compile_blocks(&c, source, &w);
     }
-    if (!c.failed && !expr_verify(c.program)) {
-        fail_memory(&c, MX_ERR_LIMIT, "the expression needs too deep a stack");
+    mx_err verified = c.failed ? MX_OK : expr_verify(c.program);
+    if (verified == MX_ERR_NOMEM) {
+        fail_memory(&c);
+    } else if (verified) {
+        fail_limit(&c, "the expression needs too deep a stack");
     }
     if (c.failed) {
         expr_free(c.program);

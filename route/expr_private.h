@@ -79,4 +79,4 @@ bool expr_is_numeric(const struct expr_value *value);
 double expr_to_number(const struct expr_value *value); /* strings are parsed; others are 0 */
 
 /* Proves bounds, stack depth and forward jumps of a program. */
-bool expr_verify(const struct expr_program *program);
+MX_MUST_CHECK mx_err expr_verify(const struct expr_program *program);

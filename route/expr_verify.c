@@ -1,3 +1,4 @@
+#include "core/check.h"
 #include "route/expr_private.h"
 
 #include <stdlib.h>
@@ -84,19 +85,17 @@ static bool walk(const struct expr_program *p, int *depths)
     return true;
 }
 
-bool expr_verify(const struct expr_program *program)
+mx_err expr_verify(const struct expr_program *program)
 {
-    if (program->code_len == 0) {
-        return false;
-    }
+    MX_ASSERT(program->code_len > 0);
     int *depths = malloc(program->code_len * sizeof *depths);
     if (depths == NULL) {
-        return false;
+        return MX_ERR_NOMEM;
     }
     for (uint32_t i = 0; i < program->code_len; i++) {
         depths[i] = -1;
     }
     bool good = walk(program, depths);
     free(depths);
-    return good;
+    return good ? MX_OK : MX_ERR_LIMIT;
 }

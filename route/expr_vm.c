@@ -96,13 +96,20 @@ double expr_to_number(const struct expr_value *value)
 
 static void put_float(struct writer *w, double number)
 {
-    double whole = trunc(fabs(number));
+    static const double most = 1e18; /* also for what is not a number, or without end */
+    double size = fabs(number) < most ? fabs(number) : most;
+    uint64_t whole = (uint64_t)size;
+    uint64_t millionths = (uint64_t)((size - (double)whole) * 1e6 + 0.5);
+    if (millionths == 1000000) {
+        whole++;
+        millionths = 0;
+    }
     if (number < 0) {
         put_char(w, '-');
     }
-    put_decimal(w, whole < 1e18 ? (uint64_t)whole : UINT64_C(1000000000000000000));
+    put_decimal(w, whole);
     put_char(w, '.');
-    put_decimal_padded(w, (uint64_t)((fabs(number) - whole) * 1e6 + 0.5) % 1000000, 6);
+    put_decimal_padded(w, millionths, 6);
 }
 
 bool expr_to_text(struct expr_vm *vm, const struct expr_value *value, struct slice *out)

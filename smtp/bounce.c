@@ -2,6 +2,7 @@
 
 #include "core/check.h"
 #include "core/text.h"
+#include "smtp/content.h"
 
 #include <stdlib.h>
 
@@ -109,37 +110,10 @@ static void bounce_try(struct bounce *bounce)
     in->marks_of = bounce->of;
     in->marks = bounce->marks;
     in->mark_count = bounce->mark_count;
+    in->use_reserve = true;
     if (incoming_commit(in, txn)) {
         bounce_later(bounce);
     }
-}
-
-/* The beginning of the content, in one piece: what a DSN quotes. */
-static struct slice content_head(const struct active *active, uint8_t *buf, size_t cap)
-{
-    struct writer w = writer_init(buf, cap);
-    put_slice(&w, slice_first(active->txn->env.prefix, writer_room(&w)));
-    if (active->head != NULL) {
-        put_slice(&w, slice_first(slice_of(active->head, active->head_len), writer_room(&w)));
-    } else if (active->loaded != NULL) {
-        put_slice(&w, slice_first(active->inline_content, writer_room(&w)));
-    }
-    for (const struct block *b = active->content.head; b != NULL && writer_room(&w) > 0;
-         b = b->next) {
-        put_slice(&w, slice_first(block_slice(b), writer_room(&w)));
-    }
-    return writer_slice(&w);
-}
-
-/* Index behind the empty line that ends the header, or len. */
-static size_t header_end(struct slice content)
-{
-    for (size_t i = 0; i + 4 <= content.len; i++) {
-        if (memcmp(content.ptr + i, "\r\n\r\n", 4) == 0) {
-            return i + 2;
-        }
-    }
-    return content.len;
 }
 
 static mx_err text_make(struct bounce *bounce, struct active *active,
@@ -154,7 +128,7 @@ static mx_err text_make(struct bounce *bounce, struct active *active,
     mx_err err = quoted == NULL || rcpts == NULL ? MX_ERR_NOMEM : MX_OK;
     if (!err) {
         struct slice content = content_head(active, quoted, whole ? DSN_FULL_MAX : DSN_HEADER_MAX);
-        size_t header = header_end(content);
+        size_t header = content_header_end(content);
         for (uint32_t i = 0; i < count; i++) {
             const struct outcome *o = &items[i].outcome;
             rcpts[i] = (struct dsn_rcpt){.rcpt = &env->rcpts[items[i].rcpt],
@@ -266,6 +240,8 @@ void bounce_send(struct active *active, const struct bounce_item *items, uint32_
     for (uint32_t i = 0; i < count; i++) {
         active->msg->rcpts[items[i].rcpt].notified = bounce->marks[i].state.notified;
     }
-    active->msg->writes++; /* the marks: taken back when the DSN's record is durable */
+    /* The marks: taken back when the DSN's record is durable. */
+    active->msg->writes++;
+    active->msg->undecided++;
     bounce_try(bounce);
 }

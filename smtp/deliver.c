@@ -4,12 +4,11 @@
 #include "io/random.h"
 #include "io/tls.h"
 #include "smtp/bounce.h"
+#include "smtp/expand.h"
 #include "smtp/hop.h"
 #include "smtp/relay.h"
 
 #include <stdlib.h>
-
-enum { LOAD_RETRY_MS = 10000 }; /* until a message that could not be loaded is tried again */
 
 static void activate(struct deliver *d, struct message *msg);
 static void dispatch(struct active *active);
@@ -44,33 +43,50 @@ void deliver_ready(struct deliver *d, struct message *msg)
     list_push_back(&d->ready, &msg->wait_node);
 }
 
+/* When its earliest recipient is due; INT64_MAX when none waits. */
+static int64_t earliest_due_ms(const struct message *msg)
+{
+    int64_t due_ms = INT64_MAX;
+    for (uint32_t i = 0; i < msg->rcpt_count; i++) {
+        if (msg->rcpts[i].status == RCPT_PENDING && msg->rcpts[i].due_ms < due_ms) {
+            due_ms = msg->rcpts[i].due_ms;
+        }
+    }
+    return due_ms;
+}
+
+/* The timer runs by the steady clock, so its time has come: when the calendar says otherwise it was
+ * set back, and the recipients' times go back with it. */
 static void due_fire(struct timer *timer, uint64_t now_ns)
 {
     (void)now_ns;
     struct message *msg = mx_container_of(timer, struct message, due);
+    int64_t due_ms = earliest_due_ms(msg);
+    int64_t back_ms = due_ms - msg->deliver->shard->wall_ms;
+    for (uint32_t i = 0; due_ms != INT64_MAX && back_ms > 0 && i < msg->rcpt_count; i++) {
+        msg->rcpts[i].due_ms -= back_ms;
+    }
     deliver_ready(msg->deliver, msg);
 }
 
-/* No next attempt is further away, by the schedule. */
-static uint64_t longest_wait_ms(const struct deliver *d)
+/* A recipient whose time is farther away than any wait was stored when the calendar was ahead,
+ * unless an administrator wanted it so. */
+static void cut_waits(struct deliver *d, struct message *msg)
 {
-    return d->conf.retry_ms > 0 ? d->conf.retry_ms : schedule_longest_ms(&d->conf.schedule);
-}
-
-/* Arms the message's timer for its earliest recipient. */
-static void schedule_due(struct deliver *d, struct message *msg)
-{
-    int64_t due_ms = INT64_MAX;
-    int64_t latest_ms = d->shard->wall_ms + (int64_t)longest_wait_ms(d);
     for (uint32_t i = 0; i < msg->rcpt_count; i++) {
         struct rcpt_state *state = &msg->rcpts[i];
-        if (state->due_ms > latest_ms) {
-            state->due_ms = latest_ms; /* the clock was set back since */
-        }
-        if (state->status == RCPT_PENDING && state->due_ms < due_ms) {
-            due_ms = state->due_ms;
+        uint64_t longest_ms = schedule_longest_wait_ms(&d->conf.schedule, state->attempts);
+        if (!(state->flags & RCPT_PUT_OFF) &&
+            state->due_ms > d->shard->wall_ms + (int64_t)longest_ms) {
+            state->due_ms = d->shard->wall_ms;
         }
     }
+}
+
+void deliver_schedule(struct deliver *d, struct message *msg)
+{
+    cut_waits(d, msg);
+    int64_t due_ms = earliest_due_ms(msg);
     if (due_ms == INT64_MAX || msg->held) {
         return;
     }
@@ -99,14 +115,18 @@ static bool has_budget(const struct deliver *d)
            deliver_bytes_left(d) > 0;
 }
 
+/* NULL when memory is short. What it will take to note the outcomes is set aside here: once a
+ * message is delivered there is no way back. */
 static struct active *active_new(struct deliver *d, struct message *msg)
 {
-    struct active *active = pool_acquire_zero(&d->actives);
+    bool room = pool_reserve(&d->spool->writes, d->active_rcpts + msg->rcpt_count);
+    struct active *active = room ? pool_acquire_zero(&d->actives) : NULL;
     if (active != NULL) {
         active->deliver = d;
         active->msg = msg;
         msg->active = active;
         msg->deliver = d;
+        d->active_rcpts += msg->rcpt_count;
     }
     return active;
 }
@@ -138,10 +158,11 @@ static void active_end(struct active *active)
     free(active->loaded);
     free(active->head);
     d->active_bytes -= active->bytes;
+    d->active_rcpts -= msg->rcpt_count;
     pool_release(&d->actives, active);
     msg->active = NULL;
     if (msg->rcpts_left > 0) {
-        schedule_due(d, msg);
+        deliver_schedule(d, msg);
         if (no_room) {
             /* Its times stay as they are: it is due, only the hop is busy. */
             shard_after(d->shard, &msg->due, parked_ms(d) * MX_NS_PER_MS);
@@ -157,6 +178,14 @@ static void active_end(struct active *active)
     }
 }
 
+void active_release(struct active *active)
+{
+    MX_ASSERT(active->deliveries > 0);
+    if (--active->deliveries == 0) {
+        active_end(active);
+    }
+}
+
 void deliver_queued(struct deliver *d, struct message *msg, struct txn *txn, struct chain *content)
 {
     msg->deliver = d;
@@ -166,15 +195,21 @@ void deliver_queued(struct deliver *d, struct message *msg, struct txn *txn, str
         /* Later, from the disk; a large message always: its beginning is no longer in memory. */
         spool_txn_free(d->spool, txn);
         chain_clear(content, &d->shard->blocks);
-        if (!d->conf.paused) {
-            deliver_ready(d, msg);
-        }
+        deliver_ready(d, msg);
         return;
     }
     active->txn = txn;
     active->content = *content;
     active_account(active, content->bytes);
     dispatch(active);
+}
+
+void deliver_recovered(struct deliver *d, struct message *msg)
+{
+    msg->deliver = d;
+    if (!d->stopping && msg->rcpts_left > 0) {
+        deliver_schedule(d, msg);
+    }
 }
 
 void deliver_ended(struct deliver *d, struct message *msg)
@@ -197,17 +232,34 @@ static void hold(struct active *active, mx_err err)
     active_end(active);
 }
 
+/* The disk may recover, memory as well. Said once per round, not once per message. */
+static void read_later(struct deliver *d, struct message *msg, mx_err err)
+{
+    struct log *log = &d->shard->log;
+    if (d->shard->now_ns >= d->unread_quiet_ns) {
+        d->unread_quiet_ns = d->shard->now_ns + DELIVER_UNREAD_MS * MX_NS_PER_MS;
+        struct log_line *line = log_begin(log, LOG_ERROR, "message-not-read");
+        log_qid(line, "id", msg->id);
+        log_err(line, "reason", err);
+        log_text(line, "effect",
+                 "it stays in the queue and is tried again in a moment, perhaps others too");
+        log_end(log, line);
+    }
+    msg->deliver = d;
+    msg->due.fire = due_fire;
+    shard_after(d->shard, &msg->due, DELIVER_UNREAD_MS * MX_NS_PER_MS);
+}
+
 static void load_failed(struct active *active, mx_err err)
 {
     if (err == MX_ERR_DAMAGED || err == MX_ERR_SYNTAX) {
         hold(active, err);
         return;
     }
-    /* The disk may recover, memory as well. */
     struct deliver *d = active->deliver;
     struct message *msg = active->msg;
     active_end(active);
-    shard_after(d->shard, &msg->due, LOAD_RETRY_MS * MX_NS_PER_MS);
+    read_later(d, msg, err);
 }
 
 static void head_read_done(struct journal_read *read, mx_err err)
@@ -287,10 +339,8 @@ static void record_read_done(struct journal_read *read, mx_err err)
 static void activate(struct deliver *d, struct message *msg)
 {
     struct active *active = active_new(d, msg);
-    if (active == NULL) { /* the pool could not grow: the timer may find more memory */
-        msg->deliver = d;
-        msg->due.fire = due_fire;
-        shard_after(d->shard, &msg->due, LOAD_RETRY_MS * MX_NS_PER_MS);
+    if (active == NULL) {
+        read_later(d, msg, MX_ERR_NOMEM);
         return;
     }
     active->loaded = read_begin(active, msg->res.resident.ref, record_read_done);
@@ -307,7 +357,8 @@ static void turn(struct shard_hook *hook)
     if (d->stopping) {
         return;
     }
-    for (unsigned i = 0; i < DELIVER_STARTS_MAX && !list_empty(&d->ready) && has_budget(d); i++) {
+    unsigned starts = d->conf.paused ? 0 : DELIVER_STARTS_MAX;
+    for (unsigned i = 0; i < starts && !list_empty(&d->ready) && has_budget(d); i++) {
         struct list_node *node = list_pop_front(&d->ready);
         activate(d, mx_container_of(node, struct message, wait_node));
     }
@@ -391,6 +442,18 @@ static void no_such_mailbox(struct outcome *out, bool is_postmaster)
                             .command = SLICE_LITERAL("local delivery")};
 }
 
+/* A recipient that is a list, or was one when its expansion began. True when it is under way or has
+ * to wait; else *out_expanded tells whether there is an outcome, or it is no list. */
+static bool is_expanding(struct active *active, uint32_t i, const struct routing *routing,
+                         bool *out_expanded, struct outcome *out)
+{
+    bool local = routing->route != NULL && routing->route->kind == ROUTE_LOCAL;
+    bool is_list =
+        local && routing->resolution.kind == RESOLVE_LOCAL && routing->resolution.found == DIR_LIST;
+    *out_expanded = is_list || active->msg->rcpts[i].expanded == LIST_BUCKETS;
+    return *out_expanded && !expand(active, i, &routing->resolution, out);
+}
+
 /* Adds recipient i to the delivery that it belongs to; decides at once what cannot be delivered. */
 static void route_rcpt(struct grouping *group, struct active *active, uint32_t i)
 {
@@ -399,6 +462,11 @@ static void route_rcpt(struct grouping *group, struct active *active, uint32_t i
     struct routing routing;
     routing_find(&routing, &ctx, active->txn->rcpts[i].address, &active->txn->env);
     struct hop *hop = d->route[routing.route != NULL ? routing.route->index : 0];
+    struct outcome outcome;
+    bool expanded;
+    if (is_expanding(active, i, &routing, &expanded, &outcome)) {
+        return;
+    }
     struct delivery *delivery = delivery_for(group, active, hop);
     if (delivery == NULL) {
         return;
@@ -406,7 +474,11 @@ static void route_rcpt(struct grouping *group, struct active *active, uint32_t i
     uint32_t at = delivery->rcpt_count++;
     delivery->open++;
     delivery->rcpts[at].rcpt = i;
-    struct outcome outcome;
+    delivery->rcpts[at].expanded = expanded;
+    if (expanded) {
+        delivery_decide(delivery, at, &outcome);
+        return;
+    }
     /* A copy: the record may be gone when the mailbox is written. */
     if (txn_text(&delivery->rcpts[at].mailbox, active->txn, routing.resolution.mailbox)) {
         outcome = deliver_problem(SLICE_LITERAL("out of memory"), SLICE_LITERAL("routing"));
@@ -450,20 +522,18 @@ static void dispatch(struct active *active)
     struct deliver *d = active->deliver;
     struct message *msg = active->msg;
     struct grouping group = {.count = 0};
-    for (uint32_t i = 0; !d->stopping && i < msg->rcpt_count; i++) {
+    bool start = !d->stopping && !d->conf.paused;
+    active->deliveries++; /* held until all are submitted */
+    for (uint32_t i = 0; start && i < msg->rcpt_count; i++) {
         const struct rcpt_state *state = &msg->rcpts[i];
         if (state->status == RCPT_PENDING && state->due_ms <= d->shard->wall_ms + WHEEL_TICK_MS) {
             route_rcpt(&group, active, i);
         }
     }
-    active->deliveries++; /* held until all are submitted */
     for (unsigned i = 0; i < group.count; i++) {
         submit(group.list[i]);
     }
-    active->deliveries--;
-    if (active->deliveries == 0) {
-        active_end(active);
-    }
+    active_release(active);
 }
 
 /* --- outcomes ----------------------------------------------------------------------------------
@@ -512,6 +582,7 @@ static void log_outcome(struct delivery *delivery, const struct delivery_rcpt *r
 
 static void defer(struct deliver *d, const struct message *msg, struct rcpt_state *state)
 {
+    state->flags &= (uint8_t)~RCPT_PUT_OFF;
     state->due_ms = d->conf.retry_ms > 0
                         ? d->shard->wall_ms + (int64_t)d->conf.retry_ms
                         : schedule_next_ms(&d->conf.schedule, d->shard->wall_ms, msg->arrived_ms,
@@ -551,7 +622,10 @@ static int apply(struct delivery *delivery, struct delivery_rcpt *rcpt)
     if (o->kind == OUTCOME_DELIVERED) {
         state->status = RCPT_DELIVERED;
         d->delivered++;
-        log_outcome(delivery, rcpt, "delivered");
+        log_outcome(delivery, rcpt, rcpt->expanded ? "expanded" : "delivered");
+        if (rcpt->expanded) {
+            return DSN_EXPANDED;
+        }
         if (delivery->dsn_passed) {
             return -1;
         }
@@ -597,20 +671,14 @@ void delivery_done(struct delivery *delivery)
         bounce_send(active, items, item_count);
     }
     delivery_free(delivery);
-    MX_ASSERT(active->deliveries > 0);
-    if (--active->deliveries == 0) {
-        active_end(active);
-    }
+    active_release(active);
 }
 
 void delivery_drop(struct delivery *delivery)
 {
     struct active *active = delivery->active;
     delivery_free(delivery);
-    MX_ASSERT(active->deliveries > 0);
-    if (--active->deliveries == 0) {
-        active_end(active);
-    }
+    active_release(active);
 }
 
 /* --- life --------------------------------------------------------------------------------------
@@ -659,18 +727,6 @@ mx_err deliver_open(struct deliver *d, struct shard *shard, struct spool *spool,
     d->hook.turn = turn;
     shard_add_hook(shard, &d->hook);
     return MX_OK;
-}
-
-void deliver_start(struct deliver *d)
-{
-    struct list_node *node = list_first(&d->spool->all);
-    for (; node != NULL; node = list_next(&d->spool->all, node)) {
-        struct message *msg = mx_container_of(node, struct message, all_node);
-        msg->deliver = d;
-        if (msg->active == NULL && !d->conf.paused && msg->rcpts_left > 0) {
-            schedule_due(d, msg);
-        }
-    }
 }
 
 static void each_hop(struct deliver *d, void (*each)(struct hop *hop))

@@ -21,6 +21,11 @@
 #include "smtp/spool.h"
 
 enum {
+    /* Lanes of the workers (io/work.h). A name server that is silent must not hold up files. */
+    DELIVER_FILE_LANES = 2, /* mailboxes; the journal makes its segments in the first */
+    DELIVER_NAMES_LANE = DELIVER_FILE_LANES,
+    DELIVER_LANES,                 /* as many workers does a core want */
+    DELIVER_UNREAD_MS = 10 * 1000, /* until what could not be read, for now, is tried again */
     DELIVER_ACTIVE_MAX = 4096,
     DELIVER_BYTES_MAX = 128 * 1024 * 1024,
     DELIVER_STARTS_MAX = 256,       /* messages made active per turn */
@@ -39,10 +44,15 @@ enum {
     HOP_PROBE_FIRST_MS = 5000, /* a hop that is down is tried again after this, doubling */
     HOP_PROBE_MAX_MS = 300000,
     HOP_RESOLVE_KEEP_MS = 60000,
-    LOCAL_BATCHES_MAX = 8, /* in flight per core */
+    LOCAL_BATCHES_MAX = 8,     /* in flight per core */
+    EXPANSIONS_MAX = 8,        /* lists being expanded, per core */
+    EXPANSION_RETRY_MS = 1000, /* a list that could not be expanded now is tried again after this */
+    EXPANSION_DEPTH_MAX = 8,   /* lists in lists in lists */
+    EXPANSION_ENVELOPE_MAX = 512 * 1024, /* addresses of one message to members */
 };
 
 struct deliver;
+struct expansion;
 struct relay_conn;
 
 /* A message in memory. */
@@ -57,15 +67,17 @@ struct active {
     size_t head_len;
     size_t bytes; /* accounted to the budget */
     struct journal_read read;
-    uint32_t deliveries; /* not done yet */
-    struct hop *park_at; /* hop that had no room, or failed */
-    bool no_room;        /* some recipient was not even tried */
+    uint32_t deliveries;         /* and expansion, not done yet */
+    struct hop *park_at;         /* hop that had no room, or failed */
+    bool no_room;                /* some recipient was not even tried */
+    struct expansion *expansion; /* of a list among the recipients; one at a time */
 };
 
 struct delivery_rcpt {
     uint32_t rcpt;        /* index in the envelope */
     struct slice mailbox; /* local hops: of the account */
     bool decided;
+    bool expanded;          /* a list: delivered means that all its members have got their mail */
     struct outcome outcome; /* text in the transaction's memory */
 };
 
@@ -127,7 +139,7 @@ struct deliver_conf {
     struct schedule schedule;
     uint64_t retry_ms;     /* 0, or: all retries and probes after this time (tests) */
     const char *mail_root; /* folder of the mailboxes */
-    bool paused;           /* accept and queue only */
+    bool paused;           /* accept and queue only; changed by deliver_pause and _resume */
 };
 
 struct deliver {
@@ -148,7 +160,10 @@ struct deliver {
     struct pool conns;
     struct tls_ctx *tls_strict, *tls_any; /* clients: verifying, and not */
     size_t active_bytes;
+    size_t active_rcpts;                   /* of all that are in memory */
+    uint64_t unread_quiet_ns;              /* no log line about unread messages before */
     unsigned dsns;                         /* being written */
+    unsigned expansions;                   /* lists, under way */
     bool stopping;                         /* no new attempts */
     uint64_t random;                       /* state of the jitter generator */
     uint64_t delivered, deferred, bounced; /* recipients, since start */
@@ -157,8 +172,8 @@ struct deliver {
 MX_MUST_CHECK mx_err deliver_open(struct deliver *d, struct shard *shard, struct spool *spool,
                                   const struct image *image, const struct directory *directory,
                                   const struct deliver_conf *conf);
-/* Makes everything in the spool due according to its stored times. Once, after spool_open. */
-void deliver_start(struct deliver *d);
+/* spool_ops.recovered: makes the message due according to its stored times. */
+void deliver_recovered(struct deliver *d, struct message *msg);
 /* spool_ops.queued and .ended */
 void deliver_queued(struct deliver *d, struct message *msg, struct txn *txn, struct chain *content);
 void deliver_ended(struct deliver *d, struct message *msg);
@@ -169,6 +184,17 @@ bool deliver_quiet(const struct deliver *d);
 /* Cuts what is still in flight (its messages stay queued). */
 void deliver_abort(struct deliver *d);
 void deliver_close(struct deliver *d);
+
+/* No new attempts until deliver_resume; what waits at the hops is given back and is due at once
+ * then. Transactions on their way end as they would. */
+void deliver_pause(struct deliver *d);
+void deliver_resume(struct deliver *d);
+/* Pending recipients of a message that is not active become failed, durably, without a report; it
+ * ends when that is on the disk. */
+void deliver_cancel_message(struct deliver *d, struct message *msg);
+/* Pending recipients of a message that is not active are due at due_ms. When that is now, it is
+ * really tried: a hop that is down is probed. */
+void deliver_reschedule(struct deliver *d, struct message *msg, int64_t due_ms);
 
 /* A new image in two steps, so that the second cannot fail: prepare takes the memory, then either
  * switch or cancel. Hops whose route has not changed stay. */
@@ -192,6 +218,10 @@ struct outcome deliver_problem(struct slice text, struct slice command);
 uint64_t deliver_random(struct deliver *d);
 /* Memory that further messages may take. */
 size_t deliver_bytes_left(const struct deliver *d);
+/* Something that active->deliveries counts has ended; the message leaves memory with the last. */
+void active_release(struct active *active);
+/* Arms the message's timer for its earliest recipient. */
+void deliver_schedule(struct deliver *d, struct message *msg);
 /* Puts a message into the ready list. */
 void deliver_ready(struct deliver *d, struct message *msg);
 

@@ -21,6 +21,9 @@ static const struct {
                      "Your message was handed on for the following recipients, to a system that "
                      "sends no\r\nfurther notification:",
                      "relayed"},
+    [DSN_EXPANDED] = {"Mail Distributed",
+                      "Your message was sent on to the members of these mailing lists:",
+                      "expanded"},
 };
 
 bool dsn_wanted(uint8_t notify, enum dsn_action action)
@@ -97,7 +100,7 @@ static void put_part(struct writer *w, const struct dsn *dsn, const char *type, 
 /* The most serious thing that happened names the message. */
 static enum dsn_action main_action(const struct dsn *dsn)
 {
-    enum dsn_action action = DSN_RELAYED;
+    enum dsn_action action = DSN_EXPANDED;
     for (uint32_t i = 0; i < dsn->rcpt_count; i++) {
         action = dsn->rcpts[i].action < action ? dsn->rcpts[i].action : action;
     }
@@ -160,7 +163,7 @@ static void put_human(struct writer *w, const struct dsn *dsn)
     put_text(w, "This is the mail system at ");
     put_slice(w, dsn->hostname);
     put_text(w, ".\r\n");
-    for (unsigned action = DSN_FAILED; action <= DSN_RELAYED; action++) {
+    for (unsigned action = DSN_FAILED; action <= DSN_EXPANDED; action++) {
         put_human_group(w, dsn, (enum dsn_action)action);
     }
     put_text(w, "\r\nQueue id: ");

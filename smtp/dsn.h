@@ -4,7 +4,7 @@
 #include "smtp/cli_engine.h"
 #include "smtp/envelope.h"
 
-enum dsn_action { DSN_FAILED, DSN_DELAYED, DSN_DELIVERED, DSN_RELAYED };
+enum dsn_action { DSN_FAILED, DSN_DELAYED, DSN_DELIVERED, DSN_RELAYED, DSN_EXPANDED };
 
 struct dsn_rcpt {
     const struct envelope_rcpt *rcpt;

@@ -80,8 +80,8 @@ static bool get_fixed(struct envelope *env, struct reader *r)
     env->mail.smtputf8 = (flags & FLAG_SMTPUTF8) != 0;
     env->body_ends_in_crlf = (flags & FLAG_ENDS_IN_CRLF) != 0;
     env->body_has_8bit = (flags & FLAG_HAS_8BIT) != 0;
-    return (flags & ~(unsigned)FLAGS_ALL) == 0 && source <= SOURCE_DSN && body <= BODY_BINARYMIME &&
-           ret <= RET_HDRS &&
+    return (flags & ~(unsigned)FLAGS_ALL) == 0 && source <= SOURCE_LIST &&
+           body <= BODY_BINARYMIME && ret <= RET_HDRS &&
            (env->client.family == 0 || env->client.family == 4 || env->client.family == 6);
 }
 

@@ -49,7 +49,8 @@ struct envelope_rcpt {
     struct rcpt_params params;
 };
 
-enum envelope_source { SOURCE_SMTP = 0, SOURCE_DSN = 1 };
+/* Stored. SOURCE_LIST: made here from mail to a list that came by SMTP. */
+enum envelope_source { SOURCE_SMTP = 0, SOURCE_DSN = 1, SOURCE_LIST = 2 };
 
 struct envelope {
     struct slice sender; /* empty = null sender */

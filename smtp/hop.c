@@ -170,10 +170,10 @@ void hop_run(struct hop *hop)
         wind_up(hop);
         return;
     }
-    if (!hop->down && !list_empty(&hop->parked) && has_room(hop, 2)) {
+    if (!hop->down && !hop->deliver->conf.paused && !list_empty(&hop->parked) && has_room(hop, 2)) {
         unpark(hop, UNPARK_PER_RUN);
     }
-    if (list_empty(&hop->waiting)) {
+    if (list_empty(&hop->waiting) || hop->deliver->conf.paused) {
         return;
     }
     if (hop->route.kind == ROUTE_LOCAL) {
@@ -334,6 +334,17 @@ void hop_works(struct hop *hop)
     log_slice(line, "route", hop->route.name);
     log_end(log, line);
     tell_others(hop);
+}
+
+void hop_probe(struct hop *hop)
+{
+    hop->probing = hop->down;
+}
+
+void hop_pause(struct hop *hop)
+{
+    drop_waiting(hop);
+    relay_stop_idle(hop);
 }
 
 void hop_stop(struct hop *hop)

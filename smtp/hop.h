@@ -30,4 +30,8 @@ void hop_failed(struct hop *hop, const struct outcome *problem);
 void hop_works(struct hop *hop);
 /* True when the hop is down and no probe is due: deliveries would fail. */
 bool hop_is_down(const struct hop *hop);
+/* When it is down, the next message is let through to see whether the host is back. */
+void hop_probe(struct hop *hop);
+/* Gives back what waits here. */
+void hop_pause(struct hop *hop);
 void hop_stop(struct hop *hop);

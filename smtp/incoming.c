@@ -35,10 +35,7 @@ static void incoming_free(struct incoming *in)
     chain_clear(&in->content, &spool->shard->blocks);
     journal_unwait(&in->waiter);
     if (in->message != NULL) {
-        if (in->message->rcpts != &in->message->one) {
-            free(in->message->rcpts);
-        }
-        pool_release(&spool->messages, in->message);
+        spool_message_free(spool, in->message);
     }
     spool_txn_free(spool, in->txn);
     pool_release(&spool->incomings, in);
@@ -123,6 +120,8 @@ static void extent_done(struct journal_append *append, mx_err err)
         commit_go(in);
     } else if (in->in_flight == 0 && in->aborted) {
         incoming_free(in);
+    } else if (in->in_flight == 0 && in->drained != NULL) {
+        in->drained(in);
     }
 }
 
@@ -182,7 +181,7 @@ mx_err incoming_body(struct incoming *in, struct slice bytes)
 static struct message *message_new(struct incoming *in)
 {
     const struct envelope *env = &in->txn->env;
-    struct message *msg = pool_acquire_zero(&in->spool->messages);
+    struct message *msg = spool_message_new(in->spool);
     if (msg == NULL) {
         return NULL;
     }
@@ -190,7 +189,7 @@ static struct message *message_new(struct incoming *in)
     if (env->rcpt_count > 1) {
         msg->rcpts = calloc(env->rcpt_count, sizeof *msg->rcpts);
         if (msg->rcpts == NULL) {
-            pool_release(&in->spool->messages, msg);
+            spool_message_free(in->spool, msg);
             return NULL;
         }
     }
@@ -240,7 +239,7 @@ static mx_err record_write(struct incoming *in)
     in->append.done = commit_done;
     mx_err err =
         journal_append(in->spool->journal, &in->append, RECORD_MESSAGE, in->id, (uint32_t)len,
-                       in->mark_count > 0 ? JOURNAL_LAST_RESERVE : 0, &payload);
+                       in->use_reserve ? JOURNAL_LAST_RESERVE : 0, &payload);
     if (err == MX_ERR_AGAIN) {
         in->waiter.ready = room_again;
         journal_wait(in->spool->journal, &in->waiter);
@@ -274,6 +273,7 @@ static void commit_go(struct incoming *in)
  * be there without them. */
 mx_err incoming_commit(struct incoming *in, struct txn *txn)
 {
+    MX_ASSERT(in->mark_count == 0 || in->in_flight == 0);
     in->txn = txn;
     in->message = message_new(in);
     mx_err err = in->message == NULL ? MX_ERR_NOMEM : in->failed;
@@ -315,8 +315,9 @@ static void marks_durable(struct incoming *in)
 {
     struct message *of = in->marks_of;
     journal_depend(in->spool->journal, in->append.ref.segment, of->res.resident.ref.segment);
-    MX_ASSERT(of->writes > 0);
+    MX_ASSERT(of->writes > 0 && of->undecided > 0);
     of->writes--;
+    of->undecided--;
     spool_settle_end(in->spool, of);
 }
 

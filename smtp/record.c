@@ -61,14 +61,27 @@ mx_err record_message_head_get(struct record_message *out_m, struct slice payloa
     return MX_OK;
 }
 
+uint32_t record_indexed_bytes(uint8_t type, struct slice payload)
+{
+    struct record_message m;
+    if (type == RECORD_MESSAGE && record_message_head_get(&m, payload) == MX_OK) {
+        return (uint32_t)mx_min_size(record_message_prefix_bytes(&m), payload.len);
+    }
+    if (type == RECORD_EXTENT) {
+        return (uint32_t)mx_min_size(RECORD_EXTENT_HEAD_BYTES, payload.len);
+    }
+    return payload.len > UINT32_MAX ? UINT32_MAX : (uint32_t)payload.len;
+}
+
 void record_rcpt_put(struct writer *w, const struct rcpt_state *state)
 {
     put_u8(w, state->status);
     put_u8(w, state->attempts);
     put_u8(w, state->notified);
-    put_u8(w, state->flags);
+    put_u8(w, state->expanded);
     put_u16(w, state->code);
-    put_u16(w, 0);
+    put_u8(w, state->flags);
+    put_u8(w, 0);
     put_u64(w, (uint64_t)state->due_ms);
 }
 
@@ -77,9 +90,10 @@ void record_rcpt_get(struct rcpt_state *out_state, struct reader *r)
     out_state->status = get_u8(r);
     out_state->attempts = get_u8(r);
     out_state->notified = get_u8(r);
-    out_state->flags = get_u8(r);
+    out_state->expanded = get_u8(r);
     out_state->code = get_u16(r);
-    (void)get_u16(r);
+    out_state->flags = get_u8(r);
+    (void)get_u8(r);
     out_state->due_ms = (int64_t)get_u64(r);
 }
 

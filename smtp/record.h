@@ -34,14 +34,18 @@ enum rcpt_status {
     RCPT_FAILED = 2,    /* given up; reported where that was wanted */
 };
 
+/* Of rcpt_state.flags: due_ms was set by an administrator. */
+enum { RCPT_PUT_OFF = 1 };
+
 /* State of one recipient, in memory and stored. */
 struct rcpt_state {
     uint8_t status;   /* enum rcpt_status */
     uint8_t attempts; /* stays at 255 */
     uint8_t notified; /* delay DSNs sent */
-    uint8_t flags;
-    uint16_t code;  /* last SMTP reply code, 0 = none */
-    int64_t due_ms; /* wall time of the next attempt */
+    uint8_t expanded; /* a list: buckets of members that have got their mail (route/list.h) */
+    uint16_t code;    /* last SMTP reply code, 0 = none */
+    uint8_t flags;    /* RCPT_PUT_OFF */
+    int64_t due_ms;   /* wall time of the next attempt */
 };
 
 struct record_message {
@@ -56,6 +60,9 @@ struct record_message {
     uint32_t marks_bytes; /* encoded size of the marks section */
     struct qid marks_of;  /* when mark_count > 0 */
 };
+
+/* How many of a record's first bytes recovery needs (journal_ops.indexed). */
+uint32_t record_indexed_bytes(uint8_t type, struct slice payload);
 
 /* Head and all sections before the envelope: what recovery needs. */
 size_t record_message_prefix_bytes(const struct record_message *m);

@@ -579,7 +579,7 @@ static bool resolved(struct hop *hop)
         return true;
     }
     hop->resolve_job = (struct work_job){.run = resolve_run, .done = resolve_done};
-    hop->resolving = work_submit(shard->work, &hop->resolve_job, hop->route.index) == MX_OK;
+    hop->resolving = work_submit(shard->work, &hop->resolve_job, DELIVER_NAMES_LANE) == MX_OK;
     return false;
 }
 

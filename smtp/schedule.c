@@ -18,28 +18,27 @@ void schedule_default(struct schedule *s)
     }
 }
 
+static uint64_t base_wait_ms(const struct schedule *s, uint32_t attempts)
+{
+    uint32_t step = attempts > 0 ? attempts - 1 : 0;
+    return s->retry_ms[step < s->retry_count ? step : s->retry_count - 1];
+}
+
+uint64_t schedule_longest_wait_ms(const struct schedule *s, uint32_t attempts)
+{
+    uint64_t base_ms = base_wait_ms(s, attempts);
+    return base_ms + base_ms / 10;
+}
+
 int64_t schedule_next_ms(const struct schedule *s, int64_t now_ms, int64_t arrived_ms,
                          uint32_t attempts, uint64_t random)
 {
-    uint32_t step = attempts > 0 ? attempts - 1 : 0;
-    if (step >= s->retry_count) {
-        step = s->retry_count - 1;
-    }
-    uint64_t base_ms = s->retry_ms[step];
+    uint64_t base_ms = base_wait_ms(s, attempts);
     uint64_t spread_ms = base_ms / 5; /* from -10 % to +10 % */
     uint64_t wait_ms = base_ms - spread_ms / 2 + (spread_ms > 0 ? random % (spread_ms + 1) : 0);
     int64_t next_ms = now_ms + (int64_t)wait_ms;
     int64_t end_ms = arrived_ms + (int64_t)s->expire_ms;
     return next_ms > end_ms && now_ms < end_ms ? end_ms : next_ms;
-}
-
-uint64_t schedule_longest_ms(const struct schedule *s)
-{
-    uint64_t longest_ms = 0;
-    for (uint32_t i = 0; i < s->retry_count; i++) {
-        longest_ms = s->retry_ms[i] > longest_ms ? s->retry_ms[i] : longest_ms;
-    }
-    return longest_ms + longest_ms / 10;
 }
 
 bool schedule_expired(const struct schedule *s, int64_t now_ms, int64_t arrived_ms)

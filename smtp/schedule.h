@@ -20,8 +20,8 @@ void schedule_default(struct schedule *s);
  * made so far, >= 1. */
 int64_t schedule_next_ms(const struct schedule *s, int64_t now_ms, int64_t arrived_ms,
                          uint32_t attempts, uint64_t random);
-/* The longest wait that schedule_next_ms chooses. */
-uint64_t schedule_longest_ms(const struct schedule *s);
+/* No wait after so many attempts is longer. */
+uint64_t schedule_longest_wait_ms(const struct schedule *s, uint32_t attempts);
 bool schedule_expired(const struct schedule *s, int64_t now_ms, int64_t arrived_ms);
 /* True when a delay DSN is due: notified = how many were sent so far. */
 bool schedule_notify_due(const struct schedule *s, int64_t now_ms, int64_t arrived_ms,

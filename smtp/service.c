@@ -2,6 +2,7 @@
 
 #include "core/check.h"
 #include "io/tls.h"
+#include "smtp/spool_adopt.h"
 #include "smtp/srv_conn.h"
 
 #include <stdlib.h>
@@ -38,6 +39,27 @@ static void log_received(struct service *service, const struct message *msg,
     log_end(log, line);
 }
 
+static void recovered(void *arg, struct message *msg)
+{
+    struct service *service = arg;
+    deliver_recovered(&service->deliver, msg);
+}
+
+static void adopted(void *arg)
+{
+    struct service *service = arg;
+    if (service->conf.takeover != NULL) {
+        takeover_taken(service->conf.takeover, service->shard);
+    }
+}
+
+void service_adopt(struct service *service, struct spool_part *part)
+{
+    if (!service->stopping) { /* what is not taken over stays on the disk */
+        spool_adopt(&service->spool, part);
+    }
+}
+
 static void queued(void *arg, struct message *msg, struct txn *txn, struct chain *content)
 {
     struct service *service = arg;
@@ -54,7 +76,8 @@ static void ended(void *arg, struct message *msg)
     deliver_ended(&service->deliver, msg);
 }
 
-static const struct spool_ops spool_callbacks = {.queued = queued, .ended = ended};
+static const struct spool_ops spool_callbacks = {
+    .recovered = recovered, .adopted = adopted, .queued = queued, .ended = ended};
 
 static mx_err directory_fill(struct service *service)
 {
@@ -88,10 +111,10 @@ static mx_err tls_open(struct service *service)
     return tls_server_ctx_new(&service->tls_server, &conf);
 }
 
-static mx_err spool_part_open(struct service *service)
+static mx_err queue_open(struct service *service)
 {
-    return spool_open(&service->spool, service->shard, service->conf.store, service->conf.part,
-                      &spool_callbacks, service);
+    return spool_open(&service->spool, service->shard, service->conf.store, &spool_callbacks,
+                      service);
 }
 
 static mx_err delivery_open(struct service *service)
@@ -112,7 +135,7 @@ static const struct {
     mx_err (*open)(struct service *service);
 } parts[] = {
     {"session memory", sessions_open}, {"address tables", directory_fill},
-    {"TLS certificate", tls_open},     {"spool and journal", spool_part_open},
+    {"TLS certificate", tls_open},     {"spool and journal", queue_open},
     {"delivery", delivery_open},       {"listeners", listeners_open},
 };
 
@@ -139,7 +162,6 @@ mx_err service_open(struct service *service, struct shard *shard, const struct s
 
 void service_start(struct service *service)
 {
-    deliver_start(&service->deliver);
     service->started = true;
     listeners_start(service);
 }

@@ -11,8 +11,8 @@
 #include "smtp/service_update.h"
 #include "smtp/session_count.h"
 #include "smtp/spool.h"
-#include "smtp/spool_recover.h"
 #include "smtp/srv_engine.h"
+#include "smtp/takeover.h"
 
 struct service;
 
@@ -38,7 +38,7 @@ struct service_conf {
     size_t address_count;
     uint64_t hash_seed;
     struct journal_store *store;
-    struct spool_part *part;
+    struct takeover *takeover;      /* NULL: nobody waits to hear that the old queue was adopted */
     struct session_count *sessions; /* of all cores */
     struct deliver_conf deliver;
     const int *listen_fds; /* of this core, taken: one per listener and bound address, in the
@@ -85,6 +85,9 @@ void service_start(struct service *service);
 void service_stop(struct service *service);
 /* After conf.stopped, before shard_close. */
 void service_close(struct service *service);
+
+/* From smtp/takeover: this core's part of the old queue. */
+void service_adopt(struct service *service, struct spool_part *part);
 
 /* For sessions: false = no new transactions now. */
 bool service_has_memory(const struct service *service);

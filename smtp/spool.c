@@ -2,8 +2,8 @@
 
 #include "core/check.h"
 #include "io/shard.h"
+#include "smtp/spool_adopt.h"
 #include "smtp/spool_move.h"
-#include "smtp/spool_recover.h"
 
 #include <stdlib.h>
 
@@ -181,7 +181,26 @@ static void unmarked_go_on(struct spool *spool)
     }
 }
 
-static void message_free(struct spool *spool, struct message *msg)
+struct message *spool_message_new(struct spool *spool)
+{
+    struct message *msg = pool_acquire_zero(&spool->messages);
+    if (msg != NULL && handles_add(&spool->handles, msg, &msg->handle)) {
+        pool_release(&spool->messages, msg);
+        return NULL;
+    }
+    return msg;
+}
+
+void spool_message_free(struct spool *spool, struct message *msg)
+{
+    if (msg->rcpts != &msg->one) {
+        free(msg->rcpts);
+    }
+    handles_remove(&spool->handles, msg->handle);
+    pool_release(&spool->messages, msg);
+}
+
+void spool_forget(struct spool *spool, struct message *msg)
 {
     struct extent *extent = msg->extents;
     while (extent != NULL) {
@@ -194,10 +213,7 @@ static void message_free(struct spool *spool, struct message *msg)
     wheel_cancel(&spool->shard->wheel, &msg->due);
     list_remove(&msg->all_node);
     list_remove(&msg->wait_node);
-    if (msg->rcpts != &msg->one) {
-        free(msg->rcpts);
-    }
-    pool_release(&spool->messages, msg);
+    spool_message_free(spool, msg);
     spool->count--;
 }
 
@@ -217,7 +233,7 @@ void spool_settle_end(struct spool *spool, struct message *msg)
     }
     spool->finished++;
     spool->ops->ended(spool->arg, msg);
-    message_free(spool, msg);
+    spool_forget(spool, msg);
 }
 
 static void evict(void *arg, struct journal_resident *resident)
@@ -225,7 +241,8 @@ static void evict(void *arg, struct journal_resident *resident)
     spool_move(arg, mx_container_of(resident, struct spool_resident, resident));
 }
 
-static const struct journal_ops journal_callbacks = {.evict = evict, .recovered = NULL};
+static const struct journal_ops journal_callbacks = {.evict = evict,
+                                                     .indexed = record_indexed_bytes};
 
 static mx_err pools_open(struct spool *spool)
 {
@@ -246,20 +263,26 @@ static mx_err pools_open(struct spool *spool)
             return err;
         }
     }
-    return MX_OK;
+    return handles_init(&spool->handles, SPOOL_MESSAGES_MAX);
 }
 
 static void pools_close(struct spool *spool)
 {
     pool_fini(&spool->messages);
+    handles_fini(&spool->handles);
     pool_fini(&spool->extents);
     pool_fini(&spool->writes);
     pool_fini(&spool->txns);
     pool_fini(&spool->incomings);
 }
 
+static void turn(struct shard_hook *hook)
+{
+    spool_adopt_step(mx_container_of(hook, struct spool, hook));
+}
+
 mx_err spool_open(struct spool *spool, struct shard *shard, struct journal_store *store,
-                  struct spool_part *part, const struct spool_ops *ops, void *arg)
+                  const struct spool_ops *ops, void *arg)
 {
     *spool = (struct spool){.shard = shard, .ops = ops, .arg = arg};
     list_init(&spool->all);
@@ -268,18 +291,18 @@ mx_err spool_open(struct spool *spool, struct shard *shard, struct journal_store
     spool->writes_retry.fire = writes_timer;
     mx_err err = pools_open(spool);
     if (!err) {
-        err = journal_open(&spool->journal, store, shard, spool_part_sets(part),
-                           spool_part_set_count(part), &journal_callbacks, spool);
-    }
-    if (!err) {
-        err = spool_adopt(spool, part);
+        err =
+            journal_open(&spool->journal, store, shard, shard->conf.id, &journal_callbacks, spool);
     }
     if (err && spool->journal != NULL) {
         spool_close(spool);
     } else if (err) {
         pools_close(spool);
+        return err;
     }
-    return err;
+    spool->hook.turn = turn;
+    shard_add_hook(shard, &spool->hook);
+    return MX_OK;
 }
 
 bool spool_quiet(const struct spool *spool)
@@ -299,6 +322,7 @@ void spool_close(struct spool *spool)
         }
     }
     wheel_cancel(&spool->shard->wheel, &spool->writes_retry);
+    wheel_cancel(&spool->shard->wheel, &spool->adopt_retry);
     journal_close(spool->journal);
     spool->journal = NULL;
     pools_close(spool);

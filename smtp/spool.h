@@ -8,15 +8,17 @@
  * failing, no memory) is kept and written later; until then the message is not forgotten. */
 #pragma once
 
+#include "core/handles.h"
 #include "core/list.h"
 #include "core/pool.h"
 #include "core/wheel.h"
 #include "io/journal.h"
+#include "io/shard.h"
 #include "smtp/record.h"
 #include "smtp/txn.h"
 
-struct shard;
 struct spool;
+struct spool_part; /* what recovery found for one core: smtp/spool_recover.h */
 struct message;
 struct active;
 struct deliver;
@@ -35,6 +37,7 @@ struct spool_resident {
     struct journal_resident resident;
     bool is_extent;
     bool moving; /* a copy is being written */
+    bool stuck;  /* cannot be read, so not be moved */
 };
 
 struct extent {
@@ -64,16 +67,23 @@ struct message {
     uint32_t rcpt_count;
     uint32_t rcpts_left; /* without final outcome */
     uint32_t writes;     /* records about it that are not durable yet */
+    uint32_t undecided;  /* of them, those whose marks become true with another message's record: no
+                            copy of this one is written meanwhile, as it could know too much */
     uint32_t envelope_bytes;
     uint32_t inline_bytes;
     uint32_t extent_count;
     struct extent *extents;
-    bool recovered; /* from an earlier process: a delivery may have happened already */
-    bool held;      /* incomplete in the journal: kept, never tried */
-    bool unmarked;  /* its states are newer than what was written; counts as one of writes */
+    uint32_t handle; /* in spool->handles */
+    bool recovered;  /* from an earlier process: a delivery may have happened already */
+    bool held;       /* incomplete in the journal: kept, never tried */
+    bool unmarked;   /* its states are newer than what was written; counts as one of writes */
 };
 
 struct spool_ops {
+    /* A message of an earlier process is in the spool again. */
+    void (*recovered)(void *arg, struct message *msg);
+    /* All of them are (smtp/spool_adopt); the part is not needed any more. */
+    void (*adopted)(void *arg);
     /* A new message is queued. The callee takes txn and what is left of the content (chain). */
     void (*queued)(void *arg, struct message *msg, struct txn *txn, struct chain *content);
     /* The message has ended and is about to be forgotten. */
@@ -86,6 +96,7 @@ struct spool {
     const struct spool_ops *ops;
     void *arg;
     struct pool messages;
+    struct handles handles; /* of the messages, whether they are in `all` yet or not */
     struct pool extents;
     struct pool writes;
     struct pool txns;
@@ -98,14 +109,17 @@ struct spool {
     uint64_t accepted, finished; /* totals since start */
     uint64_t unmarked;           /* messages whose outcomes found no memory to be written */
     unsigned moves;
+    struct spool_part *part; /* being taken over (smtp/spool_adopt), or NULL */
+    struct timer adopt_retry;
+    bool adopt_waited;
+    struct shard_hook hook;
 };
 
-struct spool_part; /* what recovery found for one core: smtp/spool_recover.h */
-
-/* Opens the journal and takes over what was recovered. Runs in the core's thread. */
+/* Opens the journal; messages can be received. Runs in the core's thread. What an earlier process
+ * left comes later, with spool_adopt. */
 MX_MUST_CHECK mx_err spool_open(struct spool *spool, struct shard *shard,
-                                struct journal_store *store, struct spool_part *part,
-                                const struct spool_ops *ops, void *arg);
+                                struct journal_store *store, const struct spool_ops *ops,
+                                void *arg);
 /* True when nothing waits to be written. */
 bool spool_quiet(const struct spool *spool);
 /* Requires spool_quiet. Messages stay in the journal. */
@@ -119,6 +133,8 @@ void spool_mark(struct spool *spool, struct message *msg, const struct record_ou
 /* Drops a message whose every recipient is final once its writes are durable; called by the spool
  * itself, and by smtp/deliver when a message becomes inactive. */
 void spool_settle_end(struct spool *spool, struct message *msg);
+/* Drops a message from memory; what the journal holds of it is unchanged. */
+void spool_forget(struct spool *spool, struct message *msg);
 
 /* --- receiving ---------------------------------------------------------------------------------
  */
@@ -132,6 +148,8 @@ struct incoming {
     void (*done)(struct incoming *in, mx_err err);
     /* After MX_ERR_AGAIN from incoming_body: go on. */
     void (*ready)(struct incoming *in);
+    /* May be NULL: the last extent that was in flight has been written, or has failed. */
+    void (*drained)(struct incoming *in);
     struct qid id;
     struct txn *txn;      /* owned from incoming_commit on */
     struct chain content; /* not yet in an extent */
@@ -145,11 +163,13 @@ struct incoming {
     struct journal_append append;
     struct journal_waiter waiter;
     struct message *message;
-    /* Marks that become durable with this message (a DSN): */
+    /* Marks that become durable with this message (a DSN, the mail to a list's members). With
+     * extents: not before the last of them is durable, as the marks hold with the record alone. */
     struct message *marks_of;
     const struct record_outcome
         *marks; /* borrowed until the record is written (smtp/bounce keeps them) */
     uint32_t mark_count;
+    bool use_reserve; /* small, and frees space: may use what is kept back */
 };
 
 /* Begins a message; NULL when memory bounds are reached. */
@@ -161,6 +181,10 @@ MX_MUST_CHECK mx_err incoming_body(struct incoming *in, struct slice bytes);
 MX_MUST_CHECK mx_err incoming_commit(struct incoming *in, struct txn *txn);
 /* Forgets it. Not after incoming_commit; there, set owner to NULL instead. */
 void incoming_abort(struct incoming *in);
+
+/* For the spool's own files: a zeroed message, or NULL; and one that is not queued (any more). */
+struct message *spool_message_new(struct spool *spool);
+void spool_message_free(struct spool *spool, struct message *msg);
 
 struct txn *spool_txn_new(struct spool *spool);
 void spool_txn_free(struct spool *spool, struct txn *txn);

@@ -111,6 +111,10 @@ static mx_err write_message(struct move *move, struct message *msg)
 
 static void move_write(struct move *move)
 {
+    if (!move->res->is_extent && message_of(move->res)->undecided > 0) {
+        move_end(move); /* later: its states hold only once another record is durable */
+        return;
+    }
     mx_err err = move->res->is_extent
                      ? write_extent(move, mx_container_of(move->res, struct extent, res))
                      : write_message(move, message_of(move->res));
@@ -133,6 +137,7 @@ static void read_done(struct journal_read *read, mx_err err)
         log_err(line, "reason", err);
         log_text(line, "effect", "its journal segment cannot be reclaimed");
         log_end(log, line);
+        move->res->stuck = err == MX_ERR_DAMAGED;
         move_end(move);
         return;
     }
@@ -141,13 +146,13 @@ static void read_done(struct journal_read *read, mx_err err)
 
 void spool_move(struct spool *spool, struct spool_resident *res)
 {
-    if (res->moving || spool->moves >= SPOOL_MOVES_MAX) {
+    if (res->moving || res->stuck || spool->moves >= SPOOL_MOVES_MAX) {
         return;
     }
     if (res->is_extent && mx_container_of(res, struct extent, res)->message == NULL) {
         return; /* still being received: it will be settled or dropped soon */
     }
-    if (!res->is_extent && message_of(res)->writes > 0) {
+    if (!res->is_extent && (message_of(res)->undecided > 0 || message_of(res)->writes > 0)) {
         return; /* the copy would say what is not durable yet: failed, without its DSN */
     }
     struct move *move = calloc(1, sizeof *move);

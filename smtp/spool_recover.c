@@ -1,55 +1,13 @@
-#include "smtp/spool_recover.h"
+#include "smtp/spool_recover_private.h"
 
 #include "core/check.h"
 #include "core/hash.h"
 #include "core/log.h"
-#include "io/shard.h"
+#include "io/clock.h"
 
 #include <stdlib.h>
 
-enum { ENTRIES_MAX = 64 * 1024 * 1024, REASON_MAX = RECORD_TEXT_MAX };
-
-struct found_extent {
-    struct found_extent *next;
-    struct record_extent head;
-    struct journal_ref ref;
-};
-
-struct entry {
-    struct qid id;
-    struct journal_ref ref; /* newest MESSAGE record; segment NULL: only extents so far */
-    struct record_message head;
-    struct rcpt_state *rcpts;
-    struct slice *reasons; /* malloc'd texts, or NULL */
-    struct found_extent *extents;
-    bool incomplete;
-};
-
-/* The record in `later` must outlive segment `of`. */
-struct dependency {
-    struct segment *later, *of;
-};
-
-struct spool_part {
-    struct spool_recovery *recovery;
-    unsigned core;
-    uint16_t sets[JOURNAL_SETS_MAX];
-    unsigned set_count;
-};
-
-struct spool_recovery {
-    struct journal_store *store;
-    struct log *log;
-    struct entry *entries;
-    size_t entry_count, entry_cap;
-    uint32_t *slots; /* index + 1 into entries */
-    size_t slot_mask;
-    struct dependency *deps;
-    size_t dep_count, dep_cap;
-    uint16_t set_parent[JOURNAL_SETS_MAX]; /* union-find */
-    struct spool_part *parts;
-    unsigned cores;
-};
+enum { ENTRIES_MAX = 64 * 1024 * 1024 };
 
 /* --- table of what was found -------------------------------------------------------------------
  */
@@ -130,40 +88,27 @@ static uint16_t set_root(struct spool_recovery *rec, uint16_t set)
     return set;
 }
 
-static mx_err depend(struct spool_recovery *rec, struct segment *later, struct segment *of)
+/* The record in `later` must outlive segment `of`. */
+static void depend(struct spool_recovery *rec, struct segment *later, struct segment *of)
 {
     if (later == of || of == NULL) {
-        return MX_OK;
+        return;
     }
     rec->set_parent[set_root(rec, segment_set(later))] = set_root(rec, segment_set(of));
-    for (size_t i = rec->dep_count; i > 0 && i + 8 > rec->dep_count; i--) {
-        if (rec->deps[i - 1].later == later && rec->deps[i - 1].of == of) {
-            return MX_OK; /* neighbours repeat */
-        }
-    }
-    if (rec->dep_count == rec->dep_cap) {
-        size_t cap = rec->dep_cap ? rec->dep_cap * 2 : 256;
-        struct dependency *deps = realloc(rec->deps, cap * sizeof *deps);
-        if (deps == NULL) {
-            return MX_ERR_NOMEM;
-        }
-        rec->deps = deps;
-        rec->dep_cap = cap;
-    }
-    rec->deps[rec->dep_count++] = (struct dependency){later, of};
-    return MX_OK;
+    segment_depend(later, of);
 }
 
 /* --- records -----------------------------------------------------------------------------------
  */
 
-static void reason_set(struct entry *entry, uint32_t rcpt, struct slice text)
+static void reason_set(const struct spool_recovery *rec, struct entry *entry, uint32_t rcpt,
+                       struct slice text)
 {
-    if (text.len == 0) {
+    if (!rec->conf.reasons || text.len == 0) {
         return;
     }
     if (entry->reasons == NULL) {
-        entry->reasons = calloc(entry->head.rcpt_count, sizeof *entry->reasons);
+        entry->reasons = calloc(entry->rcpt_count, sizeof *entry->reasons);
     }
     uint8_t *copy = entry->reasons != NULL ? malloc(text.len) : NULL;
     if (copy == NULL) {
@@ -175,15 +120,17 @@ static void reason_set(struct entry *entry, uint32_t rcpt, struct slice text)
 }
 
 /* Records of one recipient may come out of order: one whose write failed was written again later.
- * What is final stays, and attempts and notices only grow. */
+ * What is final stays, and attempts, notices and what a list has expanded to only grow. */
 static void state_merge(struct rcpt_state *state, const struct rcpt_state *other)
 {
     uint8_t notified = mx_max_size(state->notified, other->notified) & UINT8_MAX;
+    uint8_t expanded = mx_max_size(state->expanded, other->expanded) & UINT8_MAX;
     bool newer = other->status != RCPT_PENDING || other->attempts >= state->attempts;
     if (state->status == RCPT_PENDING && newer) {
         *state = *other;
     }
     state->notified = notified;
+    state->expanded = expanded;
 }
 
 static mx_err apply_outcomes(struct spool_recovery *rec, struct qid id, struct reader *r,
@@ -196,34 +143,46 @@ static mx_err apply_outcomes(struct spool_recovery *rec, struct qid id, struct r
     for (uint32_t i = 0; i < count && reader_left(r) > 0; i++) {
         struct record_outcome o;
         mx_err err = record_outcome_get(&o, r);
-        if (err || o.rcpt >= entry->head.rcpt_count) {
+        if (err || o.rcpt >= entry->rcpt_count) {
             return MX_ERR_DAMAGED;
         }
-        state_merge(&entry->rcpts[o.rcpt], &o.state);
-        reason_set(entry, o.rcpt, o.text);
+        state_merge(&entry_rcpts(entry)[o.rcpt], &o.state);
+        reason_set(rec, entry, o.rcpt, o.text);
     }
-    return depend(rec, segment, entry->ref.segment);
+    depend(rec, segment, entry->ref.segment);
+    return MX_OK;
 }
 
+/* Replaces what an earlier copy of the record said. */
 static mx_err states_read(struct entry *entry, const struct record_message *head, struct reader *r)
 {
-    struct rcpt_state *rcpts = calloc(head->rcpt_count ? head->rcpt_count : 1, sizeof *rcpts);
-    if (rcpts == NULL) {
-        return MX_ERR_NOMEM;
+    struct rcpt_state *rcpts = &entry->one;
+    if (head->rcpt_count > 1) {
+        rcpts = calloc(head->rcpt_count, sizeof *rcpts);
+        if (rcpts == NULL) {
+            return MX_ERR_NOMEM;
+        }
     }
     for (uint32_t i = 0; i < head->rcpt_count; i++) {
-        rcpts[i].due_ms = head->arrived_ms;
+        rcpts[i] = (struct rcpt_state){.due_ms = head->arrived_ms};
         if (head->has_states) {
             record_rcpt_get(&rcpts[i], r);
         }
     }
-    if (r->overrun) {
-        free(rcpts);
-        return MX_ERR_DAMAGED;
-    }
     free(entry->rcpts);
-    entry->rcpts = rcpts;
-    return MX_OK;
+    entry->rcpts = rcpts == &entry->one ? NULL : rcpts;
+    return r->overrun ? MX_ERR_DAMAGED : MX_OK;
+}
+
+static void head_note(struct entry *entry, const struct record_message *head)
+{
+    entry->arrived_ms = head->arrived_ms;
+    entry->body_bytes = head->body_bytes;
+    entry->rcpt_count = head->rcpt_count;
+    entry->prefix_bytes = (uint32_t)record_message_prefix_bytes(head);
+    entry->envelope_bytes = head->envelope_bytes;
+    entry->inline_bytes = head->inline_bytes;
+    entry->extent_count = head->extent_count;
 }
 
 static mx_err on_message(struct spool_recovery *rec, const struct journal_record *record)
@@ -233,23 +192,25 @@ static mx_err on_message(struct spool_recovery *rec, const struct journal_record
     if (err || head.rcpt_count > ENVELOPE_RCPTS_MAX) {
         return err ? err : MX_ERR_DAMAGED;
     }
-    if (record_message_bytes(&head) != record->payload.len) {
-        return MX_ERR_DAMAGED;
+    if (record_message_bytes(&head) != record->ref.len ||
+        record_message_prefix_bytes(&head) > record->payload.len) {
+        return MX_ERR_DAMAGED; /* so the sections before the envelope are there as well */
     }
     struct entry *entry = entry_get(rec, record->id);
     if (entry == NULL) {
         return MX_ERR_NOMEM;
     }
     if (entry->ref.segment != NULL) {
-        err = depend(rec, record->ref.segment, entry->ref.segment); /* a moved copy */
+        depend(rec, record->ref.segment, entry->ref.segment); /* a moved copy */
+        if (head.rcpt_count != entry->rcpt_count) {
+            return MX_ERR_DAMAGED; /* a copy has the same recipients */
+        }
     }
     struct reader r = reader_init(slice_from(record->payload, RECORD_MESSAGE_HEAD_BYTES));
     struct reader marks = reader_init(get_bytes(&r, head.marks_bytes));
+    err = states_read(entry, &head, &r);
     if (!err) {
-        err = states_read(entry, &head, &r);
-    }
-    if (!err) {
-        entry->head = head;
+        head_note(entry, &head);
         entry->ref = record->ref;
         err = apply_outcomes(rec, head.marks_of, &marks, head.mark_count, record->ref.segment);
     }
@@ -269,10 +230,10 @@ static mx_err on_extent(struct spool_recovery *rec, const struct journal_record 
         at = &(*at)->next;
     }
     if (*at != NULL && (*at)->head.number == head.number) {
-        err = depend(rec, record->ref.segment, (*at)->ref.segment);
+        depend(rec, record->ref.segment, (*at)->ref.segment);
         (*at)->head = head;
         (*at)->ref = record->ref; /* a moved copy is newer */
-        return err;
+        return MX_OK;
     }
     struct found_extent *extent = malloc(sizeof *extent);
     if (extent == NULL) {
@@ -281,6 +242,12 @@ static mx_err on_extent(struct spool_recovery *rec, const struct journal_record 
     *extent = (struct found_extent){.next = *at, .head = head, .ref = record->ref};
     *at = extent;
     return MX_OK;
+}
+
+static struct log_line *log_error(struct spool_recovery *rec, const char *event)
+{
+    rec->conf.log->wall_ms = clock_wall_ms();
+    return log_begin(rec->conf.log, LOG_ERROR, event);
 }
 
 static mx_err on_record(void *arg, const struct journal_record *record)
@@ -302,10 +269,10 @@ static mx_err on_record(void *arg, const struct journal_record *record)
         err = MX_ERR_VERSION;
     }
     if (err == MX_ERR_DAMAGED || err == MX_ERR_SYNTAX) {
-        struct log_line *line = log_begin(rec->log, LOG_ERROR, "queue-record-malformed");
+        struct log_line *line = log_error(rec, "queue-record-malformed");
         log_qid(line, "id", record->id);
         log_u64(line, "type", record->type);
-        log_end(rec->log, line);
+        log_end(rec->conf.log, line);
         err = MX_OK;
     }
     return err;
@@ -314,23 +281,30 @@ static mx_err on_record(void *arg, const struct journal_record *record)
 static void on_damaged(void *arg, struct qid id, const char *file, uint64_t offset, uint32_t len)
 {
     struct spool_recovery *rec = arg;
-    struct log_line *line = log_begin(rec->log, LOG_ERROR, "journal-damaged");
+    struct log_line *line = log_error(rec, "journal-damaged");
     log_qid(line, "id", id);
     log_text(line, "file", file);
     log_u64(line, "offset", offset);
     log_u64(line, "bytes", len);
     log_text(line, "effect",
              "this record is lost to the queue; its bytes are kept in the quarantine folder");
-    log_end(rec->log, line);
+    log_end(rec->conf.log, line);
+}
+
+static mx_err on_progress(void *arg, uint64_t done, uint64_t total)
+{
+    struct spool_recovery *rec = arg;
+    return rec->conf.progress(rec->conf.arg, done, total);
 }
 
 /* --- judgement ---------------------------------------------------------------------------------
  */
 
-static bool entry_alive(const struct entry *entry)
+bool entry_alive(const struct entry *entry)
 {
-    for (uint32_t i = 0; entry->ref.segment != NULL && i < entry->head.rcpt_count; i++) {
-        if (entry->rcpts[i].status == RCPT_PENDING) {
+    const struct rcpt_state *rcpts = entry->rcpts != NULL ? entry->rcpts : &entry->one;
+    for (uint32_t i = 0; entry->ref.segment != NULL && i < entry->rcpt_count; i++) {
+        if (rcpts[i].status == RCPT_PENDING) {
             return true;
         }
     }
@@ -340,13 +314,13 @@ static bool entry_alive(const struct entry *entry)
 static bool entry_complete(const struct entry *entry)
 {
     uint32_t number = 0;
-    uint64_t bytes = entry->head.inline_bytes;
+    uint64_t bytes = entry->inline_bytes;
     const struct found_extent *e = entry->extents;
     for (; e != NULL && e->head.number == number; e = e->next) {
         bytes += e->head.len;
         number++;
     }
-    return number == entry->head.extent_count && bytes == entry->head.body_bytes;
+    return number == entry->extent_count && bytes == entry->body_bytes;
 }
 
 static void judge(struct spool_recovery *rec, struct spool_recovered *result)
@@ -365,17 +339,48 @@ static void judge(struct spool_recovery *rec, struct spool_recovered *result)
         if (!entry_complete(entry)) {
             entry->incomplete = true;
             result->incomplete++;
-            struct log_line *line = log_begin(rec->log, LOG_ERROR, "message-incomplete");
+            struct log_line *line = log_error(rec, "message-incomplete");
             log_qid(line, "id", entry->id);
             log_text(line, "effect",
                      "parts of its content are damaged; it is kept in the queue and not delivered");
-            log_end(rec->log, line);
+            log_end(rec->conf.log, line);
         }
     }
 }
 
-/* Sets that depend on each other go to one core; groups go round. */
-static void divide(struct spool_recovery *rec)
+mx_err spool_recover(struct spool_recovery **out_recovery, struct journal_store *store,
+                     const struct spool_recover_conf *conf, struct spool_recovered *out_result)
+{
+    struct journal_scan_ops ops = {.record = on_record,
+                                   .damaged = on_damaged,
+                                   .progress = conf->progress ? on_progress : NULL};
+    struct spool_recovery *rec = calloc(1, sizeof *rec);
+    if (rec == NULL) {
+        return MX_ERR_NOMEM;
+    }
+    rec->store = store;
+    rec->conf = *conf;
+    for (unsigned i = 0; i < JOURNAL_SETS_MAX; i++) {
+        rec->set_parent[i] = (uint16_t)i;
+    }
+    struct spool_recovered result = {.scan = {0}};
+    mx_err err = journal_store_scan(store, &ops, rec, &result.scan);
+    if (err) {
+        spool_recovery_free(rec);
+        return err;
+    }
+    judge(rec, &result);
+    *out_recovery = rec;
+    *out_result = result;
+    return MX_OK;
+}
+
+/* --- dividing ----------------------------------------------------------------------------------
+ */
+
+/* Sets that depend on each other go to one core: that which writes to one of them, since there
+ * freed segments are used again; without one, round and round. */
+static void divide_sets(struct spool_recovery *rec, unsigned cores)
 {
     unsigned core_of_root[JOURNAL_SETS_MAX];
     unsigned next = 0;
@@ -388,45 +393,58 @@ static void divide(struct spool_recovery *rec)
         uint16_t set = sets[i];
         unsigned *core = &core_of_root[set_root(rec, set)];
         if (*core == UINT32_MAX) {
-            *core = next++ % rec->cores;
+            *core = i < cores ? i : next++ % cores;
         }
         struct spool_part *part = &rec->parts[*core];
         part->sets[part->set_count++] = set;
+        rec->core_of_set[set] = *core;
     }
 }
 
-mx_err spool_recover(struct spool_recovery **out_recovery, struct journal_store *store,
-                     unsigned cores, struct log *log, struct spool_recovered *out_result)
+static void divide_entries(struct spool_recovery *rec)
 {
-    static const struct journal_scan_ops ops = {.record = on_record, .damaged = on_damaged};
-    struct spool_recovery *rec = calloc(1, sizeof *rec);
-    if (rec == NULL) {
+    for (size_t i = rec->entry_count; i > 0; i--) {
+        struct entry *entry = &rec->entries[i - 1];
+        if (entry_alive(entry)) {
+            struct spool_part *part =
+                &rec->parts[rec->core_of_set[segment_set(entry->ref.segment)]];
+            entry->next = part->first;
+            part->first = (uint32_t)i;
+            part->messages++;
+        }
+    }
+}
+
+mx_err spool_recovery_divide(struct spool_recovery *rec, unsigned cores)
+{
+    MX_ASSERT(rec->parts == NULL && cores > 0);
+    rec->parts = calloc(cores, sizeof *rec->parts);
+    if (rec->parts == NULL) {
         return MX_ERR_NOMEM;
     }
-    rec->store = store;
-    rec->log = log;
     rec->cores = cores;
-    rec->parts = calloc(cores, sizeof *rec->parts);
-    for (unsigned i = 0; i < JOURNAL_SETS_MAX; i++) {
-        rec->set_parent[i] = (uint16_t)i;
-    }
-    for (unsigned i = 0; rec->parts != NULL && i < cores; i++) {
+    for (unsigned i = 0; i < cores; i++) {
         rec->parts[i].recovery = rec;
-        rec->parts[i].core = i;
+        journal_part_init(&rec->parts[i].segments);
     }
-    struct spool_recovered result = {0};
-    mx_err err =
-        rec->parts == NULL ? MX_ERR_NOMEM : journal_store_scan(store, &ops, rec, &result.scan);
-    if (err) {
-        spool_recovery_free(rec);
-        return err;
+    divide_sets(rec, cores);
+    divide_entries(rec);
+    mx_err err = MX_OK;
+    for (unsigned i = 0; !err && i < cores; i++) {
+        struct spool_part *part = &rec->parts[i];
+        err = journal_store_take(rec->store, part->sets, part->set_count, &part->segments);
     }
-    judge(rec, &result);
-    divide(rec);
-    *out_recovery = rec;
-    *out_result = result;
-    return MX_OK;
+    return err;
 }
+
+struct spool_part *spool_recovery_part(struct spool_recovery *recovery, unsigned core)
+{
+    MX_ASSERT(core < recovery->cores);
+    return &recovery->parts[core];
+}
+
+/* --- freeing and listing -----------------------------------------------------------------------
+ */
 
 static void entry_fini(struct entry *entry)
 {
@@ -435,7 +453,7 @@ static void entry_fini(struct entry *entry)
         free(entry->extents);
         entry->extents = next;
     }
-    for (uint32_t i = 0; entry->reasons != NULL && i < entry->head.rcpt_count; i++) {
+    for (uint32_t i = 0; entry->reasons != NULL && i < entry->rcpt_count; i++) {
         free((void *)(uintptr_t)entry->reasons[i].ptr);
     }
     free(entry->reasons);
@@ -452,111 +470,11 @@ void spool_recovery_free(struct spool_recovery *rec)
     }
     free(rec->entries);
     free(rec->slots);
-    free(rec->deps);
+    for (unsigned i = 0; i < rec->cores; i++) {
+        journal_part_free(&rec->parts[i].segments);
+    }
     free(rec->parts);
     free(rec);
-}
-
-struct spool_part *spool_recovery_part(struct spool_recovery *recovery, unsigned core)
-{
-    MX_ASSERT(core < recovery->cores);
-    return &recovery->parts[core];
-}
-
-const uint16_t *spool_part_sets(const struct spool_part *part)
-{
-    return part->sets;
-}
-
-unsigned spool_part_set_count(const struct spool_part *part)
-{
-    return part->set_count;
-}
-
-/* --- taking over -------------------------------------------------------------------------------
- */
-
-static bool part_has(const struct spool_part *part, const struct segment *segment)
-{
-    for (unsigned i = 0; i < part->set_count; i++) {
-        if (part->sets[i] == segment_set(segment)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static mx_err adopt_extents(struct spool *spool, struct message *msg, const struct entry *entry)
-{
-    struct extent **tail = &msg->extents;
-    for (const struct found_extent *e = entry->extents; e != NULL; e = e->next) {
-        struct extent *extent = pool_acquire_zero(&spool->extents);
-        if (extent == NULL) {
-            return MX_ERR_NOMEM;
-        }
-        extent->res.is_extent = true;
-        extent->message = msg;
-        extent->number = e->head.number;
-        extent->len = e->head.len;
-        extent->checksum = e->head.checksum;
-        journal_settle(spool->journal, &extent->res.resident, e->ref);
-        *tail = extent;
-        tail = &extent->next;
-    }
-    return MX_OK;
-}
-
-static mx_err adopt_message(struct spool *spool, const struct entry *entry)
-{
-    struct message *msg = pool_acquire_zero(&spool->messages);
-    if (msg == NULL) {
-        return MX_ERR_NOMEM;
-    }
-    uint32_t count = entry->head.rcpt_count;
-    msg->rcpts = count > 1 ? calloc(count, sizeof *msg->rcpts) : &msg->one;
-    if (msg->rcpts == NULL) {
-        pool_release(&spool->messages, msg);
-        return MX_ERR_NOMEM;
-    }
-    memcpy(msg->rcpts, entry->rcpts, count * sizeof *msg->rcpts);
-    msg->id = entry->id;
-    msg->arrived_ms = entry->head.arrived_ms;
-    msg->body_bytes = entry->head.body_bytes;
-    msg->rcpt_count = count;
-    msg->envelope_bytes = entry->head.envelope_bytes;
-    msg->inline_bytes = entry->head.inline_bytes;
-    msg->extent_count = entry->head.extent_count;
-    msg->recovered = true;
-    msg->held = entry->incomplete;
-    for (uint32_t i = 0; i < count; i++) {
-        struct rcpt_state *state = &msg->rcpts[i];
-        msg->rcpts_left += state->status == RCPT_PENDING;
-        if (state->attempts == 0) {
-            state->due_ms = msg->arrived_ms; /* it only waited for its turn */
-        }
-    }
-    journal_settle(spool->journal, &msg->res.resident, entry->ref);
-    list_push_back(&spool->all, &msg->all_node);
-    spool->count++;
-    return adopt_extents(spool, msg, entry);
-}
-
-mx_err spool_adopt(struct spool *spool, struct spool_part *part)
-{
-    struct spool_recovery *rec = part->recovery;
-    for (size_t i = 0; i < rec->dep_count; i++) {
-        if (part_has(part, rec->deps[i].later)) {
-            journal_depend(spool->journal, rec->deps[i].later, rec->deps[i].of);
-        }
-    }
-    mx_err err = MX_OK;
-    for (size_t i = 0; !err && i < rec->entry_count; i++) {
-        const struct entry *entry = &rec->entries[i];
-        if (entry_alive(entry) && part_has(part, entry->ref.segment)) {
-            err = adopt_message(spool, entry);
-        }
-    }
-    return err;
 }
 
 void spool_recovery_each(struct spool_recovery *rec,
@@ -570,14 +488,14 @@ void spool_recovery_each(struct spool_recovery *rec,
         struct spool_listed listed = {
             .id = entry->id,
             .ref = entry->ref,
-            .arrived_ms = entry->head.arrived_ms,
-            .body_bytes = entry->head.body_bytes,
-            .rcpt_count = entry->head.rcpt_count,
-            .prefix_bytes = (uint32_t)record_message_prefix_bytes(&entry->head),
-            .envelope_bytes = entry->head.envelope_bytes,
-            .inline_bytes = entry->head.inline_bytes,
-            .extent_count = entry->head.extent_count,
-            .rcpts = entry->rcpts,
+            .arrived_ms = entry->arrived_ms,
+            .body_bytes = entry->body_bytes,
+            .rcpt_count = entry->rcpt_count,
+            .prefix_bytes = entry->prefix_bytes,
+            .envelope_bytes = entry->envelope_bytes,
+            .inline_bytes = entry->inline_bytes,
+            .extent_count = entry->extent_count,
+            .rcpts = entry->rcpts != NULL ? entry->rcpts : &entry->one,
             .reasons = entry->reasons,
             .incomplete = entry->incomplete,
         };

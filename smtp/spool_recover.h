@@ -1,7 +1,11 @@
-/* What is in the journal after a restart. Runs before the cores start, reads all sets, and only
- * then decides what is alive: every MESSAGE with a recipient that has no final outcome. The result
- * is divided among the cores: whole sets, and sets whose records depend on each other stay
- * together, so any number of cores can take over what any other number left. */
+/* What an earlier process left in the journal. Reads all sets, and only then decides what is alive:
+ * every MESSAGE with a recipient that has no final outcome. The result is divided among the cores:
+ * whole sets, and sets whose records depend on each other stay together, so any number of cores can
+ * take over what any other number left. Blocks; one thread, which may run while the cores do
+ * (smtp/takeover), since they write to segments that are not read here.
+ *
+ * A newer format of records comes with a newer version in the segments' headers, so that it is
+ * refused when the store is opened, before mail is accepted. */
 #pragma once
 
 #include "smtp/spool.h"
@@ -16,16 +20,23 @@ struct spool_recovered {
     uint64_t incomplete; /* content is missing: kept, not tried */
 };
 
-MX_MUST_CHECK mx_err spool_recover(struct spool_recovery **out_recovery,
-                                   struct journal_store *store, unsigned cores, struct log *log,
-                                   struct spool_recovered *out_result);
-void spool_recovery_free(struct spool_recovery *recovery);
-struct spool_part *spool_recovery_part(struct spool_recovery *recovery, unsigned core);
+struct spool_recover_conf {
+    struct log *log; /* of the calling thread */
+    bool reasons;    /* keep the texts of outcomes, for listing */
+    /* Before each segment; an error ends the recovery with it. May be NULL. */
+    mx_err (*progress)(void *arg, uint64_t done, uint64_t total);
+    void *arg;
+};
 
-const uint16_t *spool_part_sets(const struct spool_part *part);
-unsigned spool_part_set_count(const struct spool_part *part);
-/* Fills the spool with the part's messages and declares its dependencies to the journal. */
-MX_MUST_CHECK mx_err spool_adopt(struct spool *spool, struct spool_part *part);
+MX_MUST_CHECK mx_err spool_recover(struct spool_recovery **out_recovery,
+                                   struct journal_store *store,
+                                   const struct spool_recover_conf *conf,
+                                   struct spool_recovered *out_result);
+/* Closes the files of parts that nobody took over. */
+void spool_recovery_free(struct spool_recovery *recovery);
+/* Makes one part per core and takes the segments out of the store. Once; all journals are open. */
+MX_MUST_CHECK mx_err spool_recovery_divide(struct spool_recovery *recovery, unsigned cores);
+struct spool_part *spool_recovery_part(struct spool_recovery *recovery, unsigned core);
 
 /* For listing: every living message. */
 struct spool_listed {

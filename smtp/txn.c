@@ -48,11 +48,11 @@ mx_err txn_text(struct slice *out_copy, struct txn *txn, struct slice text)
 
 static mx_err rcpts_grow(struct txn *txn, uint32_t needed)
 {
-    if (needed <= txn->rcpts_cap) {
-        return MX_OK;
-    }
     if (needed > ENVELOPE_RCPTS_MAX) {
         return MX_ERR_LIMIT;
+    }
+    if (needed <= txn->rcpts_cap) {
+        return MX_OK;
     }
     uint32_t cap = txn->rcpts_cap;
     while (cap < needed) {

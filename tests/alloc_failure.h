@@ -5,7 +5,8 @@
  * until nothing failed any more, twice: only the n-th allocation fails, and all from the n-th on
  * until disarmed. Leaks are found by the address sanitizer at the end of the program.
  *
- * ALLOC_ONLY=NAME:n or NAME:n+ in the environment runs one case. */
+ * In the environment, ALLOC_ONLY=NAME:n or NAME:n+ runs one case, ALLOC_STRIDE=1 every allocation
+ * of every scenario; ALLOC_VERBOSE=1 tells each. */
 #pragma once
 
 #include <malloc.h>
@@ -103,20 +104,27 @@ size_t OPENSSL_memory_get_size(void *bytes)
 
 enum { ALLOC_POINTS_MAX = 20000 };
 
-/* Runs the scenario for every n; prints how many allocations it has. */
-static void every_allocation(const char *name, void (*run)(void))
+/* Runs the scenario for every n, or every stride-th where a library makes thousands; prints how
+ * many allocations it has. */
+static void every_allocation(const char *name, void (*run)(void), unsigned stride)
 {
     const char *only = getenv("ALLOC_ONLY");
+    const char *given = getenv("ALLOC_STRIDE");
+    stride = given != NULL && atoi(given) > 0 ? (unsigned)atoi(given) : stride;
     for (int all = 0; all < 2; all++) {
         unsigned long n = 0;
         do {
             char id[128];
-            alloc_n = ++n;
+            n += n == 0 || only != NULL ? 1 : stride;
+            alloc_n = n;
             alloc_all = all;
             atomic_store(&alloc_failed, false);
             snprintf(id, sizeof id, "%s:%lu%s", name, n, all ? "+" : "");
             if (only == NULL || strcmp(only, id) == 0) {
                 (void)setenv("ALLOC_CASE", id, 1);
+                if (getenv("ALLOC_VERBOSE") != NULL) {
+                    fprintf(stderr, "%s\n", id); /* the last one is that of a crash */
+                }
                 run();
                 alloc_disarm();
             } else {
@@ -132,7 +140,8 @@ static void every_allocation(const char *name, void (*run)(void))
             exit(1);
         }
         if (only == NULL) {
-            printf("%s: %lu allocations%s\n", name, n - 1, all ? ", all from there on" : "");
+            printf("%s: %lu allocations, every %u.%s\n", name, n - 1, stride,
+                   all ? ", all from there on" : "");
         }
     }
 }

@@ -1,12 +1,12 @@
 #!/bin/bash
 # Installs, builds and runs every test: tools/test.sh [PART ...]
-# Parts: format layers release asan tsan libs demo sim canary fuzz e2e crash (default: all)
+# Parts: format layers release asan tsan libs demo sim canary fuzz coverage e2e crash power recovery (default: all)
 # The last line says "N passed, N failed" (", N skipped"); the exit code is 0 only if nothing failed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(format layers release asan tsan libs demo sim canary fuzz e2e crash)
+[ ${#parts[@]} -gt 0 ] || parts=(format layers release asan tsan libs demo sim canary fuzz coverage e2e crash power recovery)
 passed=0 failed=0 skipped=0 skips=()
 rounds=${CRASH_ROUNDS:-50}
 seed=${CRASH_SEED:-$RANDOM}
@@ -85,11 +85,17 @@ part_layers() {
 part_release() { unit release; }
 part_asan() { ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 unit asan; }
 # What crosses threads: plain programs, because Criterion does not run under the thread sanitizer.
-part_tsan() { unit tsan -R '/check_(spsc|threads)'; }
+part_tsan() {
+    unit tsan -R '/check_(spsc|threads|work)'
+    # The whole process: start and end of the cores, workers, hand-over of the old queue.
+    TSAN_OPTIONS=halt_on_error=1 python3 tests/e2e/run.py --build build/tsan --only during_recovery 2>&1 |
+        tee "$logs/e2e-tsan.log" | grep -vE '^ok '
+    add_counts "end-to-end tests (tsan)" "$logs/e2e-tsan.log" "${PIPESTATUS[0]}"
+}
 
 part_libs() {
     build release >/dev/null
-    tools/check_libs build/release/ringmx build/release/ringmx-bench
+    tools/check_libs build/release/ringmx build/release/ringmx-cli build/release/ringmx-bench
     note "loaded libraries" $?
     tools/check_layers --objects build/release >"$logs/purity.log" 2>&1
     local code=$?
@@ -121,29 +127,50 @@ part_e2e() {
     done
 }
 
-# Every target for a short time from its corpus; what it finds lies in build/test-logs.
+fuzz_one() { # target, seconds: what it finds lies in build/test-logs
+    mkdir -p "$logs/found-$1"
+    "build/fuzz/tests/$1" -max_total_time="$2" -max_len=4000 -artifact_prefix="$logs/$1-" \
+        "$logs/found-$1" "tests/fuzz/corpus/$1" >"$logs/$1.log" 2>&1
+    echo $? >"$logs/$1.code"
+}
+
+# Every target for a short time from its corpus, two at a time.
 part_fuzz() {
-    local seconds=${FUZZ_SECONDS:-10} target found
-    cmake --preset fuzz >"$logs/cmake-fuzz.log" 2>&1 && cmake --build --preset fuzz -- --quiet >"$logs/build-fuzz.log" 2>&1 || {
-        tail -n 20 "$logs/cmake-fuzz.log" "$logs/build-fuzz.log"
-        note "build of fuzz" 1
-        return
-    }
+    local seconds=${FUZZ_SECONDS:-12} target code
+    build fuzz || { note "build of fuzz" 1; return; }
     for target in tests/fuzz/corpus/fuzz_*; do
         target=$(basename "$target")
-        found=$logs/found-$target
-        mkdir -p "$found"
-        "build/fuzz/tests/$target" -max_total_time="$seconds" -max_len=4000 -artifact_prefix="$logs/$target-" \
-            "$found" "tests/fuzz/corpus/$target" >"$logs/$target.log" 2>&1
-        local code=$?
-        [ $code = 0 ] || tail -n 20 "$logs/$target.log"
-        note "fuzzing: $target" $code
+        [ "$(jobs -rp | wc -l)" -lt 2 ] || wait -n
+        fuzz_one "$target" "$seconds" &
     done
+    wait
+    for target in tests/fuzz/corpus/fuzz_*; do
+        target=$(basename "$target")
+        code=$(cat "$logs/$target.code")
+        [ "$code" = 0 ] || tail -n 20 "$logs/$target.log"
+        grep -m 1 '^Done ' "$logs/$target.log" | sed "s/^Done/$target:/"
+        note "fuzzing: $target" "$code"
+    done
+}
+
+# Line coverage of parsers and engines by the unit tests and the corpora, as a gate (tools/coverage).
+part_coverage() {
+    build coverage || { note "build of coverage" 1; return; }
+    find build/coverage -name '*.gcda' -delete
+    # What is no parser or engine, and takes long, does not count lines here.
+    ctest --test-dir build/coverage -j2 -E 'check_(alloc_mail|config|store|journal|stream|tls|ring|threads|work|model)' \
+        >"$logs/ctest-coverage.log" 2>&1
+    note "tests of the preset coverage (see $logs/ctest-coverage.log)" $?
+    tools/coverage >"$logs/coverage.log" 2>&1
+    local code=$?
+    [ $code = 0 ] || grep -vE '^[^ ]+: [0-9.]+ % of' "$logs/coverage.log"
+    tail -n 1 "$logs/coverage.log"
+    note "line coverage of parsers and engines" $code
 }
 
 # Two processes, each with half of the crash points and of the random seeds.
 part_sim() {
-    local seeds=${SIM_SEEDS:-4000} from=${SIM_FROM:-$((RANDOM * 100000 + 1))} half pids=() points
+    local seeds=${SIM_SEEDS:-4000} from=${SIM_FROM:-1} half pids=() points
     build release || { note "build of release" 1; return; }
     for half in 0 1; do
         build/release/tests/sim/sim --exhaustive --part $half/2 --seeds $((seeds / 2)) \
@@ -171,6 +198,20 @@ part_crash() {
     build release || { note "build of release" 1; return; }
     python3 tests/crash/run.py --build build/release --rounds "$rounds" --seed "$seed" 2>&1 | tee "$logs/crash.log" | tail -n 5
     note "crash test (seed $seed, $rounds rounds)" "${PIPESTATUS[0]}"
+}
+
+# A start with many queued messages; RECOVERY_MESSAGES=1000000 also holds the promised times.
+part_recovery() {
+    build release || { note "build of release" 1; return; }
+    python3 tests/recovery/run.py --build build/release --messages "${RECOVERY_MESSAGES:-10000}" 2>&1 | tee "$logs/recovery.log"
+    add_counts "recovery test" "$logs/recovery.log" "${PIPESTATUS[0]}"
+}
+
+part_power() {
+    build release || { note "build of release" 1; return; }
+    python3 tests/power/run.py --build build/release --cuts "${POWER_CUTS:-20}" --seed "${POWER_SEED:-$RANDOM}" 2>&1 |
+        tee "$logs/power.log" | grep -vE '^(ok|cut) '
+    add_counts "power cuts" "$logs/power.log" "${PIPESTATUS[0]}"
 }
 
 tools/setup.sh test || {

@@ -510,8 +510,9 @@ static void check_patches(void)
                 ",\"list\":[{\"id\":\"%s\",\"@type\":\"User\",\"name\":\"ann\",\"domainId\":\"%s\","
                 "\"emailAddress\":\"ann@a.example\",\"description\":null,\"aliases\":{\"0\":{"
                 "\"enabled\":false,\"name\":\"x\",\"domainId\":\"%s\",\"description\":null},"
-                "\"1\":{\"enabled\":true,\"name\":\"y\",\"domainId\":\"%s\",\"description\":null}}}"
-                "],\"notFound\":[]}]",
+                "\"1\":{\"enabled\":true,\"name\":\"y\",\"domainId\":\"%s\",\"description\":null}},"
+                "\"credentials\":{},\"roles\":{\"@type\":\"User\"},\"permissions\":{\"@type\":"
+                "\"Inherit\"}}],\"notFound\":[]}]",
                 user, id, id, id));
     EXPECT(&bed, "x:SystemSettings/get", "{\"properties\":[\"proxyTrustedNetworks\"]}",
            "[\"x:SystemSettings/get\",{" ACCOUNT ",\"list\":[{\"id\":\"singleton\","

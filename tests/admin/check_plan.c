@@ -44,6 +44,21 @@ static const struct refusal refusals[] = {
     {"{\"@type\":\"upsert\",\"object\":\"SystemSettings\",\"value\":{\"a\":{}}}\n",
      "error: line 1, SystemSettings: is a singleton: only 'update' applies to it\n"
      "1 error; nothing was changed\n"},
+    {"{\"@type\":\"create\",\"object\":\"Domain\",\"value\":{\"#\":{},\"a\":1}}\r\n",
+     "error: line 1, Domain, field value: holds an object without a name\n"
+     "error: line 1, Domain 'a': must be an object\n2 errors; nothing was changed\n"},
+    {"{\"@type\":\"update\",\"object\":\"SystemSettings\",\"id\":\"b\",\"value\":1}\n",
+     "error: line 1, SystemSettings, field id: must be absent or 'singleton'\n"
+     "error: line 1, SystemSettings, field value: must be an object\n"
+     "2 errors; nothing was changed\n"},
+    {"{\"@type\":\"upsert\",\"object\":\"Domain\",\"scope\":1,\"matchOn\":\"*\",\"value\":{\"a\":{"
+     "\"name\":\"x.example\"}}}\n",
+     "error: line 1, Domain, field scope: must be an object\n1 error; nothing was changed\n"},
+    {"{\"@type\":\"destroy\",\"object\":\"Domain\",\"value\":1}\n",
+     "error: line 1, Domain, field value: must be an object that selects what to destroy\n"
+     "1 error; nothing was changed\n"},
+    {"{\"@type\":\"destroy\",\"object\":1}\n",
+     "error: line 1, field object: must be the name of a type\n1 error; nothing was changed\n"},
     {"{\"@type\":\"destroy\",\"object\":\"SystemSettings\"}\n",
      "error: line 1, SystemSettings: is a singleton: only 'update' applies to it\n"
      "1 error; nothing was changed\n"},

@@ -90,17 +90,17 @@ static void check_orphan_log(const struct scratch *scratch, const char *path)
 
 static void check_formats(const struct scratch *scratch)
 {
-    CHECK(count_rows(scratch, "PRAGMA user_version") == 1);
+    CHECK(count_rows(scratch, "PRAGMA user_version") == 3);
     (void)count_rows(scratch, "PRAGMA user_version=7");
     struct config_problem problem = load_bad(scratch, MX_ERR_VERSION);
-    CHECK_HAS(problem.text, "was written by a newer ringmx (format 7; this one knows up to 1)");
-    (void)count_rows(scratch, "PRAGMA user_version=1");
+    CHECK_HAS(problem.text, "was written by a newer ringmx (format 7; this one knows up to 3)");
+    (void)count_rows(scratch, "PRAGMA user_version=3");
     (void)count_rows(scratch, "PRAGMA application_id=5");
     problem = load_bad(scratch, MX_ERR_DAMAGED);
     (void)count_rows(scratch, "PRAGMA application_id=1380800561");
 
     /* an address whose account is gone */
-    (void)count_rows(scratch, "INSERT INTO addresses VALUES(77, 'x', 78, -1, 1, NULL)");
+    (void)count_rows(scratch, "INSERT INTO addresses VALUES(77, 'x', 78, -1, 1, NULL, 0)");
     problem = load_bad(scratch, MX_ERR_DAMAGED);
     CHECK_HAS(problem.text, "registry.db is damaged: 0 of 0 domain names and 0 of 1 addresses");
     (void)count_rows(scratch, "DELETE FROM addresses");

@@ -2,11 +2,19 @@
 #include "tests/admin/support.h"
 
 #include "admin/objects.h"
+#include "core/text.h"
 
 struct object_case {
     const char *type, *body;
     const char *expected; /* normal JSON, or "path: text" lines */
 };
+
+/* What an account has that may do nothing but be a mailbox. */
+#define NO_ACCESS                                                         \
+    ",\"credentials\":{},\"roles\":{\"@type\":\"User\"},\"permissions\":" \
+    "{\"@type\":\"Inherit\"}"
+/* An account with further members. */
+#define X(members) "{\"@type\":\"User\",\"name\":\"x\",\"domainId\":\"b\"," members "}"
 
 static const struct object_case cases[] = {
     /* Domain */
@@ -74,11 +82,32 @@ static const struct object_case cases[] = {
      "{\"@type\":\"User\",\"name\":\"alice.b\",\"domainId\":\"b\",\"description\":null,\"aliases\":"
      "{"
      "\"0\":{\"enabled\":false,\"name\":\"y\",\"domainId\":\"c\",\"description\":null},"
-     "\"1\":{\"enabled\":true,\"name\":\"z\",\"domainId\":\"b\",\"description\":null}}}"},
+     "\"1\":{\"enabled\":true,\"name\":\"z\",\"domainId\":\"b\",\"description\":null}}" NO_ACCESS
+     "}"},
     {"Account", "{\"name\":\"x\",\"domainId\":\"b\"}",
-     "@type: is missing or unknown: must be 'User'\n"},
-    {"Account", "{\"@type\":\"Group\",\"name\":\"x\",\"domainId\":\"b\"}",
-     "@type: 'Group' is not supported by ringmx; it takes 'User'\n"},
+     "@type: is missing or unknown: must be one of 'User', 'Group'\n"},
+    {"Account", "{\"@type\":\"Tenant\",\"name\":\"x\",\"domainId\":\"b\"}",
+     "@type: is missing or unknown: must be one of 'User', 'Group'\n"},
+    {"Account", "{\"@type\":\"Group\",\"name\":\"Sales\",\"domainId\":\"b\"}",
+     "{\"@type\":\"Group\",\"name\":\"sales\",\"domainId\":\"b\",\"description\":null,"
+     "\"aliases\":{}}"},
+    {"Account",
+     "{\"@type\":\"Group\",\"name\":\"x\",\"domainId\":\"b\",\"roles\":{},\"memberGroupIds\":{}}",
+     "roles: is not supported by ringmx\n"
+     "memberGroupIds: is not a property of Account of the variant Group\n"},
+
+    /* MailingList */
+    {"MailingList",
+     "{\"name\":\"Team\",\"domainId\":\"b\",\"recipients\":{\"Bob@Example.ORG\":true,"
+     "\"x@gr\u00fcn.example\":true,\"gone@example.org\":false}}",
+     "{\"name\":\"team\",\"domainId\":\"b\",\"description\":null,\"aliases\":{},\"recipients\":{"
+     "\"bob@example.org\":true,\"x@xn--grn-ioa.example\":true}}"},
+    {"MailingList", "{\"name\":\"t\",\"domainId\":\"b\",\"recipients\":{\"bob\":true}}",
+     "recipients/bob: 'bob' is not an e-mail address: it has no '@'\n"},
+    {"MailingList",
+     "{\"domainId\":\"b\",\"emailAddress\":\"x@y.example\",\"memberTenantId\":\"b\"}",
+     "emailAddress: is set by the server\nmemberTenantId: is not supported by ringmx\n"
+     "name: is required\n"},
     {"Account", "{\"@type\":\"User\"}", "name: is required\ndomainId: is required\n"},
     {"Account", "{\"@type\":\"User\",\"name\":\"x\",\"domainId\":\"8\"}",
      "domainId: '8' is not an id\n"},
@@ -92,8 +121,49 @@ static const struct object_case cases[] = {
      "name: 'a@b' is not a local part: '@' is not allowed\n"},
     {"Account", "{\"@type\":\"User\",\"name\":\"x\",\"domainId\":\"b\",\"emailAddress\":\"a@b\"}",
      "emailAddress: is set by the server\n"},
-    {"Account", "{\"@type\":\"User\",\"name\":\"x\",\"domainId\":\"b\",\"credentials\":{}}",
-     "credentials: is not supported by ringmx\n"},
+    {"Account", X("\"credentials\":{\"0\":{\"@type\":\"AppPassword\"}}"),
+     "credentials/0/@type: 'AppPassword' is not supported by ringmx; it takes 'Password'\n"},
+    {"Account",
+     X("\"credentials\":{\"0\":{\"@type\":\"Password\",\"otpAuth\":\"x\",\"credentialId\":\"b\","
+       "\"expiresAt\":\"tomorrow\",\"allowedIps\":{\"x\":true}}}"),
+     "credentials/0/otpAuth: is not supported by ringmx\n"
+     "credentials/0/credentialId: is not supported by ringmx\n"
+     "credentials/0/secret: is required\n"
+     "credentials/0/expiresAt: must be a date such as \"2026-11-24T10:00:00Z\"\n"
+     "credentials/0/allowedIps/x: 'x' is not an IP address or network\n"},
+    {"Account",
+     X("\"credentials\":{\"0\":{\"@type\":\"Password\",\"secret\":\"s\",\"expiresAt\":"
+       "\"2026-11-26t13:00:00.5+01:00\",\"allowedIps\":{\"192.0.2.9/24\":true}}},"
+       "\"roles\":{\"@type\":\"Custom\",\"roleIds\":{\"c\":true,\"d\":false}},"
+       "\"permissions\":{\"@type\":\"Merge\",\"enabledPermissions\":{\"sysDomainGet\":true}}"),
+     "{\"@type\":\"User\",\"name\":\"x\",\"domainId\":\"b\",\"description\":null,\"aliases\":{},"
+     "\"credentials\":{\"0\":{\"@type\":\"Password\",\"secret\":\"s\",\"expiresAt\":"
+     "\"2026-11-26T12:00:00.500Z\",\"allowedIps\":{\"192.0.2.0/24\":true}}},"
+     "\"roles\":{\"@type\":\"Custom\",\"roleIds\":{\"c\":true}},"
+     "\"permissions\":{\"@type\":\"Merge\",\"enabledPermissions\":{\"sysDomainGet\":true},"
+     "\"disabledPermissions\":{}}}"},
+    {"Account", X("\"roles\":{\"@type\":\"Custom\",\"roleIds\":{\"8\":true}}"),
+     "roles/roleIds/8: '8' is not an id\n"},
+    {"Account", X("\"roles\":{\"@type\":\"Default\"}"),
+     "roles/@type: is missing or unknown: must be one of 'User', 'Admin', 'Custom'\n"},
+    {"Account", X("\"permissions\":{\"@type\":\"Replace\",\"enabledPermissions\":{\"x\":true}}"),
+     "permissions/enabledPermissions/x: 'x' is not a permission of ringmx\n"},
+
+    /* Role, ApiKey, Security */
+    {"Role", "{\"description\":\" a \",\"memberTenantId\":null}",
+     "memberTenantId: is not supported by ringmx\n"},
+    {"Role", "{\"description\":\" a \"}",
+     "{\"description\":\"a\",\"enabledPermissions\":{},\"disabledPermissions\":{},"
+     "\"roleIds\":{}}"},
+    {"ApiKey", "{\"description\":\"a\",\"secret\":\"x\",\"createdAt\":\"x\"}",
+     "secret: is set by the server\ncreatedAt: is set by the server\n"},
+    {"Security", "{}",
+     "{\"authBanRate\":{\"count\":100,\"period\":86400000},\"authBanPeriod\":null}"},
+    {"Security", "{\"authBanRate\":{\"count\":0},\"scanBanRate\":null}",
+     "scanBanRate: is not supported by ringmx\nauthBanRate/count: must be 1 to 1000000\n"
+     "authBanRate/period: is required\n"},
+    {"Security", "{\"authBanRate\":null,\"authBanPeriod\":0}",
+     "authBanPeriod: must be 1 to 315360000000\n"},
     {"Account", "{\"@type\":\"User\",\"name\":\"x\",\"domainId\":\"b\",\"aliases\":[]}",
      "aliases: must be an object such as {\"0\": ..., \"1\": ...}\n"},
     {"Account", "{\"@type\":\"User\",\"name\":\"x\",\"domainId\":\"b\",\"aliases\":{\"x\":{}}}",
@@ -289,7 +359,7 @@ struct patch_case {
     "\"domainId\":\"b\"},\"1\":{\"name\":\"c\",\"domainId\":\"b\"}}}"
 #define ANN_IS(aliases)                                                             \
     "{\"@type\":\"User\",\"name\":\"ann\",\"domainId\":\"b\",\"description\":null," \
-    "\"aliases\":{" aliases "}}"
+    "\"aliases\":{" aliases "}" NO_ACCESS "}"
 #define ALIAS(index, on, name)                           \
     "\"" index "\":{\"enabled\":" on ",\"name\":\"" name \
     "\",\"domainId\":\"b\",\"description\":null}"
@@ -316,8 +386,8 @@ static const struct patch_case patches[] = {
      "quotas: is not supported by ringmx\nemailAddress: is set by the server\n"
      "zip: is not a property of Account of the variant User\nname: may not be empty\n"},
     {"Account", ANN, "{\"a~2b\":1}", "a~2b: is not a pointer into the object\n"},
-    {"Account", ANN, "{\"@type\":\"Group\"}",
-     "@type: 'Group' is not supported by ringmx; it takes 'User'\n"},
+    {"Account", ANN, "{\"@type\":\"Group\",\"name\":\"ann\",\"domainId\":\"b\"}",
+     "@type: is fixed at creation\n"},
     {"SystemSettings", "{\"proxyTrustedNetworks\":{\"10.0.0.0/8\":true}}",
      "{\"proxyTrustedNetworks/192.0.2.0~124\":true,\"proxyTrustedNetworks/10.0.0.0~18\":null}",
      "{\"defaultHostname\":null,\"defaultDomainId\":null,\"postmasterAddress\":null,"
@@ -338,6 +408,23 @@ static const struct patch_case patches[] = {
      "true,"
      "\"allowRelaying\":false,\"catchAllAddress\":null,\"subAddressing\":{\"@type\":\"Disabled\"}"
      "}"},
+    /* pointers that lead nowhere */
+    {"Domain", "{\"name\":\"a.example\"}", "{\"aliases/b.example/c\":true}",
+     "aliases/b.example/c: goes deeper than a member of a set\n"},
+    {"Domain", "{\"name\":\"a.example\"}", "{\"aliases/b.example\":1}",
+     "aliases/b.example: must be true to add or null to remove\n"},
+    {"Domain", "{\"name\":\"a.example\"}", "{\"name/x\":1}",
+     "name/x: has no parts at this place\n"},
+    {"Domain", "{\"name\":\"a.example\"}", "{\"description/x\":1}",
+     "description/x: has no parts at this place\n"},
+    {"Domain", "{\"name\":\"a.example\"}", "{\"a~\":1}", "a~: is not a pointer into the object\n"},
+    {"Domain", "{\"name\":\"a.example\"}", "{\"a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p/q\":1}",
+     "a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p/q: is not a pointer into the object\n"},
+    {"Domain", "{\"name\":\"a.example\"}", "[]", ": must be an object\n"},
+    {"MtaOutboundStrategy", "{}", "{\"route/match/0/if\":\"1\",\"route/match/0/then\":\"'mx'\"}",
+     "{\"route\":{\"match\":{\"0\":{\"if\":\"1\",\"then\":\"'mx'\"}},\"else\":\"'mx'\"}}"},
+    {"MtaOutboundStrategy", "{}", "{\"route/else/x\":\"1\"}",
+     "route/else/x: has no parts at this place\n"},
     {"Domain", "{\"name\":\"a.example\"}", "{\"subAddressing/@type\":\"Disabled\"}",
      "subAddressing: the variant changes only with the whole value\n"},
     {"Certificate",
@@ -364,6 +451,87 @@ static void check_patches(void)
         json_decref(stored);
         json_decref(patch);
         json_decref(body);
+    }
+}
+
+/* Dates, and what is too long, too many, or of the wrong kind. */
+static void check_forms(void)
+{
+    static const struct object_case forms[] = {
+        {"BlockedIp", "{\"address\":\"192.0.2.0/24\",\"expiresAt\":\"2026-11-24T11:00:00+01:00\"}",
+         "\"expiresAt\":\"2026-11-24T10:00:00"},
+        {"BlockedIp", "{\"address\":\"192.0.2.1\",\"expiresAt\":\"tomorrow\"}",
+         "expiresAt: must be a date such as \"2026-11-24T10:00:00Z\"\n"},
+        {"BlockedIp", "{\"address\":\"192.0.2.1\",\"expiresAt\":5}",
+         "expiresAt: must be a date such as"},
+        {"Account", "{\"@type\":\"User\",\"name\":\"a\",\"domainId\":5}",
+         "domainId: must be an id\n"},
+        {"MtaOutboundStrategy", "{\"route\":{\"match\":{\"0\":1},\"else\":\"'mx'\"}}",
+         "route/match/0: must be an object with \"if\" and \"then\"\n"},
+        {"Certificate",
+         "{\"certificate\":{\"@type\":\"Text\",\"value\":\"a\"},\"privateKey\":{\"@type\":\"Text\","
+         "\"secret\":\"a\\u0007\"}}",
+         "privateKey/secret: holds a control character\n"}, /* a secret is not shown */
+    };
+    for (size_t i = 0; i < mx_countof(forms); i++) {
+        struct set_errors errors;
+        errors.count = 0;
+        json_t *body = parse(forms[i].body);
+        json_t *normal = object_normalize(type_of(forms[i].type), body, NULL, &errors);
+        char *text = normal ? json_dumps(normal, JSON_COMPACT) : errors_text(&errors);
+        CHECK_HAS(text, forms[i].expected);
+        free(text);
+        json_decref(normal);
+        json_decref(body);
+    }
+}
+
+static void check_sizes(void)
+{
+    struct set_errors errors;
+    char text[REG_STRING_MAX + 2];
+    memset(text, 'a', sizeof(text));
+    for (int extra = 0; extra < 2; extra++) {
+        errors.count = 0;
+        json_t *body = json_pack("{s:s, s:s#}", "name", "x.example", "description", text,
+                                 REG_STRING_MAX + extra);
+        json_t *normal = object_normalize(type_of("Domain"), body, NULL, &errors);
+        CHECK((normal != NULL) == (extra == 0));
+        CHECK(extra == 0 || errors.items[0].validation == SET_MAX_LENGTH);
+        json_decref(normal);
+        json_decref(body);
+    }
+    /* A message never cuts a character in two. */
+    for (size_t cut = 0; cut < 4; cut++) {
+        memset(text, 'a', sizeof(text));
+        for (size_t i = cut; i + 2 < sizeof(text); i += 2) {
+            memcpy(text + i, "\xc3\xa4", 2);
+        }
+        errors.count = 0;
+        json_t *body = json_pack("{s:s, s:s#}", "name", "x.example", "catchAllAddress", text,
+                                 (REG_STRING_MAX & ~1) - 4 + (int)(cut & 1));
+        CHECK(body && !object_normalize(type_of("Domain"), body, NULL, &errors));
+        CHECK(errors.count == 1 && text_is_utf8(slice_of_text(errors.items[0].text)));
+        json_decref(body);
+    }
+    json_t *aliases = json_object(), *list = json_object();
+    for (int i = 0; i <= REG_ITEMS_MAX; i++) {
+        char key[40];
+        snprintf(key, sizeof(key), "a%d.example", i);
+        json_object_set_new(aliases, key, json_true());
+        snprintf(key, sizeof(key), "%d", i);
+        json_object_set_new(list, key, json_pack("{s:s, s:s}", "name", "x", "domainId", "b"));
+    }
+    json_t *bodies[] = {json_pack("{s:s, s:o}", "name", "x.example", "aliases", aliases),
+                        json_pack("{s:s, s:s, s:s, s:o}", "@type", "User", "name", "x", "domainId",
+                                  "b", "aliases", list)};
+    for (size_t i = 0; i < mx_countof(bodies); i++) {
+        errors.count = 0;
+        CHECK(bodies[i] &&
+              !object_normalize(type_of(i ? "Account" : "Domain"), bodies[i], NULL, &errors));
+        CHECK(errors.count == 1 && errors.items[0].validation == SET_MAX_LENGTH);
+        CHECK_HAS(errors.items[0].text, "has more than 1000 members");
+        json_decref(bodies[i]);
     }
 }
 
@@ -434,9 +602,14 @@ static void check_tables(void)
                 const struct reg_field *field = &variant->fields[f];
                 CHECK(field->description && field->description[0]);
                 CHECK(!field->refers || reg_type_find(slice_of_text(field->refers)));
-                CHECK((field->kind == REG_ENUM) == (field->enumeration != NULL));
+                CHECK(field->kind == REG_SET ||
+                      (field->kind == REG_ENUM) == (field->enumeration != NULL));
                 CHECK(!reg_has_word(variant->unsupported, slice_of_text(field->name)));
                 CHECK(field->kind != REG_NUMBER || field->max > field->min);
+                json_t *initial = field->initial ? json_loads(field->initial, JSON_DECODE_ANY, NULL)
+                                                 : json_null();
+                CHECK(initial);
+                json_decref(initial);
             }
         }
     }
@@ -449,6 +622,8 @@ int main(void)
     check_tables();
     check_objects();
     check_patches();
+    check_forms();
+    check_sizes();
     check_expressions();
     check_many_errors();
     return report("validate");

@@ -28,6 +28,32 @@ Test(pool, bound_and_reuse)
     pool_fini(&pool); /* a zeroed pool is fine */
 }
 
+/* What was reserved can be had when memory is out, and the bound holds. */
+Test(pool, reserve)
+{
+    struct pool pool;
+    cr_assert_eq(pool_init(&pool, "test", 40, 10), MX_OK);
+    void *first = pool_acquire(&pool);
+    cr_assert(pool_reserve(&pool, 9));
+    cr_assert_eq(pool.slots_made, 10);
+    cr_assert_eq(pool.used, 1);
+    cr_assert_not(pool_reserve(&pool, 10));
+    void *slots[9];
+    for (unsigned i = 0; i < 9; i++) {
+        slots[i] = pool_acquire_zero(&pool);
+        cr_assert_not_null(slots[i]);
+    }
+    cr_assert_null(pool_acquire(&pool));
+    cr_assert(pool_reserve(&pool, 0));
+    cr_assert_not(pool_reserve(&pool, 1));
+    pool_release(&pool, first);
+    cr_assert(pool_reserve(&pool, 1));
+    for (unsigned i = 0; i < 9; i++) {
+        pool_release(&pool, slots[i]);
+    }
+    pool_fini(&pool);
+}
+
 /* A chain is compared with a flat buffer through random appends and consumes. */
 Test(chain, behaves_like_a_queue_of_bytes)
 {

@@ -1,15 +1,31 @@
-/* Preloaded into the server by the tests: the calendar is SHIFT_CLOCK_SECONDS ahead. */
+/* Preloaded into the server by the tests: the calendar is SHIFT_CLOCK_SECONDS ahead, or as many as
+ * the file SHIFT_CLOCK_FILE says at the moment. */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
+static long shift_seconds(void)
+{
+    const char *seconds = getenv("SHIFT_CLOCK_SECONDS");
+    const char *path = getenv("SHIFT_CLOCK_FILE");
+    char text[32] = {0};
+    int fd = path == NULL ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        if (read(fd, text, sizeof text - 1) > 0) {
+            seconds = text;
+        }
+        (void)close(fd);
+    }
+    return seconds == NULL ? 0 : strtol(seconds, NULL, 10);
+}
+
 int clock_gettime(clockid_t id, struct timespec *out)
 {
     long result = syscall(SYS_clock_gettime, id, out);
-    const char *seconds = getenv("SHIFT_CLOCK_SECONDS");
-    if (result == 0 && id == CLOCK_REALTIME && seconds != NULL) {
-        out->tv_sec += strtol(seconds, NULL, 10);
+    if (result == 0 && id == CLOCK_REALTIME) {
+        out->tv_sec += shift_seconds();
     }
     return (int)result;
 }

@@ -4,6 +4,7 @@ import base64
 import http.client
 import json
 import os
+import re
 import smtplib
 import socket
 import threading
@@ -268,3 +269,70 @@ def test_recovery_mode():
         with s.wire() as w:
             w.message("carol@example.org", b"Subject: recovered\r\n\r\nx\r\n")
         s.delivered(1, local="carol")
+
+
+def test_first_administrator():
+    """A new data folder has an administrator whose password is printed once; an Account can take over."""
+    with Managed(start=False) as s:
+        s.env.pop("STALWART_RECOVERY_ADMIN")
+        s.start()
+        made = re.search(r"administrator is '(\w+)' with the password '(\w+)'", s.log())
+        check(made, f"no password was printed: {s.log()[:300]}")
+        s.api = Api(s.http_port, f"{made[1]}:{made[2]}")
+        equal(s.api.http("GET", "/jmap/session", headers={})[0], 200, "session without credentials")
+        domain = s.api.find("Domain", name="example.org")
+        s.api.create("Account", **{"@type": "User"}, name="root", domainId=domain, roles={"@type": "Admin"},
+                     credentials={"0": {"@type": "Password", "secret": "correct horse battery"}})
+        root = Api(s.http_port, "root@example.org:correct horse battery")
+        equal(root.find("Domain", name="example.org"), domain, "what the account's administrator sees")
+        equal(s.api.http("POST", "/jmap", b"{}")[0], 401, "the first administrator rests now")
+        check("correct horse" not in s.log(), "the password is in the log")
+        s.stop()
+        s.start()
+        check("administrator is" not in s.log(), "another password was printed")
+
+
+def test_failed_sign_ins():
+    """Wrong passwords are refused, later each time, logged without the password, and stopped in the end."""
+    with Managed() as s:
+        s.api.update("Security", "singleton", authBanRate={"count": 5, "period": 3600000})
+        wrong = Api(s.http_port, "admin:nothing like it")
+        codes = [wrong.http("POST", "/jmap", b"{}")[0] for _ in range(7)]
+        equal(codes[:4], [401] * 4, "the first answers")
+        check("nothing like it" not in s.log(), "the password is in the log")
+        check(s.log().count("sign-in-refused") >= 5, "refusals are not logged")
+
+
+def test_public_url():
+    """STALWART_PUBLIC_URL decides what is advertised; without it, the request's own host."""
+    with Managed() as s:
+        session = json.loads(s.api.http("GET", "/jmap/session")[2])
+        equal(session["apiUrl"], f"http://127.0.0.1:{s.http_port}/jmap/", "apiUrl")
+        s.stop()
+        s.api.connection = None
+        s.env["STALWART_PUBLIC_URL"] = "https://mx.example.org/"
+        s.start()
+        session = json.loads(s.api.http("GET", "/jmap/session")[2])
+        equal(session["apiUrl"], "https://mx.example.org/jmap/", "apiUrl")
+        status, _, body = s.api.http("GET", "/.well-known/oauth-authorization-server", headers={})
+        equal((status, json.loads(body)["issuer"]), (200, "https://mx.example.org"), "issuer")
+
+
+def test_nobody_gives_what_he_has_not():
+    """Who may change accounts does not become an administrator by it."""
+    with Managed() as s:
+        domain = s.api.find("Domain", name="example.org")
+        rights = {"sysAccountGet": True, "sysAccountQuery": True, "sysAccountUpdate": True,
+                  "sysAccountCreate": True}
+        role = s.api.create("Role", description="helpdesk", enabledPermissions=rights)
+        secret = {"0": {"@type": "Password", "secret": "helpdesk of the day"}}
+        me = s.api.create("Account", **{"@type": "User"}, name="desk", domainId=domain, credentials=secret,
+                          roles={"@type": "Custom", "roleIds": {role: True}})
+        desk = Api(s.http_port, "desk@example.org:helpdesk of the day")
+        desk.create("Account", **{"@type": "User"}, name="new", domainId=domain)
+        for answer in (desk.set("Account", update={me: {"roles": {"@type": "Admin"}}}),
+                       desk.set("Account", create={"n": {"@type": "User", "name": "x", "domainId": domain,
+                                                         "roles": {"@type": "Admin"}}})):
+            [refused] = list(answer.get("notUpdated", answer.get("notCreated")).values())
+            equal(refused["type"], "forbidden", f"the answer ({answer})")
+        equal(desk.calls(("x:Domain/get", {"ids": None}))[0][0], "error", "reading another type")

@@ -68,6 +68,84 @@ static void feed(struct world *w, struct slice *in)
     }
 }
 
+/* --- the same replies in one piece and byte by byte ---------------------------------------------
+ */
+
+struct script {
+    struct cli *cli;
+    uint8_t states[RCPTS];
+    uint16_t codes[RCPTS];
+    enum outcome_kind kinds[RCPTS];
+    unsigned outcomes[RCPTS], transactions;
+    size_t body_at;
+    bool over;
+    size_t said_len;
+    uint8_t said[1 << 16];
+};
+
+static void show(struct script *s, const struct cli_message *msg, struct slice *in)
+{
+    while (!s->over) {
+        struct writer out = {.buf = s->said, .len = s->said_len, .cap = sizeof s->said};
+        enum cli_act act = cli_next(s->cli, in, &out);
+        if (act == CLI_BODY) {
+            s->body_at += cli_body(
+                s->cli, slice_of(body + s->body_at, msg->content_bytes - s->body_at), &out);
+        } else if (act == CLI_READY && s->transactions < 2) {
+            s->transactions++;
+            s->body_at = 0;
+            cli_begin(s->cli, msg, s->states);
+        } else if (act == CLI_READY) {
+            cli_quit(s->cli);
+        } else if (act == CLI_OUTCOME) {
+            const struct outcome *o = cli_outcome(s->cli);
+            s->outcomes[o->rcpt]++;
+            s->codes[o->rcpt] = o->code;
+            s->kinds[o->rcpt] = o->kind;
+            FUZZ_CHECK(o->kind != OUTCOME_DELIVERED || o->code / 100 == 2);
+            FUZZ_CHECK(s->outcomes[o->rcpt] <= s->transactions);
+        }
+        FUZZ_CHECK(!out.overflow && act != CLI_FLUSH);
+        FUZZ_CHECK(cli_phase_timeout_ms(cli_phase(s->cli)) > 0);
+        s->said_len = out.len;
+        s->over = act == CLI_CLOSE || act == CLI_START_TLS;
+        if (act == CLI_INPUT) {
+            return;
+        }
+    }
+}
+
+static void play(struct script *s, const struct cli_conf *cli_conf, const struct cli_message *msg,
+                 struct slice in, size_t step)
+{
+    struct cli *cli = s->cli != NULL ? s->cli : calloc(1, cli_bytes());
+    FUZZ_CHECK(cli != NULL);
+    *s = (struct script){.cli = cli};
+    cli_init(cli, cli_conf);
+    for (size_t used = 0, shown = 0; !s->over && shown < in.len;) {
+        shown = mx_min_size(in.len, shown + step);
+        struct slice piece = slice_first(slice_from(in, used), shown - used);
+        size_t before = piece.len;
+        show(s, msg, &piece);
+        used += before - piece.len;
+    }
+}
+
+static void whole_and_split(const struct cli_conf *cli_conf, const struct cli_message *msg,
+                            struct slice in)
+{
+    static struct script whole, split;
+    in = slice_first(in, 4000);
+    play(&whole, cli_conf, msg, in, in.len > 0 ? in.len : 1);
+    play(&split, cli_conf, msg, in, 1);
+    FUZZ_CHECK(whole.over == split.over && whole.said_len == split.said_len &&
+               memcmp(whole.said, split.said, whole.said_len) == 0);
+    for (unsigned i = 0; i < RCPTS; i++) {
+        FUZZ_CHECK(whole.outcomes[i] == split.outcomes[i] && whole.codes[i] == split.codes[i] &&
+                   whole.kinds[i] == split.kinds[i]);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const uint32_t index[RCPTS] = {0, 1, 2};
@@ -85,6 +163,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                             .tls = (enum cli_tls_mode)((flags >> 1) % 3)};
     w.msg = (struct cli_message){
         .env = &env, .rcpts = index, .rcpt_count = RCPTS, .content_bytes = sizeof body - 1};
+    whole_and_split(&conf, &w.msg, w.source.left);
     w.cli = calloc(1, cli_bytes());
     FUZZ_CHECK(w.cli != NULL);
     cli_init(w.cli, &conf);

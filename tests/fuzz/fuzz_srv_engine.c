@@ -99,8 +99,119 @@ static bool feed(struct world *w, struct slice *in)
     }
 }
 
+/* --- the same session in one piece and byte by byte ---------------------------------------------
+ */
+
+/* The answers depend on the questions' order alone. */
+struct rule {
+    uint8_t refuse_every, end_every;
+};
+
+struct script {
+    const struct rule *rule;
+    struct srv srv;
+    uint64_t body_bytes, whole_bytes;
+    unsigned asked, ends, go_aheads, replies;
+    bool over;
+    size_t said_len;
+    uint8_t said[1 << 16];
+};
+
+static void note(struct script *s, const struct writer *out)
+{
+    struct slice text = writer_slice(out);
+    FUZZ_CHECK(s->said_len + text.len <= sizeof s->said);
+    memcpy(s->said + s->said_len, text.ptr, text.len);
+    s->said_len += text.len;
+    while (text.len > 0) { /* whole lines; the last one of a reply has a space behind its code */
+        size_t lf = slice_find(text, '\n');
+        FUZZ_CHECK(lf < text.len && lf >= 4);
+        s->replies += text.ptr[3] == ' ';
+        s->go_aheads += memcmp(text.ptr, "354 ", 4) == 0;
+        text = slice_from(text, lf + 1);
+    }
+}
+
+static enum reply decide(struct script *s)
+{
+    const struct rule *rule = s->rule;
+    switch (s->srv.ask.kind) {
+    case SRV_ASK_BODY: /* refused or not by what it is alone: how much is seen at a time varies */
+        s->body_bytes += s->srv.ask.text.len;
+        return REPLY_OK;
+    case SRV_ASK_END:
+        FUZZ_CHECK(s->srv.ask.end.bytes == s->body_bytes);
+        s->whole_bytes = s->whole_bytes * 31 + s->body_bytes;
+        return ++s->ends % (2 + rule->end_every % 8u) == 0 ? REPLY_STORE_FULL : REPLY_OK;
+    case SRV_ASK_ABORT:
+        return REPLY_OK;
+    case SRV_ASK_MAIL:
+        s->body_bytes = 0;
+        break;
+    default:
+        break;
+    }
+    return ++s->asked % (2 + rule->refuse_every % 16u) == 0 ? REPLY_NO_SUCH_USER : REPLY_OK;
+}
+
+static void show(struct script *s, struct slice *in)
+{
+    while (!s->over) {
+        uint8_t buf[2 * SRV_REPLY_MAX];
+        struct writer out = writer_init(buf, sizeof buf);
+        enum srv_act act = srv_next(&s->srv, in, &out);
+        note(s, &out);
+        out = writer_init(buf, sizeof buf);
+        if (act == SRV_ASK) {
+            srv_answer(&s->srv, decide(s), SLICE_LITERAL("q"), &out);
+            note(s, &out);
+        }
+        /* What follows STARTTLS is thrown away with the piece that it came in. */
+        s->over = act == SRV_CLOSE || act == SRV_START_TLS;
+        if (act == SRV_INPUT) {
+            return;
+        }
+    }
+}
+
+static void play(struct script *s, const struct rule *rule, struct slice in, size_t step)
+{
+    *s = (struct script){.rule = rule};
+    srv_init(&s->srv, &conf, false);
+    struct slice none = SLICE_EMPTY;
+    show(s, &none);
+    for (size_t used = 0, shown = 0; !s->over && shown < in.len;) {
+        shown = mx_min_size(in.len, shown + step);
+        struct slice piece = slice_first(slice_from(in, used), shown - used);
+        size_t before = piece.len;
+        show(s, &piece);
+        used += before - piece.len;
+    }
+    /* One reply per command and one more behind every 354's content, however it was cut. */
+    if (!s->over && srv_phase(&s->srv) == SRV_PHASE_COMMAND) {
+        FUZZ_CHECK(s->replies == 1 + s->srv.commands + s->go_aheads);
+    }
+}
+
+static void whole_and_split(struct slice in)
+{
+    static struct script whole, split;
+    struct fuzz_source source = {in};
+    struct rule rule;
+    rule.refuse_every = fuzz_byte(&source);
+    rule.end_every = fuzz_byte(&source);
+    in = slice_first(source.left, 4000);
+    play(&whole, &rule, in, in.len > 0 ? in.len : 1);
+    play(&split, &rule, in, 1);
+    FUZZ_CHECK(whole.said_len == split.said_len &&
+               memcmp(whole.said, split.said, whole.said_len) == 0);
+    FUZZ_CHECK(whole.over == split.over && whole.ends == split.ends &&
+               whole.srv.commands == split.srv.commands && whole.whole_bytes == split.whole_bytes);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    whole_and_split(slice_of(data, size));
     struct world w = {.source = {slice_of(data, size)}};
     static uint8_t pending[1 << 16];
     size_t len = 0;

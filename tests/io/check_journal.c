@@ -19,6 +19,7 @@ enum {
     TYPE_OUTCOME = 3,
     SEGMENT_BYTES = 8 * 1024 * 1024,
     PATH_BYTES = 600,
+    INDEXED_BYTES = 24, /* of a payload */
 };
 
 #define CHECK(cond)                                                           \
@@ -52,6 +53,7 @@ struct message {
     bool acked; /* its record was reported durable */
     bool ended; /* its outcome was reported durable */
     bool moving;
+    bool waits; /* of an earlier process, not adopted yet */
     bool found; /* by the recovery under way */
     bool found_outcome;
     unsigned found_copies;
@@ -161,16 +163,32 @@ static void evict(void *arg, struct journal_resident *resident)
     }
 }
 
-static const struct journal_ops ops = {.evict = evict};
+static uint32_t indexed(uint8_t type, struct slice payload)
+{
+    CHECK(type == TYPE_MESSAGE || type == TYPE_OUTCOME);
+    return (uint32_t)mx_min_size(payload.len, INDEXED_BYTES);
+}
+
+static const struct journal_ops ops = {.evict = evict, .indexed = indexed};
+
+/* They are in the order of their ids: one set, epochs and sequences that grow. */
+static bool id_before(struct qid a, struct qid b)
+{
+    return a.epoch != b.epoch ? a.epoch < b.epoch : a.sequence < b.sequence;
+}
 
 static struct message *by_id(struct qid id)
 {
-    for (unsigned i = 0; i < message_count; i++) {
-        if (qid_equal(messages[i].id, id)) {
-            return &messages[i];
+    unsigned low = 0, high = message_count;
+    while (low < high) {
+        unsigned middle = (low + high) / 2;
+        if (id_before(messages[middle].id, id)) {
+            low = middle + 1;
+        } else {
+            high = middle;
         }
     }
-    return NULL;
+    return low < message_count && qid_equal(messages[low].id, id) ? &messages[low] : NULL;
 }
 
 /* --- recovery ----------------------------------------------------------------------------------
@@ -185,8 +203,9 @@ static mx_err on_record(void *arg, const struct journal_record *record)
         m->found_outcome = true;
         return MX_OK;
     }
-    CHECK(record->type == TYPE_MESSAGE && record->payload.len == m->len);
-    for (uint32_t i = 0; i < m->len; i++) {
+    CHECK(record->type == TYPE_MESSAGE && record->ref.len == m->len);
+    CHECK(record->payload.len == m->len || record->payload.len == INDEXED_BYTES);
+    for (uint32_t i = 0; i < record->payload.len; i++) {
         CHECK(record->payload.ptr[i] == pattern(m, i));
     }
     m->found = true;
@@ -219,6 +238,37 @@ static void scan(const char *dir, struct journal_scan_result *out)
     CHECK(journal_store_open_readonly(&store, dir, NULL) == MX_OK);
     CHECK(journal_store_scan(store, &scan_ops, NULL, out) == MX_OK);
     journal_store_close(store);
+}
+
+static void forget_indexes(const char *dir)
+{
+    char command[PATH_BYTES + 200];
+    snprintf(
+        command, sizeof command,
+        "for f in %s/set-*/*.seg; do dd if=/dev/zero of=$f bs=4096 count=1 seek=%u conv=notrunc "
+        "status=none; done",
+        dir, SEGMENT_BYTES / 4096 - 1);
+    CHECK(system(command) == 0);
+}
+
+/* The indexes say what the groups say: without them the same is found. */
+static void check_indexes(const char *image)
+{
+    struct journal_scan_result with, without;
+    static unsigned copies[MESSAGES_MAX];
+    static bool outcome[MESSAGES_MAX];
+    scan(image, &with);
+    for (unsigned i = 0; i < message_count; i++) {
+        copies[i] = messages[i].found_copies;
+        outcome[i] = messages[i].found_outcome;
+    }
+    forget_indexes(image);
+    scan(image, &without);
+    CHECK(with.indexed > 0 && with.indexed < with.segments && without.indexed == 0);
+    CHECK(with.records == without.records && with.groups == without.groups);
+    for (unsigned i = 0; i < message_count; i++) {
+        CHECK(messages[i].found_copies == copies[i] && messages[i].found_outcome == outcome[i]);
+    }
 }
 
 /* What a crash at this moment would leave, is enough and not too much. */
@@ -294,7 +344,7 @@ static void end_some(unsigned percent)
     for (unsigned n = 0; n < 30 && message_count > 0; n++) {
         struct message *m = &messages[rnd(message_count)];
         bool keeper = m->id.sequence % 97 == 0;
-        if (m->life == ALIVE && !keeper && rnd(100) < percent) {
+        if (m->life == ALIVE && !m->waits && !keeper && rnd(100) < percent) {
             message_end(m);
         }
     }
@@ -345,36 +395,57 @@ static mx_err adopt_record(void *arg, const struct journal_record *record)
     return MX_OK;
 }
 
-static struct journal_store *restart(const char *dir)
+static void settle_found(struct message *m, unsigned i)
+{
+    bool alive = adoption.refs[i].segment != NULL && adoption.outcomes[i] == NULL;
+    if (adoption.refs[i].segment != NULL && adoption.outcomes[i] != NULL) {
+        segment_depend(adoption.outcomes[i], adoption.refs[i].segment);
+    }
+    m->life = alive ? ALIVE : ENDED;
+    m->acked = alive;
+    m->ended = !alive && m->ended;
+    m->waits = false;
+    if (alive) {
+        journal_settle(journal, &m->resident, adoption.refs[i]);
+    }
+}
+
+/* As the spool does it: messages are taken before, during and after the adoption of the old ones,
+ * of which some are settled per turn; a crash at any of these moments loses nothing. */
+static struct journal_store *restart(const char *dir, const char *image)
 {
     static const struct journal_scan_ops adopt_ops = {.record = adopt_record,
                                                       .damaged = on_damaged};
     struct journal_scan_result result;
+    struct journal_part part;
     uint16_t sets[8];
+    unsigned old_count = message_count;
     shard_up();
     struct journal_store *store = store_open(dir);
     memset(&adoption, 0, sizeof adoption);
+    for (unsigned i = 0; i < old_count; i++) {
+        messages[i].resident = (struct journal_resident){0};
+        messages[i].moving = false;
+        messages[i].waits = true;
+    }
+    CHECK(journal_open(&journal, store, &shard, 0, &ops, NULL) == MX_OK);
+    work(dir, image, 60, 1);
     CHECK(journal_store_scan(store, &adopt_ops, NULL, &result) == MX_OK);
-    unsigned count = journal_store_sets(store, sets, 8);
-    CHECK(journal_open(&journal, store, &shard, sets, count, &ops, NULL) == MX_OK);
     for (unsigned i = 0; i < adoption.moved_count; i++) {
-        journal_depend(journal, adoption.moved[i].later, adoption.moved[i].of);
+        segment_depend(adoption.moved[i].later, adoption.moved[i].of);
     }
-    for (unsigned i = 0; i < message_count; i++) {
-        struct message *m = &messages[i];
-        bool alive = adoption.refs[i].segment != NULL && adoption.outcomes[i] == NULL;
-        if (adoption.refs[i].segment != NULL && adoption.outcomes[i] != NULL) {
-            journal_depend(journal, adoption.outcomes[i], adoption.refs[i].segment);
-        }
-        m->resident = (struct journal_resident){0};
-        m->moving = false;
-        m->life = alive ? ALIVE : ENDED;
-        m->acked = alive;
-        m->ended = !alive && m->ended;
-        if (alive) {
-            journal_settle(journal, &m->resident, adoption.refs[i]);
+    unsigned count = journal_store_sets(store, sets, 8);
+    journal_part_init(&part);
+    CHECK(journal_store_take(store, sets, count, &part) == MX_OK);
+    CHECK(part.count == result.segments);
+    journal_adopt(journal, &part);
+    for (unsigned i = 0; i < old_count; i++) {
+        settle_found(&messages[i], i);
+        if (i % (old_count / 3 + 1) == 0) {
+            work(dir, image, 10, 1);
         }
     }
+    journal_adopted(journal);
     return store;
 }
 
@@ -435,7 +506,7 @@ static struct message *some_alive(void)
     }
 }
 
-static void test_reading_and_rot(const char *dir)
+static void test_reading_and_rot(const char *dir, const char *image)
 {
     for (unsigned i = 0; i < 50; i++) {
         CHECK(read_back(some_alive()) == MX_OK);
@@ -445,7 +516,9 @@ static void test_reading_and_rot(const char *dir)
     flip_byte(m);
     CHECK(read_back(m) == MX_ERR_DAMAGED);
     struct journal_scan_result result;
-    scan(dir, &result);
+    copy(dir, image);
+    forget_indexes(image);
+    scan(image, &result);
     /* Either one record is reported, or it was in the very last group and looks like a torn tail.
      */
     CHECK(!m->found && (damaged == 1 || result.torn_groups > 0));
@@ -520,17 +593,17 @@ int main(int argc, char **argv)
 
     shard_up();
     struct journal_store *store = store_open(dir);
-    CHECK(journal_open(&journal, store, &shard, NULL, 0, &ops, NULL) == MX_OK);
+    CHECK(journal_open(&journal, store, &shard, 0, &ops, NULL) == MX_OK);
     work(dir, image, 400, 8);
     settle_down();
     struct journal_stats stats;
     journal_stats(journal, &stats);
     CHECK(stats.records > stats.groups * 2); /* commits were shared */
-    test_reading_and_rot(dir);
+    test_reading_and_rot(dir, image);
     shard_down(store);
     for (unsigned start = 0; start < 3; start++) {
         check_crash(dir);
-        store = restart(dir);
+        store = restart(dir, image);
         work(dir, image, 300, 4);
         settle_down();
         journal_stats(journal, &stats);
@@ -540,6 +613,8 @@ int main(int argc, char **argv)
     }
     CHECK(evictions > 0); /* the long-lived ones were moved */
     check_crash(dir);
+    copy(dir, image);
+    check_indexes(image);
     copy(dir, image);
     test_epoch_file(dir);
     test_garbage(image);

@@ -140,6 +140,50 @@ Test(directory, predicates_of_the_route_rule)
     directory_free(dir);
 }
 
+/* Room that was reserved is enough, and a domain that is removed is unknown, with its addresses. */
+Test(directory, reserve_and_remove_domain)
+{
+    struct directory *dir;
+    struct directory_stats before, after;
+    struct resolution r;
+    cr_assert_eq(directory_new(&dir, 1), MX_OK);
+    cr_assert_eq(directory_reserve(dir, 1000, 5000), MX_OK);
+    directory_stats(dir, &before);
+    for (size_t i = 0; i < mx_countof(domains); i++) {
+        cr_assert_eq(directory_put_domain(dir, &domains[i]), MX_OK);
+    }
+    for (size_t i = 0; i < mx_countof(addresses); i++) {
+        cr_assert_eq(directory_put_address(dir, &addresses[i]), MX_OK);
+    }
+    directory_stats(dir, &after);
+    cr_assert(before.capacity == after.capacity && before.memory_bytes == after.memory_bytes);
+    directory_resolve(dir, S("bob"), S("full.example"), SLICE_EMPTY, &r);
+    cr_assert_eq(r.kind, RESOLVE_LOCAL);
+    directory_remove_domain(dir, S("full.example"));
+    directory_remove_domain(dir, S("full.example")); /* absent: nothing happens */
+    directory_remove_address(dir, 99, S("nobody"));
+    directory_resolve(dir, S("bob"), S("full.example"), SLICE_EMPTY, &r);
+    cr_assert_eq(r.kind, RESOLVE_UNKNOWN_DOMAIN);
+    directory_free(dir);
+}
+
+/* RFC 5321 section 4.1.2: quotes do not make another mailbox. */
+Test(directory, quoted_local_parts)
+{
+    struct directory *dir = make();
+    static const char *const same[] = {"alice", "\"alice\"", "\"ALICE\"", "\"al\\ice\"",
+                                       "\"alice+x\""};
+    struct resolution r;
+    for (size_t i = 0; i < mx_countof(same); i++) {
+        directory_resolve(dir, slice_of_text(same[i]), S("relay.example"), SLICE_EMPTY, &r);
+        cr_assert(r.kind == RESOLVE_LOCAL && slice_equal(r.mailbox, S("alice@relay.example")), "%s",
+                  same[i]);
+    }
+    directory_resolve(dir, S("\"al ice\""), S("full.example"), SLICE_EMPTY, &r);
+    cr_assert_eq(r.kind, RESOLVE_UNKNOWN_USER);
+    directory_free(dir);
+}
+
 enum { MANY = 200000 };
 
 /* Random puts and removals against an array. */

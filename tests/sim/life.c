@@ -142,8 +142,8 @@ struct core {
     int listen_fd;
     mx_err err;
     const char *what;
-    bool opened, stopped, ended;
-    struct mbox_msg start_msg, stop_msg;
+    bool opened, adopting, stopped, ended;
+    struct mbox_msg start_msg, adopt_msg, stop_msg;
 };
 
 static struct {
@@ -167,6 +167,12 @@ static void on_start(struct mbox_msg *msg, struct shard *at)
 {
     (void)msg;
     service_start(at->service);
+}
+
+static void on_adopt(struct mbox_msg *msg, struct shard *at)
+{
+    service_adopt(at->service, spool_recovery_part(life.recovery, at->conf.id));
+    mx_container_of(msg, struct core, adopt_msg)->adopting = true;
 }
 
 static void on_stop(struct mbox_msg *msg, struct shard *at)
@@ -215,7 +221,6 @@ static mx_err core_prepare(unsigned index)
         .address_count = mx_countof(config.addresses),
         .hash_seed = sim_random(),
         .store = life.store,
-        .part = spool_recovery_part(life.recovery, index),
         .sessions = life.sessions,
         .deliver = {.retry_ms = life.conf.retry_ms, .mail_root = "/ringmx/mail"},
         .listen_fds = &core->listen_fd,
@@ -260,18 +265,37 @@ static mx_err parts_open(void)
     if (!err) {
         err = journal_store_open(&life.store, "/ringmx/journal", &journal, &life.log);
     }
+    return err;
+}
+
+/* As smtp/takeover does, whose helper thread this fiber stands for: mail is accepted meanwhile. */
+static mx_err queue_take_over(void)
+{
+    struct spool_recover_conf conf = {.log = &life.log};
     struct spool_recovered found;
-    if (!err) {
-        err = spool_recover(&life.recovery, life.store, life.conf.cores, &life.log, &found);
+    mx_err err = spool_recover(&life.recovery, life.store, &conf, &found);
+    err = err ? err : spool_recovery_divide(life.recovery, life.conf.cores);
+    if (err) {
+        return err;
     }
-    if (!err) {
-        life.recovered = found.messages;
-        sim_note("recovered", found.messages, found.finished);
-        if (sim.trace) {
-            spool_recovery_each(life.recovery, say_listed, NULL);
+    life.recovered = found.messages;
+    sim_note("recovered", found.messages, found.finished);
+    if (sim.trace) {
+        spool_recovery_each(life.recovery, say_listed, NULL);
+    }
+    for (unsigned i = 0; i < life.conf.cores; i++) {
+        struct core *core = &life.cores[i];
+        core->adopt_msg.receive = on_adopt;
+        err = mbox_send(life.hub, life.conf.cores, i, &core->adopt_msg);
+        MX_ASSERT(err == MX_OK);
+    }
+    for (unsigned i = 0; i < life.conf.cores; i++) {
+        const struct core *core = &life.cores[i];
+        while (!core->adopting || core->service.spool.part != NULL) {
+            fiber_wait(sim.now_ns + MX_NS_PER_MS, NULL);
         }
     }
-    return err;
+    return MX_OK;
 }
 
 /* The management thread's part: see admin/server.c. */
@@ -294,15 +318,16 @@ static void boot_run(void *arg)
         }
         err = core->err;
     }
+    for (unsigned i = 0; !err && i < life.conf.cores; i++) {
+        life.cores[i].start_msg.receive = on_start;
+        err = mbox_send(life.hub, life.conf.cores, i, &life.cores[i].start_msg);
+        MX_ASSERT(err == MX_OK);
+    }
+    err = err ? err : queue_take_over();
     if (err) {
         sim_say("cannot start: %s", err_text(err));
         life.failed = true;
         return;
-    }
-    for (unsigned i = 0; i < life.conf.cores; i++) {
-        life.cores[i].start_msg.receive = on_start;
-        err = mbox_send(life.hub, life.conf.cores, i, &life.cores[i].start_msg);
-        MX_ASSERT(err == MX_OK);
     }
     life.booted = true;
 }

@@ -156,11 +156,25 @@ static struct netaddr bind_addr;
 static struct listener_conf listener_conf;
 static struct dir_domain domain = {
     .id = 1, .name = SLICE_LITERAL("example.org"), .enabled = true, .allow_relaying = true};
-static struct dir_address address = {.domain_id = 1,
-                                     .local = SLICE_LITERAL("alice"),
-                                     .enabled = true,
-                                     .object_id = 1,
-                                     .mailbox = SLICE_LITERAL("alice@example.org")};
+static const struct dir_member members[] = {
+    {SLICE_LITERAL("alice@example.org"), 3},
+    {SLICE_LITERAL("nobody@example.org"), 5},
+    {SLICE_LITERAL("bob@example.org"), 7},
+};
+static const struct dir_list list = {members, mx_countof(members)};
+static struct dir_address addresses[] = {{.domain_id = 1,
+                                          .local = SLICE_LITERAL("alice"),
+                                          .enabled = true,
+                                          .object_id = 1,
+                                          .mailbox = SLICE_LITERAL("alice@example.org")},
+                                         {.domain_id = 1,
+                                          .local = SLICE_LITERAL("team"),
+                                          .kind = DIR_LIST,
+                                          .enabled = true,
+                                          .object_id = 2,
+                                          .mailbox = SLICE_LITERAL("team@example.org"),
+                                          .list = &list}};
+static bool to_list; /* mail goes to team@, not to its members */
 static char cert[4096], key[4096];
 static struct slice cert_pem, key_pem;
 
@@ -271,7 +285,9 @@ static mx_err core_start(void)
         .count = 1, .cpu = -1, .blocks_max = 16384, .workers = 2, .log_level = LOG_INFO};
     struct journal_conf journal_conf = {
         .node = 1, .first_segment_bytes = SEGMENT_BYTES, .segment_bytes = SEGMENT_BYTES};
+    struct spool_recover_conf recover = {.log = &world.log};
     struct spool_recovered found;
+    bool opened = false;
     const char *what = "";
     world.store = NULL;
     world.recovery = NULL;
@@ -285,14 +301,11 @@ static mx_err core_start(void)
     if (!err) {
         err = journal_store_open(&world.store, world.journal, &journal_conf, &world.log);
     }
-    if (!err) {
-        err = spool_recover(&world.recovery, world.store, 1, &world.log, &found);
-    }
     struct service_conf conf = {.image = &image,
                                 .domains = &domain,
                                 .domain_count = 1,
-                                .addresses = &address,
-                                .address_count = 1,
+                                .addresses = addresses,
+                                .address_count = mx_countof(addresses),
                                 .hash_seed = 42,
                                 .store = world.store,
                                 .sessions = world.sessions,
@@ -302,7 +315,6 @@ static mx_err core_start(void)
                                 .deliver = {.mail_root = world.mail, .paused = world.paused},
                                 .stopped = on_stopped};
     schedule_default(&conf.deliver.schedule);
-    conf.part = err ? NULL : spool_recovery_part(world.recovery, 0);
     bool has_shard = !err && (err = shard_init(&world.shard, &shard_conf)) == MX_OK;
     bool shard_is_open = !err && (err = shard_open(&world.shard)) == MX_OK;
     if (!err) {
@@ -310,8 +322,17 @@ static mx_err core_start(void)
         ALLOC_CHECK(err == MX_OK || what[0] != '\0');
     }
     if (!err) {
+        opened = true;
+        err = spool_recover(&world.recovery, world.store, &recover, &found);
+        err = err ? err : spool_recovery_divide(world.recovery, 1);
+    }
+    if (!err) {
         service_start(&world.service);
+        service_adopt(&world.service, spool_recovery_part(world.recovery, 0));
         return MX_OK;
+    }
+    if (opened) {
+        service_close(&world.service);
     }
     if (shard_is_open) {
         shard_close(&world.shard);
@@ -420,13 +441,18 @@ static void client_say(int fd, const char *bytes, size_t len)
  * was acknowledged. Refusals of any kind are followed by QUIT. */
 static bool mail_send(size_t bytes)
 {
-    static const char *const commands[] = {
+    static const char *const each[] = {
         "EHLO client.example\r\n",          "MAIL FROM:<alice@example.org>\r\n",
         "RCPT TO:<alice@example.org>\r\n",  "RCPT TO:<bob@example.org>\r\n",
         "RCPT TO:<nobody@example.org>\r\n", "DATA\r\n"};
+    static const char *const team[] = {"EHLO client.example\r\n",
+                                       "MAIL FROM:<alice@example.org>\r\n",
+                                       "RCPT TO:<team@example.org>\r\n", "DATA\r\n"};
+    const char *const *commands = to_list ? team : each;
+    size_t command_count = to_list ? mx_countof(team) : mx_countof(each);
     int fd = dial(&world.addr);
     unsigned code = reply_read(fd);
-    for (size_t i = 0; i < mx_countof(commands) && code >= 200 && code < 400; i++) {
+    for (size_t i = 0; i < command_count && code >= 200 && code < 400; i++) {
         client_say(fd, commands[i], strlen(commands[i]));
         code = reply_read(fd);
     }
@@ -483,7 +509,8 @@ static unsigned count_files(const char *what, const char *without)
 /* Memory is there again: what is queued must leave. */
 static void drain(void)
 {
-    for (unsigned i = 0; world.service.spool.count > 0; i++) {
+    const struct spool *spool = &world.service.spool;
+    for (unsigned i = 0; spool->count > 0 || spool->part != NULL; i++) {
         ALLOC_CHECK(i < DRAIN_TURNS_MAX);
         turn();
         clock_ahead_ns += i % IDLE_TURNS == IDLE_TURNS - 1 ? 5 * MX_NS_PER_S : 0;
@@ -561,6 +588,20 @@ static void large_message(void)
     receive_and_deliver(600 * 1000);
 }
 
+static void small_to_list(void)
+{
+    to_list = true;
+    receive_and_deliver(1000);
+    to_list = false;
+}
+
+static void large_to_list(void)
+{
+    to_list = true;
+    receive_and_deliver(600 * 1000);
+    to_list = false;
+}
+
 /* What an earlier process left, large and small, is taken over and delivered. */
 static void recovery(void)
 {
@@ -597,10 +638,12 @@ int main(void)
     signal(SIGPIPE, SIG_IGN);
     (void)setvbuf(stdout, NULL, _IOLBF, 0);
     configure();
-    every_allocation("start", start);
-    every_allocation("small message", small_message);
-    every_allocation("large message", large_message);
-    every_allocation("recovery", recovery);
+    every_allocation("start", start, 1);
+    every_allocation("small message", small_message, 1);
+    every_allocation("large message", large_message, 1);
+    every_allocation("small message to a list", small_to_list, 1);
+    every_allocation("large message to a list", large_to_list, 1);
+    every_allocation("recovery", recovery, 1);
     ring_close_fd(sink.listener);
     expr_free((struct expr_program *)(uintptr_t)image.route_program);
     return 0;

@@ -1,0 +1,24 @@
+/* The type Action: things that happen when one is created; there is nothing to read afterwards.
+ * Changes are in force when they are made, so reloading concerns only what is outside of the
+ * registry: files and environment variables that objects name. */
+#pragma once
+
+#include "admin/api.h"
+
+enum api_action {
+    ACTION_RELOAD_SETTINGS,
+    ACTION_RELOAD_CERTIFICATES,
+    ACTION_RELOAD_BLOCKED,
+    ACTION_PAUSE_QUEUE,
+    ACTION_RESUME_QUEUE,
+};
+
+struct api_actions {
+    void *arg;
+    /* Does it and returns when it is in force; an error is reported with problem->text. */
+    mx_err (*act)(void *arg, const struct api_caller *caller, enum api_action action,
+                  struct api_problem *problem);
+};
+
+/* For api_conf.foreign; actions outlives the api. */
+struct api_foreign api_actions_type(const struct api_actions *actions);

@@ -1,0 +1,102 @@
+#include "admin/password.h"
+
+#include "core/text.h"
+#include "io/random.h"
+
+#include <argon2.h>
+#include <stdio.h>
+
+enum { SALT_BYTES = 16, HASH_BYTES = 32, DIFFERENT_BYTES_MIN = 4 };
+
+bool password_is_hash(struct slice text)
+{
+    struct slice prefix = SLICE_LITERAL("$argon2id$");
+    return slice_equal(slice_first(text, prefix.len), prefix);
+}
+
+/* "$6$...", "$2b$...", "{SSHA}...": a name between the marks. */
+static bool is_other_hash(struct slice text)
+{
+    if (text.len < 3 || (text.ptr[0] != '$' && text.ptr[0] != '{')) {
+        return false;
+    }
+    size_t end = slice_find(slice_from(text, 1), text.ptr[0] == '$' ? '$' : '}') + 1;
+    if (end >= text.len || end == 1) {
+        return false;
+    }
+    for (size_t i = 1; i < end; i++) {
+        if (!ascii_is_alnum(text.ptr[i]) && text.ptr[i] != '-' && text.ptr[i] != '.') {
+            return false;
+        }
+    }
+    return true;
+}
+
+static unsigned different_bytes(struct slice text)
+{
+    bool seen[256] = {false};
+    unsigned count = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        count += !seen[text.ptr[i]];
+        seen[text.ptr[i]] = true;
+    }
+    return count;
+}
+
+const char *password_problem(struct slice text)
+{
+    if (is_other_hash(text)) {
+        return "is a hash of a kind that is not supported by ringmx; it takes $argon2id$";
+    }
+    if (text.len < PASSWORD_MIN) {
+        return "is too weak: shorter than 8 bytes";
+    }
+    if (text.len > PASSWORD_MAX) {
+        return "is longer than 128 bytes";
+    }
+    return different_bytes(text) < DIFFERENT_BYTES_MIN
+               ? "is too weak: fewer than 4 different characters"
+               : NULL;
+}
+
+/* The costs are bounded, so the hash may be computed. */
+static bool is_affordable(const char *hash)
+{
+    unsigned version, memory, passes, lanes;
+    int end = 0;
+    int fields = sscanf(hash, "$argon2id$v=%9u$m=%9u,t=%9u,p=%9u$%n", &version, &memory, &passes,
+                        &lanes, &end);
+    return fields == 4 && end > 0 && memory <= PASSWORD_MEMORY_KIB_MAX &&
+           passes <= PASSWORD_PASSES_MAX && lanes <= PASSWORD_LANES_MAX &&
+           (uint64_t)memory * passes <= PASSWORD_WORK_KIB_MAX;
+}
+
+const char *password_hash_problem(struct slice text)
+{
+    char hash[PASSWORD_HASH_MAX];
+    if (text.len >= sizeof hash || slice_find(text, '\0') < text.len) {
+        return "is not an argon2id hash: it is too long";
+    }
+    memcpy(hash, text.ptr, text.len);
+    hash[text.len] = '\0';
+    if (!is_affordable(hash)) {
+        return "is not an argon2id hash of at most 128 MiB, 16 passes and 8 lanes";
+    }
+    int rc = argon2id_verify(hash, "", 0);
+    return rc == ARGON2_OK || rc == ARGON2_VERIFY_MISMATCH ? NULL : "is not an argon2id hash";
+}
+
+mx_err password_hash(char out[PASSWORD_HASH_MAX], struct slice secret)
+{
+    uint8_t salt[SALT_BYTES];
+    random_fill(salt, sizeof salt);
+    int rc =
+        argon2id_hash_encoded(PASSWORD_PASSES, PASSWORD_MEMORY_KIB, PASSWORD_LANES, secret.ptr,
+                              secret.len, salt, sizeof salt, HASH_BYTES, out, PASSWORD_HASH_MAX);
+    return rc == ARGON2_OK ? MX_OK : MX_ERR_NOMEM;
+}
+
+bool password_verify(const char *hash, struct slice secret)
+{
+    return is_affordable(hash) && argon2id_verify(hash, secret.ptr, secret.len) == ARGON2_OK;
+}

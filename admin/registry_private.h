@@ -1,0 +1,15 @@
+/* Shared by the files that make up the table of types. */
+#pragma once
+
+#include "admin/registry.h"
+
+#define FIELDS(array) (array), .field_count = mx_countof(array)
+#define VARIANTS(array) (array), .variant_count = mx_countof(array)
+
+#define SECOND_MS INT64_C(1000)
+#define DAY_MS (86400 * SECOND_MS)
+
+/* registry_access.c: parts of accounts, and types. */
+extern const struct reg_shape reg_credential, reg_user_roles, reg_account_permissions;
+extern const struct reg_variant reg_role_variants[1], reg_api_key_variants[1],
+    reg_security_variants[1];

@@ -1,0 +1,147 @@
+#include "admin/secret.h"
+
+#include "admin/password.h"
+#include "admin/validate.h"
+
+#include <string.h>
+
+struct sealing {
+    struct set_errors *errors;
+    mx_err err;
+};
+
+void secret_wipe_string(json_t *value)
+{
+    if (json_is_string(value)) {
+        /* The text is jansson's own allocation, not a constant. */
+        explicit_bzero((char *)(uintptr_t)json_string_value(value), json_string_length(value));
+    }
+}
+
+void secret_wipe(const struct reg_shape *shape, json_t *object)
+{
+    const struct reg_variant *variant = object_variant(shape, object);
+    for (uint32_t i = 0; variant && i < variant->field_count; i++) {
+        const struct reg_field *field = &variant->fields[i];
+        json_t *value = json_object_get(object, field->name);
+        if (reg_is_secret(field->format)) {
+            secret_wipe_string(value);
+        } else if (field->kind == REG_OBJECT) {
+            secret_wipe(field->embedded, value);
+        } else if (field->kind == REG_LIST) {
+            const char *key;
+            json_t *item;
+            json_object_foreach(value, key, item)
+            {
+                secret_wipe(field->embedded, item);
+            }
+        }
+    }
+}
+
+void secret_wipe_body(json_t *body)
+{
+    const char *key;
+    size_t index;
+    json_t *value;
+    json_object_foreach(body, key, value)
+    {
+        size_t len = strlen(key);
+        if (len >= 6 && strcmp(key + len - 6, "secret") == 0) { /* also a pointer to one */
+            secret_wipe_string(value);
+        }
+        secret_wipe_body(value);
+    }
+    json_array_foreach(body, index, value)
+    {
+        secret_wipe_body(value);
+    }
+}
+
+/* Cut to fit. */
+static void join(char out[SET_PROPERTY_MAX], const char *path, const char *name)
+{
+    struct writer w = writer_init(out, SET_PROPERTY_MAX - 1);
+    put_text(&w, path);
+    put_text(&w, *path ? "/" : "");
+    put_text(&w, name);
+    out[w.len] = '\0';
+}
+
+static void refuse(struct sealing *sealing, const char *path, const char *problem)
+{
+    set_error_add(sealing->errors, SET_INVALID_PROPERTIES, path, "%s", problem);
+}
+
+static json_t *sealed(struct sealing *sealing, const char *path, const char *old, struct slice text)
+{
+    if (old && slice_equal(text, slice_of_text(old))) {
+        return json_string(old);
+    }
+    bool is_mask = slice_equal(text, SLICE_LITERAL(REG_MASK));
+    bool is_hash = password_is_hash(text);
+    const char *problem = is_mask   ? "stands for a secret, and there is none here yet"
+                          : is_hash ? password_hash_problem(text)
+                                    : password_problem(text);
+    if (problem) {
+        refuse(sealing, path, problem);
+        return NULL;
+    }
+    if (is_hash) {
+        return json_stringn((const char *)text.ptr, text.len);
+    }
+    if (old && password_verify(old, text)) {
+        return json_string(old);
+    }
+    char hash[PASSWORD_HASH_MAX];
+    sealing->err = password_hash(hash, text);
+    return sealing->err ? NULL : json_string(hash);
+}
+
+static void seal_object(struct sealing *sealing, const struct reg_shape *shape, const char *path,
+                        const json_t *before, json_t *after);
+
+static void seal_list(struct sealing *sealing, const struct reg_shape *shape, const char *path,
+                      const json_t *before, json_t *after)
+{
+    const char *key;
+    json_t *item;
+    json_object_foreach(after, key, item)
+    {
+        char inner[SET_PROPERTY_MAX];
+        join(inner, path, key);
+        seal_object(sealing, shape, inner, json_object_get(before, key), item);
+    }
+}
+
+static void seal_object(struct sealing *sealing, const struct reg_shape *shape, const char *path,
+                        const json_t *before, json_t *after)
+{
+    const struct reg_variant *variant = object_variant(shape, after);
+    for (uint32_t i = 0; variant && !sealing->err && i < variant->field_count; i++) {
+        const struct reg_field *field = &variant->fields[i];
+        json_t *value = json_object_get(after, field->name);
+        const json_t *old = json_object_get(before, field->name);
+        char inner[SET_PROPERTY_MAX];
+        join(inner, path, field->name);
+        if (field->kind == REG_OBJECT && json_is_object(value)) {
+            seal_object(sealing, field->embedded, inner, old, value);
+        } else if (field->kind == REG_LIST) {
+            seal_list(sealing, field->embedded, inner, old, value);
+        } else if (field->format == FORMAT_PASSWORD && field->mode != REG_SERVER_STORED &&
+                   json_is_string(value)) {
+            struct slice text = slice_of(json_string_value(value), json_string_length(value));
+            json_t *hash = sealed(sealing, inner, json_string_value(old), text);
+            secret_wipe_string(value);
+            json_object_set_new(after, field->name, hash ? hash : json_null());
+        }
+    }
+}
+
+mx_err secret_seal(const struct reg_shape *shape, const json_t *before, json_t *after,
+                   struct set_errors *errors)
+{
+    struct sealing sealing = {errors, MX_OK};
+    seal_object(&sealing, shape, "", before, after);
+    return sealing.err;
+}

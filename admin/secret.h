@@ -1,0 +1,18 @@
+/* Secrets inside objects: before an object is stored, every password in it becomes a hash. */
+#pragma once
+
+#include "admin/set_error.h"
+
+#include <jansson.h>
+
+/* Replaces every password of after (a normal object) by its hash. One that the hash at the same
+ * place of before (NULL: a new object) is already made of keeps that hash, so that a change that
+ * says the same again changes nothing. Refusals go to errors. Takes as long as argon2 does. */
+MX_MUST_CHECK mx_err secret_seal(const struct reg_shape *shape, const json_t *before, json_t *after,
+                                 struct set_errors *errors);
+/* Overwrites every secret of an object of the shape (in any form) with NULs. */
+void secret_wipe(const struct reg_shape *shape, json_t *object);
+/* Overwrites every string member called "secret", however deep: for bodies of requests. */
+void secret_wipe_body(json_t *body);
+/* Overwrites a string value in place; others are left alone. */
+void secret_wipe_string(json_t *value);

@@ -1,0 +1,142 @@
+#include "smtp/queue_filter.h"
+
+#include "core/text.h"
+
+/* --- numbers ------------------------------------------------------------------------------------
+ */
+
+static uint32_t check_of(struct qid id)
+{
+    return (uint32_t)(qid_hash(id) >> (64 - QUEUE_ID_CHECK_BITS));
+}
+
+static uint32_t low_bits(uint64_t value, unsigned bits)
+{
+    return (uint32_t)(value & ((UINT64_C(1) << bits) - 1));
+}
+
+uint64_t queue_id(uint32_t core, uint32_t handle, struct qid id)
+{
+    return ((uint64_t)check_of(id) << QUEUE_ID_CORE_BITS | core) << QUEUE_ID_HANDLE_BITS | handle;
+}
+
+struct queue_place queue_id_place(uint64_t id)
+{
+    uint64_t rest = id >> QUEUE_ID_HANDLE_BITS;
+    return (struct queue_place){
+        .handle = low_bits(id, QUEUE_ID_HANDLE_BITS),
+        .core = low_bits(rest, QUEUE_ID_CORE_BITS),
+        .check = low_bits(rest >> QUEUE_ID_CORE_BITS, QUEUE_ID_CHECK_BITS),
+    };
+}
+
+bool queue_id_is(uint64_t number, struct qid id)
+{
+    return queue_id_place(number).check == check_of(id);
+}
+
+/* --- order --------------------------------------------------------------------------------------
+ */
+
+int queue_key_order(const struct queue_key *a, const struct queue_key *b, bool ascending)
+{
+    int way = ascending ? 1 : -1;
+    if (a->at_ms != b->at_ms) {
+        return a->at_ms < b->at_ms ? -way : way;
+    }
+    return a->id == b->id ? 0 : a->id < b->id ? -way : way;
+}
+
+static void swap(struct queue_key *a, struct queue_key *b)
+{
+    struct queue_key key = *a;
+    *a = *b;
+    *b = key;
+}
+
+static void sift_up(struct queue_top *top, size_t at)
+{
+    while (at > 0) {
+        size_t parent = (at - 1) / 2;
+        if (queue_key_order(&top->keys[parent], &top->keys[at], top->ascending) >= 0) {
+            return;
+        }
+        swap(&top->keys[parent], &top->keys[at]);
+        at = parent;
+    }
+}
+
+static void sift_down(struct queue_top *top)
+{
+    size_t at = 0;
+    while (2 * at + 1 < top->count) {
+        size_t child = 2 * at + 1;
+        if (child + 1 < top->count &&
+            queue_key_order(&top->keys[child + 1], &top->keys[child], top->ascending) > 0) {
+            child++;
+        }
+        if (queue_key_order(&top->keys[at], &top->keys[child], top->ascending) >= 0) {
+            return;
+        }
+        swap(&top->keys[at], &top->keys[child]);
+        at = child;
+    }
+}
+
+void queue_top_add(struct queue_top *top, struct queue_key key)
+{
+    if (top->count < top->max) {
+        top->keys[top->count] = key;
+        sift_up(top, top->count++);
+    } else if (top->max > 0 && queue_key_order(&key, &top->keys[0], top->ascending) < 0) {
+        top->keys[0] = key;
+        sift_down(top);
+    }
+}
+
+/* --- filter -------------------------------------------------------------------------------------
+ */
+
+static bool contains(struct slice text, struct slice part)
+{
+    for (size_t at = 0; at + part.len <= text.len; at++) {
+        if (text_equal_nocase(slice_first(slice_from(text, at), part.len), part)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool any_recipient(const struct envelope *env, struct slice part)
+{
+    for (uint32_t i = 0; i < env->rcpt_count; i++) {
+        if (contains(env->rcpts[i].address, part)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool sender_is(const struct envelope *env, struct slice part)
+{
+    return slice_equal(part, SLICE_LITERAL("<>")) ? env->sender.len == 0
+                                                  : contains(env->sender, part);
+}
+
+bool queue_filter_reads(const struct queue_filter *filter)
+{
+    return filter->text.len > 0 || filter->sender.len > 0 || filter->recipient.len > 0;
+}
+
+bool queue_filter_due(const struct queue_filter *filter, int64_t due_ms)
+{
+    return due_ms >= filter->due_min_ms && due_ms <= filter->due_max_ms;
+}
+
+bool queue_filter_envelope(const struct queue_filter *filter, const struct envelope *env)
+{
+    return (filter->sender.len == 0 || sender_is(env, filter->sender)) &&
+           (filter->recipient.len == 0 || any_recipient(env, filter->recipient)) &&
+           (filter->text.len == 0 || contains(env->sender, filter->text) ||
+            any_recipient(env, filter->text));
+}

@@ -1,0 +1,214 @@
+/* What the client says, parameter by parameter, and the ends of a session that the dialogues do not
+ * reach. */
+#include "smtp/cli_engine.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+
+#define EHLO_ALL                                                              \
+    "250-hi\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-DSN\r\n" \
+    "250-BINARYMIME\r\n250-CHUNKING\r\n250-ENHANCEDSTATUSCODES\r\n250 SIZE 5000\r\n"
+
+static const uint32_t both[2] = {0, 1};
+
+struct session {
+    struct cli *cli;
+    uint8_t said[16384];
+    struct writer out;
+    uint8_t states[2];
+    struct outcome outcomes[2];
+    unsigned count[2];
+    enum cli_act act;
+};
+
+static struct session *session_new(struct cli_conf conf)
+{
+    struct session *s = calloc(1, sizeof *s);
+    s->cli = calloc(1, cli_bytes());
+    s->out = writer_init(s->said, sizeof s->said);
+    conf.ehlo_name = SLICE_LITERAL("me");
+    cli_init(s->cli, &conf);
+    return s;
+}
+
+static void session_free(struct session *s)
+{
+    free(s->cli);
+    free(s);
+}
+
+/* Until the engine wants something that is not an outcome to note. */
+static enum cli_act hear(struct session *s, const char *text)
+{
+    struct slice in = slice_of_text(text);
+    s->out = writer_init(s->said, sizeof s->said);
+    while ((s->act = cli_next(s->cli, &in, &s->out)) == CLI_OUTCOME) {
+        const struct outcome *o = cli_outcome(s->cli);
+        s->outcomes[o->rcpt] = *o;
+        s->count[o->rcpt]++;
+    }
+    return s->act;
+}
+
+static enum cli_act begin(struct session *s, const struct cli_message *msg)
+{
+    cr_assert_eq(s->act, CLI_READY);
+    cli_begin(s->cli, msg, s->states);
+    return hear(s, "");
+}
+
+static void expect_said(const struct session *s, const char *text)
+{
+    cr_assert(slice_equal(writer_slice(&s->out), slice_of_text(text)), "%.*s", (int)s->out.len,
+              s->said);
+}
+
+static void expect_outcomes(const struct session *s, enum outcome_kind kind, uint8_t subject,
+                            uint8_t detail)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        cr_assert(s->count[i] == 1 && s->outcomes[i].kind == kind, "%u: %u times", i, s->count[i]);
+        cr_assert(s->outcomes[i].status[1] == subject && s->outcomes[i].status[2] == detail);
+    }
+}
+
+Test(cli_commands, every_parameter)
+{
+    struct envelope_rcpt rcpts[] = {
+        {.address = SLICE_LITERAL("\xc3\xa4@x.example"),
+         .params = {.notify = NOTIFY_NEVER, .orcpt = SLICE_LITERAL("rfc822;a+40b")}},
+        {.address = SLICE_LITERAL("b@x.example"),
+         .params = {.notify = NOTIFY_SUCCESS | NOTIFY_FAILURE | NOTIFY_DELAY}}};
+    struct envelope env = {.sender = SLICE_LITERAL("s@x.example"), .rcpts = rcpts, .rcpt_count = 2};
+    env.mail = (struct mail_params){
+        .body = BODY_BINARYMIME, .ret = RET_FULL, .smtputf8 = true, .envid = SLICE_LITERAL("a=b")};
+    struct cli_message msg = {.env = &env, .rcpts = both, .rcpt_count = 2, .content_bytes = 10};
+    struct session *s = session_new((struct cli_conf){0});
+    cr_assert_eq(hear(s, "220 hi\r\n"), CLI_INPUT);
+    cr_assert_eq(hear(s, EHLO_ALL), CLI_READY);
+    const struct cli_extensions *ext = cli_extensions(s->cli);
+    cr_assert(ext->dsn && ext->binarymime && ext->chunking && ext->size_max == 5000);
+    cr_assert_eq(cli_phase(s->cli), CLI_PHASE_IDLE);
+    cr_assert_eq(begin(s, &msg), CLI_INPUT);
+    expect_said(s, "MAIL FROM:<s@x.example> SIZE=10 BODY=BINARYMIME SMTPUTF8 RET=FULL "
+                   "ENVID=a+3Db\r\n"
+                   "RCPT TO:<\xc3\xa4@x.example> NOTIFY=NEVER ORCPT=rfc822;a+40b\r\n"
+                   "RCPT TO:<b@x.example> NOTIFY=SUCCESS,FAILURE,DELAY\r\n");
+    session_free(s);
+    /* The same as far as a server knows it. */
+    env.mail = (struct mail_params){.body = BODY_8BITMIME, .ret = RET_HDRS};
+    rcpts[0].address = SLICE_LITERAL("a@x.example");
+    s = session_new((struct cli_conf){0});
+    hear(s, "220 hi\r\n");
+    hear(s, "250-hi\r\n250-8BITMIME\r\n250 DSN\r\n");
+    begin(s, &msg);
+    expect_said(s, "MAIL FROM:<s@x.example> BODY=8BITMIME RET=HDRS\r\n");
+    session_free(s);
+    s = session_new((struct cli_conf){0});
+    hear(s, "220 hi\r\n");
+    hear(s, "250 hi\r\n");
+    begin(s, &msg);
+    expect_said(s, "MAIL FROM:<s@x.example>\r\n");
+    session_free(s);
+}
+
+Test(cli_commands, binary_content_and_a_server_without_it)
+{
+    struct envelope_rcpt rcpts[] = {{.address = SLICE_LITERAL("a@x")},
+                                    {.address = SLICE_LITERAL("b@x")}};
+    struct envelope env = {.mail = {.body = BODY_BINARYMIME}, .rcpts = rcpts, .rcpt_count = 2};
+    struct cli_message msg = {.env = &env, .rcpts = both, .rcpt_count = 2, .content_bytes = 10};
+    struct session *s = session_new((struct cli_conf){0});
+    hear(s, "220 hi\r\n");
+    hear(s, "250-hi\r\n250 BINARYMIME\r\n"); /* without CHUNKING it cannot be sent */
+    cr_assert_eq(begin(s, &msg), CLI_DONE);
+    expect_said(s, "");
+    expect_outcomes(s, OUTCOME_PERMANENT, 6, 1);
+    cr_assert_eq(hear(s, ""), CLI_READY);
+    session_free(s);
+}
+
+Test(cli_commands, required_tls_that_is_not_offered)
+{
+    struct session *s = session_new((struct cli_conf){.tls = CLI_TLS_REQUIRED});
+    hear(s, "220 hi\r\n");
+    cr_assert_eq(hear(s, "250 hi\r\n"), CLI_CLOSE);
+    cr_assert(cli_problem(s->cli)->status[1] == 7 && cli_problem(s->cli)->host_fault);
+    session_free(s);
+    /* Offered, but refused when it is asked for. */
+    s = session_new((struct cli_conf){.tls = CLI_TLS_REQUIRED});
+    hear(s, "220 hi\r\n");
+    hear(s, "250-hi\r\n250 STARTTLS\r\n");
+    expect_said(s, "STARTTLS\r\n");
+    cr_assert_eq(hear(s, "454 4.7.0 not now\r\n"), CLI_CLOSE);
+    session_free(s);
+    /* Opportunistic: goes on in clear. */
+    s = session_new((struct cli_conf){.tls = CLI_TLS_OPPORTUNISTIC});
+    hear(s, "220 hi\r\n");
+    hear(s, "250-hi\r\n250 STARTTLS\r\n");
+    cr_assert_eq(hear(s, "454 4.7.0 not now\r\n"), CLI_READY);
+    session_free(s);
+}
+
+static struct session *until_envelope(struct envelope *env, struct cli_message *msg,
+                                      const char *ehlo)
+{
+    static const struct envelope_rcpt rcpts[] = {{.address = SLICE_LITERAL("a@x")},
+                                                 {.address = SLICE_LITERAL("b@x")}};
+    *env = (struct envelope){.rcpts = rcpts, .rcpt_count = 2};
+    *msg = (struct cli_message){.env = env, .rcpts = both, .rcpt_count = 2, .content_bytes = 10};
+    struct session *s = session_new((struct cli_conf){0});
+    hear(s, "220 hi\r\n");
+    hear(s, ehlo);
+    begin(s, msg);
+    return s;
+}
+
+Test(cli_commands, lock_step_without_a_recipient_sends_no_data)
+{
+    struct envelope env;
+    struct cli_message msg;
+    struct session *s = until_envelope(&env, &msg, "250 hi\r\n");
+    hear(s, "250 ok\r\n");
+    hear(s, "550 5.1.1 no\r\n");
+    cr_assert_eq(hear(s, "550 5.1.1 no\r\n"), CLI_INPUT);
+    expect_said(s, "RSET\r\n");
+    expect_outcomes(s, OUTCOME_PERMANENT, 1, 1);
+    cr_assert_eq(cli_phase(s->cli), CLI_PHASE_END);
+    cr_assert_eq(hear(s, "250 ok\r\n"), CLI_DONE);
+    session_free(s);
+}
+
+/* The connection goes while the outcomes are being told: they stay as they are. */
+Test(cli_commands, lost_behind_the_final_reply)
+{
+    struct envelope env;
+    struct cli_message msg;
+    struct session *s = until_envelope(&env, &msg, "250-hi\r\n250 PIPELINING\r\n");
+    uint8_t content[10] = {'x'};
+    cr_assert_eq(hear(s, "250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n"), CLI_BODY);
+    cr_assert_eq(cli_phase(s->cli), CLI_PHASE_BODY);
+    cr_assert_eq(cli_body(s->cli, slice_of(content, sizeof content), &s->out), 10);
+    hear(s, "");
+    struct slice in = SLICE_LITERAL("250 2.0.0 taken\r\n");
+    cr_assert_eq(cli_next(s->cli, &in, &s->out), CLI_OUTCOME);
+    s->outcomes[0] = *cli_outcome(s->cli);
+    s->count[0]++;
+    cli_lost(s->cli, MX_ERR_RESET);
+    cr_assert_eq(hear(s, ""), CLI_DONE);
+    expect_outcomes(s, OUTCOME_DELIVERED, 0, 0);
+    cr_assert_eq(hear(s, ""), CLI_CLOSE);
+    cr_assert_eq(cli_phase(s->cli), CLI_PHASE_QUIT);
+    session_free(s);
+}
+
+Test(cli_commands, a_full_writer_is_flushed_first)
+{
+    struct session *s = session_new((struct cli_conf){0});
+    struct slice in = SLICE_LITERAL("220 hi\r\n");
+    uint8_t small[64];
+    struct writer out = writer_init(small, sizeof small);
+    cr_assert_eq(cli_next(s->cli, &in, &out), CLI_FLUSH);
+    cr_assert(in.len == 8 && out.len == 0);
+    session_free(s);
+}

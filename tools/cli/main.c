@@ -1,0 +1,162 @@
+#include "tools/cli/cli.h"
+#include "tools/cli/fail.h"
+#include "tools/cli/schema.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { EXIT_USAGE = 2, OBJECTS_MAX = 1000 };
+
+#define JSON_OUT                                                          \
+    {                                                                     \
+        OPT_JSON, "json", 0, NULL, false, "JSON instead of readable text" \
+    }
+#define FIELDS                                                        \
+    {                                                                 \
+        OPT_FIELDS, "fields", 0, "A,B", true, "only these properties" \
+    }
+#define END          \
+    {                \
+        .name = NULL \
+    }
+
+static const struct option_spec no_options[] = {END};
+static const struct option_spec json_options[] = {JSON_OUT, END};
+static const struct option_spec get_options[] = {FIELDS, JSON_OUT, END};
+static const struct option_spec query_options[] = {
+    {OPT_WHERE, "where", 0, "FILTER", true, "FIELD=VALUE, or >=, <=, >, <; all must hold"},
+    FIELDS,
+    JSON_OUT,
+    END,
+};
+static const struct option_spec input_options[] = {
+    {OPT_FIELD, "field", 0, "KEY=VALUE", true, "one property; JSON if VALUE begins with { or ["},
+    {OPT_JSON_TEXT, "json", 0, "JSON", false, "all of it, as a JSON object"},
+    {OPT_FILE, "file", 0, "PATH", false, "the same from a file"},
+    {OPT_STDIN, "stdin", 0, NULL, false, "the same from standard input"},
+    END,
+};
+static const struct option_spec delete_options[] = {
+    {OPT_IDS, "ids", 0, "ID,ID", false, "the objects"},
+    {OPT_STDIN, "stdin", 0, NULL, false, "ids from standard input: a JSON array, or separated"},
+    END,
+};
+
+static const struct option_spec apply_options[] = {
+    {OPT_FILE, "file", 0, "PATH", false, "the plan"},
+    {OPT_STDIN, "stdin", 0, NULL, false, "the plan from standard input"},
+    {OPT_DRY_RUN, "dry-run", 0, NULL, false, "check the plan, change nothing"},
+    {OPT_CONTINUE, "continue-on-error", 0, NULL, false, "go on after an operation that failed"},
+    {OPT_QUIET, "quiet", 0, NULL, false, "only errors and the summary"},
+    {OPT_JSON, "json", 0, NULL, false, "a JSON record for each operation, and a summary"},
+    {OPT_PROGRESS, "progress", 0, NULL, false, "a line for each batch"},
+    END,
+};
+
+static const struct option_spec snapshot_options[] = {
+    {OPT_OUTPUT, "output", 0, "PATH", false, "write the plan to a file"},
+    {OPT_INCLUDE_SECRETS, "include-secrets", 0, NULL, false, "secrets as the server gives them"},
+    {OPT_ALLOW_UNRESOLVED, "allow-unresolved", 0, "A,B", true, "leave out references to these"},
+    {OPT_QUIET, "quiet", 0, NULL, false, "no progress on standard error"},
+    END,
+};
+
+const struct command commands[] = {
+    {"describe", "[NAME]", "Objects and enums of the schema", 0, 1, false, no_options,
+     command_describe},
+    {"get", "OBJECT [ID]", "Show one object", 1, 2, false, get_options, command_get},
+    {"query", "OBJECT", "Find objects", 1, 1, false, query_options, command_query},
+    {"create", "OBJECT[/VARIANT]", "Create an object", 1, 1, false, input_options, command_create},
+    {"update", "OBJECT [ID]", "Change an object", 1, 2, false, input_options, command_update},
+    {"delete", "OBJECT", "Delete objects", 1, 1, false, delete_options, command_delete},
+    {"apply", "", "Carry out a plan: one operation as JSON on each line", 0, 0, false,
+     apply_options, command_apply},
+    {"snapshot", "OBJECT ...", "Write objects as a plan for apply", 1, OBJECTS_MAX, false,
+     snapshot_options, command_snapshot},
+    {"stats", "", "Statistics of the server", 0, 0, true, json_options, command_stats},
+    {"health", "", "Is it alive, would it take a message", 0, 0, true, json_options,
+     command_health},
+    {.name = NULL},
+};
+
+const char *cli_object(struct cli *cli)
+{
+    const char *typed = cli->args->plain.items[0];
+    if (strchr(typed, '/') != NULL) {
+        fail("OBJECT/VARIANT is for create only");
+        return NULL;
+    }
+    return schema_object(cli->client.schema, typed);
+}
+
+const char *cli_id(struct cli *cli, const char *object)
+{
+    const char *typed = cli->args->plain.count > 1 ? cli->args->plain.items[1] : NULL;
+    if (schema_is_singleton(cli->client.schema, object)) {
+        if (typed != NULL && strcmp(typed, "singleton") != 0) {
+            fail("singleton id must be 'singleton'");
+            return NULL;
+        }
+        return "singleton";
+    }
+    if (typed == NULL || *typed == '\0') {
+        fail("%s requires an id", schema_display(object));
+        return NULL;
+    }
+    return typed;
+}
+
+bool cli_print(struct buf *out)
+{
+    fwrite(buf_text(out), 1, out->len, stdout);
+    buf_free(out);
+    if (fflush(stdout) == 0) {
+        return true;
+    }
+    if (errno == EPIPE) {
+        _exit(0); /* whoever read it has seen enough */
+    }
+    return fail("standard output: %s", strerror(errno));
+}
+
+static bool run(struct cli *cli)
+{
+    const struct command *command = cli->args->command;
+    return config_resolve(cli, command->without_schema) &&
+           (command->without_schema || client_start(&cli->client)) && command->run(cli);
+}
+
+static int report(void)
+{
+    struct buf line = {0};
+    bool color = isatty(STDERR_FILENO) && getenv("NO_COLOR") == NULL;
+    buf_styled(&line, color, STYLE_RED, "error:");
+    fprintf(stderr, "%s %s\n", line.at, fail_text());
+    buf_free(&line);
+    return EXIT_FAILURE;
+}
+
+int main(int argc, char **argv)
+{
+    struct arguments args;
+    signal(SIGPIPE, SIG_IGN);
+    if (!arguments_parse(&args, argc, argv)) {
+        arguments_free(&args);
+        return EXIT_USAGE;
+    }
+    int code = EXIT_SUCCESS;
+    if (args.given[OPT_HELP]) {
+        print_help(args.command);
+    } else if (args.given[OPT_VERSION]) {
+        puts("ringmx-cli " RINGMX_VERSION);
+    } else {
+        struct cli cli = {.args = &args};
+        code = run(&cli) ? EXIT_SUCCESS : report();
+        client_free(&cli.client);
+    }
+    arguments_free(&args);
+    return code;
+}
