@@ -71,7 +71,7 @@ def search(patch):
 def try_patch(patch):
     """What went wrong, or None."""
     began = time.monotonic()
-    applied = run("patch", "-p1", "--no-backup-if-mismatch", "-F0", "-i", patch, cwd=COPY)
+    applied = run("patch", "-p1", "--no-backup-if-mismatch", "-i", patch, cwd=COPY)
     if applied.returncode:
         return f"does not apply: {applied.stdout}"
     try:
