@@ -49,11 +49,13 @@ mx_err jf_segment_get(struct jf_segment *out_segment, struct slice block)
     if (r.overrun || magic != SEGMENT_MAGIC) {
         return MX_ERR_DAMAGED;
     }
+    if (sum != hash_checksum(slice_first(block, SEGMENT_SUMMED_BYTES))) {
+        return MX_ERR_DAMAGED; /* also when rot made it look newer */
+    }
     if (version > JF_VERSION) {
         return MX_ERR_VERSION;
     }
-    if (sum != hash_checksum(slice_first(block, SEGMENT_SUMMED_BYTES)) ||
-        (state != JF_FREE && state != JF_ACTIVE)) {
+    if (state != JF_FREE && state != JF_ACTIVE) {
         return MX_ERR_DAMAGED;
     }
     *out_segment = s;

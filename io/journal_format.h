@@ -8,6 +8,7 @@
  * queue id 16 | payload checksum u64 | check of this header u64, then the payload, then zeros up to
  * 8 bytes
  *
+ * Of a segment header, magic, version and checksum stay where they are in every version.
  * Checksums are XXH3-64. A group's checksum covers its header and all record headers, which in turn
  * contain the checksums of their payloads: every byte is hashed once. set, epoch and instance make
  * what an earlier use of the file left behind recognizable as such. */

@@ -321,6 +321,9 @@ static mx_err store_open(struct journal_store **out_store, const char *dir,
     if (!err && !readonly) {
         err = sys_mkdirs(dir);
     }
+    if (!err && !readonly) {
+        err = sys_sync_dir(dir); /* sets that a process made and did not live to sync */
+    }
     if (!err) {
         err = sys_list(dir, each_set, store);
     }
