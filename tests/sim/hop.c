@@ -81,9 +81,13 @@ static void forget(struct session *s)
 static void one_answer(struct session *s, unsigned first, unsigned count, bool lose)
 {
     struct slice content = slice_of(s->content.at, s->content.len);
-    unsigned luck = sim.faults ? (unsigned)sim_below(ODDS) : ODDS;
+    /* When the answer is lost, so are those behind it. */
+    unsigned luck = sim.faults && !lose ? (unsigned)sim_below(ODDS) : ODDS;
     struct slice sender = slice_of_text(s->sender);
     uint64_t end = s->peer.sent + s->peer.out.len + strlen("250 2.0.0 taken\r\n");
+    if (lose) {
+        end = UINT64_MAX;
+    }
     if (luck == 1 && s->host->final) {
         luck = 0;
     }
