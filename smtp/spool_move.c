@@ -152,7 +152,7 @@ void spool_move(struct spool *spool, struct spool_resident *res)
     if (res->is_extent && mx_container_of(res, struct extent, res)->message == NULL) {
         return; /* still being received: it will be settled or dropped soon */
     }
-    if (!res->is_extent && (message_of(res)->undecided > 0 || message_of(res)->writes > 0)) {
+    if (!res->is_extent && message_of(res)->writes > 0) {
         return; /* the copy would say what is not durable yet: failed, without its DSN */
     }
     struct move *move = calloc(1, sizeof *move);

@@ -1,6 +1,6 @@
 /* Preloaded into the server by the tests: while the file that HOLD_READS names exists, nothing
- * larger than a block is read from a journal segment by pread, which is how a start reads what an
- * earlier process left. */
+ * larger than a segment's beginning (its header and the first group's) is read from a journal
+ * segment by pread, which is how a start reads what an earlier process left. */
 #define _GNU_SOURCE
 #include <stdbool.h>
 #include <stdio.h>
@@ -10,7 +10,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-enum { BLOCK_BYTES = 4096, POLL_US = 2000, PATH_BYTES = 1024 };
+enum { BEGINNING_BYTES = 2 * 4096, POLL_US = 2000, PATH_BYTES = 1024 };
 
 static bool is_segment(int fd)
 {
@@ -23,7 +23,7 @@ static bool is_segment(int fd)
 static ssize_t held_read(int fd, void *buf, size_t len, off_t offset)
 {
     const char *file = getenv("HOLD_READS");
-    if (len > BLOCK_BYTES && file != NULL && is_segment(fd)) {
+    if (len > BEGINNING_BYTES && file != NULL && is_segment(fd)) {
         while (access(file, F_OK) == 0) {
             (void)usleep(POLL_US);
         }

@@ -513,7 +513,7 @@ static void drain(void)
     for (unsigned i = 0; spool->count > 0 || spool->part != NULL; i++) {
         ALLOC_CHECK(i < DRAIN_TURNS_MAX);
         turn();
-        clock_ahead_ns += i % IDLE_TURNS == IDLE_TURNS - 1 ? 5 * MX_NS_PER_S : 0;
+        clock_ahead_ns += i % IDLE_TURNS == IDLE_TURNS - 1 ? 30 * MX_NS_PER_S : 0;
     }
 }
 
@@ -561,7 +561,7 @@ static void receive_and_deliver(size_t bytes)
     bool acked = mail_send(bytes);
     for (unsigned i = 0; i < ARMED_TURNS; i++) {
         turn();
-        clock_ahead_ns += i % IDLE_TURNS == IDLE_TURNS - 1 ? 5 * MX_NS_PER_S : 0;
+        clock_ahead_ns += i % IDLE_TURNS == IDLE_TURNS - 1 ? 30 * MX_NS_PER_S : 0;
     }
     alloc_disarm();
     bool failed = atomic_load(&alloc_failed);
@@ -617,7 +617,7 @@ static void recovery(void)
     mx_err err = core_start();
     for (unsigned i = 0; !err && i < ARMED_TURNS; i++) {
         turn();
-        clock_ahead_ns += i % IDLE_TURNS == IDLE_TURNS - 1 ? 5 * MX_NS_PER_S : 0;
+        clock_ahead_ns += i % IDLE_TURNS == IDLE_TURNS - 1 ? 30 * MX_NS_PER_S : 0;
     }
     alloc_disarm();
     if (err) {
@@ -640,10 +640,10 @@ int main(void)
     configure();
     every_allocation("start", start, 1);
     every_allocation("small message", small_message, 1);
-    every_allocation("large message", large_message, 1);
-    every_allocation("small message to a list", small_to_list, 1);
-    every_allocation("large message to a list", large_to_list, 1);
-    every_allocation("recovery", recovery, 1);
+    every_allocation("large message", large_message, 2);
+    every_allocation("small message to a list", small_to_list, 2);
+    every_allocation("large message to a list", large_to_list, 2);
+    every_allocation("recovery", recovery, 2);
     ring_close_fd(sink.listener);
     expr_free((struct expr_program *)(uintptr_t)image.route_program);
     return 0;
