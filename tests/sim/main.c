@@ -97,36 +97,32 @@ static double seconds(void)
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: sim --seeds N [--from S] [--twice]  random runs; each twice, compared\n"
-                    "       sim --seed N [--trace]          one of them\n"
-                    "       sim --exhaustive [--scenario NAME] [--part K/N] [--stride N]\n"
-                    "       sim --scenario NAME [--fault F --at N] [--trace]\n"
-                    "       sim --list                      names of scenarios\n");
+    fprintf(stderr,
+            "usage: sim --seeds N [--from S] [--twice]  random runs; each twice, compared\n"
+            "       sim --seed N [--trace]          one of them\n"
+            "       sim --exhaustive [--scenario NAME] [--part K/N] [--stride N] [--variant N]\n"
+            "       sim --scenario NAME [--fault F --at N] [--variant N] [--trace]\n"
+            "       sim --list                      names of scenarios\n");
     return 2;
 }
 
 struct args {
     uint64_t seeds, from, at;
-    unsigned part, parts, stride;
+    unsigned part, parts, stride, variant;
     const char *scenario, *fault;
     bool exhaustive, list, trace, twice;
 };
 
 static bool args_parse(struct args *args, int argc, char **argv)
 {
-    static const struct option options[] = {{"seeds", required_argument, NULL, 'n'},
-                                            {"from", required_argument, NULL, 'f'},
-                                            {"seed", required_argument, NULL, 's'},
-                                            {"trace", no_argument, NULL, 't'},
-                                            {"exhaustive", no_argument, NULL, 'e'},
-                                            {"part", required_argument, NULL, 'p'},
-                                            {"stride", required_argument, NULL, 'd'},
-                                            {"scenario", required_argument, NULL, 'c'},
-                                            {"fault", required_argument, NULL, 'u'},
-                                            {"at", required_argument, NULL, 'a'},
-                                            {"list", no_argument, NULL, 'l'},
-                                            {"twice", no_argument, NULL, 'w'},
-                                            {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+        {"seeds", required_argument, NULL, 'n'},   {"from", required_argument, NULL, 'f'},
+        {"seed", required_argument, NULL, 's'},    {"trace", no_argument, NULL, 't'},
+        {"exhaustive", no_argument, NULL, 'e'},    {"part", required_argument, NULL, 'p'},
+        {"stride", required_argument, NULL, 'd'},  {"scenario", required_argument, NULL, 'c'},
+        {"fault", required_argument, NULL, 'u'},   {"at", required_argument, NULL, 'a'},
+        {"list", no_argument, NULL, 'l'},          {"twice", no_argument, NULL, 'w'},
+        {"variant", required_argument, NULL, 'v'}, {NULL, 0, NULL, 0}};
     *args = (struct args){.from = 1, .parts = 1, .stride = 1, .fault = "kill"};
     int option;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -163,6 +159,9 @@ static bool args_parse(struct args *args, int argc, char **argv)
             break;
         case 'a':
             args->at = strtoull(optarg, NULL, 10);
+            break;
+        case 'v':
+            args->variant = (unsigned)strtoul(optarg, NULL, 10);
             break;
         case 'w':
             args->twice = true;
@@ -205,12 +204,13 @@ int main(int argc, char **argv)
     uint64_t hash = 0;
     if (args.exhaustive) {
         struct scenario_count count;
-        if (!scenarios_run(args.scenario, args.part, args.parts, args.stride, &count)) {
+        if (!scenarios_run(args.scenario, args.variant, args.part, args.parts, args.stride,
+                           &count)) {
             return usage();
         }
         printf("%llu points\n", (unsigned long long)count.points);
     } else if (args.scenario != NULL) {
-        if (!scenario_repeat(args.scenario, args.fault, args.at, args.trace)) {
+        if (!scenario_repeat(args.scenario, args.fault, args.at, args.variant, args.trace)) {
             return usage();
         }
         hash = sim.hash;

@@ -12,9 +12,9 @@ struct scenario {
     struct plan plan;
 };
 
-#define CONF(segment_kib)                                             \
+#define CONF(segment_kib, retry)                                      \
     {                                                                 \
-        .retry_ms = 1000, .recv_bufs = 8, .sq_entries = 16,           \
+        .retry_ms = (retry), .recv_bufs = 8, .sq_entries = 16,        \
         .segment_bytes = (segment_kib)*UINT64_C(1024), .blocks = 4096 \
     }
 
@@ -26,7 +26,7 @@ static const struct scenario scenarios[] = {
       .life = {{.cores = 1, .idle_ms = 500}},
       .clients = 2,
       .client = {.messages = 3, .bytes_max = 4000},
-      .conf = CONF(1024)}},
+      .conf = CONF(1024, 1000)}},
     {"three-cores",
      2,
      0,
@@ -34,7 +34,7 @@ static const struct scenario scenarios[] = {
       .life = {{.cores = 3, .idle_ms = 500}},
       .clients = 6,
       .client = {.messages = 2, .bytes_max = 4000},
-      .conf = CONF(1024)}},
+      .conf = CONF(1024, 1000)}},
     {"large",
      3,
      0,
@@ -42,7 +42,7 @@ static const struct scenario scenarios[] = {
       .life = {{.cores = 1, .idle_ms = 500}},
       .clients = 2,
       .client = {.messages = 2, .bytes_max = 700000},
-      .conf = CONF(1024)}},
+      .conf = CONF(1024, 1000)}},
     {"unkind-hops",
      4,
      0,
@@ -51,7 +51,7 @@ static const struct scenario scenarios[] = {
       .clients = 4,
       .faults = true,
       .client = {.messages = 4, .bytes_max = 2000},
-      .conf = CONF(1024)}},
+      .conf = CONF(1024, 200)}},
     {"second-start",
      5,
      1,
@@ -60,7 +60,7 @@ static const struct scenario scenarios[] = {
       .clients = 4,
       .faults = true,
       .client = {.messages = 4, .bytes_max = 400000},
-      .conf = CONF(1024)}},
+      .conf = CONF(1024, 1000)}},
     {"more-cores",
      6,
      1,
@@ -70,7 +70,7 @@ static const struct scenario scenarios[] = {
       .clients = 4,
       .faults = true,
       .client = {.messages = 4, .bytes_max = 300000},
-      .conf = CONF(1024)}},
+      .conf = CONF(1024, 1000)}},
     {"third-start",
      7,
      2,
@@ -81,7 +81,7 @@ static const struct scenario scenarios[] = {
       .clients = 5,
       .faults = true,
       .client = {.messages = 5, .bytes_max = 200000},
-      .conf = CONF(1024)}},
+      .conf = CONF(1024, 1000)}},
     {"segments",
      8,
      0,
@@ -90,7 +90,7 @@ static const struct scenario scenarios[] = {
       .clients = 4,
       .faults = true,
       .client = {.messages = 6, .bytes_max = 800000},
-      .conf = CONF(768)}},
+      .conf = CONF(768, 1000)}},
     {"kill-then-power",
      10,
      1,
@@ -114,7 +114,7 @@ static const struct scenario scenarios[] = {
       .clients = 4,
       .faults = true,
       .client = {.messages = 3, .bytes_max = 20000},
-      .conf = CONF(1024)}},
+      .conf = CONF(1024, 1000)}},
 };
 
 static const struct {
@@ -127,11 +127,13 @@ static const struct {
     {"io", FAULT_IO, 0, 1},     {"io-long", FAULT_IO, 0, 30}, {"full", FAULT_NOSPACE, 0, 5000},
 };
 
-static void run_point(const struct scenario *scenario, size_t strike, uint64_t at, bool trace)
+static void run_point(const struct scenario *scenario, size_t strike, uint64_t at, unsigned variant,
+                      bool trace)
 {
     static char repeat[128];
-    (void)snprintf(repeat, sizeof repeat, "--scenario %s --fault %s --at %llu", scenario->name,
-                   at == 0 ? "none" : strikes[strike].name, (unsigned long long)at);
+    (void)snprintf(repeat, sizeof repeat, "--scenario %s --fault %s --at %llu --variant %u",
+                   scenario->name, at == 0 ? "none" : strikes[strike].name, (unsigned long long)at,
+                   variant);
     struct plan plan = scenario->plan;
     if (at > 0) {
         plan.life[scenario->struck].strike = strikes[strike].fault;
@@ -140,12 +142,12 @@ static void run_point(const struct scenario *scenario, size_t strike, uint64_t a
     }
     sim.repeat = repeat;
     run_begin(scenario->seed, trace);
-    sim.variant = strikes[strike].variant;
+    sim.variant = strikes[strike].variant + 2 * variant;
     run_plan(&plan);
 }
 
-bool scenarios_run(const char *only, unsigned part, unsigned parts, unsigned stride,
-                   struct scenario_count *out)
+bool scenarios_run(const char *only, unsigned variant, unsigned part, unsigned parts,
+                   unsigned stride, struct scenario_count *out)
 {
     uint64_t number = 0;
     bool found = false;
@@ -155,13 +157,13 @@ bool scenarios_run(const char *only, unsigned part, unsigned parts, unsigned str
             continue;
         }
         found = true;
-        run_point(&scenarios[i], 0, 0, false);
+        run_point(&scenarios[i], 0, 0, 0, false);
         uint64_t ops = run_totals.life_ops[scenarios[i].struck];
         uint64_t points = 0;
         for (size_t s = 0; s < mx_countof(strikes); s++) {
             for (uint64_t at = 1; at <= ops; at++) {
                 if (number++ % ((uint64_t)parts * stride) == part) {
-                    run_point(&scenarios[i], s, at, false);
+                    run_point(&scenarios[i], s, at, variant, false);
                     points++;
                 }
             }
@@ -175,13 +177,13 @@ bool scenarios_run(const char *only, unsigned part, unsigned parts, unsigned str
     return found;
 }
 
-bool scenario_repeat(const char *name, const char *fault, uint64_t at, bool trace)
+bool scenario_repeat(const char *name, const char *fault, uint64_t at, unsigned variant, bool trace)
 {
     for (size_t i = 0; i < mx_countof(scenarios); i++) {
         for (size_t s = 0; s < mx_countof(strikes); s++) {
             if (strcmp(scenarios[i].name, name) == 0 &&
                 (at == 0 || strcmp(strikes[s].name, fault) == 0)) {
-                run_point(&scenarios[i], s, at, trace);
+                run_point(&scenarios[i], s, at, variant, trace);
                 return true;
             }
         }
