@@ -2,6 +2,7 @@
 whatever ends the process meanwhile."""
 
 import os
+import subprocess
 import signal
 import threading
 
@@ -144,23 +145,37 @@ def test_second_signal_during_recovery():
         equal(bodies(server), sorted(contents), "all that was accepted, once")
 
 
-def test_newer_journal_is_refused_at_once():
-    """A segment of a newer version ends the start before mail is accepted; nothing is changed."""
+def test_rotten_version_is_not_a_newer_one():
+    """Rot in the version of a segment's header is said; the start goes on, and nothing is lost."""
     server, _, contents = old_queue(cores=1)
     with server:
         folder = os.path.join(server.data, "journal", "set-0000")
         path = next(os.path.join(folder, n) for n in sorted(os.listdir(folder)) if n.endswith(".seg"))
         with open(path, "r+b") as f:
             f.seek(8)
-            old = f.read(2)
-            f.seek(8)
             f.write(b"\xff\x00")
+        server.args = []
+        server.start()
+        check("journal-damaged" in server.log(), server.log()[-400:])
+        server.delivered(len(contents), seconds=30)
+        equal(bodies(server), sorted(contents), "all that was accepted, once")
+
+
+def test_newer_journal_is_refused_at_once():
+    """A segment of a newer version ends the start before mail is accepted; nothing is changed."""
+    server, _, contents = old_queue(cores=1)
+    with server:
+        folder = os.path.join(server.data, "journal", "set-0000")
+        path = next(os.path.join(folder, n) for n in sorted(os.listdir(folder)) if n.endswith(".seg"))
+        with open(path, "rb") as f:
+            old = f.read(4096)
+        tool = os.path.join(lib.BUILD, "tests", "newer_segment")
+        equal(subprocess.run([tool, path, "255"], timeout=60).returncode, 0, "exit code of newer_segment")
         server.spawn()
         equal(server.ended(), 1, "exit code")
         check("journal-too-new" in server.log(), server.log()[-400:])
         check(" ready " not in server.log(), "it was ready")
         with open(path, "r+b") as f:
-            f.seek(8)
             f.write(old)
         server.args = []
         server.start()
