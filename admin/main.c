@@ -5,6 +5,7 @@
 #include "admin/queue_cmd.h"
 #include "admin/reference.h"
 #include "admin/server.h"
+#include "admin/statistics.h"
 #include "core/text.h"
 
 #include <stdio.h>
@@ -33,7 +34,7 @@ static void help(FILE *out)
         "  ringmx queue show ID --data DIR\n"
         "  ringmx admin renew|remove --data DIR  the built-in administrator (server stopped)\n"
         "  ringmx doctor [--data DIR]            check kernel, limits and libraries\n"
-        "  ringmx reference                      the configuration objects, as Markdown\n"
+        "  ringmx reference [statistics]         all objects, or statistics, as Markdown\n"
         "  ringmx version\n");
 }
 
@@ -145,6 +146,18 @@ static int doctor(int argc, char **argv)
     return doctor_run(stdout, data);
 }
 
+static int reference(int argc, char **argv)
+{
+    if (argc == 2 && strcmp(argv[1], "statistics") == 0) {
+        statistics_print(stdout);
+    } else if (argc == 1) {
+        reference_print(stdout);
+    } else {
+        return usage("reference takes nothing, or statistics", "");
+    }
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     const char *command = argc > 1 ? argv[1] : "";
@@ -164,8 +177,7 @@ int main(int argc, char **argv)
         return doctor(argc - 1, argv + 1);
     }
     if (strcmp(command, "reference") == 0) {
-        reference_print(stdout);
-        return 0;
+        return reference(argc - 1, argv + 1);
     }
     if (strcmp(command, "version") == 0 || strcmp(command, "--version") == 0) {
         printf("ringmx %s\n", RINGMX_VERSION);

@@ -63,14 +63,22 @@ static void render_text(struct sampled *sampled, const struct sample *samples, u
                         const char *content_type)
 {
     size_t cap = METRICS_BYTES_BASE + (size_t)cores * METRICS_BYTES_PER_CORE;
-    uint8_t *body = malloc(cap);
-    if (body == NULL) {
+    struct writer w = {.overflow = true};
+    uint8_t *body = NULL;
+    for (; w.overflow && cap <= METRICS_BYTES_MAX; cap *= 2) {
+        free(body);
+        body = malloc(cap);
+        if (body == NULL) {
+            break;
+        }
+        w = writer_init(body, cap);
+        put(&w, samples, cores);
+    }
+    if (w.overflow) {
+        free(body);
         answer_problem(sampled->exchange, 503, "out of memory");
         return;
     }
-    struct writer w = writer_init(body, cap);
-    put(&w, samples, cores);
-    MX_ASSERT(!w.overflow);
     struct http_answer answer = {
         .status = 200, .content_type = content_type, .body = body, .len = w.len};
     http_answer(sampled->exchange, &answer);
@@ -221,7 +229,7 @@ mx_err management_open(struct management **out_management, const struct manageme
                                     .arg = m,
                                     .request = on_request,
                                     .stopped = on_http_stopped};
-    mx_err err = sampler_new(&m->sampler, conf->shard, conf->cores);
+    mx_err err = sampler_new(&m->sampler, conf->shard, conf->cores, conf->pulses);
     err = err ? err : http_server_init(&m->http, &http);
     if (err) {
         sampler_free(m->sampler);

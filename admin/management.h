@@ -13,6 +13,7 @@ struct publisher;
 struct management_conf {
     struct shard *shard; /* of the loop */
     unsigned cores;
+    const struct pulse *const *pulses; /* of the cores */
     struct worker *worker;
     const struct publisher *publisher;
     struct backend *backend;

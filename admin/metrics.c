@@ -1,138 +1,294 @@
 #include "admin/metrics.h"
 
-#include "core/block.h"
+#include "admin/statistics.h"
 
-#include <stddef.h>
+/* --- values ------------------------------------------------------------------------------------
+ */
 
-/* Base units and names by the rules of Prometheus: seconds, bytes, _total for counters. */
-struct metric {
-    const char *name; /* without the prefix ringmx_ */
-    const char *type, *help;
-    size_t offset;    /* of a uint64_t in the snapshot */
-    uint32_t scale;   /* multiplied: blocks to bytes */
-    bool nanoseconds; /* shown as seconds */
-};
+static const void *place(const struct statistic *s, const struct sample *sample, size_t row)
+{
+    size_t stride = s->series != NULL ? s->series->stride : 0;
+    return (const uint8_t *)sample + s->offset + row * stride;
+}
 
-#define AT(field) offsetof(struct service_snapshot, field), 1, false
-#define SECONDS(field) offsetof(struct service_snapshot, field), 1, true
-#define BLOCKS(field) offsetof(struct service_snapshot, field), BLOCK_BYTES, false
-
-static const struct metric metrics[] = {
-    {"config_generation", "gauge", "Generation of the configuration that the core runs.",
-     AT(generation)},
-    {"sessions", "gauge", "SMTP sessions that are open.", AT(sessions)},
-    {"sessions_accepted_total", "counter", "SMTP sessions that were served.", AT(accepted)},
-    {"sessions_refused_total", "counter", "SMTP sessions that were answered 421 at once.",
-     AT(refused)},
-    {"sessions_blocked_total", "counter", "Connections of blocked clients, closed at once.",
-     AT(blocked)},
-    {"sessions_timed_out_total", "counter", "SMTP sessions that ended by a deadline.",
-     AT(timeouts)},
-    {"proxy_headers_refused_total", "counter", "Connections whose PROXY header was malformed.",
-     AT(proxy_refused)},
-    {"messages_received_total", "counter", "Messages that were acknowledged.", AT(messages)},
-    {"queue_messages", "gauge", "Messages in the queue.", AT(queued)},
-    {"queue_active_messages", "gauge", "Messages of the queue that are in memory.", AT(active)},
-    {"recipients_delivered_total", "counter", "Recipients that a mailbox or next hop took.",
-     AT(delivered)},
-    {"recipients_deferred_total", "counter", "Attempts that will be repeated.", AT(deferred)},
-    {"recipients_failed_total", "counter", "Recipients that were given up.", AT(bounced)},
-    {"next_hops_down", "gauge", "Next hops that do not answer.", AT(hops_down)},
-    {"loop_turns_total", "counter", "Turns of the core's loop.", AT(turns)},
-    {"loop_turn_longest_seconds", "gauge", "Longest turn of the core's loop since the start.",
-     SECONDS(longest_turn_ns)},
-    {"content_memory_bytes", "gauge", "Memory that holds content and output.", BLOCKS(blocks_used)},
-    {"content_memory_limit_bytes", "gauge", "The most that it may be.", BLOCKS(blocks_max)},
-    {"log_lines_dropped_total", "counter", "Log lines that found no room.", AT(log_dropped)},
-    {"journal_commits_total", "counter", "Synced writes.", AT(journal.groups)},
-    {"journal_commits_failed_total", "counter", "Synced writes that failed.",
-     AT(journal.failed_groups)},
-    {"journal_records_total", "counter", "Records in them.", AT(journal.records)},
-    {"journal_written_bytes_total", "counter", "Bytes in them.", AT(journal.bytes)},
-    {"journal_sync_seconds_total", "counter", "Time that synced writes took.",
-     SECONDS(journal.sync_ns_total)},
-    {"journal_sync_longest_seconds", "gauge", "Longest synced write since the start.",
-     SECONDS(journal.sync_ns_max)},
-    {"journal_segments", "gauge", "Segments in use.", AT(journal.segments)},
-    {"journal_segments_free", "gauge", "Segments that are ready for use.",
-     AT(journal.segments_free)},
-    {"journal_live_bytes", "gauge", "Bytes of records that are still needed.",
-     AT(journal.live_bytes)},
-    {"journal_capacity_bytes", "gauge", "Bytes of the segments in use.",
-     AT(journal.capacity_bytes)},
-    {"directory_domains", "gauge", "Domain names in the core's table.", AT(directory.domains)},
-    {"directory_addresses", "gauge", "Addresses in the core's table.", AT(directory.addresses)},
-    {"directory_table_bytes", "gauge", "Memory of the core's tables.", AT(directory.memory_bytes)},
-};
-
-static void put_value(struct writer *w, const struct metric *m,
-                      const struct service_snapshot *snapshot)
+static uint64_t number(const void *at)
 {
     uint64_t value;
-    memcpy(&value, (const uint8_t *)snapshot + m->offset, sizeof value);
-    if (m->nanoseconds) {
-        put_decimal(w, value / MX_NS_PER_S);
+    memcpy(&value, at, sizeof value);
+    return value;
+}
+
+static size_t rows_of(const struct statistic *s)
+{
+    return s->series != NULL ? s->series->rows : 1;
+}
+
+/* False: the row is not shown. */
+static bool labels_of(const struct statistic *s, const struct sample *sample, size_t row,
+                      struct stat_label *labels, unsigned *count)
+{
+    *count = s->series != NULL ? s->series->labels(sample, row, labels) : 0;
+    return s->series == NULL || *count > 0;
+}
+
+static void put_value(struct writer *w, enum stat_unit unit, uint64_t value)
+{
+    uint64_t scale = unit == STAT_SECONDS ? MX_NS_PER_S : unit == STAT_RATIO ? 1000000 : 1;
+    put_decimal(w, value / scale);
+    if (scale > 1) {
         put_char(w, '.');
-        put_decimal_padded(w, value % MX_NS_PER_S, 9);
-    } else {
-        put_decimal(w, value * m->scale);
+        put_decimal_padded(w, value % scale, unit == STAT_SECONDS ? 9 : 6);
     }
 }
 
-static void put_ready(struct writer *w, const struct sample *samples, unsigned cores)
+/* In quotes; escaped as both formats want it. */
+static void put_quoted(struct writer *w, const char *text)
 {
-    put_text(w, "# HELP ringmx_ready Whether the core would take a message now.\n"
-                "# TYPE ringmx_ready gauge\n");
-    for (unsigned i = 0; i < cores; i++) {
-        put_text(w, "ringmx_ready{core=\"");
-        put_decimal(w, i);
-        put_text(w, samples[i].fresh && samples[i].snapshot.ready ? "\"} 1\n" : "\"} 0\n");
+    put_char(w, '"');
+    for (; *text != '\0'; text++) {
+        if (*text == '"' || *text == '\\') {
+            put_char(w, '\\');
+        }
+        put_char(w, *text < ' ' ? '?' : *text);
     }
+    put_char(w, '"');
+}
+
+/* --- Prometheus --------------------------------------------------------------------------------
+ */
+
+/* Of the buckets that are shown: upper ends 2^bits - 1. */
+struct bucket_range {
+    unsigned first_bits, last_bits, step;
+};
+static const struct bucket_range ranges[] = {
+    [STAT_NUMBER] = {0, 12, 1},   /* 0 to 4095 */
+    [STAT_SECONDS] = {10, 38, 2}, /* 1 us to 275 s */
+    [STAT_BYTES] = {10, 28, 2},   /* 1 KiB to 256 MiB */
+};
+
+/* ringmx_NAME[SUFFIX]{core="0",...[,le="..."]} */
+static void put_series(struct writer *w, const struct statistic *s, const char *suffix,
+                       unsigned core, const struct stat_label *labels, unsigned count)
+{
+    put_text(w, "ringmx_");
+    put_text(w, s->name);
+    put_text(w, suffix);
+    put_text(w, "{core=\"");
+    put_decimal(w, core);
+    put_char(w, '"');
+    for (unsigned i = 0; i < count; i++) {
+        put_char(w, ',');
+        put_text(w, labels[i].name);
+        put_char(w, '=');
+        put_quoted(w, labels[i].value);
+    }
+}
+
+static void put_buckets(struct writer *w, const struct statistic *s, const struct hdr *hdr,
+                        unsigned core, const struct stat_label *labels, unsigned count)
+{
+    const struct bucket_range *range = &ranges[s->unit];
+    for (unsigned bits = range->first_bits; bits <= range->last_bits; bits += range->step) {
+        put_series(w, s, "_bucket", core, labels, count);
+        put_text(w, ",le=\"");
+        put_value(w, s->unit, (UINT64_C(1) << bits) - 1);
+        put_text(w, "\"} ");
+        put_decimal(w, hdr_count_below_power(hdr, bits));
+        put_char(w, '\n');
+    }
+    put_series(w, s, "_bucket", core, labels, count);
+    put_text(w, ",le=\"+Inf\"} ");
+    put_decimal(w, hdr_count(hdr));
+    put_char(w, '\n');
+    put_series(w, s, "_sum", core, labels, count);
+    put_text(w, "} ");
+    put_value(w, s->unit, hdr->sum);
+    put_char(w, '\n');
+    put_series(w, s, "_count", core, labels, count);
+    put_text(w, "} ");
+    put_decimal(w, hdr_count(hdr));
+    put_char(w, '\n');
+}
+
+static void put_sample(struct writer *w, const struct statistic *s, const struct sample *sample,
+                       unsigned core, size_t row)
+{
+    struct stat_label labels[STAT_LABELS_MAX];
+    unsigned count;
+    if (!labels_of(s, sample, row, labels, &count)) {
+        return;
+    }
+    const void *at = place(s, sample, row);
+    if (s->type == STAT_HISTOGRAM) {
+        put_buckets(w, s, at, core, labels, count);
+        return;
+    }
+    put_series(w, s, "", core, labels, count);
+    put_text(w, "} ");
+    put_value(w, s->unit, number(at));
+    put_char(w, '\n');
+}
+
+static void put_head(struct writer *w, const char *name, const char *help, const char *type)
+{
+    put_text(w, "# HELP ringmx_");
+    put_text(w, name);
+    put_char(w, ' ');
+    put_text(w, help);
+    put_text(w, "\n# TYPE ringmx_");
+    put_text(w, name);
+    put_char(w, ' ');
+    put_text(w, type);
+    put_char(w, '\n');
 }
 
 void metrics_prometheus(struct writer *w, const struct sample *samples, unsigned cores)
 {
-    put_text(w, "# HELP ringmx_build_info The running version.\n"
-                "# TYPE ringmx_build_info gauge\nringmx_build_info{version=\"" RINGMX_VERSION
-                "\"} 1\n");
-    put_ready(w, samples, cores);
-    for (size_t m = 0; m < mx_countof(metrics); m++) {
-        put_text(w, "# HELP ringmx_");
-        put_text(w, metrics[m].name);
-        put_char(w, ' ');
-        put_text(w, metrics[m].help);
-        put_text(w, "\n# TYPE ringmx_");
-        put_text(w, metrics[m].name);
-        put_char(w, ' ');
-        put_text(w, metrics[m].type);
-        put_char(w, '\n');
+    static const char *const types[] = {
+        [STAT_COUNTER] = "counter", [STAT_GAUGE] = "gauge", [STAT_HISTOGRAM] = "histogram"};
+    put_head(w, "build_info", "The running version.", "gauge");
+    put_text(w, "ringmx_build_info{version=\"" RINGMX_VERSION "\"} 1\n");
+    for (size_t i = 0; i < statistics_count; i++) {
+        const struct statistic *s = &statistics[i];
+        put_head(w, s->name, s->help, types[s->type]);
+        for (unsigned core = 0; core < cores; core++) {
+            for (size_t row = 0; row < rows_of(s); row++) {
+                put_sample(w, s, &samples[core], core, row);
+            }
+        }
+    }
+}
+
+/* --- JSON --------------------------------------------------------------------------------------
+ */
+
+static void put_member(struct writer *w, const char *name, enum stat_unit unit, uint64_t value)
+{
+    put_text(w, ",\"");
+    put_text(w, name);
+    put_text(w, "\":");
+    put_value(w, unit, value);
+}
+
+/* Members of an object that has been begun. */
+static void put_histogram(struct writer *w, enum stat_unit unit, const struct hdr *hdr)
+{
+    put_text(w, "\"count\":");
+    put_decimal(w, hdr_count(hdr));
+    put_member(w, "sum", unit, hdr->sum);
+    put_member(w, "max", unit, hdr->max);
+    put_member(w, "p50", unit, hdr_quantile(hdr, 500));
+    put_member(w, "p90", unit, hdr_quantile(hdr, 900));
+    put_member(w, "p99", unit, hdr_quantile(hdr, 990));
+    put_member(w, "p999", unit, hdr_quantile(hdr, 999));
+}
+
+static uint64_t merge_two(enum stat_merge merge, uint64_t a, uint64_t b)
+{
+    switch (merge) {
+    case STAT_MAX:
+        return a > b ? a : b;
+    case STAT_MIN:
+        return a < b ? a : b;
+    default:
+        return a + b;
+    }
+}
+
+/* The value of a row: of one core, or of several together. */
+static void put_merged(struct writer *w, const struct statistic *s, const struct sample *samples,
+                       unsigned cores, size_t row)
+{
+    if (s->type == STAT_HISTOGRAM) {
+        struct hdr all = {0};
         for (unsigned i = 0; i < cores; i++) {
-            put_text(w, "ringmx_");
-            put_text(w, metrics[m].name);
-            put_text(w, "{core=\"");
-            put_decimal(w, i);
-            put_text(w, "\"} ");
-            put_value(w, &metrics[m], &samples[i].snapshot);
-            put_char(w, '\n');
+            hdr_merge(&all, place(s, &samples[i], row));
+        }
+        put_histogram(w, s->unit, &all);
+        return;
+    }
+    uint64_t value = number(place(s, &samples[0], row));
+    for (unsigned i = 1; i < cores; i++) {
+        value = merge_two(s->merge, value, number(place(s, &samples[i], row)));
+    }
+    put_value(w, s->unit, value);
+}
+
+/* The first of the samples that shows the row says how it is labelled. */
+static bool merged_labels(const struct statistic *s, const struct sample *samples, unsigned cores,
+                          size_t row, struct stat_label *labels, unsigned *count)
+{
+    for (unsigned i = 0; i < cores; i++) {
+        if (labels_of(s, &samples[i], row, labels, count)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void put_rows(struct writer *w, const struct statistic *s, const struct sample *samples,
+                     unsigned cores)
+{
+    const char *comma = "";
+    put_char(w, '[');
+    for (size_t row = 0; row < s->series->rows; row++) {
+        struct stat_label labels[STAT_LABELS_MAX];
+        unsigned count = 0;
+        if (!merged_labels(s, samples, cores, row, labels, &count)) {
+            continue;
+        }
+        put_text(w, comma);
+        comma = ",";
+        put_char(w, '{');
+        for (unsigned i = 0; i < count; i++) {
+            put_quoted(w, labels[i].name);
+            put_char(w, ':');
+            put_quoted(w, labels[i].value);
+            put_char(w, ',');
+        }
+        put_text(w, s->type == STAT_HISTOGRAM ? "" : "\"value\":");
+        put_merged(w, s, samples, cores, row);
+        put_char(w, '}');
+    }
+    put_char(w, ']');
+}
+
+static void put_statistics(struct writer *w, const struct sample *samples, unsigned cores,
+                           bool together)
+{
+    const char *comma = "";
+    for (size_t i = 0; i < statistics_count; i++) {
+        const struct statistic *s = &statistics[i];
+        if (together && s->merge == STAT_APART) {
+            continue;
+        }
+        put_text(w, comma);
+        comma = ",";
+        put_quoted(w, s->name);
+        put_char(w, ':');
+        if (s->series != NULL) {
+            put_rows(w, s, samples, cores);
+        } else {
+            put_text(w, s->type == STAT_HISTOGRAM ? "{" : "");
+            put_merged(w, s, samples, cores, 0);
+            put_text(w, s->type == STAT_HISTOGRAM ? "}" : "");
         }
     }
 }
 
 void metrics_json(struct writer *w, const struct sample *samples, unsigned cores)
 {
-    put_text(w, "{\"version\":\"" RINGMX_VERSION "\",\"cores\":[");
+    put_text(w, "{\"version\":\"" RINGMX_VERSION "\",\"total\":{");
+    if (cores > 0) {
+        put_statistics(w, samples, cores, true);
+    }
+    put_text(w, "},\"cores\":[");
     for (unsigned i = 0; i < cores; i++) {
-        const struct service_snapshot *snapshot = &samples[i].snapshot;
         put_text(w, i == 0 ? "{\"core\":" : ",{\"core\":");
         put_decimal(w, i);
-        put_text(w, samples[i].fresh ? ",\"answered\":true" : ",\"answered\":false");
-        put_text(w, snapshot->ready ? ",\"ready\":true" : ",\"ready\":false");
-        for (size_t m = 0; m < mx_countof(metrics); m++) {
-            put_text(w, ",\"");
-            put_text(w, metrics[m].name);
-            put_text(w, "\":");
-            put_value(w, &metrics[m], snapshot);
-        }
+        put_char(w, ',');
+        put_statistics(w, &samples[i], 1, false);
         put_char(w, '}');
     }
     put_text(w, "]}\n");

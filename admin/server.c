@@ -66,6 +66,7 @@ struct server {
     struct log log;           /* of the start and the end */
     struct core_thread *cores;
     unsigned core_count;
+    const struct pulse *pulses[SERVER_CORES_MAX];
     unsigned cores_gone;
     sem_t opened;
     sem_t may_close; /* all cores have stopped: nobody wakes another's ring any more */
@@ -500,8 +501,12 @@ static bool management_start(struct server *server)
         err = backend_open(&server->backend, &backend);
     }
     if (!err && server->http_fd >= 0) {
+        for (unsigned i = 0; i < server->core_count; i++) {
+            server->pulses[i] = &server->cores[i].shard.pulse;
+        }
         struct management_conf http = {.shard = &server->shard,
                                        .cores = server->core_count,
+                                       .pulses = server->pulses,
                                        .worker = server->worker,
                                        .publisher = server->publisher,
                                        .backend = server->backend,

@@ -5,6 +5,15 @@
 
 #include "core/base.h"
 
+static inline bool count_is_on(void)
+{
+#ifdef RINGMX_NO_COUNTING
+    return false;
+#else
+    return true;
+#endif
+}
+
 static inline void count_add(uint64_t *counter, uint64_t n)
 {
 #ifdef RINGMX_NO_COUNTING

@@ -144,6 +144,7 @@ void journal_settle(struct journal *j, struct journal_resident *resident, struct
     resident->ref = ref;
     list_push_back(&ref.segment->residents, &resident->node);
     ref.segment->live_bytes += jf_record_bytes(ref.len);
+    j->stats.live_bytes += jf_record_bytes(ref.len);
     j->stats.residents++;
 }
 
@@ -155,6 +156,7 @@ void journal_leave(struct journal *j, struct journal_resident *resident)
     struct segment *segment = resident->ref.segment;
     list_remove(&resident->node);
     segment->live_bytes -= jf_record_bytes(resident->ref.len);
+    j->stats.live_bytes -= jf_record_bytes(resident->ref.len);
     j->stats.residents--;
     j->check_free = j->check_free || list_empty(&segment->residents);
 }
@@ -240,6 +242,7 @@ static void freed(struct journal *j, struct segment *segment)
 {
     list_remove(&segment->node);
     j->segment_count--;
+    j->stats.capacity_bytes -= segment->size;
     forget_dependency(j, segment);
     j->check_free = true;
     if (segment->set == j->set) {
@@ -264,6 +267,7 @@ static void prepared_done(struct journal *j, struct segment *segment, mx_err err
     segment->state = SEGMENT_PREPARED;
     list_push_back(&j->segments, &segment->node);
     j->segment_count++;
+    j->stats.capacity_bytes += segment->size;
     j->prepared = segment;
     if (j->broken) {
         j->broken = false;
@@ -665,12 +669,12 @@ static void group_done(struct journal *j, mx_err err)
     struct group *group = j->flying;
     uint64_t took_ns = clock_monotonic_ns() - group->oldest_ns;
     j->flying = NULL;
-    j->stats.sync_ns_total += took_ns;
-    j->stats.sync_ns_max = took_ns > j->stats.sync_ns_max ? took_ns : j->stats.sync_ns_max;
-    j->stats.groups++;
-    j->stats.failed_groups += err != MX_OK;
-    j->stats.records += group->records;
-    j->stats.bytes += group->len;
+    hdr_add(&j->stats.sync_ns, took_ns);
+    hdr_add(&j->stats.group_records, group->records);
+    count_one(&j->stats.groups);
+    count_add(&j->stats.failed_groups, err != MX_OK);
+    count_add(&j->stats.records, group->records);
+    count_add(&j->stats.bytes, group->len);
     struct list appends;
     list_init(&appends);
     list_splice(&appends, &group->appends);
@@ -838,6 +842,7 @@ void journal_read(struct journal *j, struct journal_read *read)
     read->journal = j;
     read->op = (struct op){.done = read_done};
     j->reads++;
+    count_one(&j->stats.reads);
     segment->reads++;
     ring_read(j->shard->ring, &read->op, segment->fd, read->buf,
               (uint32_t)journal_read_bytes(read->ref), read_start(read->ref));
@@ -871,6 +876,10 @@ static mx_err empty_take(struct journal *j, struct journal_set *set)
 void journal_adopt(struct journal *j, struct journal_part *part)
 {
     MX_ASSERT(list_empty(&j->adopting));
+    struct list_node *node = list_first(&part->segments);
+    for (; node != NULL; node = list_next(&part->segments, node)) {
+        j->stats.capacity_bytes += mx_container_of(node, struct segment, node)->size;
+    }
     list_splice(&j->adopting, &part->segments);
     j->adopting_count = (unsigned)part->count;
     part->count = 0;
@@ -1030,12 +1039,4 @@ void journal_stats(const struct journal *j, struct journal_stats *out_stats)
     out_stats->segments = j->segment_count;
     out_stats->segments_free = j->empty_count;
     out_stats->direct = j->direct;
-    out_stats->live_bytes = 0;
-    out_stats->capacity_bytes = 0;
-    struct list_node *node = list_first(&j->segments);
-    for (; node != NULL; node = list_next(&j->segments, node)) {
-        const struct segment *segment = mx_container_of(node, struct segment, node);
-        out_stats->live_bytes += segment->live_bytes;
-        out_stats->capacity_bytes += segment->size;
-    }
 }

@@ -38,6 +38,7 @@
 
 #include "core/cursor.h"
 #include "core/err.h"
+#include "core/hdr.h"
 #include "core/list.h"
 #include "core/qid.h"
 #include "io/ring.h"
@@ -245,8 +246,10 @@ void journal_read(struct journal *journal, struct journal_read *read);
 struct journal_stats {
     uint64_t groups, records, bytes, failed_groups;
     uint64_t segments, segments_free, residents;
-    uint64_t live_bytes, capacity_bytes;
-    uint64_t sync_ns_total, sync_ns_max;
+    uint64_t live_bytes, capacity_bytes; /* of what is in the segments; the segments in use */
+    uint64_t reads;                      /* of records, for delivery and moves */
+    struct hdr sync_ns;                  /* of a synced write */
+    struct hdr group_records;
     bool direct;
 };
 void journal_stats(const struct journal *journal, struct journal_stats *out_stats);

@@ -73,6 +73,18 @@ void ring_wake(struct ring *ring);
 /* Number of ops pending; for tests and shutdown. */
 unsigned ring_pending(const struct ring *ring);
 
+struct ring_stats {
+    uint64_t enters;      /* of the kernel: submit and wait */
+    uint64_t submissions; /* operations */
+    uint64_t completions;
+    uint64_t no_buffer;  /* receives that found no buffer (ENOBUFS) */
+    uint64_t refused;    /* submits that the kernel took only in part: no memory for the moment */
+    uint64_t overflowed; /* waits that found that the completion queue had been full */
+    uint64_t pending;    /* operations now */
+    uint64_t recv_free, recv_count; /* receive buffers that the kernel may fill now, and all */
+};
+void ring_stats(const struct ring *ring, struct ring_stats *out_stats);
+
 /* --- operations; op->done must be set and op->pending false --- */
 
 /* Multishot accept: one completion per connection with more == true; when more == false it must be

@@ -2,6 +2,7 @@
 #include "io/ring.h"
 
 #include "core/check.h"
+#include "core/count.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -55,6 +56,7 @@ struct ring {
     struct iovec (*vectors)[IOV_MAX_RING];
     unsigned vectors_used;
     unsigned vectors_count;
+    struct ring_stats stats;
 };
 
 /* --- opening -----------------------------------------------------------------------------------
@@ -226,10 +228,12 @@ static void submit_all(struct ring *ring)
     for (;;) {
         int result = io_uring_submit_and_get_events(&ring->uring);
         MX_ASSERT(result != -EEXIST); /* the ring of another thread */
+        count_one(&ring->stats.enters);
         note_submitted(ring);
         if (io_uring_sq_ready(&ring->uring) == 0) {
             return;
         }
+        count_one(&ring->stats.refused);
         (void)usleep(REFUSED_SLEEP_US);
     }
 }
@@ -261,12 +265,17 @@ static struct io_uring_sqe *begin(struct ring *ring, struct op *op, enum op_kind
     op->pending = true;
     op->kind = (uint8_t)kind;
     ring->pending++;
+    count_one(&ring->stats.submissions);
     return sqe;
 }
 
 void ring_wait(struct ring *ring, uint64_t timeout_ns)
 {
     struct io_uring_cqe *cqe;
+    count_one(&ring->stats.enters);
+    if (MX_UNLIKELY(io_uring_cq_has_overflow(&ring->uring))) {
+        count_one(&ring->stats.overflowed); /* this enter makes the kernel put them in the queue */
+    }
     if (timeout_ns == 0) {
         /* Completions appear only on entering the kernel with GETEVENTS. */
         (void)io_uring_submit_and_get_events(&ring->uring);
@@ -307,14 +316,19 @@ unsigned ring_reap(struct ring *ring, unsigned max)
             continue;
         }
         struct op_result result = translate(op, cqe);
+        int cqe_error = cqe->res;
         io_uring_cqe_seen(&ring->uring, cqe);
         ring->buf_free -= result.has_buf;
+        if (cqe_error == -ENOBUFS) {
+            count_one(&ring->stats.no_buffer);
+        }
         if (!result.more) {
             op->pending = false;
             ring->pending--;
         }
         op->done(op, &result);
     }
+    count_add(&ring->stats.completions, count);
     return count;
 }
 
@@ -328,6 +342,14 @@ void ring_wake(struct ring *ring)
 unsigned ring_pending(const struct ring *ring)
 {
     return ring->pending - ring->wake_op.pending;
+}
+
+void ring_stats(const struct ring *ring, struct ring_stats *out_stats)
+{
+    *out_stats = ring->stats;
+    out_stats->pending = ring_pending(ring);
+    out_stats->recv_free = ring->buf_free;
+    out_stats->recv_count = ring->buf_count;
 }
 
 /* --- operations --------------------------------------------------------------------------------

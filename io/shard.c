@@ -96,21 +96,32 @@ void shard_turn(struct shard *shard, uint64_t wait_max_ns)
     shard->again = false;
     sample_clocks(shard);
     uint64_t began_ns = shard->now_ns;
-    (void)ring_reap(shard->ring, SHARD_REAP_MAX);
+    pulse_begin(&shard->pulse, began_ns);
+    pulse_set(&shard->pulse, PULSE_COMPLETIONS);
+    unsigned completions = ring_reap(shard->ring, SHARD_REAP_MAX);
+    pulse_set(&shard->pulse, PULSE_JOBS);
     if (shard->work != NULL) {
         work_reap(shard->work);
     }
+    pulse_set(&shard->pulse, PULSE_TIMERS);
     (void)wheel_advance(&shard->wheel, shard->now_ns, SHARD_TIMERS_MAX);
+    pulse_set(&shard->pulse, PULSE_MESSAGES);
     if (shard->hub != NULL) {
         (void)mbox_drain(shard->hub, shard->conf.id, shard, MBOX_MAX_PER_TURN);
     }
+    pulse_set(&shard->pulse, PULSE_STREAMS);
     streams_run_ready(shard);
+    pulse_set(&shard->pulse, PULSE_HOOKS);
     for (struct shard_hook *hook = shard->hooks; hook != NULL; hook = hook->next) {
         hook->turn(hook);
     }
+    pulse_set(&shard->pulse, PULSE_OUTPUT);
     streams_flush(shard);
     streams_feed_starved(shard);
     uint64_t took_ns = clock_monotonic_ns() - began_ns;
+    pulse_set(&shard->pulse, PULSE_WAITING);
+    hdr_add(&shard->stats.turn_ns, took_ns);
+    hdr_add(&shard->stats.turn_completions, completions);
     if (took_ns > shard->longest_turn_ns) {
         shard->longest_turn_ns = took_ns;
     }

@@ -8,10 +8,13 @@
 #pragma once
 
 #include "core/block.h"
+#include "core/hdr.h"
 #include "core/list.h"
 #include "core/log.h"
 #include "core/wheel.h"
+#include "io/pulse.h"
 #include "io/ring.h"
+#include "io/tls.h"
 
 struct mbox_hub;
 struct work_pool;
@@ -40,6 +43,19 @@ enum {
     SHARD_WAIT_MAX_MS = 1000,
 };
 
+/* Of the handshakes of one side: as server, or as client. */
+struct handshake_stats {
+    uint64_t full, resumed;
+    uint64_t failed[TLS_FAILURES];
+};
+
+struct shard_stats {
+    struct hdr turn_ns;           /* time of a turn without its wait */
+    struct hdr turn_completions;  /* of a turn */
+    uint64_t bytes_in, bytes_out; /* of all connections, as on the wire */
+    struct handshake_stats server_tls, client_tls;
+};
+
 struct shard {
     struct shard_conf conf;
     struct ring *ring;
@@ -60,6 +76,8 @@ struct shard {
     bool again;                  /* set by shard_again: the next turn does not wait */
     uint64_t turns;
     uint64_t longest_turn_ns;
+    struct pulse pulse; /* read by the management thread */
+    struct shard_stats stats;
     void *service; /* the owner's state (smtp/service) */
 };
 

@@ -1,6 +1,7 @@
 #include "io/stream.h"
 
 #include "core/check.h"
+#include "core/count.h"
 #include "io/shard.h"
 
 #include <sys/socket.h>
@@ -45,10 +46,19 @@ static void park_release(struct stream *stream)
     stream->park_len = 0;
 }
 
+static struct handshake_stats *handshakes(const struct stream *stream)
+{
+    struct shard_stats *stats = &stream->shard->stats;
+    return stream->tls_client ? &stats->client_tls : &stats->server_tls;
+}
+
 static void die(struct stream *stream, mx_err why)
 {
     if (stream->state == STREAM_DEAD) {
         return;
+    }
+    if (stream->state == STREAM_HANDSHAKE) {
+        count_one(&handshakes(stream)->failed[TLS_FAILURE_CLOSED]);
     }
     stream->state = STREAM_DEAD;
     stream->why = why;
@@ -161,6 +171,7 @@ static void send_done(struct op *op, const struct op_result *result)
     }
     chain_consume(&stream->out, &stream->shard->blocks, (size_t)result->value);
     stream->bytes_out += (uint64_t)result->value;
+    count_add(&stream->shard->stats.bytes_out, (uint64_t)result->value);
     stream->active_ns = stream->shard->now_ns;
     if (stream->out.bytes > 0) {
         make_dirty(stream);
@@ -415,9 +426,12 @@ static void handshake_step(struct stream *stream)
         return;
     }
     if (err) {
+        count_one(&handshakes(stream)->failed[tls_failure(stream->tls)]);
         begin_close(stream, err);
         return;
     }
+    struct handshake_stats *stats = handshakes(stream);
+    count_one(tls_resumed(stream->tls) ? &stats->resumed : &stats->full);
     stream->state = STREAM_OPEN;
     if (stream->ops->ready != NULL) {
         stream->ops->ready(stream);
@@ -430,6 +444,7 @@ static void handshake_step(struct stream *stream)
 static void take(struct stream *stream, struct slice bytes)
 {
     stream->bytes_in += bytes.len;
+    count_add(&stream->shard->stats.bytes_in, bytes.len);
     stream->active_ns = stream->shard->now_ns;
     switch (stream->state) {
     case STREAM_OPEN:
@@ -628,6 +643,7 @@ void stream_start_tls(struct stream *stream, struct tls_ctx *ctx, struct slice h
         return;
     }
     stream->paused = false;
+    stream->tls_client = host.len > 0; /* a server has no host to go to */
     stream->state = STREAM_HANDSHAKE;
     handshake_step(stream);
     recv_arm(stream);

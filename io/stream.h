@@ -59,6 +59,7 @@ struct stream {
     bool sock_eof;   /* the socket has ended */
     bool eof_told;   /* ... and the owner knows */
     bool park_small; /* park is a slot of shard->park_small */
+    bool tls_client; /* of the handshake: which side we are */
     mx_err why;
     struct op recv_op;
     struct op send_op;

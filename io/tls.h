@@ -60,6 +60,16 @@ const char *tls_version(const struct tls *tls); /* "TLSv1.3" */
 const char *tls_cipher(const struct tls *tls);  /* "TLS_AES_128_GCM_SHA256" */
 const char *tls_problem(const struct tls *tls); /* static or owned text: last failure, for logs */
 bool tls_verified(const struct tls *tls);
+/* Why the handshake failed, as a class. */
+enum tls_failure {
+    TLS_FAILURE_CLOSED,      /* the other side went away, or its time was over */
+    TLS_FAILURE_ALERT,       /* the other side said that it does not want */
+    TLS_FAILURE_NO_COMMON,   /* no protocol version or cipher in common */
+    TLS_FAILURE_CERTIFICATE, /* the other side's certificate does not verify */
+    TLS_FAILURE_PROTOCOL,    /* it does not speak TLS, or wrongly */
+    TLS_FAILURES
+};
+enum tls_failure tls_failure(const struct tls *tls);
 bool tls_resumed(const struct tls *tls); /* the handshake took up an earlier session */
 const char *tls_library_version(void);
 

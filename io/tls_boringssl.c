@@ -64,6 +64,7 @@ struct tls {
     BIO *to_peer;
     size_t drained; /* bytes at the front of to_peer that are gone already */
     bool verify;
+    enum tls_failure failure;
     char problem[PROBLEM_MAX];
 };
 
@@ -287,6 +288,25 @@ static void put_reason(struct writer *w, const char *reason)
     }
 }
 
+static enum tls_failure failure_of(int reason)
+{
+    if (reason >= SSL_AD_REASON_OFFSET) {
+        return TLS_FAILURE_ALERT;
+    }
+    switch (reason) {
+    case SSL_R_CERTIFICATE_VERIFY_FAILED:
+        return TLS_FAILURE_CERTIFICATE;
+    case SSL_R_NO_SHARED_CIPHER:
+    case SSL_R_NO_SHARED_GROUP:
+    case SSL_R_NO_COMMON_SIGNATURE_ALGORITHMS:
+    case SSL_R_UNSUPPORTED_PROTOCOL:
+    case SSL_R_NO_SUPPORTED_VERSIONS_ENABLED:
+        return TLS_FAILURE_NO_COMMON;
+    default:
+        return TLS_FAILURE_PROTOCOL;
+    }
+}
+
 /* Keeps the reason of a failure for tls_problem and empties BoringSSL's error queue. */
 static void remember(struct tls *tls, const char *what)
 {
@@ -294,6 +314,7 @@ static void remember(struct tls *tls, const char *what)
     int reason = ERR_GET_LIB(code) == ERR_LIB_SSL ? ERR_GET_REASON(code) : 0;
     const char *name = ERR_reason_error_string(code);
     struct writer w = writer_init(tls->problem, sizeof tls->problem - 1);
+    tls->failure = failure_of(reason);
     put_text(&w, what);
     if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED) {
         put_text(&w, "certificate: ");
@@ -519,6 +540,11 @@ const char *tls_cipher(const struct tls *tls)
 const char *tls_problem(const struct tls *tls)
 {
     return tls->problem;
+}
+
+enum tls_failure tls_failure(const struct tls *tls)
+{
+    return tls->failure;
 }
 
 bool tls_verified(const struct tls *tls)

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "core/err.h"
+#include "core/hdr.h"
 #include "core/slice.h"
 
 /* Which variables exist (contexts of the management contract). */
@@ -97,7 +98,13 @@ struct expr_host {
     struct slice (*system)(void *arg, struct slice name);
 };
 
+struct expr_stats {
+    uint64_t evaluations, failed, steps;
+    struct hdr ns; /* of those that the caller timed */
+};
+
 struct expr_vm {
+    struct expr_stats stats; /* since the vm was made: all zero */
     const struct expr_program *program;
     const struct expr_host *host;
     uint32_t pc, depth, steps, scratch_used, arrays_used;

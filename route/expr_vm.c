@@ -399,5 +399,9 @@ enum expr_status expr_run(struct expr_vm *vm, const struct expr_program *program
     vm->scratch_used = 0;
     vm->arrays_used = 0;
     vm->failure = NULL;
-    return run(vm, out);
+    enum expr_status status = run(vm, out);
+    count_one(&vm->stats.evaluations);
+    count_add(&vm->stats.steps, vm->steps);
+    count_add(&vm->stats.failed, status != EXPR_DONE);
+    return status;
 }

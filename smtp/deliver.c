@@ -589,6 +589,13 @@ static void defer(struct deliver *d, const struct message *msg, struct rcpt_stat
                                            state->attempts, deliver_random(d));
 }
 
+/* Since its arrival; the calendar may have been set back meanwhile. */
+static uint64_t age_ns(const struct deliver *d, const struct message *msg)
+{
+    int64_t age_ms = d->shard->wall_ms - msg->arrived_ms;
+    return age_ms > 0 ? (uint64_t)age_ms * MX_NS_PER_MS : 0;
+}
+
 /* Applies one outcome to the recipient's state; returns which DSN it calls for (or -1). */
 static int apply(struct delivery *delivery, struct delivery_rcpt *rcpt)
 {
@@ -597,6 +604,8 @@ static int apply(struct delivery *delivery, struct delivery_rcpt *rcpt)
     struct message *msg = active->msg;
     struct rcpt_state *state = &msg->rcpts[rcpt->rcpt];
     struct outcome *o = &rcpt->outcome;
+    struct class_stats *stats = delivery->hop->stats;
+    struct route_row *row = &d->stats.routes[delivery->hop->row];
     MX_ASSERT(state->status == RCPT_PENDING);
     state->code = o->code;
     if (state->attempts < UINT8_MAX) {
@@ -609,7 +618,8 @@ static int apply(struct delivery *delivery, struct delivery_rcpt *rcpt)
         o->status[0] = 5;
     }
     if (o->kind == OUTCOME_TEMPORARY) {
-        d->deferred++;
+        count_one(&stats->deferred);
+        count_one(&row->deferred);
         defer(d, msg, state);
         log_outcome(delivery, rcpt, "deferred");
         return schedule_notify_due(&d->conf.schedule, d->shard->wall_ms, msg->arrived_ms,
@@ -621,7 +631,9 @@ static int apply(struct delivery *delivery, struct delivery_rcpt *rcpt)
     msg->rcpts_left--;
     if (o->kind == OUTCOME_DELIVERED) {
         state->status = RCPT_DELIVERED;
-        d->delivered++;
+        count_one(&stats->delivered);
+        count_one(&row->delivered);
+        hdr_add(&stats->age_ns, age_ns(d, msg));
         log_outcome(delivery, rcpt, rcpt->expanded ? "expanded" : "delivered");
         if (rcpt->expanded) {
             return DSN_EXPANDED;
@@ -634,7 +646,8 @@ static int apply(struct delivery *delivery, struct delivery_rcpt *rcpt)
         return route->kind == ROUTE_LOCAL || route->lmtp ? DSN_DELIVERED : DSN_RELAYED;
     }
     state->status = RCPT_FAILED;
-    d->bounced++;
+    count_one(&stats->failed);
+    count_one(&row->failed);
     log_outcome(delivery, rcpt, "failed");
     return DSN_FAILED;
 }

@@ -19,6 +19,7 @@
 #include "smtp/cli_engine.h"
 #include "smtp/schedule.h"
 #include "smtp/spool.h"
+#include "smtp/stats.h"
 
 enum {
     /* Lanes of the workers (io/work.h). A name server that is silent must not hold up files. */
@@ -101,6 +102,8 @@ struct hop {
     struct list_node all_node; /* in deliver->hops */
     struct route_conf route;   /* a copy; so is: */
     struct slice hostname;     /* what we call ourselves there */
+    unsigned row;              /* of its route's statistics */
+    struct class_stats *stats; /* of its kind */
     bool retired;
     bool kept;           /* only while a new image is prepared: it serves there too */
     unsigned references; /* deliveries, and messages that will park here */
@@ -160,13 +163,13 @@ struct deliver {
     struct pool conns;
     struct tls_ctx *tls_strict, *tls_any; /* clients: verifying, and not */
     size_t active_bytes;
-    size_t active_rcpts;                   /* of all that are in memory */
-    uint64_t unread_quiet_ns;              /* no log line about unread messages before */
-    unsigned dsns;                         /* being written */
-    unsigned expansions;                   /* lists, under way */
-    bool stopping;                         /* no new attempts */
-    uint64_t random;                       /* state of the jitter generator */
-    uint64_t delivered, deferred, bounced; /* recipients, since start */
+    size_t active_rcpts;      /* of all that are in memory */
+    uint64_t unread_quiet_ns; /* no log line about unread messages before */
+    unsigned dsns;            /* being written */
+    unsigned expansions;      /* lists, under way */
+    bool stopping;            /* no new attempts */
+    uint64_t random;          /* state of the jitter generator */
+    struct deliver_stats stats;
 };
 
 MX_MUST_CHECK mx_err deliver_open(struct deliver *d, struct shard *shard, struct spool *spool,

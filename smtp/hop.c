@@ -12,6 +12,14 @@ enum { UNPARK_PER_RUN = 64 };
 
 static void probe_fire(struct timer *timer, uint64_t now_ns);
 
+static enum stats_class class_of(const struct route_conf *route)
+{
+    return route->kind == ROUTE_LOCAL ? CLASS_LOCAL
+           : route->kind == ROUTE_MX  ? CLASS_MX
+           : route->lmtp              ? CLASS_LMTP
+                                      : CLASS_SMTP;
+}
+
 /* Copies text behind the hop, with a NUL byte behind it. */
 static struct slice keep_text(uint8_t **at, struct slice text)
 {
@@ -33,6 +41,8 @@ struct hop *hop_new(struct deliver *d, const struct route_conf *route, struct sl
     }
     uint8_t *at = (uint8_t *)(hop + 1);
     hop->deliver = d;
+    hop->row = stats_row(d->stats.routes, sizeof(struct route_row), route->name);
+    hop->stats = &d->stats.classes[class_of(route)];
     hop->route = *route;
     hop->connections_max = HOP_CONNECTIONS_MAX;
     hop->route.name = keep_text(&at, route->name);

@@ -19,6 +19,7 @@ struct item {
 struct batch {
     struct maildir_batch maildir;
     struct hop *hop;
+    uint64_t began_ns;
     struct maildir_delivery deliveries[MAILDIR_BATCH_MAX];
     struct item items[MAILDIR_BATCH_MAX];
     char paths[MAILDIR_BATCH_MAX][MAILDIR_PATH_MAX]; /* of the segments that hold extents */
@@ -151,7 +152,10 @@ static void batch_done(struct work_job *job)
     struct maildir_batch *maildir = mx_container_of(job, struct maildir_batch, job);
     struct batch *batch = mx_container_of(maildir, struct batch, maildir);
     struct hop *hop = batch->hop;
+    uint64_t took_ns = hop->deliver->shard->now_ns - batch->began_ns;
+    count_add(&hop->stats->attempts, maildir->count);
     for (uint32_t i = 0; i < maildir->count; i++) {
+        hdr_add(&hop->stats->attempt_ns, took_ns);
         struct item *item = &batch->items[i];
         struct outcome outcome = outcome_of(&batch->deliveries[i]);
         delivery_decide(item->delivery, item->index, &outcome);
@@ -198,6 +202,7 @@ static bool batch_start(struct hop *hop)
         return false;
     }
     batch->hop = hop;
+    batch->began_ns = d->shard->now_ns;
     batch->maildir.root = d->conf.mail_root;
     batch->maildir.hostname = hop->hostname;
     batch->maildir.deliveries = batch->deliveries;

@@ -27,6 +27,7 @@ struct relay_conn {
     char literal[NETADDR_TEXT_MAX + 8]; /* as a DSN names a host without name */
     /* the transaction */
     struct delivery *delivery;
+    uint64_t delivery_ns; /* when it began */
     struct cli_message msg;
     uint32_t rcpts[DELIVER_RCPTS_MAX];
     uint32_t positions[DELIVER_RCPTS_MAX]; /* in delivery->rcpts */
@@ -169,6 +170,9 @@ static void transaction_begin(struct relay_conn *conn, struct delivery *delivery
     delivery->remote = mta_name(conn);
     conn->part = 0;
     conn->piece = SLICE_EMPTY;
+    conn->delivery_ns = active->deliver->shard->now_ns;
+    count_one(&conn->hop->stats->attempts);
+    count_add(&conn->hop->stats->reused, conn->transactions > 0);
     conn->transactions++;
     uint32_t count = 0;
     for (uint32_t i = 0; i < delivery->rcpt_count; i++) {
@@ -206,6 +210,7 @@ static void transaction_end(struct relay_conn *conn)
     struct delivery *delivery = conn->delivery;
     conn->delivery = NULL;
     read_buf_free(conn);
+    hdr_add(&conn->hop->stats->attempt_ns, conn->hop->deliver->shard->now_ns - conn->delivery_ns);
     delivery_done(delivery);
 }
 
@@ -463,6 +468,7 @@ static void on_closed(struct stream *stream, mx_err why)
     list_remove(&conn->all_node);
     hop->connections--;
     hop->connecting -= !conn->ever_ready;
+    count_add(&hop->stats->connections_failed, !conn->ever_ready);
     if (conn->reading) {
         conn->zombie = true; /* freed when the read is back */
         hop->references++;
@@ -515,6 +521,7 @@ static bool conn_open(struct hop *hop, unsigned address)
     cli_init(cli, &conn->cli_conf);
     hop->connections++;
     hop->connecting++;
+    count_one(&hop->stats->connections);
     list_push_back(&hop->conns, &conn->all_node);
     timer_set(conn, RELAY_CONNECT_MS);
     struct ring_addr to = ring_addr_of(&hop->addresses[address]);

@@ -10,6 +10,19 @@ static const struct reply_row rows[REPLY_COUNT] = {
 #undef REPLY
 };
 
+static const char *const names[REPLY_COUNT] = {
+    [REPLY_OK] = "OK",
+#define REPLY(name, code, enhanced, counts, text) [REPLY_##name] = #name,
+#include "smtp/reply.def"
+#undef REPLY
+};
+
+const char *reply_name(enum reply reply)
+{
+    MX_ASSERT((unsigned)reply < REPLY_COUNT);
+    return names[reply];
+}
+
 const struct reply_row *reply_row(enum reply reply)
 {
     MX_ASSERT((unsigned)reply < REPLY_COUNT);

@@ -22,6 +22,8 @@ struct reply_row {
 enum { REPLY_ARG_MAX = 256 };
 
 const struct reply_row *reply_row(enum reply reply);
+/* "NO_SUCH_USER": its name in reply.def, for statistics. */
+const char *reply_name(enum reply reply);
 /* Writes the whole line with CRLF; arg replaces %s (its first REPLY_ARG_MAX bytes; bytes outside
  * printable ASCII become '?'). */
 void reply_print(struct writer *w, enum reply reply, struct slice arg);

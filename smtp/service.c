@@ -64,7 +64,8 @@ static void queued(void *arg, struct message *msg, struct txn *txn, struct chain
 {
     struct service *service = arg;
     if (txn->env.source == SOURCE_SMTP) {
-        service->stats.messages++;
+        count_one(&service->mail_stats.messages);
+        hdr_add(&service->mail_stats.message_bytes, msg->body_bytes);
         log_received(service, msg, &txn->env);
     }
     deliver_queued(&service->deliver, msg, txn, content);

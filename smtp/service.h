@@ -12,6 +12,7 @@
 #include "smtp/session_count.h"
 #include "smtp/spool.h"
 #include "smtp/srv_engine.h"
+#include "smtp/stats.h"
 #include "smtp/takeover.h"
 
 struct service;
@@ -22,10 +23,6 @@ enum {
     SERVICE_STOP_MS = 10000,   /* sessions with content on its way get this long at shutdown */
     SERVICE_DRAIN_MS = 20000,  /* then deliveries in flight until here */
     SERVICE_MEMORY_PERCENT = 70, /* of the blocks in use: no new transactions */
-};
-
-struct service_stats {
-    uint64_t accepted, refused, blocked, timeouts, proxy_refused, messages;
 };
 
 /* What the starter of the cores provides. The image, the domains and the addresses stay until
@@ -71,7 +68,8 @@ struct service {
     uint64_t stop_ns;
     struct shard_hook hook;
     struct timer stop_timer;
-    struct service_stats stats;
+    struct session_stats session_stats;
+    struct mail_stats mail_stats;
 };
 
 /* In the core's thread, after shard_open. On failure *out_what (static text) says which part

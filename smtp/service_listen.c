@@ -25,7 +25,8 @@ static struct srv_limits engine_limits(const struct session_limits *limits)
                                .offer_dsn = true};
 }
 
-static struct srv_profile *profile_new(const struct image *image, const struct listener_conf *conf)
+static struct srv_profile *profile_new(struct service *service, const struct image *image,
+                                       const struct listener_conf *conf)
 {
     struct srv_profile *profile = calloc(1, sizeof *profile);
     if (profile == NULL) {
@@ -37,7 +38,8 @@ static struct srv_profile *profile_new(const struct image *image, const struct l
     profile->tls_implicit = conf->tls_implicit;
     profile->conf = (struct srv_conf){.limits = engine_limits(&image->limits),
                                       .hostname = slice_of(profile->hostname, image->hostname.len),
-                                      .tls_available = conf->tls};
+                                      .tls_available = conf->tls,
+                                      .counts = &service->session_stats.srv};
     return profile;
 }
 
@@ -67,6 +69,30 @@ static void each_open(struct service *service, void (*each)(struct listener *lis
     }
 }
 
+void listener_count_refusal(struct service_listener *listener, enum stats_refusal why)
+{
+    struct session_stats *stats = &listener->service->session_stats;
+    count_one(&stats->refused[why]);
+    count_one(&stats->listeners[listener->row].refused);
+}
+
+/* STATS_REFUSALS: within all limits. */
+static enum stats_refusal over_limit(const struct service_listener *listener)
+{
+    const struct service *service = listener->service;
+    const struct session_count *count = service->conf.sessions;
+    if (service->stopping || listener->conf == NULL) {
+        return REFUSAL_STOPPING;
+    }
+    if (session_count_of(count, listener->slot) > listener->conf->connections_max) {
+        return REFUSAL_LISTENER_FULL;
+    }
+    if (session_count_all(count) > service->image->connections_max) {
+        return REFUSAL_SERVER_FULL;
+    }
+    return service_has_memory(service) ? STATS_REFUSALS : REFUSAL_MEMORY;
+}
+
 bool listener_session_began(struct service_listener *listener)
 {
     struct service *service = listener->service;
@@ -74,18 +100,19 @@ bool listener_session_began(struct service_listener *listener)
     session_count_add(count, service->shard->conf.id, listener->slot, 1);
     listener->sessions++;
     listener->profile->references++;
-    bool within = listener->conf != NULL &&
-                  session_count_of(count, listener->slot) <= listener->conf->connections_max &&
-                  session_count_all(count) <= service->image->connections_max &&
-                  service_has_memory(service);
-    service->stats.accepted += within;
-    service->stats.refused += !within;
+    enum stats_refusal why = over_limit(listener);
+    if (why == STATS_REFUSALS) {
+        count_one(&service->session_stats.accepted);
+        count_one(&service->session_stats.listeners[listener->row].accepted);
+    } else {
+        listener_count_refusal(listener, why);
+    }
     if (service->sessions_pool.used >=
         (size_t)service->image->connections_max + SERVICE_REFUSALS_MAX) {
         /* Nobody could be answered any more: let them wait in the kernel's queue. */
         each_open(service, listener_pause);
     }
-    return within;
+    return why == STATS_REFUSALS;
 }
 
 static void resume(struct listener *listener)
@@ -221,6 +248,8 @@ static struct service_listener *listener_new(struct service *service,
         own->service = service;
         own->bind = *bind;
         own->slot = conf->slot;
+        own->row =
+            stats_row(service->session_stats.listeners, sizeof(struct listener_row), conf->name);
         own->fd = fd;
     }
     return own;
@@ -237,7 +266,7 @@ static mx_err prepare_one(struct service *service, const struct image *image,
     if (own == NULL) {
         own = listener_new(service, conf, bind, fd);
     }
-    struct srv_profile *profile = own == NULL ? NULL : profile_new(image, conf);
+    struct srv_profile *profile = own == NULL ? NULL : profile_new(service, image, conf);
     if (profile == NULL) {
         if (own != NULL && !list_linked(&own->node)) {
             free(own);

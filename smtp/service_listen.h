@@ -7,6 +7,7 @@
 #include "io/listen.h"
 #include "route/image.h"
 #include "smtp/srv_engine.h"
+#include "smtp/stats.h"
 
 struct service;
 
@@ -27,6 +28,7 @@ struct service_listener {
     struct netaddr bind;
     struct srv_profile *profile;
     uint32_t slot;     /* of its session counters */
+    unsigned row;      /* of its statistics */
     uint32_t sessions; /* that refer to it */
     int fd;            /* until it is opened, else -1 */
     bool kept;         /* only while a new image is prepared: it is there too */
@@ -59,4 +61,6 @@ void listeners_free(struct service *service);
 /* For sessions. A session refers to its listener and its profile from began to ended. False: over a
  * limit, the session is to be refused. */
 bool listener_session_began(struct service_listener *listener);
+/* Counts a connection that is not served. */
+void listener_count_refusal(struct service_listener *listener, enum stats_refusal why);
 void listener_session_ended(struct service_listener *listener, struct srv_profile *profile);

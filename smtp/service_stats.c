@@ -1,6 +1,7 @@
 #include "smtp/service_stats.h"
 
 #include "core/check.h"
+#include "io/clock.h"
 #include "smtp/service.h"
 
 /* The reason that a client would be given. */
@@ -25,55 +26,126 @@ static const char *why_not_ready(const struct service *service)
     }
 }
 
-static uint64_t hops_down(const struct deliver *deliver)
+/* The hops are looked through at every turn anyway. */
+static void take_hops(const struct deliver *deliver, struct service_snapshot *out)
+{
+    struct list_node *node = list_first(&deliver->hops);
+    out->hops = out->hops_down = out->hops_waiting = out->hops_connections = 0;
+    for (; node != NULL; node = list_next(&deliver->hops, node)) {
+        const struct hop *hop = mx_container_of(node, struct hop, all_node);
+        out->hops++;
+        out->hops_down += hop->down;
+        out->hops_waiting += hop->waiting_count;
+        out->hops_connections += hop->connections;
+    }
+}
+
+static void add_row(struct service_snapshot *out, unsigned *count, const struct pool_row *row)
+{
+    MX_ASSERT(*count < STATS_POOLS_MAX);
+    out->pools[(*count)++] = *row;
+}
+
+static void add_pool(struct service_snapshot *out, unsigned *count, const struct pool *pool)
+{
+    add_row(out, count,
+            &(struct pool_row){.name = pool->name,
+                               .used = pool->used * pool->slot_bytes,
+                               .used_peak = pool->used_peak * pool->slot_bytes,
+                               .taken = pool->slab_count * pool->slots_per_slab * pool->slot_bytes,
+                               .limit = pool->slots_max * pool->slot_bytes});
+}
+
+static void take_memory(const struct service *service, struct service_snapshot *out)
+{
+    const struct shard *shard = service->shard;
+    const struct spool *spool = &service->spool;
+    const struct deliver *deliver = &service->deliver;
+    const struct pool *pools[] = {
+        &shard->blocks,    &shard->park_blocks, &shard->park_small, &service->sessions_pool,
+        &spool->messages,  &spool->extents,     &spool->writes,     &spool->txns,
+        &spool->incomings, &deliver->actives,   &deliver->clis,     &deliver->conns,
+    };
+    unsigned count = 0;
+    memset(out->pools, 0, sizeof out->pools);
+    for (size_t i = 0; i < mx_countof(pools); i++) {
+        add_pool(out, &count, pools[i]);
+    }
+    uint64_t all = out->ring.recv_count * RING_RECV_BYTES;
+    add_row(out, &count,
+            &(struct pool_row){.name = "receive-buffers",
+                               .used = all - out->ring.recv_free * RING_RECV_BYTES,
+                               .used_peak = all,
+                               .taken = all,
+                               .limit = all});
+    add_row(out, &count,
+            &(struct pool_row){.name = "tables",
+                               .used = out->directory.memory_bytes,
+                               .used_peak = out->directory.memory_bytes,
+                               .taken = out->directory.memory_bytes});
+    add_row(out, &count,
+            &(struct pool_row){.name = "delivery-content",
+                               .used = deliver->active_bytes,
+                               .taken = deliver->active_bytes,
+                               .limit = DELIVER_BYTES_MAX});
+}
+
+static uint64_t accept_shortages(const struct service *service)
 {
     uint64_t count = 0;
-    struct list_node *node = list_first(&deliver->hops);
-    for (; node != NULL; node = list_next(&deliver->hops, node)) {
-        count += mx_container_of(node, struct hop, all_node)->down;
+    struct list_node *node = list_first(&service->listeners);
+    for (; node != NULL; node = list_next(&service->listeners, node)) {
+        count += mx_container_of(node, struct service_listener, node)->listener.out_of_files;
     }
     return count;
+}
+
+static uint64_t millionths(uint64_t part, uint64_t whole)
+{
+    return whole == 0 ? 0 : part * 1000000 / whole;
 }
 
 void service_snapshot_take(const struct service *service, struct service_snapshot *out)
 {
     const struct shard *shard = service->shard;
     const struct deliver *deliver = &service->deliver;
-    *out = (struct service_snapshot){
-        .not_ready = why_not_ready(service),
-        .generation = service->generation,
-        .sessions = service->sessions_pool.used,
-        .accepted = service->stats.accepted,
-        .refused = service->stats.refused,
-        .blocked = service->stats.blocked,
-        .timeouts = service->stats.timeouts,
-        .proxy_refused = service->stats.proxy_refused,
-        .messages = service->stats.messages,
-        .queued = service->spool.count,
-        .active = deliver->actives.used,
-        .delivered = deliver->delivered,
-        .deferred = deliver->deferred,
-        .bounced = deliver->bounced,
-        .hops_down = hops_down(deliver),
-        .turns = shard->turns,
-        .longest_turn_ns = shard->longest_turn_ns,
-        .blocks_used = shard->blocks.used,
-        .blocks_max = shard->blocks.slots_max,
-        .log_dropped = shard->log.dropped,
-    };
+    out->not_ready = why_not_ready(service);
     out->ready = out->not_ready == NULL;
+    out->paused = deliver->conf.paused;
+    out->generation = service->generation;
+    out->sessions = service->sessions_pool.used;
+    out->queued = service->spool.count;
+    out->active = deliver->actives.used;
+    out->turns = shard->turns;
+    out->longest_turn_ns = shard->longest_turn_ns;
+    out->log_dropped = shard->log.dropped;
+    out->accept_shortages = accept_shortages(service);
+    out->loop = shard->stats;
+    out->route = deliver->vm->stats;
+    out->session = service->session_stats;
+    out->mail = service->mail_stats;
+    out->deliver = deliver->stats;
+    ring_stats(shard->ring, &out->ring);
     journal_stats(service->spool.journal, &out->journal);
     directory_stats(service->directory, &out->directory);
+    out->directory_load_ppm =
+        millionths(out->directory.domains + out->directory.addresses, out->directory.capacity);
+    out->journal_live_ppm = millionths(out->journal.live_bytes, out->journal.capacity_bytes);
+    take_hops(deliver, out);
+    take_memory(service, out);
 }
 
 void stats_request_receive(struct mbox_msg *msg, struct shard *at)
 {
     struct stats_request *request = mx_container_of(msg, struct stats_request, msg);
     const struct service *service = at->service;
-    request->snapshot = (struct service_snapshot){.not_ready = "starting"};
+    uint64_t began_ns = clock_monotonic_ns();
     if (service != NULL) {
         service_snapshot_take(service, &request->snapshot);
+    } else {
+        request->snapshot = (struct service_snapshot){.not_ready = "starting"};
     }
+    request->snapshot.read_ns = clock_monotonic_ns() - began_ns;
     mx_err err = mbox_send(at->hub, at->conf.id, request->reply_to, &request->reply);
     MX_ASSERT(err == MX_OK); /* one question at a time */
 }

@@ -1,29 +1,50 @@
 /* What one core has counted and holds, as a copy made by the core itself when it is asked by
- * message: counting stays plain additions, and nobody reads a core's memory. */
+ * message: counting stays plain additions, and nobody reads a core's memory. Making it is bounded
+ * work: a copy of fixed size, and a look at every next hop. */
 #pragma once
 
 #include "io/journal.h"
 #include "io/mbox.h"
+#include "io/shard.h"
 #include "route/directory.h"
+#include "route/expr.h"
+#include "smtp/stats.h"
 
 struct service;
 
+enum { STATS_POOLS_MAX = 24 };
+
+/* Memory of one kind. */
+struct pool_row {
+    const char *name;         /* static text; NULL: the row is not used */
+    uint64_t used, used_peak; /* bytes that are given out: now, most since the start */
+    uint64_t taken;           /* bytes taken from the system */
+    uint64_t limit;           /* the most that it may be */
+};
+
 struct service_snapshot {
-    bool ready;            /* would take a message now */
-    const char *not_ready; /* static text: why not, or NULL */
-    uint64_t generation;   /* of the configuration */
-    uint64_t sessions;     /* open now */
-    uint64_t accepted, refused, blocked, timeouts, proxy_refused; /* sessions, since start */
-    uint64_t messages;                                            /* received, since start */
-    uint64_t queued;                                              /* messages now */
-    uint64_t active;                                              /* of them in memory */
-    uint64_t delivered, deferred, bounced;                        /* recipients, since start */
-    uint64_t hops_down; /* next hops that do not answer now */
+    bool ready;                                               /* would take a message now */
+    const char *not_ready;                                    /* static text: why not, or NULL */
+    uint64_t paused;                                          /* deliveries: 0 or 1 */
+    uint64_t generation;                                      /* of the configuration */
+    uint64_t sessions;                                        /* open now */
+    uint64_t queued;                                          /* messages now */
+    uint64_t active;                                          /* of them in memory */
+    uint64_t hops, hops_down, hops_waiting, hops_connections; /* now */
     uint64_t turns, longest_turn_ns;
-    uint64_t blocks_used, blocks_max; /* memory for content and output, of BLOCK_BYTES each */
-    uint64_t log_dropped;             /* lines */
+    uint64_t log_dropped;      /* lines */
+    uint64_t accept_shortages; /* times accepting failed for lack of descriptors or memory */
+    uint64_t read_ns;          /* what the last answer to stats_request took the core */
+    uint64_t directory_load_ppm, journal_live_ppm;
+    struct shard_stats loop;
+    struct ring_stats ring;
     struct journal_stats journal;
     struct directory_stats directory;
+    struct expr_stats route;
+    struct session_stats session;
+    struct mail_stats mail;
+    struct deliver_stats deliver;
+    struct pool_row pools[STATS_POOLS_MAX];
 };
 
 /* One question to one core. Belongs to the core from mbox_send of msg until the reply arrives. */

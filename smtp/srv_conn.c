@@ -85,7 +85,7 @@ static void timer_fire(struct timer *timer, uint64_t now_ns)
         wheel_arm(&conn->service->shard->wheel, &conn->timer, next_ns);
         return;
     }
-    conn->service->stats.timeouts++;
+    count_one(&conn->service->session_stats.timeouts);
     end_session(conn, SRV_CLOSE_TIMEOUT);
 }
 
@@ -208,6 +208,19 @@ static bool has_rcpt(const struct txn *txn, struct slice address)
     return false;
 }
 
+/* Counts what became of a recipient. */
+static void count_verdict(struct service *service, enum stats_verdict verdict)
+{
+    count_one(&service->mail_stats.rcpts[verdict]);
+}
+
+static enum stats_verdict verdict_of(const struct route_conf *route)
+{
+    static const enum stats_verdict verdicts[] = {
+        [ROUTE_LOCAL] = VERDICT_LOCAL, [ROUTE_RELAY] = VERDICT_RELAY, [ROUTE_MX] = VERDICT_MX};
+    return verdicts[route->kind];
+}
+
 static enum reply on_rcpt(struct srv_conn *conn, const struct srv_ask *ask)
 {
     struct service *service = conn->service;
@@ -217,8 +230,10 @@ static enum reply on_rcpt(struct srv_conn *conn, const struct srv_ask *ask)
     routing_find(&routing, &ctx, ask->text, &conn->txn->env);
     switch (routing.resolution.kind) {
     case RESOLVE_UNKNOWN_USER:
+        count_verdict(service, VERDICT_UNKNOWN_USER);
         return REPLY_NO_SUCH_USER;
     case RESOLVE_UNKNOWN_DOMAIN:
+        count_verdict(service, VERDICT_UNKNOWN_DOMAIN);
         return REPLY_RELAY_DENIED;
     default:
         break;
@@ -228,12 +243,16 @@ static enum reply on_rcpt(struct srv_conn *conn, const struct srv_ask *ask)
         log_slice(line, "to", ask->text);
         log_text(line, "reason", routing.problem);
         log_end(&service->shard->log, line);
+        count_verdict(service, VERDICT_NO_ROUTE);
         return REPLY_LOOKUP_FAILED;
     }
     if (has_rcpt(conn->txn, ask->text)) {
+        count_verdict(service, VERDICT_DUPLICATE);
         return REPLY_OK; /* once is enough */
     }
-    return reply_of(txn_add_rcpt(conn->txn, ask->text, &ask->rcpt));
+    mx_err err = txn_add_rcpt(conn->txn, ask->text, &ask->rcpt);
+    count_verdict(service, err ? VERDICT_NO_MEMORY : verdict_of(routing.route));
+    return reply_of(err);
 }
 
 static void incoming_ready(struct incoming *in)
@@ -261,7 +280,9 @@ static void commit_done(struct incoming *in, mx_err err)
     char id[QID_TEXT_MAX];
     struct writer w = writer_init(id, sizeof id);
     qid_print(&w, in->id);
+    hdr_add(&conn->service->mail_stats.ack_ns, conn->service->shard->now_ns - conn->phase_ns);
     if (err) {
+        count_one(&conn->service->mail_stats.not_stored);
         struct log *log = &conn->service->shard->log;
         struct log_line *line = log_begin(log, LOG_ERROR, "message-not-stored");
         log_qid(line, "id", in->id);
@@ -456,7 +477,7 @@ static void proxy_reject(struct srv_conn *conn, const char *reason)
     log_slice(line, "peer", writer_slice(&w));
     log_text(line, "reason", reason);
     log_end(log, line);
-    conn->service->stats.proxy_refused++;
+    listener_count_refusal(conn->listener, REFUSAL_PROXY_HEADER);
     conn->closing = true;
     stream_abort(&conn->stream, MX_ERR_SYNTAX);
 }
@@ -533,6 +554,7 @@ static void on_closed(struct stream *stream, mx_err why)
     drop_transaction(conn);
     wheel_cancel(&service->shard->wheel, &conn->timer);
     list_remove(&conn->node);
+    srv_leave(&conn->srv);
     free(conn->proxy);
     free(conn->helo);
     listener_session_ended(conn->listener, conn->profile);
@@ -590,7 +612,7 @@ static bool close_blocked(struct srv_conn *conn)
     put_netaddr(&w, &conn->client);
     log_slice(line, "client", writer_slice(&w));
     log_end(log, line);
-    conn->service->stats.blocked++;
+    listener_count_refusal(conn->listener, REFUSAL_BLOCKED);
     conn->closing = true;
     stream_abort(&conn->stream, MX_ERR_PERMISSION);
     return true;
@@ -616,6 +638,9 @@ void srv_conn_accept(struct service_listener *listener, int fd)
     struct ring_addr peer;
     struct srv_conn *conn = pool_acquire_zero(&service->sessions_pool);
     if (conn == NULL || ring_peer(&peer, fd) != MX_OK) {
+        if (conn == NULL) {
+            listener_count_refusal(listener, REFUSAL_NO_SESSION);
+        }
         pool_release(&service->sessions_pool, conn);
         ring_close_fd(fd);
         return;

@@ -12,6 +12,23 @@ void srv_init(struct srv *srv, const struct srv_conf *conf, bool under_tls)
 {
     MX_ASSERT(conf->hostname.len > 0 && conf->hostname.len <= DOMAIN_MAX);
     *srv = (struct srv){.conf = conf, .under_tls = under_tls, .state = SRV_STATE_START};
+    if (conf->counts != NULL) {
+        count_one(&conf->counts->states[SRV_STATE_START]);
+    }
+}
+
+void srv_leave(struct srv *srv)
+{
+    if (srv->conf != NULL && srv->conf->counts != NULL) {
+        count_add(&srv->conf->counts->states[srv->state], UINT64_MAX);
+    }
+}
+
+static void count_reply(const struct srv *srv, enum reply reply)
+{
+    if (srv->conf->counts != NULL) {
+        count_one(&srv->conf->counts->replies[srv->verb][reply]);
+    }
 }
 
 void srv_enter(struct srv *srv, enum srv_state state)
@@ -20,6 +37,10 @@ void srv_enter(struct srv *srv, enum srv_state state)
     MX_ASSERT(!srv->open || (state != SRV_STATE_GREETED && state != SRV_STATE_BANNERED &&
                              state != SRV_STATE_CHUNK_FAILED));
     MX_ASSERT(srv->state != SRV_STATE_CLOSED);
+    if (srv->conf->counts != NULL) {
+        count_add(&srv->conf->counts->states[srv->state], UINT64_MAX); /* minus one */
+        count_one(&srv->conf->counts->states[state]);
+    }
     srv->state = (uint8_t)state;
 }
 
@@ -53,6 +74,7 @@ void srv_say(struct srv *srv, enum reply reply, struct slice arg, struct writer 
     uint32_t errors_max = srv->conf->limits.errors_max;
 
     reply_print(out, reply, arg);
+    count_reply(srv, reply);
     if (row->code == 421) {
         srv_close(srv, reason_of(reply));
     } else if (row->counts_as_error && ++srv->errors >= errors_max && errors_max != 0) {
@@ -149,6 +171,7 @@ static void step_line(struct srv *srv, struct slice *in, struct slice line, stru
         return;
     }
     *in = slice_from(*in, line.len + 2);
+    srv->verb = srv_verb_number(verb);
     if (!count_command(srv, out)) {
         return;
     }
@@ -180,6 +203,7 @@ static bool step_command(struct srv *srv, struct slice *in, struct writer *out)
         return false;
     }
     srv->discarding_line = false;
+    srv->verb = SRV_VERB_UNKNOWN;
     if (count_command(srv, out)) {
         srv_say(srv, REPLY_LINE_TOO_LONG, SLICE_EMPTY, out);
     }
@@ -372,6 +396,7 @@ static void accept_helo(struct srv *srv, struct writer *out)
     srv_enter(srv, SRV_STATE_GREETED);
     if (srv->esmtp) {
         print_ehlo(srv, out);
+        count_reply(srv, REPLY_HELO_OK);
     } else {
         srv_say(srv, REPLY_HELO_OK, srv->conf->hostname, out);
     }
@@ -504,6 +529,7 @@ void srv_stop(struct srv *srv, enum srv_close_reason reason, struct writer *out)
     srv->waiting = false;
     if (srv->state != SRV_STATE_TLS && writer_room(out) >= STOP_ROOM) {
         reply_print(out, replies[reason], SLICE_EMPTY);
+        count_reply(srv, replies[reason]);
     }
     srv_close(srv, reason);
 }

@@ -21,6 +21,7 @@
 #include "smtp/data_stream.h"
 #include "smtp/envelope.h"
 #include "smtp/reply.h"
+#include "smtp/srv_counts.h"
 
 /* Settings of a session; what was announced stays true because they do not change under it. A limit
  * of 0 means none (recipients: ENVELOPE_RCPTS_MAX). */
@@ -43,7 +44,8 @@ struct srv_limits {
 struct srv_conf {
     struct srv_limits limits;
     struct slice hostname;
-    bool tls_available; /* STARTTLS is offered on a clear-text session */
+    bool tls_available;        /* STARTTLS is offered on a clear-text session */
+    struct srv_counts *counts; /* NULL: nothing is counted */
 };
 
 enum srv_act {
@@ -121,6 +123,7 @@ struct srv {
     bool discarding_line; /* inside an over-long command line */
     bool chunk_last;
     uint8_t state;      /* enum srv_state in srv_verbs.h */
+    uint8_t verb;       /* what replies answer: see smtp/srv_counts.h */
     uint8_t next_state; /* where a chunk that is thrown away, or a dropped transaction, leads */
     enum body_type body;
     enum reply failed; /* refusal that the end of this content will get, REPLY_OK = none */
@@ -146,6 +149,9 @@ enum srv_act srv_next(struct srv *srv, struct slice *in, struct writer *out);
 void srv_answer(struct srv *srv, enum reply reply, struct slice text, struct writer *out);
 /* The handshake after SRV_START_TLS is complete: everything learnt before is forgotten. */
 void srv_tls_started(struct srv *srv);
+/* Once, when the session is over for its owner: it is no longer counted. Harmless before srv_init.
+ */
+void srv_leave(struct srv *srv);
 /* Ends the session from outside (timeout, shutdown): writes the 421, if out has room and no TLS
  * handshake is under way; the session is closed then. Allowed while a question is open; its late
  * answer must not be given any more. */

@@ -193,6 +193,11 @@ static const struct verb *find_verb(struct slice text)
     return NULL;
 }
 
+uint8_t srv_verb_number(const struct verb *verb)
+{
+    return verb == NULL ? SRV_VERB_UNKNOWN : (uint8_t)(SRV_VERB_FIRST + (verb - verbs));
+}
+
 static enum reply check_argument(struct srv *srv, const struct verb *verb, struct slice argument)
 {
     switch (verb->argument) {

@@ -35,6 +35,8 @@ struct verb {
  * a well-formed BDAT srv->chunk_left and chunk_last are set whatever the answer. */
 enum reply srv_verb_check(struct srv *srv, const struct verb **out_verb, struct slice line);
 
+/* For statistics: see smtp/srv_counts.h. */
+uint8_t srv_verb_number(const struct verb *verb);
 /* The only place that changes the state. */
 void srv_enter(struct srv *srv, enum srv_state state);
 /* Writes a reply, counts it if it is an error of the client, and closes the session after a 421. */

@@ -468,6 +468,12 @@ unsigned ring_pending(const struct ring *ring)
     return ring->pending + ring->cq_count;
 }
 
+void ring_stats(const struct ring *ring, struct ring_stats *out_stats)
+{
+    *out_stats = (struct ring_stats){
+        .pending = ring_pending(ring), .recv_free = ring->buf_free, .recv_count = ring->buf_count};
+}
+
 void ring_accept(struct ring *ring, struct op *op, int fd)
 {
     begin(ring, op, OP_ACCEPT, fd);
