@@ -45,6 +45,7 @@ struct log_line *log_begin(struct log *log, enum log_level level, const char *ev
     struct log_line *line = spsc_pop(&log->spare);
     if (line == NULL) {
         log->dropped++;
+        log->dropped_total++;
         return NULL;
     }
     line->wall_ms = log->wall_ms;

@@ -35,7 +35,8 @@ struct log {
     struct spsc ready;      /* to the management core */
     struct spsc spare;      /* empty lines coming back */
     struct log_line *lines; /* backing store */
-    uint64_t dropped;       /* by the owner thread */
+    uint64_t dropped;       /* by the owner thread, since it was said last */
+    uint64_t dropped_total; /* since the start */
     int64_t wall_ms;        /* set by the owner each turn */
     enum log_level level;   /* lines above it are not built */
     int core;               /* printed; -1 = management */

@@ -83,3 +83,23 @@ Test(log, plain_and_quoted)
     log_end(NULL, log_begin(NULL, LOG_ERROR, "x"));
     log_fini(&log);
 }
+
+/* Lines without room are said with the next one that has, and counted for good. */
+Test(log, counts_what_it_drops)
+{
+    static struct log log;
+    char buf[LOG_LINE_BYTES + 64];
+    unsigned dropped = 0;
+    cr_assert_eq(log_init(&log, 0, LOG_INFO), MX_OK);
+    for (unsigned i = 0; i < LOG_LINES + 10; i++) {
+        struct log_line *line = log_begin(&log, LOG_INFO, "event");
+        dropped += line == NULL;
+        log_end(&log, line);
+    }
+    cr_assert(dropped >= 10);
+    (void)take(&log, buf, sizeof buf);
+    log_end(&log, log_begin(&log, LOG_INFO, "room"));
+    cr_assert_eq(log.dropped, 0);
+    cr_assert_eq(log.dropped_total, dropped);
+    log_fini(&log);
+}
