@@ -161,6 +161,30 @@ static mx_err build_stages(struct builder *b, struct session_limits *limits)
     return err;
 }
 
+static uint64_t number_member(const json_t *object, const char *field)
+{
+    json_int_t value = json_integer_value(json_object_get(object, field));
+    return value > 0 ? (uint64_t)value : 0;
+}
+
+static mx_err build_performance(struct builder *b, struct performance *out)
+{
+    json_t *object;
+    mx_err err = get_singleton(b, &object, "Performance");
+    if (err) {
+        return err;
+    }
+    *out = (struct performance){
+#define PERFORMANCE(member, property, format, least, most, normal, help) \
+    .member = number_member(object, property),
+#include "route/performance.def"
+#undef PERFORMANCE
+        .content_bytes = number_member(object, "contentMemory"),
+    };
+    json_decref(object);
+    return MX_OK;
+}
+
 /* Networks --------------------------------------------------------------------------------- */
 
 static mx_err build_networks(struct builder *b, const struct netmask **out_networks,
@@ -609,6 +633,7 @@ mx_err config_build(struct config **out_config, struct store *store, enum config
     mx_err err = build_settings(&b);
     err = err ? err : build_session(&b, &config->image.limits);
     err = err ? err : build_stages(&b, &config->image.limits);
+    err = err ? err : build_performance(&b, &config->image.performance);
     err = err ? err : build_routes(&b);
     err = err ? err : build_strategy(&b);
     err = err ? err : build_listeners(&b);

@@ -53,6 +53,29 @@ void pool_fini(struct pool *pool)
     *pool = (struct pool){0};
 }
 
+mx_err pool_limit_prepare(struct pool *pool, size_t slots_max)
+{
+    size_t slab_max = (slots_max + pool->slots_per_slab - 1) / pool->slots_per_slab;
+    if (slab_max <= pool->slab_max) {
+        return MX_OK;
+    }
+    void **slabs = calloc(slab_max, sizeof *slabs);
+    if (slabs == NULL) {
+        return MX_ERR_NOMEM;
+    }
+    memcpy(slabs, pool->slabs, pool->slab_count * sizeof *slabs);
+    free(pool->slabs);
+    pool->slabs = slabs;
+    pool->slab_max = slab_max;
+    return MX_OK;
+}
+
+void pool_limit(struct pool *pool, size_t slots_max)
+{
+    MX_ASSERT(slots_max > 0 && slots_max <= pool->slab_max * pool->slots_per_slab);
+    pool->slots_max = slots_max;
+}
+
 static void *carve(struct pool *pool)
 {
     if (pool->slots_made >= pool->slots_max) {
@@ -91,6 +114,9 @@ bool pool_reserve(struct pool *pool, size_t count)
 void *pool_acquire(struct pool *pool)
 {
     void *slot = pool->free_list;
+    if (MX_UNLIKELY(pool->used >= pool->slots_max)) {
+        return NULL; /* the bound was lowered, or is reached */
+    }
     if (slot != NULL) {
         UNPOISON(slot, pool->slot_bytes);
         pool->free_list = ((struct free_slot *)slot)->next;

@@ -24,6 +24,10 @@ MX_MUST_CHECK mx_err pool_init(struct pool *pool, const char *name, size_t slot_
                                size_t slots_max);
 /* Frees all memory. A zeroed pool is fine. */
 void pool_fini(struct pool *pool);
+/* Another bound, in two steps: the first takes the memory that a larger one needs and changes
+ * nothing else, the second cannot fail. Slots over a smaller bound are given back as they come. */
+MX_MUST_CHECK mx_err pool_limit_prepare(struct pool *pool, size_t slots_max);
+void pool_limit(struct pool *pool, size_t slots_max);
 /* Makes sure that the next `count` slots can be had. False when the bound or memory does not allow
  * it. */
 bool pool_reserve(struct pool *pool, size_t count);

@@ -80,6 +80,7 @@ struct journal {
     bool broken;       /* the last write failed and no segment is ready */
     bool direct;
     unsigned reads;
+    struct journal_tuning tuning;
     struct journal_stats stats;
 };
 
@@ -540,7 +541,7 @@ mx_err journal_append(struct journal *j, struct journal_append *append, uint8_t 
     if (j->cut != NULL || (j->broken && j->active == NULL && j->prepared == NULL)) {
         return MX_ERR_IO;
     }
-    if (group->records >= JOURNAL_GROUP_RECORDS ||
+    if (group->records >= j->tuning.group_records ||
         bytes > j->store->conf.group_bytes - group->len) {
         return MX_ERR_AGAIN;
     }
@@ -754,8 +755,9 @@ static bool group_due(const struct journal *j)
 {
     const struct group *group = j->forming;
     uint64_t age_ns = j->shard->now_ns - group->oldest_ns;
+    uint64_t wait_ns = group->urgent ? j->tuning.commit_delay_ns : j->tuning.lazy_ns;
     return group->records > 0 &&
-           (group->urgent || j->flush_wanted || age_ns >= JOURNAL_LAZY_MS * MX_NS_PER_MS);
+           (j->flush_wanted || age_ns >= wait_ns || group->records >= j->tuning.group_records);
 }
 
 /* --- eviction ----------------------------------------------------------------------------------
@@ -793,8 +795,14 @@ static void turn(struct shard_hook *hook)
     if (j->flying == NULL && j->cut == NULL && group_due(j)) {
         group_write(j);
     }
-    if (j->forming->records > 0 && !j->forming->urgent && !timer_armed(&j->lazy)) {
-        shard_after(j->shard, &j->lazy, JOURNAL_LAZY_MS * MX_NS_PER_MS);
+    const struct group *group = j->forming;
+    if (group->records > 0 && !group->urgent && !timer_armed(&j->lazy)) {
+        shard_after(j->shard, &j->lazy, j->tuning.lazy_ns);
+    }
+    if (group->urgent && j->flying == NULL && j->tuning.commit_delay_ns > 0) {
+        uint64_t age_ns = j->shard->now_ns - group->oldest_ns;
+        uint64_t delay_ns = j->tuning.commit_delay_ns;
+        shard_within(j->shard, age_ns < delay_ns ? delay_ns - age_ns : 0);
     }
 }
 
@@ -982,6 +990,8 @@ mx_err journal_open(struct journal **out_journal, struct journal_store *store, s
     j->lock_fd = -1;
     j->direct = !store->conf.no_direct;
     j->next_instance = 1;
+    j->tuning = (struct journal_tuning){.lazy_ns = JOURNAL_LAZY_MS * MX_NS_PER_MS,
+                                        .group_records = JOURNAL_GROUP_RECORDS};
     list_init(&j->segments);
     list_init(&j->adopting);
     list_init(&j->empty);
@@ -1031,6 +1041,12 @@ void journal_close(struct journal *j)
 {
     MX_ASSERT(journal_quiet(j));
     journal_free(j);
+}
+
+void journal_tune(struct journal *j, const struct journal_tuning *tuning)
+{
+    MX_ASSERT(tuning->group_records > 0 && tuning->group_records <= JOURNAL_GROUP_RECORDS);
+    j->tuning = *tuning;
 }
 
 void journal_stats(const struct journal *j, struct journal_stats *out_stats)

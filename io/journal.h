@@ -223,6 +223,14 @@ void journal_unwait(struct journal_waiter *waiter);
  * otherwise. The answer for MAIL FROM with SIZE. */
 mx_err journal_room(const struct journal *journal, uint64_t bytes);
 
+/* How commits are shared; from the next one on. */
+struct journal_tuning {
+    uint64_t commit_delay_ns; /* a group waits so long for company; 0: not at all */
+    uint64_t lazy_ns;         /* how long lazy records wait at most */
+    uint32_t group_records;   /* most records of a group: 1 to JOURNAL_GROUP_RECORDS */
+};
+void journal_tune(struct journal *journal, const struct journal_tuning *tuning);
+
 void journal_settle(struct journal *journal, struct journal_resident *resident,
                     struct journal_ref ref);
 /* Harmless when not settled. */

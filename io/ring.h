@@ -38,11 +38,14 @@ struct op {
 struct ring_conf {
     unsigned sq_entries;     /* default 512 */
     unsigned cq_entries;     /* default 8192 */
-    unsigned recv_bufs;      /* power of two, default 128 */
+    unsigned recv_bufs;      /* default 128, at most RING_RECV_MAX */
     unsigned recv_buf_bytes; /* default RING_RECV_BYTES */
 };
 
-enum { RING_RECV_BYTES = 16896 }; /* 16.5 KiB: one full TLS record */
+enum {
+    RING_RECV_BYTES = 16896, /* 16.5 KiB: one full TLS record */
+    RING_RECV_MAX = 4096,    /* buffers of a ring */
+};
 
 /* What the kernel gives, for `ringmx doctor` and the start-up line. */
 struct ring_probe {
@@ -77,10 +80,9 @@ struct ring_stats {
     uint64_t enters;      /* of the kernel: submit and wait */
     uint64_t submissions; /* operations */
     uint64_t completions;
-    uint64_t no_buffer;  /* receives that found no buffer (ENOBUFS) */
-    uint64_t refused;    /* submits that the kernel took only in part: no memory for the moment */
-    uint64_t overflowed; /* waits that found that the completion queue had been full */
-    uint64_t pending;    /* operations now */
+    uint64_t no_buffer;             /* receives that found no buffer (ENOBUFS) */
+    uint64_t overflowed;            /* waits that found that the completion queue had been full */
+    uint64_t pending;               /* operations now */
     uint64_t recv_free, recv_count; /* receive buffers that the kernel may fill now, and all */
 };
 void ring_stats(const struct ring *ring, struct ring_stats *out_stats);
@@ -96,6 +98,9 @@ void ring_accept(struct ring *ring, struct op *op, int fd);
 void ring_recv(struct ring *ring, struct op *op, int fd, bool poll_first);
 const uint8_t *ring_recv_buf(const struct ring *ring, uint16_t buf_id);
 void ring_recv_return(struct ring *ring, uint16_t buf_id);
+/* Another number of buffers, from 1 to RING_RECV_MAX. Those that are too many go as they come back.
+ */
+void ring_recv_resize(struct ring *ring, unsigned count);
 /* Buffers that the kernel may fill now. */
 unsigned ring_recv_free(const struct ring *ring);
 /* Sends all of bytes (MSG_WAITALL | MSG_NOSIGNAL); a short value means an error follows. */

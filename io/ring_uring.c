@@ -40,9 +40,11 @@ enum op_kind { OP_ACCEPT = 1, OP_RECV, OP_SEND, OP_CONNECT, OP_READ, OP_WRITE };
 struct ring {
     struct io_uring uring;
     struct io_uring_buf_ring *bufs;
-    uint8_t *buf_memory;
-    size_t buf_ring_bytes;
-    unsigned buf_count;
+    uint8_t
+        *buf_memory; /* address space for RING_RECV_MAX buffers; memory is taken as it is used */
+    size_t buf_ring_bytes, buf_memory_bytes;
+    bool *buf_there;    /* the kernel has it, or whoever receives */
+    unsigned buf_count; /* wanted: those with lower numbers */
     unsigned buf_bytes;
     unsigned buf_free;
     unsigned pending;
@@ -89,28 +91,31 @@ static mx_err bufs_open(struct ring *ring, const struct ring_conf *conf)
 {
     ring->buf_count = conf->recv_bufs ? conf->recv_bufs : BUFS_DEFAULT;
     ring->buf_bytes = conf->recv_buf_bytes ? conf->recv_buf_bytes : RING_RECV_BYTES;
-    ring->buf_ring_bytes = ring->buf_count * sizeof(struct io_uring_buf);
+    ring->buf_ring_bytes = RING_RECV_MAX * sizeof(struct io_uring_buf);
     void *map = mmap(NULL, ring->buf_ring_bytes, PROT_READ | PROT_WRITE,
                      MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
     if (map == MAP_FAILED) {
         return MX_ERR_NOMEM;
     }
     ring->bufs = map;
-    ring->buf_memory =
-        aligned_alloc(4096, mx_round_up((uint64_t)ring->buf_count * ring->buf_bytes, 4096));
-    if (ring->buf_memory == NULL) {
+    ring->buf_there = calloc(RING_RECV_MAX, sizeof *ring->buf_there);
+    size_t bytes = (size_t)RING_RECV_MAX * ring->buf_bytes;
+    map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_PRIVATE | MAP_NORESERVE, -1,
+               0);
+    if (map == MAP_FAILED || ring->buf_there == NULL) {
         return MX_ERR_NOMEM;
     }
-    struct io_uring_buf_reg reg = {
-        .ring_addr = (uint64_t)(uintptr_t)map, .ring_entries = ring->buf_count, .bgid = BUF_GROUP};
+    ring->buf_memory = map;
+    ring->buf_memory_bytes = bytes;
+    struct io_uring_buf_reg reg = {.ring_addr = (uint64_t)(uintptr_t)ring->bufs,
+                                   .ring_entries = RING_RECV_MAX,
+                                   .bgid = BUF_GROUP};
     int result = io_uring_register_buf_ring(&ring->uring, &reg, 0);
     if (result < 0) {
         return setup_error(-result);
     }
     io_uring_buf_ring_init(ring->bufs);
-    for (unsigned i = 0; i < ring->buf_count; i++) {
-        ring_recv_return(ring, (uint16_t)i);
-    }
+    ring_recv_resize(ring, ring->buf_count);
     return MX_OK;
 }
 
@@ -204,7 +209,10 @@ void ring_close(struct ring *ring)
     if (ring->wake_fd >= 0) {
         (void)close(ring->wake_fd);
     }
-    free(ring->buf_memory);
+    if (ring->buf_memory != NULL) {
+        (void)munmap(ring->buf_memory, ring->buf_memory_bytes);
+    }
+    free(ring->buf_there);
     free(ring->messages);
     free(ring->vectors);
     free(ring);
@@ -233,7 +241,6 @@ static void submit_all(struct ring *ring)
         if (io_uring_sq_ready(&ring->uring) == 0) {
             return;
         }
-        count_one(&ring->stats.refused);
         (void)usleep(REFUSED_SLEEP_US);
     }
 }
@@ -376,16 +383,50 @@ void ring_recv(struct ring *ring, struct op *op, int fd, bool poll_first)
 
 const uint8_t *ring_recv_buf(const struct ring *ring, uint16_t buf_id)
 {
-    MX_ASSERT(buf_id < ring->buf_count);
+    MX_ASSERT(buf_id < RING_RECV_MAX);
     return ring->buf_memory + (size_t)buf_id * ring->buf_bytes;
+}
+
+static void buf_give(struct ring *ring, unsigned buf_id)
+{
+    io_uring_buf_ring_add(ring->bufs, ring->buf_memory + (size_t)buf_id * ring->buf_bytes,
+                          ring->buf_bytes, (uint16_t)buf_id, io_uring_buf_ring_mask(RING_RECV_MAX),
+                          0);
+    io_uring_buf_ring_advance(ring->bufs, 1);
+    ring->buf_free++;
+}
+
+/* One that is too many. Its memory goes as far as its pages are its own. */
+static void buf_drop(struct ring *ring, unsigned buf_id)
+{
+    size_t page = 4096;
+    size_t from = (size_t)mx_round_up((uint64_t)buf_id * ring->buf_bytes, page);
+    size_t to = ((size_t)buf_id + 1) * ring->buf_bytes / page * page;
+    ring->buf_there[buf_id] = false;
+    if (from < to) {
+        (void)madvise(ring->buf_memory + from, to - from, MADV_DONTNEED);
+    }
 }
 
 void ring_recv_return(struct ring *ring, uint16_t buf_id)
 {
-    io_uring_buf_ring_add(ring->bufs, ring->buf_memory + (size_t)buf_id * ring->buf_bytes,
-                          ring->buf_bytes, buf_id, io_uring_buf_ring_mask(ring->buf_count), 0);
-    io_uring_buf_ring_advance(ring->bufs, 1);
-    ring->buf_free++;
+    if (MX_UNLIKELY(buf_id >= ring->buf_count)) {
+        buf_drop(ring, buf_id);
+    } else {
+        buf_give(ring, buf_id);
+    }
+}
+
+void ring_recv_resize(struct ring *ring, unsigned count)
+{
+    MX_ASSERT(count > 0 && count <= RING_RECV_MAX);
+    ring->buf_count = count;
+    for (unsigned i = 0; i < count; i++) {
+        if (!ring->buf_there[i]) {
+            ring->buf_there[i] = true;
+            buf_give(ring, i);
+        }
+    }
 }
 
 unsigned ring_recv_free(const struct ring *ring)

@@ -13,7 +13,7 @@ enum { MBOX_MAX_PER_TURN = 1024, PARKS_MAX = 4096, SMALL_PARKS_MAX = 65536 };
 
 mx_err shard_init(struct shard *shard, const struct shard_conf *conf)
 {
-    *shard = (struct shard){.conf = *conf, .hub = conf->hub};
+    *shard = (struct shard){.conf = *conf, .hub = conf->hub, .reap_max = SHARD_REAP_MAX};
     list_init(&shard->streams_dirty);
     list_init(&shard->streams_ready);
     list_init(&shard->streams_starved);
@@ -72,6 +72,9 @@ static uint64_t wait_ns(struct shard *shard, uint64_t wait_max_ns)
         return 0;
     }
     ns = ns < max_ns ? ns : max_ns;
+    if (shard->within_ns > 0 && shard->within_ns < ns) {
+        ns = shard->within_ns;
+    }
     return ns < wait_max_ns ? ns : wait_max_ns;
 }
 
@@ -94,11 +97,12 @@ void shard_turn(struct shard *shard, uint64_t wait_max_ns)
 {
     wait_for_work(shard, wait_max_ns);
     shard->again = false;
+    shard->within_ns = 0;
     sample_clocks(shard);
     uint64_t began_ns = shard->now_ns;
     pulse_begin(&shard->pulse, began_ns);
     pulse_set(&shard->pulse, PULSE_COMPLETIONS);
-    unsigned completions = ring_reap(shard->ring, SHARD_REAP_MAX);
+    unsigned completions = ring_reap(shard->ring, shard->reap_max);
     pulse_set(&shard->pulse, PULSE_JOBS);
     if (shard->work != NULL) {
         work_reap(shard->work);
@@ -175,6 +179,13 @@ void shard_add_hook(struct shard *shard, struct shard_hook *hook)
 void shard_again(struct shard *shard)
 {
     shard->again = true;
+}
+
+void shard_within(struct shard *shard, uint64_t ns)
+{
+    if (shard->within_ns == 0 || ns < shard->within_ns) {
+        shard->within_ns = ns > 0 ? ns : 1;
+    }
 }
 
 void shard_after(struct shard *shard, struct timer *timer, uint64_t delay_ns)

@@ -74,6 +74,8 @@ struct shard {
     struct list streams_starved; /* receive found no buffer */
     bool stop;                   /* set by shard_stop: the loop returns */
     bool again;                  /* set by shard_again: the next turn does not wait */
+    uint64_t within_ns; /* set by shard_within: the next turn waits no longer; 0: not set */
+    unsigned reap_max;  /* completions per turn: SHARD_REAP_MAX until it is changed */
     uint64_t turns;
     uint64_t longest_turn_ns;
     struct pulse pulse; /* read by the management thread */
@@ -98,5 +100,7 @@ void shard_fini(struct shard *shard);
 void shard_add_hook(struct shard *shard, struct shard_hook *hook);
 /* For a hook that does bounded work per turn and has more: the next turn does not wait. */
 void shard_again(struct shard *shard);
+/* The next turn waits no longer than so (timers are coarser: WHEEL_TICK_MS). */
+void shard_within(struct shard *shard, uint64_t ns);
 /* Arms a timer relative to this turn. */
 void shard_after(struct shard *shard, struct timer *timer, uint64_t delay_ns);

@@ -294,6 +294,8 @@ static enum tls_failure failure_of(int reason)
         return TLS_FAILURE_ALERT;
     }
     switch (reason) {
+    case SSL_R_HANDSHAKE_FAILURE_ON_CLIENT_HELLO:
+        return TLS_FAILURE_ALERT;
     case SSL_R_CERTIFICATE_VERIFY_FAILED:
         return TLS_FAILURE_CERTIFICATE;
     case SSL_R_NO_SHARED_CIPHER:

@@ -7,6 +7,7 @@
 #include "core/slice.h"
 #include "route/expr.h"
 #include "route/netset.h"
+#include "route/performance.h"
 
 enum route_kind { ROUTE_LOCAL, ROUTE_MX, ROUTE_RELAY };
 
@@ -67,7 +68,8 @@ struct image {
     struct slice hostname;   /* of this server: banner, EHLO, trace headers */
     struct slice postmaster; /* address for postmaster mail that nobody else takes, or empty */
     struct session_limits limits;
-    uint32_t connections_max; /* all listeners, whole process */
+    struct performance performance; /* zeros: defaults */
+    uint32_t connections_max;       /* all listeners, whole process */
     const struct listener_conf *listeners;
     uint32_t listener_count;
     const struct route_conf *routes;

@@ -102,17 +102,18 @@ void deliver_schedule(struct deliver *d, struct message *msg)
 size_t deliver_bytes_left(const struct deliver *d)
 {
     size_t blocks_max = d->shard->blocks.slots_max / 10 * 7;
-    if (d->active_bytes >= DELIVER_BYTES_MAX || d->shard->blocks.used >= blocks_max) {
+    size_t bytes_max = d->performance.delivery_bytes;
+    if (d->active_bytes >= bytes_max || d->shard->blocks.used >= blocks_max) {
         return 0;
     }
-    return mx_min_size(DELIVER_BYTES_MAX - d->active_bytes,
+    return mx_min_size(bytes_max - d->active_bytes,
                        (blocks_max - d->shard->blocks.used) * BLOCK_BYTES);
 }
 
 static bool has_budget(const struct deliver *d)
 {
-    return d->actives.used < DELIVER_ACTIVE_MAX && d->spool->writes.used < SPOOL_WRITES_HIGH &&
-           deliver_bytes_left(d) > 0;
+    return d->actives.used < d->performance.active_messages &&
+           d->spool->writes.used < SPOOL_WRITES_HIGH && deliver_bytes_left(d) > 0;
 }
 
 /* NULL when memory is short. What it will take to note the outcomes is set aside here: once a
@@ -725,6 +726,7 @@ mx_err deliver_open(struct deliver *d, struct shard *shard, struct spool *spool,
     *d = (struct deliver){.shard = shard,
                           .spool = spool,
                           .image = image,
+                          .performance = performance_complete(&image->performance),
                           .directory = directory,
                           .conf = *conf,
                           .random = random_u64() | 1};
@@ -833,9 +835,18 @@ void deliver_switch(struct deliver *d, const struct image *image)
     d->route = d->next_route;
     d->next_route = NULL;
     d->image = image;
+    struct performance before = d->performance;
+    d->performance = performance_complete(&image->performance);
     for (uint32_t i = 0; i < image->route_count; i++) {
         struct hop *hop = d->route[i];
         hop->route.index = i;
+        if (d->performance.hop_connections != before.hop_connections ||
+            !list_linked(&hop->all_node)) {
+            hop->connections_max = (unsigned)d->performance.hop_connections;
+        }
+        if (d->performance.connection_idle_ms != before.connection_idle_ms) {
+            relay_keep_idle(hop);
+        }
         if (!list_linked(&hop->all_node)) {
             list_push_back(&d->hops, &hop->all_node);
         }

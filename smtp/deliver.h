@@ -40,7 +40,6 @@ enum {
                                 does not call it back */
     HOP_PARKED_EACH_MS = 10, /* ... and this per message in the queue */
     HOP_PARKED_MAX_MS = 3600000,
-    HOP_CONNECTIONS_MAX = 16, /* per core and hop */
     HOP_ADDRESSES_MAX = 8,
     HOP_PROBE_FIRST_MS = 5000, /* a hop that is down is tried again after this, doubling */
     HOP_PROBE_MAX_MS = 300000,
@@ -124,7 +123,7 @@ struct hop {
     struct list conns; /* all of them */
     unsigned connections;
     unsigned connecting;      /* of them, not yet ready for a first transaction */
-    unsigned connections_max; /* HOP_CONNECTIONS_MAX, or what the host let us have lately */
+    unsigned connections_max; /* as configured, or what the host let us have lately */
     struct netaddr addresses[HOP_ADDRESSES_MAX];
     size_t address_count;
     uint64_t resolved_ns;
@@ -149,6 +148,7 @@ struct deliver {
     struct shard *shard;
     struct spool *spool;
     const struct image *image;
+    struct performance performance; /* of the image, complete */
     const struct directory *directory;
     struct deliver_conf conf;
     struct list hops;        /* of the image, and retired ones */

@@ -44,7 +44,7 @@ struct hop *hop_new(struct deliver *d, const struct route_conf *route, struct sl
     hop->row = stats_row(d->stats.routes, sizeof(struct route_row), route->name);
     hop->stats = &d->stats.classes[class_of(route)];
     hop->route = *route;
-    hop->connections_max = HOP_CONNECTIONS_MAX;
+    hop->connections_max = (unsigned)d->performance.hop_connections;
     hop->route.name = keep_text(&at, route->name);
     hop->route.address = keep_text(&at, route->address);
     hop->hostname = keep_text(&at, hostname);
@@ -82,7 +82,8 @@ static size_t delivery_bytes(const struct delivery *delivery)
 static bool has_room(const struct hop *hop, unsigned parts)
 {
     const struct deliver *d = hop->deliver;
-    size_t count_left = DELIVER_ACTIVE_MAX - d->actives.used;
+    size_t active_max = d->performance.active_messages;
+    size_t count_left = d->actives.used < active_max ? active_max - d->actives.used : 0;
     size_t bytes_left = deliver_bytes_left(d);
     size_t count_max = count_left > HOP_WAITING_SHARE ? count_left : HOP_WAITING_SHARE;
     size_t bytes_max = bytes_left > HOP_SHARE_BYTES ? bytes_left : HOP_SHARE_BYTES;

@@ -245,7 +245,8 @@ static bool conn_ready(struct relay_conn *conn)
         hop->connecting--;
     }
     hop_works(hop);
-    bool leave = hop->deliver->stopping || conn->transactions >= RELAY_TRANSACTIONS_MAX ||
+    bool leave = hop->deliver->stopping ||
+                 conn->transactions >= hop->deliver->performance.connection_transactions ||
                  hop->connections > hop->connections_max;
     struct delivery *delivery = leave ? NULL : hop_take(hop);
     if (delivery != NULL) {
@@ -257,7 +258,7 @@ static bool conn_ready(struct relay_conn *conn)
         return true;
     }
     list_push_back(&hop->idle, &conn->node);
-    timer_set(conn, RELAY_IDLE_MS);
+    timer_set(conn, hop->deliver->performance.connection_idle_ms);
     return false;
 }
 
@@ -543,7 +544,7 @@ static void addresses_fresh(struct hop *hop)
 {
     hop->resolved_ns = hop->deliver->shard->now_ns;
     hop->avoid_tls = false;
-    hop->connections_max = HOP_CONNECTIONS_MAX;
+    hop->connections_max = (unsigned)hop->deliver->performance.hop_connections;
 }
 
 static void resolve_done(struct work_job *job)
@@ -626,6 +627,15 @@ void relay_share(struct hop *hop)
         if (!idle_quit(hop)) {
             return; /* the others leave when they have ended their transaction */
         }
+    }
+}
+
+void relay_keep_idle(struct hop *hop)
+{
+    struct list_node *node = list_first(&hop->idle);
+    for (; node != NULL; node = list_next(&hop->idle, node)) {
+        struct relay_conn *conn = mx_container_of(node, struct relay_conn, node);
+        timer_set(conn, hop->deliver->performance.connection_idle_ms);
     }
 }
 

@@ -7,10 +7,8 @@
 enum {
     RELAY_CONNECT_MS = 60000,
     RELAY_TLS_MS = 60000,
-    RELAY_IDLE_MS = 30000,         /* a kept connection without work is closed */
-    RELAY_QUIT_MS = 2000,          /* for the other side to answer QUIT */
-    RELAY_TRANSACTIONS_MAX = 1000, /* per connection */
-    RELAY_OUT_BYTES = 16 * 1024,   /* encoded per step */
+    RELAY_QUIT_MS = 2000,        /* for the other side to answer QUIT */
+    RELAY_OUT_BYTES = 16 * 1024, /* encoded per step */
 };
 
 size_t relay_conn_bytes(void);
@@ -20,6 +18,8 @@ void relay_run(struct hop *hop);
 bool relay_has_session(const struct hop *hop);
 /* Another core got no connection: gives up half of ours until the addresses are looked up again. */
 void relay_share(struct hop *hop);
+/* The time that idle connections are kept has changed: it begins anew. */
+void relay_keep_idle(struct hop *hop);
 /* Ends idle connections politely. */
 void relay_stop_idle(struct hop *hop);
 /* Cuts all connections; their deliveries are dropped without outcome. */

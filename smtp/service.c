@@ -15,6 +15,36 @@ bool service_has_memory(const struct service *service)
     return blocks->used * 100 <= blocks->slots_max * SERVICE_MEMORY_PERCENT;
 }
 
+/* --- tuning ------------------------------------------------------------------------------------
+ */
+
+static size_t blocks_wanted(const struct service *service, const struct performance *performance)
+{
+    size_t blocks = (size_t)(performance->content_bytes / BLOCK_BYTES);
+    return blocks > 0 ? blocks : service->shard->conf.blocks_max;
+}
+
+mx_err service_tune_prepare(struct service *service, const struct image *image)
+{
+    return pool_limit_prepare(&service->shard->blocks, blocks_wanted(service, &image->performance));
+}
+
+void service_tune(struct service *service, const struct image *image)
+{
+    struct performance performance = performance_complete(&image->performance);
+    struct shard *shard = service->shard;
+    struct journal_tuning journal = {.commit_delay_ns = performance.commit_delay_us * 1000,
+                                     .lazy_ns = performance.outcome_delay_ms * MX_NS_PER_MS,
+                                     .group_records = (uint32_t)performance.commit_records};
+    if (performance.receive_buffers != service->performance.receive_buffers) {
+        ring_recv_resize(shard->ring, (unsigned)performance.receive_buffers);
+    }
+    shard->reap_max = (unsigned)performance.turn_completions;
+    pool_limit(&shard->blocks, blocks_wanted(service, &performance));
+    journal_tune(service->spool.journal, &journal);
+    service->performance = performance;
+}
+
 /* --- opening -----------------------------------------------------------------------------------
  */
 
@@ -124,6 +154,16 @@ static mx_err delivery_open(struct service *service)
                         service->directory, &service->conf.deliver);
 }
 
+/* After the journal. */
+static mx_err tuning_open(struct service *service)
+{
+    mx_err err = service_tune_prepare(service, service->image);
+    if (!err) {
+        service_tune(service, service->image);
+    }
+    return err;
+}
+
 static mx_err sessions_open(struct service *service)
 {
     /* The kernel may give one core all of them. Memory is taken when it is needed. */
@@ -137,7 +177,8 @@ static const struct {
 } parts[] = {
     {"session memory", sessions_open}, {"address tables", directory_fill},
     {"TLS certificate", tls_open},     {"spool and journal", queue_open},
-    {"delivery", delivery_open},       {"listeners", listeners_open},
+    {"tuning", tuning_open},           {"delivery", delivery_open},
+    {"listeners", listeners_open},
 };
 
 mx_err service_open(struct service *service, struct shard *shard, const struct service_conf *conf,

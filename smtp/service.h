@@ -68,6 +68,7 @@ struct service {
     uint64_t stop_ns;
     struct shard_hook hook;
     struct timer stop_timer;
+    struct performance performance; /* of the image, complete */
     struct session_stats session_stats;
     struct mail_stats mail_stats;
 };
@@ -86,6 +87,11 @@ void service_close(struct service *service);
 
 /* From smtp/takeover: this core's part of the old queue. */
 void service_adopt(struct service *service, struct spool_part *part);
+
+/* Another image: what it says of the core's own parts. Prepare takes the memory that switch needs.
+ */
+MX_MUST_CHECK mx_err service_tune_prepare(struct service *service, const struct image *image);
+void service_tune(struct service *service, const struct image *image);
 
 /* For sessions: false = no new transactions now. */
 bool service_has_memory(const struct service *service);

@@ -87,7 +87,7 @@ static void take_memory(const struct service *service, struct service_snapshot *
             &(struct pool_row){.name = "delivery-content",
                                .used = deliver->active_bytes,
                                .taken = deliver->active_bytes,
-                               .limit = DELIVER_BYTES_MAX});
+                               .limit = deliver->performance.delivery_bytes});
 }
 
 static uint64_t accept_shortages(const struct service *service)
@@ -118,7 +118,7 @@ void service_snapshot_take(const struct service *service, struct service_snapsho
     out->active = deliver->actives.used;
     out->turns = shard->turns;
     out->longest_turn_ns = shard->longest_turn_ns;
-    out->log_dropped = shard->log.dropped;
+    out->log_dropped = shard->log.dropped_total;
     out->accept_shortages = accept_shortages(service);
     out->loop = shard->stats;
     out->route = deliver->vm->stats;

@@ -7,7 +7,8 @@
 static mx_err prepare_image(struct service *service, const struct service_update *update)
 {
     const struct image *image = update->change->image;
-    mx_err err = deliver_prepare(&service->deliver, image);
+    mx_err err = service_tune_prepare(service, image);
+    err = err ? err : deliver_prepare(&service->deliver, image);
     return err ? err : listeners_prepare(service, image, update->listen_fds);
 }
 
@@ -64,6 +65,7 @@ static void apply_record(struct directory *directory, const struct dir_change *c
 static void switch_image(struct service *service, const struct image *image)
 {
     service->image = image;
+    service_tune(service, image);
     deliver_switch(&service->deliver, image);
     listeners_switch(service, image);
     if (service->started && !service->stopping) {

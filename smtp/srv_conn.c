@@ -342,6 +342,7 @@ static enum reply on_end(struct srv_conn *conn, const struct srv_end *end, bool 
     err = incoming_commit(in, txn);
     if (err) {
         conn->incoming = NULL;
+        count_one(&conn->service->mail_stats.not_stored);
     }
     *later = err == MX_OK;
     return reply_of(err);
@@ -445,7 +446,7 @@ static void pump(struct srv_conn *conn, struct slice *in)
         in = &none;
     }
     for (unsigned steps = 0; more; steps++) {
-        if (steps == SRV_STEPS_MAX) {
+        if (steps == conn->service->performance.session_steps) {
             stream_resume(&conn->stream); /* the others first; the rest is offered again */
             break;
         }

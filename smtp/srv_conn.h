@@ -17,7 +17,6 @@ struct service_listener;
 enum {
     SRV_CONN_BYTES_MAX = 1024,
     SRV_OUT_BYTES = 8 * 1024, /* replies collected before they go to the stream */
-    SRV_STEPS_MAX = 4096, /* engine actions per offered input, then the others have their turn */
 };
 
 struct srv_conn {

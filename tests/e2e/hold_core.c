@@ -26,12 +26,24 @@ int shutdown(int fd, int how)
     return (int)syscall(SYS_shutdown, fd, how);
 }
 
-int poll(struct pollfd *fds, nfds_t count, int timeout_ms)
+static int held_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 {
     while (count == 1 && fds[0].fd == STDERR_FILENO && is_there("HOLD_LOG")) {
         (void)usleep(POLL_US);
     }
     return (int)syscall(SYS_poll, fds, count, timeout_ms);
+}
+
+int poll(struct pollfd *fds, nfds_t count, int timeout_ms)
+{
+    return held_poll(fds, count, timeout_ms);
+}
+
+/* As fortified programs call it. */
+int __poll_chk(struct pollfd *fds, nfds_t count, int timeout_ms, size_t bytes)
+{
+    (void)bytes;
+    return held_poll(fds, count, timeout_ms);
 }
 
 /* Of what waits to be submitted. */
