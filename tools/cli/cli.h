@@ -30,4 +30,5 @@ bool command_delete(struct cli *cli);
 bool command_apply(struct cli *cli);
 bool command_snapshot(struct cli *cli);
 bool command_stats(struct cli *cli);
+bool command_top(struct cli *cli);
 bool command_health(struct cli *cli);

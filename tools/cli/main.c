@@ -64,6 +64,23 @@ static const struct option_spec snapshot_options[] = {
     END,
 };
 
+#define ROUNDS                                                            \
+    {OPT_INTERVAL, "interval", 0, "SECONDS", false, "from look to look"}, \
+    {                                                                     \
+        OPT_COUNT_ROUNDS, "count", 0, "N", false, "end after so many"     \
+    }
+static const struct option_spec stats_options[] = {
+    JSON_OUT,
+    {OPT_WATCH, "watch", 0, NULL, false, "again and again"},
+    ROUNDS,
+    END,
+};
+static const struct option_spec top_options[] = {
+    {OPT_ONCE, "once", 0, NULL, false, "one view, then end"},
+    ROUNDS,
+    END,
+};
+
 const struct command commands[] = {
     {"describe", "[NAME]", "Objects and enums of the schema", 0, 1, false, no_options,
      command_describe},
@@ -76,7 +93,8 @@ const struct command commands[] = {
      apply_options, command_apply},
     {"snapshot", "OBJECT ...", "Write objects as a plan for apply", 1, OBJECTS_MAX, false,
      snapshot_options, command_snapshot},
-    {"stats", "", "Statistics of the server", 0, 0, true, json_options, command_stats},
+    {"stats", "", "Statistics of the server", 0, 0, true, stats_options, command_stats},
+    {"top", "", "What every core does now", 0, 0, true, top_options, command_top},
     {"health", "", "Is it alive, would it take a message", 0, 0, true, json_options,
      command_health},
     {.name = NULL},

@@ -28,6 +28,10 @@ enum option_id {
     OPT_OUTPUT,
     OPT_INCLUDE_SECRETS,
     OPT_ALLOW_UNRESOLVED,
+    OPT_WATCH,
+    OPT_ONCE,
+    OPT_INTERVAL,
+    OPT_COUNT_ROUNDS,
     OPT_COUNT,
 };
 
