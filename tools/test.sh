@@ -117,7 +117,14 @@ postfix_tools() {
     (cd build/postfix && apt-get download -qq postfix && dpkg -x postfix_*.deb .) >"$logs/postfix.log" 2>&1
 }
 
+prometheus_tools() {
+    [ -x build/prometheus/usr/bin/promtool ] && return
+    mkdir -p build/prometheus
+    (cd build/prometheus && apt-get download -qq prometheus && dpkg -x prometheus_*.deb .) >"$logs/prometheus.log" 2>&1
+}
+
 part_e2e() {
+    prometheus_tools || echo "promtool could not be had: see $logs/prometheus.log"
     postfix_tools || echo "postfix's smtp-source and smtp-sink could not be had: see $logs/postfix.log"
     for preset in release asan; do
         build "$preset" || { note "build of $preset" 1; continue; }
