@@ -914,3 +914,47 @@ def test_alerts_and_dashboard():
                  .replace("$core", ".*")} for i, e in enumerate(expressions)]
         json.dump({"groups": [{"name": "dashboard", "rules": rows}]}, f)
     check("SUCCESS" in promtool("check", "rules", path), "the dashboard's queries")
+
+
+# --- memory (of idle sessions: test_process.py) ---------------------------------------------------
+
+MESSAGE_BYTES_MAX = 512
+
+
+def anonymous(server):
+    """Bytes of memory of its own that the process has."""
+    with open(f"/proc/{server.process.pid}/smaps_rollup", encoding="ascii") as f:
+        return int(next(line for line in f if line.startswith("Anonymous:")).split()[1]) * 1024
+
+
+def test_memory_of_queued_messages():
+    """A queued message with one recipient (two addresses of 32 bytes) takes at most 512 bytes of memory."""
+    if "asan" in os.path.basename(lib.BUILD):
+        raise Skip("sanitizers have their own memory")
+    sender, rcpt = "s" * 18 + "@x.example.net", "r" * 20 + "@example.org"
+    equal((len(sender), len(rcpt)), (32, 32), "lengths of the addresses")
+    many = [update("MtaStageData", maxMessages=constant("1000000")), session_limits(maxCommands="10000000")]
+    with Managed(cores=1, users=("r" * 20,), extra=many) as s:
+        act(s, "PauseMtaQueue")
+        parts = ((f"MAIL FROM:<{sender}>\r\nRCPT TO:<{rcpt}>\r\nDATA\r\n".encode(), 3),
+                 (b"Subject: x\r\n\r\nhello\r\n.\r\n", 1))
+        clients = [s.wire() for _ in range(100)]
+
+        def send(count):
+            """As many messages at a time as there are sessions."""
+            for _ in range(count // len(clients)):
+                for part, replies in parts:
+                    for client in clients:
+                        client.send(part)
+                    for client in clients:
+                        for _ in range(replies):
+                            check(client.reply()[0] in "23", "a refusal")
+        send(2000)  # what is taken once for all
+        before, count = anonymous(s), 20000
+        send(count)
+        took = (anonymous(s) - before) / count
+        equal(s.api.stats()[0]["queue_messages"], 2000 + count, "queued messages")
+        check(100 < took <= MESSAGE_BYTES_MAX, f"a queued message takes {took:.0f} bytes")
+        for client in clients:
+            client.sock.close()
+        s.kill()
