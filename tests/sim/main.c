@@ -102,27 +102,35 @@ static int usage(void)
             "       sim --seed N [--trace]          one of them\n"
             "       sim --exhaustive [--scenario NAME] [--part K/N] [--stride N] [--variant N]\n"
             "       sim --scenario NAME [--fault F --at N] [--variant N] [--trace]\n"
-            "       sim --list                      names of scenarios\n");
+            "       sim --list                      names of scenarios\n"
+            "       sim --load N                    so many messages without faults\n");
     return 2;
 }
 
 struct args {
     uint64_t seeds, from, at;
-    unsigned part, parts, stride, variant;
+    unsigned part, parts, stride, variant, load;
     const char *scenario, *fault;
     bool exhaustive, list, trace, twice;
 };
 
 static bool args_parse(struct args *args, int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"seeds", required_argument, NULL, 'n'},   {"from", required_argument, NULL, 'f'},
-        {"seed", required_argument, NULL, 's'},    {"trace", no_argument, NULL, 't'},
-        {"exhaustive", no_argument, NULL, 'e'},    {"part", required_argument, NULL, 'p'},
-        {"stride", required_argument, NULL, 'd'},  {"scenario", required_argument, NULL, 'c'},
-        {"fault", required_argument, NULL, 'u'},   {"at", required_argument, NULL, 'a'},
-        {"list", no_argument, NULL, 'l'},          {"twice", no_argument, NULL, 'w'},
-        {"variant", required_argument, NULL, 'v'}, {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"seeds", required_argument, NULL, 'n'},
+                                            {"from", required_argument, NULL, 'f'},
+                                            {"seed", required_argument, NULL, 's'},
+                                            {"trace", no_argument, NULL, 't'},
+                                            {"exhaustive", no_argument, NULL, 'e'},
+                                            {"part", required_argument, NULL, 'p'},
+                                            {"stride", required_argument, NULL, 'd'},
+                                            {"scenario", required_argument, NULL, 'c'},
+                                            {"fault", required_argument, NULL, 'u'},
+                                            {"at", required_argument, NULL, 'a'},
+                                            {"list", no_argument, NULL, 'l'},
+                                            {"twice", no_argument, NULL, 'w'},
+                                            {"variant", required_argument, NULL, 'v'},
+                                            {"load", required_argument, NULL, 'o'},
+                                            {NULL, 0, NULL, 0}};
     *args = (struct args){.from = 1, .parts = 1, .stride = 1, .fault = "kill"};
     int option;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -169,12 +177,15 @@ static bool args_parse(struct args *args, int argc, char **argv)
         case 'l':
             args->list = true;
             break;
+        case 'o':
+            args->load = (unsigned)strtoul(optarg, NULL, 10);
+            break;
         default:
             return false;
         }
     }
-    return args->stride > 0 &&
-           (args->seeds > 0 || args->exhaustive || args->list || args->scenario != NULL);
+    return args->stride > 0 && (args->seeds > 0 || args->load > 0 || args->exhaustive ||
+                                args->list || args->scenario != NULL);
 }
 
 static void print_totals(double took, uint64_t hash)
@@ -213,6 +224,9 @@ int main(int argc, char **argv)
         if (!scenario_repeat(args.scenario, args.fault, args.at, args.variant, args.trace)) {
             return usage();
         }
+        hash = sim.hash;
+    } else if (args.load > 0) {
+        scenario_load(args.load);
         hash = sim.hash;
     }
     for (uint64_t seed = args.from; seed < args.from + args.seeds; seed++) {

@@ -191,6 +191,17 @@ bool scenario_repeat(const char *name, const char *fault, uint64_t at, unsigned 
     return false;
 }
 
+void scenario_load(unsigned messages)
+{
+    struct plan plan = {.lives = 1,
+                        .life = {{.cores = 1, .idle_ms = 500}},
+                        .clients = 4,
+                        .client = {.messages = messages / 4, .bytes_max = 8192},
+                        .conf = CONF(16384, 1000)};
+    run_begin(1, false);
+    run_plan(&plan);
+}
+
 void scenarios_list(void)
 {
     for (size_t i = 0; i < mx_countof(scenarios); i++) {

@@ -18,3 +18,5 @@ bool scenarios_run(const char *only, unsigned variant, unsigned part, unsigned p
 bool scenario_repeat(const char *name, const char *fault, uint64_t at, unsigned variant,
                      bool trace);
 void scenarios_list(void);
+/* So many messages over four sessions, without faults: for counting instructions. */
+void scenario_load(unsigned messages);
