@@ -94,3 +94,35 @@ Test(chain, behaves_like_a_queue_of_bytes)
     cr_assert_eq(blocks.used, 0);
     pool_fini(&blocks);
 }
+
+/* Another bound: more slots than before, or fewer at once although more are out. */
+Test(pool, limit_changes)
+{
+    struct pool pool;
+    void *slots[40];
+    cr_assert_eq(pool_init(&pool, "slots", 64 * 1024, 8), MX_OK);
+    for (unsigned i = 0; i < 8; i++) {
+        cr_assert_not_null(slots[i] = pool_acquire(&pool));
+    }
+    cr_assert_null(pool_acquire(&pool));
+    cr_assert_eq(pool_limit_prepare(&pool, 40), MX_OK);
+    cr_assert_null(pool_acquire(&pool)); /* prepared alone changes nothing */
+    pool_limit(&pool, 40);
+    for (unsigned i = 8; i < 40; i++) {
+        cr_assert_not_null(slots[i] = pool_acquire(&pool));
+        memset(slots[i], (int)i, 64 * 1024);
+    }
+    cr_assert_null(pool_acquire(&pool));
+    pool_limit(&pool, 3);
+    for (unsigned i = 0; i < 38; i++) {
+        cr_assert_null(pool_acquire(&pool));
+        pool_release(&pool, slots[i]);
+    }
+    cr_assert_not_null(slots[0] = pool_acquire(&pool)); /* two are out, of three */
+    cr_assert_null(pool_acquire(&pool));
+    pool_release(&pool, slots[0]);
+    pool_release(&pool, slots[38]);
+    pool_release(&pool, slots[39]);
+    cr_assert_eq(pool.used, 0);
+    pool_fini(&pool);
+}
