@@ -13,7 +13,7 @@ byte, which their trace hashes show, and the difference is counting alone.
 
 With --real: the real process on one core, 4 KiB messages by DATA, pipelined over one session, accepted only. How
 messages share turns and commits varies from run to run, so rounds alternate and medians are compared. valgrind lets no
-other thread run while one waits in the ring, so it waits otherwise there (bench/poll_ring.c)."""
+other thread run while one waits in the ring, so it waits otherwise there (tests/e2e/poll_ring.c)."""
 
 import argparse
 import glob
@@ -130,7 +130,7 @@ def run_server(build, load, waits, messages):
 def real(options):
     with tempfile.TemporaryDirectory(prefix="ringmx-count-") as folder:
         waits = os.path.join(folder, "poll_ring.so")
-        subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", waits, os.path.join(ROOT, "bench", "poll_ring.c"), "-luring"],
+        subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", waits, os.path.join(ROOT, "tests", "e2e", "poll_ring.c"), "-luring"],
                        check=True)
         load, found = os.path.join(options.build, "ringmx-bench"), {"with": [], "without": []}
         for _ in range(options.rounds):
