@@ -50,9 +50,9 @@ const char *stats_class_name(unsigned hop_class)
 unsigned stats_row(void *rows, size_t stride, struct slice name)
 {
     struct slice cut = slice_first(name, STATS_NAME_MAX - 1);
-    for (unsigned i = STATS_OTHERS + 1; i < STATS_ROWS_MAX; i++) {
+    for (unsigned i = STATS_OTHERS + 1; i < STATS_ROWS_MAX && cut.len > 0; i++) {
         char *own = (char *)rows + i * stride;
-        if (own[0] == '\0' && cut.len > 0) {
+        if (own[0] == '\0') {
             memcpy(own, cut.ptr, cut.len);
             own[cut.len] = '\0';
             return i;
