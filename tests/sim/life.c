@@ -336,6 +336,7 @@ void life_boot(const struct life_conf *conf)
 {
     memset(&life, 0, sizeof life);
     life.conf = *conf;
+    config.image.performance = conf->performance;
     sim.ops = 0;
     sim.struck = false;
     sim.dead = false;

@@ -2,6 +2,8 @@
  * end; and the scheduler that decides whose turn it is. */
 #pragma once
 
+#include "route/performance.h"
+
 #include "tests/sim/sim.h"
 
 struct life_conf {
@@ -10,6 +12,7 @@ struct life_conf {
     unsigned recv_bufs, sq_entries;
     uint64_t segment_bytes;
     size_t blocks;
+    struct performance performance; /* of all lives; zeros: defaults */
 };
 
 /* The configuration that all lives of all runs use. */
