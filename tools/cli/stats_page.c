@@ -3,7 +3,6 @@
 #include "tools/cli/fail.h"
 #include "tools/cli/value.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -123,8 +122,8 @@ double stats_clock(void)
 
 void stats_sleep(double seconds)
 {
-    double whole = floor(seconds);
-    struct timespec left = {.tv_sec = (time_t)whole, .tv_nsec = (long)((seconds - whole) * 1e9)};
+    time_t whole = (time_t)seconds;
+    struct timespec left = {.tv_sec = whole, .tv_nsec = (long)((seconds - (double)whole) * 1e9)};
     while (nanosleep(&left, &left) != 0) {
     }
 }
