@@ -71,10 +71,13 @@ static void take_memory(const struct service *service, struct service_snapshot *
     for (size_t i = 0; i < mx_countof(pools); i++) {
         add_pool(out, &count, pools[i]);
     }
-    uint64_t all = out->ring.recv_count * RING_RECV_BYTES;
+    /* More than all are free while some that are too many have not come back yet. */
+    const struct ring_stats *ring = &out->ring;
+    uint64_t lent = ring->recv_free < ring->recv_count ? ring->recv_count - ring->recv_free : 0;
+    uint64_t all = ring->recv_count * RING_RECV_BYTES;
     add_row(out, &count,
             &(struct pool_row){.name = "receive-buffers",
-                               .used = all - out->ring.recv_free * RING_RECV_BYTES,
+                               .used = lent * RING_RECV_BYTES,
                                .used_peak = all,
                                .taken = all,
                                .limit = all});

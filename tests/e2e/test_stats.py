@@ -8,9 +8,9 @@ import shutil
 import socket
 import ssl
 import subprocess
-import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import lib
 from lib import (DROP, Sink, Skip, check, constant, equal, free_port, no_verify, relay_route, session_limits,
@@ -193,8 +193,7 @@ def states(watch):
     listeners = {"l": lib.listener(port), "t": lib.listener(implicit, name="tls", tlsImplicit=True)}
     with Managed(listeners=listeners, cores=1, allow_relaying=False) as s:
         s.port = port
-        greeted, in_data, in_chunk, chunked, skipping, failed, mailing, rcpting, tls, closed = \
-            [s.wire() for _ in range(10)]
+        greeted, in_data, in_chunk, chunked, skipping, failed, mailing, rcpting, tls = [s.wire() for _ in range(9)]
         bannered = s.wire(hello=False)
         bannered.then("220")
         starting = socket.create_connection(("127.0.0.1", implicit), timeout=10)
@@ -208,9 +207,8 @@ def states(watch):
         skipping.send(b"BDAT 999999999999\r\nabc")
         failed.send(b"BDAT 200000000\r\n")
         tls.expect("STARTTLS", "220")
-        closed.expect("QUIT", "221")
         rows = {"greeted": 1, "data": 1, "chunk": 1, "chunked": 1, "mail": 1, "rcpt": 1, "tls_handshake": 1,
-                "bannered": 1, "start": 1, "closed": 1, "skip": 2, "chunk_failed": 0}
+                "bannered": 1, "start": 1, "closed": 0, "skip": 2, "chunk_failed": 0}
         want = {f"sessions_by_state{{state={k}}}": v for k, v in rows.items()}
         last = {}
 
@@ -218,11 +216,18 @@ def states(watch):
             last.update(watch.look(s))
             return {k: last[k] for k in want} == want
         try:
-            wait_until(there, 1.9, "a session in every state")
+            wait_until(there, 15, "a session in every state")
         except lib.Fail:
             equal({k: last[k] for k in want}, want, "sessions by state")
         equal(last["sessions"], sum(want.values()), "sessions")
-        for w in (greeted, in_data, in_chunk, chunked, skipping, failed, mailing, rcpting, tls, closed, bannered):
+
+        def closing():
+            """Over, and not yet closed by the client; that lasts two seconds at most."""
+            closed = s.wire()
+            closed.expect("QUIT", "221")
+            return watch.look(s)["sessions_by_state{state=closed}"] > 0
+        wait_until(closing, 15, "a session that is over")
+        for w in (greeted, in_data, in_chunk, chunked, skipping, failed, mailing, rcpting, tls, bannered):
             w.sock.close()
         starting.close()
         numbers = watch.until(s, "sessions", lambda v: v == 0)
@@ -541,11 +546,9 @@ def table():
 def test_every_statistic_moves():
     """Every statistic, and every value of its fixed labels, is other than zero when it should be."""
     watch = Watch()
-    for scenario in SCENARIOS:
-        began = time.monotonic()
-        scenario(watch)
-        if os.environ.get("TIMES"):
-            print(scenario.__name__, round(time.monotonic() - began, 1), file=sys.stderr, flush=True)
+    with ThreadPoolExecutor(4) as pool:  # each has servers of its own and waits most of the time
+        for done in [pool.submit(scenario, watch) for scenario in SCENARIOS]:
+            done.result()
     names = table()
     check(len(names) > 70, f"the table of statistics has {len(names)} rows")
     known = {k.split("{")[0] for k in watch.known} - {"core"}
@@ -760,7 +763,7 @@ def test_statistics_while_management_is_busy():
         busy, domain = Api(s.http_port), s.api.find("Domain", name="example.org")
         accounts = {f"n{i}": {"@type": "User", "name": f"user{i}", "domainId": domain, "credentials": {
             "0": {"@type": "Password", "secret": f"correct horse {i}"}}} for i in range(40)}
-        ended, times = threading.Event(), []
+        ended, answers = threading.Event(), 0
 
         def work():
             busy.set("Account", create=accounts)  # 40 passwords are hashed
@@ -768,14 +771,11 @@ def test_statistics_while_management_is_busy():
         worker = threading.Thread(target=work)
         worker.start()
         while not ended.is_set():
-            began = time.monotonic()
             equal(s.api.http("GET", "/stats", headers={})[0], 200, "status of /stats")
-            if not ended.is_set():
-                times.append(time.monotonic() - began)
+            answers += not ended.is_set()
         worker.join()
-        check(len(times) >= 3, f"answers while the worker was busy: {times}")
-        # Half of them: on a loaded machine single ones wait for a CPU.
-        check(sorted(times)[len(times) // 2] <= 0.05, f"time to answer: {sorted(times)}")
+        # Counted, not timed: the worker's request takes seconds, and none of these waits for it.
+        check(answers >= 10, f"answers while the worker was busy: {answers}")
 
 
 def test_cli_top():
