@@ -1,7 +1,7 @@
 /* The simulated machine: one thread, one virtual clock, one seed that decides everything. The seam
  * of ringmx (io/ring.h, clock.h, random.h, tls.h, sys.h, work.h) is implemented on top of it by
- * ring_sim.c, sys_sim.c, work_sim.c and tls_sim.c, which take the place of the production files at
- * link time.
+ * ring.c and kernel.c, disk_sys.c, work.c, tls.c and sim.c, which take the place of the production
+ * files at link time.
  *
  * A core, a worker and the management thread are fibers. A fiber gives the others a turn where the
  * real thread would enter the kernel: in ring_wait and in every blocking file call. A kill is a
