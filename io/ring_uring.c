@@ -518,6 +518,24 @@ mx_err ring_socket(int *out_fd, int family)
     return MX_OK;
 }
 
+mx_err ring_udp(int *out_fd, const struct ring_addr *to)
+{
+    struct sockaddr_storage storage = {0};
+    memcpy(&storage, to->bytes, to->len);
+    const struct sockaddr *addr = (const void *)&storage;
+    int fd = socket(addr->sa_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) {
+        return last_error();
+    }
+    if (connect(fd, addr, to->len) != 0) {
+        mx_err err = last_error();
+        (void)close(fd);
+        return err;
+    }
+    *out_fd = fd;
+    return MX_OK;
+}
+
 static mx_err name_of(struct ring_addr *out, int fd,
                       int (*get)(int, struct sockaddr *, socklen_t *))
 {
