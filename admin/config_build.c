@@ -9,6 +9,7 @@
 #include "core/check.h"
 #include "core/text.h"
 #include "core/timefmt.h"
+#include "io/address_lookup.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,8 +63,7 @@ static mx_err no_memory(struct builder *b)
     return builder_fail(b, MX_ERR_NOMEM, "%s", err_text(MX_ERR_NOMEM));
 }
 
-/* The singleton as stored or by default; sets the type for messages. */
-static mx_err get_singleton(struct builder *b, json_t **out_object, const char *name)
+mx_err builder_singleton(struct builder *b, json_t **out_object, const char *name)
 {
     b->type = find_type(name);
     mx_err err = object_get(b->store, out_object, b->type, OBJECT_ID_SINGLETON);
@@ -122,7 +122,7 @@ static mx_err constant32(struct builder *b, uint32_t *out_value, const json_t *o
 static mx_err build_session(struct builder *b, struct session_limits *limits)
 {
     json_t *object;
-    mx_err err = get_singleton(b, &object, "MtaInboundSession");
+    mx_err err = builder_singleton(b, &object, "MtaInboundSession");
     if (err) {
         return err;
     }
@@ -141,13 +141,13 @@ static mx_err build_session(struct builder *b, struct session_limits *limits)
 static mx_err build_stages(struct builder *b, struct session_limits *limits)
 {
     json_t *object;
-    mx_err err = get_singleton(b, &object, "MtaStageRcpt");
+    mx_err err = builder_singleton(b, &object, "MtaStageRcpt");
     if (err) {
         return err;
     }
     err = constant32(b, &limits->rcpts_max, object, "maxRecipients");
     json_decref(object);
-    err = err ? err : get_singleton(b, &object, "MtaStageData");
+    err = err ? err : builder_singleton(b, &object, "MtaStageData");
     if (err) {
         return err;
     }
@@ -315,7 +315,7 @@ static mx_err build_settings(struct builder *b)
 {
     struct image *image = &b->config->image;
     json_t *settings;
-    mx_err err = get_singleton(b, &settings, "SystemSettings");
+    mx_err err = builder_singleton(b, &settings, "SystemSettings");
     if (err) {
         return err;
     }
@@ -339,6 +339,17 @@ struct route_list {
     uint32_t count;
 };
 
+static void add_mx_limits(struct route_conf *route, json_t *object)
+{
+    struct slice order = text_member(object, "ipLookupStrategy");
+    route->mx_hosts_max = (uint8_t)json_integer_value(json_object_get(object, "maxMxHosts"));
+    route->mx_addresses_max = (uint8_t)json_integer_value(json_object_get(object, "maxMultihomed"));
+    route->mx_families = slice_equal(order, SLICE_LITERAL("v6ThenV4")) ? ADDRESS_V6_THEN_V4
+                         : slice_equal(order, SLICE_LITERAL("v4Only")) ? ADDRESS_V4_ONLY
+                         : slice_equal(order, SLICE_LITERAL("v6Only")) ? ADDRESS_V6_ONLY
+                                                                       : ADDRESS_V4_THEN_V6;
+}
+
 static mx_err add_route(void *arg, uint64_t id, json_t *object)
 {
     struct route_list *list = arg;
@@ -352,6 +363,9 @@ static mx_err add_route(void *arg, uint64_t id, json_t *object)
         .index = list->count++,
     };
     mx_err err = arena_copy(&route->name, list->b->arena, text_member(object, "name"));
+    if (route->kind == ROUTE_MX) {
+        add_mx_limits(route, object);
+    }
     if (err || route->kind != ROUTE_RELAY) {
         return err;
     }
@@ -396,7 +410,7 @@ static void check_route_name(void *arg, struct slice name)
 static mx_err build_strategy(struct builder *b)
 {
     json_t *object;
-    mx_err err = get_singleton(b, &object, "MtaOutboundStrategy");
+    mx_err err = builder_singleton(b, &object, "MtaOutboundStrategy");
     if (err) {
         return err;
     }
@@ -611,6 +625,7 @@ mx_err config_build(struct config **out_config, struct store *store, enum config
     err = err ? err : build_stages(&b, &config->image.limits);
     err = err ? err : build_routes(&b);
     err = err ? err : build_strategy(&b);
+    err = err ? err : build_resolver(&b);
     err = err ? err : build_listeners(&b);
     err = err ? err : build_clients(&b);
     if (!err && parts == CONFIG_WHOLE) {

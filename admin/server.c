@@ -54,6 +54,7 @@ struct server {
     struct takeover *takeover;
     struct mbox_hub *hub;
     struct session_count *sessions;
+    struct names names; /* of this system, as they were at the start */
     struct shard shard; /* of the management loop */
     bool shard_is_open;
     struct worker *worker;
@@ -228,6 +229,7 @@ static mx_err core_prepare(struct server *server, unsigned index)
     core->conf.store = server->store;
     core->conf.sessions = server->sessions;
     core->conf.takeover = server->takeover;
+    core->conf.names = &server->names;
     core->conf.cert_pem = server->tls.cert_pem;
     core->conf.key_pem = server->tls.key_pem;
     core->conf.stopped = service_stopped;
@@ -537,6 +539,12 @@ static bool mail_root_make(struct server *server)
     return err == MX_OK || err == MX_ERR_EXISTS || failed(server, "mail folder", err);
 }
 
+static bool names_open(struct server *server)
+{
+    mx_err err = names_read(&server->names);
+    return err == MX_OK || failed(server, "/etc/resolv.conf or /etc/hosts", err);
+}
+
 static void log_listening(struct server *server, struct slice name, const struct netaddr *addr)
 {
     char text[NETADDR_TEXT_MAX + 8];
@@ -604,7 +612,7 @@ static bool start(struct server *server)
     }
     return signals_open(server) && config_open(server) && listeners_open(server) &&
            http_listen_open(server) && become_user(server) && mail_root_make(server) &&
-           tls_ready(server) && hub_open(server) && loop_open(server) &&
+           names_open(server) && tls_ready(server) && hub_open(server) && loop_open(server) &&
            journal_store_ready(server) && cores_start(server) && management_start(server);
 }
 
@@ -708,6 +716,7 @@ static void end(struct server *server)
     }
     mbox_hub_free(server->hub);
     session_count_free(server->sessions);
+    names_free(&server->names);
     tls_files_free(&server->tls);
     config_free(server->config);
     bindings_free(&server->bindings);

@@ -64,6 +64,7 @@ static void apply_record(struct directory *directory, const struct dir_change *c
 static void switch_image(struct service *service, const struct image *image)
 {
     service->image = image;
+    service_resolver_switch(service);
     deliver_switch(&service->deliver, image);
     listeners_switch(service, image);
     if (service->started && !service->stopping) {

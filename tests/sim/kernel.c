@@ -40,10 +40,44 @@ static void do_accept(struct flight *flight)
     }
 }
 
+/* A receive buffer, lent; -1: there is none. */
+static int lend(struct ring *ring)
+{
+    if (ring->buf_free == 0) {
+        return -1;
+    }
+    int id = 0;
+    while (ring->lent[id]) {
+        id++;
+    }
+    ring->lent[id] = true;
+    ring->buf_free--;
+    return id;
+}
+
+static void do_recv_datagram(struct flight *flight)
+{
+    struct ring *ring = flight->ring;
+    struct end *end = end_of(flight->fd);
+    int id = flight->cancel ? -1 : lend(ring);
+    if (id < 0) {
+        finish(flight, flight->cancel ? MX_ERR_CANCELLED : MX_ERR_AGAIN, 0);
+        return;
+    }
+    uint8_t *buf = ring->bufs + (size_t)id * ring->buf_bytes;
+    size_t n = datagram_take(end, buf, ring->buf_bytes);
+    complete(flight,
+             (struct op_result){.value = (int32_t)n, .has_buf = true, .buf_id = (uint16_t)id});
+}
+
 static void do_recv(struct flight *flight)
 {
     struct ring *ring = flight->ring;
     struct sock *sock = end_of(flight->fd)->sock;
+    if (end_of(flight->fd)->udp) {
+        do_recv_datagram(flight);
+        return;
+    }
     if (flight->cancel && (sock->len == 0 || sim_chance(2))) {
         finish(flight, MX_ERR_CANCELLED, 0);
         return;
@@ -52,23 +86,18 @@ static void do_recv(struct flight *flight)
         finish(flight, sock->reset ? MX_ERR_RESET : MX_OK, 0);
         return;
     }
-    if (ring->buf_free == 0) {
+    int id = lend(ring);
+    if (id < 0) {
         finish(flight, MX_ERR_AGAIN, 0);
         return;
-    }
-    uint16_t id = 0;
-    while (ring->lent[id]) {
-        id++;
     }
     size_t most = mx_min_size(sock->len, ring->buf_bytes);
     size_t want = sim_chance(4) ? (size_t)sim_scale(1, most) : most;
     size_t n = sock_read(sock, ring->bufs + (size_t)id * ring->buf_bytes, want);
     sock->past->taken += n;
-    ring->lent[id] = true;
-    ring->buf_free--;
     complete(flight, (struct op_result){.value = (int32_t)n,
                                         .has_buf = true,
-                                        .buf_id = id,
+                                        .buf_id = (uint16_t)id,
                                         .sock_more = sock->len > 0 && !sim_chance(4)});
 }
 
@@ -84,6 +113,11 @@ static void do_send(struct flight *flight)
     }
     if (fault == FAULT_IO) {
         finish(flight, MX_ERR_RESET, 0);
+        return;
+    }
+    if (end_of(flight->fd)->udp) {
+        dns_receive(end_of(flight->fd), flight->part[0]);
+        finish(flight, MX_OK, (int32_t)flight->part[0].len);
         return;
     }
     for (unsigned i = 0; i < flight->parts; i++) {
@@ -174,10 +208,13 @@ static bool can_go(const struct flight *flight)
         return end_of(flight->fd)->queued > 0;
     case OP_RECV:
         end = end_of(flight->fd);
+        if (end->udp) {
+            return end->datagram_count > 0;
+        }
         return end->sock->len > 0 || end->sock->eof || end->sock->reset;
     case OP_SEND:
         end = end_of(flight->fd);
-        return end->sock->other == NULL || end->sock->reset ||
+        return end->udp || end->sock->other == NULL || end->sock->reset ||
                end->sock->other->len < end->sock->other->cap;
     case OP_CONNECT:
         return !flight->stall;

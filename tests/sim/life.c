@@ -20,6 +20,7 @@ enum { MAX_STEP_NS = 20000 };
 static struct {
     struct image image;
     struct route_conf routes[4];
+    struct names names;
     struct listener_conf listener;
     struct netaddr bind;
     struct dir_domain domains[4];
@@ -85,6 +86,11 @@ void life_setup(void)
 {
     routes_make();
     directory_make();
+    config.names =
+        (struct names){.resolv = {.servers = {{.family = 4, .bytes = {10, 0, 0, 53}, .port = 53}},
+                                  .server_count = 1,
+                                  .timeout_ms = 1000,
+                                  .attempts = 2}};
     config.bind = (struct netaddr){.family = 4, .bytes = {10, 0, 0, 1}, .port = 25};
     config.listener = (struct listener_conf){.name = SLICE_LITERAL("smtp"),
                                              .binds = &config.bind,
@@ -112,24 +118,6 @@ void life_setup(void)
                                                   .errors_max = 20,
                                                   .messages_max = 1000,
                                                   .commands_max = 10000};
-}
-
-/* sys_resolve: the one name there is. */
-mx_err sys_resolve(struct netaddr *out, size_t *count, const char *host, uint16_t port)
-{
-    if (strcmp(host, "source.sim") != 0) {
-        return MX_ERR_DNS_NOTFOUND;
-    }
-    if (sim.faults && sim_chance(10)) {
-        return MX_ERR_DNS_TEMPORARY;
-    }
-    size_t n = 0;
-    if (*count > 1 && sim.faults && sim_chance(2)) {
-        out[n++] = (struct netaddr){.family = 4, .bytes = {10, 0, 0, 99}, .port = port};
-    }
-    out[n++] = (struct netaddr){.family = 4, .bytes = {10, 0, 0, 2}, .port = port};
-    *count = n;
-    return MX_OK;
 }
 
 /* --- one process -------------------------------------------------------------------------------
@@ -222,6 +210,7 @@ static mx_err core_prepare(unsigned index)
         .hash_seed = sim_random(),
         .store = life.store,
         .sessions = life.sessions,
+        .names = &config.names,
         .deliver = {.retry_ms = life.conf.retry_ms, .mail_root = "/ringmx/mail"},
         .listen_fds = &core->listen_fd,
         .stopped = service_stopped};

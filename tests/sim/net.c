@@ -152,6 +152,25 @@ struct end *end_of(int fd)
     return end;
 }
 
+void datagram_add(struct end *end, struct slice bytes)
+{
+    MX_ASSERT(bytes.len <= DATAGRAM_MAX);
+    if (end->datagram_count == DATAGRAMS_MAX) {
+        return;
+    }
+    end->datagrams[end->datagram_count].len = bytes.len;
+    memcpy(end->datagrams[end->datagram_count++].bytes, bytes.ptr, bytes.len);
+}
+
+size_t datagram_take(struct end *end, uint8_t *out, size_t cap)
+{
+    size_t len = mx_min_size(end->datagrams[0].len, cap);
+    memcpy(out, end->datagrams[0].bytes, len);
+    end->datagram_count--;
+    memmove(end->datagrams, end->datagrams + 1, end->datagram_count * sizeof end->datagrams[0]);
+    return len;
+}
+
 unsigned net_open(void)
 {
     unsigned count = 0;

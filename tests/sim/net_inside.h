@@ -14,6 +14,8 @@ enum {
     IOV_MAX_RING = 64,
     CQ_MAX = 4096,
     SQ_MAX = 64,
+    DATAGRAM_MAX = 512,
+    DATAGRAMS_MAX = 4,
 };
 
 enum op_kind { OP_ACCEPT = 1, OP_RECV, OP_SEND, OP_CONNECT, OP_READ, OP_WRITE };
@@ -26,6 +28,12 @@ struct end {
     struct sock *queue[QUEUE_MAX]; /* connections that nobody accepted yet */
     unsigned queued;
     struct sock *sock; /* NULL: not connected yet */
+    bool udp;          /* connected to `at`; what has come: */
+    struct {
+        size_t len;
+        uint8_t bytes[DATAGRAM_MAX];
+    } datagrams[DATAGRAMS_MAX];
+    unsigned datagram_count;
 };
 
 /* An operation in flight. */
@@ -89,6 +97,12 @@ struct end *end_of(int fd);
 void end_close(struct end *end, bool abort);
 /* The connection that has waited longest to be accepted, or NULL. */
 struct sock *queue_take(struct end *end);
+/* A datagram is on its way to an end; dropped when too many are. */
+void datagram_add(struct end *end, struct slice bytes);
+/* Takes the oldest datagram; its bytes, at most cap, go to out. */
+size_t datagram_take(struct end *end, uint8_t *out, size_t cap);
+/* A datagram of the program arrives at the name server (dns.c). */
+void dns_receive(struct end *end, struct slice query);
 /* The operation has its result. */
 void complete(struct flight *flight, struct op_result result);
 void finish(struct flight *flight, mx_err err, int32_t value);

@@ -28,6 +28,17 @@ mx_err ring_socket(int *out_fd, int family)
     return MX_OK;
 }
 
+mx_err ring_udp(int *out_fd, const struct ring_addr *to)
+{
+    if (sim.faults && sim_chance(50)) {
+        return MX_ERR_NOFILES;
+    }
+    *out_fd = end_new(NULL);
+    end_of(*out_fd)->udp = true;
+    end_of(*out_fd)->at = ring_addr_netaddr(to);
+    return MX_OK;
+}
+
 mx_err ring_accept_now(int *out_fd, int fd)
 {
     struct sock *sock = queue_take(end_of(fd));

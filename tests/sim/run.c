@@ -126,6 +126,7 @@ void run_plan(const struct plan *plan)
     disk_format(UINT64_C(64) << 20);
     sim.faults = plan->faults;
     hops_start();
+    dns_start();
     for (unsigned i = 0; i < plan->clients; i++) {
         client_start(&plan->client);
     }
