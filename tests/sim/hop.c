@@ -19,6 +19,9 @@ static struct host hosts[] = {
     {{.family = 4, .bytes = {10, 0, 0, 2}, .port = 25}, false, "@source.example", false},
     {{.family = 4, .bytes = {10, 0, 0, 3}, .port = 24}, true, "@lmtp.example", false},
     {{.family = 4, .bytes = {10, 0, 0, 4}, .port = 25}, false, "@back.example", true},
+    /* where the first two move to */
+    {{.family = 4, .bytes = {10, 0, 0, 5}, .port = 25}, false, "@source.example", false},
+    {{.family = 4, .bytes = {10, 0, 0, 6}, .port = 25}, false, "@lmtp.example", false},
 };
 
 struct session {

@@ -1,5 +1,6 @@
 /* The simulator's two drives. */
 #include "commit.h"
+#include "tests/sim/manager.h"
 #include "tests/sim/run.h"
 #include "tests/sim/scenario.h"
 
@@ -59,6 +60,10 @@ static void plan_random(struct plan *plan)
                                     .blocks = 4096};
     if (sim_chance(6)) {
         plan_churn(plan);
+    }
+    if (sim_chance(2)) {
+        plan->conf.changes = 1 + (unsigned)sim_scale(0, 12);
+        plan->conf.change_gap_ms = sim_scale(1, 3000);
     }
 }
 
@@ -179,6 +184,9 @@ static bool args_parse(struct args *args, int argc, char **argv)
 
 static void print_totals(double took, uint64_t hash)
 {
+    printf("%llu configurations tried, %llu refused, %llu in force, %llu of them late\n",
+           (unsigned long long)manager_counts.tried, (unsigned long long)manager_counts.refused,
+           (unsigned long long)manager_counts.done, (unsigned long long)manager_counts.late);
     printf("%llu runs, %llu lives, %llu crashes, %llu messages, %llu operations, %.1f s, trace "
            "%016llx\n",
            (unsigned long long)run_totals.runs, (unsigned long long)run_totals.lives,

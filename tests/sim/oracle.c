@@ -347,13 +347,15 @@ static void each_mailbox_file(void *arg, const char *name, const uint8_t *bytes,
     if (mail->state == MAIL_REFUSED || mail->state == MAIL_UNSENT) {
         sim_fail("message %u is in a mailbox although it was refused", mail->id);
     }
-    /* A repetition finds its own file, so there is never a second one. The same recipient may be
-     * named twice. */
-    unsigned named = 0;
+    /* A repetition finds its own file, so there is never a second one, unless the server got
+     * another name between the first and the second (maildir(5): it is part of the file's). The
+     * same recipient may be named twice. */
+    unsigned named = 0, host = strstr(name, ".mx2.example") != NULL;
     for (unsigned i = 0; i < mail->rcpt_count; i++) {
         named += !mail->rcpts[i].refused && strcmp(mail->rcpts[i].address, of->address) == 0;
     }
-    if (of->copies++ >= named) {
+    of->copies++;
+    if (of->files[host]++ >= named) {
         sim_fail("message %u is in the mailbox of %s twice", mail->id, of->address);
     }
 }

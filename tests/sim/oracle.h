@@ -30,6 +30,7 @@ struct mail_rcpt {
     char address[MAIL_ADDRESS_MAX];
     bool wanted, refused; /* RCPT was answered 250, 5xx or 4xx; neither: not known */
     unsigned copies;
+    unsigned files[2]; /* in mailboxes, by name of the server */
     struct copy last, dsn;
     unsigned rejected; /* times a next hop answered 5xx */
     unsigned failed_dsns, delay_dsns;

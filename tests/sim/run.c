@@ -3,8 +3,9 @@
 #include "tests/sim/disk.h"
 #include "tests/sim/net.h"
 #include "tests/sim/oracle.h"
+#include "tests/sim/settings.h"
 
-enum { STEPS_MAX = 4000000, DRAIN_S = 2400, DRAIN_ROT_S = 20, JUMP_MAX_S = 600 };
+enum { STEPS_MAX = 4000000, DRAIN_S = 2400, DRAIN_ROT_S = 20, QUIET_S = 600, JUMP_MAX_S = 600 };
 
 void clients_reset(void);
 
@@ -35,7 +36,7 @@ static void live(const struct plan *plan, unsigned n)
     uint64_t until_ns = UINT64_MAX;
     while (!sim.dead && !life_failed() && sim.now_ns < until_ns) {
         life_step();
-        if (until_ns == UINT64_MAX && clients_done()) {
+        if (until_ns == UINT64_MAX && clients_done() && life_changed()) {
             until_ns = sim.now_ns + idle_ns;
         }
         if (plan->clock_jumps && sim_chance(2000)) {
@@ -68,7 +69,7 @@ static void one_life(const struct plan *plan, unsigned n)
     life_boot(&conf);
     live(plan, n);
     bool power = sim.strike == FAULT_POWER;
-    if (!sim.dead && plan->life[n].orderly && life_up() && !life_failed()) {
+    if (!sim.dead && plan->life[n].orderly && life_running()) {
         stop_orderly(false);
         if (!sim.dead) {
             oracle_killed();
@@ -89,6 +90,7 @@ static void last_life(const struct plan *plan, unsigned cores, bool ghost)
     sim.strike_at = 0;
     sim.full_until_ns = 0;
     if (ghost) {
+        conf.changes = 0;
         clients_stop();
     }
     life_boot(&conf);
@@ -103,7 +105,7 @@ static void last_life(const struct plan *plan, unsigned cores, bool ghost)
     }
     /* What has rotted is tried for days; nobody waits for that here. */
     uint64_t until_ns = sim.now_ns + (oracle_rotten() ? DRAIN_ROT_S : DRAIN_S) * MX_NS_PER_S;
-    while (life_queued() > 0 || !clients_done()) {
+    while (life_queued() > 0 || !clients_done() || !life_changed()) {
         life_step();
         give_up_check(began, "draining");
         if (sim.now_ns > until_ns && !oracle_rotten()) {
@@ -112,6 +114,10 @@ static void last_life(const struct plan *plan, unsigned cores, bool ghost)
         } else if (sim.now_ns > until_ns) {
             break;
         }
+    }
+    until_ns = sim.now_ns + QUIET_S * MX_NS_PER_S;
+    while (life_leftovers(sim.now_ns > until_ns)) {
+        life_step();
     }
     stop_orderly(!oracle_rotten());
     oracle_killed();
@@ -123,6 +129,7 @@ void run_plan(const struct plan *plan)
     peers_reset();
     net_reset();
     clients_reset();
+    settings_reset(false);
     disk_format(UINT64_C(64) << 20);
     sim.faults = plan->faults;
     hops_start();

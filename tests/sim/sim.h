@@ -76,6 +76,8 @@ bool fiber_ended(const struct fiber *fiber);
 /* Forgets it wherever it is. */
 void fiber_drop(struct fiber *fiber);
 struct fiber *fiber_current(void);
+/* What the current fiber allocates from now on is this owner's; 0: nobody's in particular. */
+void fiber_own(uint32_t owner);
 /* All living fibers in the order of making. */
 unsigned fiber_count(void);
 struct fiber *fiber_at(unsigned index);
@@ -87,6 +89,10 @@ void sim_free(void *ptr);
 size_t memory_used(void); /* by the program, bytes */
 size_t memory_peak(void);
 void memory_peak_reset(void);
+void memory_own(uint32_t owner); /* see fiber_own */
+size_t memory_owned(uint32_t owner);
+/* After so many allocations so many are refused. */
+void memory_fail(unsigned after, unsigned count);
 void memory_keep(void);  /* what there is belongs to the simulator from now on */
 void memory_clear(void); /* frees all that the program holds */
 
