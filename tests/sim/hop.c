@@ -45,6 +45,12 @@ static bool unkind(void)
     return sim.faults && sim_chance(ODDS);
 }
 
+/* For good: a DSN follows, which the oracle waits for. */
+static bool may_refuse(const struct session *s, const char *rcpt)
+{
+    return !s->host->final && oracle_may_reject(slice_of_text(s->sender), slice_of_text(rcpt));
+}
+
 /* True when something else than a good reply happened. */
 static bool misbehave(struct session *s, bool may_refuse)
 {
@@ -91,8 +97,8 @@ static void one_answer(struct session *s, unsigned first, unsigned count, bool l
     if (lose) {
         end = UINT64_MAX;
     }
-    if (luck == 1 && s->host->final) {
-        luck = 0;
+    for (unsigned i = first; luck == 1 && i < first + count; i++) {
+        luck = may_refuse(s, s->rcpts[i]) ? 1 : 0;
     }
     if (luck == 0) {
         peer_say(&s->peer, "452 4.2.2 full\r\n");
@@ -106,7 +112,7 @@ static void one_answer(struct session *s, unsigned first, unsigned count, bool l
     for (unsigned i = first; i < first + count; i++) {
         struct slice rcpt = slice_of_text(s->rcpts[i]);
         if (luck == 1) {
-            oracle_rejected(rcpt);
+            oracle_rejected(sender, rcpt);
         } else {
             oracle_delivered(sender, rcpt, content, s->peer.sock, end);
         }
@@ -188,10 +194,10 @@ static void on_rcpt(struct session *s, struct slice line)
     }
     path_of(s->rcpts[s->rcpt_count], MAIL_ADDRESS_MAX, line);
     if (unkind()) {
-        bool forever = !s->host->final && sim_chance(2);
+        bool forever = may_refuse(s, s->rcpts[s->rcpt_count]) && sim_chance(2);
         peer_say(&s->peer, forever ? "550 5.1.1 unknown\r\n" : "450 4.2.1 busy\r\n");
         if (forever) {
-            oracle_rejected(slice_of_text(s->rcpts[s->rcpt_count]));
+            oracle_rejected(slice_of_text(s->sender), slice_of_text(s->rcpts[s->rcpt_count]));
         }
         return;
     }

@@ -52,7 +52,8 @@ static void plan_random(struct plan *plan)
     }
     plan->client = (struct client_plan){.messages = 1 + (unsigned)sim_below(6),
                                         .bytes_max = sim_chance(3) ? 700000 : 20000,
-                                        .misbehave = sim_chance(2)};
+                                        .misbehave = sim_chance(2),
+                                        .second = sim_chance(2)};
     plan->conf = (struct life_conf){.retry_ms = sim_scale(500, 4000),
                                     .recv_bufs = 1U << sim_below(6),
                                     .sq_entries = 1U << sim_below(7),
@@ -65,6 +66,8 @@ static void plan_random(struct plan *plan)
         plan->conf.changes = 1 + (unsigned)sim_scale(0, 12);
         plan->conf.change_gap_ms = sim_scale(1, 3000);
     }
+    plan->wide = sim_chance(2);
+    plan->second = sim_chance(2);
 }
 
 static uint64_t run_seed(uint64_t seed, bool trace)

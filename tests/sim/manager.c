@@ -22,7 +22,7 @@ static struct {
     struct shard shard;
     struct ring *worker_ring;
     struct publisher *publisher;
-    bool open, taken, failed, stop, worker_ended;
+    bool open, taken, failed, stop, stopping, worker_ended;
     uint64_t recovered;
     unsigned stalled; /* cores that do not come to their messages */
     bool was_stalled; /* during the change under way */
@@ -298,6 +298,8 @@ void manager_run(void)
     while (!manager.stop) {
         fiber_wait(UINT64_MAX, &manager.stop);
     }
+    takeover_stop(manager.takeover);
+    manager.stopping = true;
     while (!takeover_quiet(manager.takeover)) {
         shard_turn(&manager.shard, MX_NS_PER_S);
     }
@@ -317,12 +319,11 @@ bool manager_failed(void)
 void manager_stop(void)
 {
     manager.stop = true;
-    takeover_stop(manager.takeover);
 }
 
 bool manager_idle(void)
 {
-    return manager.worker_ended;
+    return manager.stopping && manager.worker_ended;
 }
 
 bool manager_done(void)

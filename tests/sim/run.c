@@ -125,11 +125,11 @@ static void last_life(const struct plan *plan, unsigned cores, bool ghost)
 
 void run_plan(const struct plan *plan)
 {
-    oracle_reset();
+    oracle_reset(plan->wide);
     peers_reset();
     net_reset();
     clients_reset();
-    settings_reset(false);
+    settings_reset(plan->second);
     disk_format(UINT64_C(64) << 20);
     sim.faults = plan->faults;
     hops_start();

@@ -22,6 +22,8 @@ struct plan {
     bool faults;
     bool rot;
     bool clock_jumps;
+    bool wide;   /* mail to lists, and to what the configuration has and has not */
+    bool second; /* the second listener, behind a proxy, is there from the start */
     struct life_conf conf;
 };
 
