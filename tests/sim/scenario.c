@@ -18,6 +18,13 @@ struct scenario {
         .segment_bytes = (segment_kib)*UINT64_C(1024), .blocks = 4096 \
     }
 
+#define CONF_CHANGES(segment_kib, retry, count, gap_ms)                                    \
+    {                                                                                      \
+        .retry_ms = (retry), .recv_bufs = 8, .sq_entries = 16,                             \
+        .segment_bytes = (segment_kib)*UINT64_C(1024), .blocks = 4096, .changes = (count), \
+        .change_gap_ms = (gap_ms)                                                          \
+    }
+
 static const struct scenario scenarios[] = {
     {"small",
      1,
@@ -91,6 +98,45 @@ static const struct scenario scenarios[] = {
       .faults = true,
       .client = {.messages = 6, .bytes_max = 800000},
       .conf = CONF(768, 1000)}},
+    {"configuration",
+     21,
+     0,
+     {.lives = 1,
+      .life = {{.cores = 2, .idle_ms = 500}},
+      .clients = 4,
+      .faults = true,
+      .wide = true,
+      .client = {.messages = 3, .bytes_max = 4000, .second = true},
+      .conf = CONF_CHANGES(1024, 1000, 8, 200)}},
+    {"configuration-restart",
+     12,
+     1,
+     {.lives = 2,
+      .life = {{.cores = 3, .strike = FAULT_KILL, .strike_at = 160}, {.cores = 2, .idle_ms = 500}},
+      .clients = 4,
+      .faults = true,
+      .wide = true,
+      .second = true,
+      .client = {.messages = 3, .bytes_max = 4000, .second = true},
+      .conf = CONF_CHANGES(1024, 1000, 6, 300)}},
+    {"lists",
+     13,
+     0,
+     {.lives = 1,
+      .life = {{.cores = 2, .idle_ms = 3000}},
+      .clients = 4,
+      .wide = true,
+      .client = {.messages = 4, .bytes_max = 300000},
+      .conf = CONF(1024, 1000)}},
+    {"proxy",
+     14,
+     0,
+     {.lives = 1,
+      .life = {{.cores = 2, .idle_ms = 500}},
+      .clients = 6,
+      .second = true,
+      .client = {.messages = 2, .bytes_max = 2000, .second = true},
+      .conf = CONF(1024, 1000)}},
     {"kill-then-power",
      10,
      1,
