@@ -68,11 +68,11 @@ static void *note(char *start, size_t skip, size_t bytes)
 /* Large blocks are kept for the next life, which asks for the same sizes: getting them from the
  * kernel anew would be a third of a run's time. Not where a sanitizer is to see every use. */
 #if defined(__SANITIZE_ADDRESS__)
-enum { KEPT_BYTES_MIN = 1 << 30 };
+enum { KEPT_BYTES_MIN = 1 << 30, POISON_BYTES_MAX = 0 };
 #else
-enum { KEPT_BYTES_MIN = 64 * 1024 };
+enum { KEPT_BYTES_MIN = 64 * 1024, POISON_BYTES_MAX = 16 * 1024 };
 #endif
-enum { KEPT_MAX = 256, POISON = 0xdd, POISON_BYTES_MAX = 16 * 1024 };
+enum { KEPT_MAX = 256, POISON = 0xdd };
 
 static struct head *kept[KEPT_MAX];
 static unsigned kept_count;
