@@ -423,18 +423,17 @@ bool oracle_rotten(void)
 /* --- the end -----------------------------------------------------------------------------------
  */
 
-/* The folder, and the name of the server, which is part of a file's name (maildir(5)). */
 static uint64_t place_of(const char *name)
 {
-    uint64_t hash = strstr(name, ".mx2.example") != NULL;
+    uint64_t hash = 0;
     for (const char *end = strrchr(name, '/'); name < end; name++) {
         hash = (hash ^ (uint8_t)*name) * UINT64_C(0x100000001b3);
     }
     return hash;
 }
 
-/* A repetition finds its own file, so there is never a second one, unless mailbox or server got
- * another name between the move of the first and the mark of it. */
+/* A repetition finds its own file, so there is never a second one, unless the address got another
+ * mailbox between the move of the first and the mark of it. */
 static void place_add(struct mail *mail, struct mail_rcpt *of, uint64_t place)
 {
     unsigned named = 0, i = 0;
