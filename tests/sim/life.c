@@ -232,6 +232,7 @@ void life_boot(const struct life_conf *conf)
     memset(&life, 0, sizeof life);
     life.conf = *conf;
     sim.ops = 0;
+    sim.reads = 0;
     sim.struck = false;
     sim.dead = false;
     memory_peak_reset();

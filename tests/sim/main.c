@@ -32,8 +32,8 @@ static void plan_churn(struct plan *plan)
 
 static void plan_random(struct plan *plan)
 {
-    static const enum sim_fault strikes[] = {FAULT_NONE,  FAULT_KILL, FAULT_KILL,   FAULT_POWER,
-                                             FAULT_POWER, FAULT_IO,   FAULT_NOSPACE};
+    static const enum sim_fault strikes[] = {FAULT_NONE,  FAULT_KILL, FAULT_KILL,    FAULT_POWER,
+                                             FAULT_POWER, FAULT_IO,   FAULT_NOSPACE, FAULT_READ};
     *plan = (struct plan){.faults = !sim_chance(4),
                           .clock_jumps = sim_chance(4),
                           .rot = sim_chance(10),
@@ -66,6 +66,7 @@ static void plan_random(struct plan *plan)
         plan->conf.changes = 1 + (unsigned)sim_scale(0, 12);
         plan->conf.change_gap_ms = sim_scale(1, 3000);
     }
+    plan->read_errors = sim_chance(4) ? (unsigned)sim_scale(2, 300) : 0;
     plan->wide = sim_chance(2);
     plan->second = sim_chance(2);
 }

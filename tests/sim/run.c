@@ -132,6 +132,7 @@ void run_plan(const struct plan *plan)
     settings_reset(plan->second);
     disk_format(UINT64_C(64) << 20);
     sim.faults = plan->faults;
+    sim.read_errors = plan->read_errors;
     hops_start();
     for (unsigned i = 0; i < plan->clients; i++) {
         client_start(&plan->client);
@@ -139,6 +140,7 @@ void run_plan(const struct plan *plan)
     for (unsigned i = 0; i < plan->lives; i++) {
         one_life(plan, i);
         run_totals.life_ops[i] = sim.ops;
+        run_totals.life_reads[i] = sim.reads;
         if (plan->rot && disk_rot()) {
             oracle_rot();
         }

@@ -169,8 +169,10 @@ static const struct {
     unsigned variant;
     uint64_t len;
 } strikes[] = {
-    {"kill", FAULT_KILL, 0, 0}, {"power", FAULT_POWER, 0, 0}, {"power-again", FAULT_POWER, 1, 0},
-    {"io", FAULT_IO, 0, 1},     {"io-long", FAULT_IO, 0, 30}, {"full", FAULT_NOSPACE, 0, 5000},
+    {"kill", FAULT_KILL, 0, 0},         {"power", FAULT_POWER, 0, 0},
+    {"power-again", FAULT_POWER, 1, 0}, {"io", FAULT_IO, 0, 1},
+    {"io-long", FAULT_IO, 0, 30},       {"full", FAULT_NOSPACE, 0, 5000},
+    {"read", FAULT_READ, 0, 1},         {"read-long", FAULT_READ, 0, 20},
 };
 
 static void run_point(const struct scenario *scenario, size_t strike, uint64_t at, unsigned variant,
@@ -205,17 +207,18 @@ bool scenarios_run(const char *only, unsigned variant, unsigned part, unsigned p
         found = true;
         run_point(&scenarios[i], 0, 0, 0, false);
         uint64_t ops = run_totals.life_ops[scenarios[i].struck];
+        uint64_t reads = run_totals.life_reads[scenarios[i].struck];
         uint64_t points = 0;
         for (size_t s = 0; s < mx_countof(strikes); s++) {
-            for (uint64_t at = 1; at <= ops; at++) {
+            for (uint64_t at = 1; at <= (strikes[s].fault == FAULT_READ ? reads : ops); at++) {
                 if (number++ % ((uint64_t)parts * stride) == part) {
                     run_point(&scenarios[i], s, at, variant, false);
                     points++;
                 }
             }
         }
-        printf("%-14s %6llu operations %7llu points\n", scenarios[i].name, (unsigned long long)ops,
-               (unsigned long long)points);
+        printf("%-21s %6llu operations %6llu reads %7llu points\n", scenarios[i].name,
+               (unsigned long long)ops, (unsigned long long)reads, (unsigned long long)points);
         fflush(stdout);
         out->operations += ops;
         out->points += points;

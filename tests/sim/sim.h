@@ -20,6 +20,7 @@ enum sim_fault {
     FAULT_POWER,   /* the machine dies: only a subset of what was not synced survives */
     FAULT_IO,      /* the operation fails with an I/O error */
     FAULT_NOSPACE, /* the disk is full from here on, for a while */
+    FAULT_READ,    /* reading fails: counted in reads */
 };
 
 struct sim {
@@ -33,7 +34,9 @@ struct sim {
     bool faults;  /* chance may be unkind */
     uint64_t ops; /* operations that change the disk, and sends, in this life */
     uint64_t ops_all;
-    uint64_t strike_at; /* the operation that meets `strike`, counted in this life; 0 = none */
+    uint64_t reads;       /* of files, in this life */
+    unsigned read_errors; /* one read in so many fails; 0: none */
+    uint64_t strike_at;   /* the operation that meets `strike`, counted in this life; 0 = none */
     enum sim_fault strike;
     unsigned variant;    /* changes chance from the strike on */
     uint64_t strike_len; /* FAULT_IO: operations that fail; FAULT_NOSPACE: ms */
@@ -62,6 +65,8 @@ MX_NORETURN void sim_fail(const char *format, ...) MX_PRINTF(1, 2);
 /* One operation that a fault may hit. FAULT_NONE or the fault that the caller has to act out; a
  * kill inside a fiber does not return. */
 enum sim_fault sim_op(const char *what, const char *name);
+/* One read of a file: true when it fails. */
+bool sim_read_fails(const char *name) __attribute__((nonnull));
 
 /* --- fibers (fiber.c) --- */
 struct fiber;
