@@ -4,8 +4,10 @@
 #include "core/check.h"
 #include "io/mbox.h"
 #include "io/sys.h"
+#include "smtp/hop.h"
 #include "smtp/service.h"
 #include "tests/sim/answers.h"
+#include "tests/sim/bound.h"
 #include "tests/sim/disk.h"
 #include "tests/sim/manager.h"
 #include "tests/sim/net.h"
@@ -15,7 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { MAX_STEP_NS = 20000 };
+enum { MAX_STEP_NS = 20000, GROUP_BYTES = 384 * 1024 };
 
 void life_setup(void)
 {
@@ -144,7 +146,7 @@ static mx_err parts_open(void)
                                    .first_segment_bytes = life.conf.segment_bytes,
                                    .segment_bytes = life.conf.segment_bytes,
                                    .reserve_bytes = 4096,
-                                   .group_bytes = 384 * 1024,
+                                   .group_bytes = life.conf.group_bytes,
                                    .kept_bytes = 256 * 1024};
     mx_err err = sys_mkdirs("/ringmx/mail");
     if (!err) {
@@ -231,6 +233,7 @@ void life_boot(const struct life_conf *conf)
 {
     memset(&life, 0, sizeof life);
     life.conf = *conf;
+    life.conf.group_bytes = GROUP_BYTES;
     sim.ops = 0;
     sim.reads = 0;
     sim.struck = false;
@@ -410,6 +413,21 @@ static void pool_check(const struct pool *pool)
     }
 }
 
+static void hops_check(const struct deliver *d, bool drained)
+{
+    struct list_node *node = list_first(&d->hops);
+    for (; node != NULL; node = list_next(&d->hops, node)) {
+        const struct hop *hop = mx_container_of(node, struct hop, all_node);
+        if (hop->waiting_count > 0 || hop->waiting_bytes > 0 || hop->references > 0 ||
+            hop->connections > 0 || hop->batches > 0 || (drained && !list_empty(&hop->parked))) {
+            sim_fail("after quiet the hop %.*s holds %u deliveries, %u references, %u connections, "
+                     "%u batches",
+                     SLICE_ARGS(hop->route.name), hop->waiting_count, hop->references,
+                     hop->connections, hop->batches);
+        }
+    }
+}
+
 static void core_check(struct core *core, bool drained)
 {
     struct service *s = &core->service;
@@ -424,12 +442,35 @@ static void core_check(struct core *core, bool drained)
         pool_check(&s->spool.messages);
         pool_check(&s->spool.extents);
     }
+    if (s->deliver.expansions != 0 || s->deliver.dsns != 0 || s->deliver.active_rcpts != 0) {
+        sim_fail("after quiet: %u lists and %u notices under way, %zu recipients in memory",
+                 s->deliver.expansions, s->deliver.dsns, s->deliver.active_rcpts);
+    }
+    hops_check(&s->deliver, drained);
     if (s->deliver.active_bytes != 0 || s->spool.moves != 0) {
         sim_fail("after quiet: %zu bytes active, %u moves", s->deliver.active_bytes,
                  s->spool.moves);
     }
     if (ring_pending(core->shard.ring) != 0) {
         sim_fail("after quiet %u operations are in flight", ring_pending(core->shard.ring));
+    }
+}
+
+/* Has the process ever held more than it may? */
+static void memory_check(void)
+{
+    size_t bound = bound_process(&life.conf);
+    for (unsigned i = 0; i < life.conf.cores; i++) {
+        const struct core *core = &life.cores[i];
+        if (!core->opened || core->err) {
+            return; /* it had not begun */
+        }
+        bound += bound_core(&life.conf, &core->shard, &core->service);
+    }
+    bound += bound_load(&life.conf, &life.cores[0].shard, &life.cores[0].service);
+    sim_say("memory: at most %zu of %zu bytes", memory_peak(), bound);
+    if (memory_peak() > bound) {
+        sim_fail("the process held %zu bytes of memory, and may hold %zu", memory_peak(), bound);
     }
 }
 
@@ -455,6 +496,7 @@ static void close_run(void *arg)
 void life_close(bool drained)
 {
     logs_drain();
+    memory_check();
     for (unsigned i = 0; i < life.conf.cores; i++) {
         core_check(&life.cores[i], drained);
     }
@@ -482,6 +524,7 @@ void life_bury(bool power)
     if (!sim.dead) {
         logs_drain();
     }
+    memory_check();
     while (fiber_count() > 0) {
         fiber_drop(fiber_at(0));
     }

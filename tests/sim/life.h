@@ -4,6 +4,14 @@
 
 #include "tests/sim/sim.h"
 
+/* What a run asks of the process at most. */
+struct life_load {
+    size_t messages; /* with failure notices and mail to members of lists */
+    size_t content;  /* bytes of all of them */
+    size_t largest;  /* of one */
+    size_t sessions; /* at a time; some have not noticed that the client has gone */
+};
+
 struct life_conf {
     unsigned cores;
     uint64_t retry_ms;
@@ -12,6 +20,8 @@ struct life_conf {
     size_t blocks;
     unsigned changes; /* of the configuration, while it runs */
     uint64_t change_gap_ms;
+    uint32_t group_bytes; /* of the journal: set by life_boot */
+    struct life_load load;
 };
 
 /* Once, before the first run. */

@@ -5,7 +5,16 @@
 #include "tests/sim/oracle.h"
 #include "tests/sim/settings.h"
 
-enum { STEPS_MAX = 4000000, DRAIN_S = 2400, DRAIN_ROT_S = 20, QUIET_S = 600, JUMP_MAX_S = 600 };
+enum {
+    STEPS_MAX = 4000000,
+    DRAIN_S = 2400,
+    DRAIN_ROT_S = 20,
+    QUIET_S = 600,
+    MAIL_BYTES_MORE = 2048,
+    NOTICE_BYTES = 4096,
+    LISTS_IN_LISTS = 2,
+    JUMP_MAX_S = 600
+};
 
 void clients_reset(void);
 
@@ -59,9 +68,24 @@ static void stop_orderly(bool drained)
     }
 }
 
+/* A message may become a failure notice per recipient, and one to the members of a list and of a
+ * list in it. */
+static struct life_load load_of(const struct plan *plan)
+{
+    size_t sent = (size_t)plan->clients * plan->client.messages;
+    size_t bytes = plan->client.bytes_max + MAIL_BYTES_MORE;
+    size_t copies = plan->wide ? 1 + LISTS_IN_LISTS : 1;
+    size_t notices = MAIL_RCPTS_MAX + (plan->wide ? MAIL_MEMBERS_MAX / 2 : 0);
+    return (struct life_load){.messages = sent * (copies + notices),
+                              .content = sent * (copies * bytes + notices * NOTICE_BYTES),
+                              .largest = bytes,
+                              .sessions = 4 * (size_t)plan->clients};
+}
+
 static void one_life(const struct plan *plan, unsigned n)
 {
     struct life_conf conf = plan->conf;
+    conf.load = load_of(plan);
     conf.cores = plan->life[n].cores;
     sim.strike = plan->life[n].strike;
     sim.strike_at = plan->life[n].strike_at;
@@ -84,6 +108,7 @@ static void one_life(const struct plan *plan, unsigned n)
 static void last_life(const struct plan *plan, unsigned cores, bool ghost)
 {
     struct life_conf conf = plan->conf;
+    conf.load = load_of(plan);
     conf.cores = cores;
     uint64_t began = sim.steps;
     sim.faults = false;
