@@ -598,9 +598,20 @@ static void log_ready(struct server *server)
     log_end(&server->log, line);
 }
 
+/* Their logs want more alignment than malloc gives. */
+static struct core_thread *cores_new(unsigned count)
+{
+    size_t bytes = (count + 1) * sizeof(struct core_thread);
+    struct core_thread *cores = aligned_alloc(_Alignof(struct core_thread), bytes);
+    if (cores != NULL) {
+        memset(cores, 0, bytes);
+    }
+    return cores;
+}
+
 static bool start(struct server *server)
 {
-    server->cores = calloc(server->core_count + 1, sizeof *server->cores);
+    server->cores = cores_new(server->core_count);
     if (server->cores == NULL || sem_init(&server->opened, 0, 0) != 0 ||
         sem_init(&server->may_close, 0, 0) != 0) {
         return failed(server, "memory", MX_ERR_NOMEM);

@@ -96,6 +96,9 @@ mx_err sys_pread(size_t *out_len, int fd, void *buf, size_t len, uint64_t offset
 {
     struct inode *file = disk_file(fd);
     MX_ASSERT(file != NULL);
+    if (sim_read_fails(file->name)) {
+        return MX_ERR_IO;
+    }
     *out_len = disk_read(file, buf, len, offset);
     return MX_OK;
 }
@@ -256,6 +259,9 @@ mx_err sys_list(const char *path, mx_err (*each)(void *arg, const char *name), v
         return MX_ERR_NOTFOUND;
     }
     pause_sometimes();
+    if (sim_read_fails(path)) {
+        return MX_ERR_IO;
+    }
     /* A copy: others may change the folder meanwhile. */
     struct folder copy = {0};
     folder_copy(&copy, &folder->now);

@@ -173,6 +173,14 @@ void do_read(struct flight *flight)
 {
     struct inode *file = disk_file(flight->fd);
     MX_ASSERT(file != NULL);
+    if (sim_read_fails(disk_name(file))) {
+        bool is_short = sim_chance(3);
+        size_t some =
+            is_short ? disk_read(file, flight->buf, (size_t)sim_below(flight->len), flight->offset)
+                     : 0;
+        finish(flight, is_short ? MX_OK : MX_ERR_IO, (int32_t)some);
+        return;
+    }
     size_t n = disk_read(file, flight->buf, flight->len, flight->offset);
     finish(flight, MX_OK, (int32_t)n);
 }
