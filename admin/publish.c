@@ -298,7 +298,7 @@ static mx_err cores_prepare(struct publisher *p, struct config_problem *problem)
         send(p, i, UPDATE_PREPARE);
     }
     if (!await_all(p)) {
-        core_problem(problem, unanswered(p), "does not answer; nothing was changed");
+        core_problem(problem, unanswered(p), "does not answer");
         give_up(p);
         return MX_ERR_TIMEOUT;
     }

@@ -8,6 +8,7 @@
 #include "admin/management.h"
 #include "admin/privileges.h"
 #include "admin/publish.h"
+#include "admin/store.h"
 #include "admin/tls_files.h"
 #include "admin/worker.h"
 #include "core/check.h"
@@ -367,18 +368,49 @@ static bool signals_open(struct server *server)
     return server->signal_fd >= 0 || failed(server, "signals", MX_ERR_NOFILES);
 }
 
+/* Lock and registry belong to the user that the process becomes: they are made, and tried, as it.
+ */
+static bool lend(struct server *server)
+{
+    return server->options->user == NULL || privileges_lend(server->options->user, stderr);
+}
+
+static bool take_back(struct server *server)
+{
+    return server->options->user == NULL || privileges_return(stderr);
+}
+
+static bool data_open(struct server *server)
+{
+    return lend(server) &&
+           data_dir_open(&server->dir, server->options->data_dir, stderr) == MX_OK &&
+           take_back(server);
+}
+
+static const char *config_advice(const struct server *server, mx_err err)
+{
+    bool unreadable = err == MX_ERR_DAMAGED || err == MX_ERR_VERSION || err == MX_ERR_PERMISSION;
+    if (!server->env.recovery_mode) {
+        return "start with STALWART_RECOVERY_MODE=1 to mend it, or restore registry.db";
+    }
+    return unreadable ? store_advice(err) : "mend it over the management endpoint";
+}
+
 /* In recovery mode what does not compile can be mended, so it is no reason not to start. */
 static bool config_open(struct server *server)
 {
     struct config_problem problem = {{0}};
+    if (!lend(server)) {
+        return false;
+    }
     mx_err err = config_load(&server->config, server->dir.root, &problem);
+    if (!take_back(server)) {
+        return false;
+    }
     if (err) {
         struct log_line *line = log_begin(&server->log, LOG_ERROR, "configuration-unusable");
         log_text(line, "reason", problem.text[0] != '\0' ? problem.text : err_text(err));
-        if (!server->env.recovery_mode) {
-            log_text(line, "advice",
-                     "start with STALWART_RECOVERY_MODE=1 to mend it, or restore registry.db");
-        }
+        log_text(line, "advice", config_advice(server, err));
         log_end(&server->log, line);
     }
     return err == MX_OK || server->env.recovery_mode;
@@ -743,7 +775,7 @@ int server_run(const struct server_options *options)
     if (!environment_read(&server.env, stderr)) {
         return 1;
     }
-    if (data_dir_open(&server.dir, options->data_dir, stderr) != MX_OK) {
+    if (!data_open(&server)) {
         return 1;
     }
     server.core_count = options->cores > 0 ? options->cores : cpu_count();

@@ -453,6 +453,22 @@ static void check_prepare(void)
     bed_close(&bed);
 }
 
+/* A core that is behind an earlier change: said at once and once, instead of tried again. */
+static void check_core_behind(void)
+{
+    static const mx_err results[] = {MX_ERR_AGAIN, MX_ERR_TIMEOUT, MX_ERR_NOMEM};
+    for (size_t i = 0; i < mx_countof(results); i++) {
+        struct api_bed bed;
+        bed_open(&bed);
+        bed.prepare_result = results[i];
+        EXPECT(&bed, "x:Domain/set", "{\"create\":{\"a\":{\"name\":\"a.example\"}}}",
+               "[\"error\",{\"type\":\"serverUnavailable\",\"description\":\"core 3 is behind; "
+               "nothing was changed\"}]");
+        CHECK(bed.prepared == 1 && bed.published == 0 && store_generation(bed.store) == 1);
+        bed_close(&bed);
+    }
+}
+
 /* A call with as many objects as are allowed, one more, and a mass of bad ones. */
 static void check_many(void)
 {
@@ -531,6 +547,7 @@ int main(void)
     check_back_references();
     check_order_in_call();
     check_prepare();
+    check_core_behind();
     check_many();
     check_patches();
     return report("check_api_objects");

@@ -206,6 +206,29 @@ def test_bench_verify_reads_mailboxes_and_reports():
     found(verify(sent, maildirs=[folder])[1], altered=1, lost=1, duplicated=1)
 
 
+def test_bench_verify_knows_when_a_file_was_written():
+    """A file and a relayed copy are one too many, unless a kill fell between them, before the mark of the first."""
+    folder, now = work_folder(), time.monotonic_ns() // 1000
+    for name in ("new", "cur"):
+        os.mkdir(os.path.join(folder, name))
+    with open(os.path.join(folder, "new/1"), "wb") as f:
+        f.write(b"Delivered-To: bob@example.org\r\n" + MARK % (1, EMPTY_HASH))
+    sent = write("sent", copy_line("acked", 1, now - 1000, hash_hex=EMPTY_HASH.decode()))
+    second = 1000000
+    for what, kill, again, excused in (("killed after the file", 200000, 300000, True),
+                                       ("killed long after it", 5 * second, 6 * second, False),
+                                       ("the same process", 400000, 300000, False),
+                                       ("killed before it", -400000, 300000, False)):
+        got = write("got", copy_line("taken", 1, now + again + 5000, hash_hex=EMPTY_HASH.decode(), since=now + again),
+                    f"kill {now + kill} {now + kill + 1000}")
+        code, counts, _ = verify(sent, got, maildirs=[folder])
+        equal((code, counts["excused_by_kill"], counts["duplicated"]), (0, 1, 0) if excused else (1, 0, 1), what)
+    got = write("got", copy_line("taken", 1, now - 300000, hash_hex=EMPTY_HASH.decode(), since=now - 400000),
+                f"kill {now - 200000} {now - 190000}")
+    code, counts, _ = verify(sent, got, maildirs=[folder])
+    equal((code, counts["excused_by_kill"]), (0, 1), "the copy, the kill, the file")
+
+
 def test_bench_verify_refuses_bad_input():
     """A missing file, a line that is no entry, a line that is cut: exit code 2 with the place."""
     for path, wanted in (("/nonexistent", "not found"), (write("bad", SENT[0], "acked x"), "line 2"),
