@@ -15,6 +15,7 @@
 #include "io/mbox.h"
 #include "io/random.h"
 #include "io/sys.h"
+#include "io/thread.h"
 #include "smtp/service.h"
 
 #include <errno.h>
@@ -590,6 +591,15 @@ static void log_ready(struct server *server)
     log_end(&server->log, line);
 }
 
+/* Management, from here on, leaves the cores' CPUs to them where there is another. */
+static bool step_aside(struct server *server)
+{
+    if (!server->options->no_pin && cpu_count() > server->core_count) {
+        thread_avoid(server->core_count);
+    }
+    return true;
+}
+
 static bool start(struct server *server)
 {
     server->cores = calloc(server->core_count + 1, sizeof *server->cores);
@@ -605,7 +615,8 @@ static bool start(struct server *server)
     return signals_open(server) && config_open(server) && listeners_open(server) &&
            http_listen_open(server) && become_user(server) && mail_root_make(server) &&
            tls_ready(server) && hub_open(server) && loop_open(server) &&
-           journal_store_ready(server) && cores_start(server) && management_start(server);
+           journal_store_ready(server) && cores_start(server) && step_aside(server) &&
+           management_start(server);
 }
 
 /* --- running and the end -----------------------------------------------------------------------
