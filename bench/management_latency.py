@@ -278,17 +278,25 @@ def start(options, extra=()):
     server.spawn(preexec_fn=two_cpus)
     lib.wait_until(lambda: " ready " in server.log(), 30, "the log line 'ready'")
     if options.realtime_core:
-        os.sched_setscheduler(core_thread(server), os.SCHED_FIFO, os.sched_param(PRIORITY))
+        tasks = threads(server)
+        lib.check("ringmx-0" in tasks.values(), f"the core's thread has another name: {tasks}")
+        for task, name in tasks.items():
+            if name in ("ringmx-0", f"iou-wrk-{task_of(tasks, 'ringmx-0')}"):
+                os.sched_setscheduler(task, os.SCHED_FIFO, os.sched_param(PRIORITY))
     return server
 
 
-def core_thread(server):
-    folder = f"/proc/{server.process.pid}/task"
+def threads(server):
+    """Names of the server's threads by their numbers."""
+    folder, names = f"/proc/{server.process.pid}/task", {}
     for task in os.listdir(folder):
         with open(f"{folder}/{task}/comm") as f:
-            if f.read().strip() == "ringmx-0":
-                return int(task)
-    raise lib.Fail("the core's thread has another name")
+            names[int(task)] = f.read().strip()
+    return names
+
+
+def task_of(tasks, name):
+    return next(task for task, given in tasks.items() if given == name)
 
 
 def options_of(arguments):
@@ -298,6 +306,7 @@ def options_of(arguments):
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--rate", type=int, default=200, help="questions in a second, of each probe")
     parser.add_argument("--realtime-core", action="store_true", help="real-time priority for the core's thread")
+    parser.add_argument("--folder", help="where the data are (default: the folder of the binaries)")
     parser.add_argument("--quick", action="store_true", help="one short round: does it run?")
     parser.add_argument("--json", help="write the figures of every round")
     parser.add_argument("--ask-pages", type=int, help=argparse.SUPPRESS)
@@ -316,12 +325,13 @@ def main():
         ask_pages(options.ask_pages, [int(c) for c in options.cpus.split(",")], sys.stdin)
         return 0
     lib.BUILD = os.path.abspath(options.build)
-    tempfile.tempdir = lib.BUILD  # a memory file system would make durability free
+    tempfile.tempdir = options.folder or lib.BUILD  # a memory file system would make durability free
     cpus = sorted(os.sched_getaffinity(0))
     options.server_cpus, options.client_cpus = set(cpus[:2]), set(cpus[1:2] or cpus)
     results = {}
     try:
         server = start(options)
+        measure(server, Work(server, options, 0), options)  # warm
         for number in range(options.rounds):
             for kind in (Work, *WORKS):
                 work = kind(server, options, number)

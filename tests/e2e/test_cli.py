@@ -125,6 +125,15 @@ def test_cli_get_refused():
     talk([failed], "get", "Domain", "b", code=1, err="error: jmap error: forbidden: not authorized\n")
 
 
+def test_cli_stored_but_not_in_force():
+    """What was created is named although the call as a whole is an error."""
+    failed = call(("x:Domain/set", {"create": {"n0": {"name": "example.org"}}}),
+                  answer=[{"error!": {"type": "serverPartialFail", "description": "core 1 is behind",
+                                      "created": {"n0": {"id": "b7"}}}}])
+    talk([failed], "create", "Domain", "--field", "name=example.org", code=1,
+         err="error: jmap error: serverPartialFail: core 1 is behind; created: n0 = b7\n")
+
+
 def test_cli_label_errors():
     """A failed look-up of names leaves the ids; query asks for the names of a page at once."""
     failed = call(("x:Domain/get", {"ids": ["$domain"], "properties": ["name"]}),
