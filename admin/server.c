@@ -9,6 +9,7 @@
 #include "admin/privileges.h"
 #include "admin/publish.h"
 #include "admin/tls_files.h"
+#include "admin/web.h"
 #include "admin/worker.h"
 #include "core/check.h"
 #include "io/clock.h"
@@ -59,6 +60,7 @@ struct server {
     bool shard_is_open;
     struct worker *worker;
     struct publisher *publisher;
+    struct web *web; /* NULL in recovery mode */
     struct queue_cores *queue;
     struct backend *backend;
     struct management *management; /* NULL: switched off */
@@ -289,15 +291,20 @@ static void cores_tell(struct server *server, bool stop)
 /* --- listening sockets -------------------------------------------------------------------------
  */
 
+static void log_cannot_listen(struct server *server, const struct config_problem *problem)
+{
+    struct log_line *line = log_begin(&server->log, LOG_ERROR, "cannot-listen");
+    log_text(line, "reason", problem->text);
+    log_end(&server->log, line);
+}
+
 static bool listeners_open(struct server *server)
 {
     struct config_problem problem = {{0}};
     mx_err err = bindings_open(&server->bindings, &server->config->image, NULL, server->core_count,
                                SERVER_BIND_RETRY_MS, &problem);
     if (err) {
-        struct log_line *line = log_begin(&server->log, LOG_ERROR, "cannot-listen");
-        log_text(line, "reason", problem.text);
-        log_end(&server->log, line);
+        log_cannot_listen(server, &problem);
         return false;
     }
     for (unsigned i = 0; i < server->core_count; i++) {
@@ -476,6 +483,30 @@ static mx_err queue_open(struct server *server)
     return queue_cores_new(&server->queue, &conf);
 }
 
+/* The HTTP listeners of the configuration; recovery mode has only that of the command line. */
+static bool web_open(struct server *server)
+{
+    struct web_conf conf = {.hub = server->hub,
+                            .loop = server->core_count,
+                            .worker = server->core_count + 1,
+                            .wait = take_messages,
+                            .wait_arg = server};
+    struct config_problem problem = {{0}};
+    if (server->core_count == 0) {
+        return true;
+    }
+    mx_err err = web_new(&server->web, &conf);
+    if (err) {
+        return failed(server, "management", err);
+    }
+    err = web_prepare(server->web, &server->config->image, server->tls.cert_pem,
+                      server->tls.key_pem, SERVER_BIND_RETRY_MS, &problem);
+    if (err) {
+        log_cannot_listen(server, &problem);
+    }
+    return err == MX_OK;
+}
+
 static bool management_start(struct server *server)
 {
     struct publisher_conf conf = {.hub = server->hub,
@@ -483,6 +514,7 @@ static bool management_start(struct server *server)
                                   .index = server->core_count + 1,
                                   .wait = take_messages,
                                   .wait_arg = server,
+                                  .web = server->web,
                                   .tls_dir = server->dir.tls,
                                   .config = server->config,
                                   .tls = &server->tls};
@@ -500,14 +532,15 @@ static bool management_start(struct server *server)
                                        .shard = &server->shard};
         err = backend_open(&server->backend, &backend);
     }
-    if (!err && server->http_fd >= 0) {
+    if (!err && (server->http_fd >= 0 || server->web != NULL)) {
         struct management_conf http = {.shard = &server->shard,
                                        .cores = server->core_count,
                                        .worker = server->worker,
                                        .publisher = server->publisher,
                                        .backend = server->backend,
                                        .public_url = server->env.public_url,
-                                       .listen_fd = server->http_fd};
+                                       .listen_fd = server->http_fd,
+                                       .web = server->web};
         server->http_fd = -1;
         err = management_open(&server->management, &http);
     }
@@ -549,6 +582,16 @@ static void log_listening(struct server *server, struct slice name, const struct
     log_end(&server->log, line);
 }
 
+static void log_listeners(struct server *server, const struct listener_conf *listeners,
+                          uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        for (uint32_t b = 0; b < listeners[i].bind_count; b++) {
+            log_listening(server, listeners[i].name, &listeners[i].binds[b]);
+        }
+    }
+}
+
 /* Which mode runs is never a matter of guessing. */
 static void log_mode(struct server *server)
 {
@@ -569,11 +612,9 @@ static void log_mode(struct server *server)
 static void log_ready(struct server *server)
 {
     const struct image *image = server->config != NULL ? &server->config->image : NULL;
-    bool serving = image != NULL && server->core_count > 0;
-    for (uint32_t i = 0; serving && i < image->listener_count; i++) {
-        for (uint32_t b = 0; b < image->listeners[i].bind_count; b++) {
-            log_listening(server, image->listeners[i].name, &image->listeners[i].binds[b]);
-        }
+    if (image != NULL && server->core_count > 0) {
+        log_listeners(server, image->listeners, image->listener_count);
+        log_listeners(server, image->http_listeners, image->http_listener_count);
     }
     if (server->http_addr.port != 0) {
         log_listening(server, SLICE_LITERAL("management"), &server->http_addr);
@@ -615,8 +656,8 @@ static bool start(struct server *server)
     return signals_open(server) && config_open(server) && listeners_open(server) &&
            http_listen_open(server) && become_user(server) && mail_root_make(server) &&
            tls_ready(server) && hub_open(server) && loop_open(server) &&
-           journal_store_ready(server) && cores_start(server) && step_aside(server) &&
-           management_start(server);
+           journal_store_ready(server) && web_open(server) && cores_start(server) &&
+           step_aside(server) && management_start(server);
 }
 
 /* --- running and the end -----------------------------------------------------------------------
@@ -702,6 +743,7 @@ static void end(struct server *server)
     backend_close(server->backend);
     queue_cores_free(server->queue);
     publisher_free(server->publisher);
+    web_free(server->web);
     if (server->shard_is_open) {
         shard_close(&server->shard);
     }
