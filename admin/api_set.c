@@ -145,6 +145,7 @@ static void publish(struct set *set)
     }
     mx_err err = conf->publish(conf->arg, set->changes, set->change_count, &problem);
     if (err) {
+        set->call->done_in_part = true;
         api_fail(set->call, "serverPartialFail",
                  "The changes are stored, but not in force "
                  "everywhere yet: %s",

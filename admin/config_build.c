@@ -437,12 +437,13 @@ static mx_err build_strategy(struct builder *b)
 
 struct listener_list {
     struct builder *b;
+    const struct listener_list *other; /* the list of the other protocol */
     struct listener_conf *listeners;
     uint32_t count;
 };
 
-static mx_err check_bind(struct listener_list *list, const struct listener_conf *listener,
-                         const struct netaddr *bind)
+static mx_err check_bind_among(const struct listener_list *list,
+                               const struct listener_conf *listener, const struct netaddr *bind)
 {
     for (uint32_t i = 0; i < list->count; i++) {
         const struct listener_conf *other = &list->listeners[i];
@@ -459,6 +460,13 @@ static mx_err check_bind(struct listener_list *list, const struct listener_conf 
         }
     }
     return MX_OK;
+}
+
+static mx_err check_bind(const struct listener_list *list, const struct listener_conf *listener,
+                         const struct netaddr *bind)
+{
+    mx_err err = check_bind_among(list, listener, bind);
+    return err ? err : check_bind_among(list->other, listener, bind);
 }
 
 static mx_err build_binds(struct listener_list *list, struct listener_conf *listener,
@@ -498,7 +506,9 @@ static uint32_t number_or(const json_t *object, const char *name, uint32_t other
 
 static mx_err add_listener(void *arg, uint64_t id, json_t *object)
 {
-    struct listener_list *list = arg;
+    struct listener_list *lists = arg;
+    bool is_http = slice_equal(text_member(object, "protocol"), SLICE_LITERAL("http"));
+    struct listener_list *list = &lists[is_http];
     struct listener_conf *listener = &list->listeners[list->count];
     (void)id;
     if (list->count == IMAGE_LISTENERS_MAX) {
@@ -519,6 +529,12 @@ static mx_err add_listener(void *arg, uint64_t id, json_t *object)
               : build_networks(list->b, &listener->proxy_networks, &listener->proxy_network_count,
                                object, "overrideProxyTrustedNetworks");
     listener->proxy_override = listener->proxy_network_count > 0;
+    if (!err && is_http && listener->proxy_override) {
+        err = builder_fail(list->b, MX_ERR_UNSUPPORTED,
+                           "field overrideProxyTrustedNetworks of '%.*s': not supported by ringmx "
+                           "for HTTP",
+                           SLICE_ARGS(listener->name));
+    }
     list->count++;
     return err;
 }
@@ -531,18 +547,22 @@ static mx_err build_listeners(struct builder *b)
     if (err) {
         return builder_store_failed(b, err);
     }
-    struct listener_list list = {.b = b};
-    list.listeners = arena_take(b->arena, (only.count + 1) * sizeof(*list.listeners));
-    if (!list.listeners) {
-        return no_memory(b);
+    struct listener_list lists[2] = {{.b = b, .other = &lists[1]}, {.b = b, .other = &lists[0]}};
+    for (size_t i = 0; i < mx_countof(lists); i++) {
+        lists[i].listeners = arena_take(b->arena, (only.count + 1) * sizeof(*lists[i].listeners));
+        if (!lists[i].listeners) {
+            return no_memory(b);
+        }
     }
     b->problem->text[0] = 0;
-    err = store_each(b->store, b->type, add_listener, &list);
+    err = store_each(b->store, b->type, add_listener, lists);
     if (err) {
         return b->problem->text[0] ? err : builder_store_failed(b, err);
     }
-    b->config->image.listeners = list.listeners;
-    b->config->image.listener_count = list.count;
+    b->config->image.listeners = lists[0].listeners;
+    b->config->image.listener_count = lists[0].count;
+    b->config->image.http_listeners = lists[1].listeners;
+    b->config->image.http_listener_count = lists[1].count;
     return MX_OK;
 }
 

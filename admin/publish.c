@@ -2,6 +2,7 @@
 
 #include "admin/bindings.h"
 #include "admin/config_build.h"
+#include "admin/web.h"
 #include "core/check.h"
 #include "io/clock.h"
 #include "smtp/service_update.h"
@@ -123,6 +124,7 @@ static void change_dropped(struct publisher *p)
     running_free(&p->next);
     record_changes_free(&p->records, false);
     bindings_close(&p->bindings);
+    web_cancel(p->conf.web);
     change_forget(p);
 }
 
@@ -134,6 +136,7 @@ static void change_done(struct publisher *p)
     }
     record_changes_free(&p->records, p->conf.cores > 0);
     bindings_free(&p->bindings);
+    web_apply(p->conf.web);
     if (p->change.image != NULL) {
         running_free(&p->running);
         p->running = p->next;
@@ -241,6 +244,10 @@ static mx_err image_prepare(struct publisher *p, struct store *store,
     if (!err && p->conf.cores > 0) {
         err =
             bindings_open(&p->bindings, p->next.image, p->running.image, p->conf.cores, 0, problem);
+    }
+    if (!err && p->conf.cores > 0) {
+        err =
+            web_prepare(p->conf.web, p->next.image, p->next.cert_pem, p->next.key_pem, 0, problem);
     }
     if (!err) {
         p->change.image = p->next.image;

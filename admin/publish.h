@@ -16,6 +16,7 @@
 #include "admin/worker.h"
 
 struct publisher;
+struct web;
 
 enum {
     PUBLISH_WAIT_MS = 5000, /* until a core that has not answered is called behind */
@@ -28,6 +29,7 @@ struct publisher_conf {
     unsigned index; /* of the worker's thread in the hub */
     void (*wait)(void *arg, unsigned timeout_ms); /* takes messages of the cores, as worker_wait */
     void *wait_arg;
+    struct web *web; /* the HTTP listeners; NULL: none are served */
     const char *tls_dir;
     /* What the cores were started with; stays with the caller until the publisher is freed. */
     const struct config *config; /* NULL with no cores: it does not compile */

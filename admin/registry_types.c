@@ -303,8 +303,8 @@ static const struct reg_variant strategy_variants[] = {
 
 static const struct reg_enum listener_protocol = {
     .name = "NetworkListenerProtocol",
-    .values = (const struct reg_enum_value[]){{"smtp", "SMTP"}},
-    .count = 1};
+    .values = (const struct reg_enum_value[]){{"smtp", "SMTP"}, {"http", "HTTP (management)"}},
+    .count = 2};
 
 static const struct reg_field listener_fields[] = {
     {.name = "name",
@@ -324,13 +324,18 @@ static const struct reg_field listener_fields[] = {
      .kind = REG_ENUM,
      .enumeration = &listener_protocol,
      .initial = "\"smtp\"",
-     .description = "What is spoken."},
+     .description = "What is spoken: mail is received by `smtp`, `http` is management as on the "
+                    "address of `serve --http`. It is not served in recovery mode."},
     {.name = "overrideProxyTrustedNetworks",
      .kind = REG_SET,
      .format = FORMAT_NETWORK,
-     .description = "Peers of this listener that must send a PROXY protocol header. When not "
-                    "empty it takes the place of SystemSettings.proxyTrustedNetworks."},
-    {.name = "useTls", .kind = REG_BOOLEAN, .initial = "true", .description = "Offer STARTTLS."},
+     .description =
+         "Peers of this listener that must send a PROXY protocol header. When not "
+         "empty it takes the place of SystemSettings.proxyTrustedNetworks. Not for `http`."},
+    {.name = "useTls",
+     .kind = REG_BOOLEAN,
+     .initial = "true",
+     .description = "Offer STARTTLS. `http` has TLS from the first byte or not at all."},
     {.name = "tlsImplicit", .kind = REG_BOOLEAN, .description = "TLS from the first byte."},
     {.name = "maxConnections",
      .kind = REG_NUMBER,
@@ -339,7 +344,8 @@ static const struct reg_field listener_fields[] = {
      .min = 1,
      .max = 10000000,
      .initial = "8192",
-     .description = "Connections at a time; null: as SystemSettings.maxConnections."},
+     .description = "Connections at a time; null: as SystemSettings.maxConnections. All of `http` "
+                    "have 128 together."},
     {.name = "socketBacklog",
      .kind = REG_NUMBER,
      .format = FORMAT_UNSIGNED,

@@ -10,12 +10,14 @@
 #include "admin/publish.h"
 #include "admin/store.h"
 #include "admin/tls_files.h"
+#include "admin/web.h"
 #include "admin/worker.h"
 #include "core/check.h"
 #include "io/clock.h"
 #include "io/mbox.h"
 #include "io/random.h"
 #include "io/sys.h"
+#include "io/thread.h"
 #include "smtp/service.h"
 
 #include <errno.h>
@@ -60,6 +62,7 @@ struct server {
     bool shard_is_open;
     struct worker *worker;
     struct publisher *publisher;
+    struct web *web; /* NULL in recovery mode */
     struct queue_cores *queue;
     struct backend *backend;
     struct management *management; /* NULL: switched off */
@@ -291,15 +294,20 @@ static void cores_tell(struct server *server, bool stop)
 /* --- listening sockets -------------------------------------------------------------------------
  */
 
+static void log_cannot_listen(struct server *server, const struct config_problem *problem)
+{
+    struct log_line *line = log_begin(&server->log, LOG_ERROR, "cannot-listen");
+    log_text(line, "reason", problem->text);
+    log_end(&server->log, line);
+}
+
 static bool listeners_open(struct server *server)
 {
     struct config_problem problem = {{0}};
     mx_err err = bindings_open(&server->bindings, &server->config->image, NULL, server->core_count,
                                SERVER_BIND_RETRY_MS, &problem);
     if (err) {
-        struct log_line *line = log_begin(&server->log, LOG_ERROR, "cannot-listen");
-        log_text(line, "reason", problem.text);
-        log_end(&server->log, line);
+        log_cannot_listen(server, &problem);
         return false;
     }
     for (unsigned i = 0; i < server->core_count; i++) {
@@ -509,6 +517,30 @@ static mx_err queue_open(struct server *server)
     return queue_cores_new(&server->queue, &conf);
 }
 
+/* The HTTP listeners of the configuration; recovery mode has only that of the command line. */
+static bool web_open(struct server *server)
+{
+    struct web_conf conf = {.hub = server->hub,
+                            .loop = server->core_count,
+                            .worker = server->core_count + 1,
+                            .wait = take_messages,
+                            .wait_arg = server};
+    struct config_problem problem = {{0}};
+    if (server->core_count == 0) {
+        return true;
+    }
+    mx_err err = web_new(&server->web, &conf);
+    if (err) {
+        return failed(server, "management", err);
+    }
+    err = web_prepare(server->web, &server->config->image, server->tls.cert_pem,
+                      server->tls.key_pem, SERVER_BIND_RETRY_MS, &problem);
+    if (err) {
+        log_cannot_listen(server, &problem);
+    }
+    return err == MX_OK;
+}
+
 static bool management_start(struct server *server)
 {
     struct publisher_conf conf = {.hub = server->hub,
@@ -516,6 +548,7 @@ static bool management_start(struct server *server)
                                   .index = server->core_count + 1,
                                   .wait = take_messages,
                                   .wait_arg = server,
+                                  .web = server->web,
                                   .tls_dir = server->dir.tls,
                                   .config = server->config,
                                   .tls = &server->tls};
@@ -533,14 +566,15 @@ static bool management_start(struct server *server)
                                        .shard = &server->shard};
         err = backend_open(&server->backend, &backend);
     }
-    if (!err && server->http_fd >= 0) {
+    if (!err && (server->http_fd >= 0 || server->web != NULL)) {
         struct management_conf http = {.shard = &server->shard,
                                        .cores = server->core_count,
                                        .worker = server->worker,
                                        .publisher = server->publisher,
                                        .backend = server->backend,
                                        .public_url = server->env.public_url,
-                                       .listen_fd = server->http_fd};
+                                       .listen_fd = server->http_fd,
+                                       .web = server->web};
         server->http_fd = -1;
         err = management_open(&server->management, &http);
     }
@@ -588,6 +622,16 @@ static void log_listening(struct server *server, struct slice name, const struct
     log_end(&server->log, line);
 }
 
+static void log_listeners(struct server *server, const struct listener_conf *listeners,
+                          uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        for (uint32_t b = 0; b < listeners[i].bind_count; b++) {
+            log_listening(server, listeners[i].name, &listeners[i].binds[b]);
+        }
+    }
+}
+
 /* Which mode runs is never a matter of guessing. */
 static void log_mode(struct server *server)
 {
@@ -608,11 +652,9 @@ static void log_mode(struct server *server)
 static void log_ready(struct server *server)
 {
     const struct image *image = server->config != NULL ? &server->config->image : NULL;
-    bool serving = image != NULL && server->core_count > 0;
-    for (uint32_t i = 0; serving && i < image->listener_count; i++) {
-        for (uint32_t b = 0; b < image->listeners[i].bind_count; b++) {
-            log_listening(server, image->listeners[i].name, &image->listeners[i].binds[b]);
-        }
+    if (image != NULL && server->core_count > 0) {
+        log_listeners(server, image->listeners, image->listener_count);
+        log_listeners(server, image->http_listeners, image->http_listener_count);
     }
     if (server->http_addr.port != 0) {
         log_listening(server, SLICE_LITERAL("management"), &server->http_addr);
@@ -641,6 +683,15 @@ static struct core_thread *cores_new(unsigned count)
     return cores;
 }
 
+/* Management, from here on, leaves the cores' CPUs to them where there is another. */
+static bool step_aside(struct server *server)
+{
+    if (!server->options->no_pin && cpu_count() > server->core_count) {
+        thread_avoid(server->core_count);
+    }
+    return true;
+}
+
 static bool start(struct server *server)
 {
     server->cores = cores_new(server->core_count);
@@ -656,7 +707,8 @@ static bool start(struct server *server)
     return signals_open(server) && config_open(server) && listeners_open(server) &&
            http_listen_open(server) && become_user(server) && mail_root_make(server) &&
            names_open(server) && tls_ready(server) && hub_open(server) && loop_open(server) &&
-           journal_store_ready(server) && cores_start(server) && management_start(server);
+           journal_store_ready(server) && web_open(server) && cores_start(server) &&
+           step_aside(server) && management_start(server);
 }
 
 /* --- running and the end -----------------------------------------------------------------------
@@ -742,6 +794,7 @@ static void end(struct server *server)
     backend_close(server->backend);
     queue_cores_free(server->queue);
     publisher_free(server->publisher);
+    web_free(server->web);
     if (server->shard_is_open) {
         shard_close(&server->shard);
     }

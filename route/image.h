@@ -83,6 +83,8 @@ struct image {
     uint32_t connections_max; /* all listeners, whole process */
     const struct listener_conf *listeners;
     uint32_t listener_count;
+    const struct listener_conf *http_listeners; /* of management; slots count from 0 here too */
+    uint32_t http_listener_count;
     const struct route_conf *routes;
     uint32_t route_count;
     const struct expr_program *route_program; /* context QRCPT; yields a route's name */

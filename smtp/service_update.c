@@ -79,6 +79,15 @@ static void answer(struct service *service, struct service_update *update)
     MX_ASSERT(err == MX_OK); /* one change at a time */
 }
 
+/* Tables that have grown move their contents, between changes as well, so that the memory of the
+ * old ones is given back. */
+static void settle_slice(struct service *service)
+{
+    if (!directory_settle(service->directory, UPDATE_SLOTS_PER_SLICE)) {
+        shard_after(service->shard, &service->update_timer, 0);
+    }
+}
+
 /* Goes on; the rest of a large change waits for the next tick, so that mail has its turn. */
 static void apply_slice(struct service *service)
 {
@@ -107,12 +116,18 @@ static void apply_slice(struct service *service)
     service->generation = change->generation;
     service->update = NULL;
     answer(service, update);
+    settle_slice(service);
 }
 
 static void update_fire(struct timer *timer, uint64_t now_ns)
 {
+    struct service *service = mx_container_of(timer, struct service, update_timer);
     (void)now_ns;
-    apply_slice(mx_container_of(timer, struct service, update_timer));
+    if (service->update != NULL) {
+        apply_slice(service);
+    } else {
+        settle_slice(service);
+    }
 }
 
 void service_update_receive(struct mbox_msg *msg, struct shard *at)
@@ -139,6 +154,7 @@ void service_update_receive(struct mbox_msg *msg, struct shard *at)
         update->applied = 0;
         service->update = update;
         service->update_timer.fire = update_fire;
+        wheel_cancel(&service->shard->wheel, &service->update_timer); /* of settling */
         apply_slice(service);
         break;
     }

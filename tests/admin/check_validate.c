@@ -228,8 +228,8 @@ static const struct object_case cases[] = {
      "bind/localhost:25: 'localhost:25' is not a socket address such as 0.0.0.0:25 or [::]:25\n"},
     {"NetworkListener", "{\"name\":\"a\",\"bind\":{\"0.0.0.0:0\":true}}",
      "bind/0.0.0.0:0: '0.0.0.0:0' is not a socket address such as 0.0.0.0:25 or [::]:25\n"},
-    {"NetworkListener", "{\"name\":\"a\",\"bind\":{\"[::]:25\":true},\"protocol\":\"http\"}",
-     "protocol: must be 'smtp'\n"},
+    {"NetworkListener", "{\"name\":\"a\",\"bind\":{\"[::]:25\":true},\"protocol\":\"imap\"}",
+     "protocol: must be one of 'smtp', 'http'\n"},
     {"NetworkListener",
      "{\"name\":\"a\",\"bind\":{\"[::]:25\":true},\"overrideProxyTrustedNetworks\":{\"10.0.0.0/"
      "33\":"

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import lib
@@ -536,3 +537,33 @@ def test_bench_only_loopback():
         done = bench(*args)
         equal(done.returncode, 2, f"exit code of {args}")
         check("--allow-remote" in done.stderr, f"message of {args}: {done.stderr}")
+
+
+def test_bench_probe():
+    """Times of RCPT and of whole messages; a refusal ends it with an error that says which."""
+    with Server() as s:
+        to = ("probe", "--to", f"127.0.0.1:{s.port}", "--from", "p@example.net", "--rate", "100", "--seconds", "1")
+        for what in ("rcpt", "message"):
+            done = bench(*to, "--rcpt", "alice@example.org", "--what", what, "--size", "1000")
+            equal(done.returncode, 0, f"exit code for {what} ({done.stderr})")
+            times = json.loads(done.stdout)
+            equal(times["what"], what, "what was measured")
+            check(times["count"] > 0, f"nothing was measured: {times}")
+            check(0 < times["p50_ns"] <= times["p99_ns"] <= times["max_ns"], f"times: {times}")
+        done = bench(*to, "--rcpt", "nobody@elsewhere.example")
+        equal(done.returncode, 1, "exit code when RCPT is refused")
+        check("550" in done.stderr, f"the reply is not shown: {done.stderr}")
+
+
+def test_bench_management_latency():
+    """The benchmark of management work beside mail runs through; its figures are not judged here."""
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "bench", "management_latency.py")
+    figures = os.path.join(work_folder(), "figures")
+    done = subprocess.run([sys.executable, script, "--build", lib.BUILD, "--quick", "--json", figures],
+                          capture_output=True, text=True, timeout=120)
+    equal(done.returncode, 0, f"exit code ({done.stderr[-500:]})")
+    with open(figures) as f:
+        results = json.load(f)
+    equal(len(results), 5, f"kinds of work in {list(results)}")
+    for name, [only] in results.items():
+        check(only["rcpt"]["count"] > 0 and only["message"]["count"] > 0, f"{name}: nothing was measured")
