@@ -27,6 +27,7 @@ enum {
     API_CREATED_MAX = 10000,    /* creation ids that a request may bring */
     API_REFUSED_ROUNDS_MAX = 8, /* times that prepare may pick single objects out of a call */
     API_CALLER_NAME_MAX = STORE_WHO_MAX,
+    API_RETRY_AFTER_S = 60, /* said with a 429 */
 };
 
 /* What an administrator without an account has as its id. */
@@ -46,6 +47,7 @@ enum api_sign_in {
     API_REFUSED,   /* no or wrong credentials: 401 */
     API_BLOCKED,   /* this peer may not try: 403 */
     API_SLOW_DOWN, /* too many attempts: 429 */
+    API_UNKNOWN,   /* the store cannot say: 503 */
 };
 
 /* Why a set of changes was refused, or what is behind. */
@@ -111,7 +113,8 @@ struct api_answer {
     unsigned status;
     const char *content_type;  /* static; NULL without a body */
     const char *cache_control; /* static; NULL = "no-store" is for the caller to send */
-    const char *headers;       /* static, further complete header lines; NULL = none */
+    const char *allow;         /* static, of a 405; NULL = none */
+    uint32_t retry_after_s;    /* of a 429; 0 = none */
     char location[128];        /* empty = none */
     bool gzip;                 /* the body is gzip already */
     bool is_static;            /* the body is the api's, else malloc'd and the caller's to free */

@@ -9,6 +9,7 @@
 #include "core/check.h"
 #include "io/clock.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,7 +54,7 @@ static enum api_sign_in on_authenticate(void *arg, struct slice authorization,
                             .monotonic_ms = (int64_t)(clock_monotonic_ns() / MX_NS_PER_MS)};
     struct auth_verdict *verdict = &b->running->verdict;
     if (auth_check(b->auth, authorization, peer, now, &b->caller, verdict)) {
-        return API_SLOW_DOWN;
+        return API_UNKNOWN;
     }
     switch (verdict->result) {
     case AUTH_OK:
@@ -230,6 +231,15 @@ static void request_answer(struct request_job *own)
                                  .location = slice_of_text(a->location),
                                  .gzip = a->gzip,
                                  .len = a->len};
+    char seconds[16];
+    struct http_field retry_after = {.name = "Retry-After"};
+    if (a->retry_after_s > 0) {
+        int len = snprintf(seconds, sizeof seconds, "%" PRIu32, a->retry_after_s);
+        retry_after.value = slice_of(seconds, (size_t)len);
+        answer.fields = &retry_after;
+        answer.field_count = 1;
+    }
+    answer.allow = a->allow;
     if (a->cache_control != NULL) {
         answer.cache_control = slice_of_text(a->cache_control);
     }

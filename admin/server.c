@@ -445,6 +445,7 @@ static bool loop_open(struct server *server)
                               .count = server->core_count,
                               .cpu = -1,
                               .blocks_max = SERVER_MANAGEMENT_BLOCKS,
+                              .wipe = true,
                               .log_level = server->options->log_level,
                               .ring = {.recv_bufs = SERVER_MANAGEMENT_RECV_BUFS},
                               .hub = server->hub};
@@ -528,7 +529,9 @@ static bool tls_ready(struct server *server)
 
 static bool become_user(struct server *server)
 {
-    return server->options->user == NULL || privileges_drop(server->options->user, stderr);
+    bool good = server->options->user == NULL || privileges_drop(server->options->user, stderr);
+    privileges_core_dumps(server->options->core_dumps);
+    return good;
 }
 
 static bool mail_root_make(struct server *server)
@@ -741,6 +744,7 @@ int server_run(const struct server_options *options)
     server.log.wall_ms = clock_wall_ms();
     raise_file_limit();
     bool good = start(&server);
+    environment_forget(&server.env);
     if (good) {
         cores_tell(&server, false);
         if (server.takeover != NULL) { /* in recovery mode the queue is left alone */

@@ -544,18 +544,6 @@ static void check_bad_secrets(void)
     world_close(&w);
 }
 
-static void check_wipe(void)
-{
-    json_t *body = json_of("{\"credentials\":{\"0\":{\"secret\":\"abc\",\"x\":\"keep\"}},"
-                           "\"credentials/0/secret\":\"abc\",\"list\":[{\"secret\":\"abc\"}]}");
-    secret_wipe_body(body);
-    char *text = json_dumps(body, JSON_COMPACT);
-    CHECK(!strstr(text, "abc"));
-    CHECK_HAS(text, "keep");
-    free(text);
-    json_decref(body);
-}
-
 /* Nothing on the disk has the password: neither the objects nor the log of changes. */
 static void check_disk(void)
 {
@@ -1009,7 +997,6 @@ int main(void)
     check_cost();
     check_secrets();
     check_bad_secrets();
-    check_wipe();
     check_disk();
     check_roles();
     check_grants();
