@@ -5,6 +5,7 @@
 #include "admin/api_actions.h"
 #include "admin/api_queue.h"
 #include "admin/auth.h"
+#include "admin/ban.h"
 #include "admin/bootstrap.h"
 #include "core/check.h"
 #include "io/clock.h"
@@ -23,6 +24,7 @@ struct backend {
     struct request_job *running; /* on the worker */
     unsigned delayed;            /* answers that wait, on the loop */
     struct api_actions actions;
+    struct worker_idle bans;       /* makes them between jobs */
     struct api_foreign foreign[2]; /* types outside of the store */
     struct config_problem problem;
 };
@@ -221,6 +223,9 @@ static void request_run(struct worker_job *job)
         api_run(own->backend->api, &request, &own->answer);
         own->backend->running = NULL;
     }
+    if (own->answer.status == 404) {
+        ban_path(own->backend->conf.ban, &request.peer, request.path);
+    }
 }
 
 static void request_answer(struct request_job *own)
@@ -275,8 +280,8 @@ static void log_refused(struct backend *b, const struct request_job *own)
     log_slice(line, "client", writer_slice(&w));
     log_text(line, "login", verdict->login);
     log_text(line, "reason", verdict->reason != NULL ? verdict->reason : "too many failures");
-    if (verdict->banned_now) {
-        log_text(line, "effect", "this client may not try again for now (Security.authBanRate)");
+    if (verdict->result == AUTH_BANNED) {
+        log_text(line, "effect", "this client is banned (Security.authBanRate)");
     }
     log_end(log, line);
 }
@@ -334,12 +339,19 @@ static mx_err api_open(struct backend *b)
     return api_new(&b->api, &conf);
 }
 
+static bool on_ban(void *arg, const struct netaddr *peer)
+{
+    struct backend *b = arg;
+    return ban_add(b->conf.ban, OFFENCE_AUTH, peer);
+}
+
 static mx_err auth_open(struct backend *b)
 {
     struct auth_conf conf = {.store = b->store,
                              .recovery_user = slice_of_text(b->conf.env->recovery_user),
                              .recovery_password = slice_of_text(b->conf.env->recovery_password),
-                             .arg = b};
+                             .arg = b,
+                             .ban = on_ban};
     return auth_new(&b->auth, &conf);
 }
 
@@ -378,6 +390,9 @@ mx_err backend_open(struct backend **out_backend, const struct backend_conf *con
             backend_close(b);
             return err;
         }
+        ban_open(conf->ban, b->store, conf->publisher);
+        b->bans = (struct worker_idle){.run = ban_run, .arg = conf->ban};
+        worker_set_idle(conf->worker, &b->bans);
     }
     *out_backend = b;
     return MX_OK;

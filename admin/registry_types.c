@@ -753,7 +753,7 @@ const struct reg_type reg_types[] = {
     {.shape = {.name = "Security", .variants = VARIANTS(reg_security_variants)},
      .singleton = true,
      .administrative = true,
-     .description = "What failed sign-ins lead to."},
+     .description = "What leads to the ban of a client."},
     {.shape = {.name = "MailingList", .variants = VARIANTS(list_variants)},
      .unique = "name domainId",
      .description = "An address whose mail goes to its members."},
