@@ -59,6 +59,8 @@ struct api_problem {
     bool forbidden;                  /* the caller may not do this; else it is not valid */
 };
 
+typedef void (*api_refused_fn)(void *arg, size_t number, const struct set_errors *errors);
+
 /* Objects that do not live in the store (a queue's messages, actions). A function that is NULL
  * makes its method `forbidden`. The registry describes the type (storage REG_ELSEWHERE). Errors
  * other than those named are the whole call's (serverUnavailable). */
@@ -77,6 +79,13 @@ struct api_foreign {
                      struct set_errors *errors);
     mx_err (*destroy)(void *arg, const struct api_caller *caller, uint64_t id,
                       struct set_errors *errors);
+    /* After all updates and destroys of a call, which may only have been collected: makes them, and
+     * tells of each that is refused after all by its number, counted from 0 over those that were
+     * not. An error means that nothing is known of the rest. NULL: they were made at once. */
+    mx_err (*settle)(void *arg, const struct api_caller *caller, api_refused_fn refused,
+                     void *refused_arg);
+    /* Before the first update or destroy of a call. NULL: nothing is collected. */
+    void (*begin)(void *arg);
 };
 
 struct api_conf {
