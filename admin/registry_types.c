@@ -274,7 +274,8 @@ static const struct reg_variant strategy_variants[] = {
 static const struct reg_enum listener_protocol = {
     .name = "NetworkListenerProtocol",
     .values = (const struct reg_enum_value[]){{"smtp", "SMTP"}},
-    .count = 1};
+    .count = 1,
+    .unsupported = "lmtp http imap pop3 manageSieve"};
 
 static const struct reg_field listener_fields[] = {
     {.name = "name",

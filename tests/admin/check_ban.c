@@ -7,6 +7,8 @@
 #include "admin/objects.h"
 #include "io/clock.h"
 
+#include <time.h>
+
 enum { CORE = 0, WORKER = 2 };
 
 struct bed {
@@ -285,6 +287,27 @@ static void check_many(void)
     bed_close(&bed);
 }
 
+/* What came in another window does not count. */
+static void check_window(void)
+{
+    struct bed bed;
+    struct timespec pause = {.tv_nsec = 3000000};
+    bed_open(&bed);
+    change(&bed, "Security", OBJECT_ID_SINGLETON, "{\"scanBanRate\":{\"count\":3,\"period\":1}}");
+    for (int i = 0; i < 4; i++) {
+        offend(&bed, OFFENCE_SCAN, "192.0.2.1", 3);
+        nanosleep(&pause, NULL);
+    }
+    CHECK(blocked_count(&bed) == 0);
+    change(&bed, "Security", OBJECT_ID_SINGLETON,
+           "{\"scanBanRate\":{\"count\":3,\"period\":86400000}}");
+    offend(&bed, OFFENCE_SCAN, "192.0.2.1", 3);
+    nanosleep(&pause, NULL);
+    offend(&bed, OFFENCE_SCAN, "192.0.2.1", 3);
+    CHECK(blocked_count(&bed) == 1);
+    bed_close(&bed);
+}
+
 int main(void)
 {
     check_kinds();
@@ -293,5 +316,6 @@ int main(void)
     check_again();
     check_paths();
     check_many();
+    check_window();
     return report("ban");
 }

@@ -236,7 +236,7 @@ static const struct object_case cases[] = {
     {"NetworkListener", "{\"name\":\"a\",\"bind\":{\"0.0.0.0:0\":true}}",
      "bind/0.0.0.0:0: '0.0.0.0:0' is not a socket address such as 0.0.0.0:25 or [::]:25\n"},
     {"NetworkListener", "{\"name\":\"a\",\"bind\":{\"[::]:25\":true},\"protocol\":\"http\"}",
-     "protocol: must be 'smtp'\n"},
+     "protocol: 'http' is not supported by ringmx; it takes 'smtp'\n"},
     {"NetworkListener",
      "{\"name\":\"a\",\"bind\":{\"[::]:25\":true},\"overrideProxyTrustedNetworks\":{\"10.0.0.0/"
      "33\":"
