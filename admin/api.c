@@ -74,19 +74,20 @@ static bool sign_in(struct api *api, const struct api_request *request, struct a
         return true;
     case API_REFUSED:
         api_answer_problem(answer, 401, "Unauthorized", "You have to authenticate first.");
-        answer->headers = "WWW-Authenticate: Bearer realm=\"ringmx\", "
-                          "resource_metadata=\"/.well-known/oauth-protected-resource\"\r\n"
-                          "WWW-Authenticate: Basic realm=\"ringmx\"\r\n";
         return false;
     case API_BLOCKED:
         api_answer_problem(answer, 403, "Forbidden", "Forbidden");
+        return false;
+    case API_UNKNOWN:
+        api_answer_problem(answer, 503, "Temporarily Unavailable",
+                           "The registry cannot be read; nobody can sign in at the moment.");
         return false;
     case API_SLOW_DOWN:
         break;
     }
     api_answer_problem(answer, 429, "Too Many Requests",
                        "Too many sign-ins failed; try again later.");
-    answer->headers = "Retry-After: 60\r\n";
+    answer->retry_after_s = API_RETRY_AFTER_S;
     return false;
 }
 
@@ -312,8 +313,7 @@ void api_run(struct api *api, const struct api_request *request, struct api_answ
     if (!fits) {
         api_answer_problem(answer, 405, "Method Not Allowed",
                            "This path is for another request method.");
-        answer->headers =
-            endpoint->post ? "Allow: POST, OPTIONS\r\n" : "Allow: GET, HEAD, OPTIONS\r\n";
+        answer->allow = endpoint->post ? "POST, OPTIONS" : "GET, HEAD, OPTIONS";
         return;
     }
     endpoint->run(api, request, answer);

@@ -214,7 +214,10 @@ static void run_call(struct api_session *session, const json_t *given, json_t *r
     method_fn method = find_method(&call, api_string(name));
     json_t *args = NULL;
     if (!method) {
-        api_fail(&call, "unknownMethod", "%.100s", json_string_value(name));
+        struct slice text = api_string(name);
+        bool named = reg_type_unsupported(slice_first(text, slice_find(text, '/')));
+        api_fail(&call, "unknownMethod", "%.100s%s", json_string_value(name),
+                 named ? ": is not supported by ringmx" : "");
     } else {
         args = api_resolve_arguments(&call, json_array_get(given, 1), responses);
     }

@@ -5,10 +5,12 @@
 #include "admin/api_actions.h"
 #include "admin/api_queue.h"
 #include "admin/auth.h"
+#include "admin/ban.h"
 #include "admin/bootstrap.h"
 #include "core/check.h"
 #include "io/clock.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +24,7 @@ struct backend {
     struct request_job *running; /* on the worker */
     unsigned delayed;            /* answers that wait, on the loop */
     struct api_actions actions;
+    struct worker_idle bans;       /* makes them between jobs */
     struct api_foreign foreign[2]; /* types outside of the store */
     struct config_problem problem;
     mx_err unusable; /* why */
@@ -54,7 +57,7 @@ static enum api_sign_in on_authenticate(void *arg, struct slice authorization,
                             .monotonic_ms = (int64_t)(clock_monotonic_ns() / MX_NS_PER_MS)};
     struct auth_verdict *verdict = &b->running->verdict;
     if (auth_check(b->auth, authorization, peer, now, &b->caller, verdict)) {
-        return API_SLOW_DOWN;
+        return API_UNKNOWN;
     }
     switch (verdict->result) {
     case AUTH_OK:
@@ -223,6 +226,9 @@ static void request_run(struct worker_job *job)
         api_run(own->backend->api, &request, &own->answer);
         own->backend->running = NULL;
     }
+    if (own->answer.status == 404) {
+        ban_path(own->backend->conf.ban, &request.peer, request.path);
+    }
 }
 
 static void request_answer(struct request_job *own)
@@ -233,6 +239,15 @@ static void request_answer(struct request_job *own)
                                  .location = slice_of_text(a->location),
                                  .gzip = a->gzip,
                                  .len = a->len};
+    char seconds[16];
+    struct http_field retry_after = {.name = "Retry-After"};
+    if (a->retry_after_s > 0) {
+        int len = snprintf(seconds, sizeof seconds, "%" PRIu32, a->retry_after_s);
+        retry_after.value = slice_of(seconds, (size_t)len);
+        answer.fields = &retry_after;
+        answer.field_count = 1;
+    }
+    answer.allow = a->allow;
     if (a->cache_control != NULL) {
         answer.cache_control = slice_of_text(a->cache_control);
     }
@@ -268,8 +283,8 @@ static void log_refused(struct backend *b, const struct request_job *own)
     log_slice(line, "client", writer_slice(&w));
     log_text(line, "login", verdict->login);
     log_text(line, "reason", verdict->reason != NULL ? verdict->reason : "too many failures");
-    if (verdict->banned_now) {
-        log_text(line, "effect", "this client may not try again for now (Security.authBanRate)");
+    if (verdict->result == AUTH_BANNED) {
+        log_text(line, "effect", "this client is banned (Security.authBanRate)");
     }
     log_end(log, line);
 }
@@ -327,12 +342,19 @@ static mx_err api_open(struct backend *b)
     return api_new(&b->api, &conf);
 }
 
+static bool on_ban(void *arg, const struct netaddr *peer)
+{
+    struct backend *b = arg;
+    return ban_add(b->conf.ban, OFFENCE_AUTH, peer);
+}
+
 static mx_err auth_open(struct backend *b)
 {
     struct auth_conf conf = {.store = b->store,
                              .recovery_user = slice_of_text(b->conf.env->recovery_user),
                              .recovery_password = slice_of_text(b->conf.env->recovery_password),
-                             .arg = b};
+                             .arg = b,
+                             .ban = on_ban};
     return auth_new(&b->auth, &conf);
 }
 
@@ -371,6 +393,9 @@ mx_err backend_open(struct backend **out_backend, const struct backend_conf *con
             backend_close(b);
             return err;
         }
+        ban_open(conf->ban, b->store, conf->publisher);
+        b->bans = (struct worker_idle){.run = ban_run, .arg = conf->ban};
+        worker_set_idle(conf->worker, &b->bans);
     }
     *out_backend = b;
     return MX_OK;

@@ -9,6 +9,7 @@
 #include "admin/worker.h"
 
 struct backend;
+struct ban;
 
 struct backend_conf {
     const char *data_dir;
@@ -16,6 +17,7 @@ struct backend_conf {
     struct publisher *publisher;
     struct queue_cores *queue;
     struct worker *worker;
+    struct ban *ban;
     struct shard *shard; /* of the loop */
 };
 

@@ -37,6 +37,8 @@ struct http_answer {
 
 /* The body, wherever it is. */
 struct slice http_answer_body(const struct http_answer *answer);
+/* Frees a malloc'd body, wiped: it may have shown a secret. NULL is fine. */
+void http_answer_drop(uint8_t *body, size_t len);
 /* False for 204 and 304, which have neither body nor length. */
 bool http_status_has_body(unsigned status);
 /* Status line, fields and the empty line. MX_ERR_LIMIT: no room; MX_ERR_INVALID: a value has

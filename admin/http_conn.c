@@ -167,7 +167,7 @@ static void drop_answer(struct http_conn *conn)
 {
     MX_ASSERT(conn->server->answers_bytes >= conn->answer_len);
     conn->server->answers_bytes -= conn->answer_len;
-    free(conn->answer);
+    http_answer_drop(conn->answer, conn->answer_len);
     conn->answer = NULL;
     conn->answer_len = 0;
     conn->left = SLICE_EMPTY;
@@ -219,7 +219,7 @@ static bool send_answer(struct http_conn *conn)
 static void keep_answer(struct http_conn *conn, const struct http_answer *answer, bool wanted)
 {
     if (answer->body == NULL || !wanted) {
-        free(answer->body);
+        http_answer_drop(answer->body, answer->len);
         conn->left = wanted ? answer->body_static : SLICE_EMPTY;
         return;
     }
@@ -244,7 +244,7 @@ static mx_err send_head(struct http_conn *conn, struct http_answer *answer)
         instead = FALLBACK(500, "Internal Server Error");
     }
     if (instead.status != 0) {
-        free(answer->body);
+        http_answer_drop(answer->body, answer->len);
         *answer = instead;
         server->stats.refused++;
         out = writer_init(buf, sizeof buf);

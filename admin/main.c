@@ -26,6 +26,7 @@ static void help(FILE *out)
         "      --memory MIB       per core, for content and output; default 256\n"
         "      --log LEVEL        error, warn, info (default), debug\n"
         "      --delivery on|off  off: accept and queue only\n"
+        "      --core-dumps       a crash may leave a core, which holds keys and mail\n"
         "      --no-pin           do not pin threads to CPUs\n"
         "      --retry-ms N       every retry after N ms instead of the schedule (for tests)\n"
         "  ringmx apply --data DIR [--dry-run] PLAN   change the configuration (server stopped)\n"
@@ -112,8 +113,8 @@ static int serve(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         char name[32];
         const char *equals = strchr(argv[i], '=');
-        if (strcmp(argv[i], "--no-pin") == 0) {
-            options.no_pin = true;
+        if (strcmp(argv[i], "--no-pin") == 0 || strcmp(argv[i], "--core-dumps") == 0) {
+            *(argv[i][2] == 'n' ? &options.no_pin : &options.core_dumps) = true;
             continue;
         }
         size_t len = equals != NULL ? (size_t)(equals - argv[i]) : strlen(argv[i]);

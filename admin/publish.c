@@ -53,14 +53,15 @@ static void send(struct publisher *p, unsigned core, enum update_step step)
     part->update.step = step;
     part->update.err = MX_OK;
     part->waiting = true;
-    mx_err err = mbox_send(p->conf.hub, p->conf.index, core, &part->update.msg);
+    unsigned to = core < p->conf.cores ? core : p->conf.watcher;
+    mx_err err = mbox_send(p->conf.hub, p->conf.index, to, &part->update.msg);
     MX_ASSERT(err == MX_OK); /* one message at a time */
 }
 
 /* The first core that has not answered, or -1. */
 static int unanswered(const struct publisher *p)
 {
-    for (unsigned i = 0; i < p->conf.cores; i++) {
+    for (unsigned i = 0; i <= p->conf.cores; i++) { /* and the watcher */
         if (p->parts[i].waiting) {
             return (int)i;
         }
@@ -357,6 +358,9 @@ mx_err publisher_apply(struct publisher *p, uint64_t generation, struct config_p
     for (unsigned i = 0; i < p->conf.cores; i++) {
         send(p, i, UPDATE_APPLY);
     }
+    if (p->conf.watch != NULL && p->change.image != NULL) {
+        send(p, p->conf.cores, UPDATE_APPLY);
+    }
     if (await_all(p)) {
         change_done(p);
         return MX_OK;
@@ -415,6 +419,11 @@ mx_err publisher_new(struct publisher **out_publisher, const struct publisher_co
                                                   .reply.receive = on_reply,
                                                   .reply_to = conf->index};
     }
+    parts[conf->cores] = (struct core_part){.publisher = p,
+                                            .update = {.msg.receive = conf->watch,
+                                                       .change = &p->change,
+                                                       .reply.receive = on_reply,
+                                                       .reply_to = conf->index}};
     *out_publisher = p;
     return MX_OK;
 }

@@ -304,7 +304,8 @@ static const struct reg_variant strategy_variants[] = {
 static const struct reg_enum listener_protocol = {
     .name = "NetworkListenerProtocol",
     .values = (const struct reg_enum_value[]){{"smtp", "SMTP"}, {"http", "HTTP (management)"}},
-    .count = 2};
+    .count = 2,
+    .unsupported = "lmtp imap pop3 manageSieve"};
 
 static const struct reg_field listener_fields[] = {
     {.name = "name",
@@ -789,7 +790,7 @@ const struct reg_type reg_types[] = {
     {.shape = {.name = "Security", .variants = VARIANTS(reg_security_variants)},
      .singleton = true,
      .administrative = true,
-     .description = "What failed sign-ins lead to."},
+     .description = "What leads to the ban of a client."},
     {.shape = {.name = "MailingList", .variants = VARIANTS(list_variants)},
      .unique = "name domainId",
      .description = "An address whose mail goes to its members."},

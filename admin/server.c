@@ -1,6 +1,7 @@
 #include "admin/server.h"
 
 #include "admin/backend.h"
+#include "admin/ban.h"
 #include "admin/bindings.h"
 #include "admin/config.h"
 #include "admin/data_dir.h"
@@ -64,6 +65,9 @@ struct server {
     struct publisher *publisher;
     struct web *web; /* NULL in recovery mode */
     struct queue_cores *queue;
+    struct ban *ban;
+    struct worker_job ban_stop_job;
+    bool ban_stop_asked, ban_stopped;
     struct backend *backend;
     struct management *management; /* NULL: switched off */
     int http_fd;
@@ -98,8 +102,11 @@ static void logs_write(struct server *server)
 {
     uint8_t buf[LOG_LINE_BYTES + 64];
     server->log.wall_ms = clock_wall_ms();
-    struct log *logs[SERVER_CORES_MAX + 3] = {&server->log, &server->shard.log};
+    struct log *logs[SERVER_CORES_MAX + 4] = {&server->log, &server->shard.log};
     unsigned count = 2;
+    if (server->ban != NULL) {
+        logs[count++] = ban_log(server->ban);
+    }
     if (server->takeover != NULL) {
         logs[count++] = takeover_log(server->takeover);
     }
@@ -237,6 +244,11 @@ static mx_err core_prepare(struct server *server, unsigned index)
     core->conf.cert_pem = server->tls.cert_pem;
     core->conf.key_pem = server->tls.key_pem;
     core->conf.stopped = service_stopped;
+    core->conf.offences = (struct offence_conf){.hub = server->hub,
+                                                .from = index,
+                                                .to = server->core_count + 1,
+                                                .receive = ban_receive,
+                                                .owner = server->ban};
     core->conf.deliver = (struct deliver_conf){.retry_ms = options->retry_ms,
                                                .mail_root = server->dir.mail,
                                                .paused = options->delivery_off};
@@ -470,6 +482,7 @@ static bool journal_store_ready(struct server *server)
 static bool hub_open(struct server *server)
 {
     mx_err err = session_count_new(&server->sessions, server->core_count, IMAGE_LISTENERS_MAX);
+    err = err ? err : ban_new(&server->ban, server->options->log_level);
     if (!err) {
         err = mbox_hub_new(&server->hub, server->core_count);
     }
@@ -487,6 +500,7 @@ static bool loop_open(struct server *server)
                               .count = server->core_count,
                               .cpu = -1,
                               .blocks_max = SERVER_MANAGEMENT_BLOCKS,
+                              .wipe = true,
                               .log_level = server->options->log_level,
                               .ring = {.recv_bufs = SERVER_MANAGEMENT_RECV_BUFS},
                               .hub = server->hub};
@@ -543,12 +557,15 @@ static bool web_open(struct server *server)
 
 static bool management_start(struct server *server)
 {
+    bool watched = server->web != NULL;
     struct publisher_conf conf = {.hub = server->hub,
                                   .cores = server->core_count,
                                   .index = server->core_count + 1,
                                   .wait = take_messages,
                                   .wait_arg = server,
                                   .web = server->web,
+                                  .watch = watched ? management_watch : NULL,
+                                  .watcher = server->core_count,
                                   .tls_dir = server->dir.tls,
                                   .config = server->config,
                                   .tls = &server->tls};
@@ -563,6 +580,7 @@ static bool management_start(struct server *server)
                                        .publisher = server->publisher,
                                        .queue = server->queue,
                                        .worker = server->worker,
+                                       .ban = server->ban,
                                        .shard = &server->shard};
         err = backend_open(&server->backend, &backend);
     }
@@ -572,6 +590,7 @@ static bool management_start(struct server *server)
                                        .worker = server->worker,
                                        .publisher = server->publisher,
                                        .backend = server->backend,
+                                       .image = watched ? &server->config->image : NULL,
                                        .public_url = server->env.public_url,
                                        .listen_fd = server->http_fd,
                                        .web = server->web};
@@ -596,7 +615,9 @@ static bool tls_ready(struct server *server)
 
 static bool become_user(struct server *server)
 {
-    return server->options->user == NULL || privileges_drop(server->options->user, stderr);
+    bool good = server->options->user == NULL || privileges_drop(server->options->user, stderr);
+    privileges_core_dumps(server->options->core_dumps);
+    return good;
 }
 
 static bool mail_root_make(struct server *server)
@@ -739,6 +760,29 @@ static void signals_read(struct server *server)
     }
 }
 
+static void ban_stop_run(struct worker_job *job)
+{
+    ban_stop(mx_container_of(job, struct server, ban_stop_job)->ban);
+}
+
+static void ban_stop_done(struct worker_job *job)
+{
+    mx_container_of(job, struct server, ban_stop_job)->ban_stopped = true;
+}
+
+/* The worker makes no change of its own any more. */
+static bool bans_stopped(struct server *server)
+{
+    if (server->worker == NULL) {
+        return true;
+    }
+    if (!server->ban_stop_asked) {
+        server->ban_stop_job = (struct worker_job){.run = ban_stop_run, .done = ban_stop_done};
+        server->ban_stop_asked = worker_submit(server->worker, &server->ban_stop_job) == MX_OK;
+    }
+    return server->ban_stopped;
+}
+
 /* Management ends first, since its jobs need the cores; then the cores. */
 static void step_stop(struct server *server)
 {
@@ -748,6 +792,9 @@ static void step_stop(struct server *server)
                 (passed_ms > SERVER_HTTP_LINGER_MS && management_idle(management));
     if (management != NULL && !management_stopped(management)) {
         management_stop(management, late);
+        return;
+    }
+    if (!bans_stopped(server)) {
         return;
     }
     if (!server->cores_told) {
@@ -795,6 +842,8 @@ static void end(struct server *server)
     queue_cores_free(server->queue);
     publisher_free(server->publisher);
     web_free(server->web);
+    ban_free(server->ban);
+    server->ban = NULL;
     if (server->shard_is_open) {
         shard_close(&server->shard);
     }
@@ -846,6 +895,7 @@ int server_run(const struct server_options *options)
     server.log.wall_ms = clock_wall_ms();
     raise_file_limit();
     bool good = start(&server);
+    environment_forget(&server.env);
     if (good) {
         cores_tell(&server, false);
         if (server.takeover != NULL) { /* in recovery mode the queue is left alone */

@@ -472,6 +472,12 @@ static void take_sock_eof(struct stream *stream)
     }
 }
 
+/* The buffer is the ring's, and nobody else looks at it until it is given back. */
+static void wipe(const uint8_t *buf, size_t len)
+{
+    explicit_bzero((uint8_t *)(uintptr_t)buf, len);
+}
+
 static void recv_done(struct op *op, const struct op_result *result)
 {
     struct stream *stream = mx_container_of(op, struct stream, recv_op);
@@ -491,6 +497,9 @@ static void recv_done(struct op *op, const struct op_result *result)
         take(stream, slice_of(ring_recv_buf(ring, result->buf_id), (size_t)result->value));
     }
     if (result->has_buf) {
+        if (stream->shard->conf.wipe && !result->err) {
+            wipe(ring_recv_buf(ring, result->buf_id), (size_t)result->value);
+        }
         ring_recv_return(ring, result->buf_id);
     }
     settle(stream);

@@ -590,6 +590,10 @@ static void log_outcome(struct delivery *delivery, const struct delivery_rcpt *r
     if (o->text.len > 0) {
         log_slice(line, "reply", o->text);
     }
+    if (delivery->peer != NULL) {
+        log_text(line, "peer", delivery->peer);
+        log_text(line, "tls", delivery->tls);
+    }
     log_end(log, line);
 }
 

@@ -86,9 +86,10 @@ struct delivery_rcpt {
 struct delivery {
     struct list_node node;
     struct active *active;
-    struct hop *hop;     /* stays while deliveries refer to it */
-    struct slice remote; /* for DSNs: the host that spoke, or empty */
-    uint32_t open;       /* recipients without outcome */
+    struct hop *hop;        /* stays while deliveries refer to it */
+    struct slice remote;    /* for DSNs: the host that spoke, or empty */
+    const char *peer, *tls; /* for the log: its address and port, TLS version; NULL: nobody spoke */
+    uint32_t open;          /* recipients without outcome */
     uint32_t rcpt_count;
     bool retried;    /* was given back once because a kept connection had died */
     bool dsn_passed; /* the next hop took over the DSN duty */

@@ -176,6 +176,8 @@ static void transaction_begin(struct relay_conn *conn, struct delivery *delivery
     const struct envelope *env = &active->txn->env;
     conn->delivery = delivery;
     delivery->remote = mta_name(conn);
+    delivery->peer = conn->remote;
+    delivery->tls = conn->stream.tls == NULL ? "none" : tls_version(conn->stream.tls);
     conn->part = 0;
     conn->piece = SLICE_EMPTY;
     conn->transactions++;
@@ -493,6 +495,8 @@ static void transaction_lost(struct relay_conn *conn, mx_err why)
         delivery->retried = true;
         conn->delivery = NULL;
         read_buf_free(conn);
+        delivery->remote = SLICE_EMPTY; /* it lies in this connection */
+        delivery->peer = delivery->tls = NULL;
         hop_give_back(conn->hop, delivery);
         return;
     }

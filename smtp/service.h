@@ -9,6 +9,7 @@
 #include "route/directory.h"
 #include "route/image.h"
 #include "smtp/deliver.h"
+#include "smtp/offence.h"
 #include "smtp/service_listen.h"
 #include "smtp/service_update.h"
 #include "smtp/session_count.h"
@@ -47,6 +48,7 @@ struct service_conf {
     const int *listen_fds; /* of this core, taken: one per listener and bound address, in the
                               image's order */
     struct slice cert_pem, key_pem;
+    struct offence_conf offences; /* zeroed: nobody counts them */
     /* In the core's thread: the service has ended (exit reason), the shard may stop. */
     void (*stopped)(struct service *service);
     void *owner;
@@ -77,6 +79,7 @@ struct service {
     struct shard_hook hook;
     struct timer stop_timer;
     struct service_stats stats;
+    struct offences offences;
 };
 
 /* In the core's thread, after shard_open. On failure *out_what (static text) says which part

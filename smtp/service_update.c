@@ -3,6 +3,7 @@
 #include "core/check.h"
 #include "io/tls.h"
 #include "smtp/service.h"
+#include "smtp/srv_conn.h"
 
 static mx_err prepare_image(struct service *service, const struct service_update *update)
 {
@@ -61,10 +62,24 @@ static void apply_record(struct directory *directory, const struct dir_change *c
     MX_ASSERT(err == MX_OK); /* room was reserved */
 }
 
+/* Who is blocked now is not served any more, whatever he is in the midst of. */
+static void recheck_sessions(struct service *service)
+{
+    struct list_node *node = list_first(&service->sessions);
+    while (node != NULL) {
+        struct srv_conn *conn = mx_container_of(node, struct srv_conn, node);
+        node = list_next(&service->sessions, node);
+        srv_conn_recheck(conn);
+    }
+}
+
 static void switch_image(struct service *service, const struct image *image)
 {
     service->image = image;
     service_resolver_switch(service);
+    if (image->blocked != NULL) {
+        recheck_sessions(service);
+    }
     deliver_switch(&service->deliver, image);
     listeners_switch(service, image);
     if (service->started && !service->stopping) {

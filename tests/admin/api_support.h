@@ -37,6 +37,9 @@ static inline enum api_sign_in bed_authenticate(void *arg, struct slice authoriz
     if (slice_equal(authorization, SLICE_LITERAL("Basic often"))) {
         return API_SLOW_DOWN;
     }
+    if (slice_equal(authorization, SLICE_LITERAL("Basic unknown"))) {
+        return API_UNKNOWN;
+    }
     if (!slice_equal(authorization, SLICE_LITERAL("Basic good"))) {
         return API_REFUSED;
     }

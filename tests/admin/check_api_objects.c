@@ -142,6 +142,10 @@ static void check_methods(void)
                                        "{\"update\":{\"b\":{}}}", "{\"destroy\":[\"b\"]}"};
     struct api_bed bed;
     bed_open(&bed);
+    EXPECT(
+        &bed, "x:Tenant/set", "{}",
+        "[\"error\",{\"type\":\"unknownMethod\",\"description\":\"x:Tenant/set: is not supported "
+        "by ringmx\"}]");
     expect_unknown(&bed, "x:Domains/get");
     expect_unknown(&bed, "x:domain/get");
     expect_unknown(&bed, "X:Domain/get");
