@@ -64,7 +64,8 @@ void content_make(struct content *content, const struct content_text *text, stru
     struct writer headers = writer_init(buf, sizeof buf);
     struct writer w = writer_init(content->header, sizeof content->header);
     MX_ASSERT(size >= CONTENT_SIZE_MIN && id.len <= MARK_ID_MAX);
-    content->text = text;
+    content->text = slice_of(text->bytes, text->len);
+    content->has_8bit = false;
     content->header_len = 0;
     content->offset = 0;
     content->text_at = text->lines[dice_below(dice, text->line_count)];
@@ -84,6 +85,23 @@ void content_make(struct content *content, const struct content_text *text, stru
     content->total += w.len;
 }
 
+void content_of_message(struct content *content, struct slice message, uint64_t hash, bool has_8bit,
+                        struct slice id)
+{
+    struct writer w = writer_init(content->header, sizeof content->header);
+    MX_ASSERT(id.len <= MARK_ID_MAX);
+    put_mark(&w, id, hash);
+    content->text = message;
+    content->header_len = w.len;
+    content->text_at = 0;
+    content->text_len = message.len;
+    content->has_8bit = has_8bit;
+    content->tail = SLICE_EMPTY;
+    content->total = w.len + message.len;
+    content->hash = hash;
+    content->offset = 0;
+}
+
 struct slice content_next(const struct content *content)
 {
     size_t at = content->offset;
@@ -94,9 +112,9 @@ struct slice content_next(const struct content *content)
     if (at >= content->text_len) {
         return slice_from(content->tail, at - content->text_len);
     }
-    const struct content_text *text = content->text;
-    size_t place = (content->text_at + at) % text->len;
-    return slice_of(text->bytes + place, mx_min_size(content->text_len - at, text->len - place));
+    struct slice text = content->text;
+    size_t place = (content->text_at + at) % text.len;
+    return slice_of(text.ptr + place, mx_min_size(content->text_len - at, text.len - place));
 }
 
 void content_advance(struct content *content, size_t len)

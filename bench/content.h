@@ -22,10 +22,11 @@ struct content_text {
 };
 
 struct content {
-    const struct content_text *text;
+    struct slice text;
     uint8_t header[CONTENT_HEADER_MAX];
     size_t header_len;
     size_t text_at, text_len; /* the part of the text, which goes round */
+    bool has_8bit;
     struct slice tail;
     size_t total; /* bytes in all */
     uint64_t hash;
@@ -36,6 +37,9 @@ void content_text_make(struct content_text *text, struct dice *dice);
 /* size: of the body in bytes. id: at most MARK_ID_MAX. */
 void content_make(struct content *content, const struct content_text *text, struct dice *dice,
                   struct slice id, struct slice from, int64_t wall_ms, size_t size);
+/* A mark in front of a whole message that is there already (bench/folder); hash: of all of it. */
+void content_of_message(struct content *content, struct slice message, uint64_t hash, bool has_8bit,
+                        struct slice id);
 /* The piece that comes next, not empty while offset < total. */
 struct slice content_next(const struct content *content);
 void content_advance(struct content *content, size_t len);
