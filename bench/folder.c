@@ -36,6 +36,36 @@ size_t folder_to_crlf(uint8_t *out, struct slice text)
     return len;
 }
 
+size_t folder_to_dotted(uint8_t *out, struct slice text)
+{
+    size_t len = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.ptr[i] == '.' && (i == 0 || text.ptr[i - 1] == '\n')) {
+            out[len++] = '.';
+        }
+        out[len++] = text.ptr[i];
+    }
+    return len;
+}
+
+static mx_err set_dotted(struct folder_message *message)
+{
+    struct slice bytes = message->bytes;
+    uint8_t *dotted = malloc(2 * bytes.len);
+    message->dotted = bytes;
+    if (dotted == NULL) {
+        return MX_ERR_NOMEM;
+    }
+    size_t len = folder_to_dotted(dotted, bytes);
+    if (len == bytes.len) {
+        free(dotted);
+        return MX_OK;
+    }
+    uint8_t *cut = realloc(dotted, len);
+    message->dotted = slice_of(cut != NULL ? cut : dotted, len);
+    return MX_OK;
+}
+
 static mx_err add(struct folder *folder, struct slice text)
 {
     if (folder->count == FOLDER_FILES_MAX || text.len > FOLDER_BYTES_MAX - folder->bytes) {
@@ -64,7 +94,7 @@ static mx_err add(struct folder *folder, struct slice text)
     hash_stream_add(&hash, message->bytes);
     message->hash = hash_stream_value(&hash);
     folder->bytes += len;
-    return MX_OK;
+    return set_dotted(message);
 }
 
 static mx_err each(void *arg, const char *name)
@@ -117,7 +147,11 @@ mx_err folder_read(struct folder *folder, const char *path)
 void folder_free(struct folder *folder)
 {
     for (uint32_t i = 0; i < folder->count; i++) {
-        free((void *)(uintptr_t)folder->messages[i].bytes.ptr);
+        const struct folder_message *message = &folder->messages[i];
+        if (message->dotted.ptr != message->bytes.ptr) {
+            free((void *)(uintptr_t)message->dotted.ptr);
+        }
+        free((void *)(uintptr_t)message->bytes.ptr);
     }
     free(folder->messages);
     *folder = (struct folder){0};

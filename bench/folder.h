@@ -13,7 +13,8 @@ enum {
 };
 
 struct folder_message {
-    struct slice bytes; /* owned */
+    struct slice bytes;  /* owned */
+    struct slice dotted; /* with the dots that DATA doubles; owned if it is longer, else bytes */
     uint64_t hash;
     bool has_8bit;
 };
@@ -30,3 +31,6 @@ void folder_free(struct folder *folder);
 /* Copies text with CRLF as its only line end, and one at its end; out has room for
  * 2 * text.len + 2 bytes. Returns how many were written. */
 size_t folder_to_crlf(uint8_t *out, struct slice text);
+/* Doubles the dot at the start of lines of text whose lines end in CRLF; out has room for
+ * 2 * text.len bytes. */
+size_t folder_to_dotted(uint8_t *out, struct slice text);

@@ -74,6 +74,7 @@ struct load {
     struct shard_hook hook;
     struct dice dice;
     struct content_text text;
+    struct content_head head;
     struct tls_ctx *tls_ctx;
     struct load_engine_conf engine_confs[2]; /* DATA, BDAT */
     struct load_session *sessions;           /* conf.sessions, then conf.idle */

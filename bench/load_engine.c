@@ -44,7 +44,7 @@ static uint32_t first_behind(const struct load_engine *engine)
     return engine->msg.rcpt_count + 1;
 }
 
-static bool chunked(const struct load_engine *engine)
+bool load_engine_chunked(const struct load_engine *engine)
 {
     return engine->conf->chunking && engine->offers_chunking;
 }
@@ -82,10 +82,8 @@ void load_engine_begin(struct load_engine *engine, const struct load_message *ms
     engine->failed = false;
     engine->mail_taken = false;
     engine->in_item = false;
-    engine->line_start = true;
-    engine->after_cr = false;
-    engine->body_left = msg->content_bytes;
-    engine->items = first_behind(engine) + (chunked(engine) ? chunks_of(engine) : 2);
+    engine->body_left = load_engine_chunked(engine) ? msg->content_bytes : msg->dotted_bytes;
+    engine->items = first_behind(engine) + (load_engine_chunked(engine) ? chunks_of(engine) : 2);
     enter(engine, ST_MESSAGE);
 }
 
@@ -99,7 +97,7 @@ static bool may_write(const struct load_engine *engine)
     if (engine->in_item || pipelining(engine) == PIPELINING_OFF) {
         return engine->in_item || engine->answered == at;
     }
-    if (!chunked(engine)) {
+    if (!load_engine_chunked(engine)) {
         return at <= behind || engine->answered == at; /* the content waits for the 354 */
     }
     return at != behind || pipelining(engine) == PIPELINING_FULL || engine->answered == at;
@@ -136,7 +134,7 @@ static void content_begin(struct load_engine *engine, struct writer *out)
 {
     engine->in_item = true;
     engine->item_left = engine->body_left;
-    if (chunked(engine)) {
+    if (load_engine_chunked(engine)) {
         bool last = engine->sent + 1 == engine->items;
         if (!last) {
             engine->item_left = engine->conf->chunk_bytes;
@@ -162,7 +160,7 @@ static bool write_item(struct load_engine *engine, struct writer *out)
         put_mail(engine, out);
     } else if (at <= engine->msg.rcpt_count) {
         put_rcpt(&engine->msg.rcpts[at - 1], out);
-    } else if (!chunked(engine) && at + 1 < engine->items) {
+    } else if (!load_engine_chunked(engine) && at + 1 < engine->items) {
         put_text(out, "DATA\r\n");
     } else {
         if (!engine->in_item) {
@@ -171,46 +169,21 @@ static bool write_item(struct load_engine *engine, struct writer *out)
         if (engine->item_left > 0) {
             return true;
         }
-        if (!chunked(engine)) {
-            put_text(out, engine->line_start ? ".\r\n" : "\r\n.\r\n");
+        if (!load_engine_chunked(engine)) {
+            put_text(out, ".\r\n");
         }
     }
     item_written(engine);
     return false;
 }
 
-/* Under DATA a dot at the start of a line is doubled. */
-static size_t stuff(struct load_engine *engine, struct slice content, struct writer *out)
+size_t load_engine_body(struct load_engine *engine, size_t len)
 {
-    size_t used = 0;
-    while (used < content.len && writer_room(out) >= 2) {
-        if (engine->line_start && content.ptr[used] == '.') {
-            put_char(out, '.');
-        }
-        struct slice rest = slice_first(slice_from(content, used), writer_room(out));
-        size_t lf = slice_find(rest, '\n');
-        size_t n = lf < rest.len ? lf + 1 : rest.len;
-        put_bytes(out, rest.ptr, n);
-        engine->line_start =
-            lf < rest.len && (lf > 0 ? rest.ptr[lf - 1] == '\r' : engine->after_cr);
-        engine->after_cr = rest.ptr[n - 1] == '\r';
-        used += n;
-    }
-    return used;
-}
-
-size_t load_engine_body(struct load_engine *engine, struct slice content, struct writer *out)
-{
-    MX_ASSERT(engine->state == ST_MESSAGE && engine->in_item);
-    content = slice_first(content, engine->item_left);
-    size_t used =
-        chunked(engine) ? mx_min_size(content.len, writer_room(out)) : stuff(engine, content, out);
-    if (chunked(engine)) {
-        put_bytes(out, content.ptr, used);
-    }
-    engine->item_left -= used;
-    engine->body_left -= used;
-    return used;
+    MX_ASSERT(engine->state == ST_MESSAGE && engine->in_item && engine->item_left > 0);
+    size_t part = mx_min_size(len, engine->item_left);
+    engine->item_left -= part;
+    engine->body_left -= part;
+    return part;
 }
 
 static void set_all_codes(struct load_engine *engine, uint16_t code)
@@ -240,7 +213,7 @@ static void on_item_reply(struct load_engine *engine)
         if (at == engine->msg.rcpt_count && engine->accepted == 0) {
             engine->failed = true;
         }
-    } else if (!chunked(engine) && at + 1 < engine->items) {
+    } else if (!load_engine_chunked(engine) && at + 1 < engine->items) {
         if (code == 354 && engine->failed) {
             engine->body_left = 0; /* RFC 2920 section 3.1: an empty content */
             engine->failed = false;

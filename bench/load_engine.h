@@ -46,7 +46,8 @@ struct load_message {
     struct slice sender;
     const struct load_rcpt *rcpts;
     uint32_t rcpt_count;
-    uint64_t content_bytes;
+    uint64_t content_bytes; /* for SIZE and BDAT */
+    uint64_t dotted_bytes;  /* with the dots that DATA doubles; it ends in CRLF */
     bool has_8bit;
     bool last; /* QUIT follows: no RSET after a failure */
 };
@@ -57,7 +58,7 @@ enum load_act {
     LOAD_REPLY,     /* engine->verb was answered with engine->code */
     LOAD_START_TLS, /* send out, handshake, then load_engine_tls_started */
     LOAD_READY,     /* load_engine_begin, load_engine_quit, or wait */
-    LOAD_BODY,      /* wants content: load_engine_body */
+    LOAD_BODY,      /* wants content behind out: load_engine_body */
     LOAD_DONE,      /* the transaction is over: rcpt_codes and final_code tell how */
     LOAD_CLOSE,     /* the session is over */
 };
@@ -84,7 +85,6 @@ struct load_engine {
     bool failed; /* nothing more of this transaction is of use */
     bool mail_taken;
     bool in_item; /* the header of the item under way is written */
-    bool line_start, after_cr;
     uint64_t item_left, body_left;
 };
 
@@ -97,7 +97,10 @@ enum load_act load_engine_next(struct load_engine *engine, struct slice *in, str
  * until LOAD_DONE. */
 void load_engine_begin(struct load_engine *engine, const struct load_message *msg,
                        uint16_t *rcpt_codes);
-/* After LOAD_BODY: encodes what comes next of the content; returns how much of it was used. */
-size_t load_engine_body(struct load_engine *engine, struct slice content, struct writer *out);
+/* Is the content to go by BDAT, as it is? Else by DATA, dotted. After LOAD_READY. */
+bool load_engine_chunked(const struct load_engine *engine);
+/* After LOAD_BODY: how many of len bytes, which come next of the content, are to be sent now. The
+ * caller sends them as they are. */
+size_t load_engine_body(struct load_engine *engine, size_t len);
 void load_engine_tls_started(struct load_engine *engine);
 void load_engine_quit(struct load_engine *engine);

@@ -24,12 +24,20 @@ static void make_content(struct load_session *s)
     struct transfer *t = s->transfer;
     struct slice id = slice_of(t->id, t->id_len);
     const struct folder *folder = &load->conf.folder;
+    bool dotted = !load_engine_chunked(&s->engine);
     if (folder->count > 0) {
         const struct folder_message *m = &folder->messages[dice_below(&load->dice, folder->count)];
         content_of_message(&t->content, m->bytes, m->hash, m->has_8bit, id);
+        if (dotted) {
+            content_dot_message(&t->content, m->dotted);
+        }
     } else {
-        content_make(&t->content, &load->text, &load->dice, id, load->conf.from,
-                     load->shard.wall_ms, distribution_draw(&load->conf.size, &load->dice));
+        content_head_make(&load->head, load->conf.from, load->shard.wall_ms);
+        content_make(&t->content, &load->text, &load->head, &load->dice, id,
+                     distribution_draw(&load->conf.size, &load->dice));
+        if (dotted) {
+            content_dot(&t->content, &load->text);
+        }
     }
 }
 
@@ -57,6 +65,7 @@ void message_begin(struct load_session *s, uint64_t now_ns)
                                    .rcpts = t->rcpts,
                                    .rcpt_count = count,
                                    .content_bytes = t->content.total,
+                                   .dotted_bytes = t->content.wire,
                                    .has_8bit = t->content.has_8bit,
                                    .last = s->sent >= s->quota};
     load_engine_begin(&s->engine, &t->msg, t->codes);

@@ -5,7 +5,7 @@
 
 enum {
     OUT_BYTES = 16 * 1024,
-
+    SMALL_BYTES = 512, /* content that is copied once more rather than sent as a part of its own */
 };
 
 /* --- the clock of the phases -------------------------------------------------------------------
@@ -74,15 +74,28 @@ static bool flush(struct load_session *s, struct writer *out, uint64_t now_ns)
     return true;
 }
 
-static void body(struct load_session *s, struct writer *out, uint64_t now_ns)
+/* Content goes from where it lies into the stream's output, small pieces with what is before. */
+static bool body(struct load_session *s, struct writer *out, uint64_t now_ns)
 {
     struct content *content = &s->transfer->content;
-    if (content->offset == 0) {
-        s->sent_ns[LOAD_VERB_DATA] = s->engine.offers_chunking && s->engine.conf->chunking
-                                         ? now_ns
-                                         : s->sent_ns[LOAD_VERB_DATA];
+    struct slice piece = slice_first(content_next(content), OUT_BYTES);
+    if (content->offset == 0 && load_engine_chunked(&s->engine)) {
+        s->sent_ns[LOAD_VERB_DATA] = now_ns;
     }
-    content_advance(content, load_engine_body(&s->engine, content_next(content), out));
+    piece.len = load_engine_body(&s->engine, piece.len);
+    content_advance(content, piece.len);
+    if (piece.len <= SMALL_BYTES && piece.len <= writer_room(out)) {
+        put_slice(out, piece);
+        return true;
+    }
+    if (!flush(s, out, now_ns)) {
+        return false;
+    }
+    if (stream_write(&s->stream, piece) != MX_OK) {
+        stream_abort(&s->stream, MX_ERR_IO);
+        return false;
+    }
+    return true;
 }
 
 static void start_tls(struct load_session *s)
@@ -100,8 +113,7 @@ static bool step(struct load_session *s, struct slice *in, struct writer *out, u
         note_reply(s, now_ns);
         return true;
     case LOAD_BODY:
-        body(s, out, now_ns);
-        return true;
+        return body(s, out, now_ns);
     case LOAD_READY:
         s->was_ready = true;
         return load_next(s);
@@ -123,7 +135,7 @@ static void drive(struct load_session *s, struct slice *in)
     enum load_act act = LOAD_FLUSH;
     bool more = s->up;
     while (more) {
-        if (stream_room(&s->stream) < sizeof buf) {
+        if (stream_room(&s->stream) < 2 * sizeof buf) {
             s->stream.want_drained = true;
             return;
         }
