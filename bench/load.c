@@ -18,7 +18,8 @@ enum {
     IDLE_OPEN_S = 120, /* how long opening all idle connections may take */
 };
 
-/* A rate of which less than this is reached lies beyond the knee. */
+/* A rate of which less than this is reached, while messages wait for a session, lies beyond the
+ * knee. */
 static const double knee_share = 0.95;
 
 double load_seconds(const struct load *load)
@@ -44,7 +45,8 @@ double load_message_rate(const struct load *load)
 static bool all_begun(const struct load *load)
 {
     const struct load_conf *conf = &load->conf;
-    return load->stopping || load->knee ||
+    bool swept = conf->sweep.steps > 0 && load->stats.step_count >= conf->sweep.steps;
+    return load->stopping || load->knee || swept ||
            (conf->messages > 0 && load->stats.counts.begun >= conf->messages) ||
            (load->end_ns > 0 && load->shard.now_ns >= load->end_ns);
 }
@@ -270,7 +272,7 @@ static void sweep_step(struct load *load)
     struct load_step step =
         load_stats_step(stats, load->step_rate, took_ns, arrivals_overdue(&load->arrivals, now_ns));
     double reached = (double)step.completed * 1e9 / (double)took_ns;
-    load->knee = reached < knee_share * (double)step.rate || step.overdue > step.completed / 10;
+    load->knee = reached < knee_share * (double)step.rate && step.overdue > 0;
     if (stats->step_count < load->conf.sweep.steps && !load->knee) {
         load->step_rate = step_rate(load, stats->step_count);
         load->step_ns = now_ns + load->conf.time_ns;
@@ -301,7 +303,7 @@ static void look_at_clock(struct load *load)
         load->finishing = true;
         uint64_t until_ns = load->end_ns > 0 ? mx_min_size(load->end_ns, now_ns) : now_ns;
         bool limited = load->conf.messages > 0 && load->stats.counts.begun >= load->conf.messages;
-        load->overdue = is_open_loop(load) && !limited && !load->knee
+        load->overdue = is_open_loop(load) && !limited && load->conf.sweep.steps == 0
                             ? arrivals_overdue(&load->arrivals, until_ns)
                             : 0;
     }
@@ -356,10 +358,8 @@ static void start(struct load *load)
     load->point_ns = now_ns + conf->interval_ns;
     load->step_rate = conf->sweep.steps > 0 ? conf->sweep.from : conf->arrivals_rate;
     load->step_ns = load->measure_ns + conf->time_ns;
-    load->end_ns = conf->time_ns > 0 ? load->measure_ns + conf->time_ns : 0;
-    if (conf->sweep.steps > 0) {
-        load->end_ns = load->measure_ns + conf->sweep.steps * conf->time_ns;
-    }
+    bool ends = conf->time_ns > 0 && conf->sweep.steps == 0;
+    load->end_ns = ends ? load->measure_ns + conf->time_ns : 0;
     if (is_open_loop(load)) {
         arrivals_begin(&load->arrivals, conf->arrivals, load->step_rate, now_ns);
     }
@@ -398,9 +398,9 @@ void load_run(struct load *load, const volatile int *stop)
             load->stopping = true;
             stopped_ns = now_ns;
         }
-        look_at_clock(load);
         wake_due(load);
-        wake_free(load);
+        wake_free(load); /* before it is counted what is overdue */
+        look_at_clock(load);
         if (load->stopping && now_ns > stopped_ns + STOP_GRACE_S * MX_NS_PER_S) {
             abort_all(load);
         } else if (now_ns > looked_ns + DEADLINES_MS * MX_NS_PER_MS) {

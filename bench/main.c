@@ -1,3 +1,4 @@
+#include "bench/plot.h"
 #include "bench/send.h"
 #include "bench/sink.h"
 #include "bench/verify.h"
@@ -12,6 +13,7 @@ static const struct {
     const char *what;
 } commands[] = {
     {"send", send_command, "send mail and measure"},
+    {"plot", plot_command, "draw what send has measured"},
     {"sink", sink_command, "receive mail, count, misbehave on order, verify"},
     {"verify", verify_command, "compare what was sent with what arrived"},
 };

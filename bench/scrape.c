@@ -4,6 +4,10 @@
 #include "tools/cli/fail.h"
 #include "tools/cli/http.h"
 
+#include <unistd.h>
+
+enum { TRIES_MAX = 100, PAUSE_US = 20000 };
+
 static const struct slice page = SLICE_LITERAL("/stats");
 
 static bool is_loopback(const struct url *url)
@@ -26,11 +30,34 @@ static json_t *read_reply(const struct http_reply *reply, const char **out_probl
     return stats;
 }
 
+/* A busy core may not have answered in time, then its numbers are old. */
+static bool all_answered(const json_t *stats)
+{
+    const json_t *cores = json_object_get(stats, "cores");
+    for (size_t i = 0; i < json_array_size(cores); i++) {
+        if (json_is_false(json_object_get(json_array_get(cores, i), "answered"))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static json_t *get_stats(struct http *http, const char *path, const char **out_problem)
+{
+    struct http_reply reply;
+    json_t *stats = NULL;
+    if (http_call(http, "GET", path, NULL, &reply)) {
+        stats = read_reply(&reply, out_problem);
+    } else {
+        *out_problem = fail_text();
+    }
+    http_reply_free(&reply);
+    return stats;
+}
+
 json_t *scrape_stats(const char *url, bool allow_remote, const char **out_problem)
 {
     struct http http = {0};
-    struct http_reply reply;
-    json_t *stats = NULL;
     *out_problem = url_parse(&http.url, url);
     if (*out_problem != NULL) {
         return NULL;
@@ -41,12 +68,12 @@ json_t *scrape_stats(const char *url, bool allow_remote, const char **out_proble
     }
     struct slice path = slice_of_text(http.url.path);
     bool named = path.len >= page.len && slice_equal(slice_from(path, path.len - page.len), page);
-    if (http_call(&http, "GET", named ? "" : "/stats", NULL, &reply)) {
-        stats = read_reply(&reply, out_problem);
-    } else {
-        *out_problem = fail_text();
+    json_t *stats = get_stats(&http, named ? "" : "/stats", out_problem);
+    for (unsigned i = 0; i < TRIES_MAX && stats != NULL && !all_answered(stats); i++) {
+        (void)usleep(PAUSE_US);
+        json_decref(stats);
+        stats = get_stats(&http, named ? "" : "/stats", out_problem);
     }
-    http_reply_free(&reply);
     http_free(&http);
     return stats;
 }
