@@ -1,3 +1,4 @@
+#include "bench/plot.h"
 #include "bench/probe.h"
 #include "bench/send.h"
 #include "bench/sink.h"
@@ -13,6 +14,7 @@ static const struct {
     const char *what;
 } commands[] = {
     {"send", send_command, "send mail and measure"},
+    {"plot", plot_command, "draw what send has measured"},
     {"sink", sink_command, "receive mail, count, misbehave on order, verify"},
     {"probe", probe_command, "response times at a fixed rate"},
     {"verify", verify_command, "compare what was sent with what arrived"},
