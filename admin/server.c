@@ -22,6 +22,7 @@
 #include "smtp/service.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -88,19 +89,22 @@ struct server {
 /* --- log lines ---------------------------------------------------------------------------------
  */
 
-/* Never waits for a reader: a line that cannot be written at once is dropped. */
-static void write_line(struct slice line)
+/* Never waits for a reader: lines that cannot be written at once are dropped. A pipe that can be
+ * written to takes PIPE_BUF bytes without blocking. */
+static void write_lines(struct writer *lines)
 {
     struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
-    if (poll(&out, 1, 0) == 1 && (out.revents & POLLOUT) != 0) {
-        ssize_t written = write(STDERR_FILENO, line.ptr, line.len);
+    if (lines->len > 0 && poll(&out, 1, 0) == 1 && (out.revents & POLLOUT) != 0) {
+        ssize_t written = write(STDERR_FILENO, lines->buf, lines->len);
         (void)written;
     }
+    lines->len = 0;
 }
 
 static void logs_write(struct server *server)
 {
-    uint8_t buf[LOG_LINE_BYTES + 64];
+    uint8_t buf[PIPE_BUF];
+    struct writer lines = writer_init(buf, sizeof buf);
     server->log.wall_ms = clock_wall_ms();
     struct log *logs[SERVER_CORES_MAX + 4] = {&server->log, &server->shard.log};
     unsigned count = 2;
@@ -115,12 +119,13 @@ static void logs_write(struct server *server)
     }
     for (unsigned i = 0; i < count; i++) {
         struct log *log = logs[i];
-        struct writer w = writer_init(buf, sizeof buf);
-        for (unsigned n = 0; n < LOG_LINES && log_take(log, &w); n++) {
-            write_line(writer_slice(&w));
-            w = writer_init(buf, sizeof buf);
+        for (unsigned n = 0; n < LOG_LINES && log_take(log, &lines); n++) {
+            if (writer_room(&lines) < LOG_LINE_BYTES + 64) {
+                write_lines(&lines);
+            }
         }
     }
+    write_lines(&lines);
 }
 
 static bool failed(struct server *server, const char *what, mx_err err)
