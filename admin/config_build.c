@@ -210,15 +210,11 @@ static mx_err build_hostname(struct builder *b, const json_t *settings)
     return arena_copy(&b->config->image.hostname, b->arena, name) ? no_memory(b) : MX_OK;
 }
 
-static mx_err build_postmaster(struct builder *b, const json_t *settings)
+/* The name of the default domain; empty when there is none. */
+static mx_err build_domain(struct builder *b, const json_t *settings)
 {
     struct slice id_text = text_member(settings, "defaultDomainId");
-    struct slice configured = text_member(settings, "postmasterAddress");
     uint64_t id;
-    if (configured.len) {
-        return arena_copy(&b->config->image.postmaster, b->arena, configured) ? no_memory(b)
-                                                                              : MX_OK;
-    }
     if (id_text.len == 0) {
         return MX_OK;
     }
@@ -231,12 +227,22 @@ static mx_err build_postmaster(struct builder *b, const json_t *settings)
                    ? builder_fail(b, err, "field defaultDomainId: there is no such Domain")
                    : builder_store_failed(b, err);
     }
-    char address[512];
-    int len = snprintf(address, sizeof(address), "postmaster@%s",
-                       json_string_value(json_object_get(domain, "name")));
+    err = arena_copy(&b->config->image.domain, b->arena, text_member(domain, "name"));
     json_decref(domain);
-    MX_ASSERT(len > 0 && (size_t)len < sizeof(address));
-    return arena_copy(&b->config->image.postmaster, b->arena, slice_of(address, (size_t)len))
+    return err ? no_memory(b) : MX_OK;
+}
+
+static mx_err build_postmaster(struct builder *b, const json_t *settings)
+{
+    struct slice configured = text_member(settings, "postmasterAddress");
+    struct slice domain = b->config->image.domain;
+    char address[512];
+    if (configured.len == 0 && domain.len > 0) {
+        int len = snprintf(address, sizeof(address), "postmaster@%.*s", SLICE_ARGS(domain));
+        MX_ASSERT(len > 0 && (size_t)len < sizeof(address));
+        configured = slice_of(address, (size_t)len);
+    }
+    return configured.len && arena_copy(&b->config->image.postmaster, b->arena, configured)
                ? no_memory(b)
                : MX_OK;
 }
@@ -322,6 +328,7 @@ static mx_err build_settings(struct builder *b)
     image->connections_max =
         (uint32_t)json_integer_value(json_object_get(settings, "maxConnections"));
     err = build_hostname(b, settings);
+    err = err ? err : build_domain(b, settings);
     err = err ? err : build_postmaster(b, settings);
     err = err ? err
               : build_networks(b, &image->proxy_networks, &image->proxy_network_count, settings,

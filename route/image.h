@@ -78,6 +78,7 @@ struct certificate_conf {
 struct image {
     uint64_t generation;
     struct slice hostname;   /* of this server: banner, EHLO, trace headers */
+    struct slice domain;     /* the default one, or empty */
     struct slice postmaster; /* address for postmaster mail that nobody else takes, or empty */
     struct session_limits limits;
     uint32_t connections_max; /* all listeners, whole process */

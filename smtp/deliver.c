@@ -464,7 +464,12 @@ static struct slice domain_of(struct slice address)
 static void route_rcpt(struct grouping *group, struct active *active, uint32_t i)
 {
     struct deliver *d = active->deliver;
-    struct routing_context ctx = {d->image, d->directory, d->vm};
+    struct routing_context ctx = {.image = d->image,
+                                  .directory = d->directory,
+                                  .vm = d->vm,
+                                  .now_ms = d->shard->wall_ms,
+                                  .state = &active->msg->rcpts[i],
+                                  .schedule = &d->conf.schedule};
     struct routing routing;
     routing_find(&routing, &ctx, active->txn->rcpts[i].address, &active->txn->env);
     struct hop *hop = d->route[routing.route != NULL ? routing.route->index : 0];

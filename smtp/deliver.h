@@ -255,6 +255,10 @@ struct routing_context {
     const struct image *image;
     const struct directory *directory;
     struct expr_vm *vm;
+    int64_t now_ms;
+    const struct rcpt_state *state;  /* of the recipient; NULL: not tried yet */
+    const struct schedule *schedule; /* NULL: has not been queued */
+    const struct expr_trace *trace;  /* NULL: nobody asks why */
 };
 /* Resolves the address and runs the route program. rcpt is the address as sent. */
 void routing_find(struct routing *out, const struct routing_context *ctx, struct slice rcpt,
