@@ -34,7 +34,6 @@ mx_err build_resolver(struct builder *b)
     if (slice_equal(slice_of_text(variant), SLICE_LITERAL("Custom"))) {
         resolver->timeout_ms = (uint32_t)json_integer_value(json_object_get(object, "timeout"));
         resolver->attempts = (uint32_t)json_integer_value(json_object_get(object, "attempts"));
-        resolver->trust_ad = json_is_true(json_object_get(object, "trustAuthenticated"));
         err = add_servers(b, resolver, json_object_get(object, "servers"));
     }
     json_decref(object);

@@ -34,10 +34,6 @@ static const struct reg_field custom_fields[] = {
      .description = "Addresses and ports of recursive name servers, such as `192.0.2.53:53`, in "
                     "the order of their text."},
     ASKING_FIELDS,
-    {.name = "trustAuthenticated",
-     .kind = REG_BOOLEAN,
-     .description = "The way to the servers is safe: what they say they have validated (DNSSEC) "
-                    "is believed. Servers at loopback addresses always are."},
 };
 
 const struct reg_variant reg_dns_variants[2] = {

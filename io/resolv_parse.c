@@ -115,12 +115,11 @@ void resolv_parse(struct resolv_conf *out, struct slice text)
     *out = conf;
 }
 
-void resolv_custom(struct resolv_conf *out, const struct netaddr *servers, unsigned count,
-                   bool trust_ad)
+void resolv_custom(struct resolv_conf *out, const struct netaddr *servers, unsigned count)
 {
     memcpy(out->servers, servers, count * sizeof *servers);
     out->server_count = count;
-    out->trust_ad = trust_ad || all_here(out);
+    out->trust_ad = all_here(out);
     out->tcp_only = false;
 }
 

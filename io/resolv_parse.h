@@ -32,8 +32,7 @@ void resolv_parse(struct resolv_conf *out, struct slice text);
 
 /* The same for servers that somebody names, at most RESOLV_SERVERS_MAX; what else out holds stays.
  */
-void resolv_custom(struct resolv_conf *out, const struct netaddr *servers, unsigned count,
-                   bool trust_ad);
+void resolv_custom(struct resolv_conf *out, const struct netaddr *servers, unsigned count);
 bool resolv_equal(const struct resolv_conf *a, const struct resolv_conf *b);
 
 /* Calls each(arg, name, addr) for every name of every line of a hosts file, until it returns

@@ -68,7 +68,6 @@ struct resolver_conf {
     uint32_t server_count; /* 0: the system's */
     uint32_t timeout_ms;   /* until the next one is asked */
     uint32_t attempts;     /* of each */
-    bool trust_ad;
 };
 
 struct certificate_conf {

@@ -125,7 +125,7 @@ static bool resolver_choose(struct service *service)
     if (conf->server_count > 0) {
         unsigned count =
             conf->server_count < RESOLV_SERVERS_MAX ? conf->server_count : RESOLV_SERVERS_MAX;
-        resolv_custom(&chosen, conf->servers, count, conf->trust_ad);
+        resolv_custom(&chosen, conf->servers, count);
         chosen.timeout_ms = conf->timeout_ms;
         chosen.attempts = conf->attempts;
     }

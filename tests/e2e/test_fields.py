@@ -48,7 +48,10 @@ EFFECTS = {
     "MailingList": {"name": "list_members", "domainId": "list_members", "emailAddress": "account_fields",
                     "aliases": "list_members", "recipients": "list_members"},
     "MtaRouteLocal": {"name": "split_delivery"},
-    "MtaRouteMx": {"name": "mx_route_waits"},
+    "MtaRouteMx": {"name": "mx_route_waits", "maxMxHosts": "mx_resolver_fields", "maxMultihomed": "mx_address_order",
+                   "ipLookupStrategy": "mx_address_order"},
+    "DnsResolverCustom": {"servers": "mx_resolver_changes_live", "timeout": "mx_resolver_fields",
+                          "attempts": "mx_resolver_fields"},
     "MtaRouteRelay": {"name": "queue_follows_the_route", "address": "relay_implicit_tls", "port": "queue_follows_the_route",
                       "protocol": "lmtp_outcomes", "implicitTls": "relay_implicit_tls",
                       "allowInvalidCerts": "relay_implicit_tls"},
@@ -291,7 +294,7 @@ def test_listener_fields():
         equal({line.split()[2] for line in out.splitlines()}, {"77"}, f"backlogs ({out})")
         with s.wire(port=port):
             pass
-        for protocol in ("imap", "http"):
+        for protocol in ("imap", "lmtp"):
             refused = s.api.set("NetworkListener", create={"n": {"name": "x", "bind": {f"127.0.0.1:{free_port()}": True},
                                                                  "protocol": protocol}})["notCreated"]["n"]
             check(f"'{protocol}' is not supported by ringmx" in refused["description"], f"{refused}")

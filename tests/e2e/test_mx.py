@@ -282,6 +282,26 @@ def set_live(port, name, patch):
         raise Fail(f"not updated: {done}")
 
 
+def test_mx_resolver_fields():
+    """A silent name server is asked `attempts` times, `timeout` apart; maxMxHosts bounds the hosts tried."""
+    own_network(*NETWORK)
+    zone = {"far.example": mx((10, "dead.example"), (20, "a.example")), "dead.example": host(DEAD),
+            "a.example": host(MX1)}
+    with Far(zone, retry_ms=60000, resolver={"attempts": 4, "timeout": 500}) as far:
+        far.names.mode = "silent"
+        began = time.monotonic()
+        far.send("bob@far.example")
+        wait_until(lambda: "deferred" in far.server.log(), 20, "put off")
+        check(time.monotonic() - began > 4 * 0.5, "four timeouts")
+        equal(far.names.asked, 4, "questions")
+    route = {"@type": "upsert", "object": "MtaRoute", "matchOn": ["name"],
+             "value": {"r": {"@type": "Mx", "name": "mx", "maxMxHosts": 1}}}
+    with sink(MX1) as a, Far(zone, extra=[route]) as far:
+        far.send("bob@far.example")
+        wait_until(lambda: "deferred" in far.server.log(), 10, "put off")
+        equal(a.connections, 0, "connections to the second host")
+
+
 def test_mx_dead_domain_holds_nobody_up():
     """One domain's dead or silent host does not hold up the mail of other domains."""
     own_network(*NETWORK)

@@ -57,10 +57,10 @@ Test(resolv_conf, equal)
     struct resolv_conf a = parse("nameserver 192.0.2.1\n"), b = a;
     struct netaddr other = addr_of("192.0.2.2");
     cr_assert(resolv_equal(&a, &b));
-    resolv_custom(&b, &other, 1, false);
+    resolv_custom(&b, &other, 1);
     cr_assert(!resolv_equal(&a, &b) && !b.trust_ad);
     other = addr_of("127.0.0.53");
-    resolv_custom(&b, &other, 1, false);
+    resolv_custom(&b, &other, 1);
     cr_assert(b.trust_ad);
 }
 
