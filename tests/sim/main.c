@@ -66,6 +66,11 @@ static void plan_random(struct plan *plan)
         plan->conf.changes = 1 + (unsigned)sim_scale(0, 12);
         plan->conf.change_gap_ms = sim_scale(1, 3000);
     }
+    if (sim_chance(5)) {
+        plan->conf.expire_ms = 12 * plan->conf.retry_ms + sim_scale(20000, 300000);
+        plan->conf.notify_ms = plan->conf.expire_ms / 4;
+        plan->hops_away_ms = sim_scale(1000, 400000);
+    }
     plan->read_errors = sim_chance(4) ? (unsigned)sim_scale(2, 300) : 0;
     plan->wide = sim_chance(2);
     plan->second = sim_chance(2);
@@ -188,6 +193,8 @@ static bool args_parse(struct args *args, int argc, char **argv)
 
 static void print_totals(double took, uint64_t hash)
 {
+    printf("%llu recipients were told that their mail is late, %llu that it was given up\n",
+           (unsigned long long)run_totals.delayed, (unsigned long long)run_totals.expired);
     printf("%llu configurations tried, %llu refused, %llu in force, %llu of them late\n",
            (unsigned long long)manager_counts.tried, (unsigned long long)manager_counts.refused,
            (unsigned long long)manager_counts.done, (unsigned long long)manager_counts.late);

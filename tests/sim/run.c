@@ -150,7 +150,10 @@ static void last_life(const struct plan *plan, unsigned cores, bool ghost)
 
 void run_plan(const struct plan *plan)
 {
-    oracle_reset(plan->wide);
+    oracle_reset(&(struct oracle_conf){.wide = plan->wide,
+                                       .notify_ns = plan->conf.notify_ms * MX_NS_PER_MS,
+                                       .expire_ns = plan->conf.expire_ms * MX_NS_PER_MS,
+                                       .clock_jumps = plan->clock_jumps});
     peers_reset();
     net_reset();
     clients_reset();
@@ -158,6 +161,7 @@ void run_plan(const struct plan *plan)
     disk_format(UINT64_C(64) << 20);
     sim.faults = plan->faults;
     sim.read_errors = plan->read_errors;
+    sim.hops_from_ns = plan->hops_away_ms * MX_NS_PER_MS;
     hops_start();
     for (unsigned i = 0; i < plan->clients; i++) {
         client_start(&plan->client);
@@ -176,6 +180,7 @@ void run_plan(const struct plan *plan)
     run_totals.runs++;
     run_totals.lives += plan->lives + 2;
     run_totals.messages += oracle_count();
+    oracle_notices(&run_totals.delayed, &run_totals.expired);
     run_totals.ops += sim.ops_all;
 }
 
