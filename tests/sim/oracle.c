@@ -18,7 +18,7 @@ static struct {
     unsigned count;
     unsigned life;
     uint64_t killed_ns[64], trouble_ns[64]; /* per life */
-    bool rot;
+    bool rot, rot_lost;
     struct oracle_conf conf;
     unsigned accepted, delivered, bounced;
 } oracle;
@@ -450,9 +450,15 @@ void oracle_killed(void)
     oracle.killed_ns[oracle.life++] = sim.now_ns;
 }
 
-void oracle_rot(void)
+void oracle_rot(bool lost)
 {
     oracle.rot = true;
+    oracle.rot_lost = oracle.rot_lost || lost;
+}
+
+bool oracle_rot_lost(void)
+{
+    return oracle.rot_lost;
 }
 
 bool oracle_rotten(void)
@@ -559,7 +565,7 @@ void oracle_judge(void)
     for (unsigned i = 0; i < oracle.count; i++) {
         /* A rotten record is lost, and an outcome that is lost is a repetition; what is never
          * allowed is that rotten content is delivered. */
-        if (oracle.mails[i]->state == MAIL_ACCEPTED && !oracle.rot) {
+        if (oracle.mails[i]->state == MAIL_ACCEPTED && !oracle.rot_lost) {
             judge(oracle.mails[i]);
         }
     }

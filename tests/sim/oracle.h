@@ -89,7 +89,9 @@ void oracle_rcpt(struct mail *mail, unsigned index, bool good);
 void oracle_rejected_all(struct slice sender, const char *domain);
 /* The process was killed, or gave up its connections at its end. */
 void oracle_killed(void);
-void oracle_rot(void);
+/* Bytes have rotted: mail may come twice, and with lost may be lost. */
+void oracle_rot(bool lost);
 bool oracle_rotten(void);
+bool oracle_rot_lost(void);
 /* Everything has ended: compares what was promised with next hops and mailboxes. */
 void oracle_judge(void);
