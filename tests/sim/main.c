@@ -111,12 +111,12 @@ static double seconds(void)
 
 static int usage(void)
 {
-    fprintf(stderr,
-            "usage: sim --seeds N [--from S] [--twice]  random runs; each twice, compared\n"
-            "       sim --seed N [--trace]          one of them\n"
-            "       sim --exhaustive [--scenario NAME] [--part K/N] [--stride N] [--variant N]\n"
-            "       sim --scenario NAME [--fault F --at N] [--variant N] [--trace]\n"
-            "       sim --list                      names of scenarios\n");
+    fprintf(stderr, "usage: sim --seeds N [--from S] [--twice]  random runs; each twice, compared\n"
+                    "       sim --seed N [--trace]          one of them\n"
+                    "       sim --exhaustive [--scenario NAME] [--fault F] [--part K/N] [--stride "
+                    "N] [--variant N]\n"
+                    "       sim --scenario NAME [--fault F --at N] [--variant N] [--trace]\n"
+                    "       sim --list                      names of scenarios\n");
     return 2;
 }
 
@@ -137,7 +137,7 @@ static bool args_parse(struct args *args, int argc, char **argv)
         {"fault", required_argument, NULL, 'u'},   {"at", required_argument, NULL, 'a'},
         {"list", no_argument, NULL, 'l'},          {"twice", no_argument, NULL, 'w'},
         {"variant", required_argument, NULL, 'v'}, {NULL, 0, NULL, 0}};
-    *args = (struct args){.from = 1, .parts = 1, .stride = 1, .fault = "kill"};
+    *args = (struct args){.from = 1, .parts = 1, .stride = 1};
     int option;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (option) {
@@ -223,8 +223,8 @@ int main(int argc, char **argv)
     uint64_t hash = 0;
     if (args.exhaustive) {
         struct scenario_count count;
-        if (!scenarios_run(args.scenario, args.variant, args.part, args.parts, args.stride,
-                           &count)) {
+        if (!scenarios_run(args.scenario, args.fault, args.variant, args.part, args.parts,
+                           args.stride, &count)) {
             return usage();
         }
         printf("%llu points\n", (unsigned long long)count.points);

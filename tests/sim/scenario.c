@@ -242,8 +242,8 @@ static void run_point(const struct scenario *scenario, size_t strike, uint64_t a
     run_plan(&plan);
 }
 
-bool scenarios_run(const char *only, unsigned variant, unsigned part, unsigned parts,
-                   unsigned stride, struct scenario_count *out)
+bool scenarios_run(const char *only, const char *fault, unsigned variant, unsigned part,
+                   unsigned parts, unsigned stride, struct scenario_count *out)
 {
     uint64_t number = 0;
     bool found = false;
@@ -258,6 +258,9 @@ bool scenarios_run(const char *only, unsigned variant, unsigned part, unsigned p
         uint64_t reads = run_totals.life_reads[scenarios[i].struck];
         uint64_t points = 0;
         for (size_t s = 0; s < mx_countof(strikes); s++) {
+            if (fault != NULL && strcmp(fault, strikes[s].name) != 0) {
+                continue;
+            }
             for (uint64_t at = 1; at <= (strikes[s].fault == FAULT_READ ? reads : ops); at++) {
                 if (number++ % ((uint64_t)parts * stride) == part) {
                     run_point(&scenarios[i], s, at, variant, false);
@@ -279,7 +282,7 @@ bool scenario_repeat(const char *name, const char *fault, uint64_t at, unsigned 
     for (size_t i = 0; i < mx_countof(scenarios); i++) {
         for (size_t s = 0; s < mx_countof(strikes); s++) {
             if (strcmp(scenarios[i].name, name) == 0 &&
-                (at == 0 || strcmp(strikes[s].name, fault) == 0)) {
+                (at == 0 || strcmp(strikes[s].name, fault == NULL ? "kill" : fault) == 0)) {
                 run_point(&scenarios[i], s, at, variant, trace);
                 return true;
             }
