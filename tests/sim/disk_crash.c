@@ -124,10 +124,11 @@ void disk_format(uint64_t capacity)
     disk.root = inode_new(true, "/");
 }
 
-bool disk_rot(void)
+enum disk_rot disk_rot(void)
 {
     struct inode *journal = disk_lookup("/ringmx/journal");
     struct page *pages[4096];
+    bool header[mx_countof(pages)];
     unsigned count = 0;
     for (unsigned s = 0; journal != NULL && s < journal->now.count; s++) {
         struct folder *set = &journal->now.entries[s].inode->now;
@@ -135,15 +136,20 @@ bool disk_rot(void)
             struct inode *file = set->entries[f].inode;
             for (size_t p = 0; p < file->page_cap && count < mx_countof(pages); p++) {
                 if (file->pages[p] != NULL && !all_zero(file->pages[p]->now, PAGE_BYTES)) {
+                    header[count] = p == 0;
                     pages[count++] = file->pages[p];
                 }
             }
         }
     }
     if (count == 0) {
-        return false;
+        return ROT_NOTHING;
     }
-    struct page *page = pages[sim_below(count)];
+    unsigned n = (unsigned)sim_below(count);
+    for (unsigned i = sim_chance(3) ? count : 0; i > 0 && !header[n]; i--) {
+        n = (n + 1) % count;
+    }
+    struct page *page = pages[n];
     /* What is zero is mostly what nobody looks at. */
     size_t at = (size_t)sim_below(PAGE_BYTES);
     while (page->now[at] == 0) {
@@ -151,6 +157,6 @@ bool disk_rot(void)
     }
     page->now[at] ^= 0x40;
     page->safe[at] = page->now[at];
-    sim_say("a byte rots");
-    return true;
+    sim_say("a byte rots in a segment's %s", header[n] ? "header" : "records");
+    return header[n] ? ROT_HEADER : ROT_RECORDS;
 }

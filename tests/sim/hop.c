@@ -40,9 +40,10 @@ struct session {
 /* --- misbehaviour ------------------------------------------------------------------------------
  */
 
-static bool unkind(void)
+/* Where mail expires, the host of the notices is kind: they would expire as well. */
+static bool unkind(const struct session *s)
 {
-    return sim.faults && sim_chance(ODDS);
+    return sim.faults && !(s->host->final && sim.hops_from_ns > 0) && sim_chance(ODDS);
 }
 
 /* For good: a DSN follows, which the oracle waits for. */
@@ -54,7 +55,7 @@ static bool may_refuse(const struct session *s, const char *rcpt)
 /* True when something else than a good reply happened. */
 static bool misbehave(struct session *s, bool may_refuse)
 {
-    if (!unkind()) {
+    if (!unkind(s)) {
         return false;
     }
     switch (sim_below(5)) {
@@ -91,7 +92,9 @@ static void one_answer(struct session *s, unsigned first, unsigned count, bool l
 {
     struct slice content = slice_of(s->content.at, s->content.len);
     /* When the answer is lost, so are those behind it. */
-    unsigned luck = sim.faults && !lose ? (unsigned)sim_below(ODDS) : ODDS;
+    unsigned luck = sim.faults && !lose && !(s->host->final && sim.hops_from_ns > 0)
+                        ? (unsigned)sim_below(ODDS)
+                        : ODDS;
     struct slice sender = slice_of_text(s->sender);
     uint64_t end = s->peer.sent + s->peer.out.len + strlen("250 2.0.0 taken\r\n");
     if (lose) {
@@ -121,8 +124,8 @@ static void one_answer(struct session *s, unsigned first, unsigned count, bool l
 
 static void message_ends(struct session *s)
 {
-    bool lose = unkind();
-    if (unkind()) {
+    bool lose = unkind(s);
+    if (unkind(s)) {
         peer_close(&s->peer, sim_chance(2)); /* without having taken it */
         return;
     }
@@ -193,7 +196,7 @@ static void on_rcpt(struct session *s, struct slice line)
         return;
     }
     path_of(s->rcpts[s->rcpt_count], MAIL_ADDRESS_MAX, line);
-    if (unkind()) {
+    if (unkind(s)) {
         bool forever = may_refuse(s, s->rcpts[s->rcpt_count]) && sim_chance(2);
         peer_say(&s->peer, forever ? "550 5.1.1 unknown\r\n" : "450 4.2.1 busy\r\n");
         if (forever) {

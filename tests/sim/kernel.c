@@ -157,7 +157,8 @@ static void do_connect(struct flight *flight)
             net.listens[i].at.port != flight->to.port) {
             continue;
         }
-        if (sim.faults && sim_chance(30)) {
+        bool away = sim.now_ns < sim.hops_from_ns && flight->to.bytes[3] != NET_HOP_FINAL;
+        if (away || (sim.faults && sim_chance(30))) {
             break;
         }
         struct sock *mine = pair_new(some_address(), flight->to);

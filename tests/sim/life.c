@@ -126,7 +126,13 @@ static mx_err core_prepare(unsigned index)
         .cert_pem = config->image.certificate->cert_pem,
         .key_pem = config->image.certificate->key_pem,
         .stopped = service_stopped};
-    schedule_default(&core->conf.deliver.schedule);
+    struct schedule *schedule = &core->conf.deliver.schedule;
+    schedule_default(schedule);
+    if (life.conf.expire_ms > 0) {
+        schedule->expire_ms = life.conf.expire_ms;
+        schedule->notify_count = 1;
+        schedule->notify_ms[0] = life.conf.notify_ms;
+    }
     return shard_init(&core->shard, &conf);
 }
 
@@ -300,12 +306,15 @@ bool life_stopped(void)
 /* --- log lines ---------------------------------------------------------------------------------
  */
 
-/* Events that say that something was lost; only rot may cause them. */
+/* Events that say that something was lost: only rot may cause them, or that it could not be read
+ * just now: a read error. */
 static void line_judge(struct slice line)
 {
     static const char *const bad[] = {"journal-damaged", "message-incomplete", "message-unreadable",
                                       "queue-record-malformed", "queue-record-unreadable"};
-    for (size_t i = 0; i < mx_countof(bad) && !oracle_rotten(); i++) {
+    static const char transient[] = "input/output error";
+    bool excused = oracle_rotten() || memmem(line.ptr, line.len, transient, strlen(transient));
+    for (size_t i = 0; i < mx_countof(bad) && !excused; i++) {
         if (memmem(line.ptr, line.len, bad[i], strlen(bad[i])) != NULL) {
             sim_fail("without rot: %.*s", SLICE_ARGS(line));
         }

@@ -15,6 +15,7 @@ struct life_load {
 struct life_conf {
     unsigned cores;
     uint64_t retry_ms;
+    uint64_t notify_ms, expire_ms; /* 0: the usual days */
     unsigned recv_bufs, sq_entries;
     uint64_t segment_bytes;
     size_t blocks;

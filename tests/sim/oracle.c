@@ -18,21 +18,22 @@ static struct {
     unsigned count;
     unsigned life;
     uint64_t killed_ns[64], trouble_ns[64]; /* per life */
-    bool rot, wide;
+    bool rot, rot_lost;
+    struct oracle_conf conf;
     unsigned accepted, delivered, bounced;
 } oracle;
 
 /* --- messages ----------------------------------------------------------------------------------
  */
 
-void oracle_reset(bool wide)
+void oracle_reset(const struct oracle_conf *conf)
 {
     for (unsigned i = 0; i < oracle.count; i++) {
         sim_free(oracle.mails[i]->content);
         sim_free(oracle.mails[i]);
     }
     memset(&oracle, 0, sizeof oracle);
-    oracle.wide = wide;
+    oracle.conf = *conf;
 }
 
 unsigned oracle_count(void)
@@ -146,7 +147,7 @@ static void rcpts_make(struct mail *mail)
     for (unsigned i = 0; i < mail->rcpt_count; i++) {
         struct mail_rcpt *rcpt = &mail->rcpts[i];
         rcpt_make(rcpt, mail->id, i);
-        if (!oracle.wide || sim_chance(2)) {
+        if (!oracle.conf.wide || sim_chance(2)) {
             continue;
         }
         mail->all_count = i;
@@ -181,6 +182,7 @@ struct mail *oracle_mail(size_t bytes)
     struct mail *mail = sim_alloc(sizeof *mail);
     oracle.mails[oracle.count] = mail;
     mail->id = oracle.count++;
+    mail->made_ns = sim.now_ns;
     mail->null_sender = sim_chance(8);
     if (!mail->null_sender) {
         (void)snprintf(mail->sender, sizeof mail->sender, "sim-%u-e@back.example", mail->id);
@@ -293,6 +295,51 @@ static void take_copy(struct mail *mail, struct mail_rcpt *rcpt, struct copy cop
     }
 }
 
+static bool is_older(const struct mail *mail, uint64_t age_ns)
+{
+    return age_ns > 0 && (oracle.conf.clock_jumps || sim.now_ns - mail->made_ns >= age_ns);
+}
+
+static void take_failed(const struct mail *mail, struct mail_rcpt *of, struct copy copy)
+{
+    if (of->failed_dsns > 0 && !copy.orphan && !oracle.rot && !may_repeat(&of->dsn)) {
+        sim_fail("two failure DSNs about %s and message %u", of->address, mail->id);
+    }
+    of->failed_dsns++;
+    of->dsn = copy;
+    of->expired = is_older(mail, oracle.conf.expire_ns);
+    if (of->rejected == 0 && !of->expired && !of->may_go && !oracle.rot) {
+        sim_fail("a failure DSN about %s and message %u, for nothing", of->address, mail->id);
+    }
+    bool known = of->copies > 0 && !may_repeat(&of->last);
+    if (of->rejected == 0 && known && !of->may_go && !oracle.rot) {
+        sim_fail("a failure DSN about %s, who has message %u", of->address, mail->id);
+    }
+}
+
+static void take_delayed(const struct mail *mail, struct mail_rcpt *of, struct copy copy)
+{
+    if (of->delay_dsns > 0 && !copy.orphan && !oracle.rot && !may_repeat(&of->delay_dsn)) {
+        sim_fail("two delay DSNs about %s and message %u", of->address, mail->id);
+    }
+    if (!is_older(mail, oracle.conf.notify_ns)) {
+        sim_fail("a delay DSN about %s and message %u too early", of->address, mail->id);
+    }
+    of->delay_dsns++;
+    of->delay_dsn = copy;
+}
+
+void oracle_notices(uint64_t *delayed, uint64_t *expired)
+{
+    for (unsigned i = 0; i < oracle.count; i++) {
+        const struct mail *mail = oracle.mails[i];
+        for (unsigned k = 0; k < mail->all_count; k++) {
+            *delayed += mail->rcpts[k].delay_dsns > 0;
+            *expired += mail->rcpts[k].expired && mail->rcpts[k].failed_dsns > 0;
+        }
+    }
+}
+
 /* A DSN: whom it is about and what it says. */
 static void take_dsn(struct slice rcpt, struct slice content, struct copy copy)
 {
@@ -321,16 +368,9 @@ static void take_dsn(struct slice rcpt, struct slice content, struct copy copy)
         }
         about++;
         if (action[8] == 'f') {
-            if (of->failed_dsns > 0 && !copy.orphan && !oracle.rot && !may_repeat(&of->dsn)) {
-                sim_fail("two failure DSNs about %s and message %u", of->address, mail->id);
-            }
-            of->failed_dsns++;
-            of->dsn = copy;
-            if (of->rejected == 0 && of->copies > 0 && !of->may_go && !oracle.rot) {
-                sim_fail("a failure DSN about %s, who has message %u", of->address, mail->id);
-            }
+            take_failed(mail, of, copy);
         } else if (action[8] == 'd' && action[10] == 'l' && action[11] == 'a') {
-            of->delay_dsns++;
+            take_delayed(mail, of, copy);
         }
     }
     if (about == 0) {
@@ -410,9 +450,15 @@ void oracle_killed(void)
     oracle.killed_ns[oracle.life++] = sim.now_ns;
 }
 
-void oracle_rot(void)
+void oracle_rot(bool lost)
 {
     oracle.rot = true;
+    oracle.rot_lost = oracle.rot_lost || lost;
+}
+
+bool oracle_rot_lost(void)
+{
+    return oracle.rot_lost;
 }
 
 bool oracle_rotten(void)
@@ -502,7 +548,8 @@ static void judge(struct mail *mail)
     for (unsigned i = 0; i < mail->all_count; i++) {
         const struct mail_rcpt *rcpt = rcpt_of(mail, slice_of_text(mail->rcpts[i].address));
         unsigned due = copies_due(mail, rcpt->address);
-        bool may_fail = rcpt->rejected > 0 || rcpt->may_go;
+        bool may_fail = rcpt->rejected > 0 || rcpt->may_go || rcpt->expired ||
+                        (mail->null_sender && oracle.conf.expire_ns > 0);
         bool reported = may_fail && (mail->null_sender || rcpt->failed_dsns > 0);
         if (rcpt->copies < due && !reported) {
             sim_fail("message %u was answered 250 and is lost for %s (%u of %u copies, rejected "
@@ -518,7 +565,7 @@ void oracle_judge(void)
     for (unsigned i = 0; i < oracle.count; i++) {
         /* A rotten record is lost, and an outcome that is lost is a repetition; what is never
          * allowed is that rotten content is delivered. */
-        if (oracle.mails[i]->state == MAIL_ACCEPTED && !oracle.rot) {
+        if (oracle.mails[i]->state == MAIL_ACCEPTED && !oracle.rot_lost) {
             judge(oracle.mails[i]);
         }
     }

@@ -34,9 +34,10 @@ struct mail_rcpt {
         uint64_t where;
         unsigned count;
     } places[MAIL_PLACES_MAX]; /* mailboxes that have it */
-    struct copy last, dsn;
+    struct copy last, dsn, delay_dsn;
     unsigned rejected; /* times a next hop answered 5xx */
     unsigned failed_dsns, delay_dsns;
+    bool expired;
     bool is_list;  /* its members get the mail */
     bool may_go;   /* the configuration may lose it: then it gets a failure DSN, or another way */
     bool optional; /* a member that the list may lose */
@@ -53,12 +54,19 @@ struct mail {
     char client[32];     /* address that the server is to note */
     uint8_t *content;
     size_t len;
+    uint64_t made_ns; /* before it arrived */
     enum mail_state state;
     unsigned durable; /* bits: sender, beginning, end */
 };
 
-/* wide: mail also goes to lists and to addresses that come and go. */
-void oracle_reset(bool wide);
+struct oracle_conf {
+    bool wide;                     /* mail also goes to lists and to addresses that come and go */
+    uint64_t notify_ns, expire_ns; /* 0: no mail gets that old */
+    bool clock_jumps;              /* its age is anybody's guess */
+};
+void oracle_reset(const struct oracle_conf *conf);
+/* Adds the recipients whose mail was late, and too late. */
+void oracle_notices(uint64_t *delayed, uint64_t *expired);
 /* A new message, of about that many bytes. */
 struct mail *oracle_mail(size_t bytes);
 struct mail *oracle_find(unsigned id);
@@ -81,7 +89,9 @@ void oracle_rcpt(struct mail *mail, unsigned index, bool good);
 void oracle_rejected_all(struct slice sender, const char *domain);
 /* The process was killed, or gave up its connections at its end. */
 void oracle_killed(void);
-void oracle_rot(void);
+/* Bytes have rotted: mail may come twice, and with lost may be lost. */
+void oracle_rot(bool lost);
 bool oracle_rotten(void);
+bool oracle_rot_lost(void);
 /* Everything has ended: compares what was promised with next hops and mailboxes. */
 void oracle_judge(void);

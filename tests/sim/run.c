@@ -129,11 +129,11 @@ static void last_life(const struct plan *plan, unsigned cores, bool ghost)
         sim_fail("%llu finished messages came back", (unsigned long long)life_recovered());
     }
     /* What has rotted is tried for days; nobody waits for that here. */
-    uint64_t until_ns = sim.now_ns + (oracle_rotten() ? DRAIN_ROT_S : DRAIN_S) * MX_NS_PER_S;
+    uint64_t until_ns = sim.now_ns + (oracle_rot_lost() ? DRAIN_ROT_S : DRAIN_S) * MX_NS_PER_S;
     while (life_queued() > 0 || !clients_done() || !life_changed()) {
         life_step();
         give_up_check(began, "draining");
-        if (sim.now_ns > until_ns && !oracle_rotten()) {
+        if (sim.now_ns > until_ns && !oracle_rot_lost()) {
             sim_fail("%llu messages are still queued after %d s without faults",
                      (unsigned long long)life_queued(), DRAIN_S);
         } else if (sim.now_ns > until_ns) {
@@ -144,13 +144,16 @@ static void last_life(const struct plan *plan, unsigned cores, bool ghost)
     while (life_leftovers(sim.now_ns > until_ns)) {
         life_step();
     }
-    stop_orderly(!oracle_rotten());
+    stop_orderly(!oracle_rot_lost());
     oracle_killed();
 }
 
 void run_plan(const struct plan *plan)
 {
-    oracle_reset(plan->wide);
+    oracle_reset(&(struct oracle_conf){.wide = plan->wide,
+                                       .notify_ns = plan->conf.notify_ms * MX_NS_PER_MS,
+                                       .expire_ns = plan->conf.expire_ms * MX_NS_PER_MS,
+                                       .clock_jumps = plan->clock_jumps});
     peers_reset();
     net_reset();
     clients_reset();
@@ -158,6 +161,7 @@ void run_plan(const struct plan *plan)
     disk_format(UINT64_C(64) << 20);
     sim.faults = plan->faults;
     sim.read_errors = plan->read_errors;
+    sim.hops_from_ns = plan->hops_away_ms * MX_NS_PER_MS;
     hops_start();
     dns_start();
     for (unsigned i = 0; i < plan->clients; i++) {
@@ -167,8 +171,9 @@ void run_plan(const struct plan *plan)
         one_life(plan, i);
         run_totals.life_ops[i] = sim.ops;
         run_totals.life_reads[i] = sim.reads;
-        if (plan->rot && disk_rot()) {
-            oracle_rot();
+        enum disk_rot rot = plan->rot ? disk_rot() : ROT_NOTHING;
+        if (rot != ROT_NOTHING) {
+            oracle_rot(rot == ROT_RECORDS);
         }
     }
     last_life(plan, 1 + (unsigned)sim_below(SIM_CORES_MAX), false);
@@ -177,6 +182,7 @@ void run_plan(const struct plan *plan)
     run_totals.runs++;
     run_totals.lives += plan->lives + 2;
     run_totals.messages += oracle_count();
+    oracle_notices(&run_totals.delayed, &run_totals.expired);
     run_totals.ops += sim.ops_all;
 }
 

@@ -79,7 +79,7 @@ static const struct scenario scenarios[] = {
       .client = {.messages = 4, .bytes_max = 300000},
       .conf = CONF(1024, 1000)}},
     {"third-start",
-     7,
+     107,
      2,
      {.lives = 3,
       .life = {{.cores = 4, .strike = FAULT_KILL, .strike_at = 200},
@@ -137,8 +137,56 @@ static const struct scenario scenarios[] = {
       .second = true,
       .client = {.messages = 2, .bytes_max = 2000, .second = true},
       .conf = CONF(1024, 1000)}},
+    {"expiry",
+     15,
+     0,
+     {.lives = 1,
+      .life = {{.cores = 2, .idle_ms = 60000}},
+      .clients = 3,
+      .hops_away_ms = 50000,
+      .client = {.messages = 2, .bytes_max = 2000},
+      .conf = {.retry_ms = 4000,
+               .notify_ms = 5000,
+               .expire_ms = 40000,
+               .recv_bufs = 8,
+               .sq_entries = 16,
+               .segment_bytes = UINT64_C(1024) << 10,
+               .blocks = 4096}}},
+    {"rot",
+     16,
+     1,
+     {.lives = 2,
+      .life = {{.cores = 2, .strike = FAULT_KILL, .strike_at = 140}, {.cores = 2, .idle_ms = 3000}},
+      .clients = 4,
+      .faults = true,
+      .rot = true,
+      .client = {.messages = 4, .bytes_max = 20000},
+      .conf = CONF(1024, 1000)}},
+    {"clock-jumps",
+     17,
+     0,
+     {.lives = 1,
+      .life = {{.cores = 2, .idle_ms = 5000}},
+      .clients = 4,
+      .faults = true,
+      .clock_jumps = true,
+      .client = {.messages = 3, .bytes_max = 4000},
+      .conf = CONF(1024, 1000)}},
+    {"one-buffer",
+     18,
+     0,
+     {.lives = 1,
+      .life = {{.cores = 1, .idle_ms = 1000}},
+      .clients = 5,
+      .faults = true,
+      .client = {.messages = 2, .bytes_max = 40000},
+      .conf = {.retry_ms = 1000,
+               .recv_bufs = 1,
+               .sq_entries = 1,
+               .segment_bytes = UINT64_C(1024) << 10,
+               .blocks = 64}}},
     {"kill-then-power",
-     10,
+     310,
      1,
      {.lives = 3,
       .life = {{.cores = 2, .strike = FAULT_KILL, .strike_at = 900},
@@ -194,8 +242,8 @@ static void run_point(const struct scenario *scenario, size_t strike, uint64_t a
     run_plan(&plan);
 }
 
-bool scenarios_run(const char *only, unsigned variant, unsigned part, unsigned parts,
-                   unsigned stride, struct scenario_count *out)
+bool scenarios_run(const char *only, const char *fault, unsigned variant, unsigned part,
+                   unsigned parts, unsigned stride, struct scenario_count *out)
 {
     uint64_t number = 0;
     bool found = false;
@@ -210,6 +258,9 @@ bool scenarios_run(const char *only, unsigned variant, unsigned part, unsigned p
         uint64_t reads = run_totals.life_reads[scenarios[i].struck];
         uint64_t points = 0;
         for (size_t s = 0; s < mx_countof(strikes); s++) {
+            if (fault != NULL && strcmp(fault, strikes[s].name) != 0) {
+                continue;
+            }
             for (uint64_t at = 1; at <= (strikes[s].fault == FAULT_READ ? reads : ops); at++) {
                 if (number++ % ((uint64_t)parts * stride) == part) {
                     run_point(&scenarios[i], s, at, variant, false);
@@ -231,7 +282,7 @@ bool scenario_repeat(const char *name, const char *fault, uint64_t at, unsigned 
     for (size_t i = 0; i < mx_countof(scenarios); i++) {
         for (size_t s = 0; s < mx_countof(strikes); s++) {
             if (strcmp(scenarios[i].name, name) == 0 &&
-                (at == 0 || strcmp(strikes[s].name, fault) == 0)) {
+                (at == 0 || strcmp(strikes[s].name, fault == NULL ? "kill" : fault) == 0)) {
                 run_point(&scenarios[i], s, at, variant, trace);
                 return true;
             }

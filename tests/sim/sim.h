@@ -42,10 +42,11 @@ struct sim {
     uint64_t strike_len; /* FAULT_IO: operations that fail; FAULT_NOSPACE: ms */
     uint64_t full_until_ns;
     bool struck;
-    bool disk_trouble;   /* a fault met the disk in this run */
-    uint64_t trouble_ns; /* when that ended, as far as it is known */
-    bool dead;           /* the process was killed */
-    const char *repeat;  /* the options that repeat this run */
+    bool disk_trouble;     /* a fault met the disk in this run */
+    uint64_t trouble_ns;   /* when that ended, as far as it is known */
+    bool dead;             /* the process was killed */
+    uint64_t hops_from_ns; /* next hops answer from then on, but for the one that takes DSNs */
+    const char *repeat;    /* the options that repeat this run */
 };
 extern struct sim sim;
 
