@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Crash test: load, kill -9 at a random moment, restart with another number of cores, again and again.
 
-  run.py --build DIR [--rounds N] [--seed N] [--data DIR] [--keep]
+  run.py --build DIR [--kills N] [--seed N] [--data DIR] [--keep]
 
 `ringmx-bench send` loads the server; mail goes to Maildir, to a relay by SMTP and to one by LMTP, both of
 them `ringmx-bench sink` with misbehaviour on order. Meanwhile the configuration changes (see changes.py), so
@@ -277,7 +277,7 @@ class Crash:
 def main():
     parser = argparse.ArgumentParser(description="Crash test: load, kill -9, restart, count.")
     parser.add_argument("--build", required=True, help="folder of the binaries")
-    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--kills", "--rounds", dest="rounds", type=int, default=50, help="lives that end by kill -9")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--data", help="folder for the data, must not exist")
     parser.add_argument("--keep", action="store_true", help="do not remove the data at the end")
