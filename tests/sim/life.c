@@ -4,6 +4,7 @@
 #include "io/mbox.h"
 #include "io/sys.h"
 #include "smtp/service.h"
+#include "tests/dir_records.h"
 #include "tests/sim/disk.h"
 #include "tests/sim/net.h"
 #include "tests/sim/oracle.h"
@@ -23,9 +24,9 @@ static struct {
     struct listener_conf listener;
     struct netaddr bind;
     struct dir_domain domains[4];
-    struct dir_address addresses[4];
     struct expr_program *program;
 } config;
+DIR_RECORDS(addresses, 1024);
 
 static struct route_conf relay(uint32_t index, const char *name, const char *address, uint16_t port,
                                bool lmtp)
@@ -72,12 +73,13 @@ static void directory_make(void)
                                                 .enabled = true,
                                                 .allow_relaying = i > 0,
                                                 .tag_mode = 1};
-        config.addresses[i] = (struct dir_address){.domain_id = 1,
-                                                   .local = slice_of_text(users[i]),
-                                                   .kind = DIR_ACCOUNT,
-                                                   .enabled = true,
-                                                   .object_id = 10 + i,
-                                                   .mailbox = slice_of_text(boxes[i])};
+        struct dir_address about = {.domain_id = 1,
+                                    .local = slice_of_text(users[i]),
+                                    .kind = DIR_ACCOUNT,
+                                    .enabled = true,
+                                    .object_id = 10 + i,
+                                    .mailbox = slice_of_text(boxes[i])};
+        dir_records_add(addresses, addresses_max, &about);
     }
 }
 
@@ -217,8 +219,8 @@ static mx_err core_prepare(unsigned index)
         .image = &config.image,
         .domains = config.domains,
         .domain_count = mx_countof(config.domains),
-        .addresses = config.addresses,
-        .address_count = mx_countof(config.addresses),
+        .addresses = addresses,
+        .address_count = mx_countof(config.domains),
         .hash_seed = sim_random(),
         .store = life.store,
         .sessions = life.sessions,
