@@ -12,6 +12,7 @@ the accounts; the store's page cache (at most 32 MiB) is in it.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import socket
@@ -45,15 +46,18 @@ def watch(server, options, until):
 
 
 def apply(server, path):
-    """Seconds and the largest resident set of the client, in KiB."""
-    began = time.monotonic()
+    """Seconds and the largest resident set of the client, in KiB (of its last half second it is not known)."""
+    began, peak = time.monotonic(), 0
     process = subprocess.Popen(latency.cli(server, "apply", "--quiet", "--file", path), stdout=subprocess.DEVNULL,
                                stderr=subprocess.PIPE, text=True, env=latency.cli_env(server))
-    errors = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    lib.equal(process.returncode, 0, f"exit code of apply ({errors[-300:]})")
-    return time.monotonic() - began, usage.ru_maxrss
+    while process.poll() is None:
+        with contextlib.suppress(OSError, StopIteration), open(f"/proc/{process.pid}/status") as f:
+            peak = max(peak, next(int(line.split()[1]) for line in f if line.startswith("VmHWM:")))
+        time.sleep(0.5 if peak else 0.01)
+    took = time.monotonic() - began
+    lib.equal(process.returncode, 0, f"exit code of apply ({process.stderr.read()[-300:]})")
+    process.stderr.close()
+    return took, peak
 
 
 def accepts(port, address):
@@ -105,8 +109,8 @@ def measure(options):
     time.sleep(options.settle)
     result["applied_kib"] = anonymous_kib(server.process.pid)
     result["applied_table_bytes"] = table_bytes(server)
-    result["registry_bytes"] = os.path.getsize(os.path.join(server.data, "registry.db"))
     server.stop()
+    result["registry_bytes"] = os.path.getsize(os.path.join(server.data, "registry.db"))
     result["restarts"] = [restart(server, cores, options) for cores in (1, 2)]
     return result
 
@@ -132,11 +136,11 @@ def report(r):
               f"{max(start['table_bytes']) / n:.1f} in each core's table")
 
 
-def judge(r):
-    lib.check(r["apply_s"] <= APPLY_S_MAX, f"apply took {r['apply_s']:.0f} s")
+def judge(r, timed):
+    lib.check(not timed or r["apply_s"] <= APPLY_S_MAX, f"apply took {r['apply_s']:.0f} s")
     lib.check(r["applied_table_bytes"][0] / r["accounts"] <= TABLE_BYTES_MAX, "the core's table is too large")
     for start in r["restarts"]:
-        lib.check(start["seconds"] <= RESTART_S_MAX, f"a start took {start['seconds']:.1f} s")
+        lib.check(not timed or start["seconds"] <= RESTART_S_MAX, f"a start took {start['seconds']:.1f} s")
         lib.check(max(start["table_bytes"]) / r["accounts"] <= TABLE_BYTES_MAX, "a core's table is too large")
 
 
@@ -165,7 +169,7 @@ def main():
     if options.json:
         with open(options.json, "w") as f:
             json.dump(result, f)
-    judge(result)
+    judge(result, timed=not options.quick)
     return 0
 
 
