@@ -33,7 +33,7 @@ struct publisher {
     struct running next;
     struct service_change change;
     struct record_changes records;
-    struct list all_records; /* that are allocated one by one */
+    struct records all_records; /* that did not come with the start */
     struct bindings bindings;
     struct core_part *parts;
     bool prepared;
@@ -133,7 +133,7 @@ static void change_dropped(struct publisher *p)
 static void change_done(struct publisher *p)
 {
     for (size_t i = 0; p->conf.cores > 0 && i < p->records.count; i++) {
-        dir_change_free(p->records.items[i].kind, p->change.replaced[i]);
+        dir_change_free(&p->all_records, p->records.items[i].kind, p->change.replaced[i]);
     }
     record_changes_free(&p->records, p->conf.cores > 0);
     bindings_free(&p->bindings);
@@ -405,8 +405,8 @@ mx_err publisher_new(struct publisher **out_publisher, const struct publisher_co
     }
     p->conf = *conf;
     p->parts = parts;
-    list_init(&p->all_records);
-    p->records.all = &p->all_records;
+    records_init(&p->all_records);
+    p->records.records = &p->all_records;
     p->running = (struct running){.image = conf->config != NULL ? &conf->config->image : &nothing,
                                   .cert_pem = conf->tls->cert_pem,
                                   .key_pem = conf->tls->key_pem};
@@ -438,7 +438,7 @@ void publisher_free(struct publisher *p)
     free(p->records.items);
     free(p->change.replaced);
     bindings_free(&p->bindings);
-    records_free_all(&p->all_records);
+    records_free(&p->all_records);
     free(p->parts);
     free(p);
 }

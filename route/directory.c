@@ -75,9 +75,10 @@ static bool domain_match(const void *record, const void *key)
 
 static bool address_match(const void *record, const void *key)
 {
-    const struct dir_address *address = record;
+    const struct dir_record *address = record;
     const struct address_key *wanted = key;
-    return address->domain_id == wanted->domain_id && slice_equal(address->local, wanted->local);
+    return address->domain_id == wanted->domain_id &&
+           slice_equal(dir_record_local(address), wanted->local);
 }
 
 static uint64_t domain_record_hash(const struct directory *dir, const void *record)
@@ -87,8 +88,8 @@ static uint64_t domain_record_hash(const struct directory *dir, const void *reco
 
 static uint64_t address_record_hash(const struct directory *dir, const void *record)
 {
-    const struct dir_address *address = record;
-    struct address_key key = {address->domain_id, address->local};
+    const struct dir_record *address = record;
+    struct address_key key = {address->domain_id, dir_record_local(address)};
     return address_hash(dir, &key);
 }
 
@@ -303,9 +304,9 @@ mx_err directory_put_domain(struct directory *dir, const struct dir_domain *doma
     return table_put(dir, &dir->domains, &domain->name, domain);
 }
 
-mx_err directory_put_address(struct directory *dir, const struct dir_address *address)
+mx_err directory_put_address(struct directory *dir, const struct dir_record *address)
 {
-    struct address_key key = {address->domain_id, address->local};
+    struct address_key key = {address->domain_id, dir_record_local(address)};
     return table_put(dir, &dir->addresses, &key, address);
 }
 
@@ -341,10 +342,10 @@ const struct dir_list *directory_find_list(const struct directory *dir, struct s
     size_t at = at_sign(mailbox);
     const struct dir_domain *domain =
         at == 0 ? NULL : directory_find_domain(dir, slice_from(mailbox, at));
-    const struct dir_address *found =
+    const struct dir_record *found =
         domain == NULL ? NULL
                        : directory_find_address(dir, domain->id, slice_first(mailbox, at - 1));
-    return found == NULL ? NULL : found->list;
+    return found == NULL ? NULL : dir_record_list(found);
 }
 
 /* --- resolving ---------------------------------------------------------------------------------
@@ -355,8 +356,8 @@ const struct dir_domain *directory_find_domain(const struct directory *dir, stru
     return table_get(dir, &dir->domains, &name);
 }
 
-const struct dir_address *directory_find_address(const struct directory *dir, uint64_t domain_id,
-                                                 struct slice local)
+const struct dir_record *directory_find_address(const struct directory *dir, uint64_t domain_id,
+                                                struct slice local)
 {
     struct address_key key = {domain_id, local};
     return table_get(dir, &dir->addresses, &key);
@@ -373,27 +374,27 @@ static const struct dir_domain *domain_get(const struct directory *dir, struct s
     return found != NULL && found->enabled ? found : NULL;
 }
 
-static const struct dir_address *address_get(const struct directory *dir, uint64_t domain_id,
-                                             struct slice local)
+static const struct dir_record *address_get(const struct directory *dir, uint64_t domain_id,
+                                            struct slice local)
 {
-    const struct dir_address *found = directory_find_address(dir, domain_id, local);
+    const struct dir_record *found = directory_find_address(dir, domain_id, local);
     return found != NULL && found->enabled ? found : NULL;
 }
 
-static void resolve_to(struct resolution *out, const struct dir_address *address)
+static void resolve_to(struct resolution *out, const struct dir_record *address)
 {
     out->kind = RESOLVE_LOCAL;
-    out->found = address->kind;
+    out->found = (enum dir_kind)address->kind;
     out->object_id = address->object_id;
-    out->mailbox = address->mailbox;
+    out->mailbox = dir_record_mailbox(address);
 }
 
 /* The address itself, then without its tag. local is lower case. */
-static const struct dir_address *find_tagged(const struct directory *dir,
-                                             const struct dir_domain *domain, struct slice local,
-                                             bool *out_tag)
+static const struct dir_record *find_tagged(const struct directory *dir,
+                                            const struct dir_domain *domain, struct slice local,
+                                            bool *out_tag)
 {
-    const struct dir_address *found = address_get(dir, domain->id, local);
+    const struct dir_record *found = address_get(dir, domain->id, local);
     *out_tag = false;
     if (found == NULL && domain->tag_mode != 0) {
         size_t plus = slice_find(local, '+');
@@ -406,7 +407,7 @@ static const struct dir_address *find_tagged(const struct directory *dir,
 }
 
 /* Follows an address that is configured as a target; no catch-all is applied again. */
-static const struct dir_address *find_target(const struct directory *dir, struct slice target)
+static const struct dir_record *find_target(const struct directory *dir, struct slice target)
 {
     uint8_t lower[LOCAL_MAX];
     size_t at = at_sign(target);
@@ -426,7 +427,7 @@ static const struct dir_address *find_target(const struct directory *dir, struct
 static void resolve_postmaster(const struct directory *dir, const struct dir_domain *domain,
                                struct slice postmaster, struct resolution *out)
 {
-    const struct dir_address *target = NULL;
+    const struct dir_record *target = NULL;
     out->is_postmaster = true;
     out->kind = RESOLVE_RELAY;
     if (domain != NULL && domain->allow_relaying) {
@@ -447,7 +448,7 @@ static void resolve_postmaster(const struct directory *dir, const struct dir_dom
 static void resolve_in_domain(const struct directory *dir, const struct dir_domain *domain,
                               struct slice local, struct slice postmaster, struct resolution *out)
 {
-    const struct dir_address *found = find_tagged(dir, domain, local, &out->via_tag);
+    const struct dir_record *found = find_tagged(dir, domain, local, &out->via_tag);
     if (found != NULL) {
         resolve_to(out, found);
         return;

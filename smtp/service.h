@@ -37,7 +37,7 @@ struct service_conf {
     const struct image *image;
     const struct dir_domain *domains;
     size_t domain_count;
-    const struct dir_address *addresses;
+    const struct dir_block *addresses;
     size_t address_count;
     uint64_t hash_seed;
     struct journal_store *store;

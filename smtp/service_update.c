@@ -39,7 +39,7 @@ static const void *present(const struct directory *directory, const struct dir_c
     return change->kind == DIR_PUT_DOMAIN || change->kind == DIR_REMOVE_DOMAIN
                ? (const void *)directory_find_domain(directory, change->domain->name)
                : directory_find_address(directory, change->address->domain_id,
-                                        change->address->local);
+                                        dir_record_local(change->address));
 }
 
 static void apply_record(struct directory *directory, const struct dir_change *change)
@@ -56,7 +56,8 @@ static void apply_record(struct directory *directory, const struct dir_change *c
         directory_remove_domain(directory, change->domain->name);
         break;
     case DIR_REMOVE_ADDRESS:
-        directory_remove_address(directory, change->address->domain_id, change->address->local);
+        directory_remove_address(directory, change->address->domain_id,
+                                 dir_record_local(change->address));
         break;
     }
     MX_ASSERT(err == MX_OK); /* room was reserved */

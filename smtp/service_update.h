@@ -28,7 +28,7 @@ struct dir_change {
     enum dir_change_kind kind;
     union {
         const struct dir_domain *domain;
-        const struct dir_address *address;
+        const struct dir_record *address;
     };
 };
 

@@ -555,15 +555,29 @@ def test_bench_probe():
         check("550" in done.stderr, f"the reply is not shown: {done.stderr}")
 
 
+def quick(script):
+    """Runs a benchmark just to see that it runs; the figures."""
+    folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "bench")
+    figures = os.path.join(work_folder(), "figures")
+    done = subprocess.run([sys.executable, os.path.join(folder, script), "--build", lib.BUILD, "--quick", "--json", figures],
+                          capture_output=True, text=True, timeout=120)
+    equal(done.returncode, 0, f"exit code of {script} ({done.stderr[-500:]})")
+    with open(figures) as f:
+        return json.load(f)
+
+
 def test_bench_management_latency():
     """The benchmark of management work beside mail runs through; its figures are not judged here."""
-    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "bench", "management_latency.py")
-    figures = os.path.join(work_folder(), "figures")
-    done = subprocess.run([sys.executable, script, "--build", lib.BUILD, "--quick", "--json", figures],
-                          capture_output=True, text=True, timeout=120)
-    equal(done.returncode, 0, f"exit code ({done.stderr[-500:]})")
-    with open(figures) as f:
-        results = json.load(f)
+    results = quick("management_latency.py")
     equal(len(results), 5, f"kinds of work in {list(results)}")
     for name, [only] in results.items():
         check(only["rcpt"]["count"] > 0 and only["message"]["count"] > 0, f"{name}: nothing was measured")
+
+
+def test_bench_accounts():
+    """The benchmark of many accounts runs through with few of them; what memory tables take holds for them too."""
+    result = quick("accounts.py")
+    equal(result["accounts"], 5000, "accounts")
+    for start in result["restarts"]:
+        equal(len(start["table_bytes"]), start["cores"], "cores that answered")
+        check(all(0 < b <= 40 * 5000 for b in start["table_bytes"]), f"bytes of tables: {start}")

@@ -139,8 +139,11 @@ static struct view view_new(const struct settings *settings, struct config **out
     for (size_t i = 0; i < config->domain_count; i++) {
         MX_ASSERT(directory_put_domain(directory, &config->domains[i]) == MX_OK);
     }
-    for (size_t i = 0; i < config->address_count; i++) {
-        MX_ASSERT(directory_put_address(directory, &config->addresses[i]) == MX_OK);
+    const struct dir_block *block = config->addresses;
+    for (size_t at = 0; at < block->bytes;) {
+        const struct dir_record *record = (const void *)(block->records + at);
+        MX_ASSERT(directory_put_address(directory, record) == MX_OK);
+        at += dir_record_size(record);
     }
     struct expr_vm *vm = calloc(1, sizeof *vm);
     MX_ASSERT(vm != NULL);

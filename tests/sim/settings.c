@@ -1,3 +1,4 @@
+#include "tests/dir_records.h"
 #include "tests/sim/settings.h"
 
 #include "core/check.h"
@@ -216,6 +217,8 @@ void settings_killed(void)
 /* --- what the cores read -----------------------------------------------------------------------
  */
 
+enum { ADDRESS_BYTES = 4096 };
+
 /* One piece of memory, so that whoever still looks at a freed one sees that. */
 struct made {
     struct config config; /* first */
@@ -225,7 +228,7 @@ struct made {
     struct netmask proxies;
     struct certificate_conf certificate;
     struct dir_domain domains[8];
-    struct dir_address addresses[SIM_ACCOUNTS + SIM_LISTS + 1];
+    _Alignas(16) uint8_t addresses[ADDRESS_BYTES]; /* a struct dir_block */
     struct {
         struct dir_list list;
         struct dir_member members[SIM_MEMBERS_MAX];
@@ -345,17 +348,20 @@ static void add_domain(struct made *made, uint64_t id, const char *name, bool re
                                                                      .tag_mode = 1};
 }
 
-static struct dir_address *add_address(struct made *made, uint64_t domain_id, const char *local,
-                                       enum dir_kind kind, uint64_t object, const char *mailbox)
+static void add_address(struct made *made, uint64_t domain_id, const char *local,
+                        enum dir_kind kind, uint64_t object, const char *mailbox,
+                        const struct dir_list *list)
 {
-    struct dir_address *address = &made->addresses[made->config.address_count++];
-    *address = (struct dir_address){.domain_id = domain_id,
-                                    .local = keep(made, local),
-                                    .kind = kind,
-                                    .enabled = true,
-                                    .object_id = object,
-                                    .mailbox = keep(made, mailbox)};
-    return address;
+    struct dir_address about = {.domain_id = domain_id,
+                                .local = slice_of_text(local),
+                                .kind = kind,
+                                .enabled = true,
+                                .object_id = object,
+                                .mailbox = slice_of_text(mailbox),
+                                .list = list};
+    (void)dir_records_add((void *)made->addresses,
+                          sizeof made->addresses - sizeof(struct dir_block), &about);
+    made->config.address_count++;
 }
 
 static void accounts_make(struct made *made, const struct settings *s)
@@ -368,9 +374,9 @@ static void accounts_make(struct made *made, const struct settings *s)
         }
         (void)snprintf(mailbox, sizeof mailbox, "%s@%s", account->name,
                        sim_domain_name(s, account->domain));
-        (void)add_address(made, account->domain, account->name, DIR_ACCOUNT, account->id, mailbox);
+        add_address(made, account->domain, account->name, DIR_ACCOUNT, account->id, mailbox, NULL);
         if (sim_account_has_alias(s, account)) {
-            (void)add_address(made, 1, "alias", DIR_ALIAS, account->id, mailbox);
+            add_address(made, 1, "alias", DIR_ALIAS, account->id, mailbox, NULL);
         }
     }
 }
@@ -387,8 +393,8 @@ static void lists_make(struct made *made, const struct settings *s)
         }
         list_order(made->lists[i].members, count);
         made->lists[i].list = (struct dir_list){made->lists[i].members, count};
-        add_address(made, 1, sim_lists[i].name, DIR_LIST, sim_lists[i].id, mailbox)->list =
-            &made->lists[i].list;
+        add_address(made, 1, sim_lists[i].name, DIR_LIST, sim_lists[i].id, mailbox,
+                    &made->lists[i].list);
     }
 }
 
@@ -404,7 +410,7 @@ static void records_make(struct made *made, const struct settings *s)
         add_domain(made, 5, "also.example", s->relay);
     }
     made->config.domains = made->domains;
-    made->config.addresses = made->addresses;
+    made->config.addresses = (void *)made->addresses;
     accounts_make(made, s);
     lists_make(made, s);
 }
