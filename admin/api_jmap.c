@@ -230,8 +230,13 @@ static void run_call(struct api_session *session, const json_t *given, json_t *r
     }
     json_t *response = json_array();
     if (call.error) {
+        /* What was done nevertheless stands beside the error (RFC 8620 section 3.6.2). */
+        json_t *error = json_pack("{s:s,s:s}", "type", call.error, "description", call.description);
+        if (call.done_in_part) {
+            json_object_update_missing(error, call.reply);
+        }
         json_decref(call.reply);
-        call.reply = json_pack("{s:s,s:s}", "type", call.error, "description", call.description);
+        call.reply = error;
         json_array_append_new(response, json_string("error"));
     } else {
         json_array_append(response, (json_t *)(uintptr_t)name);

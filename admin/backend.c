@@ -27,6 +27,7 @@ struct backend {
     struct worker_idle bans;       /* makes them between jobs */
     struct api_foreign foreign[2]; /* types outside of the store */
     struct config_problem problem;
+    mx_err unusable; /* why */
 };
 
 /* One request on its way through the worker. */
@@ -197,7 +198,9 @@ static void answer_unusable(struct backend *b, struct api_answer *answer)
 {
     char *body = malloc(HTTP_PROBLEM_MAX);
     struct writer w = writer_init(body, body == NULL ? 0 : HTTP_PROBLEM_MAX);
-    http_problem_put(&w, 503, b->problem.text);
+    char text[sizeof b->problem.text + 256];
+    (void)snprintf(text, sizeof text, "%s; %s", b->problem.text, store_advice(b->unusable));
+    http_problem_put(&w, 503, text);
     *answer = (struct api_answer){.status = 503,
                                   .content_type = "application/problem+json",
                                   .body = (uint8_t *)body,
@@ -400,9 +403,9 @@ mx_err backend_open(struct backend **out_backend, const struct backend_conf *con
         return MX_ERR_NOMEM;
     }
     b->conf = *conf;
-    mx_err err = store_open(&b->store, conf->data_dir, &b->problem);
-    if (!err) {
-        err = auth_open(b);
+    b->unusable = store_open(&b->store, conf->data_dir, &b->problem);
+    if (!b->unusable) {
+        mx_err err = auth_open(b);
         err = err ? err : first_administrator(b);
         err = err ? err : api_open(b);
         if (err) {

@@ -8,7 +8,7 @@
 enum {
     HTTP_ANSWER_HEAD_MAX = 4096, /* over it the answer becomes a 500 */
     HTTP_CHALLENGES_MAX = 2,
-    HTTP_PROBLEM_MAX = 512,
+    HTTP_PROBLEM_MAX = 2048,
 };
 
 struct http_field {

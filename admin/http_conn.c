@@ -452,6 +452,7 @@ static void on_closed(struct stream *stream, mx_err why)
     drop_answer(conn);
     list_remove(&conn->node);
     server->conns_count--;
+    server->slot_conns[conn->slot]--;
     pool_release(&server->conns_pool, conn);
     http_server_settle(server);
 }
@@ -475,8 +476,10 @@ static void turn_away(struct http_conn *conn, bool tls)
     }
 }
 
-void http_conn_accept(struct http_server *server, struct tls_ctx *tls, int fd)
+void http_conn_accept(const struct http_listener *listener, int fd)
 {
+    struct http_server *server = listener->server;
+    struct tls_ctx *tls = listener->tls;
     struct ring_addr peer;
     bool stopping = server->stopping;
     struct http_conn *conn = stopping ? NULL : pool_acquire_zero(&server->conns_pool);
@@ -494,7 +497,10 @@ void http_conn_accept(struct http_server *server, struct tls_ctx *tls, int fd)
     list_push_back(&server->conns, &conn->node);
     stream_open(&conn->stream, server->conf.shard, &callbacks, fd);
     set_phase(conn, tls != NULL ? HTTP_PHASE_TLS : HTTP_PHASE_IDLE);
-    if (server->conns_count++ >= server->conf.limits.connections_max) {
+    conn->slot = listener->slot;
+    unsigned of_slot = server->slot_conns[conn->slot]++;
+    bool over = listener->connections_max > 0 && of_slot >= listener->connections_max;
+    if (server->conns_count++ >= server->conf.limits.connections_max || over) {
         turn_away(conn, tls != NULL);
     } else if (tls != NULL) {
         stream_start_tls(&conn->stream, tls, SLICE_EMPTY);

@@ -58,7 +58,7 @@ void http_server_fini(struct http_server *server)
 static void listener_accepted(struct listener *listener, int fd)
 {
     struct http_listener *l = mx_container_of(listener, struct http_listener, listener);
-    http_conn_accept(l->server, l->tls, fd);
+    http_conn_accept(l, fd);
 }
 
 static void listener_closed(struct listener *listener)

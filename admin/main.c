@@ -35,6 +35,7 @@ static void help(FILE *out)
         "  ringmx admin renew|remove --data DIR  the built-in administrator (server stopped)\n"
         "  ringmx doctor [--data DIR]            check kernel, limits and libraries\n"
         "  ringmx reference                      the configuration objects, as Markdown\n"
+        "  ringmx reference expressions          the expression language\n"
         "  ringmx version\n");
 }
 
@@ -146,6 +147,15 @@ static int doctor(int argc, char **argv)
     return doctor_run(stdout, data);
 }
 
+static int reference(int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[1], "expressions") != 0) {
+        return usage("no such page of the reference", argv[1]);
+    }
+    (argc > 1 ? reference_print_expressions : reference_print)(stdout);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     const char *command = argc > 1 ? argv[1] : "";
@@ -165,8 +175,7 @@ int main(int argc, char **argv)
         return doctor(argc - 1, argv + 1);
     }
     if (strcmp(command, "reference") == 0) {
-        reference_print(stdout);
-        return 0;
+        return reference(argc - 1, argv + 1);
     }
     if (strcmp(command, "version") == 0 || strcmp(command, "--version") == 0) {
         printf("ringmx %s\n", RINGMX_VERSION);

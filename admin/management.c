@@ -4,6 +4,7 @@
 #include "admin/discovery.h"
 #include "admin/metrics.h"
 #include "admin/publish.h"
+#include "admin/web.h"
 #include "core/check.h"
 #include "smtp/service_update.h"
 
@@ -278,7 +279,10 @@ mx_err management_open(struct management **out_management, const struct manageme
         return err;
     }
     conf->shard->service = m;
-    http_listen(&m->listener, &m->http, conf->listen_fd, NULL);
+    if (conf->listen_fd >= 0) {
+        http_listen(&m->listener, &m->http, conf->listen_fd, NULL);
+    }
+    web_start(conf->web, &m->http);
     *out_management = m;
     return MX_OK;
 }

@@ -10,6 +10,7 @@
 
 struct management;
 struct publisher;
+struct web;
 
 struct management_conf {
     struct shard *shard; /* of the loop */
@@ -20,7 +21,8 @@ struct management_conf {
     struct offence_conf offences; /* who counts clients that send nonsense */
     const struct image *image; /* of the start; later ones come by management_watch. NULL: none */
     const char *public_url;    /* STALWART_PUBLIC_URL, or empty */
-    int listen_fd;             /* taken */
+    int listen_fd;             /* of the command line, taken; -1: none */
+    struct web *web;           /* the configured listeners, prepared; NULL: none are served */
 };
 
 MX_MUST_CHECK mx_err management_open(struct management **out_management,

@@ -2,6 +2,7 @@
 
 #include "admin/bindings.h"
 #include "admin/config_build.h"
+#include "admin/web.h"
 #include "core/check.h"
 #include "io/clock.h"
 #include "smtp/service_update.h"
@@ -124,6 +125,7 @@ static void change_dropped(struct publisher *p)
     running_free(&p->next);
     record_changes_free(&p->records, false);
     bindings_close(&p->bindings);
+    web_cancel(p->conf.web);
     change_forget(p);
 }
 
@@ -135,6 +137,7 @@ static void change_done(struct publisher *p)
     }
     record_changes_free(&p->records, p->conf.cores > 0);
     bindings_free(&p->bindings);
+    web_apply(p->conf.web);
     if (p->change.image != NULL) {
         running_free(&p->running);
         p->running = p->next;
@@ -243,6 +246,10 @@ static mx_err image_prepare(struct publisher *p, struct store *store,
         err =
             bindings_open(&p->bindings, p->next.image, p->running.image, p->conf.cores, 0, problem);
     }
+    if (!err && p->conf.cores > 0) {
+        err =
+            web_prepare(p->conf.web, p->next.image, p->next.cert_pem, p->next.key_pem, 0, problem);
+    }
     if (!err) {
         p->change.image = p->next.image;
     }
@@ -299,7 +306,7 @@ static mx_err cores_prepare(struct publisher *p, struct config_problem *problem)
         send(p, i, UPDATE_PREPARE);
     }
     if (!await_all(p)) {
-        core_problem(problem, unanswered(p), "does not answer; nothing was changed");
+        core_problem(problem, unanswered(p), "does not answer");
         give_up(p);
         return MX_ERR_TIMEOUT;
     }

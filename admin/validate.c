@@ -331,9 +331,11 @@ json_t *object_defaults(const struct reg_type *type)
     MX_ASSERT(type->singleton);
     struct set_errors errors;
     errors.count = 0;
-    json_t *empty = json_object();
-    json_t *normal = empty ? object_normalize(type, empty, NULL, &errors) : NULL;
-    json_decref(empty);
+    json_t *first = reg_is_multiple(&type->shape)
+                        ? json_pack("{s:s}", "@type", type->shape.variants[0].name)
+                        : json_object();
+    json_t *normal = first ? object_normalize(type, first, NULL, &errors) : NULL;
+    json_decref(first);
     return normal;
 }
 

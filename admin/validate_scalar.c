@@ -151,18 +151,18 @@ json_t *normal_enum(struct checker *c, const struct reg_field *field, const json
     struct writer w = writer_init(names, sizeof(names) - 1);
     bool known =
         json_is_string(value) && reg_has_word(field->enumeration->unsupported, json_slice(value));
-    if (known) {
-        set_error_add(c->errors, SET_INVALID_PATCH, c->path,
-                      "'%s' is not supported by ringmx; it takes '%s'", json_string_value(value),
-                      field->enumeration->values[0].name);
-        return NULL;
-    }
     for (uint32_t i = 0; i < field->enumeration->count; i++) {
         put_text(&w, i ? ", '" : "'");
         put_text(&w, field->enumeration->values[i].name);
         put_char(&w, '\'');
     }
     names[w.len] = 0;
+    if (known) {
+        set_error_add(c->errors, SET_INVALID_PATCH, c->path,
+                      "'%s' is not supported by ringmx; it takes %s", json_string_value(value),
+                      names);
+        return NULL;
+    }
     set_error_add(c->errors, SET_INVALID_PATCH, c->path, "must be %s%s",
                   field->enumeration->count > 1 ? "one of " : "", names);
     return NULL;

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 struct worker {
@@ -73,6 +74,9 @@ static void *worker_main(void *arg)
 {
     struct worker *worker = arg;
     (void)pthread_setname_np(pthread_self(), "ringmx-worker");
+    /* Of this thread alone. What the kernel does for the cores' writes on this CPU goes first, and
+     * the cores themselves where there is no other CPU. */
+    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), WORKER_NICE);
     while (!worker->stop) {
         struct list_node *node = list_pop_front(&worker->queue);
         if (node != NULL) {

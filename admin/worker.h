@@ -27,7 +27,10 @@ struct worker_idle {
     struct worker *worker;
 };
 
-enum { WORKER_JOBS_MAX = 64 /* waiting or running */ };
+enum {
+    WORKER_JOBS_MAX = 64, /* waiting or running */
+    WORKER_NICE = 5,      /* a quarter of a CPU that a core keeps busy */
+};
 
 /* Starts the thread. It has the number `index` in the hub, the loop has `loop`. */
 MX_MUST_CHECK mx_err worker_open(struct worker **out_worker, struct mbox_hub *hub, unsigned index,

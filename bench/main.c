@@ -1,3 +1,6 @@
+#include "bench/null.h"
+#include "bench/plot.h"
+#include "bench/probe.h"
 #include "bench/send.h"
 #include "bench/sink.h"
 #include "bench/verify.h"
@@ -12,7 +15,10 @@ static const struct {
     const char *what;
 } commands[] = {
     {"send", send_command, "send mail and measure"},
+    {"plot", plot_command, "draw what send has measured"},
     {"sink", sink_command, "receive mail, count, misbehave on order, verify"},
+    {"null", null_command, "answer with constants: the least that a server costs"},
+    {"probe", probe_command, "response times at a fixed rate"},
     {"verify", verify_command, "compare what was sent with what arrived"},
 };
 

@@ -43,6 +43,9 @@ MX_MUST_CHECK mx_err directory_new(struct directory **out_dir, uint64_t seed);
 void directory_free(struct directory *dir);
 /* Makes room so that the following puts cannot fail. */
 MX_MUST_CHECK mx_err directory_reserve(struct directory *dir, size_t domains, size_t addresses);
+/* A table that has grown moves its contents in small steps, some with every put. This moves up to
+ * so many slots more; true: nothing is left to move. */
+bool directory_settle(struct directory *dir, size_t slots);
 /* Insert or replace by name / by (domain, local). */
 MX_MUST_CHECK mx_err directory_put_domain(struct directory *dir, const struct dir_domain *domain);
 MX_MUST_CHECK mx_err directory_put_address(struct directory *dir,

@@ -3,6 +3,8 @@
 #pragma once
 
 #include "core/list.h"
+#include "io/dns.h"
+#include "io/names.h"
 #include "io/shard.h"
 #include "route/directory.h"
 #include "route/image.h"
@@ -41,7 +43,8 @@ struct service_conf {
     struct journal_store *store;
     struct takeover *takeover;      /* NULL: nobody waits to hear that the old queue was adopted */
     struct session_count *sessions; /* of all cores */
-    struct deliver_conf deliver;
+    struct deliver_conf deliver;    /* dns and names are set by the service */
+    const struct names *names;      /* of this system */
     const int *listen_fds; /* of this core, taken: one per listener and bound address, in the
                               image's order */
     struct slice cert_pem, key_pem;
@@ -58,6 +61,8 @@ struct service {
     struct directory *directory;
     struct spool spool;
     struct deliver deliver;
+    struct dns dns;
+    struct resolv_conf resolv; /* what dns goes by */
     struct tls_ctx *tls_server;
     struct pool sessions_pool;
     struct list sessions;  /* struct srv_conn */
@@ -92,5 +97,7 @@ void service_close(struct service *service);
 /* From smtp/takeover: this core's part of the old queue. */
 void service_adopt(struct service *service, struct spool_part *part);
 
+/* After service->image has changed: the name servers that it names, or else the system's. */
+void service_resolver_switch(struct service *service);
 /* For sessions: false = no new transactions now. */
 bool service_has_memory(const struct service *service);

@@ -76,6 +76,7 @@ static void recheck_sessions(struct service *service)
 static void switch_image(struct service *service, const struct image *image)
 {
     service->image = image;
+    service_resolver_switch(service);
     if (image->blocked != NULL) {
         recheck_sessions(service);
     }
@@ -91,6 +92,15 @@ static void answer(struct service *service, struct service_update *update)
     struct shard *shard = service->shard;
     mx_err err = mbox_send(shard->hub, shard->conf.id, update->reply_to, &update->reply);
     MX_ASSERT(err == MX_OK); /* one change at a time */
+}
+
+/* Tables that have grown move their contents, between changes as well, so that the memory of the
+ * old ones is given back. */
+static void settle_slice(struct service *service)
+{
+    if (!directory_settle(service->directory, UPDATE_SLOTS_PER_SLICE)) {
+        shard_after(service->shard, &service->update_timer, 0);
+    }
 }
 
 /* Goes on; the rest of a large change waits for the next tick, so that mail has its turn. */
@@ -121,12 +131,18 @@ static void apply_slice(struct service *service)
     service->generation = change->generation;
     service->update = NULL;
     answer(service, update);
+    settle_slice(service);
 }
 
 static void update_fire(struct timer *timer, uint64_t now_ns)
 {
+    struct service *service = mx_container_of(timer, struct service, update_timer);
     (void)now_ns;
-    apply_slice(mx_container_of(timer, struct service, update_timer));
+    if (service->update != NULL) {
+        apply_slice(service);
+    } else {
+        settle_slice(service);
+    }
 }
 
 void service_update_receive(struct mbox_msg *msg, struct shard *at)
@@ -153,6 +169,7 @@ void service_update_receive(struct mbox_msg *msg, struct shard *at)
         update->applied = 0;
         service->update = update;
         service->update_timer.fire = update_fire;
+        wheel_cancel(&service->shard->wheel, &service->update_timer); /* of settling */
         apply_slice(service);
         break;
     }

@@ -16,7 +16,10 @@
 
 struct service;
 
-enum { UPDATE_RECORDS_PER_SLICE = 1024 };
+enum {
+    UPDATE_RECORDS_PER_SLICE = 1024,
+    UPDATE_SLOTS_PER_SLICE = 4096, /* of tables that have grown */
+};
 
 enum dir_change_kind { DIR_PUT_DOMAIN, DIR_REMOVE_DOMAIN, DIR_PUT_ADDRESS, DIR_REMOVE_ADDRESS };
 

@@ -219,7 +219,11 @@ static bool has_rcpt(const struct txn *txn, struct slice address)
 static enum reply on_rcpt(struct srv_conn *conn, const struct srv_ask *ask)
 {
     struct service *service = conn->service;
-    struct routing_context ctx = {service->image, service->directory, service->deliver.vm};
+    struct routing_context ctx = {.image = service->image,
+                                  .directory = service->directory,
+                                  .vm = service->deliver.vm,
+                                  .now_ms = service->shard->wall_ms,
+                                  .schedule = &service->deliver.conf.schedule};
     struct routing routing;
     MX_ASSERT(conn->txn != NULL);
     routing_find(&routing, &ctx, ask->text, &conn->txn->env);

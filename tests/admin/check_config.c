@@ -313,6 +313,17 @@ static void check_reference(void)
     CHECK_HAS(text, "## Domain\n");
     CHECK_HAS(text, "| `port` | whole number, 1 to 65535 | `25` | TCP port of the next hop. |\n");
     CHECK_HAS(text, "## EmailAlias\n");
+    CHECK_HAS(text, "| `route` | expression (QRCPT): name of a [MtaRoute](#MtaRoute) |");
+    free(text);
+    out = open_memstream(&text, &len);
+    reference_print_expressions(out);
+    fclose(out);
+    CHECK_HAS(text, "| 7 | `\\|\\|` `\\|` | or; ");
+    CHECK_HAS(text, "\n`RCPTDOM` (a recipient's domain): `rcpt_domain`\n");
+    CHECK_HAS(text, "| `email_part(address, part)` | one side of the last @ (the last argument, in "
+                    "quotes: local domain) |\n");
+    CHECK_HAS(text, "| `sql_query(store, query, arguments)` | **not in this version**");
+    CHECK_HAS(text, "| `country` | string | country of the client; **not in this version**");
     free(text);
 }
 

@@ -204,8 +204,8 @@ static const struct object_case cases[] = {
      "protocol: must be one of 'smtp', 'lmtp'\n"},
     {"MtaRoute", "{\"@type\":\"Relay\",\"name\":\"x\",\"address\":\"h\",\"authUsername\":\"u\"}",
      "authUsername: is not supported by ringmx\n"},
-    {"MtaRoute", "{\"@type\":\"Mx\",\"name\":\"x\",\"maxMxHosts\":2}",
-     "maxMxHosts: is not supported by ringmx\n"},
+    {"MtaRoute", "{\"@type\":\"Mx\",\"name\":\"x\",\"maxMxHosts\":11}",
+     "maxMxHosts: must be 1 to 10\n"},
     {"MtaRoute", "{\"@type\":\"Local\",\"name\":\"x\",\"address\":\"h\"}",
      "address: is not a property of MtaRoute of the variant Local\n"},
 
@@ -235,8 +235,8 @@ static const struct object_case cases[] = {
      "bind/localhost:25: 'localhost:25' is not a socket address such as 0.0.0.0:25 or [::]:25\n"},
     {"NetworkListener", "{\"name\":\"a\",\"bind\":{\"0.0.0.0:0\":true}}",
      "bind/0.0.0.0:0: '0.0.0.0:0' is not a socket address such as 0.0.0.0:25 or [::]:25\n"},
-    {"NetworkListener", "{\"name\":\"a\",\"bind\":{\"[::]:25\":true},\"protocol\":\"http\"}",
-     "protocol: 'http' is not supported by ringmx; it takes 'smtp'\n"},
+    {"NetworkListener", "{\"name\":\"a\",\"bind\":{\"[::]:25\":true},\"protocol\":\"imap\"}",
+     "protocol: 'imap' is not supported by ringmx; it takes 'smtp', 'http'\n"},
     {"NetworkListener",
      "{\"name\":\"a\",\"bind\":{\"[::]:25\":true},\"overrideProxyTrustedNetworks\":{\"10.0.0.0/"
      "33\":"
@@ -405,7 +405,9 @@ static const struct patch_case patches[] = {
     {"MtaRoute", "{\"@type\":\"Relay\",\"name\":\"hub\",\"address\":\"a.example\"}",
      "{\"name\":\"x\"}", "name: cannot be changed after creation\n"},
     {"MtaRoute", "{\"@type\":\"Relay\",\"name\":\"hub\",\"address\":\"a.example\"}",
-     "{\"@type\":\"Mx\",\"name\":\"y\"}", "{\"@type\":\"Mx\",\"name\":\"y\",\"description\":null}"},
+     "{\"@type\":\"Mx\",\"name\":\"y\"}",
+     "{\"@type\":\"Mx\",\"name\":\"y\",\"description\":null,\"maxMxHosts\":5,"
+     "\"maxMultihomed\":2,\"ipLookupStrategy\":\"v4ThenV6\"}"},
     {"MtaStageRcpt", "{}", "{\"maxRecipients/else\":\"5\"}",
      "{\"maxRecipients\":{\"match\":{},\"else\":\"5\"}}"},
     {"MtaStageRcpt", "{}", "{\"maxRecipients/else\":null}", "maxRecipients/else: is required\n"},

@@ -221,7 +221,7 @@ def test_queue_follows_the_route():
 def test_refused_changes_change_nothing():
     """A change that does not compile is refused with the reason, and nothing moves."""
     with Managed(relay=free_port()) as s:
-        before = s.api.stats()[0]["config_generation"]
+        before = wait_until(lambda: s.api.stats()[0]["config_generation"], 20, "the first sample of the cores")
         answer = s.api.set("MtaOutboundStrategy", update={"singleton": {
             "route": {"match": {}, "else": "'nowhere'"}}})
         check("nowhere" in json.dumps(answer["notUpdated"]), f"a route that does not exist: {answer}")

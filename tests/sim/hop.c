@@ -19,6 +19,9 @@ static struct host hosts[] = {
     {{.family = 4, .bytes = {10, 0, 0, 2}, .port = 25}, false, "@source.example", false},
     {{.family = 4, .bytes = {10, 0, 0, 3}, .port = 24}, true, "@lmtp.example", false},
     {{.family = 4, .bytes = {10, 0, 0, 4}, .port = 25}, false, "@back.example", true},
+    /* where the first two move to */
+    {{.family = 4, .bytes = {10, 0, 0, 5}, .port = 25}, false, "@source.example", false},
+    {{.family = 4, .bytes = {10, 0, 0, 6}, .port = 25}, false, "@lmtp.example", false},
 };
 
 struct session {
@@ -40,6 +43,12 @@ struct session {
 static bool unkind(void)
 {
     return sim.faults && sim_chance(ODDS);
+}
+
+/* For good: a DSN follows, which the oracle waits for. */
+static bool may_refuse(const struct session *s, const char *rcpt)
+{
+    return !s->host->final && oracle_may_reject(slice_of_text(s->sender), slice_of_text(rcpt));
 }
 
 /* True when something else than a good reply happened. */
@@ -88,8 +97,8 @@ static void one_answer(struct session *s, unsigned first, unsigned count, bool l
     if (lose) {
         end = UINT64_MAX;
     }
-    if (luck == 1 && s->host->final) {
-        luck = 0;
+    for (unsigned i = first; luck == 1 && i < first + count; i++) {
+        luck = may_refuse(s, s->rcpts[i]) ? 1 : 0;
     }
     if (luck == 0) {
         peer_say(&s->peer, "452 4.2.2 full\r\n");
@@ -103,7 +112,7 @@ static void one_answer(struct session *s, unsigned first, unsigned count, bool l
     for (unsigned i = first; i < first + count; i++) {
         struct slice rcpt = slice_of_text(s->rcpts[i]);
         if (luck == 1) {
-            oracle_rejected(rcpt);
+            oracle_rejected(sender, rcpt);
         } else {
             oracle_delivered(sender, rcpt, content, s->peer.sock, end);
         }
@@ -185,10 +194,10 @@ static void on_rcpt(struct session *s, struct slice line)
     }
     path_of(s->rcpts[s->rcpt_count], MAIL_ADDRESS_MAX, line);
     if (unkind()) {
-        bool forever = !s->host->final && sim_chance(2);
+        bool forever = may_refuse(s, s->rcpts[s->rcpt_count]) && sim_chance(2);
         peer_say(&s->peer, forever ? "550 5.1.1 unknown\r\n" : "450 4.2.1 busy\r\n");
         if (forever) {
-            oracle_rejected(slice_of_text(s->rcpts[s->rcpt_count]));
+            oracle_rejected(slice_of_text(s->sender), slice_of_text(s->rcpts[s->rcpt_count]));
         }
         return;
     }

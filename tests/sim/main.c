@@ -1,5 +1,6 @@
 /* The simulator's two drives. */
 #include "commit.h"
+#include "tests/sim/manager.h"
 #include "tests/sim/run.h"
 #include "tests/sim/scenario.h"
 
@@ -31,8 +32,8 @@ static void plan_churn(struct plan *plan)
 
 static void plan_random(struct plan *plan)
 {
-    static const enum sim_fault strikes[] = {FAULT_NONE,  FAULT_KILL, FAULT_KILL,   FAULT_POWER,
-                                             FAULT_POWER, FAULT_IO,   FAULT_NOSPACE};
+    static const enum sim_fault strikes[] = {FAULT_NONE,  FAULT_KILL, FAULT_KILL,    FAULT_POWER,
+                                             FAULT_POWER, FAULT_IO,   FAULT_NOSPACE, FAULT_READ};
     *plan = (struct plan){.faults = !sim_chance(4),
                           .clock_jumps = sim_chance(4),
                           .rot = sim_chance(10),
@@ -51,7 +52,8 @@ static void plan_random(struct plan *plan)
     }
     plan->client = (struct client_plan){.messages = 1 + (unsigned)sim_below(6),
                                         .bytes_max = sim_chance(3) ? 700000 : 20000,
-                                        .misbehave = sim_chance(2)};
+                                        .misbehave = sim_chance(2),
+                                        .second = sim_chance(2)};
     plan->conf = (struct life_conf){.retry_ms = sim_scale(500, 4000),
                                     .recv_bufs = 1U << sim_below(6),
                                     .sq_entries = 1U << sim_below(7),
@@ -60,6 +62,13 @@ static void plan_random(struct plan *plan)
     if (sim_chance(6)) {
         plan_churn(plan);
     }
+    if (sim_chance(2)) {
+        plan->conf.changes = 1 + (unsigned)sim_scale(0, 12);
+        plan->conf.change_gap_ms = sim_scale(1, 3000);
+    }
+    plan->read_errors = sim_chance(4) ? (unsigned)sim_scale(2, 300) : 0;
+    plan->wide = sim_chance(2);
+    plan->second = sim_chance(2);
 }
 
 static uint64_t run_seed(uint64_t seed, bool trace)
@@ -179,6 +188,9 @@ static bool args_parse(struct args *args, int argc, char **argv)
 
 static void print_totals(double took, uint64_t hash)
 {
+    printf("%llu configurations tried, %llu refused, %llu in force, %llu of them late\n",
+           (unsigned long long)manager_counts.tried, (unsigned long long)manager_counts.refused,
+           (unsigned long long)manager_counts.done, (unsigned long long)manager_counts.late);
     printf("%llu runs, %llu lives, %llu crashes, %llu messages, %llu operations, %.1f s, trace "
            "%016llx\n",
            (unsigned long long)run_totals.runs, (unsigned long long)run_totals.lives,

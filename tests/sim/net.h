@@ -37,5 +37,7 @@ void sock_shut(struct sock *sock);
 void sock_close(struct sock *sock, bool abort);
 /* A next hop listens here; the program's connections are given to `accept`. */
 void net_listen(const struct netaddr *at, void (*accept)(void *arg, struct sock *sock), void *arg);
+/* The name server (dns.c) answers. */
+void dns_start(void);
 /* The program's open descriptors of sockets; for leaks. */
 unsigned net_open(void);

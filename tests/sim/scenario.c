@@ -18,6 +18,13 @@ struct scenario {
         .segment_bytes = (segment_kib)*UINT64_C(1024), .blocks = 4096 \
     }
 
+#define CONF_CHANGES(segment_kib, retry, count, gap_ms)                                    \
+    {                                                                                      \
+        .retry_ms = (retry), .recv_bufs = 8, .sq_entries = 16,                             \
+        .segment_bytes = (segment_kib)*UINT64_C(1024), .blocks = 4096, .changes = (count), \
+        .change_gap_ms = (gap_ms)                                                          \
+    }
+
 static const struct scenario scenarios[] = {
     {"small",
      1,
@@ -91,6 +98,45 @@ static const struct scenario scenarios[] = {
       .faults = true,
       .client = {.messages = 6, .bytes_max = 800000},
       .conf = CONF(768, 1000)}},
+    {"configuration",
+     21,
+     0,
+     {.lives = 1,
+      .life = {{.cores = 2, .idle_ms = 500}},
+      .clients = 4,
+      .faults = true,
+      .wide = true,
+      .client = {.messages = 3, .bytes_max = 4000, .second = true},
+      .conf = CONF_CHANGES(1024, 1000, 8, 200)}},
+    {"configuration-restart",
+     12,
+     1,
+     {.lives = 2,
+      .life = {{.cores = 3, .strike = FAULT_KILL, .strike_at = 160}, {.cores = 2, .idle_ms = 500}},
+      .clients = 4,
+      .faults = true,
+      .wide = true,
+      .second = true,
+      .client = {.messages = 3, .bytes_max = 4000, .second = true},
+      .conf = CONF_CHANGES(1024, 1000, 6, 300)}},
+    {"lists",
+     13,
+     0,
+     {.lives = 1,
+      .life = {{.cores = 2, .idle_ms = 3000}},
+      .clients = 4,
+      .wide = true,
+      .client = {.messages = 4, .bytes_max = 300000},
+      .conf = CONF(1024, 1000)}},
+    {"proxy",
+     14,
+     0,
+     {.lives = 1,
+      .life = {{.cores = 2, .idle_ms = 500}},
+      .clients = 6,
+      .second = true,
+      .client = {.messages = 2, .bytes_max = 2000, .second = true},
+      .conf = CONF(1024, 1000)}},
     {"kill-then-power",
      10,
      1,
@@ -123,8 +169,10 @@ static const struct {
     unsigned variant;
     uint64_t len;
 } strikes[] = {
-    {"kill", FAULT_KILL, 0, 0}, {"power", FAULT_POWER, 0, 0}, {"power-again", FAULT_POWER, 1, 0},
-    {"io", FAULT_IO, 0, 1},     {"io-long", FAULT_IO, 0, 30}, {"full", FAULT_NOSPACE, 0, 5000},
+    {"kill", FAULT_KILL, 0, 0},         {"power", FAULT_POWER, 0, 0},
+    {"power-again", FAULT_POWER, 1, 0}, {"io", FAULT_IO, 0, 1},
+    {"io-long", FAULT_IO, 0, 30},       {"full", FAULT_NOSPACE, 0, 5000},
+    {"read", FAULT_READ, 0, 1},         {"read-long", FAULT_READ, 0, 20},
 };
 
 static void run_point(const struct scenario *scenario, size_t strike, uint64_t at, unsigned variant,
@@ -159,17 +207,18 @@ bool scenarios_run(const char *only, unsigned variant, unsigned part, unsigned p
         found = true;
         run_point(&scenarios[i], 0, 0, 0, false);
         uint64_t ops = run_totals.life_ops[scenarios[i].struck];
+        uint64_t reads = run_totals.life_reads[scenarios[i].struck];
         uint64_t points = 0;
         for (size_t s = 0; s < mx_countof(strikes); s++) {
-            for (uint64_t at = 1; at <= ops; at++) {
+            for (uint64_t at = 1; at <= (strikes[s].fault == FAULT_READ ? reads : ops); at++) {
                 if (number++ % ((uint64_t)parts * stride) == part) {
                     run_point(&scenarios[i], s, at, variant, false);
                     points++;
                 }
             }
         }
-        printf("%-14s %6llu operations %7llu points\n", scenarios[i].name, (unsigned long long)ops,
-               (unsigned long long)points);
+        printf("%-21s %6llu operations %6llu reads %7llu points\n", scenarios[i].name,
+               (unsigned long long)ops, (unsigned long long)reads, (unsigned long long)points);
         fflush(stdout);
         out->operations += ops;
         out->points += points;

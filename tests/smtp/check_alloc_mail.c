@@ -152,6 +152,7 @@ static void sink_reset(void)
 
 static struct image image;
 static struct route_conf routes[2];
+static const struct names names; /* no name server */
 static struct netaddr bind_addr;
 static struct listener_conf listener_conf;
 static struct dir_domain domain = {
@@ -309,6 +310,7 @@ static mx_err core_start(void)
                                 .hash_seed = 42,
                                 .store = world.store,
                                 .sessions = world.sessions,
+                                .names = &names,
                                 .listen_fds = &world.listen_fd,
                                 .cert_pem = cert_pem,
                                 .key_pem = key_pem,
