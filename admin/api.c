@@ -240,6 +240,21 @@ static void get_account(struct api *api, const struct api_request *request,
                               "locale", "en_US"));
 }
 
+/* Anybody else is content with /healthz/live and /healthz/ready. */
+static void get_health(struct api *api, const struct api_request *request,
+                       struct api_answer *answer)
+{
+    struct api_caller caller;
+    if (!sign_in(api, request, &caller, answer)) {
+        return;
+    }
+    if (!api->conf.health || !caller.may(caller.arg, "sysSystemSettingsGet")) {
+        api_answer_problem(answer, 403, "Forbidden", "Needs the permission sysSystemSettingsGet.");
+        return;
+    }
+    api_answer_json(answer, 200, api->conf.health(api->conf.arg));
+}
+
 static void get_discovery(struct api *api, const struct api_request *request,
                           struct api_answer *answer)
 {
@@ -271,6 +286,7 @@ static const struct endpoint {
     {"/api/schema", false, false, get_schema},
     {"/api/schema/", true, false, get_schema},
     {"/api/account", false, false, get_account},
+    {"/healthz", false, false, get_health},
 };
 
 static bool begins(struct slice text, const char *prefix)
@@ -299,7 +315,8 @@ void api_run(struct api *api, const struct api_request *request, struct api_answ
 {
     *answer = (struct api_answer){0};
     if (method_is(request, "OPTIONS") &&
-        (begins(request->path, "/jmap") || begins(request->path, "/api"))) {
+        (begins(request->path, "/jmap") || begins(request->path, "/api") ||
+         begins(request->path, "/auth"))) {
         answer->status = 204;
         return;
     }

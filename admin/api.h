@@ -2,7 +2,7 @@
  * it (session, schema, account). No sockets: a request comes in complete, an answer goes out whole.
  * Runs on the management worker, the only user of the store while it runs.
  *
- *   GET  /.well-known/jmap, /jmap/session, /api/schema, /api/schema/HASH, /api/account
+ *   GET  /.well-known/jmap, /jmap/session, /api/schema, /api/schema/HASH, /api/account, /healthz
  *   POST /jmap, /jmap/          x:TYPE/get, x:TYPE/query, x:TYPE/set
  *
  * One `set` call is one transaction: one sync to the disk for up to API_OBJECTS_SET objects, and
@@ -104,6 +104,8 @@ struct api_conf {
      * that the changes are stored but not everywhere in force yet. May be NULL. */
     mx_err (*publish)(void *arg, const struct object_change *changes, size_t count,
                       struct api_problem *problem);
+    /* What GET /healthz tells administrators, a new reference. NULL: there is no such page. */
+    json_t *(*health)(void *arg);
     const struct api_foreign *foreign; /* outlive the api */
     size_t foreign_count;
 };

@@ -325,6 +325,24 @@ void backend_request(struct backend *b, struct http_exchange *exchange)
 /* --- life --------------------------------------------------------------------------------------
  */
 
+/* For administrators: what is unusual, and what has been in force since when. */
+static json_t *on_health(void *arg)
+{
+    struct backend *b = arg;
+    const struct environment *env = b->conf.env;
+    bool recovery_admin = env->recovery_user[0] != '\0';
+    int behind = publisher_behind(b->conf.publisher);
+    return json_pack(
+        "{s:s,s:s?,s:s?,s:I,s:o}", "mode", env->recovery_mode ? "recovery" : "normal",
+        "recoveryAdministrator", recovery_admin ? env->recovery_user : NULL, "advice",
+        recovery_admin
+            ? "STALWART_RECOVERY_ADMIN may do everything, past all accounts; unset it when "
+              "it is not needed any more"
+            : NULL,
+        "configGeneration", (json_int_t)publisher_generation(b->conf.publisher), "coreBehind",
+        behind < 0 ? json_null() : json_integer(behind));
+}
+
 static mx_err api_open(struct backend *b)
 {
     b->actions = (struct api_actions){.arg = b, .act = on_action};
@@ -337,6 +355,7 @@ static mx_err api_open(struct backend *b)
                             .prepare = on_prepare,
                             .discard = on_discard,
                             .publish = on_publish,
+                            .health = on_health,
                             .foreign = b->foreign,
                             .foreign_count = mx_countof(b->foreign)};
     return api_new(&b->api, &conf);

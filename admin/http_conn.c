@@ -367,6 +367,9 @@ static bool step(struct http_conn *conn, struct slice *in)
     case HTTP_ACT_COMPLETE:
         return on_request(conn);
     case HTTP_ACT_REFUSED:
+        if (conn->engine.refusal.status == 400 && conn->server->conf.malformed != NULL) {
+            conn->server->conf.malformed(conn->server->conf.arg, &conn->peer);
+        }
         refuse(conn, conn->engine.refusal.status, conn->engine.refusal.detail);
         return false;
     case HTTP_ACT_INPUT:

@@ -63,6 +63,8 @@ struct http_server_conf {
     /* How large the body may be, asked when the head is there (request.body is empty); NULL:
      * body_bytes_max, which also bounds what this says. */
     uint64_t (*body_max)(void *arg, const struct http_request *request);
+    /* A client sent what is no HTTP. May be NULL. */
+    void (*malformed)(void *arg, const struct netaddr *peer);
     /* After http_server_stop, when nothing is left; the server may be released. May be NULL. */
     void (*stopped)(void *arg);
 };

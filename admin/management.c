@@ -15,6 +15,7 @@ struct management {
     struct http_server http;
     struct http_listener listener;
     struct sampler *sampler;
+    struct offences offences;
     unsigned requests; /* not answered yet */
     bool http_stopped;
 };
@@ -215,6 +216,11 @@ void management_watch(struct mbox_msg *msg, struct shard *at)
     MX_ASSERT(err == MX_OK); /* one change at a time */
 }
 
+static void on_malformed(void *arg, const struct netaddr *peer)
+{
+    offences_note(&((struct management *)arg)->offences, OFFENCE_SCAN, peer, 1);
+}
+
 static void on_request(void *arg, struct http_exchange *exchange)
 {
     struct management *m = arg;
@@ -258,10 +264,12 @@ mx_err management_open(struct management **out_management, const struct manageme
         return MX_ERR_NOMEM;
     }
     m->conf = *conf;
+    offences_init(&m->offences, &conf->offences);
     struct http_server_conf http = {.shard = conf->shard,
                                     .limits = http_limits_default(),
                                     .arg = m,
                                     .request = on_request,
+                                    .malformed = on_malformed,
                                     .stopped = on_http_stopped};
     mx_err err = sampler_new(&m->sampler, conf->shard, conf->cores);
     err = err ? err : http_server_init(&m->http, &http);

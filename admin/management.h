@@ -6,6 +6,7 @@
 #include "admin/http_server.h"
 #include "admin/sampler.h"
 #include "admin/worker.h"
+#include "smtp/offence.h"
 
 struct management;
 struct publisher;
@@ -17,6 +18,7 @@ struct management_conf {
     struct worker *worker;
     const struct publisher *publisher;
     struct backend *backend;
+    struct offence_conf offences; /* who counts clients that send nonsense */
     const struct image *image; /* of the start; later ones come by management_watch. NULL: none */
     const char *public_url;    /* STALWART_PUBLIC_URL, or empty */
     int listen_fd;             /* of the command line, taken; -1: none */

@@ -181,7 +181,7 @@ static const struct reg_field security_fields[] = {
                    "Sessions that had to be ended after MtaInboundSession.maxDuration."),
     BAN_PERIOD_FIELD("loiterBanPeriod"),
     BAN_RATE_FIELD("scanBanRate", "{\"count\":30,\"period\":86400000}",
-                   "SMTP commands that do not exist."),
+                   "SMTP commands that do not exist, and HTTP requests that are malformed."),
     BAN_PERIOD_FIELD("scanBanPeriod"),
     {.name = "scanBanPaths",
      .kind = REG_SET,

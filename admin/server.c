@@ -222,6 +222,16 @@ static unsigned cpu_count(void)
     return sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
 }
 
+/* Told by the thread `from`, counted by the management worker. */
+static struct offence_conf offences_from(struct server *server, unsigned from)
+{
+    return (struct offence_conf){.hub = server->hub,
+                                 .from = from,
+                                 .to = server->core_count + 1,
+                                 .receive = ban_receive,
+                                 .owner = server->ban};
+}
+
 static mx_err core_prepare(struct server *server, unsigned index)
 {
     struct core_thread *core = &server->cores[index];
@@ -249,11 +259,7 @@ static mx_err core_prepare(struct server *server, unsigned index)
     core->conf.cert_pem = server->tls.cert_pem;
     core->conf.key_pem = server->tls.key_pem;
     core->conf.stopped = service_stopped;
-    core->conf.offences = (struct offence_conf){.hub = server->hub,
-                                                .from = index,
-                                                .to = server->core_count + 1,
-                                                .receive = ban_receive,
-                                                .owner = server->ban};
+    core->conf.offences = offences_from(server, index);
     core->conf.deliver = (struct deliver_conf){.retry_ms = options->retry_ms,
                                                .mail_root = server->dir.mail,
                                                .paused = options->delivery_off};
@@ -595,6 +601,7 @@ static bool management_start(struct server *server)
                                        .worker = server->worker,
                                        .publisher = server->publisher,
                                        .backend = server->backend,
+                                       .offences = offences_from(server, server->core_count),
                                        .image = watched ? &server->config->image : NULL,
                                        .public_url = server->env.public_url,
                                        .listen_fd = server->http_fd,

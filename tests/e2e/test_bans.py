@@ -185,13 +185,13 @@ def request_from(port, source, credentials=None, path="/jmap/session"):
 def test_ban_for_failed_sign_ins():
     """Failed sign-ins lead to a ban on HTTP and SMTP, by client, also for requests on an open connection."""
     with Managed() as s:
-        s.api.update("Security", "singleton", authBanRate={"count": 4, "period": 3600000}, authBanPeriod=3600000)
+        s.api.update("Security", "singleton", authBanRate={"count": 2, "period": 3600000}, authBanPeriod=3600000)
         kept = http.client.HTTPConnection("127.0.0.1", s.http_port, timeout=20, source_address=("192.0.2.7", 0))
         kept.request("GET", "/healthz/live")
         answer = kept.getresponse()
         equal((answer.status, bool(answer.read())), (200, True), "before")
-        codes = [request_from(s.http_port, "192.0.2.7", "admin:wrong") for _ in range(5)]
-        equal(codes, [401] * 4 + [429], "answers to wrong passwords")
+        codes = [request_from(s.http_port, "192.0.2.7", "admin:wrong") for _ in range(3)]
+        equal(codes, [401] * 2 + [429], "answers to wrong passwords")
         ban = banned(s, "192.0.2.7", "authFailure")
         equal(request_from(s.http_port, "192.0.2.7", ADMIN), 403, "the right password")
         for path in ("/healthz/live", "/metrics", "/stats", "/.well-known/oauth-authorization-server", "/none"):
@@ -204,7 +204,7 @@ def test_ban_for_failed_sign_ins():
             equal(smtp.recv(100), b"", "SMTP")
         s.api.destroy("BlockedIp", ban["id"])
         equal(request_from(s.http_port, "192.0.2.7", ADMIN), 200, "after the ban was lifted")
-        equal([request_from(s.http_port, "127.0.0.1", "admin:wrong") for _ in range(7)], [401] * 7, "loopback")
+        equal([request_from(s.http_port, "127.0.0.1", "admin:wrong") for _ in range(4)], [401] * 4, "loopback")
         equal(bans(s), {}, "bans")
 
 
@@ -221,6 +221,19 @@ def test_ban_for_paths():
         equal(request_from(s.http_port, "192.0.2.8", path="/index.php"), 404, "a path that is not listed any more")
         equal(request_from(s.http_port, "192.0.2.8", path="/a/secret/b"), 404, "one that is")
         banned(s, "192.0.2.8", "portScanning")
+
+
+@in_own_network("192.0.2.7/32")
+def test_ban_for_nonsense_over_http():
+    """What is no HTTP on the management endpoint counts as scanning."""
+    with Managed() as s:
+        s.api.update("Security", "singleton", scanBanRate={"count": 2, "period": 3600000})
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", s.http_port), timeout=20, source_address=("192.0.2.7", 0)) as raw:
+                raw.sendall(b"\x16\x03\x01\x02\x00 EHLO x\r\n\r\n")
+                equal(raw.recv(12), b"HTTP/1.1 400", "the answer")
+        banned(s, "192.0.2.7", "portScanning")
+        equal(request_from(s.http_port, "192.0.2.7"), 403, "afterwards")
 
 
 @in_own_network("192.0.2.7/32")
