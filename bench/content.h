@@ -7,7 +7,7 @@
 #include "core/hash.h"
 
 enum {
-    CONTENT_TEXT_BYTES = 1024 * 1024,
+    CONTENT_TEXT_BYTES = 256 * 1024, /* with its dotted form it stays in a cache of 1 MiB */
     CONTENT_LINES_MAX = CONTENT_TEXT_BYTES / 2,
     CONTENT_HEADER_MAX = 1024,
     CONTENT_SIZE_MIN = 3,

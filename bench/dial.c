@@ -4,6 +4,7 @@
 #include "io/shard.h"
 
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 struct netaddr dial_draw(const struct netmask *mask, struct dice *dice)
@@ -17,6 +18,16 @@ struct netaddr dial_draw(const struct netmask *mask, struct dice *dice)
     }
     addr.port = (uint16_t)dice_between(dice, 1024, 65535);
     return addr;
+}
+
+/* A system's default may pace what it sends by timers (BBR), which costs CPU time and says nothing
+ * on loopback. */
+static void avoid_pacing(int fd)
+{
+    static const char cubic[] = "cubic", reno[] = "reno";
+    if (setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, cubic, sizeof cubic - 1) != 0) {
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, reno, sizeof reno - 1);
+    }
 }
 
 /* The port is chosen when it connects, so that one address has as many as the kernel has. */
@@ -36,6 +47,9 @@ void dial_connect(struct dial *dial, struct stream *stream, struct shard *shard,
     struct ring_addr to = ring_addr_of(&dial->to);
     int fd = -1;
     mx_err err = ring_socket(&fd, dial->to.family == 4 ? AF_INET : AF_INET6);
+    if (!err && netaddr_is_loopback(&dial->to)) {
+        avoid_pacing(fd);
+    }
     if (!err && recv_buf_bytes > 0) {
         (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &recv_buf_bytes, sizeof recv_buf_bytes);
     }

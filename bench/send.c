@@ -10,7 +10,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { BLOCKS_MAX = 65536, RECV_BUFS = 1024 };
+/* Replies are short: small buffers are found in the cache again. */
+enum { BLOCKS_MAX = 65536, RECV_BUFS = 512, RECV_BUF_BYTES = 1024 };
 
 /* A signal handler can reach nothing else. */
 static volatile sig_atomic_t stop_wanted;
@@ -33,7 +34,7 @@ static mx_err start(struct load *load, const struct send_options *options)
                               .cpu = options->cpu,
                               .blocks_max = BLOCKS_MAX,
                               .log_level = LOG_WARN,
-                              .ring = {.recv_bufs = RECV_BUFS}};
+                              .ring = {.recv_bufs = RECV_BUFS, .recv_buf_bytes = RECV_BUF_BYTES}};
     if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
         files.rlim_cur = files.rlim_max;
         (void)setrlimit(RLIMIT_NOFILE, &files);
