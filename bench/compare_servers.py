@@ -85,7 +85,7 @@ class Target:
     kinds = ("accept", "tls", "refuse", "maildir", "relay", "split")
 
     def __init__(self, options, kind, sinks):
-        self.options, self.kind, self.sinks = options, kind, sinks
+        self.options, self.kind, self.sinks, self.process = options, kind, sinks, None
         self.group, self.port, self.folder = None, None, None
 
     def start(self):
@@ -122,7 +122,7 @@ class Target:
             if self.root():
                 os.chroot(self.root())
                 os.chdir("/")
-        return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=env, preexec_fn=child)
+        self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=env, preexec_fn=child)
 
     def output(self):
         with open(os.path.join(self.folder, "output"), errors="replace") as f:
@@ -130,7 +130,7 @@ class Target:
 
     def wait_for_banner(self):
         end = time.monotonic() + 30
-        while time.monotonic() < end:
+        while time.monotonic() < end and (self.process is None or self.process.poll() is None):
             try:
                 with lib.Wire(self.port, seconds=5) as wire:
                     if wire.reply().startswith("220"):
@@ -272,7 +272,7 @@ def elf_files(root):
 def add_libraries(root):
     own = [os.path.join(root, "usr/lib/postfix"), os.path.join(root, "usr/lib/x86_64-linux-gnu")]
     env = dict(os.environ, LD_LIBRARY_PATH=":".join(own))
-    wanted = {os.path.realpath(p) for p in glob.glob("/lib/x86_64-linux-gnu/libnss_files*")}
+    wanted = {"/bin/sh", *glob.glob("/lib/x86_64-linux-gnu/libnss_files*")}
     for path in list(elf_files(root)):
         for line in subprocess.run(["ldd", path], capture_output=True, text=True, env=env).stdout.splitlines():
             words = line.split()
@@ -285,7 +285,7 @@ def add_libraries(root):
 
 
 def add_system(root):
-    for folder in ("etc", "dev", "tmp", "var/log", "var/mail", "var/empty", "run", "home/bob"):
+    for folder in ("etc", "dev", "tmp", "var/log", "var/mail", "var/empty", "var/run", "run", "home/bob"):
         os.makedirs(os.path.join(root, folder), exist_ok=True)
     for name, minor in (("null", 3), ("zero", 5), ("random", 8), ("urandom", 9)):
         with contextlib.suppress(FileExistsError):
@@ -441,6 +441,7 @@ daemon_smtp_ports = {self.port}
 local_interfaces = 127.0.0.1
 disable_ipv6 = true
 smtp_accept_max = 0
+smtp_connect_backlog = 4096
 smtp_accept_queue = 0
 smtp_accept_queue_per_connection = 0
 smtp_accept_max_per_connection = 0
@@ -449,7 +450,7 @@ smtp_enforce_sync = false
 message_size_limit = 100M
 queue_only = {'true' if self.kind not in ('maildir', 'relay', 'split') else 'false'}
 log_selector = -all
-log_file_path = /dev/null
+log_file_path = syslog
 tls_advertise_hosts = *
 tls_certificate = /etc/cert.pem
 tls_privatekey = /etc/key.pem
@@ -521,12 +522,12 @@ class OpenSmtpd(Packaged):
         os.makedirs(os.path.join(self.root(), "var/spool/smtpd"), exist_ok=True)
         os.chmod(os.path.join(self.root(), "var/spool/smtpd"), 0o711)
         self.config("etc/aliases", "")
-        self.config("etc/smtpd.conf", f"""pki mx cert "/etc/cert.pem"
-pki mx key "/etc/key.pem"
+        self.config("etc/smtpd.conf", f"""pki mx.example.org cert "/etc/cert.pem"
+pki mx.example.org key "/etc/key.pem"
 table users {{ "bob@{DOMAIN}" = "vmail" }}
 smtp limit max-mails 1000000
 smtp limit max-rcpt 1000000
-listen on 127.0.0.1 port {self.port} tls pki mx hostname mx.example.org
+listen on 127.0.0.1 port {self.port} tls pki mx.example.org hostname mx.example.org
 action "maildir" maildir "/home/bob/Maildir" virtual <users>
 action "smtp" relay host smtp://127.0.0.1:{self.sinks['smtp']}
 action "lmtp" lmtp "127.0.0.1:{self.sinks['lmtp']}" rcpt-to virtual {{ "@" = "vmail" }}
