@@ -1,3 +1,4 @@
+#include "bench/route.h"
 #include "bench/send.h"
 #include "bench/sink.h"
 #include "bench/verify.h"
@@ -13,6 +14,7 @@ static const struct {
 } commands[] = {
     {"send", send_command, "send mail and measure"},
     {"sink", sink_command, "receive mail, count, misbehave on order, verify"},
+    {"route", route_command, "what a routing decision costs"},
     {"verify", verify_command, "compare what was sent with what arrived"},
 };
 
