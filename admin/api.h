@@ -4,6 +4,7 @@
  *
  *   GET  /.well-known/jmap, /jmap/session, /api/schema, /api/schema/HASH, /api/account
  *   POST /jmap, /jmap/          x:TYPE/get, x:TYPE/query, x:TYPE/set
+ *   POST /api/explain           {"recipient", "sender", "ip", "listener", "size"}
  *
  * One `set` call is one transaction: one sync to the disk for up to API_OBJECTS_SET objects, and
  * the cores change over once. Objects of a call that are refused do not stop the others: a refused
@@ -15,6 +16,7 @@
 #include "admin/objects.h"
 #include "admin/store_query.h"
 #include "core/netaddr.h"
+#include "smtp/explain.h"
 
 enum {
     API_OBJECTS_GET = 500,
@@ -92,6 +94,10 @@ struct api_conf {
     /* After the commit: returns when all cores have changed over. An error with problem->text means
      * that the changes are stored but not everywhere in force yet. May be NULL. */
     mx_err (*publish)(void *arg, const struct object_change *changes, size_t count,
+                      struct api_problem *problem);
+    /* What would become of a recipient (explain_json), a new reference. MX_ERR_INVALID: *problem
+     * says what is wrong with the question. May be NULL. */
+    mx_err (*explain)(void *arg, const struct explain_query *query, json_t **out_explanation,
                       struct api_problem *problem);
     const struct api_foreign *foreign; /* outlive the api */
     size_t foreign_count;

@@ -6,6 +6,7 @@
 #include "admin/api_queue.h"
 #include "admin/auth.h"
 #include "admin/bootstrap.h"
+#include "admin/explain_json.h"
 #include "core/check.h"
 #include "io/clock.h"
 
@@ -187,6 +188,25 @@ static mx_err on_action(void *arg, const struct api_caller *caller, enum api_act
     return MX_ERR_BUG;
 }
 
+static mx_err on_explain(void *arg, const struct explain_query *query, json_t **out_explanation,
+                         struct api_problem *problem)
+{
+    struct backend *b = arg;
+    const struct explanation *explanation;
+    mx_err err = explain_cores_ask(b->conf.explain, query, &explanation);
+    if (err == MX_ERR_UNSUPPORTED) {
+        (void)snprintf(problem->text, sizeof problem->text, "no mail is routed in recovery mode");
+    } else if (err) {
+        (void)snprintf(problem->text, sizeof problem->text, "the core has not answered; try again");
+    } else if (query->listener.len > 0 && explanation->listener == NULL) {
+        (void)snprintf(problem->text, sizeof problem->text, "listener: there is no such listener");
+        err = MX_ERR_INVALID;
+    } else {
+        *out_explanation = explain_json(explanation, query);
+    }
+    return err;
+}
+
 /* --- jobs --------------------------------------------------------------------------------------
  */
 
@@ -319,6 +339,7 @@ static mx_err api_open(struct backend *b)
                             .prepare = on_prepare,
                             .discard = on_discard,
                             .publish = on_publish,
+                            .explain = on_explain,
                             .foreign = b->foreign,
                             .foreign_count = mx_countof(b->foreign)};
     return api_new(&b->api, &conf);

@@ -59,6 +59,7 @@ struct server {
     struct worker *worker;
     struct publisher *publisher;
     struct queue_cores *queue;
+    struct explain_cores *explain;
     struct backend *backend;
     struct management *management; /* NULL: switched off */
     int http_fd;
@@ -472,7 +473,8 @@ static mx_err queue_open(struct server *server)
                                     .index = server->core_count + 1,
                                     .wait = take_messages,
                                     .wait_arg = server};
-    return queue_cores_new(&server->queue, &conf);
+    mx_err err = queue_cores_new(&server->queue, &conf);
+    return err ? err : explain_cores_new(&server->explain, &conf);
 }
 
 static bool management_start(struct server *server)
@@ -495,6 +497,7 @@ static bool management_start(struct server *server)
                                        .env = &server->env,
                                        .publisher = server->publisher,
                                        .queue = server->queue,
+                                       .explain = server->explain,
                                        .worker = server->worker,
                                        .shard = &server->shard};
         err = backend_open(&server->backend, &backend);
@@ -690,6 +693,7 @@ static void end(struct server *server)
     worker_close(server->worker);
     backend_close(server->backend);
     queue_cores_free(server->queue);
+    explain_cores_free(server->explain);
     publisher_free(server->publisher);
     if (server->shard_is_open) {
         shard_close(&server->shard);

@@ -295,6 +295,7 @@ static const struct dir_address *address_get(const struct directory *dir, uint64
 static void resolve_to(struct resolution *out, const struct dir_address *address)
 {
     out->kind = RESOLVE_LOCAL;
+    out->address = address;
     out->found = address->kind;
     out->object_id = address->object_id;
     out->mailbox = address->mailbox;
@@ -410,6 +411,7 @@ void directory_resolve(const struct directory *dir, struct slice local, struct s
         return;
     }
     const struct dir_domain *record = domain_get(dir, domain);
+    out->domain = record;
     if (record != NULL) {
         resolve_in_domain(dir, record, name, postmaster, out);
     }

@@ -80,6 +80,8 @@ struct resolution {
     uint64_t object_id;
     struct slice mailbox; /* for RESOLVE_LOCAL: borrowed from the record */
     bool via_tag, via_catch_all, is_postmaster;
+    const struct dir_domain *domain;   /* whose rules were applied; NULL: none */
+    const struct dir_address *address; /* for RESOLVE_LOCAL: what was found */
 };
 
 /* DESIGN.md section 5.2: account, alias, group, list, each with and without tag; relay permission;

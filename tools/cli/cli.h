@@ -8,6 +8,7 @@ struct cli {
     const struct arguments *args;
     bool color; /* on standard output */
     struct client client;
+    int exit_code; /* of a command that did what it was to do */
 };
 
 /* Address and credentials from options and environment. without_credentials: they may be absent.
@@ -31,3 +32,4 @@ bool command_apply(struct cli *cli);
 bool command_snapshot(struct cli *cli);
 bool command_stats(struct cli *cli);
 bool command_health(struct cli *cli);
+bool command_explain(struct cli *cli);
