@@ -4,6 +4,7 @@
 #include "smtp/addr_parse.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 static void refuse(struct api_answer *answer, const char *member, const char *reason)
 {
@@ -94,6 +95,40 @@ static void run(struct api *api, const json_t *body, struct api_answer *answer)
     api_answer_json(answer, 200, explanation);
 }
 
+/* {"plan": TEXT, "recipients": TEXT} */
+static void run_plan(struct api *api, const json_t *body, struct api_answer *answer)
+{
+    const json_t *plan = json_object_get(body, "plan");
+    const json_t *recipients = json_object_get(body, "recipients");
+    char *report = NULL;
+    if (json_object_size(body) != 2 || !json_is_string(plan) || !json_is_string(recipients)) {
+        refuse(answer, "plan", "goes with recipients, both as text");
+        return;
+    }
+    mx_err err =
+        api->conf.dry_run(api->conf.arg, api_string(plan), api_string(recipients), &report);
+    if (err == MX_ERR_INVALID) {
+        api_answer_problem(answer, 400, "Bad Request", report);
+    } else if (err) {
+        api_answer_problem(answer, 503, "Temporarily Unavailable", err_text(err));
+    } else {
+        api_answer_json(answer, 200, json_pack("{s:s}", "report", report));
+    }
+    free(report);
+}
+
+/* A plan may be about anything; trying one needs what its most usual objects need. */
+static bool may_plan(const struct api_caller *caller)
+{
+    static const char *const needed[] = {"sysMtaOutboundStrategyUpdate", "sysMtaRouteUpdate",
+                                         "sysDomainUpdate", "sysAccountCreate"};
+    bool all = true;
+    for (size_t i = 0; i < mx_countof(needed); i++) {
+        all = all && caller->may(caller->arg, needed[i]);
+    }
+    return all;
+}
+
 void api_post_explain(struct api *api, const struct api_request *request, struct api_answer *answer)
 {
     struct api_caller caller;
@@ -110,7 +145,14 @@ void api_post_explain(struct api *api, const struct api_request *request, struct
     json_error_t error;
     json_t *body = json_loadb((const char *)request->body.ptr, request->body.len,
                               JSON_REJECT_DUPLICATES, &error);
-    if (!json_is_object(body)) {
+    bool is_plan = json_object_get(body, "plan") != NULL;
+    if (is_plan && (api->conf.dry_run == NULL || !may_plan(&caller))) {
+        api_answer_problem(answer, 403, "Forbidden",
+                           "Trying a plan needs the permissions to change routes, domains and "
+                           "accounts.");
+    } else if (is_plan) {
+        run_plan(api, body, answer);
+    } else if (!json_is_object(body)) {
         refuse(answer, "the body", body == NULL ? error.text : "is not a JSON object");
     } else {
         run(api, body, answer);

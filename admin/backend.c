@@ -7,6 +7,7 @@
 #include "admin/auth.h"
 #include "admin/bootstrap.h"
 #include "admin/explain_json.h"
+#include "admin/plan.h"
 #include "core/check.h"
 #include "io/clock.h"
 
@@ -207,6 +208,28 @@ static mx_err on_explain(void *arg, const struct explain_query *query, json_t **
     return err;
 }
 
+static mx_err on_dry_run(void *arg, struct slice plan_text, struct slice recipients,
+                         char **out_report)
+{
+    struct backend *b = arg;
+    char *report = NULL, *errors = NULL;
+    size_t report_len = 0, errors_len = 0;
+    struct plan_options options = {.dry_run = true,
+                                   .out = open_memstream(&report, &report_len),
+                                   .err = open_memstream(&errors, &errors_len)};
+    int code = options.out == NULL || options.err == NULL
+                   ? -1
+                   : plan_dry_run(&options, b->store, plan_text, recipients);
+    bool whole = (options.out == NULL || fclose(options.out) == 0) &
+                 (options.err == NULL || fclose(options.err) == 0);
+    *out_report = code == PLAN_EXIT_OK ? report : errors;
+    free(code == PLAN_EXIT_OK ? errors : report);
+    if (code < 0 || !whole) {
+        return MX_ERR_NOMEM;
+    }
+    return code == PLAN_EXIT_OK ? MX_OK : MX_ERR_INVALID;
+}
+
 /* --- jobs --------------------------------------------------------------------------------------
  */
 
@@ -340,6 +363,7 @@ static mx_err api_open(struct backend *b)
                             .discard = on_discard,
                             .publish = on_publish,
                             .explain = on_explain,
+                            .dry_run = on_dry_run,
                             .foreign = b->foreign,
                             .foreign_count = mx_countof(b->foreign)};
     return api_new(&b->api, &conf);

@@ -148,3 +148,53 @@ def test_explain_wrong_questions():
         equal(status, 400, "no object")
         status, _, _ = s.api.http("POST", "/api/explain", json.dumps({"recipient": "a@b.example"}), headers={})
         equal(status, 401, "without credentials")
+
+
+def test_explain_plan():
+    """A dry run says which recipients would go elsewhere: of a running server and of a stopped one, and alike; nothing
+    is changed by it, and a plan that is refused says why."""
+    with Sink() as sink, Managed(relay=sink.port, retry_ms=100) as s:
+        plan = os.path.join(s.folder, "move.ndjson")
+        recipients = os.path.join(s.folder, "recipients")
+        with open(plan, "w") as f:
+            for line in ({"@type": "upsert", "object": "Domain", "matchOn": ["name"],
+                          "value": {"d": {"name": "example.org"}, "e": {"name": "new.example"}}},
+                         {"@type": "create", "object": "Account",
+                          "value": {"b": {"@type": "User", "name": "bob", "domainId": "#d"}}}):
+                f.write(json.dumps(line) + "\n")
+        with open(recipients, "w") as f:
+            f.write("# moved\nBob+tag@example.org\r\n\nalice@example.org\ncarol@example.org\nx@new.example\n")
+        moved = [f"Bob+tag@example.org: relayed by source (127.0.0.1:{sink.port}) -> "
+                 "delivered by local (bob@example.org)",
+                 "x@new.example: refused (550 5.7.1) -> refused (550 5.1.1)",
+                 "2 of 4 recipients would go elsewhere"]
+        generation = explain(s, "bob@example.org")["generation"]
+        done = cli(s, "apply", "--dry-run", "--explain", recipients, "--file", plan, code=0)
+        equal(done.stdout.splitlines()[-3:], moved, "of the running server")
+        after = explain(s, "bob@example.org")
+        equal((after["generation"], after["outcome"]), (generation, "relayed"), "nothing has changed")
+
+        with open(recipients, "a") as f:
+            f.write("nobody\n")
+        done = cli(s, "apply", "--dry-run", "--explain", recipients, "--file", plan, code=1)
+        check("line 7 is not an address" in done.stderr, done.stderr)
+        with open(recipients, "w") as f:
+            f.write("bob@example.org\n")
+        with open(plan, "a") as f:
+            f.write(json.dumps(update("MtaOutboundStrategy", route={"match": {}, "else": "'nowhere'"})) + "\n")
+        done = cli(s, "apply", "--dry-run", "--explain", recipients, "--file", plan, code=1)
+        check("line 3, MtaOutboundStrategy, field route: names the route 'nowhere'" in done.stderr, done.stderr)
+        cli(s, "apply", "--explain", recipients, "--file", plan, code=1)
+
+        s.stop()
+        with open(plan) as f:
+            lines = f.readlines()[:2]
+        with open(plan, "w") as f:
+            f.writelines(lines)
+        done = lib.run_ringmx("apply", "--data", s.data, "--dry-run", "--explain", recipients, plan)
+        equal((done.returncode, done.stdout.splitlines()[-2:]),
+              (0, [moved[0].replace("Bob+tag", "bob"), "1 of 1 recipients would go elsewhere"]), "of the stopped one")
+        s.start()
+        equal(explain(s, "bob@example.org")["outcome"], "relayed", "still nothing has changed")
+        cli(s, "apply", "--file", plan, code=0)
+        equal(explain(s, "Bob+tag@example.org")["outcome"], "delivered", "once it is carried out")

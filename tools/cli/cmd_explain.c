@@ -38,7 +38,7 @@ static json_t *question(const struct cli *cli)
     return asked;
 }
 
-static json_t *answer_of(struct cli *cli, const json_t *asked)
+json_t *explain_ask(struct cli *cli, const json_t *asked)
 {
     struct buf body = {0};
     struct http_reply reply;
@@ -215,7 +215,7 @@ static const struct {
 bool command_explain(struct cli *cli)
 {
     json_t *asked = question(cli);
-    json_t *answer = asked != NULL ? answer_of(cli, asked) : NULL;
+    json_t *answer = asked != NULL ? explain_ask(cli, asked) : NULL;
     struct buf out = {0};
     json_decref(asked);
     if (answer == NULL) {

@@ -49,6 +49,8 @@ static const struct option_spec apply_options[] = {
     {OPT_FILE, "file", 0, "PATH", false, "the plan"},
     {OPT_STDIN, "stdin", 0, NULL, false, "the plan from standard input"},
     {OPT_DRY_RUN, "dry-run", 0, NULL, false, "check the plan, change nothing"},
+    {OPT_EXPLAIN, "explain", 0, "PATH", false,
+     "with --dry-run: recipients, one a line; says which would go elsewhere"},
     {OPT_CONTINUE, "continue-on-error", 0, NULL, false, "go on after an operation that failed"},
     {OPT_QUIET, "quiet", 0, NULL, false, "only errors and the summary"},
     {OPT_JSON, "json", 0, NULL, false, "a JSON record for each operation, and a summary"},
