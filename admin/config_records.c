@@ -4,7 +4,6 @@
 
 #include "admin/publish_records.h"
 #include "core/check.h"
-#include "io/sys.h"
 
 struct record_list {
     struct arena *arena;
@@ -32,17 +31,12 @@ static mx_err add_domain(void *arg, const struct store_domain_row *row)
     return err;
 }
 
-/* Memory for a record's text: in the record where it fits. */
-static uint8_t *take_text(struct record_list *list, struct dir_address *address, size_t len)
-{
-    return len <= sizeof(address->text) ? address->text : arena_take(list->arena, len);
-}
-
 /* "local@domain"; an account's own local part is the first half of its mailbox. */
-static mx_err put_mailbox(struct dir_address *address, uint8_t *text, struct slice local,
+static mx_err put_mailbox(struct record_list *list, struct slice *out_mailbox, struct slice local,
                           struct slice domain)
 {
     size_t len = local.len + 1 + domain.len;
+    uint8_t *text = arena_take(list->arena, len);
     if (!text) {
         return MX_ERR_NOMEM;
     }
@@ -51,28 +45,8 @@ static mx_err put_mailbox(struct dir_address *address, uint8_t *text, struct sli
     put_char(&w, '@');
     put_slice(&w, domain);
     MX_ASSERT(!w.overflow);
-    address->mailbox = writer_slice(&w);
+    *out_mailbox = writer_slice(&w);
     return MX_OK;
-}
-
-static mx_err put_texts(struct record_list *list, struct dir_address *address,
-                        const struct store_address_row *row)
-{
-    size_t len = row->account_local.len + 1 + row->account_domain.len;
-    if (!row->is_alias) {
-        mx_err err = put_mailbox(address, take_text(list, address, len), row->account_local,
-                                 row->account_domain);
-        address->local = err ? SLICE_EMPTY : slice_first(address->mailbox, row->local.len);
-        return err;
-    }
-    uint8_t *local = take_text(list, address, row->local.len);
-    if (!local) {
-        return MX_ERR_NOMEM;
-    }
-    memcpy(local, row->local.ptr, row->local.len);
-    address->local = slice_of(local, row->local.len);
-    return put_mailbox(address, arena_take(list->arena, len), row->account_local,
-                       row->account_domain);
 }
 
 static mx_err put_list(struct record_list *list, const struct dir_list **out_list,
@@ -111,24 +85,21 @@ static mx_err add_address(void *arg, const struct store_address_row *row)
         .enabled = row->enabled,
         .object_id = row->account,
     };
-    mx_err err = put_texts(list, address, row);
-    return !err && row->members ? put_list(list, &address->list, row->members) : err;
-}
-
-/* From the first cache line, and from the first large page where there is more than one. */
-static struct dir_address *take_addresses(struct arena *arena, size_t count)
-{
-    size_t bytes = count * sizeof(struct dir_address);
-    size_t align = bytes > DIRECTORY_ALIGN ? DIRECTORY_ALIGN : 64;
-    uint8_t *memory = arena_take(arena, bytes + align);
-    if (!memory) {
-        return NULL;
+    mx_err err = put_mailbox(list, &address->mailbox, row->account_local, row->account_domain);
+    if (err) {
+        return err;
     }
-    memory += mx_round_up((uintptr_t)memory, align) - (uintptr_t)memory;
-    if (bytes > DIRECTORY_ALIGN) {
-        sys_large_pages(memory, bytes);
+    if (row->members) {
+        err = put_list(list, &address->list, row->members);
+        if (err) {
+            return err;
+        }
     }
-    return (struct dir_address *)(void *)memory;
+    if (!row->is_alias) {
+        address->local = slice_first(address->mailbox, row->local.len);
+        return MX_OK;
+    }
+    return arena_copy(&address->local, list->arena, row->local);
 }
 
 mx_err build_records(struct builder *b)
@@ -140,7 +111,7 @@ mx_err build_records(struct builder *b)
         return builder_store_failed(b, err);
     }
     list.domains = arena_take(b->arena, (list.domain_max + 1) * sizeof(*list.domains));
-    list.addresses = take_addresses(b->arena, list.address_max + 1);
+    list.addresses = arena_take(b->arena, (list.address_max + 1) * sizeof(*list.addresses));
     err = list.domains && list.addresses ? MX_OK : MX_ERR_NOMEM;
     err = err ? err : store_each_domain(b->store, add_domain, &list);
     err = err ? err : store_each_address(b->store, add_address, &list);

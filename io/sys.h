@@ -58,5 +58,3 @@ int sys_lock_owner(const char *path);
  * number found. MX_ERR_DNS_NOTFOUND or MX_ERR_DNS_TEMPORARY. */
 MX_MUST_CHECK mx_err sys_resolve(struct netaddr *out, size_t *count, const char *host,
                                  uint16_t port);
-/* Asks the kernel to use large pages for memory that is touched at random; it may refuse. */
-void sys_large_pages(void *memory, size_t bytes);

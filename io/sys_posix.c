@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -258,9 +257,4 @@ mx_err sys_resolve(struct netaddr *out, size_t *count, const char *host, uint16_
     freeaddrinfo(list);
     *count = found;
     return found > 0 ? MX_OK : MX_ERR_DNS_NOTFOUND;
-}
-
-void sys_large_pages(void *memory, size_t bytes)
-{
-    (void)madvise(memory, bytes, MADV_HUGEPAGE);
 }

@@ -8,20 +8,22 @@
 
 enum { SLOTS_FIRST = 64, LOCAL_MAX = 320, DOMAIN_NAME_MAX = 255 };
 
-/* Open addressing with linear probing, at most 3/4 full. A slot is a hash (0 = empty) and a pointer
- * to the publisher's record, in an array each: what is not there costs a look at the hashes alone,
- * and for what is there both are on their way from memory at once. Removal moves followers back, so
- * there are no tombstones. */
+/* Open addressing with linear probing, at most 3/4 full. A slot holds a pointer to the publisher's
+ * record and part of its hash: 16 bytes. Removal moves followers back, so there are no tombstones.
+ */
+struct slot {
+    const void *record;
+    uint32_t hash;
+};
+
 struct table {
-    uint32_t *hashes;
-    const void **records;
+    struct slot *slots;
     size_t mask; /* capacity - 1; 0 = empty */
     size_t used;
 };
 
 struct directory {
     uint64_t seed;
-    directory_advise_fn advise;
     struct table domains;
     struct table addresses;
 };
@@ -29,115 +31,87 @@ struct directory {
 /* --- tables ------------------------------------------------------------------------------------
  */
 
-static mx_err table_new(struct table *table, size_t capacity, directory_advise_fn advise)
-{
-    /* One piece: small pages of several arrays would cost a miss more. */
-    size_t bytes = mx_round_up(capacity * (sizeof(void *) + sizeof(uint32_t)), DIRECTORY_ALIGN);
-    bool large = bytes >= DIRECTORY_ALIGN && advise != NULL;
-    const void **records = large ? aligned_alloc(DIRECTORY_ALIGN, bytes) : malloc(bytes);
-    if (records == NULL) {
-        return MX_ERR_NOMEM;
-    }
-    if (large) {
-        advise(records, bytes);
-    }
-    *table = (struct table){
-        .records = records, .hashes = (uint32_t *)(records + capacity), .mask = capacity - 1};
-    memset(table->hashes, 0, capacity * sizeof *table->hashes);
-    return MX_OK;
-}
-
-static mx_err table_grow(struct directory *dir, struct table *table, size_t wanted)
+static mx_err table_grow(struct table *table, size_t wanted)
 {
     size_t capacity = table->mask ? table->mask + 1 : SLOTS_FIRST;
-    struct table grown;
     while (capacity - capacity / 4 < wanted) {
         capacity *= 2;
     }
-    if (table->records != NULL && capacity == table->mask + 1) {
+    if (table->slots != NULL && capacity == table->mask + 1) {
         return MX_OK;
     }
-    mx_err err = table_new(&grown, capacity, dir->advise);
-    if (err) {
-        return err;
+    struct slot *slots = calloc(capacity, sizeof *slots);
+    if (slots == NULL) {
+        return MX_ERR_NOMEM;
     }
-    for (size_t i = 0; table->records != NULL && i <= table->mask; i++) {
-        if (table->hashes[i] == 0) {
+    for (size_t i = 0; table->slots != NULL && i <= table->mask; i++) {
+        if (table->slots[i].record == NULL) {
             continue;
         }
-        size_t at = table->hashes[i] & grown.mask;
-        while (grown.hashes[at] != 0) {
-            at = (at + 1) & grown.mask;
+        size_t at = table->slots[i].hash & (capacity - 1);
+        while (slots[at].record != NULL) {
+            at = (at + 1) & (capacity - 1);
         }
-        grown.hashes[at] = table->hashes[i];
-        grown.records[at] = table->records[i];
+        slots[at] = table->slots[i];
     }
-    grown.used = table->used;
-    free(table->records);
-    *table = grown;
+    free(table->slots);
+    table->slots = slots;
+    table->mask = capacity - 1;
     return MX_OK;
 }
 
 typedef bool (*match_fn)(const void *record, const void *key);
 
 /* Index of the matching slot, or of the empty one where it would go. */
-static inline size_t table_find(const struct table *table, uint32_t hash, match_fn match,
-                                const void *key)
+static size_t table_find(const struct table *table, uint32_t hash, match_fn match, const void *key)
 {
     size_t at = hash & table->mask;
-    __builtin_prefetch(&table->records[at]);
-    while (table->hashes[at] != 0 &&
-           (table->hashes[at] != hash || !match(table->records[at], key))) {
+    while (table->slots[at].record != NULL &&
+           (table->slots[at].hash != hash || !match(table->slots[at].record, key))) {
         at = (at + 1) & table->mask;
     }
     return at;
 }
 
-static mx_err table_put(struct directory *dir, struct table *table, uint32_t hash, match_fn match,
-                        const void *key, const void *record)
+static mx_err table_put(struct table *table, uint32_t hash, match_fn match, const void *key,
+                        const void *record)
 {
-    mx_err err = table_grow(dir, table, table->used + 1);
+    mx_err err = table_grow(table, table->used + 1);
     if (err) {
         return err;
     }
     size_t at = table_find(table, hash, match, key);
-    table->used += table->hashes[at] == 0;
-    table->hashes[at] = hash;
-    table->records[at] = record;
+    table->used += table->slots[at].record == NULL;
+    table->slots[at] = (struct slot){record, hash};
     return MX_OK;
 }
 
 static void table_remove(struct table *table, uint32_t hash, match_fn match, const void *key)
 {
-    if (table->records == NULL) {
+    if (table->slots == NULL) {
         return;
     }
     size_t hole = table_find(table, hash, match, key);
-    if (table->hashes[hole] == 0) {
+    if (table->slots[hole].record == NULL) {
         return;
     }
     table->used--;
-    for (size_t at = (hole + 1) & table->mask; table->hashes[at] != 0;
+    for (size_t at = (hole + 1) & table->mask; table->slots[at].record != NULL;
          at = (at + 1) & table->mask) {
-        size_t home = table->hashes[at] & table->mask;
+        size_t home = table->slots[at].hash & table->mask;
         /* May it move to the hole? Only if its home is not between hole and here. */
         if (((at - home) & table->mask) >= ((at - hole) & table->mask)) {
-            table->hashes[hole] = table->hashes[at];
-            table->records[hole] = table->records[at];
+            table->slots[hole] = table->slots[at];
             hole = at;
         }
     }
-    table->hashes[hole] = 0;
+    table->slots[hole].record = NULL;
 }
 
-static inline const void *table_get(const struct table *table, uint32_t hash, match_fn match,
-                                    const void *key)
+static const void *table_get(const struct table *table, uint32_t hash, match_fn match,
+                             const void *key)
 {
-    if (table->records == NULL) {
-        return NULL;
-    }
-    size_t at = table_find(table, hash, match, key);
-    return table->hashes[at] == 0 ? NULL : table->records[at];
+    return table->slots == NULL ? NULL : table->slots[table_find(table, hash, match, key)].record;
 }
 
 /* --- keys --------------------------------------------------------------------------------------
@@ -160,20 +134,15 @@ static bool address_match(const void *record, const void *key)
     return address->domain_id == wanted->domain_id && slice_equal(address->local, wanted->local);
 }
 
-static uint32_t slot_hash(uint64_t hash)
-{
-    return (uint32_t)hash == 0 ? 1 : (uint32_t)hash; /* 0 is an empty slot */
-}
-
 static uint32_t domain_hash(const struct directory *dir, struct slice name)
 {
-    return slot_hash(hash_seeded(name, dir->seed));
+    return (uint32_t)hash_seeded(name, dir->seed);
 }
 
 static uint32_t address_hash(const struct directory *dir, const struct address_key *key)
 {
-    return slot_hash(
-        hash_seeded(key->local, dir->seed ^ (key->domain_id * UINT64_C(0x9e3779b97f4a7c15))));
+    return (uint32_t)hash_seeded(key->local,
+                                 dir->seed ^ (key->domain_id * UINT64_C(0x9e3779b97f4a7c15)));
 }
 
 /* --- contents ----------------------------------------------------------------------------------
@@ -190,36 +159,31 @@ mx_err directory_new(struct directory **out_dir, uint64_t seed)
     return MX_OK;
 }
 
-void directory_advise(struct directory *dir, directory_advise_fn advise)
-{
-    dir->advise = advise;
-}
-
 void directory_free(struct directory *dir)
 {
     if (dir != NULL) {
-        free(dir->domains.records);
-        free(dir->addresses.records);
+        free(dir->domains.slots);
+        free(dir->addresses.slots);
         free(dir);
     }
 }
 
 mx_err directory_reserve(struct directory *dir, size_t domains, size_t addresses)
 {
-    mx_err err = table_grow(dir, &dir->domains, dir->domains.used + domains);
-    return err ? err : table_grow(dir, &dir->addresses, dir->addresses.used + addresses);
+    mx_err err = table_grow(&dir->domains, dir->domains.used + domains);
+    return err ? err : table_grow(&dir->addresses, dir->addresses.used + addresses);
 }
 
 mx_err directory_put_domain(struct directory *dir, const struct dir_domain *domain)
 {
-    return table_put(dir, &dir->domains, domain_hash(dir, domain->name), domain_match,
-                     &domain->name, domain);
+    return table_put(&dir->domains, domain_hash(dir, domain->name), domain_match, &domain->name,
+                     domain);
 }
 
 mx_err directory_put_address(struct directory *dir, const struct dir_address *address)
 {
     struct address_key key = {address->domain_id, address->local};
-    return table_put(dir, &dir->addresses, address_hash(dir, &key), address_match, &key, address);
+    return table_put(&dir->addresses, address_hash(dir, &key), address_match, &key, address);
 }
 
 void directory_remove_domain(struct directory *dir, struct slice name)
@@ -236,17 +200,18 @@ void directory_remove_address(struct directory *dir, uint64_t domain_id, struct 
 void directory_stats(const struct directory *dir, struct directory_stats *out)
 {
     *out = (struct directory_stats){.domains = dir->domains.used, .addresses = dir->addresses.used};
-    out->capacity = dir->addresses.records == NULL ? 0 : dir->addresses.mask + 1;
-    size_t domain_slots = dir->domains.records == NULL ? 0 : dir->domains.mask + 1;
-    out->memory_bytes =
-        sizeof *dir + (out->capacity + domain_slots) * (sizeof(void *) + sizeof(uint32_t));
+    out->capacity = dir->addresses.slots == NULL ? 0 : dir->addresses.mask + 1;
+    size_t domain_slots = dir->domains.slots == NULL ? 0 : dir->domains.mask + 1;
+    out->memory_bytes = sizeof *dir + (out->capacity + domain_slots) * sizeof(struct slot);
 }
 
-/* Behind the last "@"; 0: there is none. */
 static size_t at_sign(struct slice address)
 {
-    const uint8_t *at = address.len == 0 ? NULL : memrchr(address.ptr, '@', address.len);
-    return at == NULL ? 0 : (size_t)(at - address.ptr) + 1;
+    size_t at = address.len;
+    while (at > 0 && address.ptr[at - 1] != '@') {
+        at--;
+    }
+    return at;
 }
 
 const struct dir_list *directory_find_list(const struct directory *dir, struct slice mailbox)
@@ -281,7 +246,8 @@ static const struct dir_domain *domain_get(const struct directory *dir, struct s
     if (domain.len == 0 || domain.len > sizeof lower) {
         return NULL;
     }
-    const struct dir_domain *found = directory_find_domain(dir, text_lowered(lower, domain));
+    text_lower(lower, domain);
+    const struct dir_domain *found = directory_find_domain(dir, slice_of(lower, domain.len));
     return found != NULL && found->enabled ? found : NULL;
 }
 
@@ -295,7 +261,6 @@ static const struct dir_address *address_get(const struct directory *dir, uint64
 static void resolve_to(struct resolution *out, const struct dir_address *address)
 {
     out->kind = RESOLVE_LOCAL;
-    out->address = address;
     out->found = address->kind;
     out->object_id = address->object_id;
     out->mailbox = address->mailbox;
@@ -331,7 +296,8 @@ static const struct dir_address *find_target(const struct directory *dir, struct
     if (domain == NULL) {
         return NULL;
     }
-    return find_tagged(dir, domain, text_lowered(lower, slice_first(target, at - 1)), &tag);
+    text_lower(lower, slice_first(target, at - 1));
+    return find_tagged(dir, domain, slice_of(lower, at - 1), &tag);
 }
 
 /* Where postmaster mail goes that no account takes (RFC 5321 section 4.5.1). */
@@ -386,7 +352,8 @@ static struct slice plain_local(uint8_t *buf, struct slice local)
 {
     size_t len = 0;
     if (local.len < 2 || local.ptr[0] != '"') {
-        return text_lowered(buf, local);
+        text_lower(buf, local);
+        return slice_of(buf, local.len);
     }
     for (size_t i = 1; i + 1 < local.len; i++) {
         i += local.ptr[i] == '\\' && i + 2 < local.len;
@@ -411,7 +378,6 @@ void directory_resolve(const struct directory *dir, struct slice local, struct s
         return;
     }
     const struct dir_domain *record = domain_get(dir, domain);
-    out->domain = record;
     if (record != NULL) {
         resolve_in_domain(dir, record, name, postmaster, out);
     }

@@ -26,17 +26,12 @@ struct dir_domain {
     struct slice catch_all; /* address, or empty */
 };
 
-enum { DIR_TEXT_BYTES = 64 };
-
 struct dir_address {
     uint64_t domain_id;
     struct slice local; /* lower case */
     enum dir_kind kind;
     bool enabled;
-    bool separate; /* as above */
-    /* Room for the text of local, so that a look at the record brings it along: whoever makes the
-     * record may use it. Where records begin at cache lines, half of it is in the first. */
-    uint8_t text[DIR_TEXT_BYTES];
+    bool separate;        /* as above */
     uint64_t object_id;   /* the account or list (for aliases: what they lead to) */
     struct slice mailbox; /* its canonical address "local@domain", lower case */
     /* The own address of a list: its members; NULL for everything else, aliases of lists too (they
@@ -46,11 +41,6 @@ struct dir_address {
 
 MX_MUST_CHECK mx_err directory_new(struct directory **out_dir, uint64_t seed);
 void directory_free(struct directory *dir);
-/* Is called with every large table before its first use: to ask the kernel for large pages, which
- * save most of a look-up's time in a table of a million. */
-typedef void (*directory_advise_fn)(void *memory, size_t bytes);
-enum { DIRECTORY_ALIGN = 2 * 1024 * 1024 }; /* of such memory */
-void directory_advise(struct directory *dir, directory_advise_fn advise);
 /* Makes room so that the following puts cannot fail. */
 MX_MUST_CHECK mx_err directory_reserve(struct directory *dir, size_t domains, size_t addresses);
 /* Insert or replace by name / by (domain, local). */
@@ -80,8 +70,6 @@ struct resolution {
     uint64_t object_id;
     struct slice mailbox; /* for RESOLVE_LOCAL: borrowed from the record */
     bool via_tag, via_catch_all, is_postmaster;
-    const struct dir_domain *domain;   /* whose rules were applied; NULL: none */
-    const struct dir_address *address; /* for RESOLVE_LOCAL: what was found */
 };
 
 /* DESIGN.md section 5.2: account, alias, group, list, each with and without tag; relay permission;

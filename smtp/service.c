@@ -1,7 +1,6 @@
 #include "smtp/service.h"
 
 #include "core/check.h"
-#include "io/sys.h"
 #include "io/tls.h"
 #include "smtp/spool_adopt.h"
 #include "smtp/srv_conn.h"
@@ -84,9 +83,6 @@ static mx_err directory_fill(struct service *service)
 {
     const struct service_conf *conf = &service->conf;
     mx_err err = directory_new(&service->directory, conf->hash_seed);
-    if (!err) {
-        directory_advise(service->directory, sys_large_pages);
-    }
     if (!err) {
         err = directory_reserve(service->directory, conf->domain_count, conf->address_count);
     }

@@ -848,9 +848,3 @@ mx_err sys_lock(int *out_fd, const char *path)
     *out_fd = fd;
     return MX_OK;
 }
-
-void sys_large_pages(void *memory, size_t bytes)
-{
-    (void)memory;
-    (void)bytes;
-}
