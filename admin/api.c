@@ -62,8 +62,8 @@ static void redirect(struct api_answer *answer, unsigned status, const char *to,
 
 /* Sign-in ---------------------------------------------------------------------------------- */
 
-static bool sign_in(struct api *api, const struct api_request *request, struct api_caller *caller,
-                    struct api_answer *answer)
+bool api_sign_in(struct api *api, const struct api_request *request, struct api_caller *caller,
+                 struct api_answer *answer)
 {
     enum api_sign_in result =
         request->authorization.len
@@ -144,7 +144,7 @@ static void get_session(struct api *api, const struct api_request *request,
                         struct api_answer *answer)
 {
     struct api_caller caller = {0};
-    if (request->authorization.len && !sign_in(api, request, &caller, answer)) {
+    if (request->authorization.len && !api_sign_in(api, request, &caller, answer)) {
         return;
     }
     json_t *accounts = json_object();
@@ -185,7 +185,7 @@ static void get_schema(struct api *api, const struct api_request *request,
                        struct api_answer *answer)
 {
     struct api_caller caller;
-    if (!sign_in(api, request, &caller, answer)) {
+    if (!api_sign_in(api, request, &caller, answer)) {
         return;
     }
     struct slice hash =
@@ -228,7 +228,7 @@ static void get_account(struct api *api, const struct api_request *request,
                         struct api_answer *answer)
 {
     struct api_caller caller;
-    if (!sign_in(api, request, &caller, answer)) {
+    if (!api_sign_in(api, request, &caller, answer)) {
         return;
     }
     json_t *permissions = json_array();
@@ -266,7 +266,7 @@ static void get_discovery(struct api *api, const struct api_request *request,
 static void post_jmap(struct api *api, const struct api_request *request, struct api_answer *answer)
 {
     struct api_caller caller;
-    if (sign_in(api, request, &caller, answer)) {
+    if (api_sign_in(api, request, &caller, answer)) {
         api_jmap(api, &caller, request, answer);
     }
 }
@@ -287,6 +287,7 @@ static const struct endpoint {
     {"/api/schema/", true, false, get_schema},
     {"/api/account", false, false, get_account},
     {"/healthz", false, false, get_health},
+    {"/api/explain", false, true, api_post_explain},
 };
 
 static bool begins(struct slice text, const char *prefix)

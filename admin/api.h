@@ -4,6 +4,8 @@
  *
  *   GET  /.well-known/jmap, /jmap/session, /api/schema, /api/schema/HASH, /api/account, /healthz
  *   POST /jmap, /jmap/          x:TYPE/get, x:TYPE/query, x:TYPE/set
+ *   POST /api/explain           {"recipient", "sender", "ip", "listener", "size"}, or
+ *                               {"plan", "recipients"}: where they would go after a plan
  *
  * One `set` call is one transaction: one sync to the disk for up to API_OBJECTS_SET objects, and
  * the cores change over once. Objects of a call that are refused do not stop the others: a refused
@@ -15,6 +17,7 @@
 #include "admin/objects.h"
 #include "admin/store_query.h"
 #include "core/netaddr.h"
+#include "smtp/explain.h"
 
 enum {
     API_OBJECTS_GET = 500,
@@ -106,6 +109,14 @@ struct api_conf {
                       struct api_problem *problem);
     /* What GET /healthz tells administrators, a new reference. NULL: there is no such page. */
     json_t *(*health)(void *arg);
+    /* What would become of a recipient (explain_json), a new reference. MX_ERR_INVALID: *problem
+     * says what is wrong with the question. May be NULL. */
+    mx_err (*explain)(void *arg, const struct explain_query *query, json_t **out_explanation,
+                      struct api_problem *problem);
+    /* A dry run of a plan; *out_report (malloc'd) says what it would do and which recipients (one a
+     * line) would go elsewhere. MX_ERR_INVALID: it says what is wrong. May be NULL. */
+    mx_err (*dry_run)(void *arg, struct slice plan_text, struct slice recipients,
+                      char **out_report);
     const struct api_foreign *foreign; /* outlive the api */
     size_t foreign_count;
 };

@@ -73,6 +73,13 @@ json_t *api_session_state(const struct api *api, const struct api_caller *caller
 json_t *api_id(uint64_t id);
 struct slice api_string(const json_t *value); /* empty when it is none */
 
+/* False: the answer says why not. */
+bool api_sign_in(struct api *api, const struct api_request *request, struct api_caller *caller,
+                 struct api_answer *answer);
+/* POST /api/explain */
+void api_post_explain(struct api *api, const struct api_request *request,
+                      struct api_answer *answer);
+
 void api_answer_json(struct api_answer *answer, unsigned status, json_t *body); /* takes body */
 /* Problem details (RFC 9457). */
 void api_answer_problem(struct api_answer *answer, unsigned status, const char *title,

@@ -7,6 +7,8 @@
 #include "admin/auth.h"
 #include "admin/ban.h"
 #include "admin/bootstrap.h"
+#include "admin/explain_json.h"
+#include "admin/plan.h"
 #include "core/check.h"
 #include "io/clock.h"
 
@@ -191,6 +193,47 @@ static mx_err on_action(void *arg, const struct api_caller *caller, enum api_act
     return MX_ERR_BUG;
 }
 
+static mx_err on_explain(void *arg, const struct explain_query *query, json_t **out_explanation,
+                         struct api_problem *problem)
+{
+    struct backend *b = arg;
+    const struct explanation *explanation;
+    mx_err err = explain_cores_ask(b->conf.explain, query, &explanation);
+    if (err == MX_ERR_UNSUPPORTED) {
+        (void)snprintf(problem->text, sizeof problem->text, "no mail is routed in recovery mode");
+    } else if (err) {
+        (void)snprintf(problem->text, sizeof problem->text, "the core has not answered; try again");
+    } else if (query->listener.len > 0 && explanation->listener == NULL) {
+        (void)snprintf(problem->text, sizeof problem->text, "listener: there is no such listener");
+        err = MX_ERR_INVALID;
+    } else {
+        *out_explanation = explain_json(explanation, query);
+    }
+    return err;
+}
+
+static mx_err on_dry_run(void *arg, struct slice plan_text, struct slice recipients,
+                         char **out_report)
+{
+    struct backend *b = arg;
+    char *report = NULL, *errors = NULL;
+    size_t report_len = 0, errors_len = 0;
+    struct plan_options options = {.dry_run = true,
+                                   .out = open_memstream(&report, &report_len),
+                                   .err = open_memstream(&errors, &errors_len)};
+    int code = options.out == NULL || options.err == NULL
+                   ? -1
+                   : plan_dry_run(&options, b->store, plan_text, recipients);
+    bool whole = (options.out == NULL || fclose(options.out) == 0) &
+                 (options.err == NULL || fclose(options.err) == 0);
+    *out_report = code == PLAN_EXIT_OK ? report : errors;
+    free(code == PLAN_EXIT_OK ? errors : report);
+    if (code < 0 || !whole) {
+        return MX_ERR_NOMEM;
+    }
+    return code == PLAN_EXIT_OK ? MX_OK : MX_ERR_INVALID;
+}
+
 /* --- jobs --------------------------------------------------------------------------------------
  */
 
@@ -356,6 +399,8 @@ static mx_err api_open(struct backend *b)
                             .discard = on_discard,
                             .publish = on_publish,
                             .health = on_health,
+                            .explain = on_explain,
+                            .dry_run = on_dry_run,
                             .foreign = b->foreign,
                             .foreign_count = mx_countof(b->foreign)};
     return api_new(&b->api, &conf);

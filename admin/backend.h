@@ -3,6 +3,7 @@
 #pragma once
 
 #include "admin/environment.h"
+#include "admin/explain_cores.h"
 #include "admin/http_server.h"
 #include "admin/publish.h"
 #include "admin/queue_cores.h"
@@ -16,6 +17,7 @@ struct backend_conf {
     const struct environment *env;
     struct publisher *publisher;
     struct queue_cores *queue;
+    struct explain_cores *explain;
     struct worker *worker;
     struct ban *ban;
     struct shard *shard; /* of the loop */

@@ -69,6 +69,7 @@ struct server {
     struct ban *ban;
     struct worker_job ban_stop_job;
     bool ban_stop_asked, ban_stopped;
+    struct explain_cores *explain;
     struct backend *backend;
     struct management *management; /* NULL: switched off */
     int http_fd;
@@ -539,7 +540,8 @@ static mx_err queue_open(struct server *server)
                                     .index = server->core_count + 1,
                                     .wait = take_messages,
                                     .wait_arg = server};
-    return queue_cores_new(&server->queue, &conf);
+    mx_err err = queue_cores_new(&server->queue, &conf);
+    return err ? err : explain_cores_new(&server->explain, &conf);
 }
 
 /* The HTTP listeners of the configuration; recovery mode has only that of the command line. */
@@ -590,6 +592,7 @@ static bool management_start(struct server *server)
                                        .env = &server->env,
                                        .publisher = server->publisher,
                                        .queue = server->queue,
+                                       .explain = server->explain,
                                        .worker = server->worker,
                                        .ban = server->ban,
                                        .shard = &server->shard};
@@ -852,6 +855,7 @@ static void end(struct server *server)
     worker_close(server->worker);
     backend_close(server->backend);
     queue_cores_free(server->queue);
+    explain_cores_free(server->explain);
     publisher_free(server->publisher);
     web_free(server->web);
     ban_free(server->ban);

@@ -178,7 +178,21 @@ enum expr_status expr_run(struct expr_vm *vm, const struct expr_program *program
  * reason (static text). */
 enum expr_status expr_resume(struct expr_vm *vm, const struct expr_value *answer,
                              const char *reason, struct expr_value *out);
-bool expr_truthy(const struct expr_value *value);
+static inline bool expr_truthy(const struct expr_value *value)
+{
+    switch (value->type) {
+    case EXPR_STRING:
+        return value->string.len > 0;
+    case EXPR_INTEGER:
+        return value->integer != 0;
+    case EXPR_FLOAT:
+        return value->number != 0;
+    case EXPR_ARRAY:
+        return value->array.count > 0;
+    default:
+        return true;
+    }
+}
 /* For hosts: memory for an array of count values, as long as the run. NULL when it is used up; the
  * run fails then. */
 struct expr_value *expr_array(struct expr_vm *vm, size_t count);

@@ -140,16 +140,34 @@ bool expr_regex_search(struct expr_vm *vm, const struct expr_regex *regex, struc
 /* --- shared by the VM, the functions and the folding -------------------------------------------
  */
 
-struct expr_value expr_from_bool(bool value);
-struct expr_value expr_from_int(int64_t value);
-struct expr_value expr_from_text(struct slice text);
+static inline struct expr_value expr_from_int(int64_t value)
+{
+    return (struct expr_value){.type = EXPR_INTEGER, .integer = value};
+}
+static inline struct expr_value expr_from_bool(bool value)
+{
+    return expr_from_int(value);
+}
+static inline struct expr_value expr_from_text(struct slice text)
+{
+    return (struct expr_value){.type = EXPR_STRING, .string = text};
+}
 /* Memory that lives as long as the run; NULL when used up (the run fails then). */
 uint8_t *expr_scratch(struct expr_vm *vm, size_t len);
 bool expr_fail(struct expr_vm *vm, const char *reason);
 /* Counts work of about so many steps; false over the bound. */
 bool expr_spend(struct expr_vm *vm, size_t steps);
+bool expr_print(struct expr_vm *vm, const struct expr_value *value, struct slice *out);
 /* Text form of a value; numbers are printed into scratch. Of an array: "". */
-bool expr_to_text(struct expr_vm *vm, const struct expr_value *value, struct slice *out);
+static inline bool expr_to_text(struct expr_vm *vm, const struct expr_value *value,
+                                struct slice *out)
+{
+    if (value->type != EXPR_STRING && value->type != EXPR_CONSTANT_NAME) {
+        return expr_print(vm, value, out);
+    }
+    *out = value->string;
+    return true;
+}
 bool expr_is_numeric(const struct expr_value *value);
 double expr_to_number(const struct expr_value *value); /* strings are parsed; others are 0 */
 int64_t expr_to_int(const struct expr_value *value);   /* the same, cut to a whole number */

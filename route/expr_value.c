@@ -4,23 +4,8 @@
 
 #include <math.h>
 
-/* --- making ------------------------------------------------------------------------------------
+/* --- memory ------------------------------------------------------------------------------------
  */
-
-struct expr_value expr_from_bool(bool value)
-{
-    return (struct expr_value){.type = EXPR_INTEGER, .integer = value};
-}
-
-struct expr_value expr_from_int(int64_t value)
-{
-    return (struct expr_value){.type = EXPR_INTEGER, .integer = value};
-}
-
-struct expr_value expr_from_text(struct slice text)
-{
-    return (struct expr_value){.type = EXPR_STRING, .string = text};
-}
 
 bool expr_fail(struct expr_vm *vm, const char *reason)
 {
@@ -77,22 +62,6 @@ bool expr_make_array(struct expr_vm *vm, struct expr_value *values, uint8_t coun
 
 /* --- forms -------------------------------------------------------------------------------------
  */
-
-bool expr_truthy(const struct expr_value *value)
-{
-    switch (value->type) {
-    case EXPR_STRING:
-        return value->string.len > 0;
-    case EXPR_INTEGER:
-        return value->integer != 0;
-    case EXPR_FLOAT:
-        return value->number != 0;
-    case EXPR_ARRAY:
-        return value->array.count > 0;
-    default:
-        return true;
-    }
-}
 
 static bool parse_float(struct slice text, double *out)
 {
@@ -186,12 +155,8 @@ static void put_integer(struct writer *w, int64_t value)
     put_decimal(w, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
 }
 
-bool expr_to_text(struct expr_vm *vm, const struct expr_value *value, struct slice *out)
+bool expr_print(struct expr_vm *vm, const struct expr_value *value, struct slice *out)
 {
-    if (value->type == EXPR_STRING || value->type == EXPR_CONSTANT_NAME) {
-        *out = value->string;
-        return true;
-    }
     if (value->type == EXPR_ARRAY) {
         *out = SLICE_EMPTY;
         return true;

@@ -46,24 +46,24 @@ static enum expr_status ask(struct expr_vm *vm, const struct expr_instruction *i
 
 static void trace(struct expr_vm *vm, const struct expr_instruction *in)
 {
-    const struct expr_where *where = &vm->program->where[in - vm->program->code];
-    /* What was popped last is still there. */
-    const struct expr_value *value = &vm->stack[vm->depth - (in->op != OP_UNLESS)];
+    uint32_t at = (uint32_t)(in - vm->program->code);
+    const struct expr_where *where = &vm->program->where[at];
+    if ((in->op == OP_AND || in->op == OP_OR) && vm->pc == at + 1) {
+        return; /* popped: the right side decides */
+    }
     struct expr_step step = {.part = where->part,
                              .start = where->start,
                              .end = where->end,
                              .decides = in->op == OP_UNLESS,
                              .result = in->op == OP_RETURN,
-                             .value = value};
-    bool kept =
-        (in->op != OP_AND && in->op != OP_OR) || vm->pc != (uint32_t)(in - vm->program->code) + 1;
-    if (kept) { /* else the right side decides */
-        vm->trace->step(vm->trace->arg, &step);
-    }
+                             /* What OP_UNLESS popped is still there. */
+                             .value = &vm->stack[vm->depth - (in->op != OP_UNLESS)]};
+    vm->trace->step(vm->trace->arg, &step);
 }
 
 /* Instructions that do not jump. */
-static inline bool step(struct expr_vm *vm, const struct expr_instruction *in)
+static inline __attribute__((always_inline)) bool step(struct expr_vm *vm,
+                                                       const struct expr_instruction *in)
 {
     struct expr_value *top = &vm->stack[vm->depth];
     switch (in->op) {

@@ -97,3 +97,10 @@ struct image {
 
 /* NULL when there is none of that name. */
 const struct route_conf *image_route(const struct image *image, struct slice name);
+/* Is this client not to be served? Loopback and what is allowed never is. */
+static inline bool image_blocks(const struct image *image, const struct netaddr *client,
+                                int64_t wall_ms)
+{
+    return netset_has(image->blocked, client, wall_ms) && !netaddr_is_loopback(client) &&
+           !netset_has(image->allowed, client, wall_ms);
+}

@@ -17,6 +17,7 @@
 #include "route/directory.h"
 #include "route/image.h"
 #include "smtp/cli_engine.h"
+#include "smtp/reply.h"
 #include "smtp/schedule.h"
 #include "smtp/spool.h"
 
@@ -263,3 +264,5 @@ struct routing_context {
 /* Resolves the address and runs the route program. rcpt is the address as sent. */
 void routing_find(struct routing *out, const struct routing_context *ctx, struct slice rcpt,
                   const struct envelope *env);
+/* What RCPT answers; REPLY_OK: accepted. */
+enum reply routing_reply(const struct routing *routing);

@@ -248,3 +248,15 @@ void routing_find(struct routing *out, const struct routing_context *ctx, struct
     }
     run_program(out, &look);
 }
+
+enum reply routing_reply(const struct routing *routing)
+{
+    switch (routing->resolution.kind) {
+    case RESOLVE_UNKNOWN_USER:
+        return REPLY_NO_SUCH_USER;
+    case RESOLVE_UNKNOWN_DOMAIN:
+        return REPLY_RELAY_DENIED;
+    default:
+        return routing->route == NULL ? REPLY_LOOKUP_FAILED : REPLY_OK;
+    }
+}

@@ -227,22 +227,18 @@ static enum reply on_rcpt(struct srv_conn *conn, const struct srv_ask *ask)
     struct routing routing;
     MX_ASSERT(conn->txn != NULL);
     routing_find(&routing, &ctx, ask->text, &conn->txn->env);
-    switch (routing.resolution.kind) {
-    case RESOLVE_UNKNOWN_USER:
+    enum reply reply = routing_reply(&routing);
+    if (reply == REPLY_NO_SUCH_USER || reply == REPLY_RELAY_DENIED) {
         offences_note(&service->offences, OFFENCE_ABUSE, &conn->client, 1);
-        return REPLY_NO_SUCH_USER;
-    case RESOLVE_UNKNOWN_DOMAIN:
-        offences_note(&service->offences, OFFENCE_ABUSE, &conn->client, 1);
-        return REPLY_RELAY_DENIED;
-    default:
-        break;
     }
-    if (routing.route == NULL) {
+    if (reply == REPLY_LOOKUP_FAILED) {
         struct log_line *line = log_begin(&service->shard->log, LOG_WARN, "routing-failed");
         log_slice(line, "to", ask->text);
         log_text(line, "reason", routing.problem);
         log_end(&service->shard->log, line);
-        return REPLY_LOOKUP_FAILED;
+    }
+    if (reply != REPLY_OK) {
+        return reply;
     }
     if (has_rcpt(conn->txn, ask->text)) {
         return REPLY_OK; /* once is enough */
@@ -591,9 +587,7 @@ static bool is_blocked(const struct srv_conn *conn)
 {
     const struct image *image = conn->service->image;
     int64_t wall_ms = conn->service->shard->wall_ms;
-    return netset_has(image->blocked, &conn->client, wall_ms) &&
-           !netaddr_is_loopback(&conn->client) &&
-           !netset_has(image->allowed, &conn->client, wall_ms) && !proxy_trusted(conn);
+    return image_blocks(image, &conn->client, wall_ms) && !proxy_trusted(conn);
 }
 
 /* Closed without a word: whoever is blocked learns nothing. */

@@ -1,5 +1,5 @@
-#include "tests/dir_records.h"
 #include "tests/sim/settings.h"
+#include "tests/dir_records.h"
 
 #include "core/check.h"
 #include "tests/sim/settings_inside.h"

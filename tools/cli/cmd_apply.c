@@ -481,6 +481,37 @@ static bool read_plan(struct apply *a)
            plan_check(&a->plan, a->cli->client.schema);
 }
 
+/* The server tries the plan whole and says what would become of the recipients. */
+static bool explain_plan(struct apply *a)
+{
+    struct buf recipients = {0};
+    if (!source_file(argument(a->cli->args, OPT_EXPLAIN), &recipients, SOURCE_MAX)) {
+        return false;
+    }
+    json_t *asked = json_pack("{s:s%,s:s%}", "plan", buf_text(&a->plan.text), a->plan.text.len,
+                              "recipients", buf_text(&recipients), recipients.len);
+    buf_free(&recipients);
+    if (asked == NULL) {
+        return fail("plan or recipients are not UTF-8");
+    }
+    json_t *answer = explain_ask(a->cli, asked);
+    json_decref(asked);
+    if (answer == NULL) {
+        return false;
+    }
+    struct buf out = {0};
+    const char *report = member_text(answer, "report");
+    buf_add(&out, report != NULL ? report : "");
+    json_decref(answer);
+    return cli_print(&out);
+}
+
+static bool check_explain(const struct arguments *args)
+{
+    return args->given[OPT_DRY_RUN] || !args->given[OPT_EXPLAIN] ||
+           fail("--explain is for --dry-run");
+}
+
 bool command_apply(struct cli *cli)
 {
     struct apply a = {.cli = cli,
@@ -489,8 +520,10 @@ bool command_apply(struct cli *cli)
                       .surplus = need(json_array())};
     report_init(&a.report, cli);
     matcher_init(&a.matcher, cli->client.schema);
-    bool good = read_plan(&a);
-    if (good) {
+    bool good = check_explain(cli->args) && read_plan(&a);
+    if (good && cli->args->given[OPT_EXPLAIN]) {
+        good = explain_plan(&a);
+    } else if (good) {
         report_plan(&a.report, &a.plan);
         good = cli->args->given[OPT_DRY_RUN] || run_all(&a);
     }

@@ -28,6 +28,11 @@ enum option_id {
     OPT_OUTPUT,
     OPT_INCLUDE_SECRETS,
     OPT_ALLOW_UNRESOLVED,
+    OPT_EXPLAIN,
+    OPT_FROM,
+    OPT_IP,
+    OPT_LISTENER,
+    OPT_SIZE,
     OPT_COUNT,
 };
 
