@@ -245,7 +245,7 @@ static void get_health(struct api *api, const struct api_request *request,
                        struct api_answer *answer)
 {
     struct api_caller caller;
-    if (!sign_in(api, request, &caller, answer)) {
+    if (!api_sign_in(api, request, &caller, answer)) {
         return;
     }
     if (!api->conf.health || !caller.may(caller.arg, "sysSystemSettingsGet")) {

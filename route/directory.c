@@ -485,6 +485,17 @@ static struct slice plain_local(uint8_t *buf, struct slice local)
     return slice_of(buf, len);
 }
 
+mx_err directory_put_block(struct directory *dir, const struct dir_block *block)
+{
+    mx_err err = MX_OK;
+    for (size_t at = 0; !err && at < block->bytes;) {
+        const struct dir_record *record = (const void *)(block->records + at);
+        err = directory_put_address(dir, record);
+        at += dir_record_size(record);
+    }
+    return err;
+}
+
 void directory_resolve(const struct directory *dir, struct slice local, struct slice domain,
                        struct slice postmaster, struct resolution *out)
 {
@@ -501,6 +512,7 @@ void directory_resolve(const struct directory *dir, struct slice local, struct s
         return;
     }
     const struct dir_domain *record = domain_get(dir, domain);
+    out->domain = record;
     if (record != NULL) {
         resolve_in_domain(dir, record, name, postmaster, out);
     }

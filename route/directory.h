@@ -34,6 +34,8 @@ bool directory_settle(struct directory *dir, size_t slots);
 /* Insert or replace by name / by (domain, local). */
 MX_MUST_CHECK mx_err directory_put_domain(struct directory *dir, const struct dir_domain *domain);
 MX_MUST_CHECK mx_err directory_put_address(struct directory *dir, const struct dir_record *address);
+/* All records of one block. */
+MX_MUST_CHECK mx_err directory_put_block(struct directory *dir, const struct dir_block *block);
 /* The record as it was put, enabled or not; NULL when there is none. Keys in lower case. */
 const struct dir_domain *directory_find_domain(const struct directory *dir, struct slice name);
 const struct dir_record *directory_find_address(const struct directory *dir, uint64_t domain_id,
@@ -57,6 +59,7 @@ struct resolution {
     uint64_t object_id;
     struct slice mailbox; /* for RESOLVE_LOCAL: borrowed from the record */
     bool via_tag, via_catch_all, is_postmaster;
+    const struct dir_domain *domain; /* whose rules were applied; NULL: none */
 };
 
 /* DESIGN.md section 5.2: account, alias, group, list, each with and without tag; relay permission;

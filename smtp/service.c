@@ -79,17 +79,6 @@ static void ended(void *arg, struct message *msg)
 static const struct spool_ops spool_callbacks = {
     .recovered = recovered, .adopted = adopted, .queued = queued, .ended = ended};
 
-static mx_err block_fill(struct directory *directory, const struct dir_block *block)
-{
-    mx_err err = MX_OK;
-    for (size_t at = 0; !err && at < block->bytes;) {
-        const struct dir_record *record = (const void *)(block->records + at);
-        err = directory_put_address(directory, record);
-        at += dir_record_size(record);
-    }
-    return err;
-}
-
 static mx_err directory_fill(struct service *service)
 {
     const struct service_conf *conf = &service->conf;
@@ -102,7 +91,7 @@ static mx_err directory_fill(struct service *service)
     }
     for (const struct dir_block *block = conf->addresses; !err && block != NULL;
          block = block->next) {
-        err = block_fill(service->directory, block);
+        err = directory_put_block(service->directory, block);
     }
     return err;
 }

@@ -14,9 +14,11 @@
 #include "admin/config_build.h"
 #include "admin/publish.h"
 #include "admin/tls_files.h"
+#include "admin/web.h"
 #include "io/clock.h"
 #include "io/tls.h"
 #include "smtp/service.h"
+#include "smtp/srv_conn.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -29,7 +31,7 @@ enum { CORES = 2, PUBLISHER = 2, CLOCK = 3, CHANGES_MAX = 8, ARENA_BYTES = 16 * 
 #define LATE_NS (UINT64_C(1000) * MX_NS_PER_MS * 1000)
 
 struct directory {
-    const struct dir_address *address;
+    const struct dir_record *address;
     bool fails;
 };
 
@@ -44,8 +46,8 @@ struct core {
 
 static struct core cores[CORES];
 static struct publisher *publisher;
-static struct config configs[CHANGES_MAX];      /* by number of the change; 0: of the start */
-static struct dir_address records[CHANGES_MAX]; /* as well */
+static struct config configs[CHANGES_MAX];     /* by number of the change; 0: of the start */
+static struct dir_record records[CHANGES_MAX]; /* as well */
 static struct dir_change items[CHANGES_MAX];
 static uint64_t building, committed; /* numbers of changes */
 
@@ -190,9 +192,10 @@ mx_err record_changes_make(struct record_changes *out, struct store *store,
     return MX_OK;
 }
 
-void dir_change_free(enum dir_change_kind kind, const void *record)
+void dir_change_free(struct records *all, enum dir_change_kind kind, const void *record)
 {
-    struct dir_address *address = (struct dir_address *)(uintptr_t)record;
+    (void)all;
+    struct dir_record *address = (struct dir_record *)(uintptr_t)record;
     (void)kind;
     if (address != NULL) {
         model_check(address->object_id != GONE, "a record is freed twice");
@@ -203,13 +206,18 @@ void dir_change_free(enum dir_change_kind kind, const void *record)
 void record_changes_free(struct record_changes *changes, bool taken)
 {
     if (changes->count > 0 && !taken) {
-        dir_change_free(DIR_PUT_ADDRESS, changes->items[0].address);
+        dir_change_free(NULL, DIR_PUT_ADDRESS, changes->items[0].address);
     }
     changes->items = NULL;
     changes->count = 0;
 }
 
-void records_free_all(struct list *all)
+void records_init(struct records *all)
+{
+    (void)all;
+}
+
+void records_free(struct records *all)
 {
     (void)all;
 }
@@ -292,15 +300,15 @@ mx_err directory_reserve(struct directory *dir, size_t domains, size_t addresses
     return fails ? MX_ERR_NOMEM : MX_OK;
 }
 
-const struct dir_address *directory_find_address(const struct directory *dir, uint64_t domain_id,
-                                                 struct slice local)
+const struct dir_record *directory_find_address(const struct directory *dir, uint64_t domain_id,
+                                                struct slice local)
 {
     (void)domain_id;
     (void)local;
     return dir->address;
 }
 
-mx_err directory_put_address(struct directory *dir, const struct dir_address *address)
+mx_err directory_put_address(struct directory *dir, const struct dir_record *address)
 {
     dir->address = address;
     return MX_OK;
@@ -361,6 +369,46 @@ mx_err listeners_prepare(struct service *service, const struct image *image, con
     (void)service;
     (void)image;
     return fds[0] == 0 ? MX_OK : MX_ERR_BUG;
+}
+
+void service_resolver_switch(struct service *service)
+{
+    (void)service;
+}
+
+void srv_conn_recheck(struct srv_conn *conn)
+{
+    (void)conn;
+}
+
+bool directory_settle(struct directory *dir, size_t slots)
+{
+    (void)dir;
+    (void)slots;
+    return false;
+}
+
+/* There is no endpoint. */
+mx_err web_prepare(struct web *web, const struct image *image, struct slice cert_pem,
+                   struct slice key_pem, unsigned patience_ms, struct config_problem *problem)
+{
+    (void)image;
+    (void)cert_pem;
+    (void)key_pem;
+    (void)patience_ms;
+    (void)problem;
+    model_check(web == NULL, "there is an endpoint");
+    return MX_OK;
+}
+
+void web_apply(struct web *web)
+{
+    (void)web;
+}
+
+void web_cancel(struct web *web)
+{
+    (void)web;
 }
 
 void listeners_switch(struct service *service, const struct image *image)

@@ -140,10 +140,8 @@ static struct view view_new(const struct settings *settings, struct config **out
         MX_ASSERT(directory_put_domain(directory, &config->domains[i]) == MX_OK);
     }
     const struct dir_block *block = config->addresses;
-    for (size_t at = 0; at < block->bytes;) {
-        const struct dir_record *record = (const void *)(block->records + at);
-        MX_ASSERT(directory_put_address(directory, record) == MX_OK);
-        at += dir_record_size(record);
+    for (; block != NULL; block = block->next) {
+        MX_ASSERT(directory_put_block(directory, block) == MX_OK);
     }
     struct expr_vm *vm = calloc(1, sizeof *vm);
     MX_ASSERT(vm != NULL);

@@ -7,8 +7,11 @@
 #include "tools/cli/fail.h"
 #include "tools/cli/schema.h"
 #include "tools/cli/set_error.h"
+#include "tools/cli/source.h"
 
 #include <stdlib.h>
+
+enum { EXPLAIN_MAX = 4000000 }; /* plan, and recipients: both go in one request */
 
 struct apply {
     struct cli *cli;
@@ -481,16 +484,37 @@ static bool read_plan(struct apply *a)
            plan_check(&a->plan, a->cli->client.schema);
 }
 
+/* The plan in one piece, at most EXPLAIN_MAX bytes. */
+static bool plan_text(struct apply *a, struct buf *out)
+{
+    struct slice line;
+    for (size_t i = 0; i < a->plan.lines.count; i++) {
+        if (!lines_read(&a->plan.lines, i, &line)) {
+            return false;
+        }
+        buf_bytes(out, line.ptr, line.len);
+        buf_add(out, "\n");
+        if (out->len > EXPLAIN_MAX) {
+            return fail("--explain takes plans of at most %d bytes", EXPLAIN_MAX);
+        }
+    }
+    return true;
+}
+
 /* The server tries the plan whole and says what would become of the recipients. */
 static bool explain_plan(struct apply *a)
 {
-    struct buf recipients = {0};
-    if (!source_file(argument(a->cli->args, OPT_EXPLAIN), &recipients, SOURCE_MAX)) {
+    struct buf recipients = {0}, plan = {0};
+    if (!source_file(argument(a->cli->args, OPT_EXPLAIN), &recipients, EXPLAIN_MAX) ||
+        !plan_text(a, &plan)) {
+        buf_free(&recipients);
+        buf_free(&plan);
         return false;
     }
-    json_t *asked = json_pack("{s:s%,s:s%}", "plan", buf_text(&a->plan.text), a->plan.text.len,
-                              "recipients", buf_text(&recipients), recipients.len);
+    json_t *asked = json_pack("{s:s%,s:s%}", "plan", buf_text(&plan), plan.len, "recipients",
+                              buf_text(&recipients), recipients.len);
     buf_free(&recipients);
+    buf_free(&plan);
     if (asked == NULL) {
         return fail("plan or recipients are not UTF-8");
     }
