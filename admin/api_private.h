@@ -43,6 +43,7 @@ struct api_call {
     const json_t *args;
     json_t *reply;     /* arguments of the response */
     const char *error; /* type of a method error; NULL = none */
+    bool done_in_part; /* the error does not undo reply: both are told */
     char description[SET_TEXT_MAX];
 };
 
@@ -71,6 +72,13 @@ json_t *api_session_state(const struct api *api, const struct api_caller *caller
 
 json_t *api_id(uint64_t id);
 struct slice api_string(const json_t *value); /* empty when it is none */
+
+/* False: the answer says why not. */
+bool api_sign_in(struct api *api, const struct api_request *request, struct api_caller *caller,
+                 struct api_answer *answer);
+/* POST /api/explain */
+void api_post_explain(struct api *api, const struct api_request *request,
+                      struct api_answer *answer);
 
 void api_answer_json(struct api_answer *answer, unsigned status, json_t *body); /* takes body */
 /* Problem details (RFC 9457). */

@@ -3,19 +3,23 @@
 #pragma once
 
 #include "admin/environment.h"
+#include "admin/explain_cores.h"
 #include "admin/http_server.h"
 #include "admin/publish.h"
 #include "admin/queue_cores.h"
 #include "admin/worker.h"
 
 struct backend;
+struct ban;
 
 struct backend_conf {
     const char *data_dir;
     const struct environment *env;
     struct publisher *publisher;
     struct queue_cores *queue;
+    struct explain_cores *explain;
     struct worker *worker;
+    struct ban *ban;
     struct shard *shard; /* of the loop */
 };
 

@@ -9,6 +9,7 @@
 #include "core/check.h"
 #include "core/text.h"
 #include "core/timefmt.h"
+#include "io/address_lookup.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,8 +63,7 @@ static mx_err no_memory(struct builder *b)
     return builder_fail(b, MX_ERR_NOMEM, "%s", err_text(MX_ERR_NOMEM));
 }
 
-/* The singleton as stored or by default; sets the type for messages. */
-static mx_err get_singleton(struct builder *b, json_t **out_object, const char *name)
+mx_err builder_singleton(struct builder *b, json_t **out_object, const char *name)
 {
     b->type = find_type(name);
     mx_err err = object_get(b->store, out_object, b->type, OBJECT_ID_SINGLETON);
@@ -122,7 +122,7 @@ static mx_err constant32(struct builder *b, uint32_t *out_value, const json_t *o
 static mx_err build_session(struct builder *b, struct session_limits *limits)
 {
     json_t *object;
-    mx_err err = get_singleton(b, &object, "MtaInboundSession");
+    mx_err err = builder_singleton(b, &object, "MtaInboundSession");
     if (err) {
         return err;
     }
@@ -141,13 +141,13 @@ static mx_err build_session(struct builder *b, struct session_limits *limits)
 static mx_err build_stages(struct builder *b, struct session_limits *limits)
 {
     json_t *object;
-    mx_err err = get_singleton(b, &object, "MtaStageRcpt");
+    mx_err err = builder_singleton(b, &object, "MtaStageRcpt");
     if (err) {
         return err;
     }
     err = constant32(b, &limits->rcpts_max, object, "maxRecipients");
     json_decref(object);
-    err = err ? err : get_singleton(b, &object, "MtaStageData");
+    err = err ? err : builder_singleton(b, &object, "MtaStageData");
     if (err) {
         return err;
     }
@@ -170,7 +170,7 @@ static uint64_t number_member(const json_t *object, const char *field)
 static mx_err build_performance(struct builder *b, struct performance *out)
 {
     json_t *object;
-    mx_err err = get_singleton(b, &object, "Performance");
+    mx_err err = builder_singleton(b, &object, "Performance");
     if (err) {
         return err;
     }
@@ -234,15 +234,11 @@ static mx_err build_hostname(struct builder *b, const json_t *settings)
     return arena_copy(&b->config->image.hostname, b->arena, name) ? no_memory(b) : MX_OK;
 }
 
-static mx_err build_postmaster(struct builder *b, const json_t *settings)
+/* The name of the default domain; empty when there is none. */
+static mx_err build_domain(struct builder *b, const json_t *settings)
 {
     struct slice id_text = text_member(settings, "defaultDomainId");
-    struct slice configured = text_member(settings, "postmasterAddress");
     uint64_t id;
-    if (configured.len) {
-        return arena_copy(&b->config->image.postmaster, b->arena, configured) ? no_memory(b)
-                                                                              : MX_OK;
-    }
     if (id_text.len == 0) {
         return MX_OK;
     }
@@ -255,12 +251,22 @@ static mx_err build_postmaster(struct builder *b, const json_t *settings)
                    ? builder_fail(b, err, "field defaultDomainId: there is no such Domain")
                    : builder_store_failed(b, err);
     }
-    char address[512];
-    int len = snprintf(address, sizeof(address), "postmaster@%s",
-                       json_string_value(json_object_get(domain, "name")));
+    err = arena_copy(&b->config->image.domain, b->arena, text_member(domain, "name"));
     json_decref(domain);
-    MX_ASSERT(len > 0 && (size_t)len < sizeof(address));
-    return arena_copy(&b->config->image.postmaster, b->arena, slice_of(address, (size_t)len))
+    return err ? no_memory(b) : MX_OK;
+}
+
+static mx_err build_postmaster(struct builder *b, const json_t *settings)
+{
+    struct slice configured = text_member(settings, "postmasterAddress");
+    struct slice domain = b->config->image.domain;
+    char address[512];
+    if (configured.len == 0 && domain.len > 0) {
+        int len = snprintf(address, sizeof(address), "postmaster@%.*s", SLICE_ARGS(domain));
+        MX_ASSERT(len > 0 && (size_t)len < sizeof(address));
+        configured = slice_of(address, (size_t)len);
+    }
+    return configured.len && arena_copy(&b->config->image.postmaster, b->arena, configured)
                ? no_memory(b)
                : MX_OK;
 }
@@ -339,13 +345,14 @@ static mx_err build_settings(struct builder *b)
 {
     struct image *image = &b->config->image;
     json_t *settings;
-    mx_err err = get_singleton(b, &settings, "SystemSettings");
+    mx_err err = builder_singleton(b, &settings, "SystemSettings");
     if (err) {
         return err;
     }
     image->connections_max =
         (uint32_t)json_integer_value(json_object_get(settings, "maxConnections"));
     err = build_hostname(b, settings);
+    err = err ? err : build_domain(b, settings);
     err = err ? err : build_postmaster(b, settings);
     err = err ? err
               : build_networks(b, &image->proxy_networks, &image->proxy_network_count, settings,
@@ -363,6 +370,17 @@ struct route_list {
     uint32_t count;
 };
 
+static void add_mx_limits(struct route_conf *route, json_t *object)
+{
+    struct slice order = text_member(object, "ipLookupStrategy");
+    route->mx_hosts_max = (uint8_t)json_integer_value(json_object_get(object, "maxMxHosts"));
+    route->mx_addresses_max = (uint8_t)json_integer_value(json_object_get(object, "maxMultihomed"));
+    route->mx_families = slice_equal(order, SLICE_LITERAL("v6ThenV4")) ? ADDRESS_V6_THEN_V4
+                         : slice_equal(order, SLICE_LITERAL("v4Only")) ? ADDRESS_V4_ONLY
+                         : slice_equal(order, SLICE_LITERAL("v6Only")) ? ADDRESS_V6_ONLY
+                                                                       : ADDRESS_V4_THEN_V6;
+}
+
 static mx_err add_route(void *arg, uint64_t id, json_t *object)
 {
     struct route_list *list = arg;
@@ -376,6 +394,9 @@ static mx_err add_route(void *arg, uint64_t id, json_t *object)
         .index = list->count++,
     };
     mx_err err = arena_copy(&route->name, list->b->arena, text_member(object, "name"));
+    if (route->kind == ROUTE_MX) {
+        add_mx_limits(route, object);
+    }
     if (err || route->kind != ROUTE_RELAY) {
         return err;
     }
@@ -420,7 +441,7 @@ static void check_route_name(void *arg, struct slice name)
 static mx_err build_strategy(struct builder *b)
 {
     json_t *object;
-    mx_err err = get_singleton(b, &object, "MtaOutboundStrategy");
+    mx_err err = builder_singleton(b, &object, "MtaOutboundStrategy");
     if (err) {
         return err;
     }
@@ -447,12 +468,13 @@ static mx_err build_strategy(struct builder *b)
 
 struct listener_list {
     struct builder *b;
+    const struct listener_list *other; /* the list of the other protocol */
     struct listener_conf *listeners;
     uint32_t count;
 };
 
-static mx_err check_bind(struct listener_list *list, const struct listener_conf *listener,
-                         const struct netaddr *bind)
+static mx_err check_bind_among(const struct listener_list *list,
+                               const struct listener_conf *listener, const struct netaddr *bind)
 {
     for (uint32_t i = 0; i < list->count; i++) {
         const struct listener_conf *other = &list->listeners[i];
@@ -469,6 +491,13 @@ static mx_err check_bind(struct listener_list *list, const struct listener_conf 
         }
     }
     return MX_OK;
+}
+
+static mx_err check_bind(const struct listener_list *list, const struct listener_conf *listener,
+                         const struct netaddr *bind)
+{
+    mx_err err = check_bind_among(list, listener, bind);
+    return err ? err : check_bind_among(list->other, listener, bind);
 }
 
 static mx_err build_binds(struct listener_list *list, struct listener_conf *listener,
@@ -508,7 +537,9 @@ static uint32_t number_or(const json_t *object, const char *name, uint32_t other
 
 static mx_err add_listener(void *arg, uint64_t id, json_t *object)
 {
-    struct listener_list *list = arg;
+    struct listener_list *lists = arg;
+    bool is_http = slice_equal(text_member(object, "protocol"), SLICE_LITERAL("http"));
+    struct listener_list *list = &lists[is_http];
     struct listener_conf *listener = &list->listeners[list->count];
     (void)id;
     if (list->count == IMAGE_LISTENERS_MAX) {
@@ -529,6 +560,12 @@ static mx_err add_listener(void *arg, uint64_t id, json_t *object)
               : build_networks(list->b, &listener->proxy_networks, &listener->proxy_network_count,
                                object, "overrideProxyTrustedNetworks");
     listener->proxy_override = listener->proxy_network_count > 0;
+    if (!err && is_http && listener->proxy_override) {
+        err = builder_fail(list->b, MX_ERR_UNSUPPORTED,
+                           "field overrideProxyTrustedNetworks of '%.*s': not supported by ringmx "
+                           "for HTTP",
+                           SLICE_ARGS(listener->name));
+    }
     list->count++;
     return err;
 }
@@ -541,18 +578,22 @@ static mx_err build_listeners(struct builder *b)
     if (err) {
         return builder_store_failed(b, err);
     }
-    struct listener_list list = {.b = b};
-    list.listeners = arena_take(b->arena, (only.count + 1) * sizeof(*list.listeners));
-    if (!list.listeners) {
-        return no_memory(b);
+    struct listener_list lists[2] = {{.b = b, .other = &lists[1]}, {.b = b, .other = &lists[0]}};
+    for (size_t i = 0; i < mx_countof(lists); i++) {
+        lists[i].listeners = arena_take(b->arena, (only.count + 1) * sizeof(*lists[i].listeners));
+        if (!lists[i].listeners) {
+            return no_memory(b);
+        }
     }
     b->problem->text[0] = 0;
-    err = store_each(b->store, b->type, add_listener, &list);
+    err = store_each(b->store, b->type, add_listener, lists);
     if (err) {
         return b->problem->text[0] ? err : builder_store_failed(b, err);
     }
-    b->config->image.listeners = list.listeners;
-    b->config->image.listener_count = list.count;
+    b->config->image.listeners = lists[0].listeners;
+    b->config->image.listener_count = lists[0].count;
+    b->config->image.http_listeners = lists[1].listeners;
+    b->config->image.http_listener_count = lists[1].count;
     return MX_OK;
 }
 
@@ -636,6 +677,7 @@ mx_err config_build(struct config **out_config, struct store *store, enum config
     err = err ? err : build_performance(&b, &config->image.performance);
     err = err ? err : build_routes(&b);
     err = err ? err : build_strategy(&b);
+    err = err ? err : build_resolver(&b);
     err = err ? err : build_listeners(&b);
     err = err ? err : build_clients(&b);
     if (!err && parts == CONFIG_WHOLE) {

@@ -5,10 +5,12 @@
 #include "admin/publish_records.h"
 #include "core/check.h"
 
+enum { BLOCK_BYTES_MAX = 256 * 1024 - 64 }; /* with its head a chunk of the arena */
+
 struct record_list {
     struct arena *arena;
     struct dir_domain *domains;
-    struct dir_address *addresses;
+    struct dir_block *addresses; /* the newest is the first */
     size_t domain_count, domain_max;
     size_t address_count, address_max;
 };
@@ -31,22 +33,21 @@ static mx_err add_domain(void *arg, const struct store_domain_row *row)
     return err;
 }
 
-/* "local@domain"; an account's own local part is the first half of its mailbox. */
-static mx_err put_mailbox(struct record_list *list, struct slice *out_mailbox, struct slice local,
-                          struct slice domain)
+/* Room for a record behind the others. */
+static void *take_record(struct record_list *list, size_t bytes)
 {
-    size_t len = local.len + 1 + domain.len;
-    uint8_t *text = arena_take(list->arena, len);
-    if (!text) {
-        return MX_ERR_NOMEM;
+    struct dir_block *block = list->addresses;
+    if (block == NULL || BLOCK_BYTES_MAX - block->bytes < bytes) {
+        block = arena_take(list->arena, sizeof *block + BLOCK_BYTES_MAX);
+        if (block == NULL) {
+            return NULL;
+        }
+        *block = (struct dir_block){.next = list->addresses};
+        list->addresses = block;
     }
-    struct writer w = writer_init(text, len);
-    put_slice(&w, local);
-    put_char(&w, '@');
-    put_slice(&w, domain);
-    MX_ASSERT(!w.overflow);
-    *out_mailbox = writer_slice(&w);
-    return MX_OK;
+    void *record = block->records + block->bytes;
+    block->bytes += bytes;
+    return record;
 }
 
 static mx_err put_list(struct record_list *list, const struct dir_list **out_list,
@@ -77,29 +78,34 @@ static mx_err put_list(struct record_list *list, const struct dir_list **out_lis
 static mx_err add_address(void *arg, const struct store_address_row *row)
 {
     struct record_list *list = arg;
+    uint8_t mailbox[DIR_MAILBOX_MAX];
+    struct writer w = writer_init(mailbox, sizeof mailbox);
     MX_ASSERT(list->address_count < list->address_max);
-    struct dir_address *address = &list->addresses[list->address_count++];
-    *address = (struct dir_address){
+    list->address_count++;
+    put_slice(&w, row->account_local);
+    put_char(&w, '@');
+    put_slice(&w, row->account_domain);
+    if (w.overflow || row->local.len > DIR_LOCAL_MAX) {
+        return MX_ERR_DAMAGED; /* no such name was ever stored */
+    }
+    struct dir_address about = {
         .domain_id = row->domain,
+        .local = row->local,
         .kind = record_kind(row->kind, row->is_alias),
         .enabled = row->enabled,
         .object_id = row->account,
+        .mailbox = writer_slice(&w),
     };
-    mx_err err = put_mailbox(list, &address->mailbox, row->account_local, row->account_domain);
+    mx_err err = row->members ? put_list(list, &about.list, row->members) : MX_OK;
     if (err) {
         return err;
     }
-    if (row->members) {
-        err = put_list(list, &address->list, row->members);
-        if (err) {
-            return err;
-        }
+    void *memory = take_record(list, dir_record_bytes(&about));
+    if (memory == NULL) {
+        return MX_ERR_NOMEM;
     }
-    if (!row->is_alias) {
-        address->local = slice_first(address->mailbox, row->local.len);
-        return MX_OK;
-    }
-    return arena_copy(&address->local, list->arena, row->local);
+    (void)dir_record_put(memory, &about);
+    return MX_OK;
 }
 
 mx_err build_records(struct builder *b)
@@ -111,8 +117,7 @@ mx_err build_records(struct builder *b)
         return builder_store_failed(b, err);
     }
     list.domains = arena_take(b->arena, (list.domain_max + 1) * sizeof(*list.domains));
-    list.addresses = arena_take(b->arena, (list.address_max + 1) * sizeof(*list.addresses));
-    err = list.domains && list.addresses ? MX_OK : MX_ERR_NOMEM;
+    err = list.domains ? MX_OK : MX_ERR_NOMEM;
     err = err ? err : store_each_domain(b->store, add_domain, &list);
     err = err ? err : store_each_address(b->store, add_address, &list);
     if (err) {

@@ -12,6 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Read by jemalloc (jemalloc(3), "TUNING"): pools and buffers lie in large pages. A core goes
+ * through a few megabytes for every batch of messages, and page walks were a tenth of its time. */
+extern const char *malloc_conf;
+const char *malloc_conf = "thp:always";
+
 static void help(FILE *out)
 {
     fprintf(
@@ -27,14 +32,17 @@ static void help(FILE *out)
         "      --memory MIB       per core, for content and output; default 256\n"
         "      --log LEVEL        error, warn, info (default), debug\n"
         "      --delivery on|off  off: accept and queue only\n"
+        "      --core-dumps       a crash may leave a core, which holds keys and mail\n"
         "      --no-pin           do not pin threads to CPUs\n"
         "      --retry-ms N       every retry after N ms instead of the schedule (for tests)\n"
         "  ringmx apply --data DIR [--dry-run] PLAN   change the configuration (server stopped)\n"
+        "      --explain FILE     with --dry-run: which of these recipients would go elsewhere\n"
         "  ringmx queue list --data DIR          what is queued (server stopped)\n"
         "  ringmx queue show ID --data DIR\n"
         "  ringmx admin renew|remove --data DIR  the built-in administrator (server stopped)\n"
         "  ringmx doctor [--data DIR]            check kernel, limits and libraries\n"
-        "  ringmx reference [statistics]         all objects, or statistics, as Markdown\n"
+        "  ringmx reference                      the configuration objects, as Markdown\n"
+        "  ringmx reference expressions|statistics  the expression language, or what is counted\n"
         "  ringmx version\n");
 }
 
@@ -113,8 +121,8 @@ static int serve(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         char name[32];
         const char *equals = strchr(argv[i], '=');
-        if (strcmp(argv[i], "--no-pin") == 0) {
-            options.no_pin = true;
+        if (strcmp(argv[i], "--no-pin") == 0 || strcmp(argv[i], "--core-dumps") == 0) {
+            *(argv[i][2] == 'n' ? &options.no_pin : &options.core_dumps) = true;
             continue;
         }
         size_t len = equals != NULL ? (size_t)(equals - argv[i]) : strlen(argv[i]);
@@ -148,14 +156,21 @@ static int doctor(int argc, char **argv)
 
 static int reference(int argc, char **argv)
 {
-    if (argc == 2 && strcmp(argv[1], "statistics") == 0) {
-        statistics_print(stdout);
-    } else if (argc == 1) {
+    static const struct {
+        const char *name;
+        void (*print)(FILE *out);
+    } pages[] = {{"expressions", reference_print_expressions}, {"statistics", statistics_print}};
+    if (argc < 2) {
         reference_print(stdout);
-    } else {
-        return usage("reference takes nothing, or statistics", "");
+        return 0;
     }
-    return 0;
+    for (size_t i = 0; i < mx_countof(pages); i++) {
+        if (strcmp(argv[1], pages[i].name) == 0) {
+            pages[i].print(stdout);
+            return 0;
+        }
+    }
+    return usage("no such page of the reference", argv[1]);
 }
 
 int main(int argc, char **argv)

@@ -149,6 +149,16 @@ static void check_compiles(struct plan *plan)
     add_error(plan, line, text);
 }
 
+/* Where the recipients go by what the store holds now. */
+static void route_recipients(struct plan *plan)
+{
+    struct config_problem problem;
+    if (plan->explain && plan->error_count == 0 &&
+        plan_explain_route(plan->explain, plan->store, clock_wall_ms(), &problem)) {
+        add_error(plan, 0, problem.text);
+    }
+}
+
 static int finish(struct plan *plan)
 {
     FILE *out = plan->options->out;
@@ -168,6 +178,9 @@ static int finish(struct plan *plan)
             plan->options->dry_run ? "dry run: " : "", (unsigned long long)plan->created,
             (unsigned long long)plan->updated, (unsigned long long)plan->destroyed,
             (unsigned long long)plan->unchanged, (unsigned long long)generation);
+    if (plan->explain) {
+        plan_explain_print(plan->explain, out);
+    }
     return PLAN_EXIT_OK;
 }
 
@@ -179,7 +192,8 @@ static int run_on_store(struct plan *plan)
         fprintf(plan->options->err, "error: %s\n", store_problem(plan->store));
         return PLAN_EXIT_FAILED;
     }
-    if (plan_parse(plan)) {
+    route_recipients(plan);
+    if (plan->error_count == 0 && plan_parse(plan)) {
         plan_run(plan);
         if (plan->failure) {
             plan_error(plan, NULL, NULL, NULL, "%s",
@@ -187,6 +201,7 @@ static int run_on_store(struct plan *plan)
                                                      : store_problem(plan->store));
         } else if (plan->error_count == 0) {
             check_compiles(plan);
+            route_recipients(plan);
         }
     }
     return finish(plan);
@@ -194,6 +209,9 @@ static int run_on_store(struct plan *plan)
 
 static void plan_free(struct plan *plan)
 {
+    if (!plan) {
+        return;
+    }
     size_t kept = plan->error_count < PLAN_ERRORS_MAX ? (size_t)plan->error_count : PLAN_ERRORS_MAX;
     for (size_t i = 0; i < kept; i++) {
         free(plan->errors[i].text);
@@ -202,6 +220,7 @@ static void plan_free(struct plan *plan)
     json_decref(plan->declared);
     json_decref(plan->made);
     json_decref(plan->touched);
+    plan_explain_free(plan->explain);
     free(plan->last_line);
     free(plan->lines);
     free(plan->bytes);
@@ -272,28 +291,102 @@ static int run_locked(struct plan *plan)
     return code;
 }
 
-int plan_apply(const struct plan_options *options)
+static struct plan *plan_new(const struct plan_options *options)
 {
     struct plan *plan = calloc(1, sizeof(*plan));
     if (!plan) {
-        return fail(options, options->path, err_text(MX_ERR_NOMEM));
+        return NULL;
     }
     plan->options = options;
     plan->declared = json_object();
     plan->made = json_object();
     plan->touched = json_object();
     plan->last_line = calloc(reg_type_count, sizeof(*plan->last_line));
-    mx_err err =
-        plan->declared && plan->made && plan->touched && plan->last_line ? MX_OK : MX_ERR_NOMEM;
-    err = err ? err : sys_read_file(&plan->bytes, &plan->len, options->path, PLAN_BYTES_MAX);
-    int code = err ? fail(options, options->path, err_text(err)) : run_locked(plan);
+    if (!plan->declared || !plan->made || !plan->touched || !plan->last_line) {
+        plan_free(plan);
+        return NULL;
+    }
+    return plan;
+}
+
+static int read_recipients(struct plan *plan, const char *name, struct slice text)
+{
+    uint32_t line;
+    char why[128];
+    mx_err err = plan_explain_new(&plan->explain, text, &line);
+    if (!err) {
+        return PLAN_EXIT_OK;
+    }
+    if (err == MX_ERR_SYNTAX) {
+        snprintf(why, sizeof(why), "line %u is not an address", (unsigned)line);
+    } else if (err == MX_ERR_LIMIT) {
+        snprintf(why, sizeof(why), "more than %d recipients", PLAN_EXPLAIN_MAX);
+    } else {
+        snprintf(why, sizeof(why), "%s", err_text(err));
+    }
+    return fail(plan->options, name, why);
+}
+
+static int read_recipients_file(struct plan *plan)
+{
+    const struct plan_options *options = plan->options;
+    uint8_t *bytes = NULL;
+    size_t len = 0;
+    if (!options->explain) {
+        return PLAN_EXIT_OK;
+    }
+    mx_err err = sys_read_file(&bytes, &len, options->explain, PLAN_BYTES_MAX);
+    int code = err ? fail(options, options->explain, err_text(err))
+                   : read_recipients(plan, options->explain, slice_of(bytes, len));
+    free(bytes);
+    return code;
+}
+
+int plan_apply(const struct plan_options *options)
+{
+    struct plan *plan = plan_new(options);
+    if (!plan) {
+        return fail(options, options->path, err_text(MX_ERR_NOMEM));
+    }
+    mx_err err = sys_read_file(&plan->bytes, &plan->len, options->path, PLAN_BYTES_MAX);
+    int code = err ? fail(options, options->path, err_text(err)) : read_recipients_file(plan);
+    if (code == PLAN_EXIT_OK) {
+        code = run_locked(plan);
+    }
+    plan_free(plan);
+    return code;
+}
+
+int plan_dry_run(const struct plan_options *options, struct store *store, struct slice plan_text,
+                 struct slice recipients)
+{
+    MX_ASSERT(options->dry_run);
+    struct plan *plan = plan_new(options);
+    uint8_t *bytes = plan ? malloc(plan_text.len + 1) : NULL;
+    if (!bytes) {
+        plan_free(plan);
+        return fail(options, "plan", err_text(MX_ERR_NOMEM));
+    }
+    if (plan_text.len > 0) {
+        memcpy(bytes, plan_text.ptr, plan_text.len);
+    }
+    plan->bytes = bytes;
+    plan->len = plan_text.len;
+    int code = read_recipients(plan, "recipients", recipients);
+    if (code == PLAN_EXIT_OK) {
+        plan->store = store;
+        code = run_on_store(plan);
+        plan->store = NULL; /* stays the caller's */
+    }
     plan_free(plan);
     return code;
 }
 
 static int usage(FILE *err, const char *problem)
 {
-    fprintf(err, "error: %s\nusage: ringmx apply --data DIR [--dry-run] plan.ndjson\n", problem);
+    fprintf(err,
+            "error: %s\nusage: ringmx apply --data DIR [--dry-run [--explain FILE]] plan.ndjson\n",
+            problem);
     return PLAN_EXIT_USAGE;
 }
 
@@ -309,6 +402,11 @@ int plan_apply_command(int argc, char **argv, FILE *out, FILE *err)
                 return usage(err, "--data needs a folder");
             }
             options.data_dir = argv[i];
+        } else if (slice_equal(arg, SLICE_LITERAL("--explain"))) {
+            if (++i == argc) {
+                return usage(err, "--explain needs a file");
+            }
+            options.explain = argv[i];
         } else if (arg.len > 1 && arg.ptr[0] == '-') {
             char problem[128];
             snprintf(problem, sizeof(problem), "unknown option %.80s", argv[i]);
@@ -324,6 +422,9 @@ int plan_apply_command(int argc, char **argv, FILE *out, FILE *err)
     }
     if (!options.path) {
         return usage(err, "the plan is missing");
+    }
+    if (options.explain && !options.dry_run) {
+        return usage(err, "--explain is for --dry-run");
     }
     return plan_apply(&options);
 }

@@ -1,5 +1,5 @@
-/* `ringmx apply --data DIR [--dry-run] plan.ndjson`: brings the registry of a stopped server to
- * what a plan says. A plan is one JSON object per line (blank lines are skipped):
+/* `ringmx apply --data DIR [--dry-run [--explain FILE]] plan.ndjson`: brings the registry of a
+ * stopped server to what a plan says. A plan is one JSON object per line (blank lines are skipped):
  *
  *   {"@type":"create",   "object":"Domain", "value":{"d1":{"name":"example.org"}}}
  *   {"@type":"update",   "object":"Domain", "id":"#d1", "value":{"allowRelaying":true}}
@@ -15,7 +15,7 @@
  * errors of a plan are reported, up to PLAN_ERRORS_MAX. */
 #pragma once
 
-#include "core/base.h"
+#include "core/slice.h"
 
 #include <stdio.h>
 
@@ -34,12 +34,21 @@ struct plan_options {
     const char *path;     /* of the plan */
     const char *who;      /* for the change log; NULL: "apply" */
     bool dry_run;         /* say what would happen; change nothing */
-    FILE *out;            /* summary, and the steps of a dry run */
-    FILE *err;            /* errors */
+    /* With dry_run: a file of recipients, one a line; those that would go elsewhere are printed.
+     * NULL: none. */
+    const char *explain;
+    FILE *out; /* summary, and the steps of a dry run */
+    FILE *err; /* errors */
 };
 
 /* Takes the data folder's lock. Returns the exit code. */
 int plan_apply(const struct plan_options *options);
+
+struct store;
+/* A dry run on a store that is open and in no transaction: plan and recipients (as in the file, may
+ * be empty) as text; options->dry_run is set, its paths are not used. */
+int plan_dry_run(const struct plan_options *options, struct store *store, struct slice plan_text,
+                 struct slice recipients);
 
 /* The same from a command line: argv[0] is "apply". */
 int plan_apply_command(int argc, char **argv, FILE *out, FILE *err);

@@ -3,6 +3,7 @@
 
 #include "admin/objects.h"
 #include "admin/plan.h"
+#include "admin/plan_explain.h"
 
 enum plan_op { PLAN_CREATE, PLAN_UPDATE, PLAN_UPSERT, PLAN_RECONCILE, PLAN_DESTROY };
 
@@ -43,6 +44,7 @@ struct plan {
     uint64_t created, updated, destroyed, unchanged;
     mx_err failure;               /* of the store: the plan cannot go on */
     const struct plan_line *line; /* being run */
+    struct plan_explain *explain; /* NULL: nobody asks where recipients go */
     char reason[256];             /* of a reference that does not resolve */
 };
 

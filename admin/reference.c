@@ -1,6 +1,7 @@
 #include "admin/reference.h"
 
 #include "admin/registry.h"
+#include "route/expr_tables.h"
 
 #include <inttypes.h>
 
@@ -106,7 +107,8 @@ static void print_kind(FILE *out, const struct reg_field *field)
         }
         break;
     case REG_EXPRESSION:
-        fprintf(out, "expression: %s", number_kind(field->format));
+        fprintf(out, "expression (%s): %s", expr_context_row(field->context)->name,
+                number_kind(field->format));
         if (field->refers) {
             fprintf(out, " of a [%s](#%s)", field->refers, field->refers);
         }

@@ -4,3 +4,5 @@
 #include <stdio.h>
 
 void reference_print(FILE *out);
+/* The same of the expression language: grammar, operators, variables, functions, constants. */
+void reference_print_expressions(FILE *out);

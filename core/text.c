@@ -18,9 +18,43 @@ bool text_starts_nocase(struct slice text, struct slice prefix)
     return text.len >= prefix.len && text_equal_nocase(slice_first(text, prefix.len), prefix);
 }
 
+/* Eight bytes at a time: A-Z have the high bit of these sums set, and no other byte below 0x80. */
+static uint64_t upper8(uint64_t bytes)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    uint64_t low = bytes & ones * 0x7f;
+    return (low + ones * (0x80 - 'A')) & ~(low + ones * (0x7f - 'Z')) & ~bytes & ones * 0x80;
+}
+
+struct slice text_lowered(uint8_t *buf, struct slice in)
+{
+    uint64_t upper = 0;
+    size_t i = 0;
+    for (; i + 8 <= in.len; i += 8) {
+        uint64_t bytes;
+        memcpy(&bytes, in.ptr + i, 8);
+        upper |= upper8(bytes);
+    }
+    for (; i < in.len; i++) {
+        upper |= ascii_lower(in.ptr[i]) != in.ptr[i];
+    }
+    if (upper == 0) {
+        return in;
+    }
+    text_lower(buf, in);
+    return slice_of(buf, in.len);
+}
+
 void text_lower(uint8_t *out, struct slice in)
 {
-    for (size_t i = 0; i < in.len; i++) {
+    size_t i = 0;
+    for (; i + 8 <= in.len; i += 8) {
+        uint64_t bytes;
+        memcpy(&bytes, in.ptr + i, 8);
+        bytes |= upper8(bytes) >> 2;
+        memcpy(out + i, &bytes, 8);
+    }
+    for (; i < in.len; i++) {
         out[i] = ascii_lower(in.ptr[i]);
     }
 }

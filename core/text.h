@@ -31,6 +31,8 @@ bool text_equal_nocase(struct slice a, struct slice b);
 bool text_starts_nocase(struct slice text, struct slice prefix);
 /* Lower-cases A-Z into out, which holds at least in.len bytes; out may be in.ptr. */
 void text_lower(uint8_t *out, struct slice in);
+/* The same, or in itself when it has no A-Z: nothing is copied then. */
+struct slice text_lowered(uint8_t *buf, struct slice in);
 /* Without spaces and tabs at both ends. */
 struct slice text_trim(struct slice text);
 /* Decimal digits only, the whole of text, up to UINT64_MAX; MX_ERR_SYNTAX or MX_ERR_RANGE. */

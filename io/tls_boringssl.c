@@ -56,6 +56,7 @@ struct tls_ctx {
     struct kept_session *sessions; /* SESSIONS_MAX of them, chosen by hash; NULL for servers */
     bool server;
     bool verify;
+    bool no_resumption, reuse_sessions;
 };
 
 struct tls {
@@ -87,7 +88,7 @@ static int session_new(SSL *ssl, SSL_SESSION *session)
 {
     struct tls_ctx *ctx = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
     struct slice host = slice_of_text(SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name));
-    if (ctx == NULL || host.len == 0 || host.len > HOST_MAX) {
+    if (ctx == NULL || ctx->no_resumption || host.len == 0 || host.len > HOST_MAX) {
         return 0;
     }
     struct kept_session *kept = session_slot(ctx, host);
@@ -106,7 +107,7 @@ static void session_offer(struct tls *tls, struct tls_ctx *ctx, struct slice hos
         return;
     }
     (void)SSL_set_session(tls->ssl, kept->session); /* without it: a full handshake */
-    if (SSL_SESSION_should_be_single_use(kept->session)) {
+    if (SSL_SESSION_should_be_single_use(kept->session) && !ctx->reuse_sessions) {
         session_forget(kept); /* RFC 8446 appendix C.4: a reused ticket links connections */
     }
 }
@@ -220,6 +221,16 @@ static const char *key_load(SSL_CTX *ssl_ctx, struct slice pem)
     return problem;
 }
 
+static void set_versions(struct tls_ctx *ctx, bool disable_tls12, bool disable_tls13)
+{
+    if (disable_tls12) {
+        SSL_CTX_set_min_proto_version(ctx->ssl_ctx, TLS1_3_VERSION);
+    }
+    if (disable_tls13) {
+        SSL_CTX_set_max_proto_version(ctx->ssl_ctx, TLS1_2_VERSION);
+    }
+}
+
 mx_err tls_server_ctx_new(struct tls_ctx **out_ctx, const struct tls_server_conf *conf)
 {
     struct tls_ctx *ctx;
@@ -235,12 +246,7 @@ mx_err tls_server_ctx_new(struct tls_ctx **out_ctx, const struct tls_server_conf
         tls_ctx_free(ctx);
         return MX_ERR_TLS;
     }
-    if (conf->disable_tls12) {
-        SSL_CTX_set_min_proto_version(ctx->ssl_ctx, TLS1_3_VERSION);
-    }
-    if (conf->disable_tls13) {
-        SSL_CTX_set_max_proto_version(ctx->ssl_ctx, TLS1_2_VERSION);
-    }
+    set_versions(ctx, conf->disable_tls12, conf->disable_tls13);
     *out_ctx = ctx;
     return MX_OK;
 }
@@ -261,11 +267,17 @@ static bool trust_load(SSL_CTX *ssl_ctx, struct slice ca_file)
 mx_err tls_client_ctx_new(struct tls_ctx **out_ctx, const struct tls_client_conf *conf)
 {
     struct tls_ctx *ctx;
+    if (conf->disable_tls12 && conf->disable_tls13) {
+        return MX_ERR_INVALID;
+    }
     mx_err err = ctx_new(&ctx, false);
     if (err) {
         return err;
     }
     ctx->verify = conf->verify;
+    ctx->no_resumption = conf->no_resumption;
+    ctx->reuse_sessions = conf->reuse_sessions;
+    set_versions(ctx, conf->disable_tls12, conf->disable_tls13);
     SSL_CTX_set_verify(ctx->ssl_ctx, conf->verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
     bool trusted = !conf->verify || trust_load(ctx->ssl_ctx, conf->ca_file);
     ERR_clear_error();
@@ -729,4 +741,20 @@ void digest_hmac(uint8_t out[DIGEST_SHA256_BYTES], struct slice key, struct slic
 bool digest_equal(struct slice a, struct slice b)
 {
     return a.len == b.len && CRYPTO_memcmp(a.ptr, b.ptr, a.len) == 0;
+}
+
+size_t digest_named(uint8_t out[DIGEST_BYTES_MAX], struct slice name, struct slice bytes)
+{
+    static const struct {
+        const char *name;
+        const EVP_MD *(*digest)(void);
+    } digests[] = {
+        {"md5", EVP_md5}, {"sha1", EVP_sha1}, {"sha256", EVP_sha256}, {"sha512", EVP_sha512}};
+    unsigned len = 0;
+    for (size_t i = 0; i < mx_countof(digests); i++) {
+        if (slice_equal(name, slice_of_text(digests[i].name))) {
+            MX_ASSERT(EVP_Digest(bytes.ptr, bytes.len, out, &len, digests[i].digest(), NULL) == 1);
+        }
+    }
+    return len;
 }

@@ -7,10 +7,14 @@
  * time is an EXPR_FAILED result: the caller answers "temporary", it never picks another route.
  *
  * The VM needs no allocation: values live in a struct expr_vm that the caller provides. Its whole
- * state is in there (program counter, stack), so that a host function which answers later can be
- * added without changing programs. */
+ * state is in there (program counter, stack), so a function whose answer comes later (DNS, a
+ * store) stops it with EXPR_WAITING, and expr_resume goes on with the answer. Explaining is the
+ * same run with a trace: every value that was worked out, with its place in the source.
+ *
+ * The tables of the language (operators, functions, variables, constants) are in expr_tables.h. */
 #pragma once
 
+#include "core/cursor.h"
 #include "core/err.h"
 #include "core/hdr.h"
 #include "core/slice.h"
@@ -27,7 +31,8 @@ enum expr_context {
     EXPR_RCPTDOM,
     EXPR_ADDR,
     EXPR_HTTP,
-    EXPR_CONSTANT /* none: settings that must be known at load */
+    EXPR_CONSTANT, /* none: settings that must be known at load */
+    EXPR_CONTEXTS
 };
 
 enum expr_type { EXPR_STRING, EXPR_INTEGER, EXPR_FLOAT, EXPR_ARRAY, EXPR_CONSTANT_NAME };
@@ -38,7 +43,12 @@ enum {
     EXPR_STEPS_MAX = 100000,
     EXPR_SCRATCH_BYTES = 16384,
     EXPR_SOURCE_MAX = 65536,
-    EXPR_BRANCHES_MAX = 256
+    EXPR_BRANCHES_MAX = 256,
+    EXPR_CAPTURES_MAX = 32,        /* $0 to $31 */
+    EXPR_REGEX_BYTES = 300 * 1024, /* memory of one search, see expr_regex.c */
+    EXPR_REGEX_STEPS = 10000,      /* of one search; over it the run fails */
+    EXPR_DIGEST_MAX = 64,
+    EXPR_MESSAGE_MAX = 448,
 };
 
 struct expr_value {
@@ -65,10 +75,10 @@ struct expr_source {
 };
 
 struct expr_problem {
-    int32_t branch;    /* index of the branch, -1 = else */
-    bool in_condition; /* in "if" (true) or "then"/"else" (false) */
-    uint32_t position; /* byte offset in that text */
-    char message[256]; /* what was found, what was expected, names available */
+    int32_t branch;                 /* index of the branch, -1 = else */
+    bool in_condition;              /* in "if" (true) or "then"/"else" (false) */
+    uint32_t position;              /* byte offset in that text */
+    char message[EXPR_MESSAGE_MAX]; /* what was found, what was expected, names available */
 };
 
 struct expr_program; /* immutable; shared between cores */
@@ -84,48 +94,137 @@ bool expr_literal_results(const struct expr_program *program,
 /* True and *out set when the whole program folds to one value (settings that must be constant). */
 bool expr_constant(const struct expr_program *program, struct expr_value *out);
 
-enum expr_status { EXPR_DONE, EXPR_FAILED };
+/* What a function asks that the host may have to find out first. */
+enum expr_ask {
+    EXPR_ASK_NOTHING,
+    EXPR_ASK_DNS,
+    EXPR_ASK_KEY,     /* key_get, key_exists */
+    EXPR_ASK_KEY_SET, /* changes something */
+    EXPR_ASK_COUNTER, /* counter_get, counter_incr */
+    EXPR_ASK_METRIC,
+};
+/* As expr_compile, for a caller that answers the questions in `asks` (bits 1 << enum expr_ask);
+ * functions that ask others are refused by name. */
+MX_MUST_CHECK mx_err expr_compile_asking(struct expr_program **out_program,
+                                         const struct expr_source *source,
+                                         enum expr_context context, uint32_t asks,
+                                         struct expr_problem *problem);
+
+struct expr_question {
+    enum expr_ask kind;
+    const char *function;
+    const struct expr_value *args; /* stay until the answer */
+    uint32_t argc;
+};
+enum expr_answer { EXPR_ANSWERED, EXPR_UNANSWERED, EXPR_LATER };
+
+enum expr_status { EXPR_DONE, EXPR_FAILED, EXPR_WAITING };
 
 struct expr_vm;
 
 /* What the program asks from outside. */
 struct expr_host {
     void *arg;
-    /* Value of a variable (index as in the context's table, see expr_variable_name). */
+    /* Value of a variable; for arrays see expr_array. */
     void (*variable)(void *arg, uint16_t variable, struct expr_value *out);
     bool (*is_local_domain)(void *arg, struct slice domain);
     bool (*is_local_address)(void *arg, struct slice address);
     struct slice (*system)(void *arg, struct slice name);
+    /* Digest by name ("md5", "sha1", "sha256", "sha512"); returns its length in bytes. */
+    size_t (*digest)(void *arg, struct slice algorithm, struct slice text,
+                     uint8_t out[EXPR_DIGEST_MAX]);
+    /* EXPR_ANSWERED: *out is set (it stays as long as the run). EXPR_UNANSWERED: *reason is set
+     * (static text), the run fails. EXPR_LATER: the run stops; expr_resume. Only asked what the
+     * program was compiled for. */
+    enum expr_answer (*ask)(void *arg, const struct expr_question *question, struct expr_value *out,
+                            const char **reason);
 };
 
 struct expr_stats {
     uint64_t evaluations, failed, steps;
     struct hdr ns; /* of those that the caller timed */
 };
+/* One value that was worked out, for explanations. */
+struct expr_step {
+    uint32_t part;       /* 2 * branch (its "if"), 2 * branch + 1 (its "then"); the last: "else" */
+    uint32_t start, end; /* bytes of the text of that part */
+    bool decides;        /* the value of a whole "if" */
+    bool result;         /* the value of the program */
+    const struct expr_value *value;
+};
+struct expr_trace {
+    void *arg;
+    void (*step)(void *arg, const struct expr_step *step);
+};
+/* The source of a part, as it was compiled; borrowed from the program. */
+struct slice expr_part_text(const struct expr_program *program, uint32_t part);
+uint32_t expr_part_count(const struct expr_program *program);
 
 struct expr_vm {
     struct expr_stats stats; /* since the vm was made: all zero */
     const struct expr_program *program;
     const struct expr_host *host;
-    uint32_t pc, depth, steps, scratch_used, arrays_used;
-    const char *failure; /* static text after EXPR_FAILED */
+    const struct expr_trace *trace; /* NULL: none */
+    uint32_t pc, depth, steps, scratch_used, arrays_used, capture_count;
+    const char *failure;           /* static text after EXPR_FAILED */
+    struct expr_question question; /* while EXPR_WAITING */
     struct expr_value stack[EXPR_STACK_MAX];
-    uint8_t scratch[EXPR_SCRATCH_BYTES];
+    struct slice captures[EXPR_CAPTURES_MAX];
     struct expr_value arrays[EXPR_ARRAY_MAX];
+    uint8_t scratch[EXPR_SCRATCH_BYTES];
+    _Alignas(16) uint8_t regex_memory[EXPR_REGEX_BYTES];
 };
 
-/* Runs to the end; *out borrows from the program, the host's values or the vm. */
+/* Runs until it ends or waits; *out borrows from the program, the host's values or the vm. trace
+ * may be NULL. */
 enum expr_status expr_run(struct expr_vm *vm, const struct expr_program *program,
-                          const struct expr_host *host, struct expr_value *out);
-bool expr_truthy(const struct expr_value *value);
+                          const struct expr_host *host, const struct expr_trace *trace,
+                          struct expr_value *out);
+/* Goes on after EXPR_WAITING. The answer is copied; NULL: there is none, the run fails with
+ * reason (static text). */
+enum expr_status expr_resume(struct expr_vm *vm, const struct expr_value *answer,
+                             const char *reason, struct expr_value *out);
+static inline bool expr_truthy(const struct expr_value *value)
+{
+    switch (value->type) {
+    case EXPR_STRING:
+        return value->string.len > 0;
+    case EXPR_INTEGER:
+        return value->integer != 0;
+    case EXPR_FLOAT:
+        return value->number != 0;
+    case EXPR_ARRAY:
+        return value->array.count > 0;
+    default:
+        return true;
+    }
+}
+/* For hosts: memory for an array of count values, as long as the run. NULL when it is used up; the
+ * run fails then. */
+struct expr_value *expr_array(struct expr_vm *vm, size_t count);
+/* The value as people read it: texts in quotes, arrays in brackets. Cut where there is no room. */
+void put_expr_value(struct writer *w, const struct expr_value *value);
 /* Variables by number, for hosts; the rows of route/expr_tables.c are in this order. */
 enum expr_variable_id {
     EXPR_VAR_RCPT,
     EXPR_VAR_RCPT_DOMAIN,
+    EXPR_VAR_RECIPIENTS,
     EXPR_VAR_SENDER,
     EXPR_VAR_SENDER_DOMAIN,
+    EXPR_VAR_AUTHENTICATED_AS,
     EXPR_VAR_SOURCE,
     EXPR_VAR_SIZE,
+    EXPR_VAR_PRIORITY,
+    EXPR_VAR_RETRY_NUM,
+    EXPR_VAR_NOTIFY_NUM,
+    EXPR_VAR_EXPIRES_IN,
+    EXPR_VAR_LAST_STATUS,
+    EXPR_VAR_LAST_ERROR,
+    EXPR_VAR_QUEUE_NAME,
+    EXPR_VAR_QUEUE_AGE,
+    EXPR_VAR_RECEIVED_FROM_IP,
+    EXPR_VAR_RECEIVED_VIA_PORT,
+    EXPR_VAR_MX,
     EXPR_VAR_LISTENER,
     EXPR_VAR_REMOTE_IP,
     EXPR_VAR_REMOTE_PORT,
@@ -134,6 +233,12 @@ enum expr_variable_id {
     EXPR_VAR_PROTOCOL,
     EXPR_VAR_IS_TLS,
     EXPR_VAR_HELO_DOMAIN,
+    EXPR_VAR_ASN,
+    EXPR_VAR_COUNTRY,
+    EXPR_VAR_URL,
+    EXPR_VAR_PATH,
+    EXPR_VAR_HEADERS,
+    EXPR_VAR_METHOD,
 };
 const char *expr_variable_name(uint16_t variable);
 /* Index of a variable by name, for hosts: stable within a build; UINT16_MAX when there is none. */

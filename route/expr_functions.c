@@ -1,69 +1,52 @@
-/* The functions of the language. One row per function; a row without code is known and refused by
- * name. */
+/* The functions of the language: the table, and those about addresses and what the host knows.
+ * Those about texts are in expr_text.c, those about arrays in expr_arrays.c. */
 #include "core/netaddr.h"
 #include "core/text.h"
-#include "route/expr_private.h"
+#include "route/expr_give.h"
 
-typedef const struct expr_value *args;
-
-static bool give_bool(struct expr_value *out, bool value)
-{
-    *out = expr_from_bool(value);
-    return true;
-}
-
-static bool give_int(struct expr_value *out, uint64_t value)
-{
-    *out = (struct expr_value){.type = EXPR_INTEGER, .integer = (int64_t)value};
-    return true;
-}
-
-static bool give_text(struct expr_value *out, struct slice text)
-{
-    *out = expr_from_text(text);
-    return true;
-}
-
-/* Both arguments as text. */
-static bool two_texts(struct expr_vm *vm, args a, struct slice *x, struct slice *y)
-{
-    return expr_to_text(vm, &a[0], x) && expr_to_text(vm, &a[1], y);
-}
-
-static size_t find_text(struct slice in, struct slice what, bool nocase)
-{
-    for (size_t i = 0; i + what.len <= in.len; i++) {
-        struct slice part = slice_first(slice_from(in, i), what.len);
-        if (nocase ? text_equal_nocase(part, what) : slice_equal(part, what)) {
-            return i;
-        }
-    }
-    return SIZE_MAX;
-}
-
-/* --- addresses and hosts -----------------------------------------------------------------------
+/* --- what the host knows -----------------------------------------------------------------------
  */
 
-static bool f_is_local_domain(struct expr_vm *vm, args a, struct expr_value *out)
+bool expr_f_is_local_domain(struct expr_vm *vm, const struct expr_value *a, struct expr_value *out)
 {
     struct slice s;
-    return expr_to_text(vm, &a[0], &s) &&
-           give_bool(out, vm->host->is_local_domain(vm->host->arg, s));
+    return expr_to_text(vm, a, &s) && give_bool(out, vm->host->is_local_domain(vm->host->arg, s));
 }
 
-static bool f_is_local_address(struct expr_vm *vm, args a, struct expr_value *out)
+bool expr_f_is_local_address(struct expr_vm *vm, const struct expr_value *a, struct expr_value *out)
 {
     struct slice s;
-    return expr_to_text(vm, &a[0], &s) &&
-           give_bool(out, vm->host->is_local_address(vm->host->arg, s));
+    return expr_to_text(vm, a, &s) && give_bool(out, vm->host->is_local_address(vm->host->arg, s));
 }
 
-static bool f_system(struct expr_vm *vm, args a, struct expr_value *out)
+bool expr_f_system(struct expr_vm *vm, const struct expr_value *a, struct expr_value *out)
 {
     struct slice s;
-    return expr_to_text(vm, &a[0], &s) && give_text(out, vm->host->system(vm->host->arg, s));
+    return expr_to_text(vm, a, &s) && give_text(out, vm->host->system(vm->host->arg, s));
 }
 
+bool expr_f_hash(struct expr_vm *vm, const struct expr_value *a, struct expr_value *out)
+{
+    static const char digits[] = "0123456789abcdef";
+    uint8_t digest[EXPR_DIGEST_MAX];
+    struct slice text, algorithm;
+    if (!expr_to_text(vm, &a[0], &text) || !expr_to_text(vm, &a[1], &algorithm) ||
+        !expr_spend(vm, 8 + text.len / 16)) {
+        return false;
+    }
+    size_t len = vm->host->digest(vm->host->arg, algorithm, text, digest);
+    uint8_t *hex = expr_scratch(vm, 2 * len);
+    for (size_t i = 0; hex != NULL && i < len; i++) {
+        hex[2 * i] = (uint8_t)digits[digest[i] >> 4];
+        hex[2 * i + 1] = (uint8_t)digits[digest[i] & 15];
+    }
+    return hex != NULL && give_text(out, slice_of(hex, 2 * len));
+}
+
+/* --- addresses ---------------------------------------------------------------------------------
+ */
+
+/* Behind the last "@"; 0: there is none. */
 static size_t last_at(struct slice s)
 {
     size_t at = s.len;
@@ -73,17 +56,17 @@ static size_t last_at(struct slice s)
     return at;
 }
 
-static bool f_is_email(struct expr_vm *vm, args a, struct expr_value *out)
+bool expr_f_is_email(struct expr_vm *vm, const struct expr_value *a, struct expr_value *out)
 {
     struct slice s;
-    if (!expr_to_text(vm, &a[0], &s)) {
+    if (!expr_to_text(vm, a, &s)) {
         return false;
     }
     size_t at = last_at(s);
     return give_bool(out, at > 1 && at < s.len);
 }
 
-static bool f_email_part(struct expr_vm *vm, args a, struct expr_value *out)
+bool expr_f_email_part(struct expr_vm *vm, const struct expr_value *a, struct expr_value *out)
 {
     struct slice s, part;
     if (!two_texts(vm, a, &s, &part)) {
@@ -97,31 +80,31 @@ static bool f_email_part(struct expr_vm *vm, args a, struct expr_value *out)
     return give_text(out, local ? slice_first(s, at - 1) : slice_from(s, at));
 }
 
-static bool ip_of_family(struct expr_vm *vm, args a, struct expr_value *out, uint8_t family)
+static bool ip_of_family(struct expr_vm *vm, const struct expr_value *a, struct expr_value *out,
+                         uint8_t family)
 {
     struct slice s;
     struct netaddr addr;
-    return expr_to_text(vm, &a[0], &s) &&
-           give_bool(out,
-                     netaddr_parse(&addr, s) == MX_OK && (family == 0 || addr.family == family));
+    return expr_to_text(vm, a, &s) && give_bool(out, netaddr_parse(&addr, s) == MX_OK &&
+                                                         (family == 0 || addr.family == family));
 }
 
-static bool f_is_ip_addr(struct expr_vm *vm, args a, struct expr_value *out)
+bool expr_f_is_ip_addr(struct expr_vm *vm, const struct expr_value *a, struct expr_value *out)
 {
     return ip_of_family(vm, a, out, 0);
 }
 
-static bool f_is_ipv4_addr(struct expr_vm *vm, args a, struct expr_value *out)
+bool expr_f_is_ipv4_addr(struct expr_vm *vm, const struct expr_value *a, struct expr_value *out)
 {
     return ip_of_family(vm, a, out, 4);
 }
 
-static bool f_is_ipv6_addr(struct expr_vm *vm, args a, struct expr_value *out)
+bool expr_f_is_ipv6_addr(struct expr_vm *vm, const struct expr_value *a, struct expr_value *out)
 {
     return ip_of_family(vm, a, out, 6);
 }
 
-static bool f_is_ip_in_cidr(struct expr_vm *vm, args a, struct expr_value *out)
+bool expr_f_is_ip_in_cidr(struct expr_vm *vm, const struct expr_value *a, struct expr_value *out)
 {
     struct slice ip, network;
     struct netaddr addr;
@@ -132,10 +115,39 @@ static bool f_is_ip_in_cidr(struct expr_vm *vm, args a, struct expr_value *out)
                               netmask_contains(&mask, &addr));
 }
 
-/* --- text --------------------------------------------------------------------------------------
+bool expr_f_ip_reverse_name(struct expr_vm *vm, const struct expr_value *a, struct expr_value *out)
+{
+    static const char digits[] = "0123456789abcdef";
+    struct slice s;
+    struct netaddr addr;
+    if (!expr_to_text(vm, a, &s)) {
+        return false;
+    }
+    if (netaddr_parse(&addr, s) != MX_OK) {
+        return give_text(out, SLICE_EMPTY);
+    }
+    uint8_t *at = expr_scratch(vm, 64);
+    if (at == NULL) {
+        return false;
+    }
+    struct writer w = writer_init(at, 64);
+    for (int i = addr.family == 4 ? 3 : 15; i >= 0; i--) {
+        if (addr.family == 4) {
+            put_decimal(&w, addr.bytes[i]);
+        } else {
+            put_char(&w, digits[addr.bytes[i] & 15]);
+            put_char(&w, '.');
+            put_char(&w, digits[addr.bytes[i] >> 4]);
+        }
+        put_text(&w, i > 0 ? "." : "");
+    }
+    return give_text(out, writer_slice(&w));
+}
+
+/* --- any values --------------------------------------------------------------------------------
  */
 
-static bool f_is_empty(struct expr_vm *vm, args a, struct expr_value *out)
+bool expr_f_is_empty(struct expr_vm *vm, const struct expr_value *a, struct expr_value *out)
 {
     (void)vm;
     bool empty =
@@ -143,147 +155,13 @@ static bool f_is_empty(struct expr_vm *vm, args a, struct expr_value *out)
     return give_bool(out, empty);
 }
 
-static bool f_is_number(struct expr_vm *vm, args a, struct expr_value *out)
+bool expr_f_is_number(struct expr_vm *vm, const struct expr_value *a, struct expr_value *out)
 {
     (void)vm;
     return give_bool(out, expr_is_numeric(a));
 }
 
-static bool f_len(struct expr_vm *vm, args a, struct expr_value *out)
-{
-    struct slice s;
-    if (a->type == EXPR_ARRAY) {
-        return give_int(out, a->array.count);
-    }
-    return expr_to_text(vm, a, &s) && give_int(out, s.len);
-}
-
-static bool f_count(struct expr_vm *vm, args a, struct expr_value *out)
-{
-    (void)vm;
-    return give_int(out, a->type == EXPR_ARRAY ? a->array.count : expr_truthy(a));
-}
-
-static bool change_case(struct expr_vm *vm, args a, struct expr_value *out, bool upper)
-{
-    struct slice s;
-    if (!expr_to_text(vm, a, &s)) {
-        return false;
-    }
-    uint8_t *at = expr_scratch(vm, s.len);
-    if (at == NULL) {
-        return false;
-    }
-    text_lower(at, s);
-    for (size_t i = 0; upper && i < s.len; i++) {
-        at[i] = ascii_is_alpha(at[i]) ? (uint8_t)(at[i] & ~0x20) : at[i];
-    }
-    return give_text(out, slice_of(at, s.len));
-}
-
-static bool f_to_lowercase(struct expr_vm *vm, args a, struct expr_value *out)
-{
-    return change_case(vm, a, out, false);
-}
-
-static bool f_to_uppercase(struct expr_vm *vm, args a, struct expr_value *out)
-{
-    return change_case(vm, a, out, true);
-}
-
-static bool f_trim(struct expr_vm *vm, args a, struct expr_value *out)
-{
-    struct slice s;
-    return expr_to_text(vm, a, &s) && give_text(out, text_trim(s));
-}
-
-static bool array_has(const struct expr_value *array, struct expr_vm *vm, struct slice what,
-                      bool *out)
-{
-    *out = false;
-    for (uint32_t i = 0; i < array->array.count && !*out; i++) {
-        struct slice item;
-        if (!expr_to_text(vm, &array->array.items[i], &item)) {
-            return false;
-        }
-        *out = slice_equal(item, what);
-    }
-    return true;
-}
-
-static bool f_contains(struct expr_vm *vm, args a, struct expr_value *out)
-{
-    struct slice x, y;
-    bool found;
-    if (a[0].type == EXPR_ARRAY) {
-        return expr_to_text(vm, &a[1], &y) && array_has(&a[0], vm, y, &found) &&
-               give_bool(out, found);
-    }
-    return two_texts(vm, a, &x, &y) && give_bool(out, find_text(x, y, false) != SIZE_MAX);
-}
-
-static bool f_contains_ignore_case(struct expr_vm *vm, args a, struct expr_value *out)
-{
-    struct slice x, y;
-    return two_texts(vm, a, &x, &y) && give_bool(out, find_text(x, y, true) != SIZE_MAX);
-}
-
-static bool f_eq_ignore_case(struct expr_vm *vm, args a, struct expr_value *out)
-{
-    struct slice x, y;
-    return two_texts(vm, a, &x, &y) && give_bool(out, text_equal_nocase(x, y));
-}
-
-static bool starts(struct slice x, struct slice y)
-{
-    return x.len >= y.len && slice_equal(slice_first(x, y.len), y);
-}
-
-static bool ends(struct slice x, struct slice y)
-{
-    return x.len >= y.len && slice_equal(slice_from(x, x.len - y.len), y);
-}
-
-static bool f_starts_with(struct expr_vm *vm, args a, struct expr_value *out)
-{
-    struct slice x, y;
-    return two_texts(vm, a, &x, &y) && give_bool(out, starts(x, y));
-}
-
-static bool f_ends_with(struct expr_vm *vm, args a, struct expr_value *out)
-{
-    struct slice x, y;
-    return two_texts(vm, a, &x, &y) && give_bool(out, ends(x, y));
-}
-
-static bool f_strip_prefix(struct expr_vm *vm, args a, struct expr_value *out)
-{
-    struct slice x, y;
-    return two_texts(vm, a, &x, &y) &&
-           give_text(out, starts(x, y) ? slice_from(x, y.len) : SLICE_EMPTY);
-}
-
-static bool f_strip_suffix(struct expr_vm *vm, args a, struct expr_value *out)
-{
-    struct slice x, y;
-    return two_texts(vm, a, &x, &y) &&
-           give_text(out, ends(x, y) ? slice_first(x, x.len - y.len) : SLICE_EMPTY);
-}
-
-static bool f_has_digits(struct expr_vm *vm, args a, struct expr_value *out)
-{
-    struct slice s;
-    bool found = false;
-    if (!expr_to_text(vm, a, &s)) {
-        return false;
-    }
-    for (size_t i = 0; i < s.len; i++) {
-        found = found || ascii_is_digit(s.ptr[i]);
-    }
-    return give_bool(out, found);
-}
-
-static bool f_if_then(struct expr_vm *vm, args a, struct expr_value *out)
+bool expr_f_if_then(struct expr_vm *vm, const struct expr_value *a, struct expr_value *out)
 {
     (void)vm;
     *out = expr_truthy(&a[0]) ? a[1] : a[2];
@@ -293,64 +171,93 @@ static bool f_if_then(struct expr_vm *vm, args a, struct expr_value *out)
 /* --- the table ---------------------------------------------------------------------------------
  */
 
+#define PURE(name, params, argc, text)                                                \
+    {                                                                                 \
+#name, params, argc, false, EXPR_ASK_NOTHING, NULL, NULL, expr_f_##name, text \
+    }
+#define WORDS(name, params, argc, words, text)                                         \
+    {                                                                                  \
+#name, params, argc, false, EXPR_ASK_NOTHING, words, NULL, expr_f_##name, text \
+    }
+#define HOST(name, params, argc, words, text)                                         \
+    {                                                                                 \
+#name, params, argc, true, EXPR_ASK_NOTHING, words, NULL, expr_f_##name, text \
+    }
+#define ASKS(name, params, argc, ask, words, text)             \
+    {                                                          \
+        name, params, argc, true, ask, words, NULL, NULL, text \
+    }
+#define ABSENT(name, params, argc, reason)                                 \
+    {                                                                      \
+        name, params, argc, true, EXPR_ASK_NOTHING, NULL, reason, NULL, "" \
+    }
+
 static const struct expr_function functions[] = {
-    {"is_local_domain", 1, true, f_is_local_domain},
-    {"is_local_address", 1, true, f_is_local_address},
-    {"system", 1, true, f_system},
-    {"is_email", 1, false, f_is_email},
-    {"email_part", 2, false, f_email_part},
-    {"is_ip_addr", 1, false, f_is_ip_addr},
-    {"is_ipv4_addr", 1, false, f_is_ipv4_addr},
-    {"is_ipv6_addr", 1, false, f_is_ipv6_addr},
-    {"is_ip_in_cidr", 2, false, f_is_ip_in_cidr},
-    {"is_empty", 1, false, f_is_empty},
-    {"is_number", 1, false, f_is_number},
-    {"len", 1, false, f_len},
-    {"count", 1, false, f_count},
-    {"to_lowercase", 1, false, f_to_lowercase},
-    {"to_uppercase", 1, false, f_to_uppercase},
-    {"trim", 1, false, f_trim},
-    {"contains", 2, false, f_contains},
-    {"contains_ignore_case", 2, false, f_contains_ignore_case},
-    {"eq_ignore_case", 2, false, f_eq_ignore_case},
-    {"starts_with", 2, false, f_starts_with},
-    {"ends_with", 2, false, f_ends_with},
-    {"strip_prefix", 2, false, f_strip_prefix},
-    {"strip_suffix", 2, false, f_strip_suffix},
-    {"has_digits", 1, false, f_has_digits},
-    {"if_then", 3, false, f_if_then},
-    /* Of the language, not of this version: */
-    {"matches", 2, false, NULL},
-    {"sort", 2, false, NULL},
-    {"dedup", 1, false, NULL},
-    {"winnow", 1, false, NULL},
-    {"is_intersect", 2, false, NULL},
-    {"ip_reverse_name", 1, false, NULL},
-    {"trim_start", 1, false, NULL},
-    {"trim_end", 1, false, NULL},
-    {"is_lowercase", 1, false, NULL},
-    {"is_uppercase", 1, false, NULL},
-    {"count_spaces", 1, false, NULL},
-    {"count_uppercase", 1, false, NULL},
-    {"count_lowercase", 1, false, NULL},
-    {"count_chars", 1, false, NULL},
-    {"lines", 1, false, NULL},
-    {"substring", 3, false, NULL},
-    {"split", 2, false, NULL},
-    {"rsplit", 2, false, NULL},
-    {"split_once", 2, false, NULL},
-    {"rsplit_once", 2, false, NULL},
-    {"split_n", 3, false, NULL},
-    {"split_words", 1, false, NULL},
-    {"hash", 2, false, NULL},
-    {"metric", 1, false, NULL},
-    {"key_get", 2, false, NULL},
-    {"key_exists", 2, false, NULL},
-    {"key_set", 3, false, NULL},
-    {"counter_incr", 2, false, NULL},
-    {"counter_get", 2, false, NULL},
-    {"dns_query", 2, false, NULL},
-    {"sql_query", 3, false, NULL},
+    HOST(is_local_domain, "domain", 1, NULL, "is it a domain of this server, or an alias of one?"),
+    HOST(is_local_address, "address", 1, NULL,
+         "does the resolver find an account, group, list or alias for it? Case and tag do not "
+         "matter; no catch-all"),
+    PURE(is_email, "text", 1, "does it look like an address?"),
+    WORDS(email_part, "address part", 2, "local domain", "one side of the last @"),
+    PURE(is_ip_addr, "text", 1, "is it an IP address?"),
+    PURE(is_ipv4_addr, "text", 1, "is it an IPv4 address?"),
+    PURE(is_ipv6_addr, "text", 1, "is it an IPv6 address?"),
+    PURE(is_ip_in_cidr, "address network", 2, "is the address in the network?"),
+    PURE(ip_reverse_name, "address", 1,
+         "its bytes (IPv6: digits) backwards with dots, as block lists are asked; '' for anything "
+         "else"),
+    {"matches", "pattern text", 2, false, EXPR_ASK_NOTHING, NULL, NULL, NULL,
+     "searches a regular expression (PCRE2; in quotes); sets $0 (what matched) and $1 to $31 (its "
+     "groups), which stay until the next search, also in the \"then\""},
+    PURE(is_empty, "value", 1, "is it '' or []?"),
+    PURE(is_number, "value", 1, "is it a number, or a string that is one?"),
+    PURE(if_then, "condition a b", 3, "a if the condition is true, else b; both are evaluated"),
+    PURE(len, "value", 1, "bytes of a string, items of an array"),
+    PURE(count_chars, "text", 1, "characters (UTF-8)"),
+    PURE(count_spaces, "text", 1, "spaces, tabs and line ends"),
+    PURE(count_uppercase, "text", 1, "letters A to Z"),
+    PURE(count_lowercase, "text", 1, "letters a to z"),
+    PURE(to_lowercase, "text", 1, "A to Z made a to z"),
+    PURE(to_uppercase, "text", 1, "a to z made A to Z"),
+    PURE(is_lowercase, "text", 1, "is there no letter A to Z?"),
+    PURE(is_uppercase, "text", 1, "is there no letter a to z?"),
+    PURE(has_digits, "text", 1, "is there a digit?"),
+    PURE(trim, "text", 1, "without spaces, tabs and line ends at both ends"),
+    PURE(trim_start, "text", 1, "the same at the beginning"),
+    PURE(trim_end, "text", 1, "the same at the end"),
+    PURE(contains, "in what", 2, "is the text in the other, or among an array's items?"),
+    PURE(contains_ignore_case, "in what", 2, "the same without regard to case"),
+    PURE(eq_ignore_case, "a b", 2, "equal without regard to case"),
+    PURE(starts_with, "text prefix", 2, "does it begin so?"),
+    PURE(ends_with, "text suffix", 2, "does it end so?"),
+    PURE(strip_prefix, "text prefix", 2, "what follows the prefix; '' without it"),
+    PURE(strip_suffix, "text suffix", 2, "what is before the suffix; '' without it"),
+    PURE(substring, "text start length", 3, "characters from start (0 is the first)"),
+    PURE(lines, "text", 1, "its lines as an array, without their ends"),
+    PURE(split, "text delimiter", 2, "the pieces as an array; the whole when the delimiter is ''"),
+    PURE(rsplit, "text delimiter", 2, "the same from the end: the last piece comes first"),
+    PURE(split_n, "text delimiter n", 3, "at most n pieces; the last one has the rest"),
+    PURE(split_once, "text delimiter", 2, "[before, behind] the first delimiter; '' without one"),
+    PURE(rsplit_once, "text delimiter", 2, "[before, behind] the last delimiter; '' without one"),
+    PURE(split_words, "text", 1,
+         "the words between blanks that consist of letters and digits alone"),
+    PURE(count, "array", 1, "items of an array; of anything else 1, of '' 0"),
+    PURE(sort, "array ascending", 2, "the array in order"),
+    PURE(dedup, "array", 1, "without items whose text came before"),
+    PURE(winnow, "array", 1, "without empty items"),
+    PURE(is_intersect, "a b", 2, "do the arrays share an item's text?"),
+    HOST(hash, "text algorithm", 2, "md5 sha1 sha256 sha512", "digest in hexadecimal"),
+    HOST(system, "name", 1, "hostname domain node_hostname",
+         "host name of this server, its default domain"),
+    ASKS("metric", "name", 1, EXPR_ASK_METRIC, NULL, "a statistic of this core"),
+    ASKS("key_get", "store key", 2, EXPR_ASK_KEY, NULL, "value of a key in a lookup store"),
+    ASKS("key_exists", "store key", 2, EXPR_ASK_KEY, NULL, "is the key in the lookup store?"),
+    ASKS("key_set", "store key value", 3, EXPR_ASK_KEY_SET, NULL, "sets a key; true"),
+    ASKS("counter_incr", "store key n", 3, EXPR_ASK_COUNTER, NULL, "adds to a counter"),
+    ASKS("counter_get", "store key", 2, EXPR_ASK_COUNTER, NULL, "value of a counter"),
+    ASKS("dns_query", "name type", 2, EXPR_ASK_DNS, "ip ipv4 ipv6 mx txt ptr",
+         "the records as an array"),
+    ABSENT("sql_query", "store query arguments", 3, "there are no SQL stores"),
 };
 
 const struct expr_function *expr_function_row(uint32_t index)

@@ -16,12 +16,22 @@ static bool effect(const struct expr_program *p, const struct expr_instruction *
         *out_needs = 0;
         *out_net = 1;
         return in->b <= UINT16_MAX && expr_variable_row((uint16_t)in->b) != NULL;
-    case OP_CALL: {
+    case OP_CAPTURE:
+        *out_needs = 0;
+        *out_net = 1;
+        return in->b < EXPR_CAPTURES_MAX;
+    case OP_CALL:
+    case OP_ASK: {
         const struct expr_function *f = expr_function_row(in->b);
         *out_needs = in->a;
         *out_net = 1 - in->a;
-        return f != NULL && f->run != NULL && f->argc == in->a;
+        return f != NULL && f->argc == in->a &&
+               (in->op == OP_CALL ? f->run != NULL : f->ask != EXPR_ASK_NOTHING);
     }
+    case OP_MATCH:
+        *out_needs = 1;
+        *out_net = 0;
+        return in->b < p->regex_count;
     case OP_ARRAY:
         *out_needs = in->a;
         *out_net = 1 - in->a;

@@ -19,7 +19,11 @@ struct route_conf {
     bool lmtp;
     bool implicit_tls;
     bool allow_invalid_certs;
-    uint32_t index; /* position in image->routes */
+    /* Mx */
+    uint8_t mx_hosts_max;     /* tried for a domain */
+    uint8_t mx_addresses_max; /* tried for a host */
+    uint8_t mx_families;      /* enum address_families of io/address_lookup.h */
+    uint32_t index;           /* position in image->routes */
 };
 
 enum {
@@ -59,6 +63,14 @@ struct session_limits {
     bool binarymime;
 };
 
+/* Name servers instead of the system's. */
+struct resolver_conf {
+    const struct netaddr *servers;
+    uint32_t server_count; /* 0: the system's */
+    uint32_t timeout_ms;   /* until the next one is asked */
+    uint32_t attempts;     /* of each */
+};
+
 struct certificate_conf {
     struct slice cert_pem, key_pem;
 };
@@ -66,20 +78,31 @@ struct certificate_conf {
 struct image {
     uint64_t generation;
     struct slice hostname;   /* of this server: banner, EHLO, trace headers */
+    struct slice domain;     /* the default one, or empty */
     struct slice postmaster; /* address for postmaster mail that nobody else takes, or empty */
     struct session_limits limits;
     struct performance performance; /* zeros: defaults */
     uint32_t connections_max;       /* all listeners, whole process */
     const struct listener_conf *listeners;
     uint32_t listener_count;
+    const struct listener_conf *http_listeners; /* of management; slots count from 0 here too */
+    uint32_t http_listener_count;
     const struct route_conf *routes;
     uint32_t route_count;
     const struct expr_program *route_program; /* context QRCPT; yields a route's name */
     const struct netmask *proxy_networks;
     uint32_t proxy_network_count;
+    struct resolver_conf resolver;
     const struct netset *blocked, *allowed;     /* clients; NULL = none */
     const struct certificate_conf *certificate; /* NULL: a self-signed one is made */
 };
 
 /* NULL when there is none of that name. */
 const struct route_conf *image_route(const struct image *image, struct slice name);
+/* Is this client not to be served? Loopback and what is allowed never is. */
+static inline bool image_blocks(const struct image *image, const struct netaddr *client,
+                                int64_t wall_ms)
+{
+    return netset_has(image->blocked, client, wall_ms) && !netaddr_is_loopback(client) &&
+           !netset_has(image->allowed, client, wall_ms);
+}

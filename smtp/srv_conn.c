@@ -56,6 +56,11 @@ static void end_session(struct srv_conn *conn, enum srv_close_reason reason)
 /* --- deadlines ---------------------------------------------------------------------------------
  */
 
+static uint64_t session_end_ns(const struct srv_conn *conn)
+{
+    return conn->began_ns + conn->service->image->limits.session_ms * MX_NS_PER_MS;
+}
+
 static uint64_t deadline_ns(const struct srv_conn *conn)
 {
     const struct session_limits *limits = &conn->service->image->limits;
@@ -68,7 +73,7 @@ static uint64_t deadline_ns(const struct srv_conn *conn)
         wait_ms = limits->data_block_ms;
     }
     uint64_t idle_ns = conn->phase_ns + wait_ms * MX_NS_PER_MS;
-    uint64_t session_ns = conn->began_ns + limits->session_ms * MX_NS_PER_MS;
+    uint64_t session_ns = session_end_ns(conn);
     return idle_ns < session_ns ? idle_ns : session_ns;
 }
 
@@ -86,6 +91,9 @@ static void timer_fire(struct timer *timer, uint64_t now_ns)
         return;
     }
     count_one(&conn->service->session_stats.timeouts);
+    if (now_ns >= session_end_ns(conn)) {
+        offences_note(&conn->service->offences, OFFENCE_LOITER, &conn->client, 1);
+    }
     end_session(conn, SRV_CLOSE_TIMEOUT);
 }
 
@@ -224,27 +232,29 @@ static enum stats_verdict verdict_of(const struct route_conf *route)
 static enum reply on_rcpt(struct srv_conn *conn, const struct srv_ask *ask)
 {
     struct service *service = conn->service;
-    struct routing_context ctx = {service->image, service->directory, service->deliver.vm};
+    struct routing_context ctx = {.image = service->image,
+                                  .directory = service->directory,
+                                  .vm = service->deliver.vm,
+                                  .now_ms = service->shard->wall_ms,
+                                  .schedule = &service->deliver.conf.schedule};
     struct routing routing;
     MX_ASSERT(conn->txn != NULL);
     routing_find(&routing, &ctx, ask->text, &conn->txn->env);
-    switch (routing.resolution.kind) {
-    case RESOLVE_UNKNOWN_USER:
-        count_verdict(service, VERDICT_UNKNOWN_USER);
-        return REPLY_NO_SUCH_USER;
-    case RESOLVE_UNKNOWN_DOMAIN:
-        count_verdict(service, VERDICT_UNKNOWN_DOMAIN);
-        return REPLY_RELAY_DENIED;
-    default:
-        break;
+    enum reply reply = routing_reply(&routing);
+    if (reply == REPLY_NO_SUCH_USER || reply == REPLY_RELAY_DENIED) {
+        offences_note(&service->offences, OFFENCE_ABUSE, &conn->client, 1);
     }
-    if (routing.route == NULL) {
+    if (reply == REPLY_LOOKUP_FAILED) {
         struct log_line *line = log_begin(&service->shard->log, LOG_WARN, "routing-failed");
         log_slice(line, "to", ask->text);
         log_text(line, "reason", routing.problem);
         log_end(&service->shard->log, line);
-        count_verdict(service, VERDICT_NO_ROUTE);
-        return REPLY_LOOKUP_FAILED;
+    }
+    if (reply != REPLY_OK) {
+        count_verdict(service, reply == REPLY_NO_SUCH_USER   ? VERDICT_UNKNOWN_USER
+                               : reply == REPLY_RELAY_DENIED ? VERDICT_UNKNOWN_DOMAIN
+                                                             : VERDICT_NO_ROUTE);
+        return reply;
     }
     if (has_rcpt(conn->txn, ask->text)) {
         count_verdict(service, VERDICT_DUPLICATE);
@@ -404,7 +414,12 @@ static void start_tls(struct srv_conn *conn)
 /* One action of the engine; false: wait. */
 static bool step(struct srv_conn *conn, struct slice *in, struct writer *out)
 {
+    uint32_t unknown = conn->srv.unknown;
     enum srv_act act = srv_next(&conn->srv, in, out);
+    if (conn->srv.unknown != unknown) {
+        offences_note(&conn->service->offences, OFFENCE_SCAN, &conn->client,
+                      conn->srv.unknown - unknown);
+    }
     switch (act) {
     case SRV_ASK:
         if (writer_room(out) < SRV_REPLY_MAX && !flush(conn, out)) {
@@ -595,9 +610,7 @@ static bool is_blocked(const struct srv_conn *conn)
 {
     const struct image *image = conn->service->image;
     int64_t wall_ms = conn->service->shard->wall_ms;
-    return netset_has(image->blocked, &conn->client, wall_ms) &&
-           !netaddr_is_loopback(&conn->client) &&
-           !netset_has(image->allowed, &conn->client, wall_ms) && !proxy_trusted(conn);
+    return image_blocks(image, &conn->client, wall_ms) && !proxy_trusted(conn);
 }
 
 /* Closed without a word: whoever is blocked learns nothing. */
@@ -664,6 +677,13 @@ void srv_conn_accept(struct service_listener *listener, int fd)
         proxy_parse_init(conn->proxy);
     } else {
         session_start(conn);
+    }
+}
+
+void srv_conn_recheck(struct srv_conn *conn)
+{
+    if (!conn->closing && conn->proxy == NULL) {
+        (void)close_blocked(conn);
     }
 }
 

@@ -332,3 +332,23 @@ Test(timefmt, rfc3339_read)
         cr_assert_eq(back, at);
     }
 }
+
+/* Every byte at every place, in one step of eight and behind it: as a loop over the bytes has it.
+ */
+Test(text, lower_is_the_same_for_every_byte_and_length)
+{
+    for (unsigned byte = 0; byte < 256; byte++) {
+        for (size_t len = 1; len <= 19; len++) {
+            uint8_t in[19], out[19], expected[19];
+            for (size_t i = 0; i < len; i++) {
+                in[i] = (uint8_t)(byte + 31 * i);
+                expected[i] = ascii_lower(in[i]);
+            }
+            text_lower(out, slice_of(in, len));
+            cr_assert(memcmp(out, expected, len) == 0, "byte %u, length %zu", byte, len);
+            struct slice lowered = text_lowered(out, slice_of(in, len));
+            cr_assert(slice_equal(lowered, slice_of(expected, len)));
+            cr_assert_eq(lowered.ptr == in, memcmp(in, expected, len) == 0, "copied for nothing");
+        }
+    }
+}

@@ -34,10 +34,21 @@ static struct slice nothing(void *arg, struct slice name)
     return SLICE_EMPTY;
 }
 
+static size_t digest(void *arg, struct slice algorithm, struct slice data,
+                     uint8_t out[EXPR_DIGEST_MAX])
+{
+    (void)arg;
+    (void)algorithm;
+    (void)data;
+    memset(out, 0xa5, EXPR_DIGEST_MAX);
+    return EXPR_DIGEST_MAX;
+}
+
 static const struct expr_host host = {.variable = variable,
                                       .is_local_domain = nowhere,
                                       .is_local_address = nowhere,
-                                      .system = nothing};
+                                      .system = nothing,
+                                      .digest = digest};
 
 static mx_err compile(struct expr_program **out, const char *source, struct expr_problem *problem)
 {
@@ -54,7 +65,7 @@ static const char *reason(const char *source)
     if (compile(&program, source, &problem) != MX_OK) {
         return problem.message;
     }
-    enum expr_status status = expr_run(&vm, program, &host, &value);
+    enum expr_status status = expr_run(&vm, program, &host, NULL, &value);
     expr_free(program);
     return status == EXPR_DONE ? "" : vm.failure;
 }
@@ -78,39 +89,87 @@ Test(expr_limits, run_time)
     cr_assert_str_eq(reason("to_lowercase(sender) + to_uppercase(sender) + 'x'"), much);
     cr_assert_str_eq(reason("to_lowercase(sender + to_lowercase(sender))"), much);
     /* Numbers become text in the same memory. */
-    cr_assert_str_eq(reason(repeat("contains([", "1, ", 15, "2], 'x')")), "");
+    cr_assert_str_eq(reason(repeat("contains([", "len(sender), ", 15, "2], 'x')")), "");
     cr_assert_str_eq(
-        reason(repeat("0", " || count([1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]) == 9", 60, "")),
+        reason(repeat("0", " || count([sender,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]) == 9", 61, "")),
         "the expression's arrays are too large");
-    cr_assert_str_eq(reason("[[1]]"), "an array inside an array");
-    cr_assert_str_eq(reason("-[1]"), "arithmetic on an array");
-    cr_assert_str_eq(reason("[1] + 1"), "arithmetic on an array");
+    cr_assert_str_eq(reason("[[sender]]"), "an array inside an array");
+    cr_assert_str_eq(reason("-[sender]"), "arithmetic on an array");
+    cr_assert_str_eq(reason("[sender] * 1"), "arithmetic on an array");
+    cr_assert_str_eq(reason("1 - [sender]"), "arithmetic on an array");
+    cr_assert_str_eq(reason("count(split(sender, 'x'))"), "the expression's arrays are too large");
+    /* Work is bounded too: of a regular expression, and of many. */
+    static const char *const regex = "a regular expression takes too many steps or too much memory";
+    cr_assert_str_eq(reason("matches('(x+x+)+[yz]', sender)"), regex);
+    cr_assert_str_eq(reason("matches('^(x|y|z)*$', sender)"), regex);
+    cr_assert_str_eq(reason("matches('^x*$', sender)"), "");
+    cr_assert_str_eq(reason(repeat("0", " || matches('y', sender)", 101, "")),
+                     "the expression takes too many steps");
+    cr_assert_str_eq(reason(repeat("matches('y', sender)", " || matches('y', sender)", 98, "")),
+                     "");
+}
+
+/* What is known when it is loaded is refused there, with its place. */
+Test(expr_limits, known_at_load)
+{
+    static const char *const cases[] = {"[[1]]", "-[1]", "[1] * 1", "1 - [1]", "[1] / 2"};
+    for (size_t i = 0; i < mx_countof(cases); i++) {
+        struct expr_problem problem;
+        struct expr_program *program;
+        cr_assert_eq(compile(&program, cases[i], &problem), MX_ERR_SYNTAX, "%s", cases[i]);
+        cr_assert_not_null(strstr(problem.message, " array"));
+    }
+}
+
+/* " || CALL && 0", with a number that is not known before it runs in the place of "half". */
+static size_t put_call(char *out, size_t cap, const char *call)
+{
+    const char *half = strstr(call, "half");
+    return (size_t)(half == NULL ? snprintf(out, cap, " || %s && 0", call)
+                                 : snprintf(out, cap, " || %.*s(len(sender)/2)%s && 0",
+                                            (int)(half - call), call, half + 4));
 }
 
 Test(expr_limits, memory_runs_out_in_every_function)
 {
-    static const char *const calls[] = {"contains([1.5], 'x')",
-                                        "contains(1.5, 'x')",
-                                        "contains('x', 1.5)",
-                                        "starts_with(1.5, 1)",
-                                        "is_email(1.5)",
-                                        "email_part(1.5, 'local')",
-                                        "to_lowercase(1.5)",
-                                        "len(1.5)",
-                                        "has_digits(1.5)",
-                                        "is_ip_addr(1.5)",
-                                        "is_ip_in_cidr(1.5, 'x')",
-                                        "1.5 + ''",
-                                        "'x' + 1.5",
-                                        "contains_ignore_case(1.5, 1)"};
+    static const char *const calls[] = {"contains(half, 'x')",
+                                        "contains('x', half)",
+                                        "contains([1], half)",
+                                        "starts_with(half, 1)",
+                                        "is_email(half)",
+                                        "email_part(half, 'local')",
+                                        "to_lowercase(half)",
+                                        "to_uppercase(half)",
+                                        "len(half)",
+                                        "has_digits(half)",
+                                        "is_ip_addr(half)",
+                                        "is_ip_in_cidr(half, 'x')",
+                                        "half + 'x'",
+                                        "'x' + half",
+                                        "contains_ignore_case(half, 1)",
+                                        "contains_ignore_case(['x'], half)",
+                                        "contains_ignore_case([half], 'x')",
+                                        "ip_reverse_name('192.0.2.' + len(sender))",
+                                        "trim(half)",
+                                        "substring(half, 0, 1)",
+                                        "lines(half)",
+                                        "split(half, 'x')",
+                                        "rsplit(half, 'x')",
+                                        "split_once(half, 'x')",
+                                        "rsplit_once(half, 'x')",
+                                        "split_words(half)",
+                                        "hash(half, 'md5')",
+                                        "hash(sender, 'md5')",
+                                        "is_local_domain(half)",
+                                        "is_local_address(half)"};
     for (size_t i = 0; i < mx_countof(calls); i++) {
         /* Two lower-cased senders leave less than a number needs, in the end. */
-        static char source[16384];
+        static char source[32768];
         size_t len = (size_t)snprintf(source, sizeof source,
                                       "contains(to_lowercase(sender), 'y') || "
                                       "contains(to_lowercase(sender), 'y')");
-        for (unsigned k = 0; k < 140; k++) {
-            len += (size_t)snprintf(source + len, sizeof source - len, " || %s && 0", calls[i]);
+        for (unsigned k = 0; k < 150; k++) {
+            len += put_call(source + len, sizeof source - len, calls[i]);
         }
         const char *why = reason(source);
         cr_assert_str_eq(why, "the expression's values need too much memory", "%s: %s", calls[i],
@@ -128,7 +187,7 @@ Test(expr_limits, load_time)
     static char deep[4000];
     size_t len = 0;
     for (unsigned i = 0; i < 20; i++) {
-        len += (size_t)snprintf(deep + len, sizeof deep - len, "[1,2,3,4,5,6,7,8,9,10,11,12,");
+        len += (size_t)snprintf(deep + len, sizeof deep - len, "[rcpt,2,3,4,5,6,7,8,9,10,11,12,");
     }
     memset(deep + len - 1, ']', 20);
     why = reason(deep);
@@ -163,7 +222,7 @@ Test(expr_limits, numbers_as_text)
         struct expr_program *program;
         struct expr_value value;
         cr_assert_eq(compile(&program, cases[i][0], &problem), MX_OK, "%s", problem.message);
-        cr_assert_eq(expr_run(&vm, program, &host, &value), EXPR_DONE);
+        cr_assert_eq(expr_run(&vm, program, &host, NULL, &value), EXPR_DONE);
         struct slice shown;
         cr_assert(expr_to_text(&vm, &value, &shown));
         cr_assert(slice_equal(shown, slice_of_text(cases[i][1])), "%s: %.*s", cases[i][0],
@@ -204,6 +263,18 @@ Test(expr_verify, refuses)
     cr_assert_eq(VERIFY({OP_VARIABLE, 0, 1 << 20}, {OP_RETURN}), MX_ERR_LIMIT);
     cr_assert_eq(VERIFY({OP_CALL, 0, 9999}, {OP_RETURN}), MX_ERR_LIMIT, "no such function");
     cr_assert_eq(VERIFY({OP_COUNT}, {OP_RETURN}), MX_ERR_LIMIT, "no such instruction");
+    cr_assert_eq(VERIFY({OP_CAPTURE, 0, 31}, {OP_RETURN}), MX_OK);
+    cr_assert_eq(VERIFY({OP_CAPTURE, 0, 32}, {OP_RETURN}), MX_ERR_LIMIT, "no such capture");
+    cr_assert_eq(VERIFY({OP_CONST}, {OP_MATCH, 0, 0}, {OP_RETURN}), MX_ERR_LIMIT, "no such regex");
+    uint32_t matches = expr_function_find(SLICE_LITERAL("matches"));
+    uint32_t dns = expr_function_find(SLICE_LITERAL("dns_query"));
+    uint32_t len = expr_function_find(SLICE_LITERAL("len"));
+    cr_assert_eq(VERIFY({OP_CONST}, {OP_CALL, 1, len}, {OP_RETURN}), MX_OK);
+    cr_assert_eq(VERIFY({OP_CONST}, {OP_CALL, 2, len}, {OP_RETURN}), MX_ERR_LIMIT, "arguments");
+    cr_assert_eq(VERIFY({OP_CONST}, {OP_ASK, 1, len}, {OP_RETURN}), MX_ERR_LIMIT, "asks nothing");
+    cr_assert_eq(VERIFY({OP_CONST}, {OP_CONST}, {OP_CALL, 2, matches}, {OP_RETURN}), MX_ERR_LIMIT);
+    cr_assert_eq(VERIFY({OP_CONST}, {OP_CONST}, {OP_CALL, 2, dns}, {OP_RETURN}), MX_ERR_LIMIT);
+    cr_assert_eq(VERIFY({OP_CONST}, {OP_CONST}, {OP_ASK, 2, dns}, {OP_RETURN}), MX_OK);
     cr_assert_eq(VERIFY({OP_CONST}, {OP_ADD}, {OP_RETURN}), MX_ERR_LIMIT, "one operand");
     cr_assert_eq(VERIFY({OP_CONST}, {OP_AND, 0, 0}, {OP_CONST}, {OP_RETURN}), MX_ERR_LIMIT,
                  "jumps back");
@@ -234,7 +305,7 @@ Test(expr_limits, steps)
     }
     code[LEN - 1].op = OP_RETURN;
     cr_assert_eq(expr_verify(&program), MX_OK);
-    cr_assert_eq(expr_run(&vm, &program, &host, &value), EXPR_FAILED);
+    cr_assert_eq(expr_run(&vm, &program, &host, NULL, &value), EXPR_FAILED);
     cr_assert_str_eq(vm.failure, "the expression takes too many steps");
     free(code);
 }

@@ -8,6 +8,7 @@ struct cli {
     const struct arguments *args;
     bool color; /* on standard output */
     struct client client;
+    int exit_code; /* of a command that did what it was to do */
 };
 
 /* Address and credentials from options and environment. without_credentials: they may be absent.
@@ -21,6 +22,9 @@ const char *cli_id(struct cli *cli, const char *object);
 /* Writes out to standard output and frees it. False: it cannot be written. */
 bool cli_print(struct buf *out);
 
+/* POST /api/explain: the answer, a new reference; NULL: failure. */
+json_t *explain_ask(struct cli *cli, const json_t *asked);
+
 bool command_describe(struct cli *cli);
 bool command_get(struct cli *cli);
 bool command_query(struct cli *cli);
@@ -32,3 +36,4 @@ bool command_snapshot(struct cli *cli);
 bool command_stats(struct cli *cli);
 bool command_top(struct cli *cli);
 bool command_health(struct cli *cli);
+bool command_explain(struct cli *cli);

@@ -49,6 +49,8 @@ static const struct option_spec apply_options[] = {
     {OPT_FILE, "file", 0, "PATH", false, "the plan"},
     {OPT_STDIN, "stdin", 0, NULL, false, "the plan from standard input"},
     {OPT_DRY_RUN, "dry-run", 0, NULL, false, "check the plan, change nothing"},
+    {OPT_EXPLAIN, "explain", 0, "PATH", false,
+     "with --dry-run: recipients, one a line; says which would go elsewhere"},
     {OPT_CONTINUE, "continue-on-error", 0, NULL, false, "go on after an operation that failed"},
     {OPT_QUIET, "quiet", 0, NULL, false, "only errors and the summary"},
     {OPT_JSON, "json", 0, NULL, false, "a JSON record for each operation, and a summary"},
@@ -80,6 +82,14 @@ static const struct option_spec top_options[] = {
     ROUNDS,
     END,
 };
+static const struct option_spec explain_options[] = {
+    {OPT_FROM, "from", 0, "SENDER", false, "envelope sender; the null sender without it"},
+    {OPT_IP, "ip", 0, "ADDRESS", false, "address of the client"},
+    {OPT_LISTENER, "listener", 0, "NAME", false, "listener that it connects to"},
+    {OPT_SIZE, "size", 0, "BYTES", false, "size that it declares"},
+    JSON_OUT,
+    END,
+};
 
 const struct command commands[] = {
     {"describe", "[NAME]", "Objects and enums of the schema", 0, 1, false, no_options,
@@ -93,6 +103,9 @@ const struct command commands[] = {
      apply_options, command_apply},
     {"snapshot", "OBJECT ...", "Write objects as a plan for apply", 1, OBJECTS_MAX, false,
      snapshot_options, command_snapshot},
+    {"explain", "RECIPIENT",
+     "What would become of mail, and why (exit: 0 delivered here, 3 relayed, 4 refused, 5 later)",
+     1, 1, true, explain_options, command_explain},
     {"stats", "", "Statistics of the server", 0, 0, true, stats_options, command_stats},
     {"top", "", "What every core does now", 0, 0, true, top_options, command_top},
     {"health", "", "Is it alive, would it take a message", 0, 0, true, json_options,
@@ -172,7 +185,7 @@ int main(int argc, char **argv)
         puts("ringmx-cli " RINGMX_VERSION);
     } else {
         struct cli cli = {.args = &args};
-        code = run(&cli) ? EXIT_SUCCESS : report();
+        code = run(&cli) ? cli.exit_code : report();
         client_free(&cli.client);
     }
     arguments_free(&args);

@@ -32,6 +32,11 @@ enum option_id {
     OPT_ONCE,
     OPT_INTERVAL,
     OPT_COUNT_ROUNDS,
+    OPT_EXPLAIN,
+    OPT_FROM,
+    OPT_IP,
+    OPT_LISTENER,
+    OPT_SIZE,
     OPT_COUNT,
 };
 

@@ -1,0 +1,289 @@
+#include "admin/explain_json.h"
+
+#include "admin/object_id.h"
+
+#include <stdio.h>
+
+static json_t *text(struct slice s)
+{
+    json_t *made = json_stringn((const char *)s.ptr, s.len);
+    return made != NULL ? made : json_string("(not UTF-8)");
+}
+
+static json_t *number(uint64_t value)
+{
+    return json_integer((json_int_t)value);
+}
+
+static void set(json_t *object, const char *name, json_t *value)
+{
+    json_object_set_new(object, name, value);
+}
+
+const char *explain_outcome_name(enum explain_outcome outcome)
+{
+    static const char *const names[] = {"delivered", "relayed", "refused", "temporary"};
+    return names[outcome];
+}
+
+/* --- resolver ----------------------------------------------------------------------------------
+ */
+
+static void add_step(json_t *steps, const char *name, struct slice value, const char *result)
+{
+    json_t *step = json_object();
+    set(step, "step", json_string(name));
+    set(step, "value", text(value));
+    set(step, "result", json_string(result));
+    json_array_append_new(steps, step);
+}
+
+static const char *kind_name(const struct resolution *r)
+{
+    static const char *const names[] = {[DIR_ACCOUNT] = "account",
+                                        [DIR_ALIAS] = "alias",
+                                        [DIR_GROUP] = "group",
+                                        [DIR_LIST] = "list"};
+    return names[r->found];
+}
+
+static struct slice part_of(struct slice address, bool domain)
+{
+    size_t at = address.len;
+    while (at > 0 && address.ptr[at - 1] != '@') {
+        at--;
+    }
+    return domain ? slice_from(address, at) : slice_first(address, at > 0 ? at - 1 : address.len);
+}
+
+static void add_found(json_t *steps, const struct resolution *r, struct slice local)
+{
+    char found[64];
+    (void)snprintf(found, sizeof found, "%s found", kind_name(r));
+    if (r->via_tag) {
+        add_step(steps, "address", local, "not here");
+        add_step(steps, "without tag", slice_first(local, slice_find(local, '+')), found);
+    } else if (r->via_catch_all) {
+        add_step(steps, "address", local, "not here");
+        add_step(steps, "catch-all", r->domain != NULL ? r->domain->catch_all : SLICE_EMPTY, found);
+    } else if (r->is_postmaster) {
+        add_step(steps, "address", local, "not here");
+        add_step(steps, "postmaster", r->mailbox, found);
+    } else {
+        add_step(steps, "address", local, found);
+    }
+}
+
+static json_t *resolver(const struct resolution *r, struct slice rcpt)
+{
+    json_t *steps = json_array();
+    struct slice local = part_of(rcpt, false);
+    if (r->kind == RESOLVE_UNKNOWN_DOMAIN) {
+        add_step(steps, "domain", part_of(rcpt, true), "not served here");
+        return steps;
+    }
+    if (r->domain != NULL) {
+        add_step(steps, "domain", part_of(rcpt, true), "local");
+    }
+    if (r->kind == RESOLVE_LOCAL) {
+        add_found(steps, r, local);
+    } else {
+        add_step(steps, "address", local, "not here");
+        add_step(steps, "allowRelaying",
+                 r->domain != NULL && r->domain->allow_relaying ? SLICE_LITERAL("true")
+                                                                : SLICE_LITERAL("false"),
+                 r->kind == RESOLVE_UNKNOWN_USER ? "unknown recipient"
+                 : r->is_postmaster              ? "postmaster: by the route"
+                                                 : "by the route");
+    }
+    return steps;
+}
+
+static json_t *resolution(const struct resolution *r)
+{
+    static const char *const kinds[] = {[RESOLVE_LOCAL] = "local",
+                                        [RESOLVE_RELAY] = "relay",
+                                        [RESOLVE_UNKNOWN_USER] = "unknownUser",
+                                        [RESOLVE_UNKNOWN_DOMAIN] = "unknownDomain"};
+    json_t *object = json_object();
+    set(object, "result", json_string(kinds[r->kind]));
+    if (r->kind == RESOLVE_LOCAL) {
+        char id[OBJECT_ID_TEXT_MAX];
+        struct writer w = writer_init(id, sizeof id);
+        put_object_id(&w, r->object_id);
+        set(object, "kind", json_string(kind_name(r)));
+        set(object, "mailbox", text(r->mailbox));
+        set(object, "objectId", text(writer_slice(&w)));
+    }
+    return object;
+}
+
+/* --- rule --------------------------------------------------------------------------------------
+ */
+
+static struct slice source_of(const struct explanation *e, const struct explain_step *step)
+{
+    struct slice part = expr_part_text(e->image->route_program, step->part);
+    return slice_first(slice_from(part, step->start), step->end - step->start);
+}
+
+/* The values of one part in the order in which they were worked out, each text once. */
+static json_t *values_of(const struct explanation *e, uint32_t part)
+{
+    json_t *values = json_array();
+    for (uint32_t i = 0; i < e->step_count; i++) {
+        const struct explain_step *step = &e->steps[i];
+        struct slice source = source_of(e, step);
+        bool said = step->part != part || step->decides || step->result ||
+                    slice_equal(source, step->value); /* a literal */
+        for (uint32_t k = 0; k < i && !said; k++) {
+            said = e->steps[k].part == part && slice_equal(source_of(e, &e->steps[k]), source) &&
+                   slice_equal(e->steps[k].value, step->value);
+        }
+        if (!said) {
+            json_t *value = json_object();
+            set(value, "text", text(source));
+            set(value, "value", text(step->value));
+            json_array_append_new(values, value);
+        }
+    }
+    return values;
+}
+
+static void add_branch(json_t *rule, const struct explanation *e, const struct explain_step *end)
+{
+    const struct expr_program *program = e->image->route_program;
+    bool otherwise = end->part + 1 == expr_part_count(program);
+    json_t *branch = json_object();
+    set(branch, "branch", otherwise ? json_null() : number(end->part / 2));
+    set(branch,
+        end->decides ? "if"
+        : otherwise  ? "else"
+                     : "then",
+        text(expr_part_text(program, end->part)));
+    set(branch, "values", values_of(e, end->part));
+    if (end->decides) {
+        set(branch, "result", json_boolean(end->truthy));
+    } else {
+        set(branch, "result", text(end->value));
+    }
+    json_array_append_new(rule, branch);
+}
+
+static json_t *rule_of(const struct explanation *e)
+{
+    json_t *rule = json_array();
+    for (uint32_t i = 0; i < e->step_count; i++) {
+        if (e->steps[i].decides || e->steps[i].result) {
+            add_branch(rule, e, &e->steps[i]);
+        }
+    }
+    return rule;
+}
+
+/* --- where it goes -----------------------------------------------------------------------------
+ */
+
+static json_t *route_of(const struct route_conf *route)
+{
+    static const char *const kinds[] = {
+        [ROUTE_LOCAL] = "Local", [ROUTE_MX] = "Mx", [ROUTE_RELAY] = "Relay"};
+    json_t *object = json_object();
+    if (route == NULL) {
+        json_decref(object);
+        return json_null();
+    }
+    set(object, "name", text(route->name));
+    set(object, "type", json_string(kinds[route->kind]));
+    return object;
+}
+
+static json_t *next_hop(const struct explanation *e, struct slice rcpt)
+{
+    const struct route_conf *route = e->routing.route;
+    json_t *hop = json_object();
+    if (route->kind == ROUTE_LOCAL) {
+        set(hop, "mailbox", text(e->routing.resolution.mailbox));
+    } else if (route->kind == ROUTE_MX) {
+        set(hop, "mxOf", text(part_of(rcpt, true)));
+    } else {
+        set(hop, "address", text(route->address));
+        set(hop, "port", number(route->port));
+        set(hop, "protocol", json_string(route->lmtp ? "lmtp" : "smtp"));
+        set(hop, "tls", json_string(route->implicit_tls ? "implicit" : "STARTTLS when offered"));
+        set(hop, "allowInvalidCerts", json_boolean(route->allow_invalid_certs));
+    }
+    if (e->hop.known) {
+        set(hop, "down", json_boolean(e->hop.down));
+        set(hop, "connections", number(e->hop.connections));
+        set(hop, "maxConnections", number(e->hop.connections_max));
+        set(hop, "waiting", number(e->hop.waiting));
+        set(hop, "problem", e->hop.down ? json_string(e->hop.problem) : json_null());
+    }
+    return hop;
+}
+
+static json_t *times(const uint64_t *ms, uint32_t count)
+{
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < count; i++) {
+        json_array_append_new(list, number(ms[i]));
+    }
+    return list;
+}
+
+static json_t *schedule_of(const struct schedule *schedule)
+{
+    json_t *object = json_object();
+    set(object, "retry", times(schedule->retry_ms, schedule->retry_count));
+    set(object, "notify", times(schedule->notify_ms, schedule->notify_count));
+    set(object, "expiry", number(schedule->expire_ms));
+    return object;
+}
+
+static json_t *limits_of(const struct explanation *e)
+{
+    const struct session_limits *limits = &e->image->limits;
+    json_t *object = json_object();
+    set(object, "maxMessageSize", number(limits->size_bytes_max));
+    set(object, "maxRecipients", number(limits->rcpts_max));
+    set(object, "maxMessages", number(limits->messages_max));
+    set(object, "maxReceivedHeaders", number(limits->received_max));
+    set(object, "maxConnections", number(e->image->connections_max));
+    if (e->listener != NULL) {
+        set(object, "listenerConnections", number(e->listener->connections_max));
+    }
+    return object;
+}
+
+static json_t *reply_json(enum reply reply)
+{
+    const struct reply_row *row = reply_row(reply);
+    json_t *object = json_object();
+    set(object, "code", number(row->code));
+    set(object, "enhanced", json_string(row->enhanced));
+    set(object, "text", json_string(row->text));
+    return object;
+}
+
+json_t *explain_json(const struct explanation *e, const struct explain_query *query)
+{
+    json_t *object = json_object();
+    set(object, "recipient", text(query->rcpt));
+    set(object, "sender", text(query->sender));
+    set(object, "generation", number(e->image->generation));
+    set(object, "outcome", json_string(explain_outcome_name(e->outcome)));
+    set(object, "reason", e->reason != NULL ? json_string(e->reason) : json_null());
+    set(object, "stage", e->stage != NULL ? json_string(e->stage) : json_null());
+    set(object, "reply", e->blocked ? json_null() : reply_json(e->reply));
+    set(object, "resolver", resolver(&e->routing.resolution, query->rcpt));
+    set(object, "resolution", resolution(&e->routing.resolution));
+    set(object, "rule", rule_of(e));
+    set(object, "ruleCut", json_boolean(e->steps_cut));
+    set(object, "route", route_of(e->routing.route));
+    set(object, "nextHop", e->routing.route != NULL ? next_hop(e, query->rcpt) : json_null());
+    set(object, "schedule", schedule_of(&e->schedule));
+    set(object, "paused", json_boolean(e->paused));
+    set(object, "limits", limits_of(e));
+    return object;
+}

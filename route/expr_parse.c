@@ -1,0 +1,495 @@
+/* Tokens to a tree, by precedence. Names, numbers of arguments and literals are checked here. */
+#include "core/cursor.h"
+#include "core/text.h"
+#include "route/expr_lex.h"
+#include "route/expr_private.h"
+
+#include <stdlib.h>
+
+struct parser {
+    struct expr_compiler *c;
+    struct expr_lexer lexer;
+    struct expr_token token; /* looked at, not consumed */
+    uint32_t end;            /* behind the last consumed token */
+    unsigned nesting;
+};
+
+static struct expr_node *parse_binary(struct parser *p, unsigned level);
+
+/* --- problems ----------------------------------------------------------------------------------
+ */
+
+static void put_found(struct writer *w, const struct expr_token *token)
+{
+    put_text(w, ", found ");
+    if (token->kind == TOKEN_END) {
+        put_text(w, "the end");
+    } else {
+        put_char(w, '"');
+        put_slice(w, slice_first(token->text, 40));
+        put_char(w, '"');
+    }
+}
+
+static void refuse(struct parser *p, uint32_t position, struct writer *w)
+{
+    w->buf[mx_min_size(w->len, EXPR_MESSAGE_MAX - 1)] = '\0';
+    expr_refuse(p->c, MX_ERR_SYNTAX, position, (const char *)w->buf);
+}
+
+/* What was expected at the token, and what it is. */
+static struct expr_node *unexpected(struct parser *p, const char *message)
+{
+    char text[EXPR_MESSAGE_MAX];
+    struct writer w = writer_init(text, sizeof text - 1);
+    put_text(&w, p->token.kind == TOKEN_BAD ? p->token.problem : message);
+    put_found(&w, &p->token);
+    refuse(p, p->token.position, &w);
+    return NULL;
+}
+
+/* message "name" more */
+static struct expr_node *refuse_name(struct parser *p, const struct expr_token *name,
+                                     const char *message, const char *more)
+{
+    char text[EXPR_MESSAGE_MAX];
+    struct writer w = writer_init(text, sizeof text - 1);
+    put_text(&w, message);
+    put_text(&w, " \"");
+    put_slice(&w, slice_first(name->text, 40));
+    put_char(&w, '"');
+    put_slice(&w, slice_first(slice_of_text(more), writer_room(&w)));
+    refuse(p, name->position, &w);
+    return NULL;
+}
+
+static void advance(struct parser *p)
+{
+    p->end = p->lexer.pos;
+    p->token = expr_lex_next(&p->lexer);
+}
+
+static bool is_operator(const struct parser *p, const char *op)
+{
+    return p->token.kind == TOKEN_OPERATOR && slice_equal(p->token.text, slice_of_text(op));
+}
+
+static bool expect(struct parser *p, const char *op, const char *message)
+{
+    if (!is_operator(p, op)) {
+        (void)unexpected(p, message);
+        return false;
+    }
+    advance(p);
+    return true;
+}
+
+static bool deeper(struct parser *p)
+{
+    if (++p->nesting > EXPR_NESTING_MAX) {
+        (void)unexpected(p, "nested too deeply");
+        return false;
+    }
+    return true;
+}
+
+/* --- names -------------------------------------------------------------------------------------
+ */
+
+static void put_word(struct writer *w, const char *word)
+{
+    if (writer_room(w) > strlen(word) + 1) {
+        put_char(w, ' ');
+        put_text(w, word);
+    }
+}
+
+static struct expr_node *unknown_name(struct parser *p, const struct expr_token *name)
+{
+    char text[EXPR_MESSAGE_MAX];
+    struct writer w = writer_init(text, sizeof text - 1);
+    put_text(&w, "; available here:");
+    bool any = false;
+    const struct expr_variable *row;
+    for (uint16_t i = 0; (row = expr_variable_row(i)) != NULL; i++) {
+        if ((row->contexts & 1u << p->c->context) != 0 && row->absent == NULL) {
+            put_word(&w, row->name);
+            any = true;
+        }
+    }
+    if (!any) {
+        put_text(&w, " none (a constant is wanted)");
+    }
+    text[w.len] = '\0';
+    return refuse_name(p, name, "unknown or unavailable name", text);
+}
+
+/* The functions whose name begins with this letter, or all for 0. */
+static void put_functions(struct writer *w, uint8_t letter)
+{
+    const struct expr_function *row;
+    for (uint32_t i = 0; (row = expr_function_row(i)) != NULL; i++) {
+        if (row->absent == NULL && (letter == 0 || row->name[0] == (char)letter)) {
+            put_word(w, row->name);
+        }
+    }
+}
+
+static struct expr_node *unknown_function(struct parser *p, const struct expr_token *name)
+{
+    char text[EXPR_MESSAGE_MAX];
+    struct writer w = writer_init(text, sizeof text - 1);
+    put_text(&w, "; available:");
+    size_t before = w.len;
+    put_functions(&w, name->text.ptr[0]);
+    if (w.len == before) {
+        put_functions(&w, 0);
+    }
+    text[w.len] = '\0';
+    return refuse_name(p, name, "unknown function", text);
+}
+
+static struct expr_node *make(struct parser *p, struct expr_node node)
+{
+    node.end = p->end;
+    return expr_node(p->c, node);
+}
+
+static struct expr_node *make_const(struct parser *p, uint32_t start, struct expr_value value)
+{
+    return make(p, (struct expr_node){.kind = NODE_CONST, .start = start, .value = value});
+}
+
+/* Values between a bracket, which is the token, and its partner; linked by next. False after a
+ * problem. */
+static bool parse_list(struct parser *p, const char *close, const char *message,
+                       struct expr_node **out_first, uint32_t *out_count)
+{
+    struct expr_node **link = out_first;
+    *out_first = NULL;
+    *out_count = 0;
+    if (!deeper(p)) {
+        return false;
+    }
+    advance(p);
+    while (!is_operator(p, close)) {
+        if (*out_count == EXPR_ARGS_MAX) {
+            (void)unexpected(p, "too many values in one list");
+            return false;
+        }
+        *link = parse_binary(p, 0);
+        if (*link == NULL) {
+            return false;
+        }
+        link = &(*link)->next;
+        ++*out_count;
+        if (!is_operator(p, ",")) {
+            break;
+        }
+        advance(p);
+    }
+    p->nesting--;
+    return expect(p, close, message);
+}
+
+/* --- calls -------------------------------------------------------------------------------------
+ */
+
+static bool is_literal(const struct expr_node *node)
+{
+    return node->kind == NODE_CONST && node->value.type == EXPR_STRING;
+}
+
+/* Is the function there at all, and may it be asked here? */
+static bool check_function(struct parser *p, const struct expr_token *name, uint32_t index)
+{
+    const struct expr_function *f = expr_function_row(index);
+    char more[EXPR_MESSAGE_MAX];
+    struct writer w = writer_init(more, sizeof more - 1);
+    if (f == NULL) {
+        (void)unknown_function(p, name);
+        return false;
+    }
+    if (f->absent != NULL) {
+        put_text(&w, ": ");
+        put_text(&w, f->absent);
+        more[w.len] = '\0';
+        (void)refuse_name(p, name, "function not supported by this version:", more);
+        return false;
+    }
+    if (f->ask != EXPR_ASK_NOTHING && (p->c->asks & 1u << f->ask) == 0) {
+        (void)refuse_name(p, name, "this setting cannot wait for what is asked by", "()");
+        return false;
+    }
+    return true;
+}
+
+static bool check_arguments(struct parser *p, const struct expr_token *name,
+                            const struct expr_function *f, const struct expr_node *first,
+                            uint32_t count)
+{
+    char text[EXPR_MESSAGE_MAX];
+    struct writer w = writer_init(text, sizeof text - 1);
+    put_text(&w, f->name);
+    put_text(&w, "() ");
+    if (count != f->argc) {
+        put_text(&w, "takes ");
+        put_decimal(&w, f->argc);
+        put_text(&w, f->argc == 1 ? " argument (" : " arguments (");
+        put_text(&w, f->params);
+        put_text(&w, "), not ");
+        put_decimal(&w, count);
+        refuse(p, name->position, &w);
+        return false;
+    }
+    const struct expr_node *last = first;
+    while (last != NULL && last->next != NULL) {
+        last = last->next;
+    }
+    if (f->words == NULL || (is_literal(last) && expr_has_word(f->words, last->value.string))) {
+        return true;
+    }
+    put_text(&w, "takes as its last argument, in quotes, one of: ");
+    put_text(&w, f->words);
+    refuse(p, last->start, &w);
+    return false;
+}
+
+/* matches('pattern', subject): the pattern is compiled now. */
+static struct expr_node *make_match(struct parser *p, uint32_t start, struct expr_node *first)
+{
+    struct expr_program *program = p->c->program;
+    char text[EXPR_MESSAGE_MAX];
+    struct writer w = writer_init(text, sizeof text - 1);
+    if (!is_literal(first)) {
+        put_text(&w, "matches() takes as its first argument a regular expression in quotes");
+        refuse(p, first->start, &w);
+        return NULL;
+    }
+    if (program->regex_count == program->regex_cap) {
+        uint32_t cap = program->regex_cap + 8;
+        struct expr_regex **grown = realloc(program->regexes, cap * sizeof(struct expr_regex *));
+        if (cap > EXPR_REGEXES_MAX || grown == NULL) {
+            program->regexes = grown != NULL ? grown : program->regexes;
+            expr_refuse(p->c, grown == NULL ? MX_ERR_NOMEM : MX_ERR_LIMIT, start,
+                        grown == NULL ? "out of memory" : "too many regular expressions");
+            return NULL;
+        }
+        program->regexes = grown;
+        program->regex_cap = cap;
+    }
+    put_text(&w, "regular expression: ");
+    uint32_t at = 0;
+    struct expr_regex **slot = &program->regexes[program->regex_count];
+    mx_err err = expr_regex_new(slot, first->value.string, &at, text + w.len, sizeof text - w.len);
+    if (err) {
+        expr_refuse(p->c, err, first->start + 1 + at, text);
+        return NULL;
+    }
+    p->c->captures = (uint32_t)mx_max_size(p->c->captures, expr_regex_groups(*slot) + 1);
+    return make(p, (struct expr_node){.kind = NODE_MATCH,
+                                      .start = start,
+                                      .index = program->regex_count++,
+                                      .first = first->next,
+                                      .child_count = 1});
+}
+
+static struct expr_node *parse_call(struct parser *p, const struct expr_token *name)
+{
+    uint32_t index = expr_function_find(name->text);
+    struct expr_node *first;
+    uint32_t count;
+    if (!check_function(p, name, index) ||
+        !parse_list(p, ")", "expected \")\" or \",\" after an argument", &first, &count) ||
+        !check_arguments(p, name, expr_function_row(index), first, count)) {
+        return NULL;
+    }
+    if (slice_equal(name->text, SLICE_LITERAL("matches"))) {
+        return make_match(p, name->position, first);
+    }
+    return make(p, (struct expr_node){.kind = NODE_CALL,
+                                      .start = name->position,
+                                      .index = index,
+                                      .first = first,
+                                      .child_count = count});
+}
+
+/* --- operands ----------------------------------------------------------------------------------
+ */
+
+/* $0, $1 and so on. */
+static struct expr_node *parse_capture(struct parser *p, const struct expr_token *name)
+{
+    uint64_t index;
+    char text[EXPR_MESSAGE_MAX];
+    struct writer w = writer_init(text, sizeof text - 1);
+    if (text_to_u64(&index, slice_from(name->text, 1)) != MX_OK) {
+        return refuse_name(p, name, "variables of Sieve scripts are not supported:", "");
+    }
+    if (index >= p->c->captures) {
+        put_text(&w, p->c->captures == 0 ? "; none before the first matches()" : "; available:");
+        for (uint32_t i = 0; i < p->c->captures; i++) {
+            put_text(&w, " $");
+            put_decimal(&w, i);
+        }
+        text[w.len] = '\0';
+        return refuse_name(p, name, "no such capture:", text);
+    }
+    return make(p, (struct expr_node){
+                       .kind = NODE_CAPTURE, .start = name->position, .index = (uint32_t)index});
+}
+
+static struct expr_node *parse_name(struct parser *p)
+{
+    struct expr_token name = p->token;
+    advance(p);
+    if (is_operator(p, "(")) {
+        return parse_call(p, &name);
+    }
+    if (name.text.ptr[0] == '$') {
+        return parse_capture(p, &name);
+    }
+    if (slice_equal(name.text, SLICE_LITERAL("true")) ||
+        slice_equal(name.text, SLICE_LITERAL("false"))) {
+        return make_const(p, name.position, expr_from_bool(name.text.len == 4));
+    }
+    uint16_t index = expr_variable(name.text);
+    const struct expr_variable *row = expr_variable_row(index);
+    if (row != NULL && (row->contexts & 1u << p->c->context) != 0) {
+        char more[EXPR_MESSAGE_MAX];
+        struct writer w = writer_init(more, sizeof more - 1);
+        put_text(&w, ": ");
+        put_text(&w, row->absent != NULL ? row->absent : "");
+        more[w.len] = '\0';
+        return row->absent != NULL
+                   ? refuse_name(p, &name, "variable not supported by this version:", more)
+                   : make(p, (struct expr_node){
+                                 .kind = NODE_VARIABLE, .start = name.position, .index = index});
+    }
+    if (expr_is_constant_name(name.text)) {
+        return make_const(p, name.position,
+                          (struct expr_value){.type = EXPR_CONSTANT_NAME, .string = name.text});
+    }
+    return unknown_name(p, &name);
+}
+
+static struct expr_node *parse_literal(struct parser *p, struct expr_value value)
+{
+    uint32_t start = p->token.position;
+    advance(p);
+    return make_const(p, start, value);
+}
+
+static struct expr_node *parse_group(struct parser *p)
+{
+    if (!deeper(p)) {
+        return NULL;
+    }
+    advance(p);
+    struct expr_node *inner = parse_binary(p, 0);
+    p->nesting--;
+    return inner != NULL && expect(p, ")", "expected \")\"") ? inner : NULL;
+}
+
+static struct expr_node *parse_array(struct parser *p)
+{
+    uint32_t start = p->token.position, count;
+    struct expr_node *first;
+    return parse_list(p, "]", "expected \"]\" or \",\"", &first, &count)
+               ? make(p,
+                      (struct expr_node){
+                          .kind = NODE_ARRAY, .start = start, .first = first, .child_count = count})
+               : NULL;
+}
+
+static struct expr_node *parse_primary(struct parser *p)
+{
+    switch (p->token.kind) {
+    case TOKEN_INTEGER:
+        return parse_literal(p, expr_from_int(p->token.integer));
+    case TOKEN_FLOAT:
+        return parse_literal(p, (struct expr_value){.type = EXPR_FLOAT, .number = p->token.number});
+    case TOKEN_STRING:
+        return parse_literal(p, expr_from_text(p->token.text));
+    case TOKEN_NAME:
+        return parse_name(p);
+    default:
+        return is_operator(p, "(")   ? parse_group(p)
+               : is_operator(p, "[") ? parse_array(p)
+                                     : unexpected(p, "expected a value");
+    }
+}
+
+static struct expr_node *operator_node(struct parser *p, enum expr_op op, struct expr_node *a,
+                                       struct expr_node *b, uint32_t start)
+{
+    a->next = b;
+    return make(p, (struct expr_node){.kind = NODE_OPERATOR,
+                                      .op = (uint8_t)op,
+                                      .start = start,
+                                      .first = a,
+                                      .child_count = b == NULL ? 1 : 2});
+}
+
+static struct expr_node *parse_unary(struct parser *p)
+{
+    uint32_t start = p->token.position;
+    bool negate = is_operator(p, "-");
+    if (negate || is_operator(p, "!")) {
+        if (!deeper(p)) {
+            return NULL;
+        }
+        advance(p);
+        struct expr_node *operand = parse_unary(p);
+        p->nesting--;
+        return operand == NULL
+                   ? NULL
+                   : operator_node(p, negate ? OP_NEGATE : OP_NOT, operand, NULL, start);
+    }
+    struct expr_node *node = parse_primary(p);
+    while (node != NULL && is_operator(p, "[")) {
+        advance(p);
+        struct expr_node *index = parse_binary(p, 0);
+        if (index == NULL || !expect(p, "]", "expected \"]\"")) {
+            return NULL;
+        }
+        node = operator_node(p, OP_INDEX, node, index, start);
+    }
+    return node;
+}
+
+static const struct expr_binary *binary_at(const struct parser *p, unsigned level)
+{
+    const struct expr_binary *row;
+    for (uint32_t i = 0; (row = expr_binary_row(i)) != NULL; i++) {
+        if (row->level >= level && is_operator(p, row->text)) {
+            return row;
+        }
+    }
+    return NULL;
+}
+
+/* Operators that bind at least as strongly as the level; of one level the left ones first. */
+static struct expr_node *parse_binary(struct parser *p, unsigned level)
+{
+    uint32_t start = p->token.position;
+    struct expr_node *left = parse_unary(p);
+    const struct expr_binary *row;
+    while (left != NULL && (row = binary_at(p, level)) != NULL) {
+        advance(p);
+        struct expr_node *right = parse_binary(p, row->level + 1u);
+        left = right == NULL ? NULL : operator_node(p, (enum expr_op)row->op, left, right, start);
+    }
+    return left;
+}
+
+struct expr_node *expr_parse(struct expr_compiler *c, struct slice text)
+{
+    struct parser p = {.c = c, .lexer = {.in = text}};
+    advance(&p);
+    struct expr_node *node = parse_binary(&p, 0);
+    if (node != NULL && p.token.kind != TOKEN_END) {
+        node = unexpected(&p, "expected an operator or the end");
+    }
+    return node;
+}

@@ -1,0 +1,152 @@
+#include "smtp/explain.h"
+
+#include "core/check.h"
+#include "io/shard.h"
+#include "smtp/service.h"
+
+static void note(void *arg, const struct expr_step *step)
+{
+    struct explanation *out = arg;
+    size_t room = mx_min_size(EXPLAIN_TEXT_BYTES - out->text_len, EXPLAIN_VALUE_MAX);
+    if (out->step_count == EXPLAIN_STEPS_MAX || room < EXPLAIN_VALUE_MAX) {
+        out->steps_cut = true;
+        return;
+    }
+    struct writer w = writer_init(out->text + out->text_len, room);
+    put_expr_value(&w, step->value);
+    out->text_len += w.len;
+    out->steps[out->step_count++] = (struct explain_step){.part = step->part,
+                                                          .start = step->start,
+                                                          .end = step->end,
+                                                          .decides = step->decides,
+                                                          .result = step->result,
+                                                          .value = writer_slice(&w),
+                                                          .truthy = expr_truthy(step->value)};
+}
+
+static const struct listener_conf *find_listener(const struct image *image, struct slice name)
+{
+    for (uint32_t i = 0; i < image->listener_count; i++) {
+        if (slice_equal(image->listeners[i].name, name)) {
+            return &image->listeners[i];
+        }
+    }
+    return NULL;
+}
+
+/* Where an accepted recipient goes. */
+static void decide_accepted(struct explanation *out)
+{
+    const struct routing *routing = &out->routing;
+    enum route_kind kind = routing->route->kind;
+    out->outcome = kind == ROUTE_LOCAL ? EXPLAIN_DELIVERED : EXPLAIN_RELAYED;
+    if (kind == ROUTE_LOCAL && routing->resolution.kind != RESOLVE_LOCAL) {
+        bool postmaster = routing->resolution.is_postmaster;
+        out->outcome = postmaster ? EXPLAIN_TEMPORARY : EXPLAIN_REFUSED;
+        out->reason = postmaster
+                          ? "accepted, and kept until there is a mailbox for postmaster"
+                          : "accepted, then returned to the sender: no mailbox for a local route";
+    } else if (kind == ROUTE_LOCAL && routing->resolution.found == DIR_LIST) {
+        out->reason = "sent on to the members of the list, each by its own route";
+    }
+}
+
+static void decide(struct explanation *out, const struct explain_query *query)
+{
+    uint64_t size_max = out->image->limits.size_bytes_max;
+    out->reply = routing_reply(&out->routing);
+    if (out->blocked) {
+        out->stage = "connect";
+        out->outcome = EXPLAIN_REFUSED;
+        out->reason = "the client is blocked: its connection is closed without a word";
+    } else if (size_max != 0 && query->size > size_max) {
+        out->stage = "MAIL";
+        out->reply = REPLY_TOO_BIG;
+        out->outcome = EXPLAIN_REFUSED;
+    } else if (out->reply != REPLY_OK) {
+        out->stage = "RCPT";
+        out->outcome = reply_row(out->reply)->code < 500 ? EXPLAIN_TEMPORARY : EXPLAIN_REFUSED;
+        out->reason = out->routing.problem;
+    } else {
+        decide_accepted(out);
+    }
+}
+
+void explain(struct explanation *out, const struct explain_query *query,
+             const struct routing_context *context)
+{
+    struct expr_trace trace = {out, note};
+    struct routing_context traced = *context;
+    struct envelope_rcpt rcpt = {.address = query->rcpt};
+    struct envelope env = {.sender = query->sender,
+                           .mail.size = query->size,
+                           .client = query->client,
+                           .arrived_wall_ms = context->now_ms,
+                           .rcpt_count = 1,
+                           .rcpts = &rcpt};
+    out->err = MX_OK;
+    out->image = context->image;
+    out->stage = out->reason = NULL;
+    out->step_count = 0;
+    out->steps_cut = false;
+    out->text_len = 0;
+    out->hop = (struct explain_hop){.known = false};
+    out->paused = false;
+    out->listener = find_listener(context->image, query->listener);
+    out->blocked = image_blocks(context->image, &query->client, context->now_ms);
+    traced.trace = &trace;
+    routing_find(&out->routing, &traced, query->rcpt, &env);
+    if (context->schedule != NULL) {
+        out->schedule = *context->schedule;
+    }
+    decide(out, query);
+}
+
+/* --- at a core ---------------------------------------------------------------------------------
+ */
+
+static void look_at_hop(struct explain_hop *out, const struct deliver *d,
+                        const struct route_conf *route)
+{
+    const struct hop *hop = route == NULL ? NULL : d->route[route->index];
+    if (hop == NULL || route->kind != ROUTE_RELAY) {
+        return;
+    }
+    *out = (struct explain_hop){.known = true,
+                                .down = hop->down,
+                                .failures = hop->failures,
+                                .connections = hop->connections,
+                                .connections_max = hop->connections_max,
+                                .waiting = hop->waiting_count};
+    struct writer w = writer_init(out->problem, sizeof out->problem - 1);
+    if (hop->down) {
+        put_slice(&w, slice_first(hop->problem.text, writer_room(&w)));
+    }
+    out->problem[w.len] = '\0';
+}
+
+static void run(struct explain_request *request, struct shard *at)
+{
+    struct service *service = at->service;
+    struct explanation *out = &request->out;
+    if (service == NULL || !service->started || service->stopping) {
+        out->err = MX_ERR_AGAIN;
+        return;
+    }
+    struct routing_context context = {.image = service->image,
+                                      .directory = service->directory,
+                                      .vm = service->deliver.vm,
+                                      .now_ms = at->wall_ms,
+                                      .schedule = &service->deliver.conf.schedule};
+    explain(out, &request->query, &context);
+    out->paused = service->deliver.conf.paused;
+    look_at_hop(&out->hop, &service->deliver, out->routing.route);
+}
+
+void explain_request_receive(struct mbox_msg *msg, struct shard *at)
+{
+    struct explain_request *request = mx_container_of(msg, struct explain_request, msg);
+    run(request, at);
+    mx_err err = mbox_send(at->hub, at->conf.id, request->reply_to, &request->reply);
+    MX_ASSERT(err == MX_OK); /* one question at a time */
+}

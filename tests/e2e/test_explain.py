@@ -1,0 +1,200 @@
+"""ringmx-cli explain: what it says is what mail does."""
+
+import json
+import os
+import subprocess
+
+import lib
+from lib import Sink, check, equal, marked, starts, update, wait_until
+from test_management import ADMIN, Managed
+
+EXIT = {"delivered": 0, "relayed": 3, "refused": 4, "temporary": 5}
+SLOW = "x" * 40  # the expression gives up on it
+
+RULE = {"match": {
+    "0": {"if": "matches('^(x+x+)+[yz]', rcpt)", "then": "'local'"},
+    "1": {"if": "matches('^vip-(.+)@', rcpt) && size < 1000 && sender_domain != 'spam.example'",
+          "then": "'second'"},
+    "2": {"if": "is_local_address(rcpt)", "then": "'local'"},
+    "3": {"if": "is_local_domain(rcpt_domain)", "then": "'source'"}}, "else": "'mx'"}
+
+
+def cli(server, *args, code=None):
+    env = dict(os.environ, STALWART_URL=f"http://127.0.0.1:{server.http_port}", STALWART_USER=ADMIN.split(":")[0],
+               STALWART_PASSWORD=ADMIN.split(":")[1])
+    done = subprocess.run([os.path.join(lib.BUILD, "ringmx-cli"), *args], capture_output=True, text=True, timeout=60,
+                          env=env, check=False)
+    if code is not None:
+        equal(done.returncode, code, f"exit code of {args} ({done.stderr.strip()})")
+    return done
+
+
+def explain(server, recipient, *args):
+    done = cli(server, "explain", recipient, "--json", *args)
+    answer = json.loads(done.stdout)
+    equal(done.returncode, EXIT[answer["outcome"]], f"exit code for {recipient}")
+    return answer
+
+
+def test_explain_is_what_mail_does():
+    """A table of recipients: outcome, reply and next hop as explained are those of real mail, on the real rule."""
+    extra = [{"@type": "create", "object": "Domain", "value": {
+                 "d2": {"name": "closed.example", "catchAllAddress": None},
+                 "d3": {"name": "catch.example", "catchAllAddress": "alice@example.org"}}},
+             {"@type": "create", "object": "MailingList", "value": {
+                 "m": {"name": "team", "domainId": "#d", "recipients": {"alice@example.org": True}}}}]
+    with Sink() as source, Sink() as second:
+        extra.insert(0, lib.relay_route(second.port, "second"))
+        with Managed(relay=source.port, strategy=RULE, extra=extra) as s:
+            table = [
+                ("alice@example.org", "delivered", "local"),
+                ("ALICE+tag@Example.ORG", "delivered", "local"),
+                ("team@example.org", "delivered", "local"),
+                ("anybody@catch.example", "delivered", "local"),
+                ("Bob@example.org", "relayed", "source"),
+                ("vip-carol@example.org", "relayed", "second"),
+                ("postmaster@example.org", "relayed", "source"),
+                ("nobody@closed.example", "refused", None),
+                ("x@elsewhere.example", "refused", None),
+                (SLOW + "@example.org", "temporary", None),
+            ]
+            for number, (address, outcome, route) in enumerate(table):
+                answer = explain(s, address, "--from", "sender@example.net")
+                equal(answer["outcome"], outcome, f"outcome of {address}")
+                if route is not None:
+                    equal(answer["route"]["name"], route, f"route of {address}")
+                body = marked(f"explained {number}")
+                before = len(s.mailbox()), len(source.messages), len(second.messages)
+                with s.wire() as w:
+                    w.expect("MAIL FROM:<sender@example.net>", "250")
+                    w.send(f"RCPT TO:<{address}>\r\n".encode())
+                    reply = w.reply()
+                    stated = answer["reply"]
+                    if stated["code"] != 250:
+                        equal(reply, f"{stated['code']} {stated['enhanced']} {stated['text']}", f"reply for {address}")
+                        continue
+                    starts(reply, "250 ", f"reply for {address}")
+                    w.expect("DATA", "354")
+                    w.send(body + b".\r\n")
+                    w.then("250 2.0.0 Queued")
+                place = {"local": 0, "source": 1, "second": 2}[route]
+
+                def counts():
+                    return len(s.mailbox()), len(source.messages), len(second.messages)
+                wait_until(lambda: counts() != before, 15, f"{address} arrives")
+                equal([a - b for a, b in zip(counts(), before)], [int(i == place) for i in range(3)],
+                      f"where {address} arrives")
+
+
+def test_explain_steps():
+    """Resolver, values of the operands, route, next hop, schedule, limits and generation; what a change changes."""
+    with Sink() as source, Sink() as second:
+        extra = [lib.relay_route(second.port, "second"),
+                 update("MtaStageData", maxMessageSize={"match": {}, "else": "5000"})]
+        with Managed(relay=source.port, strategy=RULE, extra=extra) as s:
+            answer = explain(s, "vip-carol@example.org", "--from", "a@spam.example", "--size", "500", "--ip", "192.0.2.1")
+            equal([(r["branch"], r["result"]) for r in answer["rule"]],
+                  [(0, False), (1, False), (2, False), (3, True), (3, "'source'")], "branches")
+            values = {v["text"]: v["value"] for v in answer["rule"][1]["values"]}
+            equal(values["size"], "500", "an operand")
+            equal(values["sender_domain"], "'spam.example'", "an operand")
+            equal(values["sender_domain != 'spam.example'"], "0", "a comparison")
+            equal([(r["step"], r["result"]) for r in answer["resolver"]],
+                  [("domain", "local"), ("address", "not here"), ("allowRelaying", "by the route")], "resolver")
+            hop = answer["nextHop"]
+            equal((hop["address"], hop["port"], hop["protocol"], hop["down"]), ("127.0.0.1", source.port, "smtp", False),
+                  "next hop")
+            equal(answer["limits"]["maxMessageSize"], 5000, "a limit")
+            check(answer["schedule"]["retry"] and answer["schedule"]["expiry"], "schedule")
+            generation = answer["generation"]
+
+            too_big = explain(s, "alice@example.org", "--size", "5001")
+            equal((too_big["outcome"], too_big["stage"], too_big["reply"]["code"]), ("refused", "MAIL", 552), "too big")
+            with s.wire() as w:
+                w.expect("MAIL FROM:<> SIZE=5001", "552 5.3.4")
+
+            s.api.create("BlockedIp", address="192.0.2.0/24")
+            blocked = explain(s, "alice@example.org", "--ip", "192.0.2.1")
+            equal((blocked["outcome"], blocked["stage"], blocked["reply"]), ("refused", "connect", None), "blocked")
+            equal(explain(s, "alice@example.org", "--ip", "192.0.3.1")["outcome"], "delivered", "not blocked")
+            check(blocked["generation"] > generation, "the configuration that decided is named")
+
+            domain = s.api.find("Domain", name="example.org")
+            s.api.create("Account", **{"@type": "User", "name": "bob", "domainId": domain})
+            bob = explain(s, "bob+x@example.org")
+            equal([r["step"] for r in bob["resolver"]], ["domain", "address", "without tag"], "cut at the tag")
+            equal(bob["resolution"]["mailbox"], "bob@example.org", "mailbox")
+
+            text = cli(s, "explain", "bob@example.org", "--listener", "smtp", code=0).stdout
+            for part in ("bob@example.org: delivered", "RCPT answers 250", "is_local_address(rcpt) = 1",
+                         "then 'local'", "listenerConnections"):
+                check(part in text, f"{part} in {text}")
+
+
+def test_explain_wrong_questions():
+    """What is no question is refused with its member's name; without credentials nothing is explained."""
+    with Managed() as s:
+        for args, reason in ((("no address",), "recipient: is not an address"),
+                             (("alice@example.org", "--from", "x"), "sender: is not an address"),
+                             (("alice@example.org", "--ip", "x"), "ip: is not an IP address"),
+                             (("alice@example.org", "--listener", "x"), "listener: there is no such listener"),
+                             (("alice@example.org", "--size", "x"), "--size: 'x' is not a number of bytes")):
+            done = cli(s, "explain", *args, code=1)
+            check(reason in done.stderr, f"{reason} in {done.stderr}")
+        cli(s, "explain", code=2)
+        status, _, body = s.api.http("POST", "/api/explain", json.dumps({"recipient": "a@b.example", "x": 1}))
+        equal(status, 400, f"an unknown member ({body})")
+        status, _, _ = s.api.http("POST", "/api/explain", "[]")
+        equal(status, 400, "no object")
+        status, _, _ = s.api.http("POST", "/api/explain", json.dumps({"recipient": "a@b.example"}), headers={})
+        equal(status, 401, "without credentials")
+
+
+def test_explain_plan():
+    """A dry run says which recipients would go elsewhere: of a running server and of a stopped one, and alike; nothing
+    is changed by it, and a plan that is refused says why."""
+    with Sink() as sink, Managed(relay=sink.port, retry_ms=100) as s:
+        plan = os.path.join(s.folder, "move.ndjson")
+        recipients = os.path.join(s.folder, "recipients")
+        with open(plan, "w") as f:
+            for line in ({"@type": "upsert", "object": "Domain", "matchOn": ["name"],
+                          "value": {"d": {"name": "example.org"}, "e": {"name": "new.example"}}},
+                         {"@type": "create", "object": "Account",
+                          "value": {"b": {"@type": "User", "name": "bob", "domainId": "#d"}}}):
+                f.write(json.dumps(line) + "\n")
+        with open(recipients, "w") as f:
+            f.write("# moved\nBob+tag@example.org\r\n\nalice@example.org\ncarol@example.org\nx@new.example\n")
+        moved = [f"Bob+tag@example.org: relayed by source (127.0.0.1:{sink.port}) -> "
+                 "delivered by local (bob@example.org)",
+                 "x@new.example: refused (550 5.7.1) -> refused (550 5.1.1)",
+                 "2 of 4 recipients would go elsewhere"]
+        generation = explain(s, "bob@example.org")["generation"]
+        done = cli(s, "apply", "--dry-run", "--explain", recipients, "--file", plan, code=0)
+        equal(done.stdout.splitlines()[-3:], moved, "of the running server")
+        after = explain(s, "bob@example.org")
+        equal((after["generation"], after["outcome"]), (generation, "relayed"), "nothing has changed")
+
+        with open(recipients, "a") as f:
+            f.write("nobody\n")
+        done = cli(s, "apply", "--dry-run", "--explain", recipients, "--file", plan, code=1)
+        check("line 7 is not an address" in done.stderr, done.stderr)
+        with open(recipients, "w") as f:
+            f.write("bob@example.org\n")
+        with open(plan, "a") as f:
+            f.write(json.dumps(update("MtaOutboundStrategy", route={"match": {}, "else": "'nowhere'"})) + "\n")
+        done = cli(s, "apply", "--dry-run", "--explain", recipients, "--file", plan, code=1)
+        check("line 3, MtaOutboundStrategy, field route: names the route 'nowhere'" in done.stderr, done.stderr)
+        cli(s, "apply", "--explain", recipients, "--file", plan, code=1)
+
+        s.stop()
+        with open(plan) as f:
+            lines = f.readlines()[:2]
+        with open(plan, "w") as f:
+            f.writelines(lines)
+        done = lib.run_ringmx("apply", "--data", s.data, "--dry-run", "--explain", recipients, plan)
+        equal((done.returncode, done.stdout.splitlines()[-2:]),
+              (0, [moved[0].replace("Bob+tag", "bob"), "1 of 1 recipients would go elsewhere"]), "of the stopped one")
+        s.start()
+        equal(explain(s, "bob@example.org")["outcome"], "relayed", "still nothing has changed")
+        cli(s, "apply", "--file", plan, code=0)
+        equal(explain(s, "Bob+tag@example.org")["outcome"], "delivered", "once it is carried out")
