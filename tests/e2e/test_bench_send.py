@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import socket
 import subprocess
 import time
@@ -500,3 +501,43 @@ def test_bench_plot():
                        ((runs[0], "--nope"), 2), ((runs[0],) * 5, 2)):
         done = bench("plot", *args)
         equal((done.returncode, bool(done.stderr)), (code, True), f"exit code of plot {args}")
+
+
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
+
+
+def test_bench_manual():
+    """The manual page is well-formed and has every option of the help."""
+    done = subprocess.run([lib.need_program("groff"), "-mandoc", "-ww", "-Tutf8", "-P-c", os.path.join(ROOT, "docs/ringmx-bench.1")],
+                          capture_output=True, text=True)
+    equal((done.returncode, done.stderr), (0, ""), "groff")
+    manual = re.sub(".\b", "", done.stdout).replace("\u2010", "-").replace("\u2212", "-")
+    for command in ("send", "sink", "verify", "plot"):
+        options = set(re.findall(r"(?<![a-z])--[a-z][a-z-]*", bench(command, "--help").stdout))
+        check(len(options) >= 3, f"options in the help of {command}: {options}")
+        options -= {"--help"}
+        for option in options:
+            check(re.search(rf"{option}(?![a-z-])", manual), f"the manual lacks {option} of {command}")
+
+
+def test_bench_examples():
+    """Every command of bench/README.md works as it stands there, with shorter times and free ports."""
+    with open(os.path.join(ROOT, "bench/README.md")) as f:
+        blocks = re.findall(r"^```sh\n(.*?)^```", f.read(), re.MULTILINE | re.DOTALL)
+    commands = [line for block in blocks for line in block.splitlines() if line.startswith(("ringmx-bench send", "ringmx-bench plot"))]
+    check(len(commands) >= 15, f"examples: {commands}")
+    folder, http = work_folder(), free_port()
+    trusted = {"proxyTrustedNetworks": {"127.0.0.9/32": True}}
+    with Server(users=("alice", "bob"), settings=trusted, args=["--http", f"127.0.0.1:{http}"]) as server, BenchSink() as sink:
+        places = {"127.0.0.1:2525": f"127.0.0.1:{server.port}", "127.0.0.1:2526": f"127.0.0.1:{sink.port}",
+                  "127.0.0.1:8080": f"127.0.0.1:{http}"}
+        for command in commands:
+            for old, new in places.items():
+                command = command.replace(old, new)
+            command = re.sub(r"--(time|warmup) \d+", r"--\1 1", command).replace(":12 ", ":3 ")
+            command = re.sub(r"--messages \d+", "--messages 20", command)
+            done = subprocess.run([os.path.join(lib.BUILD, "ringmx-bench"), *shlex.split(command)[1:]], cwd=folder,
+                                  capture_output=True, text=True, timeout=120)
+            equal(done.returncode, 0, f"exit code of {command}: {done.stdout[:300]} {done.stderr[-300:]}")
+    for name in ("sweep.svg", "ab.svg"):
+        lines_of(os.path.join(folder, name))
