@@ -372,6 +372,19 @@ def test_bench_send_drips():
         check(took >= (len(got) - 1) * 0.1, f"{len(got)} bytes in {took:.3f} s")
 
 
+def test_bench_send_on_one_cpu():
+    """--cpu pins the generator."""
+    cpu = min(os.sched_getaffinity(0))
+    with BenchSink() as sink:
+        process = subprocess.Popen([os.path.join(lib.BUILD, "ringmx-bench"), "send", "--to", f"127.0.0.1:{sink.port}", *TO_ALICE,
+                                    "--cpu", str(cpu), "--messages", "0", "--rate", "10", "--quiet"], stdout=subprocess.DEVNULL)
+        try:
+            wait_until(lambda: os.sched_getaffinity(process.pid) == {cpu}, 10, f"it runs on CPU {cpu} alone")
+        finally:
+            process.terminate()
+        equal(process.wait(20), 0, "exit code after SIGTERM")
+
+
 def test_bench_send_smtp_sink():
     """Both loops into smtp-sink, with several recipients and a connection for each message."""
     with SmtpSink() as sink:
