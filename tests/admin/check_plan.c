@@ -436,7 +436,8 @@ static void check_command(void)
         CHECK(plan_apply_command(argc, argv, out, out) == PLAN_EXIT_USAGE);
         fclose(out);
         CHECK_HAS(text, bad[i].text);
-        CHECK_HAS(text, "usage: ringmx apply --data DIR [--dry-run] plan.ndjson\n");
+        CHECK_HAS(text,
+                  "usage: ringmx apply --data DIR [--dry-run [--explain FILE]] plan.ndjson\n");
         free(text);
         while (argc > 0) {
             free(argv[--argc]);

@@ -106,7 +106,7 @@ class Load:
         self.processes = []
         for i, (share, options) in enumerate(LOADS):
             if dice.random() < share:
-                command = bench("send", "--to", f"127.0.0.1:{port}", "--from", SENDER, "--ledger", ledger,
+                command = bench("send", "--quiet", "--to", f"127.0.0.1:{port}", "--from", SENDER, "--ledger", ledger,
                                 "--messages", "0", "--retry", "--ids", f"{name}-{i}", "--json", "--seed",
                                 str(dice.randrange(1 << 32)), *LOAD, *options, *(w for r in RCPTS for w in ("--rcpt", r)))
                 self.processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))

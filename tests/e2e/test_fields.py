@@ -81,6 +81,10 @@ EFFECTS = {
     "MtaStageRcpt": {"maxRecipients": "too_many_recipients"},
     "MtaStageData": {"maxMessageSize": "size", "maxMessages": "too_many_commands", "maxReceivedHeaders": "received_loop",
                      "bareNewlines": "normalize", "binaryMime": "session_fields"},
+    "Performance": {f: "performance_changes_live" for f in (
+        "receiveBuffers", "turnCompletions", "sessionSteps", "commitDelay", "commitRecords", "outcomeDelay", "activeMessages",
+        "deliveryMemory", "connectionsPerHop", "connectionIdle", "connectionTransactions")} | {
+            "contentMemory": "every_statistic_moves"},
     "QueuedMessage": {"returnPath": "queue_listed_and_cancelled", "recipients": "queue_listed_and_cancelled",
                       "nextRetry": "retry_now", "createdAt": "queue_listed_and_cancelled",
                       "size": "queue_listed_and_cancelled", "envId": "queue_listed_and_cancelled",
