@@ -31,9 +31,9 @@ struct directory {
 
 static mx_err table_new(struct table *table, size_t capacity, directory_advise_fn advise)
 {
-    /* One piece: small pages of several arrays would cost a miss more. */
-    size_t bytes = mx_round_up(capacity * (sizeof(void *) + sizeof(uint32_t)), DIRECTORY_ALIGN);
+    size_t bytes = capacity * (sizeof(void *) + sizeof(uint32_t)); /* both arrays in one piece */
     bool large = bytes >= DIRECTORY_ALIGN && advise != NULL;
+    bytes = large ? mx_round_up(bytes, DIRECTORY_ALIGN) : bytes;
     const void **records = large ? aligned_alloc(DIRECTORY_ALIGN, bytes) : malloc(bytes);
     if (records == NULL) {
         return MX_ERR_NOMEM;

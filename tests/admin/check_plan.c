@@ -419,6 +419,8 @@ static void check_command(void)
         {{"apply", "--data", "x"}, "error: the plan is missing\n"},
         {{"apply", "--data", "x", "--frob"}, "error: unknown option --frob\n"},
         {{"apply", "--data", "x", "a", "b"}, "error: more than one plan\n"},
+        {{"apply", "--data", "x", "--explain"}, "error: --explain needs a file\n"},
+        {{"apply", "--data", "x", "--explain", "f", "a"}, "error: --explain is for --dry-run\n"},
     };
     for (size_t i = 0; i < mx_countof(bad); i++) {
         char *argv[6];
@@ -433,7 +435,8 @@ static void check_command(void)
         CHECK(plan_apply_command(argc, argv, out, out) == PLAN_EXIT_USAGE);
         fclose(out);
         CHECK_HAS(text, bad[i].text);
-        CHECK_HAS(text, "usage: ringmx apply --data DIR [--dry-run] plan.ndjson\n");
+        CHECK_HAS(text,
+                  "usage: ringmx apply --data DIR [--dry-run [--explain FILE]] plan.ndjson\n");
         free(text);
         while (argc > 0) {
             free(argv[--argc]);

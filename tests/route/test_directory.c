@@ -186,6 +186,15 @@ Test(directory, quoted_local_parts)
 
 enum { MANY = 200000 };
 
+static unsigned advised;
+
+static void note_advice(void *memory, size_t bytes)
+{
+    cr_assert_eq((uintptr_t)memory % DIRECTORY_ALIGN, 0);
+    cr_assert_eq(bytes % DIRECTORY_ALIGN, 0);
+    advised++;
+}
+
 /* Random puts and removals against an array. */
 Test(directory, many_addresses_against_a_model)
 {
@@ -196,7 +205,9 @@ Test(directory, many_addresses_against_a_model)
     struct directory_stats stats;
     size_t count = 0;
     cr_assert_eq(directory_new(&dir, 5), MX_OK);
+    directory_advise(dir, note_advice);
     cr_assert_eq(directory_put_domain(dir, &domains[1]), MX_OK);
+    cr_assert_eq(advised, 0, "small tables are nobody's business");
     srand(3);
     for (unsigned i = 0; i < MANY; i++) {
         int len = snprintf(names[i], sizeof names[i], "user%u", i);
@@ -228,5 +239,6 @@ Test(directory, many_addresses_against_a_model)
     cr_assert_eq(stats.addresses, count);
     cr_assert_leq(stats.memory_bytes,
                   count * 44 + 4096); /* right after a doubling; 40 on average */
+    cr_assert_geq(advised, 1, "of large tables");
     directory_free(dir);
 }
