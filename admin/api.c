@@ -74,19 +74,20 @@ bool api_sign_in(struct api *api, const struct api_request *request, struct api_
         return true;
     case API_REFUSED:
         api_answer_problem(answer, 401, "Unauthorized", "You have to authenticate first.");
-        answer->headers = "WWW-Authenticate: Bearer realm=\"ringmx\", "
-                          "resource_metadata=\"/.well-known/oauth-protected-resource\"\r\n"
-                          "WWW-Authenticate: Basic realm=\"ringmx\"\r\n";
         return false;
     case API_BLOCKED:
         api_answer_problem(answer, 403, "Forbidden", "Forbidden");
+        return false;
+    case API_UNKNOWN:
+        api_answer_problem(answer, 503, "Temporarily Unavailable",
+                           "The registry cannot be read; nobody can sign in at the moment.");
         return false;
     case API_SLOW_DOWN:
         break;
     }
     api_answer_problem(answer, 429, "Too Many Requests",
                        "Too many sign-ins failed; try again later.");
-    answer->headers = "Retry-After: 60\r\n";
+    answer->retry_after_s = API_RETRY_AFTER_S;
     return false;
 }
 
@@ -239,6 +240,21 @@ static void get_account(struct api *api, const struct api_request *request,
                               "locale", "en_US"));
 }
 
+/* Anybody else is content with /healthz/live and /healthz/ready. */
+static void get_health(struct api *api, const struct api_request *request,
+                       struct api_answer *answer)
+{
+    struct api_caller caller;
+    if (!api_sign_in(api, request, &caller, answer)) {
+        return;
+    }
+    if (!api->conf.health || !caller.may(caller.arg, "sysSystemSettingsGet")) {
+        api_answer_problem(answer, 403, "Forbidden", "Needs the permission sysSystemSettingsGet.");
+        return;
+    }
+    api_answer_json(answer, 200, api->conf.health(api->conf.arg));
+}
+
 static void get_discovery(struct api *api, const struct api_request *request,
                           struct api_answer *answer)
 {
@@ -270,6 +286,7 @@ static const struct endpoint {
     {"/api/schema", false, false, get_schema},
     {"/api/schema/", true, false, get_schema},
     {"/api/account", false, false, get_account},
+    {"/healthz", false, false, get_health},
     {"/api/explain", false, true, api_post_explain},
 };
 
@@ -299,7 +316,8 @@ void api_run(struct api *api, const struct api_request *request, struct api_answ
 {
     *answer = (struct api_answer){0};
     if (method_is(request, "OPTIONS") &&
-        (begins(request->path, "/jmap") || begins(request->path, "/api"))) {
+        (begins(request->path, "/jmap") || begins(request->path, "/api") ||
+         begins(request->path, "/auth"))) {
         answer->status = 204;
         return;
     }
@@ -313,8 +331,7 @@ void api_run(struct api *api, const struct api_request *request, struct api_answ
     if (!fits) {
         api_answer_problem(answer, 405, "Method Not Allowed",
                            "This path is for another request method.");
-        answer->headers =
-            endpoint->post ? "Allow: POST, OPTIONS\r\n" : "Allow: GET, HEAD, OPTIONS\r\n";
+        answer->allow = endpoint->post ? "POST, OPTIONS" : "GET, HEAD, OPTIONS";
         return;
     }
     endpoint->run(api, request, answer);

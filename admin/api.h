@@ -2,7 +2,7 @@
  * it (session, schema, account). No sockets: a request comes in complete, an answer goes out whole.
  * Runs on the management worker, the only user of the store while it runs.
  *
- *   GET  /.well-known/jmap, /jmap/session, /api/schema, /api/schema/HASH, /api/account
+ *   GET  /.well-known/jmap, /jmap/session, /api/schema, /api/schema/HASH, /api/account, /healthz
  *   POST /jmap, /jmap/          x:TYPE/get, x:TYPE/query, x:TYPE/set
  *   POST /api/explain           {"recipient", "sender", "ip", "listener", "size"}, or
  *                               {"plan", "recipients"}: where they would go after a plan
@@ -30,6 +30,7 @@ enum {
     API_CREATED_MAX = 10000,    /* creation ids that a request may bring */
     API_REFUSED_ROUNDS_MAX = 8, /* times that prepare may pick single objects out of a call */
     API_CALLER_NAME_MAX = STORE_WHO_MAX,
+    API_RETRY_AFTER_S = 60, /* said with a 429 */
 };
 
 /* What an administrator without an account has as its id. */
@@ -49,6 +50,7 @@ enum api_sign_in {
     API_REFUSED,   /* no or wrong credentials: 401 */
     API_BLOCKED,   /* this peer may not try: 403 */
     API_SLOW_DOWN, /* too many attempts: 429 */
+    API_UNKNOWN,   /* the store cannot say: 503 */
 };
 
 /* Why a set of changes was refused, or what is behind. */
@@ -59,6 +61,8 @@ struct api_problem {
     size_t change;                   /* index of the change at fault; API_ANY_CHANGE = unknown */
     bool forbidden;                  /* the caller may not do this; else it is not valid */
 };
+
+typedef void (*api_refused_fn)(void *arg, size_t number, const struct set_errors *errors);
 
 /* Objects that do not live in the store (a queue's messages, actions). A function that is NULL
  * makes its method `forbidden`. The registry describes the type (storage REG_ELSEWHERE). Errors
@@ -78,6 +82,13 @@ struct api_foreign {
                      struct set_errors *errors);
     mx_err (*destroy)(void *arg, const struct api_caller *caller, uint64_t id,
                       struct set_errors *errors);
+    /* After all updates and destroys of a call, which may only have been collected: makes them, and
+     * tells of each that is refused after all by its number, counted from 0 over those that were
+     * not. An error means that nothing is known of the rest. NULL: they were made at once. */
+    mx_err (*settle)(void *arg, const struct api_caller *caller, api_refused_fn refused,
+                     void *refused_arg);
+    /* Before the first update or destroy of a call. NULL: nothing is collected. */
+    void (*begin)(void *arg);
 };
 
 struct api_conf {
@@ -96,6 +107,8 @@ struct api_conf {
      * that the changes are stored but not everywhere in force yet. May be NULL. */
     mx_err (*publish)(void *arg, const struct object_change *changes, size_t count,
                       struct api_problem *problem);
+    /* What GET /healthz tells administrators, a new reference. NULL: there is no such page. */
+    json_t *(*health)(void *arg);
     /* What would become of a recipient (explain_json), a new reference. MX_ERR_INVALID: *problem
      * says what is wrong with the question. May be NULL. */
     mx_err (*explain)(void *arg, const struct explain_query *query, json_t **out_explanation,
@@ -122,7 +135,8 @@ struct api_answer {
     unsigned status;
     const char *content_type;  /* static; NULL without a body */
     const char *cache_control; /* static; NULL = "no-store" is for the caller to send */
-    const char *headers;       /* static, further complete header lines; NULL = none */
+    const char *allow;         /* static, of a 405; NULL = none */
+    uint32_t retry_after_s;    /* of a 429; 0 = none */
     char location[128];        /* empty = none */
     bool gzip;                 /* the body is gzip already */
     bool is_static;            /* the body is the api's, else malloc'd and the caller's to free */

@@ -214,7 +214,10 @@ static void run_call(struct api_session *session, const json_t *given, json_t *r
     method_fn method = find_method(&call, api_string(name));
     json_t *args = NULL;
     if (!method) {
-        api_fail(&call, "unknownMethod", "%.100s", json_string_value(name));
+        struct slice text = api_string(name);
+        bool named = reg_type_unsupported(slice_first(text, slice_find(text, '/')));
+        api_fail(&call, "unknownMethod", "%.100s%s", json_string_value(name),
+                 named ? ": is not supported by ringmx" : "");
     } else {
         args = api_resolve_arguments(&call, json_array_get(given, 1), responses);
     }
@@ -227,8 +230,13 @@ static void run_call(struct api_session *session, const json_t *given, json_t *r
     }
     json_t *response = json_array();
     if (call.error) {
+        /* What was done nevertheless stands beside the error (RFC 8620 section 3.6.2). */
+        json_t *error = json_pack("{s:s,s:s}", "type", call.error, "description", call.description);
+        if (call.done_in_part) {
+            json_object_update_missing(error, call.reply);
+        }
         json_decref(call.reply);
-        call.reply = json_pack("{s:s,s:s}", "type", call.error, "description", call.description);
+        call.reply = error;
         json_array_append_new(response, json_string("error"));
     } else {
         json_array_append(response, (json_t *)(uintptr_t)name);

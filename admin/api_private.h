@@ -43,6 +43,7 @@ struct api_call {
     const json_t *args;
     json_t *reply;     /* arguments of the response */
     const char *error; /* type of a method error; NULL = none */
+    bool done_in_part; /* the error does not undo reply: both are told */
     char description[SET_TEXT_MAX];
 };
 

@@ -351,8 +351,13 @@ static mx_err update(void *arg, const struct api_caller *caller, uint64_t id, co
     const struct reg_field *field = reg_field_find(variant_of(), SLICE_LITERAL("nextRetry"));
     const json_t *given = json_object_get(patch, "nextRetry");
     int64_t due_ms = 0;
-    if (!check_patch(patch, errors) || given == NULL) {
+    size_t number;
+    (void)caller;
+    if (!check_patch(patch, errors)) {
         return MX_OK;
+    }
+    if (given == NULL) {
+        return queue_cores_look(arg, &number, id);
     }
     json_t *value = field_normalize(field, given, NULL, errors);
     if (errors->count > 0) {
@@ -362,7 +367,7 @@ static mx_err update(void *arg, const struct api_caller *caller, uint64_t id, co
     if (json_is_null(value)) {
         set_error_add(errors, SET_INVALID_PATCH, "nextRetry", "may not be set to null");
     } else if (!err) {
-        err = problem_of(queue_cores_retry(arg, id, due_ms, caller->name), errors);
+        err = queue_cores_retry(arg, &number, id, due_ms);
     }
     json_decref(value);
     return err;
@@ -371,7 +376,41 @@ static mx_err update(void *arg, const struct api_caller *caller, uint64_t id, co
 static mx_err destroy(void *arg, const struct api_caller *caller, uint64_t id,
                       struct set_errors *errors)
 {
-    return problem_of(queue_cores_cancel(arg, id, caller->name), errors);
+    size_t number;
+    (void)caller;
+    (void)errors;
+    return queue_cores_cancel(arg, &number, id);
+}
+
+static void begin(void *arg)
+{
+    queue_cores_forget(arg);
+}
+
+struct settling {
+    api_refused_fn refused;
+    void *refused_arg;
+    mx_err err;
+};
+
+static void settled(void *arg, size_t number, mx_err err)
+{
+    struct settling *settling = arg;
+    struct set_errors errors;
+    errors.count = 0;
+    err = problem_of(err, &errors);
+    if (errors.count > 0) {
+        settling->refused(settling->refused_arg, number, &errors);
+    }
+    settling->err = settling->err ? settling->err : err;
+}
+
+static mx_err settle(void *arg, const struct api_caller *caller, api_refused_fn refused,
+                     void *refused_arg)
+{
+    struct settling settling = {refused, refused_arg, MX_OK};
+    queue_cores_settle(arg, caller->name, settled, &settling);
+    return settling.err;
 }
 
 struct api_foreign api_queue_type(struct queue_cores *queue)
@@ -381,5 +420,7 @@ struct api_foreign api_queue_type(struct queue_cores *queue)
                                 .get = get,
                                 .query = select_page,
                                 .update = update,
-                                .destroy = destroy};
+                                .destroy = destroy,
+                                .begin = begin,
+                                .settle = settle};
 }

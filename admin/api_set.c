@@ -96,8 +96,19 @@ static mx_err commit(struct set *set, bool prepared)
     return err;
 }
 
-/* MX_ERR_AGAIN: something was barred. */
-static mx_err run_round(struct set *set, unsigned round)
+/* A core could not be reached, or memory is short: not the fault of an object. */
+static void fail_to_prepare(struct set *set, mx_err err, const struct api_problem *problem)
+{
+    if (problem->text[0]) {
+        api_fail(set->call, "serverUnavailable", "%s; nothing was changed", problem->text);
+    } else {
+        api_fail_store(set->call, err);
+    }
+}
+
+enum round_end { ROUND_DONE, ROUND_FAILED, ROUND_BARRED /* something was: once more without it */ };
+
+static enum round_end run_round(struct set *set, unsigned round)
 {
     const struct api_conf *conf = &set->call->api->conf;
     struct api_problem problem = {.change = API_ANY_CHANGE};
@@ -107,7 +118,11 @@ static mx_err run_round(struct set *set, unsigned round)
         err = conf->prepare(conf->arg, set->changes, set->change_count, &problem);
     }
     if (!err) {
-        return commit(set, prepared);
+        err = commit(set, prepared);
+        if (err) {
+            api_fail_store(set->call, err);
+        }
+        return err ? ROUND_FAILED : ROUND_DONE;
     }
     store_rollback(set->store);
     if (prepared && conf->discard) {
@@ -115,9 +130,10 @@ static mx_err run_round(struct set *set, unsigned round)
     }
     if (prepared && err == MX_ERR_INVALID) {
         bar_refused(set, &problem, round);
-        return MX_ERR_AGAIN;
+        return ROUND_BARRED;
     }
-    return err;
+    fail_to_prepare(set, err, &problem);
+    return ROUND_FAILED;
 }
 
 static void publish(struct set *set)
@@ -129,6 +145,7 @@ static void publish(struct set *set)
     }
     mx_err err = conf->publish(conf->arg, set->changes, set->change_count, &problem);
     if (err) {
+        set->call->done_in_part = true;
         api_fail(set->call, "serverPartialFail",
                  "The changes are stored, but not in force "
                  "everywhere yet: %s",
@@ -165,14 +182,13 @@ static void reply(struct set *set)
 
 static void run(struct set *set)
 {
-    mx_err err = MX_ERR_AGAIN;
+    enum round_end end = ROUND_BARRED;
     /* Every round bars an entry of the call, late ones everything that changes. */
-    for (unsigned round = 0; err == MX_ERR_AGAIN && round <= API_OBJECTS_SET; round++) {
-        err = run_round(set, round);
+    for (unsigned round = 0; end == ROUND_BARRED && round <= API_OBJECTS_SET; round++) {
+        end = run_round(set, round);
     }
-    MX_ASSERT(err != MX_ERR_AGAIN);
-    if (err) {
-        api_fail_store(set->call, err);
+    MX_ASSERT(end != ROUND_BARRED);
+    if (end == ROUND_FAILED) {
         return;
     }
     const char *key;

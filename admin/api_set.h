@@ -22,6 +22,8 @@ struct set {
     struct object_change *changes;
     struct owner *owners; /* of the changes */
     size_t change_count, change_cap;
+    struct owner collected[API_OBJECTS_SET]; /* updates and destroys of a foreign type, in order */
+    size_t collected_count;
     bool out_of_memory;
     char reason[128]; /* of a reference that does not resolve */
 };

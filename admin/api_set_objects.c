@@ -2,6 +2,7 @@
 #include "admin/api_set.h"
 
 #include "admin/api_owner.h"
+#include "core/check.h"
 
 #include <stdio.h>
 
@@ -235,6 +236,34 @@ mx_err api_set_create_all(struct set *set)
     return err;
 }
 
+/* Of foreign types -------------------------------------------------------------------------- */
+
+static void collect(struct set *set, bool refused)
+{
+    if (!refused) {
+        set->collected[set->collected_count++] = set->owner; /* as many as a call may have */
+    }
+}
+
+/* It was taken for done. */
+static void refuse_collected(void *arg, size_t number, const struct set_errors *errors)
+{
+    struct set *set = arg;
+    MX_ASSERT(number < set->collected_count);
+    const struct owner *owner = &set->collected[number];
+    json_object_del(set->done[owner->verb], owner->key);
+    refuse(set, owner->verb, owner->key, errors);
+}
+
+static mx_err settle(struct set *set)
+{
+    const struct api_foreign *foreign = set->call->foreign;
+    if (!foreign || !foreign->settle || set->collected_count == 0) {
+        return MX_OK;
+    }
+    return foreign->settle(foreign->arg, set->call->session->caller, refuse_collected, set);
+}
+
 /* Update and destroy ----------------------------------------------------------------------- */
 
 /* False: it is another account's, as if it were not there; or the store failed. */
@@ -271,6 +300,7 @@ static mx_err update_one(struct set *set, const char *key, const json_t *patch)
     }
     if (call->foreign) {
         err = call->foreign->update(call->foreign->arg, call->session->caller, id, patch, &errors);
+        collect(set, err || errors.count);
     } else {
         struct reference_resolver resolver = resolver_of(set);
         err = object_update(set->store, call->type, id, patch, &resolver, NULL, NULL, &errors);
@@ -288,6 +318,11 @@ mx_err api_set_update_all(struct set *set)
     const char *key;
     json_t *patch;
     mx_err err = MX_OK;
+    const struct api_foreign *foreign = set->call->foreign;
+    set->collected_count = 0;
+    if (foreign && foreign->begin) {
+        foreign->begin(foreign->arg);
+    }
     json_object_foreach(set->args[UPDATE], key, patch)
     {
         err = err ? err : update_one(set, key, patch);
@@ -313,9 +348,12 @@ static mx_err destroy_one(struct set *set, const char *key, bool *out_again)
     if (!check_owner(set, DESTROY, key, id, &err)) {
         return err;
     }
-    err = call->foreign
-              ? call->foreign->destroy(call->foreign->arg, call->session->caller, id, &errors)
-              : object_destroy(set->store, call->type, id, NULL, &errors);
+    if (call->foreign) {
+        err = call->foreign->destroy(call->foreign->arg, call->session->caller, id, &errors);
+        collect(set, err || errors.count);
+    } else {
+        err = object_destroy(set->store, call->type, id, NULL, &errors);
+    }
     if (!err && errors.count) {
         refuse(set, DESTROY, key, &errors);
         for (uint32_t i = 0; i < errors.items[0].linked_count; i++) {
@@ -349,5 +387,5 @@ mx_err api_set_destroy_all(struct set *set)
         }
         again = wanted && progress;
     }
-    return err;
+    return err ? err : settle(set);
 }

@@ -2,7 +2,7 @@
 
 #include "admin/access.h"
 #include "admin/api_key.h"
-#include "admin/auth_limit.h"
+#include "admin/ban.h"
 #include "admin/base64.h"
 #include "admin/bootstrap.h"
 #include "admin/objects.h"
@@ -31,7 +31,7 @@ struct auth {
     char decoy_hash[PASSWORD_HASH_MAX]; /* of nobody's password */
     uint8_t key[KEY_BYTES];
     struct memo memos[AUTH_MEMO_ENTRIES];
-    struct auth_limit limit;
+    struct offence_count failures;
     uint64_t hashes;
 };
 
@@ -314,106 +314,44 @@ static mx_err check_bearer(struct attempt *a, struct slice token)
 
 /* Failures --------------------------------------------------------------------------------- */
 
-static bool is_loopback(const struct netaddr *peer)
+static uint32_t delay_of(uint32_t failures)
 {
-    static const uint8_t loopback6[16] = {[15] = 1};
-    return peer->family == 4 ? peer->bytes[0] == 127
-                             : memcmp(peer->bytes, loopback6, sizeof loopback6) == 0;
-}
-
-/* Networks that hold the peer. */
-struct exemption {
-    const struct attempt *attempt;
-    bool found;
-};
-
-/* An AllowedIp. */
-static mx_err look_at_allowed(void *arg, uint64_t id, json_t *object)
-{
-    struct exemption *e = arg;
-    int64_t expires_ms = INT64_MAX;
-    const char *expires = json_string_value(json_object_get(object, "expiresAt"));
-    (void)id;
-    if (expires && rfc3339_parse(&expires_ms, slice_of_text(expires))) {
-        return MX_OK;
+    uint32_t delay = AUTH_DELAY_MIN_MS;
+    while (failures-- > 1 && delay < AUTH_DELAY_MAX_MS) {
+        delay *= 2;
     }
-    const char *network = json_string_value(json_object_get(object, "address"));
-    e->found = e->found || (expires_ms > e->attempt->now.wall_ms && network &&
-                            is_in(e->attempt->peer, network));
-    return MX_OK;
+    return delay < AUTH_DELAY_MAX_MS ? delay : AUTH_DELAY_MAX_MS;
 }
 
-/* As for the blocking of mail: loopback, trusted proxies and AllowedIp. */
-static mx_err is_exempt(struct attempt *a, bool *out_exempt)
-{
-    struct store *store = a->auth->conf.store;
-    struct exemption e = {a, is_loopback(a->peer)};
-    json_t *settings = NULL;
-    mx_err err = object_get(store, &settings, reg_type_find(SLICE_LITERAL("SystemSettings")),
-                            OBJECT_ID_SINGLETON);
-    const char *network;
-    json_t *yes;
-    json_object_foreach(json_object_get(settings, "proxyTrustedNetworks"), network, yes)
-    {
-        e.found = e.found || is_in(a->peer, network);
-    }
-    json_decref(settings);
-    err = err ? err
-              : store_each(store, reg_type_find(SLICE_LITERAL("AllowedIp")), look_at_allowed, &e);
-    *out_exempt = e.found;
-    return err;
-}
-
-static mx_err read_rate(struct auth *auth, struct auth_rate *out)
-{
-    json_t *security = NULL;
-    mx_err err = object_get(auth->conf.store, &security, reg_type_find(SLICE_LITERAL("Security")),
-                            OBJECT_ID_SINGLETON);
-    if (err) {
-        return err;
-    }
-    const json_t *rate = json_object_get(security, "authBanRate");
-    const json_t *period = json_object_get(security, "authBanPeriod");
-    *out = (struct auth_rate){
-        .count = (uint32_t)json_integer_value(json_object_get(rate, "count")),
-        .period_ms = json_is_object(rate) ? json_integer_value(json_object_get(rate, "period"))
-                                          : AUTH_MEMO_MS, /* for the delays */
-        .ban_ms = json_is_integer(period) ? json_integer_value(period) : INT64_MAX};
-    json_decref(security);
-    return MX_OK;
-}
-
-static mx_err ban(struct attempt *a, const struct auth_rate *rate)
+static void over_rate(struct attempt *a, const struct netmask *client)
 {
     const struct auth_conf *conf = &a->auth->conf;
-    bool exempt = false;
-    mx_err err = is_exempt(a, &exempt);
-    if (err || exempt) {
-        return err;
+    if (conf->ban && conf->ban(conf->arg, a->peer)) {
+        offence_count_forget(&a->auth->failures, client);
+        a->verdict->result = AUTH_BANNED;
+        a->verdict->delay_ms = 0;
     }
-    auth_limit_ban(&a->auth->limit, a->peer, rate, a->now.monotonic_ms);
-    a->verdict->banned_now = true;
-    if (conf->ban) {
-        bool ever = rate->ban_ms > INT64_MAX - a->now.wall_ms;
-        conf->ban(conf->arg, a->peer, ever ? INT64_MAX : a->now.wall_ms + rate->ban_ms);
-    }
-    return MX_OK;
 }
 
 static mx_err count_failure(struct attempt *a)
 {
-    struct auth_rate rate;
-    bool over = false;
+    struct ban_rule rule;
     uint8_t lower[AUTH_NAME_MAX];
     struct slice login = slice_of_text(a->verdict->login);
     text_lower(lower, login);
-    mx_err err = read_rate(a->auth, &rate);
+    mx_err err = ban_rule_read(a->auth->conf.store, &rule, OFFENCE_AUTH);
     if (err) {
         return err;
     }
-    a->verdict->delay_ms = auth_limit_fail(&a->auth->limit, a->peer, slice_of(lower, login.len),
-                                           &rate, a->now.monotonic_ms, &over);
-    return over ? ban(a, &rate) : MX_OK;
+    struct netmask client = offence_client(a->peer, rule.ipv6_bits);
+    struct offence_total total =
+        offence_count_add(&a->auth->failures, &client, slice_of(lower, login.len), 1, &rule.rate,
+                          a->now.monotonic_ms);
+    a->verdict->delay_ms = delay_of(total.most);
+    if (total.over) {
+        over_rate(a, &client);
+    }
+    return MX_OK;
 }
 
 /* Interface -------------------------------------------------------------------------------- */
@@ -449,14 +387,6 @@ mx_err auth_check(struct auth *auth, struct slice authorization, const struct ne
     struct auth_caller caller = {0};
     struct attempt a = {auth, peer, now, &caller, out_verdict};
     *out_verdict = (struct auth_verdict){.result = AUTH_MISSING};
-    int64_t until = auth_limit_banned(&auth->limit, peer, now.monotonic_ms);
-    if (until > 0) {
-        out_verdict->result = AUTH_BANNED;
-        out_verdict->reason = "banned";
-        out_verdict->retry_after_s =
-            until == INT64_MAX ? 0 : (uint32_t)((until - now.monotonic_ms + 999) / 1000);
-        return MX_OK;
-    }
     if (text_trim(authorization).len == 0) {
         return MX_OK;
     }
@@ -511,7 +441,7 @@ mx_err auth_new(struct auth **out_auth, const struct auth_conf *conf)
     auth->conf.recovery_user = auth->conf.recovery_password = SLICE_EMPTY;
     random_fill(auth->key, sizeof auth->key);
     random_fill(nobody, sizeof nobody);
-    auth_limit_init(&auth->limit, random_u64());
+    offence_count_init(&auth->failures, random_u64());
     mx_err err = password_hash(auth->decoy_hash, slice_of(nobody, sizeof nobody));
     err = err ? err : keep_recovery(auth, conf);
     if (err) {

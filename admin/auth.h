@@ -24,6 +24,8 @@ enum {
     AUTH_HEADER_MAX = 1024,
     AUTH_MEMO_ENTRIES = 256,
     AUTH_MEMO_MS = 5 * 60 * 1000,
+    AUTH_DELAY_MIN_MS = 50, /* of the answer to a failure; doubled with each one more */
+    AUTH_DELAY_MAX_MS = 500,
 };
 
 struct auth;
@@ -33,8 +35,8 @@ struct auth_conf {
     struct slice recovery_user;     /* empty: none */
     struct slice recovery_password; /* in clear or an argon2id hash; copied as a hash */
     void *arg;
-    /* An address went over Security.authBanRate. until_wall_ms INT64_MAX: for ever. May be NULL. */
-    void (*ban)(void *arg, const struct netaddr *peer, int64_t until_wall_ms);
+    /* An address went over Security.authBanRate. True: it is banned. NULL: nobody is. */
+    bool (*ban)(void *arg, const struct netaddr *peer);
 };
 
 struct auth_caller {
@@ -48,14 +50,12 @@ enum auth_result {
     AUTH_OK,
     AUTH_MISSING, /* no credentials: 401 at once */
     AUTH_REFUSED, /* wrong, unknown, expired, or not from here: 401 after delay_ms */
-    AUTH_BANNED,  /* too many failures from this address: 429, Retry-After */
+    AUTH_BANNED,  /* wrong once too often, this address is banned now: 429 */
 };
 
 struct auth_verdict {
     enum auth_result result;
     uint32_t delay_ms;             /* the answer is to wait so long */
-    uint32_t retry_after_s;        /* AUTH_BANNED; 0: for ever */
-    bool banned_now;               /* this attempt led to the ban */
     const char *reason;            /* of a refusal, for the log, never for the client; static */
     char login[AUTH_NAME_MAX + 1]; /* that was tried, for the log; may be empty */
 };

@@ -5,12 +5,14 @@
 #include "admin/api_actions.h"
 #include "admin/api_queue.h"
 #include "admin/auth.h"
+#include "admin/ban.h"
 #include "admin/bootstrap.h"
 #include "admin/explain_json.h"
 #include "admin/plan.h"
 #include "core/check.h"
 #include "io/clock.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,8 +26,10 @@ struct backend {
     struct request_job *running; /* on the worker */
     unsigned delayed;            /* answers that wait, on the loop */
     struct api_actions actions;
+    struct worker_idle bans;       /* makes them between jobs */
     struct api_foreign foreign[2]; /* types outside of the store */
     struct config_problem problem;
+    mx_err unusable; /* why */
 };
 
 /* One request on its way through the worker. */
@@ -55,7 +59,7 @@ static enum api_sign_in on_authenticate(void *arg, struct slice authorization,
                             .monotonic_ms = (int64_t)(clock_monotonic_ns() / MX_NS_PER_MS)};
     struct auth_verdict *verdict = &b->running->verdict;
     if (auth_check(b->auth, authorization, peer, now, &b->caller, verdict)) {
-        return API_SLOW_DOWN;
+        return API_UNKNOWN;
     }
     switch (verdict->result) {
     case AUTH_OK:
@@ -237,7 +241,9 @@ static void answer_unusable(struct backend *b, struct api_answer *answer)
 {
     char *body = malloc(HTTP_PROBLEM_MAX);
     struct writer w = writer_init(body, body == NULL ? 0 : HTTP_PROBLEM_MAX);
-    http_problem_put(&w, 503, b->problem.text);
+    char text[sizeof b->problem.text + 256];
+    (void)snprintf(text, sizeof text, "%s; %s", b->problem.text, store_advice(b->unusable));
+    http_problem_put(&w, 503, text);
     *answer = (struct api_answer){.status = 503,
                                   .content_type = "application/problem+json",
                                   .body = (uint8_t *)body,
@@ -263,6 +269,9 @@ static void request_run(struct worker_job *job)
         api_run(own->backend->api, &request, &own->answer);
         own->backend->running = NULL;
     }
+    if (own->answer.status == 404) {
+        ban_path(own->backend->conf.ban, &request.peer, request.path);
+    }
 }
 
 static void request_answer(struct request_job *own)
@@ -273,6 +282,15 @@ static void request_answer(struct request_job *own)
                                  .location = slice_of_text(a->location),
                                  .gzip = a->gzip,
                                  .len = a->len};
+    char seconds[16];
+    struct http_field retry_after = {.name = "Retry-After"};
+    if (a->retry_after_s > 0) {
+        int len = snprintf(seconds, sizeof seconds, "%" PRIu32, a->retry_after_s);
+        retry_after.value = slice_of(seconds, (size_t)len);
+        answer.fields = &retry_after;
+        answer.field_count = 1;
+    }
+    answer.allow = a->allow;
     if (a->cache_control != NULL) {
         answer.cache_control = slice_of_text(a->cache_control);
     }
@@ -308,8 +326,8 @@ static void log_refused(struct backend *b, const struct request_job *own)
     log_slice(line, "client", writer_slice(&w));
     log_text(line, "login", verdict->login);
     log_text(line, "reason", verdict->reason != NULL ? verdict->reason : "too many failures");
-    if (verdict->banned_now) {
-        log_text(line, "effect", "this client may not try again for now (Security.authBanRate)");
+    if (verdict->result == AUTH_BANNED) {
+        log_text(line, "effect", "this client is banned (Security.authBanRate)");
     }
     log_end(log, line);
 }
@@ -350,6 +368,24 @@ void backend_request(struct backend *b, struct http_exchange *exchange)
 /* --- life --------------------------------------------------------------------------------------
  */
 
+/* For administrators: what is unusual, and what has been in force since when. */
+static json_t *on_health(void *arg)
+{
+    struct backend *b = arg;
+    const struct environment *env = b->conf.env;
+    bool recovery_admin = env->recovery_user[0] != '\0';
+    int behind = publisher_behind(b->conf.publisher);
+    return json_pack(
+        "{s:s,s:s?,s:s?,s:I,s:o}", "mode", env->recovery_mode ? "recovery" : "normal",
+        "recoveryAdministrator", recovery_admin ? env->recovery_user : NULL, "advice",
+        recovery_admin
+            ? "STALWART_RECOVERY_ADMIN may do everything, past all accounts; unset it when "
+              "it is not needed any more"
+            : NULL,
+        "configGeneration", (json_int_t)publisher_generation(b->conf.publisher), "coreBehind",
+        behind < 0 ? json_null() : json_integer(behind));
+}
+
 static mx_err api_open(struct backend *b)
 {
     b->actions = (struct api_actions){.arg = b, .act = on_action};
@@ -362,6 +398,7 @@ static mx_err api_open(struct backend *b)
                             .prepare = on_prepare,
                             .discard = on_discard,
                             .publish = on_publish,
+                            .health = on_health,
                             .explain = on_explain,
                             .dry_run = on_dry_run,
                             .foreign = b->foreign,
@@ -369,12 +406,19 @@ static mx_err api_open(struct backend *b)
     return api_new(&b->api, &conf);
 }
 
+static bool on_ban(void *arg, const struct netaddr *peer)
+{
+    struct backend *b = arg;
+    return ban_add(b->conf.ban, OFFENCE_AUTH, peer);
+}
+
 static mx_err auth_open(struct backend *b)
 {
     struct auth_conf conf = {.store = b->store,
                              .recovery_user = slice_of_text(b->conf.env->recovery_user),
                              .recovery_password = slice_of_text(b->conf.env->recovery_password),
-                             .arg = b};
+                             .arg = b,
+                             .ban = on_ban};
     return auth_new(&b->auth, &conf);
 }
 
@@ -404,15 +448,18 @@ mx_err backend_open(struct backend **out_backend, const struct backend_conf *con
         return MX_ERR_NOMEM;
     }
     b->conf = *conf;
-    mx_err err = store_open(&b->store, conf->data_dir, &b->problem);
-    if (!err) {
-        err = auth_open(b);
+    b->unusable = store_open(&b->store, conf->data_dir, &b->problem);
+    if (!b->unusable) {
+        mx_err err = auth_open(b);
         err = err ? err : first_administrator(b);
         err = err ? err : api_open(b);
         if (err) {
             backend_close(b);
             return err;
         }
+        ban_open(conf->ban, b->store, conf->publisher);
+        b->bans = (struct worker_idle){.run = ban_run, .arg = conf->ban};
+        worker_set_idle(conf->worker, &b->bans);
     }
     *out_backend = b;
     return MX_OK;

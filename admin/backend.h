@@ -10,6 +10,7 @@
 #include "admin/worker.h"
 
 struct backend;
+struct ban;
 
 struct backend_conf {
     const char *data_dir;
@@ -18,6 +19,7 @@ struct backend_conf {
     struct queue_cores *queue;
     struct explain_cores *explain;
     struct worker *worker;
+    struct ban *ban;
     struct shard *shard; /* of the loop */
 };
 

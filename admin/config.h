@@ -15,7 +15,7 @@ struct config {
     struct image image;
     const struct dir_domain *domains; /* a domain's aliases are records of their own */
     size_t domain_count;
-    const struct dir_address *addresses;
+    const struct dir_block *addresses;
     size_t address_count;
     void *arena; /* private */
 };

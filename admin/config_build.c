@@ -9,6 +9,7 @@
 #include "core/check.h"
 #include "core/text.h"
 #include "core/timefmt.h"
+#include "io/address_lookup.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,8 +63,7 @@ static mx_err no_memory(struct builder *b)
     return builder_fail(b, MX_ERR_NOMEM, "%s", err_text(MX_ERR_NOMEM));
 }
 
-/* The singleton as stored or by default; sets the type for messages. */
-static mx_err get_singleton(struct builder *b, json_t **out_object, const char *name)
+mx_err builder_singleton(struct builder *b, json_t **out_object, const char *name)
 {
     b->type = find_type(name);
     mx_err err = object_get(b->store, out_object, b->type, OBJECT_ID_SINGLETON);
@@ -126,7 +126,7 @@ static mx_err setting32(struct builder *b, uint32_t *out_value, enum session_set
 static mx_err build_session(struct builder *b, struct session_limits *limits)
 {
     json_t *object;
-    mx_err err = get_singleton(b, &object, "MtaInboundSession");
+    mx_err err = builder_singleton(b, &object, "MtaInboundSession");
     if (err) {
         return err;
     }
@@ -147,13 +147,13 @@ static mx_err build_session(struct builder *b, struct session_limits *limits)
 static mx_err build_stages(struct builder *b, struct session_limits *limits)
 {
     json_t *object;
-    mx_err err = get_singleton(b, &object, "MtaStageRcpt");
+    mx_err err = builder_singleton(b, &object, "MtaStageRcpt");
     if (err) {
         return err;
     }
     err = setting32(b, &limits->rcpts_max, SETTING_RCPTS, object, "maxRecipients");
     json_decref(object);
-    err = err ? err : get_singleton(b, &object, "MtaStageData");
+    err = err ? err : builder_singleton(b, &object, "MtaStageData");
     if (err) {
         return err;
     }
@@ -328,7 +328,7 @@ static mx_err build_settings(struct builder *b)
 {
     struct image *image = &b->config->image;
     json_t *settings;
-    mx_err err = get_singleton(b, &settings, "SystemSettings");
+    mx_err err = builder_singleton(b, &settings, "SystemSettings");
     if (err) {
         return err;
     }
@@ -353,6 +353,17 @@ struct route_list {
     uint32_t count;
 };
 
+static void add_mx_limits(struct route_conf *route, json_t *object)
+{
+    struct slice order = text_member(object, "ipLookupStrategy");
+    route->mx_hosts_max = (uint8_t)json_integer_value(json_object_get(object, "maxMxHosts"));
+    route->mx_addresses_max = (uint8_t)json_integer_value(json_object_get(object, "maxMultihomed"));
+    route->mx_families = slice_equal(order, SLICE_LITERAL("v6ThenV4")) ? ADDRESS_V6_THEN_V4
+                         : slice_equal(order, SLICE_LITERAL("v4Only")) ? ADDRESS_V4_ONLY
+                         : slice_equal(order, SLICE_LITERAL("v6Only")) ? ADDRESS_V6_ONLY
+                                                                       : ADDRESS_V4_THEN_V6;
+}
+
 static mx_err add_route(void *arg, uint64_t id, json_t *object)
 {
     struct route_list *list = arg;
@@ -366,6 +377,9 @@ static mx_err add_route(void *arg, uint64_t id, json_t *object)
         .index = list->count++,
     };
     mx_err err = arena_copy(&route->name, list->b->arena, text_member(object, "name"));
+    if (route->kind == ROUTE_MX) {
+        add_mx_limits(route, object);
+    }
     if (err || route->kind != ROUTE_RELAY) {
         return err;
     }
@@ -410,7 +424,7 @@ static void check_route_name(void *arg, struct slice name)
 static mx_err build_strategy(struct builder *b)
 {
     json_t *object;
-    mx_err err = get_singleton(b, &object, "MtaOutboundStrategy");
+    mx_err err = builder_singleton(b, &object, "MtaOutboundStrategy");
     if (err) {
         return err;
     }
@@ -437,12 +451,13 @@ static mx_err build_strategy(struct builder *b)
 
 struct listener_list {
     struct builder *b;
+    const struct listener_list *other; /* the list of the other protocol */
     struct listener_conf *listeners;
     uint32_t count;
 };
 
-static mx_err check_bind(struct listener_list *list, const struct listener_conf *listener,
-                         const struct netaddr *bind)
+static mx_err check_bind_among(const struct listener_list *list,
+                               const struct listener_conf *listener, const struct netaddr *bind)
 {
     for (uint32_t i = 0; i < list->count; i++) {
         const struct listener_conf *other = &list->listeners[i];
@@ -459,6 +474,13 @@ static mx_err check_bind(struct listener_list *list, const struct listener_conf 
         }
     }
     return MX_OK;
+}
+
+static mx_err check_bind(const struct listener_list *list, const struct listener_conf *listener,
+                         const struct netaddr *bind)
+{
+    mx_err err = check_bind_among(list, listener, bind);
+    return err ? err : check_bind_among(list->other, listener, bind);
 }
 
 static mx_err build_binds(struct listener_list *list, struct listener_conf *listener,
@@ -498,7 +520,9 @@ static uint32_t number_or(const json_t *object, const char *name, uint32_t other
 
 static mx_err add_listener(void *arg, uint64_t id, json_t *object)
 {
-    struct listener_list *list = arg;
+    struct listener_list *lists = arg;
+    bool is_http = slice_equal(text_member(object, "protocol"), SLICE_LITERAL("http"));
+    struct listener_list *list = &lists[is_http];
     struct listener_conf *listener = &list->listeners[list->count];
     (void)id;
     if (list->count == IMAGE_LISTENERS_MAX) {
@@ -519,6 +543,12 @@ static mx_err add_listener(void *arg, uint64_t id, json_t *object)
               : build_networks(list->b, &listener->proxy_networks, &listener->proxy_network_count,
                                object, "overrideProxyTrustedNetworks");
     listener->proxy_override = listener->proxy_network_count > 0;
+    if (!err && is_http && listener->proxy_override) {
+        err = builder_fail(list->b, MX_ERR_UNSUPPORTED,
+                           "field overrideProxyTrustedNetworks of '%.*s': not supported by ringmx "
+                           "for HTTP",
+                           SLICE_ARGS(listener->name));
+    }
     list->count++;
     return err;
 }
@@ -531,18 +561,22 @@ static mx_err build_listeners(struct builder *b)
     if (err) {
         return builder_store_failed(b, err);
     }
-    struct listener_list list = {.b = b};
-    list.listeners = arena_take(b->arena, (only.count + 1) * sizeof(*list.listeners));
-    if (!list.listeners) {
-        return no_memory(b);
+    struct listener_list lists[2] = {{.b = b, .other = &lists[1]}, {.b = b, .other = &lists[0]}};
+    for (size_t i = 0; i < mx_countof(lists); i++) {
+        lists[i].listeners = arena_take(b->arena, (only.count + 1) * sizeof(*lists[i].listeners));
+        if (!lists[i].listeners) {
+            return no_memory(b);
+        }
     }
     b->problem->text[0] = 0;
-    err = store_each(b->store, b->type, add_listener, &list);
+    err = store_each(b->store, b->type, add_listener, lists);
     if (err) {
         return b->problem->text[0] ? err : builder_store_failed(b, err);
     }
-    b->config->image.listeners = list.listeners;
-    b->config->image.listener_count = list.count;
+    b->config->image.listeners = lists[0].listeners;
+    b->config->image.listener_count = lists[0].count;
+    b->config->image.http_listeners = lists[1].listeners;
+    b->config->image.http_listener_count = lists[1].count;
     return MX_OK;
 }
 
@@ -625,6 +659,7 @@ mx_err config_build(struct config **out_config, struct store *store, enum config
     err = err ? err : build_stages(&b, &config->image.limits);
     err = err ? err : build_routes(&b);
     err = err ? err : build_strategy(&b);
+    err = err ? err : build_resolver(&b);
     err = err ? err : build_listeners(&b);
     err = err ? err : build_clients(&b);
     if (!err && parts == CONFIG_WHOLE) {

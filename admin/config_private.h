@@ -24,5 +24,9 @@ struct builder {
 /* Fills the problem with "Type, text" and returns err. */
 mx_err builder_fail(struct builder *b, mx_err err, const char *format, ...) MX_PRINTF(3, 4);
 mx_err builder_store_failed(struct builder *b, mx_err err);
+/* A setting's object as stored or by default; sets b->type. Caller releases. */
+MX_MUST_CHECK mx_err builder_singleton(struct builder *b, json_t **out_object, const char *name);
+/* The resolver (config_resolver.c). */
+MX_MUST_CHECK mx_err build_resolver(struct builder *b);
 /* Domains and addresses. */
 MX_MUST_CHECK mx_err build_records(struct builder *b);

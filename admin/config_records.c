@@ -4,12 +4,13 @@
 
 #include "admin/publish_records.h"
 #include "core/check.h"
-#include "io/sys.h"
+
+enum { BLOCK_BYTES_MAX = 256 * 1024 - 64 }; /* with its head a chunk of the arena */
 
 struct record_list {
     struct arena *arena;
     struct dir_domain *domains;
-    struct dir_address *addresses;
+    struct dir_block *addresses; /* the newest is the first */
     size_t domain_count, domain_max;
     size_t address_count, address_max;
 };
@@ -32,47 +33,21 @@ static mx_err add_domain(void *arg, const struct store_domain_row *row)
     return err;
 }
 
-/* Memory for a record's text: in the record where it fits. */
-static uint8_t *take_text(struct record_list *list, struct dir_address *address, size_t len)
+/* Room for a record behind the others. */
+static void *take_record(struct record_list *list, size_t bytes)
 {
-    return len <= sizeof(address->text) ? address->text : arena_take(list->arena, len);
-}
-
-/* "local@domain"; an account's own local part is the first half of its mailbox. */
-static mx_err put_mailbox(struct dir_address *address, uint8_t *text, struct slice local,
-                          struct slice domain)
-{
-    size_t len = local.len + 1 + domain.len;
-    if (!text) {
-        return MX_ERR_NOMEM;
+    struct dir_block *block = list->addresses;
+    if (block == NULL || BLOCK_BYTES_MAX - block->bytes < bytes) {
+        block = arena_take(list->arena, sizeof *block + BLOCK_BYTES_MAX);
+        if (block == NULL) {
+            return NULL;
+        }
+        *block = (struct dir_block){.next = list->addresses};
+        list->addresses = block;
     }
-    struct writer w = writer_init(text, len);
-    put_slice(&w, local);
-    put_char(&w, '@');
-    put_slice(&w, domain);
-    MX_ASSERT(!w.overflow);
-    address->mailbox = writer_slice(&w);
-    return MX_OK;
-}
-
-static mx_err put_texts(struct record_list *list, struct dir_address *address,
-                        const struct store_address_row *row)
-{
-    size_t len = row->account_local.len + 1 + row->account_domain.len;
-    if (!row->is_alias) {
-        mx_err err = put_mailbox(address, take_text(list, address, len), row->account_local,
-                                 row->account_domain);
-        address->local = err ? SLICE_EMPTY : slice_first(address->mailbox, row->local.len);
-        return err;
-    }
-    uint8_t *local = take_text(list, address, row->local.len);
-    if (!local) {
-        return MX_ERR_NOMEM;
-    }
-    memcpy(local, row->local.ptr, row->local.len);
-    address->local = slice_of(local, row->local.len);
-    return put_mailbox(address, arena_take(list->arena, len), row->account_local,
-                       row->account_domain);
+    void *record = block->records + block->bytes;
+    block->bytes += bytes;
+    return record;
 }
 
 static mx_err put_list(struct record_list *list, const struct dir_list **out_list,
@@ -103,32 +78,34 @@ static mx_err put_list(struct record_list *list, const struct dir_list **out_lis
 static mx_err add_address(void *arg, const struct store_address_row *row)
 {
     struct record_list *list = arg;
+    uint8_t mailbox[DIR_MAILBOX_MAX];
+    struct writer w = writer_init(mailbox, sizeof mailbox);
     MX_ASSERT(list->address_count < list->address_max);
-    struct dir_address *address = &list->addresses[list->address_count++];
-    *address = (struct dir_address){
+    list->address_count++;
+    put_slice(&w, row->account_local);
+    put_char(&w, '@');
+    put_slice(&w, row->account_domain);
+    if (w.overflow || row->local.len > DIR_LOCAL_MAX) {
+        return MX_ERR_DAMAGED; /* no such name was ever stored */
+    }
+    struct dir_address about = {
         .domain_id = row->domain,
+        .local = row->local,
         .kind = record_kind(row->kind, row->is_alias),
         .enabled = row->enabled,
         .object_id = row->account,
+        .mailbox = writer_slice(&w),
     };
-    mx_err err = put_texts(list, address, row);
-    return !err && row->members ? put_list(list, &address->list, row->members) : err;
-}
-
-/* From the first cache line, and from the first large page where there is more than one. */
-static struct dir_address *take_addresses(struct arena *arena, size_t count)
-{
-    size_t bytes = count * sizeof(struct dir_address);
-    size_t align = bytes > DIRECTORY_ALIGN ? DIRECTORY_ALIGN : 64;
-    uint8_t *memory = arena_take(arena, bytes + align);
-    if (!memory) {
-        return NULL;
+    mx_err err = row->members ? put_list(list, &about.list, row->members) : MX_OK;
+    if (err) {
+        return err;
     }
-    memory += mx_round_up((uintptr_t)memory, align) - (uintptr_t)memory;
-    if (bytes > DIRECTORY_ALIGN) {
-        sys_large_pages(memory, bytes);
+    void *memory = take_record(list, dir_record_bytes(&about));
+    if (memory == NULL) {
+        return MX_ERR_NOMEM;
     }
-    return (struct dir_address *)(void *)memory;
+    (void)dir_record_put(memory, &about);
+    return MX_OK;
 }
 
 mx_err build_records(struct builder *b)
@@ -140,8 +117,7 @@ mx_err build_records(struct builder *b)
         return builder_store_failed(b, err);
     }
     list.domains = arena_take(b->arena, (list.domain_max + 1) * sizeof(*list.domains));
-    list.addresses = take_addresses(b->arena, list.address_max + 1);
-    err = list.domains && list.addresses ? MX_OK : MX_ERR_NOMEM;
+    err = list.domains ? MX_OK : MX_ERR_NOMEM;
     err = err ? err : store_each_domain(b->store, add_domain, &list);
     err = err ? err : store_each_address(b->store, add_address, &list);
     if (err) {

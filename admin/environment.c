@@ -47,7 +47,20 @@ static bool read_admin(struct environment *out, const char *text, FILE *err)
         fprintf(err, "ringmx: STALWART_RECOVERY_ADMIN must be user:password, both not empty and at "
                      "most 255 bytes\n");
     }
+    explicit_bzero(password, sizeof password);
     return good;
+}
+
+/* The text stands in memory that everybody with this user's rights may read. */
+static void remove_admin(const char *text)
+{
+    explicit_bzero((char *)(uintptr_t)text, strlen(text));
+    (void)unsetenv("STALWART_RECOVERY_ADMIN");
+}
+
+void environment_forget(struct environment *env)
+{
+    explicit_bzero(env->recovery_password, sizeof env->recovery_password);
 }
 
 static bool read_port(struct environment *out, const char *text, FILE *err)
@@ -88,7 +101,10 @@ bool environment_read(struct environment *out, FILE *err)
     const char *admin = getenv("STALWART_RECOVERY_ADMIN");
     const char *url = getenv("STALWART_PUBLIC_URL");
     out->recovery_mode = mode != NULL && (strcmp(mode, "1") == 0 || strcasecmp(mode, "true") == 0);
-    return (port == NULL || read_port(out, port, err)) &&
-           (admin == NULL || read_admin(out, admin, err)) &&
+    bool good = admin == NULL || read_admin(out, admin, err);
+    if (admin != NULL) {
+        remove_admin(admin);
+    }
+    return good && (port == NULL || read_port(out, port, err)) &&
            (url == NULL || *url == '\0' || read_url(out, url, err));
 }

@@ -14,5 +14,8 @@ struct environment {
     char public_url[1024]; /* STALWART_PUBLIC_URL without a slash at its end; empty: not set */
 };
 
-/* False: a value is malformed; err says which and what is expected. */
+/* False: a value is malformed; err says which and what is expected. STALWART_RECOVERY_ADMIN is then
+ * gone from the process's own environment, which others can read. */
 bool environment_read(struct environment *out, FILE *err);
+/* The password is not needed any more: it is its hash that is asked. */
+void environment_forget(struct environment *env);

@@ -11,6 +11,14 @@ struct slice http_answer_body(const struct http_answer *answer)
     return answer->body != NULL ? slice_of(answer->body, answer->len) : answer->body_static;
 }
 
+void http_answer_drop(uint8_t *body, size_t len)
+{
+    if (body != NULL) {
+        explicit_bzero(body, len);
+        free(body);
+    }
+}
+
 bool http_status_has_body(unsigned status)
 {
     return status >= 200 && status != 204 && status != 304;

@@ -8,7 +8,7 @@
 enum {
     HTTP_ANSWER_HEAD_MAX = 4096, /* over it the answer becomes a 500 */
     HTTP_CHALLENGES_MAX = 2,
-    HTTP_PROBLEM_MAX = 512,
+    HTTP_PROBLEM_MAX = 2048,
 };
 
 struct http_field {
@@ -37,6 +37,8 @@ struct http_answer {
 
 /* The body, wherever it is. */
 struct slice http_answer_body(const struct http_answer *answer);
+/* Frees a malloc'd body, wiped: it may have shown a secret. NULL is fine. */
+void http_answer_drop(uint8_t *body, size_t len);
 /* False for 204 and 304, which have neither body nor length. */
 bool http_status_has_body(unsigned status);
 /* Status line, fields and the empty line. MX_ERR_LIMIT: no room; MX_ERR_INVALID: a value has

@@ -167,7 +167,7 @@ static void drop_answer(struct http_conn *conn)
 {
     MX_ASSERT(conn->server->answers_bytes >= conn->answer_len);
     conn->server->answers_bytes -= conn->answer_len;
-    free(conn->answer);
+    http_answer_drop(conn->answer, conn->answer_len);
     conn->answer = NULL;
     conn->answer_len = 0;
     conn->left = SLICE_EMPTY;
@@ -219,7 +219,7 @@ static bool send_answer(struct http_conn *conn)
 static void keep_answer(struct http_conn *conn, const struct http_answer *answer, bool wanted)
 {
     if (answer->body == NULL || !wanted) {
-        free(answer->body);
+        http_answer_drop(answer->body, answer->len);
         conn->left = wanted ? answer->body_static : SLICE_EMPTY;
         return;
     }
@@ -244,7 +244,7 @@ static mx_err send_head(struct http_conn *conn, struct http_answer *answer)
         instead = FALLBACK(500, "Internal Server Error");
     }
     if (instead.status != 0) {
-        free(answer->body);
+        http_answer_drop(answer->body, answer->len);
         *answer = instead;
         server->stats.refused++;
         out = writer_init(buf, sizeof buf);
@@ -367,6 +367,9 @@ static bool step(struct http_conn *conn, struct slice *in)
     case HTTP_ACT_COMPLETE:
         return on_request(conn);
     case HTTP_ACT_REFUSED:
+        if (conn->engine.refusal.status == 400 && conn->server->conf.malformed != NULL) {
+            conn->server->conf.malformed(conn->server->conf.arg, &conn->peer);
+        }
         refuse(conn, conn->engine.refusal.status, conn->engine.refusal.detail);
         return false;
     case HTTP_ACT_INPUT:
@@ -449,6 +452,7 @@ static void on_closed(struct stream *stream, mx_err why)
     drop_answer(conn);
     list_remove(&conn->node);
     server->conns_count--;
+    server->slot_conns[conn->slot]--;
     pool_release(&server->conns_pool, conn);
     http_server_settle(server);
 }
@@ -472,8 +476,10 @@ static void turn_away(struct http_conn *conn, bool tls)
     }
 }
 
-void http_conn_accept(struct http_server *server, struct tls_ctx *tls, int fd)
+void http_conn_accept(const struct http_listener *listener, int fd)
 {
+    struct http_server *server = listener->server;
+    struct tls_ctx *tls = listener->tls;
     struct ring_addr peer;
     bool stopping = server->stopping;
     struct http_conn *conn = stopping ? NULL : pool_acquire_zero(&server->conns_pool);
@@ -491,7 +497,10 @@ void http_conn_accept(struct http_server *server, struct tls_ctx *tls, int fd)
     list_push_back(&server->conns, &conn->node);
     stream_open(&conn->stream, server->conf.shard, &callbacks, fd);
     set_phase(conn, tls != NULL ? HTTP_PHASE_TLS : HTTP_PHASE_IDLE);
-    if (server->conns_count++ >= server->conf.limits.connections_max) {
+    conn->slot = listener->slot;
+    unsigned of_slot = server->slot_conns[conn->slot]++;
+    bool over = listener->connections_max > 0 && of_slot >= listener->connections_max;
+    if (server->conns_count++ >= server->conf.limits.connections_max || over) {
         turn_away(conn, tls != NULL);
     } else if (tls != NULL) {
         stream_start_tls(&conn->stream, tls, SLICE_EMPTY);

@@ -16,6 +16,7 @@ struct http_conn {
     struct http_server *server;
     struct list_node node;
     struct timer timer;
+    uint16_t slot;   /* of the listener */
     uint8_t phase;   /* private to http_conn.c */
     bool used;       /* a request was answered on it */
     bool running;    /* the loop is on the stack */
@@ -31,7 +32,7 @@ struct http_conn {
     struct slice left; /* what of it is not yet with the stream */
 };
 
-/* Takes an accepted descriptor; tls NULL: clear. Over the limit: 503. */
-void http_conn_accept(struct http_server *server, struct tls_ctx *tls, int fd);
+/* Takes an accepted descriptor. Over the limit: 503. */
+void http_conn_accept(const struct http_listener *listener, int fd);
 void http_conn_answer(struct http_conn *conn, const struct http_answer *answer);
 void http_conn_stop(struct http_conn *conn, bool force);

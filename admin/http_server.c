@@ -38,6 +38,7 @@ mx_err http_server_init(struct http_server *server, const struct http_server_con
         pool_fini(&fresh.conns_pool);
         return err;
     }
+    fresh.exchanges_pool.wipe = true; /* the heads bring credentials */
     *server = fresh;
     list_init(&server->conns);
     list_init(&server->listeners);
@@ -57,7 +58,7 @@ void http_server_fini(struct http_server *server)
 static void listener_accepted(struct listener *listener, int fd)
 {
     struct http_listener *l = mx_container_of(listener, struct http_listener, listener);
-    http_conn_accept(l->server, l->tls, fd);
+    http_conn_accept(l, fd);
 }
 
 static void listener_closed(struct listener *listener)
@@ -137,6 +138,15 @@ struct http_exchange *http_exchange_new(struct http_conn *conn, struct http_serv
     return exchange;
 }
 
+/* Bodies bring passwords. */
+static void body_free(struct http_exchange *exchange)
+{
+    if (exchange->body != NULL) {
+        explicit_bzero(exchange->body, exchange->body_len);
+        free(exchange->body);
+    }
+}
+
 mx_err http_exchange_grow(struct http_exchange *exchange, size_t len, uint64_t body_max)
 {
     struct http_server *server = exchange->server;
@@ -151,10 +161,14 @@ mx_err http_exchange_grow(struct http_exchange *exchange, size_t len, uint64_t b
     if (server->bodies_bytes + more > server->conf.limits.bodies_bytes_max) {
         return MX_ERR_NOMEM;
     }
-    uint8_t *body = realloc(exchange->body, cap);
+    uint8_t *body = malloc(cap); /* not realloc, which may leave a copy behind */
     if (body == NULL) {
         return MX_ERR_NOMEM;
     }
+    if (exchange->body_len > 0) {
+        memcpy(body, exchange->body, exchange->body_len);
+    }
+    body_free(exchange);
     exchange->body = body;
     exchange->body_cap = cap;
     server->bodies_bytes += more;
@@ -170,7 +184,7 @@ void http_exchange_free(struct http_exchange *exchange)
     MX_ASSERT(server->exchanges_count > 0 && server->bodies_bytes >= exchange->body_cap);
     server->exchanges_count--;
     server->bodies_bytes -= exchange->body_cap;
-    free(exchange->body);
+    body_free(exchange);
     pool_release(&server->exchanges_pool, exchange);
 }
 
@@ -180,7 +194,7 @@ void http_answer(struct http_exchange *exchange, const struct http_answer *answe
     struct http_server *server = exchange->server;
     MX_ASSERT(answer->status >= 200 && answer->status <= 599);
     if (conn == NULL) {
-        free(answer->body);
+        http_answer_drop(answer->body, answer->len);
         http_exchange_free(exchange);
         http_server_settle(server);
         return;

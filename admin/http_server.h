@@ -20,6 +20,7 @@ struct http_server;
 struct tls_ctx;
 
 enum {
+    HTTP_SLOTS_MAX = 257,
     HTTP_REFUSING_MAX = 16, /* connections over the limit that are told so with 503; others are
                              * just closed */
 };
@@ -62,6 +63,8 @@ struct http_server_conf {
     /* How large the body may be, asked when the head is there (request.body is empty); NULL:
      * body_bytes_max, which also bounds what this says. */
     uint64_t (*body_max)(void *arg, const struct http_request *request);
+    /* A client sent what is no HTTP. May be NULL. */
+    void (*malformed)(void *arg, const struct netaddr *peer);
     /* After http_server_stop, when nothing is left; the server may be released. May be NULL. */
     void (*stopped)(void *arg);
 };
@@ -81,6 +84,7 @@ struct http_server {
     struct list conns;
     struct list listeners;
     unsigned conns_count;
+    unsigned slot_conns[HTTP_SLOTS_MAX];
     unsigned exchanges_count;
     uint64_t bodies_bytes;
     uint64_t answers_bytes;
@@ -94,6 +98,10 @@ struct http_listener {
     struct http_server *server;
     struct list_node node;
     struct tls_ctx *tls; /* NULL: clear; may be replaced at any time, connections keep theirs */
+    /* Connections at a time of the listeners with this slot; may be changed at any time. 0: as many
+     * as the server has. */
+    uint32_t connections_max;
+    uint16_t slot;                                  /* below HTTP_SLOTS_MAX */
     void (*closed)(struct http_listener *listener); /* after http_unlisten or the server's stop: the
                                                      * memory may be released; may be NULL */
 };

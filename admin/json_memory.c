@@ -1,8 +1,10 @@
 #include "admin/json_memory.h"
 
 #include <jansson.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* jansson's hooks carry no context, so this cannot hang off anything. */
 static _Thread_local uint64_t failures;
@@ -16,9 +18,18 @@ static void *counted_malloc(size_t bytes)
     return memory;
 }
 
+/* Any value may be a password on its way to its hash, or a piece of the text that it came in. */
+static void wiping_free(void *memory)
+{
+    if (memory) {
+        explicit_bzero(memory, malloc_usable_size(memory));
+        free(memory);
+    }
+}
+
 static void install(void)
 {
-    json_set_alloc_funcs(counted_malloc, free);
+    json_set_alloc_funcs(counted_malloc, wiping_free);
 }
 
 void json_memory_install(void)

@@ -4,7 +4,9 @@
 #include "admin/discovery.h"
 #include "admin/metrics.h"
 #include "admin/publish.h"
+#include "admin/web.h"
 #include "core/check.h"
+#include "smtp/service_update.h"
 
 #include <stdlib.h>
 
@@ -13,6 +15,7 @@ struct management {
     struct http_server http;
     struct http_listener listener;
     struct sampler *sampler;
+    struct offences offences;
     unsigned requests; /* not answered yet */
     bool http_stopped;
 };
@@ -179,10 +182,55 @@ static bool get_discovery(struct management *m, struct http_exchange *exchange)
     return true;
 }
 
+/* --- who is served -----------------------------------------------------------------------------
+ */
+
+static bool in_proxy_networks(const struct image *image, const struct netaddr *peer)
+{
+    for (uint32_t i = 0; i < image->proxy_network_count; i++) {
+        if (netmask_contains(&image->proxy_networks[i], peer)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* As for mail: loopback, allowed clients and proxies never are. Recovery mode serves everybody. */
+static bool is_blocked(const struct management *m, const struct netaddr *peer)
+{
+    const struct image *image = m->conf.image;
+    int64_t wall_ms = m->conf.shard->wall_ms;
+    return image != NULL && netset_has(image->blocked, peer, wall_ms) &&
+           !netaddr_is_loopback(peer) && !netset_has(image->allowed, peer, wall_ms) &&
+           !in_proxy_networks(image, peer);
+}
+
+void management_watch(struct mbox_msg *msg, struct shard *at)
+{
+    struct service_update *update = mx_container_of(msg, struct service_update, msg);
+    struct management *m = at->service;
+    if (m != NULL) {
+        m->conf.image = update->change->image;
+    }
+    mx_err err = mbox_send(at->hub, at->conf.id, update->reply_to, &update->reply);
+    MX_ASSERT(err == MX_OK); /* one change at a time */
+}
+
+static void on_malformed(void *arg, const struct netaddr *peer)
+{
+    offences_note(&((struct management *)arg)->offences, OFFENCE_SCAN, peer, 1);
+}
+
 static void on_request(void *arg, struct http_exchange *exchange)
 {
     struct management *m = arg;
     const struct http_request *request = &exchange->request;
+    if (is_blocked(m, &request->peer)) {
+        struct http_answer answer = http_problem(403, "Forbidden");
+        answer.close = true;
+        http_answer(exchange, &answer);
+        return;
+    }
     for (size_t i = 0; i < mx_countof(pages); i++) {
         if (!slice_equal(request->path, slice_of_text(pages[i].path))) {
             continue;
@@ -216,10 +264,12 @@ mx_err management_open(struct management **out_management, const struct manageme
         return MX_ERR_NOMEM;
     }
     m->conf = *conf;
+    offences_init(&m->offences, &conf->offences);
     struct http_server_conf http = {.shard = conf->shard,
                                     .limits = http_limits_default(),
                                     .arg = m,
                                     .request = on_request,
+                                    .malformed = on_malformed,
                                     .stopped = on_http_stopped};
     mx_err err = sampler_new(&m->sampler, conf->shard, conf->cores);
     err = err ? err : http_server_init(&m->http, &http);
@@ -228,7 +278,11 @@ mx_err management_open(struct management **out_management, const struct manageme
         free(m);
         return err;
     }
-    http_listen(&m->listener, &m->http, conf->listen_fd, NULL);
+    conf->shard->service = m;
+    if (conf->listen_fd >= 0) {
+        http_listen(&m->listener, &m->http, conf->listen_fd, NULL);
+    }
+    web_start(conf->web, &m->http);
     *out_management = m;
     return MX_OK;
 }
@@ -253,6 +307,7 @@ void management_close(struct management *m)
 {
     if (m != NULL) {
         MX_ASSERT(management_stopped(m));
+        m->conf.shard->service = NULL;
         http_server_fini(&m->http);
         sampler_free(m->sampler);
         free(m);

@@ -6,9 +6,11 @@
 #include "admin/http_server.h"
 #include "admin/sampler.h"
 #include "admin/worker.h"
+#include "smtp/offence.h"
 
 struct management;
 struct publisher;
+struct web;
 
 struct management_conf {
     struct shard *shard; /* of the loop */
@@ -16,12 +18,17 @@ struct management_conf {
     struct worker *worker;
     const struct publisher *publisher;
     struct backend *backend;
-    const char *public_url; /* STALWART_PUBLIC_URL, or empty */
-    int listen_fd;          /* taken */
+    struct offence_conf offences; /* who counts clients that send nonsense */
+    const struct image *image; /* of the start; later ones come by management_watch. NULL: none */
+    const char *public_url;    /* STALWART_PUBLIC_URL, or empty */
+    int listen_fd;             /* of the command line, taken; -1: none */
+    struct web *web;           /* the configured listeners, prepared; NULL: none are served */
 };
 
 MX_MUST_CHECK mx_err management_open(struct management **out_management,
                                      const struct management_conf *conf);
+/* For struct publisher_conf.watch, in the loop's thread. */
+void management_watch(struct mbox_msg *msg, struct shard *at);
 /* No new requests; those in progress are answered. force: connections are cut. */
 void management_stop(struct management *management, bool force);
 /* No request is in progress. NULL is idle. */

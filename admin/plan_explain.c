@@ -160,8 +160,9 @@ static mx_err trial_open(struct trial *t, struct store *store, struct config_pro
     for (size_t i = 0; !err && i < t->config->domain_count; i++) {
         err = directory_put_domain(t->directory, &t->config->domains[i]);
     }
-    for (size_t i = 0; !err && i < t->config->address_count; i++) {
-        err = directory_put_address(t->directory, &t->config->addresses[i]);
+    const struct dir_block *block = err ? NULL : t->config->addresses;
+    for (; !err && block != NULL; block = block->next) {
+        err = directory_put_block(t->directory, block);
     }
     if (err == MX_ERR_NOMEM) {
         config_problem_set(problem, "%s", err_text(err));

@@ -61,7 +61,10 @@ static bool find_object(struct plan *plan, struct plan_line *line, const json_t 
     }
     if (!line->type) {
         struct slice name = slice_first(string_of(object), REG_NAME_MAX);
-        plan_error(plan, line, NULL, "object", "there is no type '%.*s' in ringmx",
+        bool named = reg_type_unsupported(name);
+        plan_error(plan, line, NULL, "object",
+                   named ? "'%.*s' is not supported by ringmx"
+                         : "there is no type '%.*s' in ringmx",
                    SLICE_ARGS(name));
         return false;
     }

@@ -18,11 +18,54 @@ static bool keep_bind_capability(void)
     return syscall(SYS_capset, &header, data) == 0;
 }
 
-bool privileges_drop(const char *user, FILE *err)
+void privileges_core_dumps(bool allowed)
+{
+#ifdef __SANITIZE_ADDRESS__ /* it looks for leaks by ptrace */
+    allowed = true;
+#endif
+    (void)prctl(PR_SET_DUMPABLE, allowed, 0, 0, 0);
+}
+
+static const struct passwd *find(const char *user, FILE *err)
 {
     const struct passwd *entry = getpwnam(user);
     if (entry == NULL) {
         fprintf(err, "ringmx: --user %s: no such user\n", user);
+    }
+    return entry;
+}
+
+static bool failed(const char *user, const char *step, FILE *err)
+{
+    fprintf(err, "ringmx: --user %s: %s: %s (ringmx must be started as root for it)\n", user, step,
+            strerror(errno));
+    return false;
+}
+
+bool privileges_lend(const char *user, FILE *err)
+{
+    const struct passwd *entry = find(user, err);
+    if (entry == NULL) {
+        return false;
+    }
+    bool good = initgroups(user, entry->pw_gid) == 0 && setegid(entry->pw_gid) == 0 &&
+                seteuid(entry->pw_uid) == 0;
+    return good || failed(user, "acting as the user", err);
+}
+
+bool privileges_return(FILE *err)
+{
+    if (seteuid(getuid()) == 0 && setegid(getgid()) == 0) {
+        return true;
+    }
+    fprintf(err, "ringmx: becoming root again: %s\n", strerror(errno));
+    return false;
+}
+
+bool privileges_drop(const char *user, FILE *err)
+{
+    const struct passwd *entry = find(user, err);
+    if (entry == NULL) {
         return false;
     }
     const char *step = NULL;
@@ -37,10 +80,5 @@ bool privileges_drop(const char *user, FILE *err)
     } else if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
         step = "forbidding new privileges";
     }
-    if (step != NULL) {
-        fprintf(err, "ringmx: --user %s: %s: %s (ringmx must be started as root for it)\n", user,
-                step, strerror(errno));
-        return false;
-    }
-    return true;
+    return step == NULL || failed(user, step, err);
 }

@@ -2,6 +2,7 @@
 
 #include "admin/bindings.h"
 #include "admin/config_build.h"
+#include "admin/web.h"
 #include "core/check.h"
 #include "io/clock.h"
 #include "smtp/service_update.h"
@@ -32,7 +33,7 @@ struct publisher {
     struct running next;
     struct service_change change;
     struct record_changes records;
-    struct list all_records; /* that are allocated one by one */
+    struct records all_records; /* that did not come with the start */
     struct bindings bindings;
     struct core_part *parts;
     bool prepared;
@@ -52,14 +53,15 @@ static void send(struct publisher *p, unsigned core, enum update_step step)
     part->update.step = step;
     part->update.err = MX_OK;
     part->waiting = true;
-    mx_err err = mbox_send(p->conf.hub, p->conf.index, core, &part->update.msg);
+    unsigned to = core < p->conf.cores ? core : p->conf.watcher;
+    mx_err err = mbox_send(p->conf.hub, p->conf.index, to, &part->update.msg);
     MX_ASSERT(err == MX_OK); /* one message at a time */
 }
 
 /* The first core that has not answered, or -1. */
 static int unanswered(const struct publisher *p)
 {
-    for (unsigned i = 0; i < p->conf.cores; i++) {
+    for (unsigned i = 0; i <= p->conf.cores; i++) { /* and the watcher */
         if (p->parts[i].waiting) {
             return (int)i;
         }
@@ -123,6 +125,7 @@ static void change_dropped(struct publisher *p)
     running_free(&p->next);
     record_changes_free(&p->records, false);
     bindings_close(&p->bindings);
+    web_cancel(p->conf.web);
     change_forget(p);
 }
 
@@ -130,10 +133,11 @@ static void change_dropped(struct publisher *p)
 static void change_done(struct publisher *p)
 {
     for (size_t i = 0; p->conf.cores > 0 && i < p->records.count; i++) {
-        dir_change_free(p->records.items[i].kind, p->change.replaced[i]);
+        dir_change_free(&p->all_records, p->records.items[i].kind, p->change.replaced[i]);
     }
     record_changes_free(&p->records, p->conf.cores > 0);
     bindings_free(&p->bindings);
+    web_apply(p->conf.web);
     if (p->change.image != NULL) {
         running_free(&p->running);
         p->running = p->next;
@@ -242,6 +246,10 @@ static mx_err image_prepare(struct publisher *p, struct store *store,
         err =
             bindings_open(&p->bindings, p->next.image, p->running.image, p->conf.cores, 0, problem);
     }
+    if (!err && p->conf.cores > 0) {
+        err =
+            web_prepare(p->conf.web, p->next.image, p->next.cert_pem, p->next.key_pem, 0, problem);
+    }
     if (!err) {
         p->change.image = p->next.image;
     }
@@ -298,7 +306,7 @@ static mx_err cores_prepare(struct publisher *p, struct config_problem *problem)
         send(p, i, UPDATE_PREPARE);
     }
     if (!await_all(p)) {
-        core_problem(problem, unanswered(p), "does not answer; nothing was changed");
+        core_problem(problem, unanswered(p), "does not answer");
         give_up(p);
         return MX_ERR_TIMEOUT;
     }
@@ -350,6 +358,9 @@ mx_err publisher_apply(struct publisher *p, uint64_t generation, struct config_p
     for (unsigned i = 0; i < p->conf.cores; i++) {
         send(p, i, UPDATE_APPLY);
     }
+    if (p->conf.watch != NULL && p->change.image != NULL) {
+        send(p, p->conf.cores, UPDATE_APPLY);
+    }
     if (await_all(p)) {
         change_done(p);
         return MX_OK;
@@ -394,8 +405,8 @@ mx_err publisher_new(struct publisher **out_publisher, const struct publisher_co
     }
     p->conf = *conf;
     p->parts = parts;
-    list_init(&p->all_records);
-    p->records.all = &p->all_records;
+    records_init(&p->all_records);
+    p->records.records = &p->all_records;
     p->running = (struct running){.image = conf->config != NULL ? &conf->config->image : &nothing,
                                   .cert_pem = conf->tls->cert_pem,
                                   .key_pem = conf->tls->key_pem};
@@ -408,6 +419,11 @@ mx_err publisher_new(struct publisher **out_publisher, const struct publisher_co
                                                   .reply.receive = on_reply,
                                                   .reply_to = conf->index};
     }
+    parts[conf->cores] = (struct core_part){.publisher = p,
+                                            .update = {.msg.receive = conf->watch,
+                                                       .change = &p->change,
+                                                       .reply.receive = on_reply,
+                                                       .reply_to = conf->index}};
     *out_publisher = p;
     return MX_OK;
 }
@@ -422,7 +438,7 @@ void publisher_free(struct publisher *p)
     free(p->records.items);
     free(p->change.replaced);
     bindings_free(&p->bindings);
-    records_free_all(&p->all_records);
+    records_free(&p->all_records);
     free(p->parts);
     free(p);
 }

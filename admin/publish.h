@@ -16,6 +16,7 @@
 #include "admin/worker.h"
 
 struct publisher;
+struct web;
 
 enum {
     PUBLISH_WAIT_MS = 5000, /* until a core that has not answered is called behind */
@@ -28,6 +29,11 @@ struct publisher_conf {
     unsigned index; /* of the worker's thread in the hub */
     void (*wait)(void *arg, unsigned timeout_ms); /* takes messages of the cores, as worker_wait */
     void *wait_arg;
+    struct web *web; /* the HTTP listeners; NULL: none are served */
+    /* Told of every image after the cores, in the thread `watcher`; answers as a core does. NULL:
+     * nobody. */
+    void (*watch)(struct mbox_msg *msg, struct shard *at);
+    unsigned watcher;
     const char *tls_dir;
     /* What the cores were started with; stays with the caller until the publisher is freed. */
     const struct config *config; /* NULL with no cores: it does not compile */

@@ -5,26 +5,35 @@
 
 #include <stdlib.h>
 
-/* What stands before every separate record. */
+/* What stands before a domain or a list of members. */
 struct record_head {
     _Alignas(16) struct list_node node;
 };
 
-static void *record_new(struct list *all, size_t bytes)
+static void *other_new(struct records *records, size_t bytes)
 {
     struct record_head *head = calloc(1, sizeof *head + bytes);
     if (head == NULL) {
         return NULL;
     }
-    list_push_back(all, &head->node);
+    list_push_back(&records->others, &head->node);
     return head + 1;
 }
 
-static void record_free(const void *record)
+static void other_free(const void *record)
 {
     struct record_head *head = (struct record_head *)(uintptr_t)record - 1;
     list_remove(&head->node);
     free(head);
+}
+
+static void address_free(struct records *records, const struct dir_record *record)
+{
+    const struct dir_list *list = dir_record_list(record);
+    if (list != NULL) {
+        other_free(list);
+    }
+    record_return(&records->addresses, (void *)(uintptr_t)record, dir_record_size(record));
 }
 
 struct maker {
@@ -91,7 +100,8 @@ static mx_err add_domain(struct maker *m, enum dir_change_kind kind, uint64_t id
                          const json_t *object, struct slice name)
 {
     struct slice catch_all = text_member(object, "catchAllAddress");
-    struct dir_domain *domain = record_new(m->out->all, sizeof *domain + name.len + catch_all.len);
+    struct dir_domain *domain =
+        other_new(m->out->records, sizeof *domain + name.len + catch_all.len);
     if (domain == NULL) {
         return MX_ERR_NOMEM;
     }
@@ -106,7 +116,7 @@ static mx_err add_domain(struct maker *m, enum dir_change_kind kind, uint64_t id
     domain->separate = true;
     mx_err err = add(m->out, (struct dir_change){.kind = kind, .domain = domain});
     if (err) {
-        record_free(domain);
+        other_free(domain);
     }
     return err;
 }
@@ -116,39 +126,48 @@ struct address_key {
     struct slice local;
 };
 
-/* Members behind the address in one piece of memory; *at is moved behind them. */
-struct list_record {
-    struct dir_address address;
-    struct dir_list list;
-    struct dir_member members[];
-};
-
-static size_t list_bytes(const json_t *members)
+/* The members and their texts are one piece of memory. */
+static mx_err make_list(struct maker *m, const struct dir_list **out_list, const json_t *members)
 {
-    size_t bytes = sizeof(struct list_record) - sizeof(struct dir_address);
+    size_t count = json_object_size(members), bytes = 0, i = 0;
     const char *address;
     json_t *yes;
     json_object_foreach((json_t *)(uintptr_t)members, address, yes)
     {
         bytes += sizeof(struct dir_member) + strlen(address);
     }
-    return bytes;
-}
-
-static void list_keep(struct list_record *record, uint8_t **at, const json_t *members)
-{
-    size_t count = json_object_size(members);
-    size_t i = 0;
-    const char *address;
-    json_t *yes;
-    *at = (uint8_t *)(record->members + count);
+    struct dir_list *list = other_new(m->out->records, sizeof *list + bytes);
+    if (list == NULL) {
+        return MX_ERR_NOMEM;
+    }
+    struct dir_member *items = (struct dir_member *)(list + 1);
+    uint8_t *at = (uint8_t *)(items + count);
     json_object_foreach((json_t *)(uintptr_t)members, address, yes)
     {
-        record->members[i++].address = keep(at, slice_of_text(address));
+        items[i++].address = keep(&at, slice_of_text(address));
     }
-    list_order(record->members, count);
-    record->list = (struct dir_list){record->members, (uint32_t)count};
-    record->address.list = &record->list;
+    list_order(items, count);
+    *list = (struct dir_list){items, (uint32_t)count};
+    *out_list = list;
+    return MX_OK;
+}
+
+static mx_err put_record(struct maker *m, enum dir_change_kind kind,
+                         const struct dir_address *about)
+{
+    void *memory = record_take(&m->out->records->addresses, dir_record_bytes(about));
+    if (memory == NULL) {
+        if (about->list != NULL) {
+            other_free(about->list);
+        }
+        return MX_ERR_NOMEM;
+    }
+    const struct dir_record *record = dir_record_put(memory, about);
+    mx_err err = add(m->out, (struct dir_change){.kind = kind, .address = record});
+    if (err) {
+        address_free(m->out->records, record);
+    }
+    return err;
 }
 
 /* members: of a list with its own address, else NULL. */
@@ -156,33 +175,19 @@ static mx_err add_address(struct maker *m, enum dir_change_kind kind, struct add
                           const struct dir_address *about, struct slice mailbox_local,
                           struct slice mailbox_domain, const json_t *members)
 {
-    size_t mailbox = mailbox_local.len + 1 + mailbox_domain.len;
-    size_t list = members == NULL ? 0 : list_bytes(members);
-    struct dir_address *address =
-        record_new(m->out->all, sizeof *address + list + key.local.len + mailbox);
-    if (address == NULL) {
-        return MX_ERR_NOMEM;
-    }
-    uint8_t *at = (uint8_t *)(address + 1);
-    *address = *about;
-    if (members != NULL) {
-        list_keep((struct list_record *)address, &at, members);
-    }
-    address->domain_id = key.domain_id;
-    address->mailbox = slice_of(at, mailbox);
-    (void)keep(&at, mailbox_local);
-    *at++ = '@';
-    (void)keep(&at, mailbox_domain);
-    /* An account's own local part is the first half of its mailbox. */
-    address->local = slice_equal(key.local, mailbox_local)
-                         ? slice_first(address->mailbox, key.local.len)
-                         : keep(&at, key.local);
-    address->separate = true;
-    mx_err err = add(m->out, (struct dir_change){.kind = kind, .address = address});
-    if (err) {
-        record_free(address);
-    }
-    return err;
+    uint8_t mailbox[DIR_MAILBOX_MAX];
+    struct dir_address full = *about;
+    struct writer w = writer_init(mailbox, sizeof mailbox);
+    put_slice(&w, mailbox_local);
+    put_char(&w, '@');
+    put_slice(&w, mailbox_domain);
+    MX_ASSERT(!w.overflow && key.local.len <= DIR_LOCAL_MAX); /* names are REG_STRING_MAX long */
+    full.domain_id = key.domain_id;
+    full.local = key.local;
+    full.mailbox = writer_slice(&w);
+    full.separate = true;
+    mx_err err = members == NULL ? MX_OK : make_list(m, &full.list, members);
+    return err ? err : put_record(m, kind, &full);
 }
 
 static mx_err domain_name(struct maker *m, struct slice *out_name, uint64_t id)
@@ -381,7 +386,7 @@ mx_err record_changes_make(struct record_changes *out, struct store *store,
     struct maker m = {
         .out = out, .store = store, .domain_type = reg_type_find(SLICE_LITERAL("Domain"))};
     mx_err err = MX_OK;
-    *out = (struct record_changes){.all = out->all};
+    *out = (struct record_changes){.records = out->records};
     for (size_t i = 0; !err && i < count; i++) {
         err = removals(&m, &changes[i]);
     }
@@ -395,13 +400,19 @@ mx_err record_changes_make(struct record_changes *out, struct store *store,
     return err;
 }
 
-void dir_change_free(enum dir_change_kind kind, const void *record)
+void dir_change_free(struct records *records, enum dir_change_kind kind, const void *record)
 {
-    bool of_domain = kind == DIR_PUT_DOMAIN || kind == DIR_REMOVE_DOMAIN;
-    bool separate = record != NULL && (of_domain ? ((const struct dir_domain *)record)->separate
-                                                 : ((const struct dir_address *)record)->separate);
-    if (separate) {
-        record_free(record);
+    const struct dir_domain *domain = record;
+    const struct dir_record *address = record;
+    if (record == NULL) {
+        return;
+    }
+    if (kind == DIR_PUT_DOMAIN || kind == DIR_REMOVE_DOMAIN) {
+        if (domain->separate) {
+            other_free(domain);
+        }
+    } else if (address->separate) {
+        address_free(records, address);
     }
 }
 
@@ -411,17 +422,24 @@ void record_changes_free(struct record_changes *changes, bool taken)
         const struct dir_change *item = &changes->items[i];
         bool put = item->kind == DIR_PUT_DOMAIN || item->kind == DIR_PUT_ADDRESS;
         if (!put || !taken) {
-            dir_change_free(item->kind, item->domain);
+            dir_change_free(changes->records, item->kind, item->domain);
         }
     }
     free(changes->items);
-    *changes = (struct record_changes){.all = changes->all};
+    *changes = (struct record_changes){.records = changes->records};
 }
 
-void records_free_all(struct list *all)
+void records_init(struct records *records)
+{
+    record_pool_init(&records->addresses);
+    list_init(&records->others);
+}
+
+void records_free(struct records *records)
 {
     struct list_node *node;
-    while ((node = list_pop_front(all)) != NULL) {
+    while ((node = list_pop_front(&records->others)) != NULL) {
         free(mx_container_of(node, struct record_head, node));
     }
+    record_pool_free(&records->addresses);
 }

@@ -20,6 +20,14 @@ struct queue_cores {
     uint8_t texts[3][QUEUE_TEXT_MAX];
     struct queue_key *merged;
     size_t merged_max;
+    struct change {
+        enum queue_op op;
+        uint64_t id;
+        int64_t due_ms;
+        bool asked;
+        mx_err err; /* MX_ERR_AGAIN: not made yet */
+    } changes[QUEUE_CHANGES_MAX];
+    size_t change_count;
 };
 
 /* --- messages ----------------------------------------------------------------------------------
@@ -248,55 +256,86 @@ mx_err queue_cores_read(struct queue_cores *queue, uint64_t id, struct queue_det
     return err;
 }
 
-/* Asks until the answer is another one than "again". */
-static mx_err ask_until(struct queue_cores *queue, const struct queue_request *request,
-                        uint64_t until_ns, bool *out_repeated)
+/* --- changes -----------------------------------------------------------------------------------
+ */
+
+static mx_err collect(struct queue_cores *queue, size_t *out_number, const struct change *change)
 {
+    if (queue->change_count == QUEUE_CHANGES_MAX) {
+        return MX_ERR_LIMIT;
+    }
+    *out_number = queue->change_count;
+    queue->changes[queue->change_count++] = *change;
+    return MX_OK;
+}
+
+mx_err queue_cores_cancel(struct queue_cores *queue, size_t *out_number, uint64_t id)
+{
+    struct change change = {.op = QUEUE_CANCEL, .id = id, .err = MX_ERR_AGAIN};
+    return collect(queue, out_number, &change);
+}
+
+mx_err queue_cores_retry(struct queue_cores *queue, size_t *out_number, uint64_t id, int64_t due_ms)
+{
+    struct change change = {.op = QUEUE_RETRY, .id = id, .due_ms = due_ms, .err = MX_ERR_AGAIN};
+    return collect(queue, out_number, &change);
+}
+
+mx_err queue_cores_look(struct queue_cores *queue, size_t *out_number, uint64_t id)
+{
+    struct change change = {.op = QUEUE_READ, .id = id, .err = MX_ERR_AGAIN};
+    return collect(queue, out_number, &change);
+}
+
+void queue_cores_forget(struct queue_cores *queue)
+{
+    queue->change_count = 0;
+}
+
+/* A message that was there and is gone has been cancelled, durably. */
+static mx_err ask_for(struct queue_cores *queue, struct change *change, const char *by,
+                      uint64_t until_ns)
+{
+    struct queue_request *request = request_for(queue, change->op, change->id);
+    if (request == NULL) {
+        return MX_ERR_NOTFOUND;
+    }
+    set_by(request, by);
+    request->due_ms = change->due_ms;
     mx_err err = ask_one(queue, request, until_ns);
-    *out_repeated = false;
-    while (err == MX_ERR_AGAIN) {
-        if (clock_monotonic_ns() >= until_ns) {
-            return MX_ERR_TIMEOUT;
+    bool cancelled = change->asked && change->op == QUEUE_CANCEL && err == MX_ERR_NOTFOUND;
+    change->asked = true;
+    queue_detail_free(&request->detail);
+    return cancelled ? MX_OK : err;
+}
+
+/* Every change that is not made yet, once. Returns whether some are left. */
+static bool ask_for_all(struct queue_cores *queue, const char *by, uint64_t until_ns)
+{
+    bool left = false;
+    for (size_t i = 0; i < queue->change_count; i++) {
+        struct change *change = &queue->changes[i];
+        if (change->err == MX_ERR_AGAIN) {
+            change->err = ask_for(queue, change, by, until_ns);
+            left = left || change->err == MX_ERR_AGAIN;
         }
-        *out_repeated = true;
+    }
+    return left;
+}
+
+void queue_cores_settle(struct queue_cores *queue, const char *by, queue_settled_fn settled,
+                        void *arg)
+{
+    uint64_t until_ns = deadline_ns();
+    mx_err err = queue->change_count == 0 ? MX_OK : ready(queue, until_ns);
+    while (!err && ask_for_all(queue, by, until_ns) && clock_monotonic_ns() < until_ns) {
         queue->conf.wait(queue->conf.wait_arg, QUEUE_POLL_MS);
-        err = ask_one(queue, request, until_ns);
     }
-    return err;
-}
-
-mx_err queue_cores_cancel(struct queue_cores *queue, uint64_t id, const char *by)
-{
-    uint64_t until_ns = deadline_ns();
-    mx_err err = ready(queue, until_ns);
-    if (err) {
-        return err;
+    for (size_t i = 0; i < queue->change_count; i++) {
+        mx_err own = queue->changes[i].err;
+        settled(arg, i, err ? err : own == MX_ERR_AGAIN ? MX_ERR_TIMEOUT : own);
     }
-    struct queue_request *request = request_for(queue, QUEUE_CANCEL, id);
-    if (request == NULL) {
-        return MX_ERR_NOTFOUND;
-    }
-    set_by(request, by);
-    bool repeated;
-    err = ask_until(queue, request, until_ns, &repeated);
-    return err == MX_ERR_NOTFOUND && repeated ? MX_OK : err;
-}
-
-mx_err queue_cores_retry(struct queue_cores *queue, uint64_t id, int64_t due_ms, const char *by)
-{
-    uint64_t until_ns = deadline_ns();
-    mx_err err = ready(queue, until_ns);
-    if (err) {
-        return err;
-    }
-    struct queue_request *request = request_for(queue, QUEUE_RETRY, id);
-    if (request == NULL) {
-        return MX_ERR_NOTFOUND;
-    }
-    set_by(request, by);
-    request->due_ms = due_ms;
-    bool repeated;
-    return ask_until(queue, request, until_ns, &repeated);
+    queue_cores_forget(queue);
 }
 
 /* --- all cores ---------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ enum {
     QUEUE_POLL_MS = 20,       /* a change is asked for again after this, until it is on the disk */
     QUEUE_WINDOW_MAX = 20000, /* keys per question */
     QUEUE_TEXT_MAX = 255,     /* of a filter's texts */
+    QUEUE_CHANGES_MAX = 500,  /* collected at a time */
 };
 
 struct queue_cores_conf {
@@ -51,11 +52,23 @@ MX_MUST_CHECK mx_err queue_cores_scan(struct queue_cores *queue,
 MX_MUST_CHECK mx_err queue_cores_read(struct queue_cores *queue, uint64_t id,
                                       struct queue_detail *detail);
 void queue_detail_free(struct queue_detail *detail);
-/* Durable when it returns. by: for the log. MX_ERR_TIMEOUT: it is being delivered all the time, or
- * the disk does not take the change. */
-MX_MUST_CHECK mx_err queue_cores_cancel(struct queue_cores *queue, uint64_t id, const char *by);
-/* MX_ERR_UNSUPPORTED: the message is incomplete and never tried. MX_ERR_TIMEOUT: as above. */
-MX_MUST_CHECK mx_err queue_cores_retry(struct queue_cores *queue, uint64_t id, int64_t due_ms,
-                                       const char *by);
+/* Changes are collected, then made together: the cores are asked for all of them before the first
+ * is waited for, so many messages are cancelled with few syncs of the disk.
+ *
+ * What a message is to become: cancelled, or due at another time. Returns its number, from 0 for
+ * the first after a settle. MX_ERR_LIMIT: QUEUE_CHANGES_MAX are collected. */
+MX_MUST_CHECK mx_err queue_cores_cancel(struct queue_cores *queue, size_t *out_number, uint64_t id);
+MX_MUST_CHECK mx_err queue_cores_retry(struct queue_cores *queue, size_t *out_number, uint64_t id,
+                                       int64_t due_ms);
+/* Nothing: it only has to be there. */
+MX_MUST_CHECK mx_err queue_cores_look(struct queue_cores *queue, size_t *out_number, uint64_t id);
+/* Makes what was collected, durable when it returns, and tells of each by its number. by: for the
+ * log. MX_ERR_NOTFOUND: no such message. MX_ERR_UNSUPPORTED: it is incomplete and never tried.
+ * MX_ERR_TIMEOUT: it is being delivered all the time, or the disk does not take the change. */
+typedef void (*queue_settled_fn)(void *arg, size_t number, mx_err err);
+void queue_cores_settle(struct queue_cores *queue, const char *by, queue_settled_fn settled,
+                        void *arg);
+/* Forgets what was collected. */
+void queue_cores_forget(struct queue_cores *queue);
 /* On all cores. MX_ERR_UNSUPPORTED: there are none. */
 MX_MUST_CHECK mx_err queue_cores_pause(struct queue_cores *queue, bool pause, const char *by);

@@ -80,6 +80,7 @@ struct reg_enum {
     const char *name;
     const struct reg_enum_value *values;
     uint32_t count;
+    const char *unsupported; /* values of the contract that are refused by name; NULL = none */
 };
 
 struct reg_shape;
@@ -164,6 +165,9 @@ extern const uint32_t reg_type_count;
 
 /* Case-insensitive, with or without "x:"; NULL when there is none. */
 const struct reg_type *reg_type_find(struct slice name);
+/* True for a type of the management contract that is not here. Case-insensitive, with or without
+ * "x:". */
+bool reg_type_unsupported(struct slice name);
 /* Exact name. */
 const struct reg_field *reg_field_find(const struct reg_variant *variant, struct slice name);
 /* Of a shape with named variants by name; of one without: the only one, for any name. */

@@ -156,26 +156,55 @@ static const struct reg_variant rate_variants[] = {
 };
 static const struct reg_shape rate = {.name = "Rate", .variants = VARIANTS(rate_variants)};
 
+#define BAN_RATE_FIELD(field_name, rate_text, text)                                         \
+    {                                                                                       \
+        .name = (field_name), .kind = REG_OBJECT, .embedded = &rate, .flags = REG_NULLABLE, \
+        .initial = (rate_text), .description = (text)                                       \
+    }
+#define BAN_PERIOD_FIELD(field_name)                                                  \
+    {                                                                                 \
+        .name = (field_name), .kind = REG_NUMBER, .format = FORMAT_DURATION,          \
+        .flags = REG_NULLABLE, .min = 1, .max = 3650 * DAY_MS, .initial = "86400000", \
+        .description = "For how long; null: until the BlockedIp is deleted."          \
+    }
+
 static const struct reg_field security_fields[] = {
-    {.name = "authBanRate",
-     .kind = REG_OBJECT,
-     .embedded = &rate,
-     .flags = REG_NULLABLE,
-     .initial = "{\"count\":100,\"period\":86400000}",
-     .description = "Failed sign-ins, per client address (an IPv6 /64 counts as one) and per "
-                    "login name, after which the client's address is refused; null: never. "
-                    "Loopback and SystemSettings.proxyTrustedNetworks are exempt."},
-    {.name = "authBanPeriod",
+    BAN_RATE_FIELD("authBanRate", "{\"count\":100,\"period\":86400000}",
+                   "Failed sign-ins of a client, or under one login name that it tried as well, "
+                   "that are tolerated; then its address becomes a BlockedIp. null: any number."),
+    BAN_PERIOD_FIELD("authBanPeriod"),
+    BAN_RATE_FIELD("abuseBanRate", "{\"count\":35,\"period\":86400000}",
+                   "Refused recipients (no such user, relaying) of a client that are tolerated. Of "
+                   "large senders many are in good faith: raise it, or null, where such write."),
+    BAN_PERIOD_FIELD("abuseBanPeriod"),
+    BAN_RATE_FIELD("loiterBanRate", "{\"count\":150,\"period\":86400000}",
+                   "Sessions that had to be ended after MtaInboundSession.maxDuration."),
+    BAN_PERIOD_FIELD("loiterBanPeriod"),
+    BAN_RATE_FIELD("scanBanRate", "{\"count\":30,\"period\":86400000}",
+                   "SMTP commands that do not exist, and HTTP requests that are malformed."),
+    BAN_PERIOD_FIELD("scanBanPeriod"),
+    {.name = "scanBanPaths",
+     .kind = REG_SET,
+     .format = FORMAT_TEXT,
+     .initial = "{\"*.php*\":true,\"*.cgi*\":true,\"*.asp*\":true,\"*/wp-*\":true,"
+                "\"*/php*\":true,\"*/cgi-bin*\":true,\"*xmlrpc*\":true,\"*../*\":true,"
+                "\"*/..*\":true,\"*joomla*\":true,\"*wordpress*\":true,\"*drupal*\":true}",
+     .description = "Paths of HTTP requests, `*` for any text. Who asks for one is banned at once, "
+                    "for scanBanPeriod."},
+    {.name = "ipv6PrefixLength",
      .kind = REG_NUMBER,
-     .format = FORMAT_DURATION,
-     .flags = REG_NULLABLE,
-     .min = 1,
-     .max = 3650 * DAY_MS,
-     .description = "For how long; null: for ever."},
+     .format = FORMAT_UNSIGNED,
+     .min = 32,
+     .max = 128,
+     .initial = "64",
+     .description = "All IPv6 addresses that agree in so many bits are one client."},
 };
 const struct reg_variant reg_security_variants[1] = {
     {.label = "Security",
      .fields = FIELDS(security_fields),
-     .unsupported = "abuseBanRate abuseBanPeriod loiterBanRate loiterBanPeriod scanBanRate "
-                    "scanBanPeriod scanBanPaths"},
+     .note =
+         "A ban is a BlockedIp with a reason and, as a rule, an expiry; delete it to lift the "
+         "ban. Counted is by client, in fixed windows that begin with the first offence and that "
+         "a restart empties. Loopback, AllowedIp and the networks of trusted proxies are never "
+         "banned."},
 };

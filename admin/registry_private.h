@@ -9,6 +9,8 @@
 #define SECOND_MS INT64_C(1000)
 #define DAY_MS (86400 * SECOND_MS)
 
+/* registry_dns.c */
+extern const struct reg_variant reg_dns_variants[2];
 /* registry_access.c: parts of accounts, and types. */
 extern const struct reg_shape reg_credential, reg_user_roles, reg_account_permissions;
 extern const struct reg_variant reg_role_variants[1], reg_api_key_variants[1],

@@ -234,6 +234,37 @@ static const struct reg_field relay_route_fields[] = {
      .kind = REG_BOOLEAN,
      .description = "Go on when the certificate of the next hop does not verify."},
 };
+static const struct reg_enum mx_families = {
+    .name = "MtaIpStrategy",
+    .values = (const struct reg_enum_value[]){{"v4ThenV6", "IPv4, then IPv6"},
+                                              {"v6ThenV4", "IPv6, then IPv4"},
+                                              {"v4Only", "IPv4 only"},
+                                              {"v6Only", "IPv6 only"}},
+    .count = 4};
+
+static const struct reg_field mx_route_fields[] = {
+    ROUTE_NAME_FIELD,
+    DESCRIPTION_FIELD,
+    {.name = "maxMxHosts",
+     .kind = REG_NUMBER,
+     .format = FORMAT_UNSIGNED,
+     .min = 1,
+     .max = 10,
+     .initial = "5",
+     .description = "Mail hosts of a domain that are tried, the preferred ones first."},
+    {.name = "maxMultihomed",
+     .kind = REG_NUMBER,
+     .format = FORMAT_UNSIGNED,
+     .min = 1,
+     .max = 16,
+     .initial = "2",
+     .description = "Addresses of one mail host that are tried."},
+    {.name = "ipLookupStrategy",
+     .kind = REG_ENUM,
+     .enumeration = &mx_families,
+     .initial = "\"v4ThenV6\"",
+     .description = "Which addresses of a mail host are used, and which first."},
+};
 static const struct reg_variant route_variants[] = {
     {.name = "Local",
      .label = "Local mailbox",
@@ -241,8 +272,7 @@ static const struct reg_variant route_variants[] = {
      .note = "Delivers into the account's mailbox. A route `local` exists from the first start."},
     {.name = "Mx",
      .label = "MX of the recipient's domain",
-     .fields = FIELDS(plain_route_fields),
-     .unsupported = "ipLookupStrategy maxMultihomed maxMxHosts",
+     .fields = FIELDS(mx_route_fields),
      .note = "A route `mx` exists from the first start."},
     {.name = "Relay",
      .label = "Another mail system",
@@ -273,8 +303,9 @@ static const struct reg_variant strategy_variants[] = {
 
 static const struct reg_enum listener_protocol = {
     .name = "NetworkListenerProtocol",
-    .values = (const struct reg_enum_value[]){{"smtp", "SMTP"}},
-    .count = 1};
+    .values = (const struct reg_enum_value[]){{"smtp", "SMTP"}, {"http", "HTTP (management)"}},
+    .count = 2,
+    .unsupported = "lmtp imap pop3 manageSieve"};
 
 static const struct reg_field listener_fields[] = {
     {.name = "name",
@@ -294,13 +325,18 @@ static const struct reg_field listener_fields[] = {
      .kind = REG_ENUM,
      .enumeration = &listener_protocol,
      .initial = "\"smtp\"",
-     .description = "What is spoken."},
+     .description = "What is spoken: mail is received by `smtp`, `http` is management as on the "
+                    "address of `serve --http`. It is not served in recovery mode."},
     {.name = "overrideProxyTrustedNetworks",
      .kind = REG_SET,
      .format = FORMAT_NETWORK,
-     .description = "Peers of this listener that must send a PROXY protocol header. When not "
-                    "empty it takes the place of SystemSettings.proxyTrustedNetworks."},
-    {.name = "useTls", .kind = REG_BOOLEAN, .initial = "true", .description = "Offer STARTTLS."},
+     .description =
+         "Peers of this listener that must send a PROXY protocol header. When not "
+         "empty it takes the place of SystemSettings.proxyTrustedNetworks. Not for `http`."},
+    {.name = "useTls",
+     .kind = REG_BOOLEAN,
+     .initial = "true",
+     .description = "Offer STARTTLS. `http` has TLS from the first byte or not at all."},
     {.name = "tlsImplicit", .kind = REG_BOOLEAN, .description = "TLS from the first byte."},
     {.name = "maxConnections",
      .kind = REG_NUMBER,
@@ -309,7 +345,8 @@ static const struct reg_field listener_fields[] = {
      .min = 1,
      .max = 10000000,
      .initial = "8192",
-     .description = "Connections at a time; null: as SystemSettings.maxConnections."},
+     .description = "Connections at a time; null: as SystemSettings.maxConnections. All of `http` "
+                    "have 128 together."},
     {.name = "socketBacklog",
      .kind = REG_NUMBER,
      .format = FORMAT_UNSIGNED,
@@ -753,7 +790,7 @@ const struct reg_type reg_types[] = {
     {.shape = {.name = "Security", .variants = VARIANTS(reg_security_variants)},
      .singleton = true,
      .administrative = true,
-     .description = "What failed sign-ins lead to."},
+     .description = "What leads to the ban of a client."},
     {.shape = {.name = "MailingList", .variants = VARIANTS(list_variants)},
      .unique = "name domainId",
      .description = "An address whose mail goes to its members."},
@@ -764,6 +801,11 @@ const struct reg_type reg_types[] = {
     {.shape = {.name = "MtaOutboundStrategy", .variants = VARIANTS(strategy_variants)},
      .singleton = true,
      .description = "Which route a recipient takes."},
+    {.shape = {.name = "DnsResolver",
+               .variants = VARIANTS(reg_dns_variants),
+               .unsupported = "Cloudflare Google Quad9"},
+     .singleton = true,
+     .description = "Who looks up the names of other mail systems."},
     {.shape = {.name = "NetworkListener", .variants = VARIANTS(listener_variants)},
      .label = "name",
      .unique = "name",

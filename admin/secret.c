@@ -10,54 +10,6 @@ struct sealing {
     mx_err err;
 };
 
-void secret_wipe_string(json_t *value)
-{
-    if (json_is_string(value)) {
-        /* The text is jansson's own allocation, not a constant. */
-        explicit_bzero((char *)(uintptr_t)json_string_value(value), json_string_length(value));
-    }
-}
-
-void secret_wipe(const struct reg_shape *shape, json_t *object)
-{
-    const struct reg_variant *variant = object_variant(shape, object);
-    for (uint32_t i = 0; variant && i < variant->field_count; i++) {
-        const struct reg_field *field = &variant->fields[i];
-        json_t *value = json_object_get(object, field->name);
-        if (reg_is_secret(field->format)) {
-            secret_wipe_string(value);
-        } else if (field->kind == REG_OBJECT) {
-            secret_wipe(field->embedded, value);
-        } else if (field->kind == REG_LIST) {
-            const char *key;
-            json_t *item;
-            json_object_foreach(value, key, item)
-            {
-                secret_wipe(field->embedded, item);
-            }
-        }
-    }
-}
-
-void secret_wipe_body(json_t *body)
-{
-    const char *key;
-    size_t index;
-    json_t *value;
-    json_object_foreach(body, key, value)
-    {
-        size_t len = strlen(key);
-        if (len >= 6 && strcmp(key + len - 6, "secret") == 0) { /* also a pointer to one */
-            secret_wipe_string(value);
-        }
-        secret_wipe_body(value);
-    }
-    json_array_foreach(body, index, value)
-    {
-        secret_wipe_body(value);
-    }
-}
-
 /* Cut to fit. */
 static void join(char out[SET_PROPERTY_MAX], const char *path, const char *name)
 {
@@ -132,7 +84,6 @@ static void seal_object(struct sealing *sealing, const struct reg_shape *shape, 
                    json_is_string(value)) {
             struct slice text = slice_of(json_string_value(value), json_string_length(value));
             json_t *hash = sealed(sealing, inner, json_string_value(old), text);
-            secret_wipe_string(value);
             json_object_set_new(after, field->name, hash ? hash : json_null());
         }
     }

@@ -1,4 +1,5 @@
-/* Secrets inside objects: before an object is stored, every password in it becomes a hash. */
+/* Secrets inside objects: before an object is stored, every password in it becomes a hash. The
+ * clear text goes with the JSON that held it, see admin/json_memory.h. */
 #pragma once
 
 #include "admin/set_error.h"
@@ -10,9 +11,3 @@
  * says the same again changes nothing. Refusals go to errors. Takes as long as argon2 does. */
 MX_MUST_CHECK mx_err secret_seal(const struct reg_shape *shape, const json_t *before, json_t *after,
                                  struct set_errors *errors);
-/* Overwrites every secret of an object of the shape (in any form) with NULs. */
-void secret_wipe(const struct reg_shape *shape, json_t *object);
-/* Overwrites every string member called "secret", however deep: for bodies of requests. */
-void secret_wipe_body(json_t *body);
-/* Overwrites a string value in place; others are left alone. */
-void secret_wipe_string(json_t *value);

@@ -1,6 +1,7 @@
 #include "admin/server.h"
 
 #include "admin/backend.h"
+#include "admin/ban.h"
 #include "admin/bindings.h"
 #include "admin/config.h"
 #include "admin/data_dir.h"
@@ -8,16 +9,20 @@
 #include "admin/management.h"
 #include "admin/privileges.h"
 #include "admin/publish.h"
+#include "admin/store.h"
 #include "admin/tls_files.h"
+#include "admin/web.h"
 #include "admin/worker.h"
 #include "core/check.h"
 #include "io/clock.h"
 #include "io/mbox.h"
 #include "io/random.h"
 #include "io/sys.h"
+#include "io/thread.h"
 #include "smtp/service.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -54,11 +59,16 @@ struct server {
     struct takeover *takeover;
     struct mbox_hub *hub;
     struct session_count *sessions;
+    struct names names; /* of this system, as they were at the start */
     struct shard shard; /* of the management loop */
     bool shard_is_open;
     struct worker *worker;
     struct publisher *publisher;
+    struct web *web; /* NULL in recovery mode */
     struct queue_cores *queue;
+    struct ban *ban;
+    struct worker_job ban_stop_job;
+    bool ban_stop_asked, ban_stopped;
     struct explain_cores *explain;
     struct backend *backend;
     struct management *management; /* NULL: switched off */
@@ -80,22 +90,28 @@ struct server {
 /* --- log lines ---------------------------------------------------------------------------------
  */
 
-/* Never waits for a reader: a line that cannot be written at once is dropped. */
-static void write_line(struct slice line)
+/* Never waits for a reader: lines that cannot be written at once are dropped. A pipe that can be
+ * written to takes PIPE_BUF bytes without blocking. */
+static void write_lines(struct writer *lines)
 {
     struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
-    if (poll(&out, 1, 0) == 1 && (out.revents & POLLOUT) != 0) {
-        ssize_t written = write(STDERR_FILENO, line.ptr, line.len);
+    if (lines->len > 0 && poll(&out, 1, 0) == 1 && (out.revents & POLLOUT) != 0) {
+        ssize_t written = write(STDERR_FILENO, lines->buf, lines->len);
         (void)written;
     }
+    lines->len = 0;
 }
 
 static void logs_write(struct server *server)
 {
-    uint8_t buf[LOG_LINE_BYTES + 64];
+    uint8_t buf[PIPE_BUF];
+    struct writer lines = writer_init(buf, sizeof buf);
     server->log.wall_ms = clock_wall_ms();
-    struct log *logs[SERVER_CORES_MAX + 3] = {&server->log, &server->shard.log};
+    struct log *logs[SERVER_CORES_MAX + 4] = {&server->log, &server->shard.log};
     unsigned count = 2;
+    if (server->ban != NULL) {
+        logs[count++] = ban_log(server->ban);
+    }
     if (server->takeover != NULL) {
         logs[count++] = takeover_log(server->takeover);
     }
@@ -104,12 +120,13 @@ static void logs_write(struct server *server)
     }
     for (unsigned i = 0; i < count; i++) {
         struct log *log = logs[i];
-        struct writer w = writer_init(buf, sizeof buf);
-        for (unsigned n = 0; n < LOG_LINES && log_take(log, &w); n++) {
-            write_line(writer_slice(&w));
-            w = writer_init(buf, sizeof buf);
+        for (unsigned n = 0; n < LOG_LINES && log_take(log, &lines); n++) {
+            if (writer_room(&lines) < LOG_LINE_BYTES + 64) {
+                write_lines(&lines);
+            }
         }
     }
+    write_lines(&lines);
 }
 
 static bool failed(struct server *server, const char *what, mx_err err)
@@ -206,6 +223,16 @@ static unsigned cpu_count(void)
     return sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
 }
 
+/* Told by the thread `from`, counted by the management worker. */
+static struct offence_conf offences_from(struct server *server, unsigned from)
+{
+    return (struct offence_conf){.hub = server->hub,
+                                 .from = from,
+                                 .to = server->core_count + 1,
+                                 .receive = ban_receive,
+                                 .owner = server->ban};
+}
+
 static mx_err core_prepare(struct server *server, unsigned index)
 {
     struct core_thread *core = &server->cores[index];
@@ -229,9 +256,11 @@ static mx_err core_prepare(struct server *server, unsigned index)
     core->conf.store = server->store;
     core->conf.sessions = server->sessions;
     core->conf.takeover = server->takeover;
+    core->conf.names = &server->names;
     core->conf.cert_pem = server->tls.cert_pem;
     core->conf.key_pem = server->tls.key_pem;
     core->conf.stopped = service_stopped;
+    core->conf.offences = offences_from(server, index);
     core->conf.deliver = (struct deliver_conf){.retry_ms = options->retry_ms,
                                                .mail_root = server->dir.mail,
                                                .paused = options->delivery_off};
@@ -289,15 +318,20 @@ static void cores_tell(struct server *server, bool stop)
 /* --- listening sockets -------------------------------------------------------------------------
  */
 
+static void log_cannot_listen(struct server *server, const struct config_problem *problem)
+{
+    struct log_line *line = log_begin(&server->log, LOG_ERROR, "cannot-listen");
+    log_text(line, "reason", problem->text);
+    log_end(&server->log, line);
+}
+
 static bool listeners_open(struct server *server)
 {
     struct config_problem problem = {{0}};
     mx_err err = bindings_open(&server->bindings, &server->config->image, NULL, server->core_count,
                                SERVER_BIND_RETRY_MS, &problem);
     if (err) {
-        struct log_line *line = log_begin(&server->log, LOG_ERROR, "cannot-listen");
-        log_text(line, "reason", problem.text);
-        log_end(&server->log, line);
+        log_cannot_listen(server, &problem);
         return false;
     }
     for (unsigned i = 0; i < server->core_count; i++) {
@@ -366,18 +400,49 @@ static bool signals_open(struct server *server)
     return server->signal_fd >= 0 || failed(server, "signals", MX_ERR_NOFILES);
 }
 
+/* Lock and registry belong to the user that the process becomes: they are made, and tried, as it.
+ */
+static bool lend(struct server *server)
+{
+    return server->options->user == NULL || privileges_lend(server->options->user, stderr);
+}
+
+static bool take_back(struct server *server)
+{
+    return server->options->user == NULL || privileges_return(stderr);
+}
+
+static bool data_open(struct server *server)
+{
+    return lend(server) &&
+           data_dir_open(&server->dir, server->options->data_dir, stderr) == MX_OK &&
+           take_back(server);
+}
+
+static const char *config_advice(const struct server *server, mx_err err)
+{
+    bool unreadable = err == MX_ERR_DAMAGED || err == MX_ERR_VERSION || err == MX_ERR_PERMISSION;
+    if (!server->env.recovery_mode) {
+        return "start with STALWART_RECOVERY_MODE=1 to mend it, or restore registry.db";
+    }
+    return unreadable ? store_advice(err) : "mend it over the management endpoint";
+}
+
 /* In recovery mode what does not compile can be mended, so it is no reason not to start. */
 static bool config_open(struct server *server)
 {
     struct config_problem problem = {{0}};
+    if (!lend(server)) {
+        return false;
+    }
     mx_err err = config_load(&server->config, server->dir.root, &problem);
+    if (!take_back(server)) {
+        return false;
+    }
     if (err) {
         struct log_line *line = log_begin(&server->log, LOG_ERROR, "configuration-unusable");
         log_text(line, "reason", problem.text[0] != '\0' ? problem.text : err_text(err));
-        if (!server->env.recovery_mode) {
-            log_text(line, "advice",
-                     "start with STALWART_RECOVERY_MODE=1 to mend it, or restore registry.db");
-        }
+        log_text(line, "advice", config_advice(server, err));
         log_end(&server->log, line);
     }
     return err == MX_OK || server->env.recovery_mode;
@@ -429,6 +494,7 @@ static bool journal_store_ready(struct server *server)
 static bool hub_open(struct server *server)
 {
     mx_err err = session_count_new(&server->sessions, server->core_count, IMAGE_LISTENERS_MAX);
+    err = err ? err : ban_new(&server->ban, server->options->log_level);
     if (!err) {
         err = mbox_hub_new(&server->hub, server->core_count);
     }
@@ -446,6 +512,7 @@ static bool loop_open(struct server *server)
                               .count = server->core_count,
                               .cpu = -1,
                               .blocks_max = SERVER_MANAGEMENT_BLOCKS,
+                              .wipe = true,
                               .log_level = server->options->log_level,
                               .ring = {.recv_bufs = SERVER_MANAGEMENT_RECV_BUFS},
                               .hub = server->hub};
@@ -477,13 +544,41 @@ static mx_err queue_open(struct server *server)
     return err ? err : explain_cores_new(&server->explain, &conf);
 }
 
+/* The HTTP listeners of the configuration; recovery mode has only that of the command line. */
+static bool web_open(struct server *server)
+{
+    struct web_conf conf = {.hub = server->hub,
+                            .loop = server->core_count,
+                            .worker = server->core_count + 1,
+                            .wait = take_messages,
+                            .wait_arg = server};
+    struct config_problem problem = {{0}};
+    if (server->core_count == 0) {
+        return true;
+    }
+    mx_err err = web_new(&server->web, &conf);
+    if (err) {
+        return failed(server, "management", err);
+    }
+    err = web_prepare(server->web, &server->config->image, server->tls.cert_pem,
+                      server->tls.key_pem, SERVER_BIND_RETRY_MS, &problem);
+    if (err) {
+        log_cannot_listen(server, &problem);
+    }
+    return err == MX_OK;
+}
+
 static bool management_start(struct server *server)
 {
+    bool watched = server->web != NULL;
     struct publisher_conf conf = {.hub = server->hub,
                                   .cores = server->core_count,
                                   .index = server->core_count + 1,
                                   .wait = take_messages,
                                   .wait_arg = server,
+                                  .web = server->web,
+                                  .watch = watched ? management_watch : NULL,
+                                  .watcher = server->core_count,
                                   .tls_dir = server->dir.tls,
                                   .config = server->config,
                                   .tls = &server->tls};
@@ -499,17 +594,21 @@ static bool management_start(struct server *server)
                                        .queue = server->queue,
                                        .explain = server->explain,
                                        .worker = server->worker,
+                                       .ban = server->ban,
                                        .shard = &server->shard};
         err = backend_open(&server->backend, &backend);
     }
-    if (!err && server->http_fd >= 0) {
+    if (!err && (server->http_fd >= 0 || server->web != NULL)) {
         struct management_conf http = {.shard = &server->shard,
                                        .cores = server->core_count,
                                        .worker = server->worker,
                                        .publisher = server->publisher,
                                        .backend = server->backend,
+                                       .offences = offences_from(server, server->core_count),
+                                       .image = watched ? &server->config->image : NULL,
                                        .public_url = server->env.public_url,
-                                       .listen_fd = server->http_fd};
+                                       .listen_fd = server->http_fd,
+                                       .web = server->web};
         server->http_fd = -1;
         err = management_open(&server->management, &http);
     }
@@ -531,13 +630,21 @@ static bool tls_ready(struct server *server)
 
 static bool become_user(struct server *server)
 {
-    return server->options->user == NULL || privileges_drop(server->options->user, stderr);
+    bool good = server->options->user == NULL || privileges_drop(server->options->user, stderr);
+    privileges_core_dumps(server->options->core_dumps);
+    return good;
 }
 
 static bool mail_root_make(struct server *server)
 {
     mx_err err = sys_mkdirs(server->dir.mail);
     return err == MX_OK || err == MX_ERR_EXISTS || failed(server, "mail folder", err);
+}
+
+static bool names_open(struct server *server)
+{
+    mx_err err = names_read(&server->names);
+    return err == MX_OK || failed(server, "/etc/resolv.conf or /etc/hosts", err);
 }
 
 static void log_listening(struct server *server, struct slice name, const struct netaddr *addr)
@@ -549,6 +656,16 @@ static void log_listening(struct server *server, struct slice name, const struct
     log_slice(line, "listener", name);
     log_slice(line, "address", writer_slice(&w));
     log_end(&server->log, line);
+}
+
+static void log_listeners(struct server *server, const struct listener_conf *listeners,
+                          uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        for (uint32_t b = 0; b < listeners[i].bind_count; b++) {
+            log_listening(server, listeners[i].name, &listeners[i].binds[b]);
+        }
+    }
 }
 
 /* Which mode runs is never a matter of guessing. */
@@ -571,11 +688,9 @@ static void log_mode(struct server *server)
 static void log_ready(struct server *server)
 {
     const struct image *image = server->config != NULL ? &server->config->image : NULL;
-    bool serving = image != NULL && server->core_count > 0;
-    for (uint32_t i = 0; serving && i < image->listener_count; i++) {
-        for (uint32_t b = 0; b < image->listeners[i].bind_count; b++) {
-            log_listening(server, image->listeners[i].name, &image->listeners[i].binds[b]);
-        }
+    if (image != NULL && server->core_count > 0) {
+        log_listeners(server, image->listeners, image->listener_count);
+        log_listeners(server, image->http_listeners, image->http_listener_count);
     }
     if (server->http_addr.port != 0) {
         log_listening(server, SLICE_LITERAL("management"), &server->http_addr);
@@ -593,9 +708,29 @@ static void log_ready(struct server *server)
     log_end(&server->log, line);
 }
 
+/* Their logs want more alignment than malloc gives. */
+static struct core_thread *cores_new(unsigned count)
+{
+    size_t bytes = (count + 1) * sizeof(struct core_thread);
+    struct core_thread *cores = aligned_alloc(_Alignof(struct core_thread), bytes);
+    if (cores != NULL) {
+        memset(cores, 0, bytes);
+    }
+    return cores;
+}
+
+/* Management, from here on, leaves the cores' CPUs to them where there is another. */
+static bool step_aside(struct server *server)
+{
+    if (!server->options->no_pin && cpu_count() > server->core_count) {
+        thread_avoid(server->core_count);
+    }
+    return true;
+}
+
 static bool start(struct server *server)
 {
-    server->cores = calloc(server->core_count + 1, sizeof *server->cores);
+    server->cores = cores_new(server->core_count);
     if (server->cores == NULL || sem_init(&server->opened, 0, 0) != 0 ||
         sem_init(&server->may_close, 0, 0) != 0) {
         return failed(server, "memory", MX_ERR_NOMEM);
@@ -607,8 +742,9 @@ static bool start(struct server *server)
     }
     return signals_open(server) && config_open(server) && listeners_open(server) &&
            http_listen_open(server) && become_user(server) && mail_root_make(server) &&
-           tls_ready(server) && hub_open(server) && loop_open(server) &&
-           journal_store_ready(server) && cores_start(server) && management_start(server);
+           names_open(server) && tls_ready(server) && hub_open(server) && loop_open(server) &&
+           journal_store_ready(server) && web_open(server) && cores_start(server) &&
+           step_aside(server) && management_start(server);
 }
 
 /* --- running and the end -----------------------------------------------------------------------
@@ -639,6 +775,29 @@ static void signals_read(struct server *server)
     }
 }
 
+static void ban_stop_run(struct worker_job *job)
+{
+    ban_stop(mx_container_of(job, struct server, ban_stop_job)->ban);
+}
+
+static void ban_stop_done(struct worker_job *job)
+{
+    mx_container_of(job, struct server, ban_stop_job)->ban_stopped = true;
+}
+
+/* The worker makes no change of its own any more. */
+static bool bans_stopped(struct server *server)
+{
+    if (server->worker == NULL) {
+        return true;
+    }
+    if (!server->ban_stop_asked) {
+        server->ban_stop_job = (struct worker_job){.run = ban_stop_run, .done = ban_stop_done};
+        server->ban_stop_asked = worker_submit(server->worker, &server->ban_stop_job) == MX_OK;
+    }
+    return server->ban_stopped;
+}
+
 /* Management ends first, since its jobs need the cores; then the cores. */
 static void step_stop(struct server *server)
 {
@@ -648,6 +807,9 @@ static void step_stop(struct server *server)
                 (passed_ms > SERVER_HTTP_LINGER_MS && management_idle(management));
     if (management != NULL && !management_stopped(management)) {
         management_stop(management, late);
+        return;
+    }
+    if (!bans_stopped(server)) {
         return;
     }
     if (!server->cores_told) {
@@ -695,6 +857,9 @@ static void end(struct server *server)
     queue_cores_free(server->queue);
     explain_cores_free(server->explain);
     publisher_free(server->publisher);
+    web_free(server->web);
+    ban_free(server->ban);
+    server->ban = NULL;
     if (server->shard_is_open) {
         shard_close(&server->shard);
     }
@@ -712,6 +877,7 @@ static void end(struct server *server)
     }
     mbox_hub_free(server->hub);
     session_count_free(server->sessions);
+    names_free(&server->names);
     tls_files_free(&server->tls);
     config_free(server->config);
     bindings_free(&server->bindings);
@@ -727,7 +893,7 @@ int server_run(const struct server_options *options)
     if (!environment_read(&server.env, stderr)) {
         return 1;
     }
-    if (data_dir_open(&server.dir, options->data_dir, stderr) != MX_OK) {
+    if (!data_open(&server)) {
         return 1;
     }
     server.core_count = options->cores > 0 ? options->cores : cpu_count();
@@ -745,6 +911,7 @@ int server_run(const struct server_options *options)
     server.log.wall_ms = clock_wall_ms();
     raise_file_limit();
     bool good = start(&server);
+    environment_forget(&server.env);
     if (good) {
         cores_tell(&server, false);
         if (server.takeover != NULL) { /* in recovery mode the queue is left alone */

@@ -12,6 +12,7 @@ struct server_options {
     const char *http; /* "ADDRESS:PORT" of the management endpoint, or "off" */
     unsigned cores;   /* 0: one per CPU that the process may use */
     bool no_pin;
+    bool core_dumps;       /* a crash may leave a core */
     bool delivery_off;     /* accept and queue only */
     uint64_t retry_ms;     /* 0, or: every retry after this time (for tests) */
     uint64_t memory_bytes; /* per core, for content and output; 0: SERVER_MEMORY_BYTES */

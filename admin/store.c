@@ -156,6 +156,22 @@ mx_err store_check(struct store *store, int rc)
     return err;
 }
 
+const char *store_advice(mx_err err)
+{
+    switch (err) {
+    case MX_ERR_DAMAGED:
+        return "put a copy of registry.db back, or move it and registry.db-wal away to begin with "
+               "an "
+               "empty configuration; queue and mailboxes stay as they are";
+    case MX_ERR_VERSION:
+        return "start the ringmx that wrote registry.db, or put a copy of that time back";
+    case MX_ERR_PERMISSION:
+        return "give registry.db and its folder to the user that ringmx runs as";
+    default:
+        return "remove the cause and start again";
+    }
+}
+
 const char *store_problem(const struct store *store)
 {
     return store->problem;
@@ -267,6 +283,7 @@ mx_err store_begin(struct store *store, const char *who, int64_t wall_ms)
     if (err) {
         return err;
     }
+    (void)sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
     store->in_transaction = true;
     store->failures = json_memory_failures();
     store->changes = 0;
@@ -467,8 +484,7 @@ static mx_err check_format(struct store *store)
     }
     if (application != STORE_APPLICATION || format < 1) {
         snprintf(store->problem, sizeof(store->problem),
-                 "registry.db is not a registry of ringmx, or it is damaged; put a copy back or "
-                 "move it away");
+                 "registry.db is not a registry of ringmx, or it is damaged");
         return MX_ERR_DAMAGED;
     }
     if (format < STORE_FORMAT) {
@@ -515,50 +531,81 @@ mx_err store_exists(bool *out_exists, const char *data_dir)
     return err ? err : sys_exists(out_exists, path);
 }
 
-/* A write-ahead log without its database: somebody removed the database. */
-static mx_err check_orphan(const char *data_dir, struct config_problem *problem)
+/* True in *out_has when there is something in the write-ahead log. */
+static mx_err has_log(bool *out_has, const char *data_dir)
 {
     char path[STORE_PATH_MAX];
-    bool exists = false;
+    uint64_t bytes = 0;
+    int fd;
+    *out_has = false;
     mx_err err = registry_path(path, data_dir, "-wal");
-    err = err ? err : sys_exists(&exists, path);
+    err = err ? err : sys_open(&fd, path, SYS_READ);
     if (err) {
-        return fail_with(problem, err, data_dir, err_text(err));
+        return err == MX_ERR_NOTFOUND ? MX_OK : err;
     }
-    return exists ? fail_with(problem, MX_ERR_DAMAGED, path,
-                              "there is a log but no registry.db; put the database back")
-                  : MX_OK;
+    err = sys_size(&bytes, fd);
+    sys_close(fd);
+    *out_has = bytes > 0;
+    return err;
 }
 
-mx_err store_open(struct store **out_store, const char *data_dir, struct config_problem *problem)
+/* SQLite would open a file that it may not write, and fail later with another reason. */
+static mx_err check_access(const char *path)
 {
-    char path[STORE_PATH_MAX];
-    bool exists = false;
-    mx_err err = registry_path(path, data_dir, "");
-    err = err ? err : sys_exists(&exists, path);
-    if (err) {
-        return fail_with(problem, err, data_dir, err_text(err));
+    int fd;
+    mx_err err = sys_open(&fd, path, SYS_READ | SYS_WRITE);
+    if (!err) {
+        sys_close(fd);
     }
-    if (!exists) {
-        err = check_orphan(data_dir, problem);
-        err = err ? err : create(path, data_dir, problem);
-        if (err) {
-            return err;
-        }
-    }
+    return err;
+}
+
+static mx_err open_present(struct store **out_store, const char *path, bool logged,
+                           struct config_problem *problem)
+{
     struct store *store;
+    mx_err err = check_access(path);
+    if (err) {
+        return fail_with(problem, err, path, err_text(err));
+    }
     err = open_database(&store, path, SQLITE_OPEN_READWRITE, problem);
     if (err) {
         return err;
     }
+    if (logged) { /* until the first change */
+        (void)sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    }
     err = prepare(store);
     if (err) {
-        config_problem_set(problem, "%s: %s", data_dir, store->problem);
+        config_problem_set(problem, "%s: %s", path, store->problem);
         store_close(store);
         return err;
     }
     *out_store = store;
     return MX_OK;
+}
+
+mx_err store_open(struct store **out_store, const char *data_dir, struct config_problem *problem)
+{
+    char path[STORE_PATH_MAX];
+    bool exists = false, logged = false;
+    mx_err err = registry_path(path, data_dir, "");
+    err = err ? err : sys_exists(&exists, path);
+    err = err ? err : has_log(&logged, data_dir);
+    if (err) {
+        return fail_with(problem, err, data_dir, err_text(err));
+    }
+    if (!exists && logged) { /* somebody removed the database */
+        return fail_with(problem, MX_ERR_DAMAGED, data_dir,
+                         "there is registry.db-wal but no registry.db; put the database back");
+    }
+    if (!exists) {
+        err = create(path, data_dir, problem);
+        if (err) {
+            return err;
+        }
+    }
+    return open_present(out_store, path, logged, problem);
 }
 
 mx_err store_open_scratch(struct store **out_store, struct config_problem *problem)

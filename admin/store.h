@@ -7,6 +7,9 @@
  * in and out in normal form (admin/validate.h). Names, addresses and labels are unique here; links
  * are checked in admin/objects.
  *
+ * Who only reads changes no file: the log of a process that was killed is merged by the next
+ * change.
+ *
  * A new database is built beside its place and renamed into it when it is complete, so a missing
  * file means a first start and an empty or damaged one is an error, never an empty registry. */
 #pragma once
@@ -28,6 +31,8 @@ enum { STORE_SEED_LOCAL = 1, STORE_SEED_MX = 2, STORE_SEED_LISTENER = 3 };
  * MX_ERR_DAMAGED, MX_ERR_VERSION, ... with a sentence in *problem. */
 MX_MUST_CHECK mx_err store_open(struct store **out_store, const char *data_dir,
                                 struct config_problem *problem);
+/* What can be done about a registry that cannot be read: a sentence for people. */
+const char *store_advice(mx_err err);
 /* A registry in memory as a first start would make it. */
 MX_MUST_CHECK mx_err store_open_scratch(struct store **out_store, struct config_problem *problem);
 /* True in *out_exists when there is a registry in the folder. */

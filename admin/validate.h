@@ -28,7 +28,8 @@ json_t *object_normalize(const struct reg_type *type, const json_t *body,
  * ("aliases/0/name"). */
 json_t *object_patch(const struct reg_type *type, const json_t *stored, const json_t *patch,
                      const struct reference_resolver *resolver, struct set_errors *errors);
-/* A singleton as it is before anybody stored one; a new reference, NULL when memory is out. */
+/* A singleton as it is before anybody stored one, of its first variant; a new reference, NULL when
+ * memory is out. */
 json_t *object_defaults(const struct reg_type *type);
 
 /* The variant of a normal object. */

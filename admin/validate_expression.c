@@ -2,6 +2,7 @@
 #include "core/check.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 static struct slice text_of(const json_t *holder, const char *key)
 {
@@ -109,4 +110,95 @@ void check_expression(struct checker *c, const struct reg_field *field, const js
                field->refers);
     }
     expr_free(program);
+}
+
+/* Form -------------------------------------------------------------------------------------- */
+
+/* One part of an expression. */
+static bool expression_text(struct checker *c, const json_t *holder, const char *key, json_t *into)
+{
+    const json_t *text = json_object_get(holder, key);
+    size_t base = c->path_len;
+    path_push(c, slice_of_text(key));
+    bool good = json_is_string(text) && json_string_length(text) > 0 &&
+                json_string_length(text) <= EXPR_SOURCE_MAX;
+    if (!text) {
+        set_error_add(c->errors, SET_INVALID_PATCH, c->path, "is required");
+    } else if (!good) {
+        wrong_form(c, "text that is an expression");
+    } else {
+        json_object_set_new(into, key,
+                            json_stringn(json_string_value(text), json_string_length(text)));
+    }
+    path_pop(c, base);
+    return good;
+}
+
+static bool expression_members(struct checker *c, const json_t *value, const char *first,
+                               const char *second)
+{
+    const char *key;
+    json_t *member;
+    json_object_foreach((json_t *)(uintptr_t)value, key, member)
+    {
+        if (strcmp(key, first) != 0 && strcmp(key, second) != 0) {
+            set_error_add(c->errors, SET_INVALID_PATCH, c->path,
+                          "has an unknown member %s; it takes \"%s\" and \"%s\"",
+                          show(slice_of_text(key)).text, first, second);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool expression_branch(struct checker *c, const json_t *given, json_t *branch)
+{
+    if (!json_is_object(given)) {
+        wrong_form(c, "an object with \"if\" and \"then\"");
+        return false;
+    }
+    return expression_members(c, given, "if", "then") && expression_text(c, given, "if", branch) &&
+           expression_text(c, given, "then", branch);
+}
+
+static bool expression_branches(struct checker *c, const json_t *match, json_t *into)
+{
+    struct numbered *items = NULL;
+    size_t count = 0;
+    size_t base = c->path_len;
+    path_push(c, SLICE_LITERAL("match"));
+    bool good = list_items(c, match, EXPR_BRANCHES_MAX, &items, &count);
+    for (size_t i = 0; good && i < count; i++) {
+        char key[16];
+        size_t inner = c->path_len;
+        put_index(key, items[i].number);
+        path_push(c, slice_of_text(key));
+        json_t *branch = json_object();
+        good = expression_branch(c, items[i].value, branch);
+        put_index(key, i);
+        json_object_set_new(into, key, branch);
+        path_pop(c, inner);
+    }
+    free(items);
+    path_pop(c, base);
+    return good;
+}
+
+json_t *normal_expression(struct checker *c, const struct reg_field *field, const json_t *value)
+{
+    if (!json_is_object(value)) {
+        wrong_form(c, "an expression object such as {\"match\": {}, \"else\": \"...\"}");
+        return NULL;
+    }
+    json_t *normal = json_object();
+    json_t *match = json_object();
+    json_object_set_new(normal, "match", match);
+    const json_t *branches = json_object_get(value, "match");
+    bool good = expression_members(c, value, "match", "else") &&
+                (!branches || expression_branches(c, branches, match)) &&
+                expression_text(c, value, "else", normal);
+    if (good) {
+        check_expression(c, field, normal);
+    }
+    return normal;
 }

@@ -4,7 +4,6 @@
 #include "admin/validate_private.h"
 
 #include "admin/object_id.h"
-#include "admin/secret.h"
 #include "admin/value.h"
 #include "core/check.h"
 #include "core/text.h"
@@ -320,7 +319,6 @@ json_t *object_patch(const struct reg_type *type, const json_t *stored, const js
         json_object_update(normal, kept);
         check_immutable(&c, object_variant(&type->shape, stored), stored, normal);
     }
-    secret_wipe(&type->shape, body);
     json_decref(kept);
     json_decref(body);
     return checked_result(&c, normal, before, failures);

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 struct worker {
@@ -15,6 +16,7 @@ struct worker {
     int event_fd;
     pthread_t thread;
     struct list queue; /* of the worker's thread, as the rest */
+    struct worker_idle *idle;
     struct mbox_msg stop_msg;
     bool stop;
 };
@@ -63,19 +65,42 @@ static void run_one(struct worker *worker, struct worker_job *job)
     MX_ASSERT(err == MX_OK); /* fewer jobs than cells */
 }
 
+static bool run_idle(struct worker *worker)
+{
+    return worker->idle != NULL && worker->idle->run(worker->idle->arg);
+}
+
 static void *worker_main(void *arg)
 {
     struct worker *worker = arg;
     (void)pthread_setname_np(pthread_self(), "ringmx-worker");
+    /* Of this thread alone. What the kernel does for the cores' writes on this CPU goes first, and
+     * the cores themselves where there is no other CPU. */
+    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), WORKER_NICE);
     while (!worker->stop) {
         struct list_node *node = list_pop_front(&worker->queue);
         if (node != NULL) {
             run_one(worker, mx_container_of(node, struct worker_job, node));
-        } else {
+        } else if (!run_idle(worker) && list_empty(&worker->queue)) {
             worker_wait(worker, UINT32_MAX);
         }
     }
     return NULL;
+}
+
+static void on_idle(struct mbox_msg *msg, struct shard *at)
+{
+    struct worker_idle *idle = mx_container_of(msg, struct worker_idle, msg);
+    (void)at;
+    idle->worker->idle = idle;
+}
+
+void worker_set_idle(struct worker *worker, struct worker_idle *idle)
+{
+    idle->worker = worker;
+    idle->msg.receive = on_idle;
+    mx_err err = mbox_send(worker->hub, worker->loop, worker->index, &idle->msg);
+    MX_ASSERT(err == MX_OK);
 }
 
 mx_err worker_open(struct worker **out_worker, struct mbox_hub *hub, unsigned index, unsigned loop)

@@ -18,11 +18,25 @@ struct worker_job {
     struct worker *worker;
 };
 
-enum { WORKER_JOBS_MAX = 64 /* waiting or running */ };
+/* Work of the worker's own, between jobs. True: there is more, come again when the jobs that wait
+ * are done; messages of the cores are taken meanwhile. */
+struct worker_idle {
+    bool (*run)(void *arg);
+    void *arg;
+    struct mbox_msg msg; /* private */
+    struct worker *worker;
+};
+
+enum {
+    WORKER_JOBS_MAX = 64, /* waiting or running */
+    WORKER_NICE = 5,      /* a quarter of a CPU that a core keeps busy */
+};
 
 /* Starts the thread. It has the number `index` in the hub, the loop has `loop`. */
 MX_MUST_CHECK mx_err worker_open(struct worker **out_worker, struct mbox_hub *hub, unsigned index,
                                  unsigned loop);
+/* From the loop's thread, once: idle stays until worker_close. */
+void worker_set_idle(struct worker *worker, struct worker_idle *idle);
 /* From the loop's thread. MX_ERR_AGAIN: the queue is full, the job was not taken. */
 MX_MUST_CHECK mx_err worker_submit(struct worker *worker, struct worker_job *job);
 /* Jobs submitted and not yet done. */

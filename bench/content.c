@@ -14,7 +14,7 @@ static size_t line_length(struct dice *dice)
 
 void content_text_make(struct content_text *text, struct dice *dice)
 {
-    text->len = 0;
+    text->len = text->dotted_len = 0;
     text->line_count = 0;
     while (text->len + LINE_TYPICAL_MAX + 2 <= CONTENT_TEXT_BYTES) {
         size_t length = line_length(dice);
@@ -27,28 +27,40 @@ void content_text_make(struct content_text *text, struct dice *dice)
         }
         line[length] = '\r';
         line[length + 1] = '\n';
-        text->lines[text->line_count++] = (uint32_t)text->len;
+        text->lines[text->line_count] = (uint32_t)text->len;
+        text->dotted_lines[text->line_count++] = (uint32_t)text->dotted_len;
+        if (line[0] == '.') {
+            text->dotted[text->dotted_len++] = '.';
+        }
+        memcpy(text->dotted + text->dotted_len, line, length + 2);
+        text->dotted_len += length + 2;
         text->len += length + 2;
     }
 }
 
-static void put_headers(struct writer *w, struct slice from, int64_t wall_ms)
+void content_head_make(struct content_head *head, struct slice from, int64_t wall_ms)
 {
-    put_text(w, "From: <");
-    put_slice(w, from);
-    put_text(w, ">\r\nDate: ");
-    put_rfc5322(w, wall_ms);
-    put_text(w, "\r\nSubject: load\r\n\r\n");
+    struct writer w = writer_init(head->bytes, sizeof head->bytes);
+    if (head->len > 0 && head->wall_s == wall_ms / 1000) {
+        return;
+    }
+    put_text(&w, "From: <");
+    put_slice(&w, from);
+    put_text(&w, ">\r\nDate: ");
+    put_rfc5322(&w, wall_ms);
+    put_text(&w, "\r\nSubject: load\r\n\r\n");
+    MX_ASSERT(!w.overflow);
+    head->len = w.len;
+    head->wall_s = wall_ms / 1000;
+    hash_stream_init(&head->hash);
+    hash_stream_add(&head->hash, writer_slice(&w));
 }
 
-static uint64_t hash_of(const struct content *content, struct slice headers)
+static uint64_t hash_of(const struct content *content, const struct content_head *head)
 {
-    struct hash_stream hash;
-    hash_stream_init(&hash);
-    hash_stream_add(&hash, headers);
+    struct hash_stream hash = head->hash;
     struct content body = *content;
     body.header_len = 0;
-    body.total -= content->header_len;
     for (body.offset = 0; body.offset < body.total;) {
         struct slice piece = content_next(&body);
         hash_stream_add(&hash, piece);
@@ -57,14 +69,13 @@ static uint64_t hash_of(const struct content *content, struct slice headers)
     return hash_stream_value(&hash);
 }
 
-void content_make(struct content *content, const struct content_text *text, struct dice *dice,
-                  struct slice id, struct slice from, int64_t wall_ms, size_t size)
+void content_make(struct content *content, const struct content_text *text,
+                  const struct content_head *head, struct dice *dice, struct slice id, size_t size)
 {
-    uint8_t buf[CONTENT_HEADER_MAX];
-    struct writer headers = writer_init(buf, sizeof buf);
     struct writer w = writer_init(content->header, sizeof content->header);
-    MX_ASSERT(size >= CONTENT_SIZE_MIN && id.len <= MARK_ID_MAX);
-    content->text = text;
+    MX_ASSERT(size >= CONTENT_SIZE_MIN && id.len <= MARK_ID_MAX && head->len > 0);
+    content->text = slice_of(text->bytes, text->len);
+    content->has_8bit = false;
     content->header_len = 0;
     content->offset = 0;
     content->text_at = text->lines[dice_below(dice, text->line_count)];
@@ -75,13 +86,66 @@ void content_make(struct content *content, const struct content_text *text, stru
         content->tail = SLICE_LITERAL("x\r\n");
     }
     content->total = size;
-    put_headers(&headers, from, wall_ms);
-    content->hash = hash_of(content, writer_slice(&headers));
+    content->hash = hash_of(content, head);
     put_mark(&w, id, content->hash);
-    put_slice(&w, writer_slice(&headers));
-    MX_ASSERT(!w.overflow && !headers.overflow);
+    put_bytes(&w, head->bytes, head->len);
+    MX_ASSERT(!w.overflow);
     content->header_len = w.len;
     content->total += w.len;
+    content->wire = content->total;
+}
+
+void content_of_message(struct content *content, struct slice message, uint64_t hash, bool has_8bit,
+                        struct slice id)
+{
+    struct writer w = writer_init(content->header, sizeof content->header);
+    MX_ASSERT(id.len <= MARK_ID_MAX);
+    put_mark(&w, id, hash);
+    content->text = message;
+    content->header_len = w.len;
+    content->text_at = 0;
+    content->text_len = message.len;
+    content->has_8bit = has_8bit;
+    content->tail = SLICE_EMPTY;
+    content->total = content->wire = w.len + message.len;
+    content->hash = hash;
+    content->offset = 0;
+}
+
+/* Where a place of the text is in the dotted one. */
+static size_t dotted_place(const struct content_text *text, size_t place)
+{
+    uint32_t low = 0, high = text->line_count; /* lines[low] <= place < lines[high] */
+    while (high - low > 1) {
+        uint32_t middle = low + (high - low) / 2;
+        if (text->lines[middle] <= place) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    size_t line = text->lines[low];
+    bool behind_dot = place > line && text->bytes[line] == '.';
+    return text->dotted_lines[low] + (place - line) + behind_dot;
+}
+
+void content_dot(struct content *content, const struct content_text *text)
+{
+    size_t end = content->text_at + content->text_len;
+    size_t at = dotted_place(text, content->text_at);
+    size_t rounds = end / text->len;
+    content->text = slice_of(text->dotted, text->dotted_len);
+    content->wire -= content->text_len;
+    content->text_at = at;
+    content->text_len = rounds * text->dotted_len + dotted_place(text, end % text->len) - at;
+    content->wire += content->text_len;
+}
+
+void content_dot_message(struct content *content, struct slice dotted)
+{
+    content->wire = content->header_len + dotted.len;
+    content->text = dotted;
+    content->text_len = dotted.len;
 }
 
 struct slice content_next(const struct content *content)
@@ -94,13 +158,13 @@ struct slice content_next(const struct content *content)
     if (at >= content->text_len) {
         return slice_from(content->tail, at - content->text_len);
     }
-    const struct content_text *text = content->text;
-    size_t place = (content->text_at + at) % text->len;
-    return slice_of(text->bytes + place, mx_min_size(content->text_len - at, text->len - place));
+    struct slice text = content->text;
+    size_t place = (content->text_at + at) % text.len;
+    return slice_of(text.ptr + place, mx_min_size(content->text_len - at, text.len - place));
 }
 
 void content_advance(struct content *content, size_t len)
 {
-    MX_ASSERT(len <= content->total - content->offset);
     content->offset += len;
+    MX_ASSERT(content->header_len == 0 || content->offset <= content->wire);
 }

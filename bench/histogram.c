@@ -21,8 +21,14 @@ static uint64_t upper_edge(size_t bucket)
 void histogram_add(struct histogram *h, uint64_t value)
 {
     h->count++;
+    h->sum += value;
     h->max = value > h->max ? value : h->max;
     h->buckets[bucket_of(value)]++;
+}
+
+uint64_t histogram_mean(const struct histogram *h)
+{
+    return h->count > 0 ? h->sum / h->count : 0;
 }
 
 uint64_t histogram_percentile(const struct histogram *h, double percent)

@@ -6,10 +6,11 @@
 enum { HISTOGRAM_SUB = 128, HISTOGRAM_SUB_BITS = 7, HISTOGRAM_BUCKETS = 58 * HISTOGRAM_SUB };
 
 struct histogram {
-    uint64_t count, max;
+    uint64_t count, sum, max;
     uint64_t buckets[HISTOGRAM_BUCKETS];
 };
 
 void histogram_add(struct histogram *h, uint64_t value);
+uint64_t histogram_mean(const struct histogram *h);
 /* The value that `percent` of all values do not exceed (upper edge of its bucket); 0 when empty. */
 uint64_t histogram_percentile(const struct histogram *h, double percent);

@@ -1,177 +1,65 @@
 #include "bench/load.h"
 
-#include "bench/mark.h"
+#include "bench/load_session.h"
 #include "core/check.h"
 #include "io/clock.h"
-#include "io/stream.h"
-#include "smtp/cli_engine.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 enum {
-    OUT_BYTES = 16 * 1024,
     RETRY_MS = 10,
-    WAIT_MS = 2,        /* how exactly a waiting session meets its time */
-    IDLE_MS = 200,      /* a turn at most */
+    IDLE_TURN_MS = 200, /* a turn at most */
     DEADLINES_MS = 500, /* how often deadlines are looked at */
-    CATCH_UP_MS = 20,
+    CATCH_UP_MS = 20,   /* of a limited rate */
     STOP_GRACE_S = 10,
+    IDLE_CONNECTING_MAX = 256,
+    END_TURNS_MAX = 1000,
+    IDLE_OPEN_S = 120, /* how long opening all idle connections may take */
 };
 
-struct load_session {
-    struct stream stream;
-    struct load *load;
-    struct cli *cli;
-    struct cli_conf conf;
-    struct list_node wait_node;
-    bool connected; /* there is a stream */
-    bool up, was_ready;
-    bool in_transaction;
-    uint64_t number;      /* of the connection */
-    uint64_t sent, quota; /* messages on this connection */
-    uint64_t began_ns;    /* of the connection, then of the message */
-    uint64_t since_us;    /* of the connection */
-    uint64_t wake_ns;
-    struct envelope env;
-    struct cli_message msg;
-    struct content content;
-    uint8_t id[MARK_ID_MAX];
-    size_t id_len;
-    uint32_t rcpts[LOAD_RCPTS_MAX];            /* indexes; those of the message are in front */
-    uint8_t states[LOAD_RCPTS_MAX];            /* for the engine */
-    enum ledger_kind outcomes[LOAD_RCPTS_MAX]; /* by index; LEDGER_KINDS = none yet */
-};
+/* A rate of which less than this is reached, while messages wait for a session, lies beyond the
+ * knee. */
+static const double knee_share = 0.95;
 
-static void session_connect(struct load_session *s);
-
-static void wait_until(struct load_session *s, uint64_t wake_ns)
+double load_seconds(const struct load *load)
 {
-    s->wake_ns = wake_ns;
-    list_remove(&s->wait_node);
-    list_push_back(&s->load->waiting, &s->wait_node);
+    uint64_t end_ns = load->last_done_ns;
+    return end_ns > load->measure_ns ? (double)(end_ns - load->measure_ns) / 1e9 : 0;
 }
 
-static uint64_t pick(struct load *load, struct load_range range)
+uint64_t load_measured(const struct load *load)
 {
-    return dice_between(&load->dice, range.min, range.max);
+    return load_completed(&load->stats.counts) - load_completed(&load->stats.measured);
 }
 
-/* As many from each power of two below the largest. */
-static size_t pick_size(struct load *load)
+double load_message_rate(const struct load *load)
 {
-    uint64_t min = load->conf.size.min, max = load->conf.size.max;
-    unsigned steps = 1;
-    while (max >> steps >= min && max >> steps > 0) {
-        steps++;
-    }
-    max >>= dice_below(&load->dice, steps);
-    return dice_between(&load->dice, max / 2 >= min ? max / 2 + 1 : min, max);
+    double seconds = load_seconds(load);
+    return seconds > 0 ? (double)load_measured(load) / seconds : 0;
 }
 
-/* --- messages ----------------------------------------------------------------------------------
- */
-
-static void pick_rcpts(struct load_session *s)
-{
-    struct load *load = s->load;
-    uint32_t all = load->conf.rcpt_count;
-    struct load_range range = load->conf.rcpts_per_message;
-    s->msg.rcpt_count = range.max == 0 ? all : (uint32_t)mx_min_size(pick(load, range), all);
-    for (uint32_t i = 0; i < s->msg.rcpt_count && s->msg.rcpt_count < all; i++) {
-        uint32_t other = i + (uint32_t)dice_below(&load->dice, all - i);
-        uint32_t rcpt = s->rcpts[i];
-        s->rcpts[i] = s->rcpts[other];
-        s->rcpts[other] = rcpt;
-    }
-    for (uint32_t i = 0; i < all; i++) {
-        s->outcomes[i] = LEDGER_KINDS;
-    }
-}
-
-static void make_id(struct load_session *s)
-{
-    struct writer w = writer_init(s->id, sizeof s->id);
-    put_slice(&w, s->load->conf.ids);
-    put_char(&w, '.');
-    put_decimal(&w, s->number);
-    put_char(&w, '.');
-    put_decimal(&w, s->sent);
-    MX_ASSERT(!w.overflow);
-    s->id_len = w.len;
-}
-
-static void message_begin(struct load_session *s)
-{
-    struct load *load = s->load;
-    load->result.begun++;
-    s->sent++;
-    make_id(s);
-    pick_rcpts(s);
-    content_make(&s->content, &load->text, &load->dice, slice_of(s->id, s->id_len), load->conf.from,
-                 load->shard.wall_ms, pick_size(load));
-    s->in_transaction = true;
-    s->env = (struct envelope){
-        .sender = load->conf.from, .rcpts = load->conf.rcpts, .rcpt_count = load->conf.rcpt_count};
-    s->msg.env = &s->env;
-    s->msg.rcpts = s->rcpts;
-    s->msg.content_bytes = s->content.total;
-    s->msg.ends_in_crlf = true;
-    s->began_ns = clock_monotonic_ns();
-    cli_begin(s->cli, &s->msg, s->states);
-}
-
-static void message_body(struct load_session *s, struct writer *out)
-{
-    content_advance(&s->content, cli_body(s->cli, content_next(&s->content), out));
-}
-
-static void message_outcome(struct load_session *s)
-{
-    const struct outcome *o = cli_outcome(s->cli);
-    struct load_result *result = &s->load->result;
-    s->outcomes[o->rcpt] = o->kind == OUTCOME_DELIVERED   ? LEDGER_ACKED
-                           : o->kind == OUTCOME_PERMANENT ? LEDGER_REFUSED
-                                                          : LEDGER_UNSURE;
-    if (o->kind != OUTCOME_DELIVERED && result->refusal_code == 0) {
-        result->refusal_code = o->code;
-    }
-}
-
-/* Recipients without an outcome: the connection was lost. */
-static void message_end(struct load_session *s)
-{
-    struct load *load = s->load;
-    uint64_t now_ns = clock_monotonic_ns();
-    bool all = true, answered = true;
-    s->in_transaction = false;
-    for (uint32_t i = 0; i < s->msg.rcpt_count; i++) {
-        enum ledger_kind kind = s->outcomes[s->rcpts[i]];
-        answered = answered && kind != LEDGER_KINDS;
-        all = all && kind == LEDGER_ACKED;
-        struct ledger_entry entry = {.kind = kind == LEDGER_KINDS ? LEDGER_UNSURE : kind,
-                                     .time_us = now_ns / 1000,
-                                     .since_us = s->since_us,
-                                     .id = slice_of(s->id, s->id_len),
-                                     .rcpt = load->conf.rcpts[s->rcpts[i]].address,
-                                     .hash = s->content.hash,
-                                     .bytes = s->content.total};
-        ledger_add(&load->ledger, &entry);
-    }
-    load->result.accepted += all;
-    load->result.refused += !all && answered;
-    load->result.unanswered += !answered;
-    if (all) {
-        histogram_add(&load->result.latency_ns, now_ns - s->began_ns);
-    }
-}
-
-/* --- session -----------------------------------------------------------------------------------
+/* --- what a session is to do next --------------------------------------------------------------
  */
 
 static bool all_begun(const struct load *load)
 {
     const struct load_conf *conf = &load->conf;
-    return load->stopping || (conf->messages > 0 && load->result.begun >= conf->messages);
+    bool swept = conf->sweep.steps > 0 && load->stats.step_count >= conf->sweep.steps;
+    return load->stopping || load->knee || swept ||
+           (conf->messages > 0 && load->stats.counts.begun >= conf->messages) ||
+           (load->end_ns > 0 && load->shard.now_ns >= load->end_ns);
+}
+
+static bool is_open_loop(const struct load *load)
+{
+    return load->conf.arrivals != ARRIVALS_NONE;
+}
+
+static void wait_until(struct load_session *s, uint64_t at_ns)
+{
+    s->waiting = s->connected;
+    wake_heap_add(&s->load->heap, &s->wake, at_ns);
 }
 
 /* One slot of the rate is used. What was missed is caught up by CATCH_UP_MS at most, so that a
@@ -185,168 +73,169 @@ static void use_slot(struct load *load)
     }
 }
 
-/* False: not yet. */
-static bool next_message(struct load_session *s)
+/* Closed loop: after the pause, and when the rate allows. */
+static bool next_closed(struct load_session *s)
 {
     struct load *load = s->load;
-    s->was_ready = true;
-    if (all_begun(load) || s->sent >= s->quota) {
-        cli_quit(s->cli);
-        return true;
+    uint64_t now_ns = load->shard.now_ns, think_ms = 0;
+    if (s->sent > 0 && s->wake.at_ns < s->began_ns) { /* has not paused since the last one */
+        think_ms = distribution_draw(&load->conf.think_ms, &load->dice);
     }
-    if (load->next_ns > load->shard.now_ns) {
-        wait_until(s, load->next_ns);
+    uint64_t at_ns = mx_max_size(now_ns + think_ms * MX_NS_PER_MS, load->next_ns);
+    if (at_ns > now_ns) {
+        wait_until(s, at_ns);
         return false;
     }
     use_slot(load);
-    message_begin(s);
+    message_begin(s, clock_monotonic_ns());
     return true;
 }
 
-/* One action of the engine; false: wait, or close. */
-static bool step(struct load_session *s, struct slice *in, struct writer *out, bool *out_close)
+static bool arrival_due(const struct load *load)
 {
-    switch (cli_next(s->cli, in, out)) {
-    case CLI_READY:
-        return next_message(s);
-    case CLI_BODY:
-        message_body(s, out);
-        return true;
-    case CLI_OUTCOME:
-        message_outcome(s);
-        return true;
-    case CLI_DONE:
-        message_end(s);
-        return true;
-    case CLI_FLUSH:
-        return true;
-    case CLI_CLOSE:
-        *out_close = true;
-        return false;
-    default:
-        return false;
-    }
+    return arrivals_due_ns(&load->arrivals) <= load->shard.now_ns && !all_begun(load);
 }
 
-static void drive(struct load_session *s, struct slice *in)
+static void take_arrival(struct load_session *s)
 {
-    uint8_t buf[OUT_BYTES];
-    struct writer out = writer_init(buf, sizeof buf);
-    bool end = false, more = s->up;
-    while (more) {
-        if (stream_room(&s->stream) < sizeof buf) {
-            s->stream.want_drained = true;
-            return;
-        }
-        more = step(s, in, &out, &end);
-        bool full = writer_room(&out) < sizeof buf / 2;
-        if ((full || !more) && out.len > 0) {
-            if (stream_write(&s->stream, writer_slice(&out)) != MX_OK) {
-                stream_abort(&s->stream, MX_ERR_IO);
-                return;
-            }
-            out.len = 0;
-        }
-    }
-    if (end) {
-        in->len = 0;
-        stream_close(&s->stream);
-    }
+    s->intended_ns = arrivals_take(&s->load->arrivals, &s->load->dice);
+    s->has_arrival = true;
+    s->load->stats.counts.begun++;
 }
 
-static size_t on_input(struct stream *stream, struct slice in)
+static bool next_open(struct load_session *s)
 {
-    size_t len = in.len;
-    drive(mx_container_of(stream, struct load_session, stream), &in);
-    return len - in.len;
-}
-
-static void on_event(struct stream *stream)
-{
-    struct load_session *s = mx_container_of(stream, struct load_session, stream);
-    struct slice none = SLICE_EMPTY;
-    s->up = true;
-    drive(s, &none);
-}
-
-static void on_closed(struct stream *stream, mx_err why)
-{
-    struct load_session *s = mx_container_of(stream, struct load_session, stream);
     struct load *load = s->load;
-    (void)why;
-    s->connected = false;
-    list_remove(&s->wait_node);
-    if (s->in_transaction) {
-        message_end(s);
+    if (!s->has_arrival && arrival_due(load)) {
+        take_arrival(s);
     }
-    load->result.failed_connections += !s->was_ready;
-    if (all_begun(load) || (!s->was_ready && !load->conf.retry)) {
-        load->open--;
-    } else if (!s->was_ready) {
-        wait_until(s, load->shard.now_ns + RETRY_MS * MX_NS_PER_MS);
+    if (!s->has_arrival) {
+        s->waiting = true;
+        list_push_back(&load->free, &s->free_node);
+        return false;
+    }
+    message_begin(s, clock_monotonic_ns());
+    return true;
+}
+
+bool load_next(struct load_session *s)
+{
+    struct load *load = s->load;
+    if (s->transfer == NULL) { /* an idle connection has arrived where it stays */
+        s->waiting = true;
+        load->idle_up++;
+        load->idle_connecting--;
+        return false;
+    }
+    if ((all_begun(load) && !s->has_arrival) || s->sent >= s->quota) {
+        load_engine_quit(&s->engine);
+        return true;
+    }
+    return is_open_loop(load) ? next_open(s) : next_closed(s);
+}
+
+static void idle_closed(struct load_session *s)
+{
+    struct load *load = s->load;
+    if (!s->was_ready) {
+        load->idle_connecting--;
+        load->idle_lost++;
+    } else if (!load->finishing) {
+        load->idle_up--;
+        load->idle_lost++;
+    }
+}
+
+/* The message that the connection was opened for will not be. */
+static void lose_arrival(struct load_session *s)
+{
+    struct load_counts *counts = &s->load->stats.counts;
+    if (s->has_arrival) {
+        s->has_arrival = false;
+        counts->unanswered++;
+        s->load->last_done_ns = s->load->shard.now_ns;
+    }
+}
+
+/* Closed loop: the next connection, after the pause that belongs to the last message. */
+static void reconnect(struct load_session *s)
+{
+    struct load *load = s->load;
+    uint64_t think_ms = distribution_draw(&load->conf.think_ms, &load->dice);
+    if (think_ms > 0) {
+        wait_until(s, load->shard.now_ns + think_ms * MX_NS_PER_MS);
     } else {
         session_connect(s);
     }
 }
 
-static const struct stream_ops callbacks = {
-    .input = on_input, .drained = on_event, .ready = on_event, .closed = on_closed};
-
-static void session_connect(struct load_session *s)
+void load_closed(struct load_session *s)
 {
     struct load *load = s->load;
-    struct ring_addr to = ring_addr_of(&load->conf.to);
-    s->conf = (struct cli_conf){
-        .ehlo_name = SLICE_LITERAL("bench.invalid"),
-        .tls = CLI_TLS_NEVER,
-        .no_pipelining = load->conf.no_pipelining,
-        .no_chunking = dice_below(&load->dice, 100) >= load->conf.bdat_percent,
-    };
-    cli_init(s->cli, &s->conf);
-    s->connected = true;
-    s->up = false;
-    s->was_ready = false;
-    s->sent = 0;
-    s->quota = pick(load, load->conf.per_connection);
-    s->number = ++load->result.connections;
-    s->began_ns = load->shard.now_ns;
-    s->since_us = s->began_ns / 1000;
-    stream_connect(&s->stream, &load->shard, &callbacks, &to);
+    if (s->transfer == NULL) {
+        idle_closed(s);
+        return;
+    }
+    load->stats.counts.failed_connections += !s->was_ready;
+    lose_arrival(s);
+    bool was_free = list_linked(&s->free_node);
+    wake_heap_remove(&load->heap, &s->wake);
+    list_remove(&s->free_node);
+    if (all_begun(load)) {
+        load->open--;
+    } else if (is_open_loop(load)) {
+        (was_free ? list_push_back : list_push_front)(&load->free, &s->free_node);
+    } else if (s->was_ready) {
+        reconnect(s);
+    } else if (load->conf.retry) {
+        wait_until(s, load->shard.now_ns + RETRY_MS * MX_NS_PER_MS);
+    } else {
+        load->open--;
+    }
 }
 
 /* --- the loop ----------------------------------------------------------------------------------
  */
 
-static void wake(struct load_session *s)
+/* A session that waits, in the heap or for an arrival, goes on; one without a connection that has
+ * nothing to do any more ends. */
+static void go_on(struct load_session *s)
 {
-    struct slice none = SLICE_EMPTY;
-    if (s->connected) {
-        drive(s, &none);
-    } else if (all_begun(s->load)) {
+    if (!s->connected && !s->has_arrival && all_begun(s->load)) {
         s->load->open--;
     } else {
-        session_connect(s);
+        session_wake(s);
     }
 }
 
-/* In order of their times as far as that matters: all of one kind wait equally long. */
 static void wake_due(struct load *load)
 {
-    for (unsigned i = 0; i < load->conf.sessions; i++) {
-        struct load_session *s = &load->sessions[i];
-        if (list_linked(&s->wait_node) && (load->stopping || s->wake_ns <= load->shard.now_ns)) {
-            list_remove(&s->wait_node);
-            wake(s);
-        }
+    struct wake *wake;
+    while ((wake = wake_heap_first(&load->heap)) != NULL &&
+           (load->finishing || wake->at_ns <= load->shard.now_ns)) {
+        wake_heap_remove(&load->heap, wake);
+        go_on(mx_container_of(wake, struct load_session, wake));
     }
 }
 
-static void abort_late(struct load *load, uint64_t limit_ns)
+static void wake_free(struct load *load)
+{
+    while (!list_empty(&load->free) && (load->finishing || arrival_due(load))) {
+        struct list_node *node = list_pop_front(&load->free);
+        struct load_session *s = mx_container_of(node, struct load_session, free_node);
+        if (!load->finishing) {
+            take_arrival(s);
+        }
+        go_on(s);
+    }
+}
+
+static void abort_late(struct load *load)
 {
     for (unsigned i = 0; i < load->conf.sessions; i++) {
         struct load_session *s = &load->sessions[i];
-        bool working = s->in_transaction || !s->was_ready;
-        if (s->connected && working && load->shard.now_ns > s->began_ns + limit_ns) {
+        bool working = s->transfer->open || !s->was_ready;
+        if (s->connected && working && load->shard.now_ns > s->began_ns + load->conf.timeout_ns) {
             stream_abort(&s->stream, MX_ERR_TIMEOUT);
         }
     }
@@ -354,7 +243,7 @@ static void abort_late(struct load *load, uint64_t limit_ns)
 
 static void abort_all(struct load *load)
 {
-    for (unsigned i = 0; i < load->conf.sessions; i++) {
+    for (unsigned i = 0; i < load->conf.sessions + load->conf.idle; i++) {
         if (load->sessions[i].connected) {
             stream_abort(&load->sessions[i].stream, MX_ERR_TIMEOUT);
         }
@@ -366,65 +255,237 @@ static void on_turn(struct shard_hook *hook)
     ledger_flush(&mx_container_of(hook, struct load, hook)->ledger);
 }
 
+/* The rate of a step: equal factors between them. */
+static uint64_t step_rate(const struct load *load, uint32_t step)
+{
+    const struct load_sweep *sweep = &load->conf.sweep;
+    double factor = (double)sweep->to / (double)sweep->from;
+    double part = sweep->steps > 1 ? (double)step / (double)(sweep->steps - 1) : 0;
+    return (uint64_t)((double)sweep->from * pow(factor, part) + 0.5);
+}
+
+static void sweep_step(struct load *load)
+{
+    uint64_t now_ns = load->shard.now_ns;
+    struct load_stats *stats = &load->stats;
+    uint64_t took_ns = now_ns - (load->step_ns - load->conf.time_ns);
+    struct load_step step =
+        load_stats_step(stats, load->step_rate, took_ns, arrivals_overdue(&load->arrivals, now_ns));
+    double reached = (double)step.completed * 1e9 / (double)took_ns;
+    load->knee = reached < knee_share * (double)step.rate && step.overdue > 0;
+    if (stats->step_count < load->conf.sweep.steps && !load->knee) {
+        load->step_rate = step_rate(load, stats->step_count);
+        load->step_ns = now_ns + load->conf.time_ns;
+        arrivals_rate(&load->arrivals, load->step_rate, now_ns);
+    }
+}
+
+/* What the clock has come to: the end of the warm-up, of an interval, of a step. */
+static void look_at_clock(struct load *load)
+{
+    uint64_t now_ns = load->shard.now_ns;
+    if (load->stats.measured_ns == 0 && now_ns >= load->measure_ns) {
+        load->measure_ns = now_ns;
+        load_stats_measure(&load->stats, now_ns);
+    }
+    if (now_ns >= load->point_ns) {
+        struct load_point point =
+            load_stats_point(&load->stats, now_ns - load->began_ns, load->in_flight);
+        load->point_ns += load->conf.interval_ns;
+        if (load->on_point != NULL) {
+            load->on_point(load, &point);
+        }
+    }
+    if (load->conf.sweep.steps > 0 && now_ns >= load->step_ns && !load->finishing) {
+        sweep_step(load);
+    }
+    if (!load->finishing && all_begun(load)) {
+        load->finishing = true;
+        uint64_t until_ns = load->end_ns > 0 ? mx_min_size(load->end_ns, now_ns) : now_ns;
+        bool limited = load->conf.messages > 0 && load->stats.counts.begun >= load->conf.messages;
+        load->overdue = is_open_loop(load) && !limited && load->conf.sweep.steps == 0
+                            ? arrivals_overdue(&load->arrivals, until_ns)
+                            : 0;
+    }
+}
+
+/* How long the next turn may wait. */
+static uint64_t wait_ns(const struct load *load)
+{
+    uint64_t now_ns = load->shard.now_ns, at_ns = now_ns + IDLE_TURN_MS * MX_NS_PER_MS;
+    const struct wake *wake = wake_heap_first(&load->heap);
+    at_ns = mx_min_size(at_ns, load->point_ns);
+    if (wake != NULL) {
+        at_ns = mx_min_size(at_ns, wake->at_ns);
+    }
+    if (!list_empty(&load->free)) {
+        at_ns = mx_min_size(at_ns, arrivals_due_ns(&load->arrivals));
+    }
+    if (load->end_ns > now_ns) {
+        at_ns = mx_min_size(at_ns, load->end_ns);
+    }
+    return at_ns > now_ns ? at_ns - now_ns : 0;
+}
+
+static bool is_over(const struct load *load)
+{
+    return load->conf.sessions > 0 ? load->open == 0 : load->finishing;
+}
+
+/* All idle connections are open, or lost, before the load begins. */
+static void open_idle(struct load *load, const volatile int *stop)
+{
+    uint64_t limit_ns = clock_monotonic_ns() + IDLE_OPEN_S * MX_NS_PER_S;
+    unsigned next = 0;
+    while ((next < load->conf.idle || load->idle_connecting > 0) && !*stop &&
+           load->shard.now_ns < limit_ns) {
+        while (next < load->conf.idle && load->idle_connecting < IDLE_CONNECTING_MAX) {
+            load->idle_connecting++;
+            session_connect(&load->sessions[load->conf.sessions + next++]);
+        }
+        shard_turn(&load->shard, IDLE_TURN_MS * MX_NS_PER_MS);
+    }
+}
+
+static void start(struct load *load)
+{
+    struct load_conf *conf = &load->conf;
+    uint64_t now_ns = clock_monotonic_ns();
+    load->shard.now_ns = now_ns;
+    load->began_ns = now_ns;
+    load->measure_ns = now_ns + conf->warmup_ns;
+    load->stats.measured_ns = conf->warmup_ns == 0 ? now_ns : 0;
+    load->point_ns = now_ns + conf->interval_ns;
+    load->step_rate = conf->sweep.steps > 0 ? conf->sweep.from : conf->arrivals_rate;
+    load->step_ns = load->measure_ns + conf->time_ns;
+    bool ends = conf->time_ns > 0 && conf->sweep.steps == 0;
+    load->end_ns = ends ? load->measure_ns + conf->time_ns : 0;
+    if (is_open_loop(load)) {
+        arrivals_begin(&load->arrivals, conf->arrivals, load->step_rate, now_ns);
+    }
+    load->open = conf->sessions;
+    for (unsigned i = 0; i < conf->sessions; i++) {
+        if (is_open_loop(load)) {
+            list_push_back(&load->free, &load->sessions[i].free_node);
+        } else {
+            session_connect(&load->sessions[i]);
+        }
+    }
+}
+
+/* Idle connections and hostile clients end at once. */
+static void end_others(struct load *load, unsigned quiet)
+{
+    load->finishing = true;
+    hostile_stop(&load->hostile);
+    abort_all(load);
+    for (unsigned i = 0; i < END_TURNS_MAX && ring_pending(load->shard.ring) > quiet; i++) {
+        shard_turn(&load->shard, MX_NS_PER_MS);
+    }
+}
+
 void load_run(struct load *load, const volatile int *stop)
 {
     uint64_t stopped_ns = 0, looked_ns = 0;
-    load->began_ns = clock_monotonic_ns();
-    load->open = load->conf.sessions;
-    for (unsigned i = 0; i < load->conf.sessions; i++) {
-        session_connect(&load->sessions[i]);
-    }
-    while (load->open > 0) {
-        bool idle = list_empty(&load->waiting);
-        shard_turn(&load->shard, (idle ? IDLE_MS : WAIT_MS) * MX_NS_PER_MS);
+    unsigned quiet = ring_pending(load->shard.ring);
+    open_idle(load, stop);
+    start(load);
+    hostile_start(&load->hostile, &load->shard, &load->conf.dial);
+    while (!is_over(load)) {
+        shard_turn(&load->shard, wait_ns(load));
         uint64_t now_ns = load->shard.now_ns;
         if (*stop && !load->stopping) {
             load->stopping = true;
             stopped_ns = now_ns;
         }
-        if (!idle) {
-            wake_due(load);
-        }
+        wake_due(load);
+        wake_free(load); /* before it is counted what is overdue */
+        look_at_clock(load);
         if (load->stopping && now_ns > stopped_ns + STOP_GRACE_S * MX_NS_PER_S) {
             abort_all(load);
         } else if (now_ns > looked_ns + DEADLINES_MS * MX_NS_PER_MS) {
             looked_ns = now_ns;
-            abort_late(load, load->conf.timeout_ns);
+            abort_late(load);
         }
     }
-    load->result.took_ns = clock_monotonic_ns() - load->began_ns;
+    if (load->stats.measured_ns == 0) { /* it ended in the warm-up */
+        load->measure_ns = load->began_ns;
+    }
+    if (load->stats.interval.count > 0) {
+        (void)load_stats_point(&load->stats, load->shard.now_ns - load->began_ns, 0);
+    }
+    end_others(load, quiet);
     ledger_flush(&load->ledger);
+}
+
+/* --- making and unmaking -----------------------------------------------------------------------
+ */
+
+static mx_err make_sessions(struct load *load)
+{
+    struct load_conf *conf = &load->conf;
+    size_t count = conf->sessions, all = count + conf->idle;
+    size_t per_message = conf->all_rcpts ? conf->rcpts.count : RECIPIENTS_PER_MESSAGE_MAX;
+    load->sessions = calloc(all, sizeof *load->sessions);
+    load->transfers = calloc(count + 1, sizeof *load->transfers);
+    load->rcpts = calloc(count * per_message + 1, sizeof *load->rcpts);
+    load->codes = calloc(count * per_message + 1, sizeof *load->codes);
+    if (load->sessions == NULL || load->transfers == NULL || load->rcpts == NULL ||
+        load->codes == NULL) {
+        return MX_ERR_NOMEM;
+    }
+    for (size_t i = 0; i < all; i++) {
+        load->sessions[i].load = load;
+        if (i < count) {
+            struct transfer *t = &load->transfers[i];
+            t->rcpts = load->rcpts + i * per_message;
+            t->codes = load->codes + i * per_message;
+            load->sessions[i].transfer = t;
+        }
+    }
+    return wake_heap_init(&load->heap, conf->sessions);
 }
 
 mx_err load_init(struct load *load)
 {
-    unsigned count = load->conf.sessions;
-    MX_ASSERT(count > 0 && load->conf.rcpt_count > 0);
-    list_init(&load->waiting);
-    load->dice.state = load->conf.seed;
+    struct load_conf *conf = &load->conf;
+    MX_ASSERT(conf->rcpts.count > 0);
+    list_init(&load->free);
+    load->dice.state = conf->seed;
     content_text_make(&load->text, &load->dice);
+    conf->dial.dice.state = dice_next(&load->dice);
+    recipients_name_unknown(&conf->rcpts, &load->dice);
+    mx_err err = hostile_init(&load->hostile, &conf->hostile, conf->from, conf->rcpts.addresses[0]);
+    for (unsigned bdat = 0; bdat < 2; bdat++) {
+        load->engine_confs[bdat] =
+            (struct load_engine_conf){.ehlo_name = SLICE_LITERAL("bench.invalid"),
+                                      .pipelining = conf->pipelining,
+                                      .chunking = bdat == 1,
+                                      .chunk_bytes = conf->chunk_bytes,
+                                      .starttls = conf->tls == LOAD_TLS_START};
+    }
     load->hook.turn = on_turn;
     shard_add_hook(&load->shard, &load->hook);
-    load->sessions = calloc(count, sizeof *load->sessions);
-    for (unsigned i = 0; load->sessions != NULL && i < count; i++) {
-        struct load_session *s = &load->sessions[i];
-        s->load = load;
-        s->cli = calloc(1, cli_bytes());
-        if (s->cli == NULL) {
-            return MX_ERR_NOMEM;
-        }
-        for (uint32_t r = 0; r < load->conf.rcpt_count; r++) {
-            s->rcpts[r] = r;
-        }
+    if (!err && conf->tls != LOAD_TLS_OFF) {
+        err = tls_client_ctx_new(&load->tls_ctx, &conf->tls_conf);
     }
-    return load->sessions != NULL ? MX_OK : MX_ERR_NOMEM;
+    return err ? err : make_sessions(load);
 }
 
 void load_fini(struct load *load)
 {
-    for (unsigned i = 0; load->sessions != NULL && i < load->conf.sessions; i++) {
-        free(load->sessions[i].cli);
-    }
+    hostile_fini(&load->hostile);
     free(load->sessions);
+    free(load->transfers);
+    free(load->rcpts);
+    free(load->codes);
     load->sessions = NULL;
+    load->transfers = NULL;
+    load->rcpts = NULL;
+    load->codes = NULL;
+    wake_heap_fini(&load->heap);
+    tls_ctx_free(load->tls_ctx);
+    load->tls_ctx = NULL;
+    recipients_free(&load->conf.rcpts);
+    folder_free(&load->conf.folder);
 }

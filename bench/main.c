@@ -1,3 +1,6 @@
+#include "bench/null.h"
+#include "bench/plot.h"
+#include "bench/probe.h"
 #include "bench/route.h"
 #include "bench/send.h"
 #include "bench/sink.h"
@@ -13,7 +16,10 @@ static const struct {
     const char *what;
 } commands[] = {
     {"send", send_command, "send mail and measure"},
+    {"plot", plot_command, "draw what send has measured"},
     {"sink", sink_command, "receive mail, count, misbehave on order, verify"},
+    {"null", null_command, "answer with constants: the least that a server costs"},
+    {"probe", probe_command, "response times at a fixed rate"},
     {"route", route_command, "what a routing decision costs"},
     {"verify", verify_command, "compare what was sent with what arrived"},
 };

@@ -2,7 +2,6 @@
 
 #include "bench/args.h"
 #include "core/check.h"
-#include "io/sys.h"
 #include "smtp/deliver.h"
 
 #include <linux/perf_event.h>
@@ -18,7 +17,8 @@ enum { DOMAINS = 100, ADDRESS_BYTES = 48, SLICES = 10 };
 struct setting {
     struct directory *directory;
     struct dir_domain *domains;
-    struct dir_address *addresses;
+    uint8_t *records; /* struct dir_record */
+    size_t record_bytes;
     char *domain_text; /* of fixed lengths */
     char *recipients;  /* in random order, as many with an account as without */
     uint32_t accounts, recipient_count;
@@ -97,22 +97,27 @@ static void make_domains(struct setting *s)
     }
 }
 
-/* Records and texts lie as admin/config_records makes them. */
+/* Records lie behind each other, as admin/config_records makes them. */
 static void make_accounts(struct setting *s)
 {
-    size_t bytes = mx_round_up(s->accounts * sizeof *s->addresses, DIRECTORY_ALIGN);
-    s->addresses = aligned_alloc(DIRECTORY_ALIGN, bytes);
-    MX_ASSERT(s->addresses != NULL);
-    sys_large_pages(s->addresses, bytes);
+    enum { RECORD_MAX = 96 };
+    s->records = take((size_t)s->accounts * RECORD_MAX);
     MX_ASSERT(directory_reserve(s->directory, 0, s->accounts) == MX_OK);
     for (uint32_t i = 0; i < s->accounts; i++) {
-        struct dir_address *address = &s->addresses[i];
-        *address = (struct dir_address){
-            .domain_id = i % DOMAINS + 1, .kind = DIR_ACCOUNT, .enabled = true, .object_id = i + 1};
-        put_address((char *)address->text, i);
-        address->mailbox = slice_of_text((char *)address->text);
-        address->local = slice_first(address->mailbox, slice_find(address->mailbox, '@'));
-        MX_ASSERT(directory_put_address(s->directory, &s->addresses[i]) == MX_OK);
+        char text[ADDRESS_BYTES];
+        put_address(text, i);
+        struct dir_address about = {.domain_id = i % DOMAINS + 1,
+                                    .kind = DIR_ACCOUNT,
+                                    .enabled = true,
+                                    .object_id = i + 1,
+                                    .mailbox = slice_of_text(text)};
+        about.local = slice_first(about.mailbox, slice_find(about.mailbox, '@'));
+        MX_ASSERT(dir_record_bytes(&about) <= RECORD_MAX);
+        struct dir_record *record = dir_record_put(s->records + s->record_bytes, &about);
+        s->record_bytes += dir_record_size(record);
+        MX_ASSERT(directory_put_address(s->directory, record) == MX_OK);
+    }
+    while (directory_settle(s->directory, 1024)) {
     }
 }
 
@@ -136,7 +141,6 @@ static void make_setting(struct setting *s)
     struct expr_source source = {branches, 2, SLICE_LITERAL("'mx'")};
     struct expr_problem problem;
     MX_ASSERT(directory_new(&s->directory, 12345) == MX_OK);
-    directory_advise(s->directory, sys_large_pages);
     MX_ASSERT(expr_compile(&s->program, &source, EXPR_QRCPT, &problem) == MX_OK);
     s->vm = take(sizeof *s->vm);
     s->image = (struct image){
@@ -151,7 +155,7 @@ static void free_setting(struct setting *s)
     directory_free(s->directory);
     expr_free(s->program);
     free(s->domains);
-    free(s->addresses);
+    free(s->records);
     free(s->domain_text);
     free(s->recipients);
     free(s->vm);
@@ -278,8 +282,8 @@ static double memory_ns(struct setting *s)
     uint64_t random = 11, sum = 0;
     double start = cpu_ns();
     for (unsigned i = 0; i < LOADS; i++) {
-        uint64_t at = (next(&random) + (sum & 1)) % s->accounts; /* needs the last value */
-        sum += s->addresses[at].object_id;
+        uint64_t at = (next(&random) + (sum & 1)) % s->record_bytes; /* needs the last value */
+        sum += s->records[at];
     }
     double took = cpu_ns() - start;
     return sum == 0 ? 0 : took / LOADS;

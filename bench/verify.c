@@ -46,9 +46,19 @@ static int compare_text(struct slice a, struct slice b)
     return order != 0 ? order : compare_u64(a.len, b.len);
 }
 
+static bool is_file(const struct verify_record *r)
+{
+    return r->time_us == VERIFY_NO_TIME;
+}
+
+static uint64_t copy_us(const struct verify_record *r)
+{
+    return is_file(r) ? r->since_us : r->time_us;
+}
+
 static int compare_time(const struct verify_record *a, const struct verify_record *b)
 {
-    int order = compare_u64(a->time_us, b->time_us);
+    int order = compare_u64(copy_us(a), copy_us(b));
     return order != 0 ? order : compare_u64(a->index, b->index);
 }
 
@@ -87,7 +97,7 @@ static bool kill_between(const struct judge *j, const struct verify_record *dead
     for (size_t i = 0; i < j->in.kill_count; i++) {
         const struct verify_kill *kill = &j->in.kills[i];
         bool by_the_dead = dead->since_us <= kill->after_us + BACKLOG_US;
-        uint64_t age_us = kill->before_us > dead->time_us ? kill->before_us - dead->time_us : 0;
+        uint64_t age_us = kill->before_us > copy_us(dead) ? kill->before_us - copy_us(dead) : 0;
         if (by_the_dead && next->since_us >= kill->before_us && age_us <= mark_us) {
             *out_age_us = age_us;
             return true;
@@ -102,7 +112,7 @@ static void judge_repeat(struct judge *j, const struct verify_record *first,
     uint64_t age_us = 0;
     if (first->kind == LEDGER_SILENT) {
         j->found.excused_silent++;
-    } else if (first->time_us != VERIFY_NO_TIME &&
+    } else if (!(is_file(first) && is_file(second)) && /* the same file again is no other file */
                (kill_between(j, first, second, &age_us) ||
                 /* A slow receiver may take what the dead had sent after what the next sent. */
                 kill_between(j, second, first, &age_us))) {
@@ -193,8 +203,8 @@ static size_t keep_first_arrivals(struct judge *j)
         struct verify_record r = records[i];
         struct slice connection;
         uint64_t number;
-        if (is_sender(&r) || r.kind == LEDGER_BOUNCED || r.time_us == VERIFY_NO_TIME ||
-            same_copy(&last, &r) || !split_id(r.id, &connection, &number)) {
+        if (is_sender(&r) || r.kind == LEDGER_BOUNCED || is_file(&r) || same_copy(&last, &r) ||
+            !split_id(r.id, &connection, &number)) {
             continue;
         }
         last = r;

@@ -10,9 +10,9 @@ struct verify_record {
     uint64_t key; /* hash of id and recipient */
     struct slice id, rcpt;
     uint64_t hash;
-    uint64_t time_us; /* VERIFY_NO_TIME: of a file */
-    uint64_t since_us;
-    uint64_t index; /* order of reading */
+    uint64_t time_us;  /* VERIFY_NO_TIME: of a file, whose place in an order is not known */
+    uint64_t since_us; /* of a file: when it was written */
+    uint64_t index;    /* order of reading */
     enum ledger_kind kind;
 };
 

@@ -124,6 +124,9 @@ void pool_release(struct pool *pool, void *slot)
     }
     MX_ASSERT(pool->used > 0);
     pool->used--;
+    if (pool->wipe) {
+        explicit_bzero(slot, pool->slot_bytes);
+    }
     ((struct free_slot *)slot)->next = pool->free_list;
     pool->free_list = slot;
     POISON(slot, pool->slot_bytes);

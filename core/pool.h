@@ -17,6 +17,7 @@ struct pool {
     size_t slots_made; /* slots carved so far */
     size_t used;
     size_t used_peak;
+    bool wipe; /* slots are zeroed when they are given back: they hold secrets */
 };
 
 /* slot_bytes is rounded up to 16. slots_max is a hard bound. Allocates only the slab directory. */

@@ -347,14 +347,32 @@ static void step_segments(struct journal *j)
 
 static mx_err write_zeros(int fd, uint64_t bytes)
 {
-    void *zeros = calloc(1, MAKE_STEP_BYTES);
-    mx_err err = zeros == NULL ? MX_ERR_NOMEM : MX_OK;
+    void *zeros = aligned_alloc(JF_BLOCK_BYTES, MAKE_STEP_BYTES);
+    if (zeros == NULL) {
+        return MX_ERR_NOMEM;
+    }
+    mx_err err = MX_OK;
+    memset(zeros, 0, MAKE_STEP_BYTES);
     for (uint64_t at = 0; !err && at < bytes; at += MAKE_STEP_BYTES) {
         uint64_t left = bytes - at;
         err = sys_pwrite(fd, zeros, left < MAKE_STEP_BYTES ? left : MAKE_STEP_BYTES, at);
     }
     free(zeros);
     return err;
+}
+
+/* Past the page cache where that can be had: pages that are in it would have to be thrown out again
+ * by the first write to each, which the kernel then hands to a thread. */
+static mx_err segment_fill(const struct journal *j, int fd, const char *path, uint64_t bytes)
+{
+    int direct_fd;
+    bool direct =
+        !j->store->conf.no_direct && sys_open(&direct_fd, path, SYS_WRITE | SYS_DIRECT) == MX_OK;
+    mx_err err = write_zeros(direct ? direct_fd : fd, bytes);
+    if (direct) {
+        sys_close(direct_fd);
+    }
+    return err ? err : sys_sync(fd);
 }
 
 static mx_err segment_make(struct journal *j, struct segment *segment, uint64_t bytes)
@@ -376,10 +394,7 @@ static mx_err segment_make(struct journal *j, struct segment *segment, uint64_t 
     }
     err = sys_allocate(fd, bytes);
     if (!err) {
-        err = write_zeros(fd, bytes);
-    }
-    if (!err) {
-        err = sys_sync(fd);
+        err = segment_fill(j, fd, path, bytes);
     }
     sys_close(fd);
     if (!err) {

@@ -76,16 +76,20 @@ static mx_err group_read(struct scan *scan, uint64_t offset, uint64_t sequence_m
     return err;
 }
 
-/* Offset of the next valid group behind `from`, or size. */
-static uint64_t find_later(struct scan *scan, uint64_t from, uint64_t sequence_min)
+/* Offset of the next valid group behind `from`, or size. What cannot be read just now is no end: an
+ * error of the disk is one of the scan. */
+static mx_err find_later(struct scan *scan, uint64_t from, uint64_t sequence_min, uint64_t *out_at)
 {
     struct jf_group group;
+    *out_at = scan->size;
     for (uint64_t at = from; at + JF_BLOCK_BYTES <= scan->size; at += JF_BLOCK_BYTES) {
-        if (group_read(scan, at, sequence_min, &group) == MX_OK) {
-            return at;
+        mx_err err = group_read(scan, at, sequence_min, &group);
+        if (err != MX_ERR_DAMAGED) {
+            *out_at = err ? scan->size : at;
+            return err;
         }
     }
-    return scan->size;
+    return MX_OK;
 }
 
 /* Keeps the bytes of a damaged range; the name is made from the content, so repeats do not pile up.
@@ -184,14 +188,17 @@ static mx_err take_group(struct scan *scan, uint64_t *offset, const struct jf_gr
 {
     uint64_t next = *offset + mx_round_up(group->length, JF_BLOCK_BYTES);
     if (!payloads_good(scan, group)) {
-        if (find_later(scan, next, group->sequence + 1) == scan->size) {
+        uint64_t later;
+        mx_err err = find_later(scan, next, group->sequence + 1, &later);
+        if (!err && later == scan->size) {
             scan->result.torn_groups++;
             *out_end = true;
             return MX_OK;
         }
         struct jf_group again;
-        mx_err err =
-            group_read(scan, *offset, group->sequence, &again); /* the search moved the window */
+        if (!err) { /* the search moved the window */
+            err = group_read(scan, *offset, group->sequence, &again);
+        }
         if (err) {
             return err;
         }
@@ -224,14 +231,17 @@ static mx_err segment_scan(struct scan *scan)
             sequence = group.sequence + 1;
             err = take_group(scan, &offset, &group, &end);
         } else if (err == MX_ERR_DAMAGED) {
-            uint64_t later = find_later(scan, offset + JF_BLOCK_BYTES, sequence);
+            uint64_t later;
+            err = find_later(scan, offset + JF_BLOCK_BYTES, sequence, &later);
+            if (err) {
+                return err;
+            }
             end = later == scan->size;
             scan->result.torn_groups += end && something_written(scan, offset);
             if (!end) {
                 damaged_range(scan, offset, later);
             }
             offset = later;
-            err = MX_OK;
         }
         if (err) {
             return err;

@@ -125,6 +125,9 @@ struct ring_listen_conf {
 MX_MUST_CHECK mx_err ring_listen(int *out_fd, const struct ring_listen_conf *conf);
 /* An unconnected TCP socket for ring_connect, TCP_NODELAY. family is AF_INET or AF_INET6. */
 MX_MUST_CHECK mx_err ring_socket(int *out_fd, int family);
+/* A UDP socket at a port that the kernel picks at random, connected, so that only datagrams of that
+ * address are received. For ring_send and ring_recv; an empty datagram has value 0 as well. */
+MX_MUST_CHECK mx_err ring_udp(int *out_fd, const struct ring_addr *to);
 /* One connection out of the accept queue, MX_ERR_AGAIN when it is empty. */
 MX_MUST_CHECK mx_err ring_accept_now(int *out_fd, int fd);
 /* Peer and local address of a connected socket; v4-mapped IPv6 is turned into IPv4. */

@@ -25,6 +25,7 @@ mx_err shard_init(struct shard *shard, const struct shard_conf *conf)
         err =
             pool_init(&shard->park_small, "parked-lines", STREAM_PARK_SMALL_BYTES, SMALL_PARKS_MAX);
     }
+    shard->blocks.wipe = shard->park_blocks.wipe = shard->park_small.wipe = conf->wipe;
     if (!err) {
         err = log_init(&shard->log, (int)conf->id, conf->log_level);
     }

@@ -32,6 +32,7 @@ struct shard_conf {
     enum log_level log_level;
     struct ring_conf ring;
     struct mbox_hub *hub; /* may be NULL with one core */
+    bool wipe; /* what was received or sent is zeroed when it is done with: secrets pass here */
 };
 
 enum {

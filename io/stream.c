@@ -472,6 +472,12 @@ static void take_sock_eof(struct stream *stream)
     }
 }
 
+/* The buffer is the ring's, and nobody else looks at it until it is given back. */
+static void wipe(const uint8_t *buf, size_t len)
+{
+    explicit_bzero((uint8_t *)(uintptr_t)buf, len);
+}
+
 static void recv_done(struct op *op, const struct op_result *result)
 {
     struct stream *stream = mx_container_of(op, struct stream, recv_op);
@@ -491,6 +497,9 @@ static void recv_done(struct op *op, const struct op_result *result)
         take(stream, slice_of(ring_recv_buf(ring, result->buf_id), (size_t)result->value));
     }
     if (result->has_buf) {
+        if (stream->shard->conf.wipe && !result->err) {
+            wipe(ring_recv_buf(ring, result->buf_id), (size_t)result->value);
+        }
         ring_recv_return(ring, result->buf_id);
     }
     settle(stream);
@@ -578,20 +587,30 @@ static void connect_done(struct op *op, const struct op_result *result)
     recv_arm(stream);
 }
 
+void stream_connect_fd(struct stream *stream, struct shard *shard, const struct stream_ops *ops,
+                       const struct ring_addr *to, int fd)
+{
+    begin(stream, shard, ops, fd, STREAM_CONNECTING);
+    if (fd < 0) {
+        die(stream, MX_ERR_NOFILES);
+        return;
+    }
+    stream->send_op.done = connect_done;
+    ring_connect(shard->ring, &stream->send_op, fd, (const void *)to->bytes, to->len);
+}
+
 void stream_connect(struct stream *stream, struct shard *shard, const struct stream_ops *ops,
                     const struct ring_addr *to)
 {
     int fd = -1;
-    begin(stream, shard, ops, -1, STREAM_CONNECTING);
     const struct sockaddr *addr = (const void *)to->bytes;
     mx_err err = ring_socket(&fd, addr->sa_family);
     if (err) {
+        begin(stream, shard, ops, -1, STREAM_CONNECTING);
         die(stream, err);
         return;
     }
-    stream->fd = fd;
-    stream->send_op.done = connect_done;
-    ring_connect(shard->ring, &stream->send_op, fd, addr, to->len);
+    stream_connect_fd(stream, shard, ops, to, fd);
 }
 
 void stream_pause(struct stream *stream)

@@ -79,6 +79,10 @@ void stream_open(struct stream *stream, struct shard *shard, const struct stream
 /* Opens an outgoing connection; ops->ready or ops->closed follows (never from within this call). */
 void stream_connect(struct stream *stream, struct shard *shard, const struct stream_ops *ops,
                     const struct ring_addr *to);
+/* The same on the caller's unconnected socket, which may be bound; it is the stream's from here on.
+ * -1: there is none, the stream ends with MX_ERR_NOFILES. */
+void stream_connect_fd(struct stream *stream, struct shard *shard, const struct stream_ops *ops,
+                       const struct ring_addr *to, int fd);
 /* Copies bytes to the output. MX_ERR_AGAIN: over STREAM_OUT_MAX, nothing was taken, ops->drained
  * follows; MX_ERR_NOMEM: memory budget; MX_ERR_CLOSED: the stream is closing. */
 MX_MUST_CHECK mx_err stream_write(struct stream *stream, struct slice bytes);

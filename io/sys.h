@@ -1,4 +1,4 @@
-/* Blocking file system and resolver calls. Used only at start-up, by offline commands, and on
+/* Blocking file system calls. Used only at start-up, by offline commands, and on
  * worker threads (io/work). Part of the simulation seam (sys_posix.c; what is
  * made of other calls is in sys_files.c, above it). Paths are NUL-terminated.
  * Every function translates errno once (err_from_errno). */
@@ -54,9 +54,3 @@ MX_MUST_CHECK mx_err sys_replace_file(const char *path, struct slice content);
 MX_MUST_CHECK mx_err sys_lock(int *out_fd, const char *path);
 /* The pid noted in a lock file, 0 if unknown. */
 int sys_lock_owner(const char *path);
-/* getaddrinfo for TCP: at most *count addresses into out, port as given; *count is set to the
- * number found. MX_ERR_DNS_NOTFOUND or MX_ERR_DNS_TEMPORARY. */
-MX_MUST_CHECK mx_err sys_resolve(struct netaddr *out, size_t *count, const char *host,
-                                 uint16_t port);
-/* Asks the kernel to use large pages for memory that is touched at random; it may refuse. */
-void sys_large_pages(void *memory, size_t bytes);

@@ -4,12 +4,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <netdb.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -218,49 +215,4 @@ mx_err sys_lock(int *out_fd, const char *path)
     }
     *out_fd = fd;
     return MX_OK;
-}
-
-static bool address_take(struct netaddr *out, const struct addrinfo *info, uint16_t port)
-{
-    *out = (struct netaddr){.port = port};
-    if (info->ai_family == AF_INET) {
-        const struct sockaddr_in *in = (const void *)info->ai_addr;
-        out->family = 4;
-        memcpy(out->bytes, &in->sin_addr, 4);
-        return true;
-    }
-    if (info->ai_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const void *)info->ai_addr;
-        bool mapped = IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr);
-        out->family = mapped ? 4 : 6;
-        memcpy(out->bytes, in6->sin6_addr.s6_addr + (mapped ? 12 : 0), mapped ? 4 : 16);
-        return true;
-    }
-    return false;
-}
-
-mx_err sys_resolve(struct netaddr *out, size_t *count, const char *host, uint16_t port)
-{
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
-    struct addrinfo *list = NULL;
-    int error = getaddrinfo(host, NULL, &hints, &list);
-    if (error == EAI_NONAME || error == EAI_NODATA) {
-        return MX_ERR_DNS_NOTFOUND;
-    }
-    if (error != 0) {
-        return MX_ERR_DNS_TEMPORARY;
-    }
-    size_t max = *count;
-    size_t found = 0;
-    for (const struct addrinfo *info = list; info != NULL && found < max; info = info->ai_next) {
-        found += address_take(&out[found], info, port);
-    }
-    freeaddrinfo(list);
-    *count = found;
-    return found > 0 ? MX_OK : MX_ERR_DNS_NOTFOUND;
-}
-
-void sys_large_pages(void *memory, size_t bytes)
-{
-    (void)madvise(memory, bytes, MADV_HUGEPAGE);
 }

@@ -16,3 +16,20 @@ void thread_setup(unsigned core, int cpu)
         (void)pthread_setaffinity_np(pthread_self(), sizeof set, &set);
     }
 }
+
+void thread_avoid(unsigned taken)
+{
+    cpu_set_t set;
+    if (pthread_getaffinity_np(pthread_self(), sizeof set, &set) != 0) {
+        return;
+    }
+    for (int cpu = 0; cpu < CPU_SETSIZE && taken > 0; cpu++) {
+        if (CPU_ISSET(cpu, &set)) {
+            CPU_CLR(cpu, &set);
+            taken--;
+        }
+    }
+    if (CPU_COUNT(&set) > 0) {
+        (void)pthread_setaffinity_np(pthread_self(), sizeof set, &set);
+    }
+}

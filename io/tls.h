@@ -24,13 +24,17 @@ struct tls_server_conf {
 struct tls_client_conf {
     bool verify;          /* check the chain and the host name */
     struct slice ca_file; /* NUL-terminated path; empty = the system's store */
+    bool disable_tls12, disable_tls13;
+    /* For load generators: full handshakes only; or a session is offered again and again, although
+     * that links connections (RFC 8446 appendix C.4). */
+    bool no_resumption, reuse_sessions;
 };
 
 /* MX_ERR_TLS: certificate or key are of no use (tls_check_pair tells why); MX_ERR_INVALID: both
  * versions are disabled. */
 MX_MUST_CHECK mx_err tls_server_ctx_new(struct tls_ctx **out_ctx,
                                         const struct tls_server_conf *conf);
-/* MX_ERR_NOTFOUND: ca_file cannot be read. */
+/* MX_ERR_NOTFOUND: ca_file cannot be read; MX_ERR_INVALID: both versions are disabled. */
 MX_MUST_CHECK mx_err tls_client_ctx_new(struct tls_ctx **out_ctx,
                                         const struct tls_client_conf *conf);
 void tls_ctx_free(struct tls_ctx *ctx); /* NULL is fine; connections may outlive it */

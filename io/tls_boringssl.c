@@ -56,6 +56,7 @@ struct tls_ctx {
     struct kept_session *sessions; /* SESSIONS_MAX of them, chosen by hash; NULL for servers */
     bool server;
     bool verify;
+    bool no_resumption, reuse_sessions;
 };
 
 struct tls {
@@ -86,7 +87,7 @@ static int session_new(SSL *ssl, SSL_SESSION *session)
 {
     struct tls_ctx *ctx = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
     struct slice host = slice_of_text(SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name));
-    if (ctx == NULL || host.len == 0 || host.len > HOST_MAX) {
+    if (ctx == NULL || ctx->no_resumption || host.len == 0 || host.len > HOST_MAX) {
         return 0;
     }
     struct kept_session *kept = session_slot(ctx, host);
@@ -105,7 +106,7 @@ static void session_offer(struct tls *tls, struct tls_ctx *ctx, struct slice hos
         return;
     }
     (void)SSL_set_session(tls->ssl, kept->session); /* without it: a full handshake */
-    if (SSL_SESSION_should_be_single_use(kept->session)) {
+    if (SSL_SESSION_should_be_single_use(kept->session) && !ctx->reuse_sessions) {
         session_forget(kept); /* RFC 8446 appendix C.4: a reused ticket links connections */
     }
 }
@@ -219,6 +220,16 @@ static const char *key_load(SSL_CTX *ssl_ctx, struct slice pem)
     return problem;
 }
 
+static void set_versions(struct tls_ctx *ctx, bool disable_tls12, bool disable_tls13)
+{
+    if (disable_tls12) {
+        SSL_CTX_set_min_proto_version(ctx->ssl_ctx, TLS1_3_VERSION);
+    }
+    if (disable_tls13) {
+        SSL_CTX_set_max_proto_version(ctx->ssl_ctx, TLS1_2_VERSION);
+    }
+}
+
 mx_err tls_server_ctx_new(struct tls_ctx **out_ctx, const struct tls_server_conf *conf)
 {
     struct tls_ctx *ctx;
@@ -234,12 +245,7 @@ mx_err tls_server_ctx_new(struct tls_ctx **out_ctx, const struct tls_server_conf
         tls_ctx_free(ctx);
         return MX_ERR_TLS;
     }
-    if (conf->disable_tls12) {
-        SSL_CTX_set_min_proto_version(ctx->ssl_ctx, TLS1_3_VERSION);
-    }
-    if (conf->disable_tls13) {
-        SSL_CTX_set_max_proto_version(ctx->ssl_ctx, TLS1_2_VERSION);
-    }
+    set_versions(ctx, conf->disable_tls12, conf->disable_tls13);
     *out_ctx = ctx;
     return MX_OK;
 }
@@ -260,11 +266,17 @@ static bool trust_load(SSL_CTX *ssl_ctx, struct slice ca_file)
 mx_err tls_client_ctx_new(struct tls_ctx **out_ctx, const struct tls_client_conf *conf)
 {
     struct tls_ctx *ctx;
+    if (conf->disable_tls12 && conf->disable_tls13) {
+        return MX_ERR_INVALID;
+    }
     mx_err err = ctx_new(&ctx, false);
     if (err) {
         return err;
     }
     ctx->verify = conf->verify;
+    ctx->no_resumption = conf->no_resumption;
+    ctx->reuse_sessions = conf->reuse_sessions;
+    set_versions(ctx, conf->disable_tls12, conf->disable_tls13);
     SSL_CTX_set_verify(ctx->ssl_ctx, conf->verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
     bool trusted = !conf->verify || trust_load(ctx->ssl_ctx, conf->ca_file);
     ERR_clear_error();

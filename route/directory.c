@@ -6,178 +6,261 @@
 
 #include <stdlib.h>
 
-enum { SLOTS_FIRST = 64, LOCAL_MAX = 320, DOMAIN_NAME_MAX = 255 };
+/* Open addressing with linear probing, at most 4/5 full. A slot is 8 bytes: the address of the
+ * publisher's record in the lower 48 bits (user space has no more on the machines we run on), above
+ * them the upper bits of its hash. While a table grows, what is not yet moved is in the old slots.
+ */
+enum { TAG_SHIFT = 48, SLOT_GONE = 1 };
 
-/* Open addressing with linear probing, at most 3/4 full. A slot is a hash (0 = empty) and a pointer
- * to the publisher's record, in an array each: what is not there costs a look at the hashes alone,
- * and for what is there both are on their way from memory at once. Removal moves followers back, so
- * there are no tombstones. */
+struct slots {
+    uint64_t *items; /* 0: empty; SLOT_GONE, in old slots: moved or removed */
+    size_t mask;     /* capacity - 1 */
+};
+
+typedef bool (*match_fn)(const void *record, const void *key);
+
+/* What a table holds. */
+struct table_kind {
+    uint64_t (*hash)(const struct directory *dir, const void *key);
+    uint64_t (*record_hash)(const struct directory *dir, const void *record);
+    match_fn match;
+};
+
 struct table {
-    uint32_t *hashes;
-    const void **records;
-    size_t mask; /* capacity - 1; 0 = empty */
-    size_t used;
+    const struct table_kind *kind;
+    struct slots slots;
+    struct slots old; /* items NULL: nothing is left there */
+    size_t moved;     /* of the old slots */
+    size_t used;      /* records in both */
 };
 
 struct directory {
     uint64_t seed;
-    directory_advise_fn advise;
     struct table domains;
     struct table addresses;
 };
 
-/* --- tables ------------------------------------------------------------------------------------
- */
-
-static mx_err table_new(struct table *table, size_t capacity, directory_advise_fn advise)
-{
-    size_t bytes = capacity * (sizeof(void *) + sizeof(uint32_t)); /* both arrays in one piece */
-    bool large = bytes >= DIRECTORY_ALIGN && advise != NULL;
-    bytes = large ? mx_round_up(bytes, DIRECTORY_ALIGN) : bytes;
-    const void **records = large ? aligned_alloc(DIRECTORY_ALIGN, bytes) : malloc(bytes);
-    if (records == NULL) {
-        return MX_ERR_NOMEM;
-    }
-    if (large) {
-        advise(records, bytes);
-    }
-    *table = (struct table){
-        .records = records, .hashes = (uint32_t *)(records + capacity), .mask = capacity - 1};
-    memset(table->hashes, 0, capacity * sizeof *table->hashes);
-    return MX_OK;
-}
-
-static mx_err table_grow(struct directory *dir, struct table *table, size_t wanted)
-{
-    size_t capacity = table->mask ? table->mask + 1 : SLOTS_FIRST;
-    struct table grown;
-    while (capacity - capacity / 4 < wanted) {
-        capacity *= 2;
-    }
-    if (table->records != NULL && capacity == table->mask + 1) {
-        return MX_OK;
-    }
-    mx_err err = table_new(&grown, capacity, dir->advise);
-    if (err) {
-        return err;
-    }
-    for (size_t i = 0; table->records != NULL && i <= table->mask; i++) {
-        if (table->hashes[i] == 0) {
-            continue;
-        }
-        size_t at = table->hashes[i] & grown.mask;
-        while (grown.hashes[at] != 0) {
-            at = (at + 1) & grown.mask;
-        }
-        grown.hashes[at] = table->hashes[i];
-        grown.records[at] = table->records[i];
-    }
-    grown.used = table->used;
-    free(table->records);
-    *table = grown;
-    return MX_OK;
-}
-
-typedef bool (*match_fn)(const void *record, const void *key);
-
-/* Index of the matching slot, or of the empty one where it would go. */
-static inline size_t table_find(const struct table *table, uint32_t hash, match_fn match,
-                                const void *key)
-{
-    size_t at = hash & table->mask;
-    __builtin_prefetch(&table->records[at]);
-    while (table->hashes[at] != 0 &&
-           (table->hashes[at] != hash || !match(table->records[at], key))) {
-        at = (at + 1) & table->mask;
-    }
-    return at;
-}
-
-static mx_err table_put(struct directory *dir, struct table *table, uint32_t hash, match_fn match,
-                        const void *key, const void *record)
-{
-    mx_err err = table_grow(dir, table, table->used + 1);
-    if (err) {
-        return err;
-    }
-    size_t at = table_find(table, hash, match, key);
-    table->used += table->hashes[at] == 0;
-    table->hashes[at] = hash;
-    table->records[at] = record;
-    return MX_OK;
-}
-
-static void table_remove(struct table *table, uint32_t hash, match_fn match, const void *key)
-{
-    if (table->records == NULL) {
-        return;
-    }
-    size_t hole = table_find(table, hash, match, key);
-    if (table->hashes[hole] == 0) {
-        return;
-    }
-    table->used--;
-    for (size_t at = (hole + 1) & table->mask; table->hashes[at] != 0;
-         at = (at + 1) & table->mask) {
-        size_t home = table->hashes[at] & table->mask;
-        /* May it move to the hole? Only if its home is not between hole and here. */
-        if (((at - home) & table->mask) >= ((at - hole) & table->mask)) {
-            table->hashes[hole] = table->hashes[at];
-            table->records[hole] = table->records[at];
-            hole = at;
-        }
-    }
-    table->hashes[hole] = 0;
-}
-
-static inline const void *table_get(const struct table *table, uint32_t hash, match_fn match,
-                                    const void *key)
-{
-    if (table->records == NULL) {
-        return NULL;
-    }
-    size_t at = table_find(table, hash, match, key);
-    return table->hashes[at] == 0 ? NULL : table->records[at];
-}
+enum {
+    SLOTS_FIRST = 64,
+    LOCAL_MAX = 320,
+    DOMAIN_NAME_MAX = 255,
+    MOVE_AT_ONCE = 1024, /* slots: a table as small as this grows in one go */
+    MOVE_PER_PUT = 8,    /* so that the old slots are empty long before the next growth */
+};
 
 /* --- keys --------------------------------------------------------------------------------------
  */
-
-static bool domain_match(const void *record, const void *key)
-{
-    return slice_equal(((const struct dir_domain *)record)->name, *(const struct slice *)key);
-}
 
 struct address_key {
     uint64_t domain_id;
     struct slice local;
 };
 
+static uint64_t domain_hash(const struct directory *dir, const void *key)
+{
+    return hash_seeded(*(const struct slice *)key, dir->seed);
+}
+
+static uint64_t address_hash(const struct directory *dir, const void *key)
+{
+    const struct address_key *address = key;
+    return hash_seeded(address->local,
+                       dir->seed ^ (address->domain_id * UINT64_C(0x9e3779b97f4a7c15)));
+}
+
+static bool domain_match(const void *record, const void *key)
+{
+    return slice_equal(((const struct dir_domain *)record)->name, *(const struct slice *)key);
+}
+
 static bool address_match(const void *record, const void *key)
 {
-    const struct dir_address *address = record;
+    const struct dir_record *address = record;
     const struct address_key *wanted = key;
-    return address->domain_id == wanted->domain_id && slice_equal(address->local, wanted->local);
+    return address->domain_id == wanted->domain_id &&
+           slice_equal(dir_record_local(address), wanted->local);
 }
 
-static uint32_t slot_hash(uint64_t hash)
+static uint64_t domain_record_hash(const struct directory *dir, const void *record)
 {
-    return (uint32_t)hash == 0 ? 1 : (uint32_t)hash; /* 0 is an empty slot */
+    return domain_hash(dir, &((const struct dir_domain *)record)->name);
 }
 
-static uint32_t domain_hash(const struct directory *dir, struct slice name)
+static uint64_t address_record_hash(const struct directory *dir, const void *record)
 {
-    return slot_hash(hash_seeded(name, dir->seed));
+    const struct dir_record *address = record;
+    struct address_key key = {address->domain_id, dir_record_local(address)};
+    return address_hash(dir, &key);
 }
 
-static uint32_t address_hash(const struct directory *dir, const struct address_key *key)
+/* --- tables ------------------------------------------------------------------------------------
+ */
+
+static size_t room_of(size_t capacity)
 {
-    return slot_hash(
-        hash_seeded(key->local, dir->seed ^ (key->domain_id * UINT64_C(0x9e3779b97f4a7c15))));
+    return capacity - capacity / 5;
+}
+
+static uint64_t slot_of(const void *record, uint64_t hash)
+{
+    uint64_t bits = (uint64_t)(uintptr_t)record;
+    MX_ASSERT(bits >> TAG_SHIFT == 0);
+    return bits | (hash >> TAG_SHIFT << TAG_SHIFT);
+}
+
+static const void *record_in(uint64_t slot)
+{
+    return (const void *)(uintptr_t)(slot & ((UINT64_C(1) << TAG_SHIFT) - 1));
+}
+
+/* Index of the matching slot, or of the empty one where it would go. */
+static size_t slots_find(const struct slots *slots, uint64_t hash, match_fn match, const void *key)
+{
+    size_t at = hash & slots->mask;
+    for (uint64_t slot; (slot = slots->items[at]) != 0; at = (at + 1) & slots->mask) {
+        if (slot >> TAG_SHIFT == hash >> TAG_SHIFT && slot != SLOT_GONE &&
+            match(record_in(slot), key)) {
+            break;
+        }
+    }
+    return at;
+}
+
+static void slots_insert(struct slots *slots, uint64_t hash, uint64_t slot)
+{
+    size_t at = hash & slots->mask;
+    while (slots->items[at] != 0) {
+        at = (at + 1) & slots->mask;
+    }
+    slots->items[at] = slot;
+}
+
+/* Moves what is in the next n of the old slots; frees them when they are empty. */
+static void table_move(const struct directory *dir, struct table *table, size_t n)
+{
+    struct slots *old = &table->old;
+    for (; old->items != NULL && n > 0; n--) {
+        uint64_t slot = old->items[table->moved];
+        if (slot != 0 && slot != SLOT_GONE) {
+            slots_insert(&table->slots, table->kind->record_hash(dir, record_in(slot)), slot);
+            old->items[table->moved] = SLOT_GONE;
+        }
+        if (table->moved++ == old->mask) {
+            free(old->items);
+            *old = (struct slots){0};
+        }
+    }
+}
+
+/* Room for n more. What is there moves over in small steps, so that growing takes no time that
+ * anybody notices. */
+static mx_err table_reserve(const struct directory *dir, struct table *table, size_t n)
+{
+    size_t wanted = table->used + n;
+    size_t capacity = table->slots.items ? table->slots.mask + 1 : SLOTS_FIRST;
+    if (table->slots.items != NULL && wanted <= room_of(capacity)) {
+        return MX_OK;
+    }
+    while (room_of(capacity) < wanted) {
+        capacity *= 2;
+    }
+    uint64_t *items = calloc(capacity, sizeof *items);
+    if (items == NULL) {
+        return MX_ERR_NOMEM;
+    }
+    table_move(dir, table, SIZE_MAX); /* of an earlier growth: hardly ever anything is left */
+    table->old = table->slots;
+    table->moved = 0;
+    table->slots = (struct slots){items, capacity - 1};
+    if (table->old.mask < MOVE_AT_ONCE) {
+        table_move(dir, table, SIZE_MAX);
+    }
+    return MX_OK;
+}
+
+static mx_err table_put(const struct directory *dir, struct table *table, const void *key,
+                        const void *record)
+{
+    mx_err err = table_reserve(dir, table, 1);
+    if (err) {
+        return err;
+    }
+    uint64_t hash = table->kind->hash(dir, key);
+    struct slots *slots = &table->slots;
+    size_t at = slots_find(slots, hash, table->kind->match, key);
+    if (slots->items[at] == 0 && table->old.items != NULL) {
+        size_t before = slots_find(&table->old, hash, table->kind->match, key);
+        if (table->old.items[before] != 0) {
+            table->old.items[before] = SLOT_GONE;
+            table->used--;
+        }
+    }
+    table->used += slots->items[at] == 0;
+    slots->items[at] = slot_of(record, hash);
+    table_move(dir, table, MOVE_PER_PUT);
+    return MX_OK;
+}
+
+/* Followers move back, so there are no tombstones but in slots that are being given up. */
+static void slots_close_gap(const struct directory *dir, const struct table *table, size_t hole)
+{
+    const struct slots *slots = &table->slots;
+    for (size_t at = (hole + 1) & slots->mask; slots->items[at] != 0; at = (at + 1) & slots->mask) {
+        size_t home = table->kind->record_hash(dir, record_in(slots->items[at])) & slots->mask;
+        /* May it move to the hole? Only if its home is not between hole and here. */
+        if (((at - home) & slots->mask) >= ((at - hole) & slots->mask)) {
+            slots->items[hole] = slots->items[at];
+            hole = at;
+        }
+    }
+    slots->items[hole] = 0;
+}
+
+static void table_remove(const struct directory *dir, struct table *table, const void *key)
+{
+    uint64_t hash = table->kind->hash(dir, key);
+    if (table->slots.items == NULL) {
+        return;
+    }
+    size_t at = slots_find(&table->slots, hash, table->kind->match, key);
+    if (table->slots.items[at] != 0) {
+        slots_close_gap(dir, table, at);
+        table->used--;
+    } else if (table->old.items != NULL) {
+        at = slots_find(&table->old, hash, table->kind->match, key);
+        if (table->old.items[at] != 0) {
+            table->old.items[at] = SLOT_GONE;
+            table->used--;
+        }
+    }
+}
+
+static const void *table_get(const struct directory *dir, const struct table *table,
+                             const void *key)
+{
+    uint64_t hash = table->kind->hash(dir, key);
+    if (table->slots.items == NULL) {
+        return NULL;
+    }
+    uint64_t slot = table->slots.items[slots_find(&table->slots, hash, table->kind->match, key)];
+    if (slot == 0 && table->old.items != NULL) {
+        slot = table->old.items[slots_find(&table->old, hash, table->kind->match, key)];
+    }
+    return record_in(slot);
+}
+
+static size_t table_bytes(const struct table *table)
+{
+    size_t slots = table->slots.items == NULL ? 0 : table->slots.mask + 1;
+    size_t old = table->old.items == NULL ? 0 : table->old.mask + 1;
+    return (slots + old) * sizeof(uint64_t);
 }
 
 /* --- contents ----------------------------------------------------------------------------------
  */
+
+static const struct table_kind domain_kind = {domain_hash, domain_record_hash, domain_match};
+static const struct table_kind address_kind = {address_hash, address_record_hash, address_match};
 
 mx_err directory_new(struct directory **out_dir, uint64_t seed)
 {
@@ -186,67 +269,72 @@ mx_err directory_new(struct directory **out_dir, uint64_t seed)
         return MX_ERR_NOMEM;
     }
     dir->seed = seed;
+    dir->domains.kind = &domain_kind;
+    dir->addresses.kind = &address_kind;
     *out_dir = dir;
     return MX_OK;
-}
-
-void directory_advise(struct directory *dir, directory_advise_fn advise)
-{
-    dir->advise = advise;
 }
 
 void directory_free(struct directory *dir)
 {
     if (dir != NULL) {
-        free(dir->domains.records);
-        free(dir->addresses.records);
+        free(dir->domains.slots.items);
+        free(dir->domains.old.items);
+        free(dir->addresses.slots.items);
+        free(dir->addresses.old.items);
         free(dir);
     }
 }
 
 mx_err directory_reserve(struct directory *dir, size_t domains, size_t addresses)
 {
-    mx_err err = table_grow(dir, &dir->domains, dir->domains.used + domains);
-    return err ? err : table_grow(dir, &dir->addresses, dir->addresses.used + addresses);
+    mx_err err = table_reserve(dir, &dir->domains, domains);
+    return err ? err : table_reserve(dir, &dir->addresses, addresses);
+}
+
+bool directory_settle(struct directory *dir, size_t slots)
+{
+    table_move(dir, &dir->domains, slots);
+    table_move(dir, &dir->addresses, slots);
+    return dir->domains.old.items == NULL && dir->addresses.old.items == NULL;
 }
 
 mx_err directory_put_domain(struct directory *dir, const struct dir_domain *domain)
 {
-    return table_put(dir, &dir->domains, domain_hash(dir, domain->name), domain_match,
-                     &domain->name, domain);
+    return table_put(dir, &dir->domains, &domain->name, domain);
 }
 
-mx_err directory_put_address(struct directory *dir, const struct dir_address *address)
+mx_err directory_put_address(struct directory *dir, const struct dir_record *address)
 {
-    struct address_key key = {address->domain_id, address->local};
-    return table_put(dir, &dir->addresses, address_hash(dir, &key), address_match, &key, address);
+    struct address_key key = {address->domain_id, dir_record_local(address)};
+    return table_put(dir, &dir->addresses, &key, address);
 }
 
 void directory_remove_domain(struct directory *dir, struct slice name)
 {
-    table_remove(&dir->domains, domain_hash(dir, name), domain_match, &name);
+    table_remove(dir, &dir->domains, &name);
 }
 
 void directory_remove_address(struct directory *dir, uint64_t domain_id, struct slice local)
 {
     struct address_key key = {domain_id, local};
-    table_remove(&dir->addresses, address_hash(dir, &key), address_match, &key);
+    table_remove(dir, &dir->addresses, &key);
 }
 
 void directory_stats(const struct directory *dir, struct directory_stats *out)
 {
     *out = (struct directory_stats){.domains = dir->domains.used, .addresses = dir->addresses.used};
-    out->capacity = dir->addresses.records == NULL ? 0 : dir->addresses.mask + 1;
-    size_t domain_slots = dir->domains.records == NULL ? 0 : dir->domains.mask + 1;
-    out->memory_bytes =
-        sizeof *dir + (out->capacity + domain_slots) * (sizeof(void *) + sizeof(uint32_t));
+    out->capacity = dir->addresses.slots.items == NULL ? 0 : dir->addresses.slots.mask + 1;
+    out->memory_bytes = sizeof *dir + table_bytes(&dir->domains) + table_bytes(&dir->addresses);
 }
 
-/* Behind the last "@"; 0: there is none. */
 static size_t at_sign(struct slice address)
 {
-    const uint8_t *at = address.len == 0 ? NULL : memrchr(address.ptr, '@', address.len);
-    return at == NULL ? 0 : (size_t)(at - address.ptr) + 1;
+    size_t at = address.len;
+    while (at > 0 && address.ptr[at - 1] != '@') {
+        at--;
+    }
+    return at;
 }
 
 const struct dir_list *directory_find_list(const struct directory *dir, struct slice mailbox)
@@ -254,10 +342,10 @@ const struct dir_list *directory_find_list(const struct directory *dir, struct s
     size_t at = at_sign(mailbox);
     const struct dir_domain *domain =
         at == 0 ? NULL : directory_find_domain(dir, slice_from(mailbox, at));
-    const struct dir_address *found =
+    const struct dir_record *found =
         domain == NULL ? NULL
                        : directory_find_address(dir, domain->id, slice_first(mailbox, at - 1));
-    return found == NULL ? NULL : found->list;
+    return found == NULL ? NULL : dir_record_list(found);
 }
 
 /* --- resolving ---------------------------------------------------------------------------------
@@ -265,14 +353,14 @@ const struct dir_list *directory_find_list(const struct directory *dir, struct s
 
 const struct dir_domain *directory_find_domain(const struct directory *dir, struct slice name)
 {
-    return table_get(&dir->domains, domain_hash(dir, name), domain_match, &name);
+    return table_get(dir, &dir->domains, &name);
 }
 
-const struct dir_address *directory_find_address(const struct directory *dir, uint64_t domain_id,
-                                                 struct slice local)
+const struct dir_record *directory_find_address(const struct directory *dir, uint64_t domain_id,
+                                                struct slice local)
 {
     struct address_key key = {domain_id, local};
-    return table_get(&dir->addresses, address_hash(dir, &key), address_match, &key);
+    return table_get(dir, &dir->addresses, &key);
 }
 
 static const struct dir_domain *domain_get(const struct directory *dir, struct slice domain)
@@ -281,32 +369,32 @@ static const struct dir_domain *domain_get(const struct directory *dir, struct s
     if (domain.len == 0 || domain.len > sizeof lower) {
         return NULL;
     }
-    const struct dir_domain *found = directory_find_domain(dir, text_lowered(lower, domain));
+    text_lower(lower, domain);
+    const struct dir_domain *found = directory_find_domain(dir, slice_of(lower, domain.len));
     return found != NULL && found->enabled ? found : NULL;
 }
 
-static const struct dir_address *address_get(const struct directory *dir, uint64_t domain_id,
-                                             struct slice local)
+static const struct dir_record *address_get(const struct directory *dir, uint64_t domain_id,
+                                            struct slice local)
 {
-    const struct dir_address *found = directory_find_address(dir, domain_id, local);
+    const struct dir_record *found = directory_find_address(dir, domain_id, local);
     return found != NULL && found->enabled ? found : NULL;
 }
 
-static void resolve_to(struct resolution *out, const struct dir_address *address)
+static void resolve_to(struct resolution *out, const struct dir_record *address)
 {
     out->kind = RESOLVE_LOCAL;
-    out->address = address;
-    out->found = address->kind;
+    out->found = (enum dir_kind)address->kind;
     out->object_id = address->object_id;
-    out->mailbox = address->mailbox;
+    out->mailbox = dir_record_mailbox(address);
 }
 
 /* The address itself, then without its tag. local is lower case. */
-static const struct dir_address *find_tagged(const struct directory *dir,
-                                             const struct dir_domain *domain, struct slice local,
-                                             bool *out_tag)
+static const struct dir_record *find_tagged(const struct directory *dir,
+                                            const struct dir_domain *domain, struct slice local,
+                                            bool *out_tag)
 {
-    const struct dir_address *found = address_get(dir, domain->id, local);
+    const struct dir_record *found = address_get(dir, domain->id, local);
     *out_tag = false;
     if (found == NULL && domain->tag_mode != 0) {
         size_t plus = slice_find(local, '+');
@@ -319,7 +407,7 @@ static const struct dir_address *find_tagged(const struct directory *dir,
 }
 
 /* Follows an address that is configured as a target; no catch-all is applied again. */
-static const struct dir_address *find_target(const struct directory *dir, struct slice target)
+static const struct dir_record *find_target(const struct directory *dir, struct slice target)
 {
     uint8_t lower[LOCAL_MAX];
     size_t at = at_sign(target);
@@ -331,14 +419,15 @@ static const struct dir_address *find_target(const struct directory *dir, struct
     if (domain == NULL) {
         return NULL;
     }
-    return find_tagged(dir, domain, text_lowered(lower, slice_first(target, at - 1)), &tag);
+    text_lower(lower, slice_first(target, at - 1));
+    return find_tagged(dir, domain, slice_of(lower, at - 1), &tag);
 }
 
 /* Where postmaster mail goes that no account takes (RFC 5321 section 4.5.1). */
 static void resolve_postmaster(const struct directory *dir, const struct dir_domain *domain,
                                struct slice postmaster, struct resolution *out)
 {
-    const struct dir_address *target = NULL;
+    const struct dir_record *target = NULL;
     out->is_postmaster = true;
     out->kind = RESOLVE_RELAY;
     if (domain != NULL && domain->allow_relaying) {
@@ -359,7 +448,7 @@ static void resolve_postmaster(const struct directory *dir, const struct dir_dom
 static void resolve_in_domain(const struct directory *dir, const struct dir_domain *domain,
                               struct slice local, struct slice postmaster, struct resolution *out)
 {
-    const struct dir_address *found = find_tagged(dir, domain, local, &out->via_tag);
+    const struct dir_record *found = find_tagged(dir, domain, local, &out->via_tag);
     if (found != NULL) {
         resolve_to(out, found);
         return;
@@ -386,13 +475,25 @@ static struct slice plain_local(uint8_t *buf, struct slice local)
 {
     size_t len = 0;
     if (local.len < 2 || local.ptr[0] != '"') {
-        return text_lowered(buf, local);
+        text_lower(buf, local);
+        return slice_of(buf, local.len);
     }
     for (size_t i = 1; i + 1 < local.len; i++) {
         i += local.ptr[i] == '\\' && i + 2 < local.len;
         buf[len++] = ascii_lower(local.ptr[i]);
     }
     return slice_of(buf, len);
+}
+
+mx_err directory_put_block(struct directory *dir, const struct dir_block *block)
+{
+    mx_err err = MX_OK;
+    for (size_t at = 0; !err && at < block->bytes;) {
+        const struct dir_record *record = (const void *)(block->records + at);
+        err = directory_put_address(dir, record);
+        at += dir_record_size(record);
+    }
+    return err;
 }
 
 void directory_resolve(const struct directory *dir, struct slice local, struct slice domain,

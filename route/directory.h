@@ -10,11 +10,9 @@
 
 #include "core/err.h"
 #include "core/slice.h"
-#include "route/list.h"
+#include "route/dir_record.h"
 
 struct directory;
-
-enum dir_kind { DIR_ACCOUNT, DIR_ALIAS, DIR_GROUP, DIR_LIST };
 
 struct dir_domain {
     uint64_t id;
@@ -26,41 +24,22 @@ struct dir_domain {
     struct slice catch_all; /* address, or empty */
 };
 
-enum { DIR_TEXT_BYTES = 64 };
-
-struct dir_address {
-    uint64_t domain_id;
-    struct slice local; /* lower case */
-    enum dir_kind kind;
-    bool enabled;
-    bool separate; /* as above */
-    /* Room for the text of local, so that a look at the record brings it along: whoever makes the
-     * record may use it. Where records begin at cache lines, half of it is in the first. */
-    uint8_t text[DIR_TEXT_BYTES];
-    uint64_t object_id;   /* the account or list (for aliases: what they lead to) */
-    struct slice mailbox; /* its canonical address "local@domain", lower case */
-    /* The own address of a list: its members; NULL for everything else, aliases of lists too (they
-     * are DIR_LIST as well: their mailbox leads to the members). Lives as long as the record. */
-    const struct dir_list *list;
-};
-
 MX_MUST_CHECK mx_err directory_new(struct directory **out_dir, uint64_t seed);
 void directory_free(struct directory *dir);
-/* Is called with every large table before its first use: to ask the kernel for large pages, which
- * save most of a look-up's time in a table of a million. */
-typedef void (*directory_advise_fn)(void *memory, size_t bytes);
-enum { DIRECTORY_ALIGN = 2 * 1024 * 1024 }; /* of such memory */
-void directory_advise(struct directory *dir, directory_advise_fn advise);
 /* Makes room so that the following puts cannot fail. */
 MX_MUST_CHECK mx_err directory_reserve(struct directory *dir, size_t domains, size_t addresses);
+/* A table that has grown moves its contents in small steps, some with every put. This moves up to
+ * so many slots more; true: nothing is left to move. */
+bool directory_settle(struct directory *dir, size_t slots);
 /* Insert or replace by name / by (domain, local). */
 MX_MUST_CHECK mx_err directory_put_domain(struct directory *dir, const struct dir_domain *domain);
-MX_MUST_CHECK mx_err directory_put_address(struct directory *dir,
-                                           const struct dir_address *address);
+MX_MUST_CHECK mx_err directory_put_address(struct directory *dir, const struct dir_record *address);
+/* All records of one block. */
+MX_MUST_CHECK mx_err directory_put_block(struct directory *dir, const struct dir_block *block);
 /* The record as it was put, enabled or not; NULL when there is none. Keys in lower case. */
 const struct dir_domain *directory_find_domain(const struct directory *dir, struct slice name);
-const struct dir_address *directory_find_address(const struct directory *dir, uint64_t domain_id,
-                                                 struct slice local);
+const struct dir_record *directory_find_address(const struct directory *dir, uint64_t domain_id,
+                                                struct slice local);
 /* The members of the list with this canonical address; NULL when there is none. Borrowed until the
  * directory changes. */
 const struct dir_list *directory_find_list(const struct directory *dir, struct slice mailbox);
@@ -80,8 +59,7 @@ struct resolution {
     uint64_t object_id;
     struct slice mailbox; /* for RESOLVE_LOCAL: borrowed from the record */
     bool via_tag, via_catch_all, is_postmaster;
-    const struct dir_domain *domain;   /* whose rules were applied; NULL: none */
-    const struct dir_address *address; /* for RESOLVE_LOCAL: what was found */
+    const struct dir_domain *domain; /* whose rules were applied; NULL: none */
 };
 
 /* DESIGN.md section 5.2: account, alias, group, list, each with and without tag; relay permission;

@@ -18,7 +18,11 @@ struct route_conf {
     bool lmtp;
     bool implicit_tls;
     bool allow_invalid_certs;
-    uint32_t index; /* position in image->routes */
+    /* Mx */
+    uint8_t mx_hosts_max;     /* tried for a domain */
+    uint8_t mx_addresses_max; /* tried for a host */
+    uint8_t mx_families;      /* enum address_families of io/address_lookup.h */
+    uint32_t index;           /* position in image->routes */
 };
 
 enum {
@@ -74,6 +78,14 @@ enum session_setting {
     SESSION_SETTINGS
 };
 
+/* Name servers instead of the system's. */
+struct resolver_conf {
+    const struct netaddr *servers;
+    uint32_t server_count; /* 0: the system's */
+    uint32_t timeout_ms;   /* until the next one is asked */
+    uint32_t attempts;     /* of each */
+};
+
 struct certificate_conf {
     struct slice cert_pem, key_pem;
 };
@@ -90,11 +102,14 @@ struct image {
     uint32_t connections_max; /* all listeners, whole process */
     const struct listener_conf *listeners;
     uint32_t listener_count;
+    const struct listener_conf *http_listeners; /* of management; slots count from 0 here too */
+    uint32_t http_listener_count;
     const struct route_conf *routes;
     uint32_t route_count;
     const struct expr_program *route_program; /* context QRCPT; yields a route's name */
     const struct netmask *proxy_networks;
     uint32_t proxy_network_count;
+    struct resolver_conf resolver;
     const struct netset *blocked, *allowed;     /* clients; NULL = none */
     const struct certificate_conf *certificate; /* NULL: a self-signed one is made */
 };

@@ -6,6 +6,7 @@
 #include "smtp/bounce.h"
 #include "smtp/expand.h"
 #include "smtp/hop.h"
+#include "smtp/mx_hops.h"
 #include "smtp/relay.h"
 
 #include <stdlib.h>
@@ -362,12 +363,7 @@ static void turn(struct shard_hook *hook)
         struct list_node *node = list_pop_front(&d->ready);
         activate(d, mx_container_of(node, struct message, wait_node));
     }
-    struct list_node *node = list_first(&d->hops);
-    while (node != NULL) {
-        struct list_node *next = list_next(&d->hops, node);
-        hop_run(mx_container_of(node, struct hop, all_node));
-        node = next;
-    }
+    hops_run(d);
 }
 
 /* --- routing and grouping ----------------------------------------------------------------------
@@ -454,6 +450,16 @@ static bool is_expanding(struct active *active, uint32_t i, const struct routing
     return *out_expanded && !expand(active, i, &routing->resolution, out);
 }
 
+/* Behind the last at sign; empty without one. */
+static struct slice domain_of(struct slice address)
+{
+    size_t at = address.len;
+    while (at > 0 && address.ptr[at - 1] != '@') {
+        at--;
+    }
+    return at == 0 ? SLICE_EMPTY : slice_from(address, at);
+}
+
 /* Adds recipient i to the delivery that it belongs to; decides at once what cannot be delivered. */
 static void route_rcpt(struct grouping *group, struct active *active, uint32_t i)
 {
@@ -471,6 +477,10 @@ static void route_rcpt(struct grouping *group, struct active *active, uint32_t i
     bool expanded;
     if (is_expanding(active, i, &routing, &expanded, &outcome)) {
         return;
+    }
+    if (routing.route != NULL && routing.route->kind == ROUTE_MX) {
+        struct hop *of_domain = mx_hop(d, hop, domain_of(active->txn->rcpts[i].address));
+        hop = of_domain != NULL ? of_domain : hop;
     }
     struct delivery *delivery = delivery_for(group, active, hop);
     if (delivery == NULL) {
@@ -496,9 +506,9 @@ static void route_rcpt(struct grouping *group, struct active *active, uint32_t i
     } else if (hop->route.kind == ROUTE_LOCAL && routing.resolution.kind != RESOLVE_LOCAL) {
         no_such_mailbox(&outcome, routing.resolution.is_postmaster);
         delivery_decide(delivery, at, &outcome);
-    } else if (hop->route.kind == ROUTE_MX) {
+    } else if (hop->route.kind == ROUTE_MX && hop->domain.len == 0) {
         outcome = deliver_problem(
-            SLICE_LITERAL("MX delivery is not part of this version: the message stays queued"),
+            SLICE_LITERAL("no next hop for this domain now: too many domains have mail here"),
             SLICE_LITERAL("routing"));
         outcome.host_fault = false;
         delivery_decide(delivery, at, &outcome);
@@ -576,11 +586,18 @@ static void log_outcome(struct delivery *delivery, const struct delivery_rcpt *r
     log_qid(line, "id", active->msg->id);
     log_slice(line, "to", active->txn->rcpts[rcpt->rcpt].address);
     log_slice(line, "route", delivery->hop->route.name);
+    if (delivery->remote.len > 0) {
+        log_slice(line, "host", delivery->remote);
+    }
     if (o->code != 0) {
         log_u64(line, "code", o->code);
     }
     if (o->text.len > 0) {
         log_slice(line, "reply", o->text);
+    }
+    if (delivery->peer != NULL) {
+        log_text(line, "peer", delivery->peer);
+        log_text(line, "tls", delivery->tls);
     }
     log_end(log, line);
 }
@@ -607,8 +624,7 @@ static int apply(struct delivery *delivery, struct delivery_rcpt *rcpt)
     if (state->attempts < UINT8_MAX) {
         state->attempts++;
     }
-    bool waits_for_mx = delivery->hop->route.kind == ROUTE_MX;
-    if (o->kind == OUTCOME_TEMPORARY && !waits_for_mx &&
+    if (o->kind == OUTCOME_TEMPORARY &&
         schedule_expired(&d->conf.schedule, d->shard->wall_ms, msg->arrived_ms)) {
         o->kind = OUTCOME_PERMANENT;
         o->status[0] = 5;
@@ -719,8 +735,10 @@ mx_err deliver_open(struct deliver *d, struct shard *shard, struct spool *spool,
                           .image = image,
                           .directory = directory,
                           .conf = *conf,
-                          .random = random_u64() | 1};
+                          .random = random_u64() | 1,
+                          .mx_seed = random_u64()};
     list_init(&d->ready);
+    list_init(&d->busy);
     list_init(&d->hops);
     mx_err err = parts_open(d);
     err = err ? err : deliver_prepare(d, image);
@@ -750,12 +768,7 @@ void deliver_stop(struct deliver *d)
 
 bool deliver_quiet(const struct deliver *d)
 {
-    bool resolving = false; /* the worker writes into the hop */
-    struct list_node *node = list_first(&d->hops);
-    for (; node != NULL; node = list_next(&d->hops, node)) {
-        resolving = resolving || mx_container_of(node, struct hop, all_node)->resolving;
-    }
-    return !resolving && d->actives.used == 0 && d->conns.used == 0 && d->dsns == 0;
+    return d->actives.used == 0 && d->conns.used == 0 && d->dsns == 0;
 }
 
 void deliver_abort(struct deliver *d)
@@ -766,9 +779,13 @@ void deliver_abort(struct deliver *d)
 void deliver_close(struct deliver *d)
 {
     struct list_node *node;
-    while (d->hops.head.next != NULL && (node = list_pop_front(&d->hops)) != NULL) {
+    /* Those of domains come after their route's, to which they refer. */
+    while (d->hops.head.next != NULL && !list_empty(&d->hops)) {
+        node = d->hops.head.prev;
+        list_remove(node);
         hop_free(mx_container_of(node, struct hop, all_node));
     }
+    mx_hops_close(d);
     pool_fini(&d->actives);
     pool_fini(&d->clis);
     pool_fini(&d->conns);
@@ -806,7 +823,7 @@ mx_err deliver_prepare(struct deliver *d, const struct image *image)
     for (uint32_t i = 0; i < image->route_count; i++) {
         struct hop *hop = hop_serving(d, &image->routes[i], image->hostname);
         if (hop == NULL) {
-            hop = hop_new(d, &image->routes[i], image->hostname);
+            hop = hop_new(d, &image->routes[i], image->hostname, SLICE_EMPTY);
         }
         if (hop == NULL) {
             deliver_cancel(d);
@@ -816,6 +833,14 @@ mx_err deliver_prepare(struct deliver *d, const struct image *image)
         d->next_route[i] = hop;
     }
     return MX_OK;
+}
+
+static void forget_kept(struct deliver *d)
+{
+    struct list_node *node = list_first(&d->hops);
+    for (; node != NULL; node = list_next(&d->hops, node)) {
+        mx_container_of(node, struct hop, all_node)->kept = false;
+    }
 }
 
 void deliver_switch(struct deliver *d, const struct image *image)
@@ -835,11 +860,12 @@ void deliver_switch(struct deliver *d, const struct image *image)
     struct list_node *node = list_first(&d->hops);
     for (; node != NULL; node = list_next(&d->hops, node)) {
         struct hop *hop = mx_container_of(node, struct hop, all_node);
-        if (!hop->kept && !hop->retired) {
+        bool kept = hop->parent != NULL ? hop->parent->kept : hop->kept;
+        if (!kept && !hop->retired) {
             hop_retire(hop);
         }
-        hop->kept = false;
     }
+    forget_kept(d);
 }
 
 void deliver_cancel(struct deliver *d)
@@ -847,10 +873,7 @@ void deliver_cancel(struct deliver *d)
     if (d->next_route == NULL) {
         return;
     }
-    struct list_node *node = list_first(&d->hops);
-    for (; node != NULL; node = list_next(&d->hops, node)) {
-        mx_container_of(node, struct hop, all_node)->kept = false;
-    }
+    forget_kept(d);
     /* The list ends early where memory ran out. */
     for (uint32_t i = 0; i < d->next_count && d->next_route[i] != NULL; i++) {
         if (!list_linked(&d->next_route[i]->all_node)) {

@@ -22,10 +22,8 @@
 #include "smtp/spool.h"
 
 enum {
-    /* Lanes of the workers (io/work.h). A name server that is silent must not hold up files. */
-    DELIVER_FILE_LANES = 2, /* mailboxes; the journal makes its segments in the first */
-    DELIVER_NAMES_LANE = DELIVER_FILE_LANES,
-    DELIVER_LANES,                 /* as many workers does a core want */
+    /* Lanes of the workers (io/work.h). */
+    DELIVER_LANES = 2,             /* mailboxes; the journal makes its segments in the first */
     DELIVER_UNREAD_MS = 10 * 1000, /* until what could not be read, for now, is tried again */
     DELIVER_ACTIVE_MAX = 4096,
     DELIVER_BYTES_MAX = 128 * 1024 * 1024,
@@ -41,10 +39,12 @@ enum {
     HOP_PARKED_EACH_MS = 10, /* ... and this per message in the queue */
     HOP_PARKED_MAX_MS = 3600000,
     HOP_CONNECTIONS_MAX = 16, /* per core and hop */
-    HOP_ADDRESSES_MAX = 8,
+    HOP_ADDRESSES_MAX = 16,
     HOP_PROBE_FIRST_MS = 5000, /* a hop that is down is tried again after this, doubling */
     HOP_PROBE_MAX_MS = 300000,
     HOP_RESOLVE_KEEP_MS = 60000,
+    MX_HOPS_MAX = 8192,        /* domains with mail for them, per core */
+    MX_HOPS_SWEEP_MS = 30000,  /* how often those without mail are freed */
     LOCAL_BATCHES_MAX = 8,     /* in flight per core */
     EXPANSIONS_MAX = 8,        /* lists being expanded, per core */
     EXPANSION_RETRY_MS = 1000, /* a list that could not be expanded now is tried again after this */
@@ -54,6 +54,7 @@ enum {
 
 struct deliver;
 struct expansion;
+struct hop_lookup;
 struct relay_conn;
 
 /* A message in memory. */
@@ -86,22 +87,35 @@ struct delivery_rcpt {
 struct delivery {
     struct list_node node;
     struct active *active;
-    struct hop *hop;     /* stays while deliveries refer to it */
-    struct slice remote; /* for DSNs: the host that spoke, or empty */
-    uint32_t open;       /* recipients without outcome */
+    struct hop *hop;        /* stays while deliveries refer to it */
+    struct slice remote;    /* for DSNs: the host that spoke, or empty */
+    const char *peer, *tls; /* for the log: its address and port, TLS version; NULL: nobody spoke */
+    uint32_t open;          /* recipients without outcome */
     uint32_t rcpt_count;
     bool retried;    /* was given back once because a kept connection had died */
     bool dsn_passed; /* the next hop took over the DSN duty */
     struct delivery_rcpt rcpts[];
 };
 
-/* A next hop as one configuration of a route. When the route changes, it gets a new hop, and this
- * one is retired: it finishes what is on its way, gives the rest back and goes. */
+/* One address of a next hop, in the order in which they are tried. */
+struct hop_address {
+    struct netaddr addr;
+    struct slice host; /* its name, in the hop's memory; empty: the route's address */
+    bool avoid_tls;    /* the last handshake failed: next connection in clear (opportunistic) */
+};
+
+/* A next hop as one configuration of a route; where the route leads to the MX of domains, each
+ * domain is one (smtp/mx_hops). When the route changes, it gets a new hop, and this one is retired:
+ * it finishes what is on its way, gives the rest back and goes. */
 struct hop {
     struct deliver *deliver;
-    struct list_node all_node; /* in deliver->hops */
-    struct route_conf route;   /* a copy; so is: */
-    struct slice hostname;     /* what we call ourselves there */
+    struct list_node all_node;  /* in deliver->hops */
+    struct list_node busy_node; /* in deliver->busy: something waits that might go on */
+    struct hop *parent;         /* of a domain's hop: the route's */
+    struct hop *mx_next;        /* in its slot of the table */
+    struct slice domain;        /* lower case, as routed to */
+    struct route_conf route;    /* a copy; so is: */
+    struct slice hostname;      /* what we call ourselves there */
     bool retired;
     bool kept;           /* only while a new image is prepared: it serves there too */
     unsigned references; /* deliveries, and messages that will park here */
@@ -116,21 +130,18 @@ struct hop {
     struct timer probe;
     struct outcome problem; /* why it is down; text in problem_text */
     uint8_t problem_text[CLI_TEXT_MAX];
-    bool avoid_tls; /* the last handshake failed: next connection in clear (opportunistic) */
-    /* relay */
+    /* relay and MX */
     struct list idle;  /* struct relay_conn, ready for a transaction */
     struct list conns; /* all of them */
     unsigned connections;
     unsigned connecting;      /* of them, not yet ready for a first transaction */
     unsigned connections_max; /* HOP_CONNECTIONS_MAX, or what the host let us have lately */
-    struct netaddr addresses[HOP_ADDRESSES_MAX];
-    size_t address_count;
+    struct hop_address addresses[HOP_ADDRESSES_MAX];
+    unsigned address_count;
+    unsigned first_address; /* those before it did not answer lately */
+    uint8_t *host_names;    /* memory of their names */
     uint64_t resolved_ns;
-    bool resolving;
-    struct work_job resolve_job;
-    struct netaddr found[HOP_ADDRESSES_MAX]; /* written by the worker */
-    size_t found_count;
-    mx_err resolve_err;
+    struct hop_lookup *lookup; /* under way, or NULL */
     /* local */
     unsigned batches;
     unsigned lane;
@@ -141,6 +152,8 @@ struct deliver_conf {
     uint64_t retry_ms;     /* 0, or: all retries and probes after this time (tests) */
     const char *mail_root; /* folder of the mailboxes */
     bool paused;           /* accept and queue only; changed by deliver_pause and _resume */
+    struct dns *dns;       /* of the core */
+    const struct names *names;
 };
 
 struct deliver {
@@ -150,9 +163,14 @@ struct deliver {
     const struct directory *directory;
     struct deliver_conf conf;
     struct list hops;        /* of the image, and retired ones */
+    struct list busy;        /* those to be looked at in this turn */
     struct hop **route;      /* by route_conf.index: the image's hops */
     struct hop **next_route; /* the same for the image that is prepared */
     uint32_t next_count;
+    struct hop **mx_slots; /* smtp/mx_hops */
+    size_t mx_count;
+    uint64_t mx_seed;
+    struct timer mx_sweep;
     struct expr_vm *vm;
     struct list ready; /* struct message by wait_node: to be made active */
     struct shard_hook hook;

@@ -19,6 +19,7 @@ void deliver_pause(struct deliver *d)
 void deliver_resume(struct deliver *d)
 {
     d->conf.paused = false;
+    each_hop(d, hop_busy);
 }
 
 /* Writes the states of the recipients that were pending, a record's worth of them at a time. */

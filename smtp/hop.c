@@ -2,7 +2,9 @@
 
 #include "core/check.h"
 #include "io/mbox.h"
+#include "smtp/hop_lookup.h"
 #include "smtp/local.h"
+#include "smtp/mx_hops.h"
 #include "smtp/relay.h"
 #include "smtp/service.h"
 
@@ -24,9 +26,10 @@ static struct slice keep_text(uint8_t **at, struct slice text)
     return kept;
 }
 
-struct hop *hop_new(struct deliver *d, const struct route_conf *route, struct slice hostname)
+struct hop *hop_new(struct deliver *d, const struct route_conf *route, struct slice hostname,
+                    struct slice domain)
 {
-    size_t texts = route->name.len + route->address.len + hostname.len + 3;
+    size_t texts = route->name.len + route->address.len + hostname.len + domain.len + 4;
     struct hop *hop = calloc(1, sizeof *hop + texts);
     if (hop == NULL) {
         return NULL;
@@ -38,6 +41,7 @@ struct hop *hop_new(struct deliver *d, const struct route_conf *route, struct sl
     hop->route.name = keep_text(&at, route->name);
     hop->route.address = keep_text(&at, route->address);
     hop->hostname = keep_text(&at, hostname);
+    hop->domain = keep_text(&at, domain);
     list_init(&hop->waiting);
     list_init(&hop->parked);
     list_init(&hop->idle);
@@ -48,7 +52,20 @@ struct hop *hop_new(struct deliver *d, const struct route_conf *route, struct sl
 
 void hop_free(struct hop *hop)
 {
+    MX_ASSERT(hop->lookup == NULL);
+    list_remove(&hop->busy_node);
+    if (hop->parent != NULL) {
+        mx_hop_forget(hop);
+    }
+    free(hop->host_names);
     free(hop);
+}
+
+void hop_busy(struct hop *hop)
+{
+    if (!list_linked(&hop->busy_node)) {
+        list_push_back(&hop->deliver->busy, &hop->busy_node);
+    }
 }
 
 bool hop_is_for(const struct hop *hop, const struct route_conf *route, struct slice hostname)
@@ -58,6 +75,9 @@ bool hop_is_for(const struct hop *hop, const struct route_conf *route, struct sl
            slice_equal(own->address, route->address) && own->port == route->port &&
            own->lmtp == route->lmtp && own->implicit_tls == route->implicit_tls &&
            own->allow_invalid_certs == route->allow_invalid_certs &&
+           own->mx_hosts_max == route->mx_hosts_max &&
+           own->mx_addresses_max == route->mx_addresses_max &&
+           own->mx_families == route->mx_families && hop->domain.len == 0 &&
            slice_equal(hop->hostname, hostname);
 }
 
@@ -88,6 +108,7 @@ bool hop_submit(struct hop *hop, struct delivery *delivery)
     list_push_back(&hop->waiting, &delivery->node);
     hop->waiting_count++;
     hop->waiting_bytes += delivery_bytes(delivery);
+    hop_busy(hop);
     return true;
 }
 
@@ -96,6 +117,7 @@ void hop_park(struct hop *hop, struct message *msg)
     list_remove(&msg->wait_node);
     msg->parked_at = hop;
     list_push_back(&hop->parked, &msg->wait_node);
+    hop_busy(hop);
 }
 
 struct delivery *hop_take(struct hop *hop)
@@ -115,6 +137,7 @@ void hop_give_back(struct hop *hop, struct delivery *delivery)
     list_push_front(&hop->waiting, &delivery->node);
     hop->waiting_count++;
     hop->waiting_bytes += delivery_bytes(delivery);
+    hop_busy(hop);
 }
 
 /* Calls parked messages back; their recipients are due now. */
@@ -146,7 +169,7 @@ static void wind_up(struct hop *hop)
 {
     drop_waiting(hop);
     unpark(hop, UNPARK_PER_RUN);
-    if (hop->references == 0 && hop->connections == 0 && hop->batches == 0 && !hop->resolving &&
+    if (hop->references == 0 && hop->connections == 0 && hop->batches == 0 &&
         list_empty(&hop->parked)) {
         list_remove(&hop->all_node);
         hop_free(hop);
@@ -158,6 +181,11 @@ void hop_retire(struct hop *hop)
     hop->retired = true;
     hop->down = false;
     wheel_cancel(&hop->deliver->shard->wheel, &hop->probe);
+    hop_lookup_cancel(hop);
+    if (hop->parent != NULL) {
+        mx_hop_forget(hop);
+    }
+    hop_busy(hop);
     relay_stop_idle(hop);
 }
 
@@ -178,8 +206,29 @@ void hop_run(struct hop *hop)
     }
     if (hop->route.kind == ROUTE_LOCAL) {
         local_run(hop);
-    } else if (hop->route.kind == ROUTE_RELAY) {
+    } else {
         relay_run(hop);
+    }
+}
+
+/* A hop that is down waits for its probe. */
+static bool is_waiting(const struct hop *hop)
+{
+    return hop->retired || hop->waiting_count > 0 || (!hop->down && !list_empty(&hop->parked));
+}
+
+void hops_run(struct deliver *d)
+{
+    struct list now;
+    struct list_node *node;
+    list_init(&now);
+    list_splice(&now, &d->busy);
+    while ((node = list_pop_front(&now)) != NULL) {
+        struct hop *hop = mx_container_of(node, struct hop, busy_node);
+        if (is_waiting(hop)) {
+            hop_busy(hop); /* looked at again in the next turn; first, as it may be freed here */
+            hop_run(hop);
+        }
     }
 }
 
@@ -241,6 +290,8 @@ struct health_msg {
     bool down;
     struct outcome problem;
     uint8_t text[CLI_TEXT_MAX];
+    size_t domain_len;
+    uint8_t domain[DOMAIN_MAX];
 };
 
 static void go_down(struct hop *hop, const struct outcome *problem)
@@ -263,6 +314,7 @@ static void go_up(struct hop *hop)
     hop->down = false;
     hop->probing = false;
     hop->failures = 0;
+    hop_busy(hop);
     wheel_cancel(&hop->deliver->shard->wheel, &hop->probe);
 }
 
@@ -273,7 +325,12 @@ static void health_receive(struct mbox_msg *msg, struct shard *at)
     struct deliver *d = service == NULL ? NULL : &service->deliver;
     if (d != NULL && d->route != NULL && d->image->generation == health->generation) {
         struct hop *hop = d->route[health->route];
-        if (health->down && relay_has_session(hop)) {
+        if (health->domain_len > 0) {
+            hop = mx_hop_find(d, hop, slice_of(health->domain, health->domain_len));
+        }
+        if (hop == NULL) {
+            /* no mail for that domain here */
+        } else if (health->down && relay_has_session(hop)) {
             relay_share(hop); /* the host works: it may just give no more connections */
         } else if (health->down && !hop->down) {
             health->problem.text.ptr = health->text;
@@ -295,13 +352,24 @@ static void tell_others(struct hop *hop)
         }
         health->msg.receive = health_receive;
         health->generation = hop->deliver->image->generation;
-        health->route = hop->route.index;
+        health->route = hop->parent != NULL ? hop->parent->route.index : hop->route.index;
+        health->domain_len = hop->domain.len;
+        if (hop->domain.len > 0) {
+            memcpy(health->domain, hop->domain.ptr, hop->domain.len);
+        }
         health->down = hop->down;
         health->problem = hop->problem;
         memcpy(health->text, hop->problem_text, sizeof health->text);
         if (mbox_send(shard->hub, shard->conf.id, i, &health->msg) != MX_OK) {
             free(health); /* that core will find out by itself */
         }
+    }
+}
+
+static void log_domain(struct log_line *line, const struct hop *hop)
+{
+    if (hop->domain.len > 0) {
+        log_slice(line, "domain", hop->domain);
     }
 }
 
@@ -316,6 +384,7 @@ void hop_failed(struct hop *hop, const struct outcome *problem)
         struct log *log = &hop->deliver->shard->log;
         struct log_line *line = log_begin(log, LOG_WARN, "next-hop-down");
         log_slice(line, "route", hop->route.name);
+        log_domain(line, hop);
         log_slice(line, "reason", hop->problem.text);
         log_text(line, "effect", "its mail stays queued; it is probed until it answers");
         log_end(log, line);
@@ -332,6 +401,7 @@ void hop_works(struct hop *hop)
     struct log *log = &hop->deliver->shard->log;
     struct log_line *line = log_begin(log, LOG_INFO, "next-hop-up");
     log_slice(line, "route", hop->route.name);
+    log_domain(line, hop);
     log_end(log, line);
     tell_others(hop);
 }
@@ -350,6 +420,7 @@ void hop_pause(struct hop *hop)
 void hop_stop(struct hop *hop)
 {
     wheel_cancel(&hop->deliver->shard->wheel, &hop->probe);
+    hop_lookup_cancel(hop);
     drop_waiting(hop);
     relay_stop_idle(hop);
 }

@@ -3,10 +3,16 @@
 
 #include "smtp/deliver.h"
 
-/* A hop for a route, with copies of its texts; NULL when memory is out. Not yet in d->hops. */
-struct hop *hop_new(struct deliver *d, const struct route_conf *route, struct slice hostname);
+/* A hop for a route, with copies of its texts; NULL when memory is out. Not yet in d->hops. domain:
+ * of a hop for one domain's mail hosts, else empty. */
+struct hop *hop_new(struct deliver *d, const struct route_conf *route, struct slice hostname,
+                    struct slice domain);
 /* Of one that nothing refers to. */
 void hop_free(struct hop *hop);
+/* Something waits here that might go on: hop_run in this turn. */
+void hop_busy(struct hop *hop);
+/* hop_run for all that are busy. */
+void hops_run(struct deliver *d);
 /* True when the hop serves exactly this route under this name of ours. */
 bool hop_is_for(const struct hop *hop, const struct route_conf *route, struct slice hostname);
 /* Its route has changed or is gone: transactions on their way end as they would, everything else is

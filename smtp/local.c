@@ -209,8 +209,7 @@ static bool batch_start(struct hop *hop)
         return false;
     }
     hop->batches++;
-    if (work_submit(d->shard->work, &batch->maildir.job, hop->lane++ % DELIVER_FILE_LANES) !=
-        MX_OK) {
+    if (work_submit(d->shard->work, &batch->maildir.job, hop->lane++ % DELIVER_LANES) != MX_OK) {
         /* Cannot be: fewer batches than queue cells. Undone all the same. */
         for (uint32_t i = 0; i < batch->maildir.count; i++) {
             batch->deliveries[i].err = MX_ERR_AGAIN;

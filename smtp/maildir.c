@@ -59,8 +59,9 @@ static void put_host(struct writer *w, struct slice hostname)
     }
 }
 
-/* The part of the file name that does not depend on the size: what a repeat looks for. */
-static void put_stem(struct writer *w, const struct maildir_delivery *d, struct slice hostname)
+/* The part of the file name that says which delivery it is, whatever the server is called now: what
+ * a repeat looks for. */
+static void put_unique(struct writer *w, const struct maildir_delivery *d)
 {
     put_decimal(w, d->arrived_wall_ms < 0 ? 0 : (uint64_t)d->arrived_wall_ms / 1000);
     put_text(w, ".Q");
@@ -68,7 +69,6 @@ static void put_stem(struct writer *w, const struct maildir_delivery *d, struct 
     put_char(w, 'R');
     put_decimal(w, d->rcpt);
     put_char(w, '.');
-    put_host(w, hostname);
 }
 
 /* --- paths -------------------------------------------------------------------------------------
@@ -78,8 +78,8 @@ struct paths {
     char folder[MAILDIR_PATH_MAX];
     char tmp[MAILDIR_PATH_MAX];
     char final[MAILDIR_PATH_MAX];
-    char stem[FILE_NAME_MAX];
-    size_t stem_len;
+    char unique[FILE_NAME_MAX];
+    size_t unique_len;
 };
 
 static mx_err join(char *out, const char *folder, const char *sub, struct slice name)
@@ -115,17 +115,19 @@ static mx_err paths_make(struct paths *paths, const struct maildir_batch *batch,
     put_char(&w, '/');
     maildir_folder_name(&w, d->mailbox_local);
     paths->folder[w.len] = '\0';
-    struct writer stem = writer_init(paths->stem, sizeof paths->stem - 1);
-    put_stem(&stem, d, batch->hostname);
-    paths->stem_len = stem.len;
+    struct writer unique = writer_init(paths->unique, sizeof paths->unique);
+    put_unique(&unique, d);
+    paths->unique_len = unique.len;
     char name[FILE_NAME_MAX];
     struct writer full = writer_init(name, sizeof name);
-    put_slice(&full, writer_slice(&stem));
+    put_slice(&full, writer_slice(&unique));
+    put_host(&full, batch->hostname);
+    struct slice stem = writer_slice(&full);
     put_text(&full, ",S=");
     put_decimal(&full, total_bytes(d));
-    mx_err err = w.overflow || stem.overflow || full.overflow ? MX_ERR_RANGE : MX_OK;
+    mx_err err = w.overflow || unique.overflow || full.overflow ? MX_ERR_RANGE : MX_OK;
     if (!err) {
-        err = join(paths->tmp, paths->folder, "tmp", writer_slice(&stem));
+        err = join(paths->tmp, paths->folder, "tmp", stem);
     }
     return err ? err : join(paths->final, paths->folder, "new", writer_slice(&full));
 }
@@ -164,16 +166,16 @@ static bool same_folder(const struct search *search, uint32_t i)
            strcmp(search->paths[i].folder, search->folder) == 0;
 }
 
-/* Behind the stem comes ",S=", in cur/ also ":2,FLAGS". */
+/* Behind the unique part comes a host name, then ",S=", in cur/ also ":2,FLAGS". */
 static mx_err each_name(void *arg, const char *name)
 {
     const struct search *search = arg;
     struct slice text = slice_of_text(name);
     for (uint32_t i = 0; i < search->batch->count; i++) {
         struct maildir_delivery *d = &search->batch->deliveries[i];
-        size_t len = search->paths[i].stem_len;
-        if (d->maybe_repeat && text.len > len && text.ptr[len] == ',' &&
-            memcmp(text.ptr, search->paths[i].stem, len) == 0 && same_folder(search, i)) {
+        size_t len = search->paths[i].unique_len;
+        if (d->maybe_repeat && text.len > len &&
+            memcmp(text.ptr, search->paths[i].unique, len) == 0 && same_folder(search, i)) {
             d->was_there = true;
         }
     }

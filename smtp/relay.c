@@ -3,8 +3,8 @@
 #include "core/check.h"
 #include "io/shard.h"
 #include "io/stream.h"
-#include "io/sys.h"
 #include "smtp/hop.h"
+#include "smtp/hop_lookup.h"
 
 #include <stdlib.h>
 
@@ -25,8 +25,12 @@ struct relay_conn {
     bool zombie;                        /* closed, but a read is still in flight */
     char remote[NETADDR_TEXT_MAX + 8];  /* address and port, for the log */
     char literal[NETADDR_TEXT_MAX + 8]; /* as a DSN names a host without name */
+    uint8_t host[DOMAIN_MAX];           /* its name, or a literal address */
+    uint8_t host_len;
+    struct delivery *reserved; /* waits for this connection, not in the hop's queue */
     /* the transaction */
     struct delivery *delivery;
+    bool refused_mail; /* it goes to the next address */
     struct cli_message msg;
     uint32_t rcpts[DELIVER_RCPTS_MAX];
     uint32_t positions[DELIVER_RCPTS_MAX]; /* in delivery->rcpts */
@@ -41,7 +45,7 @@ struct relay_conn {
 };
 
 static void drive(struct relay_conn *conn, struct slice *in);
-static bool conn_open(struct hop *hop, unsigned address);
+static bool conn_open(struct hop *hop, unsigned address, struct delivery *reserved);
 
 static void conn_free(struct relay_conn *conn)
 {
@@ -146,11 +150,16 @@ static bool content_next(struct relay_conn *conn)
 /* --- transaction -------------------------------------------------------------------------------
  */
 
+static struct slice host_name(const struct relay_conn *conn)
+{
+    return slice_of(conn->host, conn->host_len);
+}
+
 /* RFC 3464 section 2.1.2: a domain, or an address literal. */
 static struct slice mta_name(struct relay_conn *conn)
 {
     struct netaddr addr;
-    struct slice name = conn->hop->route.address;
+    struct slice name = host_name(conn);
     if (netaddr_parse(&addr, name) != MX_OK) {
         return name;
     }
@@ -167,9 +176,12 @@ static void transaction_begin(struct relay_conn *conn, struct delivery *delivery
     const struct envelope *env = &active->txn->env;
     conn->delivery = delivery;
     delivery->remote = mta_name(conn);
+    delivery->peer = conn->remote;
+    delivery->tls = conn->stream.tls == NULL ? "none" : tls_version(conn->stream.tls);
     conn->part = 0;
     conn->piece = SLICE_EMPTY;
     conn->transactions++;
+    conn->refused_mail = false;
     uint32_t count = 0;
     for (uint32_t i = 0; i < delivery->rcpt_count; i++) {
         if (!delivery->rcpts[i].decided) {
@@ -188,10 +200,23 @@ static void transaction_begin(struct relay_conn *conn, struct delivery *delivery
     cli_begin(conn->cli, &conn->msg, conn->rcpt_states);
 }
 
+/* The host takes no mail at the moment, and there is another one: RFC 5321 section 5.1. */
+static bool refuses_for_now(const struct relay_conn *conn, const struct outcome *o)
+{
+    return o->kind == OUTCOME_TEMPORARY && o->code != 0 &&
+           slice_equal(o->command, SLICE_LITERAL("MAIL FROM")) &&
+           conn->address + 1 < conn->hop->address_count && !conn->hop->deliver->stopping &&
+           !conn->hop->retired;
+}
+
 static void transaction_outcome(struct relay_conn *conn)
 {
     const struct outcome *o = cli_outcome(conn->cli);
     struct delivery *delivery = conn->delivery;
+    if (refuses_for_now(conn, o)) {
+        conn->refused_mail = true; /* so are all recipients */
+        return;
+    }
     for (uint32_t i = 0; i < conn->msg.rcpt_count; i++) {
         if (conn->rcpts[i] == o->rcpt) {
             delivery_decide(delivery, conn->positions[i], o);
@@ -206,7 +231,11 @@ static void transaction_end(struct relay_conn *conn)
     struct delivery *delivery = conn->delivery;
     conn->delivery = NULL;
     read_buf_free(conn);
-    delivery_done(delivery);
+    if (!conn->refused_mail) {
+        delivery_done(delivery);
+    } else if (!conn_open(conn->hop, conn->address + 1, delivery)) {
+        hop_give_back(conn->hop, delivery); /* no memory now */
+    }
 }
 
 /* --- the session -------------------------------------------------------------------------------
@@ -242,7 +271,11 @@ static bool conn_ready(struct relay_conn *conn)
     hop_works(hop);
     bool leave = hop->deliver->stopping || conn->transactions >= RELAY_TRANSACTIONS_MAX ||
                  hop->connections > hop->connections_max;
-    struct delivery *delivery = leave ? NULL : hop_take(hop);
+    struct delivery *delivery = conn->reserved;
+    conn->reserved = NULL;
+    if (delivery == NULL && !leave) {
+        delivery = hop_take(hop);
+    }
     if (delivery != NULL) {
         transaction_begin(conn, delivery);
         return true;
@@ -275,7 +308,7 @@ static void start_tls(struct relay_conn *conn)
     bool strict = route->implicit_tls && !route->allow_invalid_certs;
     conn->handshaking = true;
     timer_set(conn, RELAY_TLS_MS);
-    stream_start_tls(&conn->stream, strict ? d->tls_strict : d->tls_any, route->address);
+    stream_start_tls(&conn->stream, strict ? d->tls_strict : d->tls_any, host_name(conn));
 }
 
 static bool out_flush(struct relay_conn *conn, struct writer *out)
@@ -390,6 +423,34 @@ bool relay_has_session(const struct hop *hop)
     return hop->connections > hop->connecting;
 }
 
+static void give_back_reserved(struct relay_conn *conn)
+{
+    hop_give_back(conn->hop, conn->reserved);
+    conn->reserved = NULL;
+}
+
+/* Another connection takes the place of one that failed: in clear, or to the next address. */
+static bool retry_elsewhere(struct relay_conn *conn)
+{
+    struct hop *hop = conn->hop;
+    unsigned address = conn->address;
+    if (conn->handshaking && !hop->route.implicit_tls && address < hop->address_count &&
+        !hop->addresses[address].avoid_tls) {
+        /* Opportunistic: however the handshake ended, the next connection goes without. */
+        hop->addresses[address].avoid_tls = true;
+    } else if (++address >= hop->address_count) {
+        return false;
+    } else if (hop->first_address == conn->address) {
+        hop->first_address = address;
+    }
+    if (conn_open(hop, address, conn->reserved)) {
+        conn->reserved = NULL;
+    } else if (conn->reserved != NULL) {
+        give_back_reserved(conn);
+    }
+    return true;
+}
+
 /* The session never got to a transaction: the host is to blame, or the way to it. */
 static void conn_unusable(struct relay_conn *conn, mx_err why)
 {
@@ -398,21 +459,18 @@ static void conn_unusable(struct relay_conn *conn, mx_err why)
     if (hop->retired) {
         return;
     }
-    if (conn->handshaking && !hop->route.implicit_tls && !hop->avoid_tls) {
-        /* Opportunistic: however the handshake ended, the next connection goes without. */
-        hop->avoid_tls = true;
-        (void)conn_open(hop, conn->address);
-        return;
-    }
-    if (conn->address + 1 < hop->address_count) {
-        (void)conn_open(hop, conn->address + 1);
+    if (retry_elsewhere(conn)) {
         return;
     }
     if (relay_has_session(hop)) {
         /* A limit of the host, or chance: what waits goes over the sessions that there are. */
         hop->connections_max = hop->connections;
+        if (conn->reserved != NULL) {
+            give_back_reserved(conn);
+        }
         return;
     }
+    hop->first_address = 0;
     char text[CLI_TEXT_MAX];
     struct writer w = writer_init(text, sizeof text);
     put_text(&w, "connection to ");
@@ -420,6 +478,9 @@ static void conn_unusable(struct relay_conn *conn, mx_err why)
     put_text(&w, " failed: ");
     put_text(&w, why == MX_OK ? "closed by the other side" : err_text(why));
     struct outcome problem = host_problem(writer_slice(&w), "connect");
+    if (conn->reserved != NULL) {
+        give_back_reserved(conn);
+    }
     hop_failed(hop, refused != NULL ? refused : &problem);
 }
 
@@ -434,6 +495,8 @@ static void transaction_lost(struct relay_conn *conn, mx_err why)
         delivery->retried = true;
         conn->delivery = NULL;
         read_buf_free(conn);
+        delivery->remote = SLICE_EMPTY; /* it lies in this connection */
+        delivery->peer = delivery->tls = NULL;
         hop_give_back(conn->hop, delivery);
         return;
     }
@@ -476,6 +539,10 @@ static void on_closed(struct stream *stream, mx_err why)
     } else if (!conn->ever_ready && !conn->aborting && !d->stopping) {
         conn_unusable(conn, why);
     }
+    if (conn->reserved != NULL) {
+        delivery_drop(conn->reserved);
+        conn->reserved = NULL;
+    }
     if (!conn->zombie) {
         conn_free(conn);
     }
@@ -488,9 +555,20 @@ static void on_closed(struct stream *stream, mx_err why)
 static const struct stream_ops stream_callbacks = {
     .input = on_input, .drained = on_drained, .ready = on_ready, .closed = on_closed};
 
-/* False: no memory now. Every turn tries again what still waits. */
-static bool conn_open(struct hop *hop, unsigned address)
+static void name_host(struct relay_conn *conn, const struct hop_address *address)
 {
+    struct slice host = address->host.len > 0 ? address->host : conn->hop->route.address;
+    host = slice_first(host, sizeof conn->host);
+    memcpy(conn->host, host.ptr, host.len);
+    conn->host_len = (uint8_t)host.len;
+    struct writer w = writer_init(conn->remote, sizeof conn->remote - 1);
+    put_netaddr_port(&w, &address->addr);
+}
+
+/* False: no memory now. Every turn tries again what still waits. */
+static bool conn_open(struct hop *hop, unsigned address_index, struct delivery *reserved)
+{
+    const struct hop_address *address = &hop->addresses[address_index];
     struct deliver *d = hop->deliver;
     struct relay_conn *conn = pool_acquire_zero(&d->conns);
     struct cli *cli = conn == NULL ? NULL : pool_acquire_zero(&d->clis);
@@ -500,87 +578,27 @@ static bool conn_open(struct hop *hop, unsigned address)
     }
     conn->hop = hop;
     conn->cli = cli;
-    conn->address = address;
+    conn->address = address_index;
+    conn->reserved = reserved;
     conn->timer.fire = timer_fire;
     conn->cli_conf =
         (struct cli_conf){.ehlo_name = hop->hostname,
                           .lmtp = hop->route.lmtp,
-                          .tls = hop->avoid_tls ? CLI_TLS_NEVER : CLI_TLS_OPPORTUNISTIC,
+                          .tls = address->avoid_tls ? CLI_TLS_NEVER : CLI_TLS_OPPORTUNISTIC,
                           .under_tls = hop->route.implicit_tls};
     if (hop->route.implicit_tls) {
         conn->cli_conf.tls = CLI_TLS_NEVER;
     }
-    struct writer w = writer_init(conn->remote, sizeof conn->remote - 1);
-    put_netaddr_port(&w, &hop->addresses[address]);
+    name_host(conn, address);
     cli_init(cli, &conn->cli_conf);
     hop->connections++;
     hop->connecting++;
     list_push_back(&hop->conns, &conn->all_node);
-    timer_set(conn, RELAY_CONNECT_MS);
-    struct ring_addr to = ring_addr_of(&hop->addresses[address]);
+    bool last = address_index + 1 == hop->address_count;
+    timer_set(conn, last ? RELAY_CONNECT_MS : RELAY_CONNECT_NEXT_MS);
+    struct ring_addr to = ring_addr_of(&address->addr);
     stream_connect(&conn->stream, d->shard, &stream_callbacks, &to);
     return true;
-}
-
-static void resolve_run(struct work_job *job)
-{
-    struct hop *hop = mx_container_of(job, struct hop, resolve_job);
-    hop->found_count = HOP_ADDRESSES_MAX;
-    /* The hop keeps the name NUL-terminated. */
-    hop->resolve_err = sys_resolve(hop->found, &hop->found_count,
-                                   (const char *)hop->route.address.ptr, hop->route.port);
-}
-
-/* With new addresses, what was learnt about the old ones is tried anew. */
-static void addresses_fresh(struct hop *hop)
-{
-    hop->resolved_ns = hop->deliver->shard->now_ns;
-    hop->avoid_tls = false;
-    hop->connections_max = HOP_CONNECTIONS_MAX;
-}
-
-static void resolve_done(struct work_job *job)
-{
-    struct hop *hop = mx_container_of(job, struct hop, resolve_job);
-    hop->resolving = false;
-    if (hop->resolve_err && !hop->retired) {
-        char text[CLI_TEXT_MAX];
-        struct writer w = writer_init(text, sizeof text);
-        put_text(&w, "address of ");
-        put_slice(&w, hop->route.address);
-        put_text(&w, ": ");
-        put_text(&w, err_text(hop->resolve_err));
-        struct outcome problem = host_problem(writer_slice(&w), "name lookup");
-        problem.status[2] = 3;
-        hop_failed(hop, &problem);
-        return;
-    }
-    memcpy(hop->addresses, hop->found, sizeof hop->addresses);
-    hop->address_count = hop->found_count;
-    addresses_fresh(hop);
-    hop_run(hop);
-}
-
-/* True when the hop's addresses are known and fresh. */
-static bool resolved(struct hop *hop)
-{
-    struct shard *shard = hop->deliver->shard;
-    if (hop->resolving) {
-        return false;
-    }
-    if (hop->address_count > 0 &&
-        shard->now_ns - hop->resolved_ns < HOP_RESOLVE_KEEP_MS * MX_NS_PER_MS) {
-        return true;
-    }
-    if (netaddr_parse(&hop->addresses[0], hop->route.address) == MX_OK) {
-        hop->addresses[0].port = hop->route.port;
-        hop->address_count = 1;
-        addresses_fresh(hop);
-        return true;
-    }
-    hop->resolve_job = (struct work_job){.run = resolve_run, .done = resolve_done};
-    hop->resolving = work_submit(shard->work, &hop->resolve_job, DELIVER_NAMES_LANE) == MX_OK;
-    return false;
 }
 
 void relay_run(struct hop *hop)
@@ -589,13 +607,13 @@ void relay_run(struct hop *hop)
     while (!list_empty(&hop->waiting) && (node = list_pop_front(&hop->idle)) != NULL) {
         drive(mx_container_of(node, struct relay_conn, node), NULL);
     }
-    if (list_empty(&hop->waiting) || !resolved(hop)) {
+    if (list_empty(&hop->waiting) || !hop_addresses_known(hop)) {
         return;
     }
     unsigned max = hop->down ? 1 : hop->connections_max;
     bool opened = true;
     while (opened && hop->connections < max && hop->connecting < hop->waiting_count) {
-        opened = conn_open(hop, 0);
+        opened = conn_open(hop, hop->first_address, NULL);
     }
 }
 

@@ -6,6 +6,7 @@
 
 enum {
     RELAY_CONNECT_MS = 60000,
+    RELAY_CONNECT_NEXT_MS = 10000, /* while there is another address */
     RELAY_TLS_MS = 60000,
     RELAY_IDLE_MS = 30000,         /* a kept connection without work is closed */
     RELAY_QUIT_MS = 2000,          /* for the other side to answer QUIT */

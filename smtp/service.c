@@ -1,7 +1,6 @@
 #include "smtp/service.h"
 
 #include "core/check.h"
-#include "io/sys.h"
 #include "io/tls.h"
 #include "smtp/spool_adopt.h"
 #include "smtp/srv_conn.h"
@@ -85,16 +84,14 @@ static mx_err directory_fill(struct service *service)
     const struct service_conf *conf = &service->conf;
     mx_err err = directory_new(&service->directory, conf->hash_seed);
     if (!err) {
-        directory_advise(service->directory, sys_large_pages);
-    }
-    if (!err) {
         err = directory_reserve(service->directory, conf->domain_count, conf->address_count);
     }
     for (size_t i = 0; !err && i < conf->domain_count; i++) {
         err = directory_put_domain(service->directory, &conf->domains[i]);
     }
-    for (size_t i = 0; !err && i < conf->address_count; i++) {
-        err = directory_put_address(service->directory, &conf->addresses[i]);
+    for (const struct dir_block *block = conf->addresses; !err && block != NULL;
+         block = block->next) {
+        err = directory_put_block(service->directory, block);
     }
     return err;
 }
@@ -121,8 +118,42 @@ static mx_err queue_open(struct service *service)
                       service);
 }
 
+/* False: as before. */
+static bool resolver_choose(struct service *service)
+{
+    const struct resolver_conf *conf = &service->image->resolver;
+    struct resolv_conf chosen = service->conf.names->resolv;
+    if (conf->server_count > 0) {
+        unsigned count =
+            conf->server_count < RESOLV_SERVERS_MAX ? conf->server_count : RESOLV_SERVERS_MAX;
+        resolv_custom(&chosen, conf->servers, count);
+        chosen.timeout_ms = conf->timeout_ms;
+        chosen.attempts = conf->attempts;
+    }
+    if (resolv_equal(&chosen, &service->resolv)) {
+        return false;
+    }
+    service->resolv = chosen;
+    return true;
+}
+
+void service_resolver_switch(struct service *service)
+{
+    if (resolver_choose(service)) {
+        dns_configure(&service->dns, &service->resolv);
+    }
+}
+
+static mx_err lookups_open(struct service *service)
+{
+    (void)resolver_choose(service);
+    return dns_open(&service->dns, service->shard, &service->resolv);
+}
+
 static mx_err delivery_open(struct service *service)
 {
+    service->conf.deliver.dns = &service->dns;
+    service->conf.deliver.names = service->conf.names;
     return deliver_open(&service->deliver, service->shard, &service->spool, service->image,
                         service->directory, &service->conf.deliver);
 }
@@ -140,7 +171,8 @@ static const struct {
 } parts[] = {
     {"session memory", sessions_open}, {"address tables", directory_fill},
     {"TLS certificate", tls_open},     {"spool and journal", queue_open},
-    {"delivery", delivery_open},       {"listeners", listeners_open},
+    {"name lookups", lookups_open},    {"delivery", delivery_open},
+    {"listeners", listeners_open},
 };
 
 mx_err service_open(struct service *service, struct shard *shard, const struct service_conf *conf,
@@ -150,6 +182,7 @@ mx_err service_open(struct service *service, struct shard *shard, const struct s
     service->generation = conf->image->generation;
     list_init(&service->sessions);
     list_init(&service->listeners);
+    offences_init(&service->offences, &conf->offences);
     for (size_t i = 0; i < mx_countof(parts); i++) {
         mx_err err = parts[i].open(service);
         if (err) {
@@ -205,6 +238,7 @@ void service_stop(struct service *service)
     service->stop_ns = service->shard->now_ns;
     listeners_stop(service);
     deliver_stop(&service->deliver);
+    dns_stop(&service->dns);
     sessions_stop(service, false);
     service->stop_timer.fire = stop_tick;
     shard_after(service->shard, &service->stop_timer, 200 * MX_NS_PER_MS);
@@ -218,7 +252,8 @@ static void turn(struct shard_hook *hook)
         return;
     }
     if (!listeners_closed(service) || !list_empty(&service->sessions) ||
-        service->spool.incomings.used > 0 || !deliver_quiet(&service->deliver)) {
+        service->spool.incomings.used > 0 || !deliver_quiet(&service->deliver) ||
+        !dns_quiet(&service->dns)) {
         return;
     }
     journal_flush(service->spool.journal);
@@ -238,6 +273,7 @@ void service_close(struct service *service)
         spool_close(&service->spool);
     }
     deliver_close(&service->deliver);
+    dns_close(&service->dns);
     tls_ctx_free(service->tls_server);
     directory_free(service->directory);
     pool_fini(&service->sessions_pool);

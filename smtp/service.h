@@ -3,10 +3,13 @@
 #pragma once
 
 #include "core/list.h"
+#include "io/dns.h"
+#include "io/names.h"
 #include "io/shard.h"
 #include "route/directory.h"
 #include "route/image.h"
 #include "smtp/deliver.h"
+#include "smtp/offence.h"
 #include "smtp/service_listen.h"
 #include "smtp/service_update.h"
 #include "smtp/session_count.h"
@@ -34,16 +37,18 @@ struct service_conf {
     const struct image *image;
     const struct dir_domain *domains;
     size_t domain_count;
-    const struct dir_address *addresses;
+    const struct dir_block *addresses;
     size_t address_count;
     uint64_t hash_seed;
     struct journal_store *store;
     struct takeover *takeover;      /* NULL: nobody waits to hear that the old queue was adopted */
     struct session_count *sessions; /* of all cores */
-    struct deliver_conf deliver;
+    struct deliver_conf deliver;    /* dns and names are set by the service */
+    const struct names *names;      /* of this system */
     const int *listen_fds; /* of this core, taken: one per listener and bound address, in the
                               image's order */
     struct slice cert_pem, key_pem;
+    struct offence_conf offences; /* zeroed: nobody counts them */
     /* In the core's thread: the service has ended (exit reason), the shard may stop. */
     void (*stopped)(struct service *service);
     void *owner;
@@ -56,6 +61,8 @@ struct service {
     struct directory *directory;
     struct spool spool;
     struct deliver deliver;
+    struct dns dns;
+    struct resolv_conf resolv; /* what dns goes by */
     struct tls_ctx *tls_server;
     struct pool sessions_pool;
     struct list sessions;  /* struct srv_conn */
@@ -72,6 +79,7 @@ struct service {
     struct shard_hook hook;
     struct timer stop_timer;
     struct service_stats stats;
+    struct offences offences;
 };
 
 /* In the core's thread, after shard_open. On failure *out_what (static text) says which part
@@ -89,5 +97,7 @@ void service_close(struct service *service);
 /* From smtp/takeover: this core's part of the old queue. */
 void service_adopt(struct service *service, struct spool_part *part);
 
+/* After service->image has changed: the name servers that it names, or else the system's. */
+void service_resolver_switch(struct service *service);
 /* For sessions: false = no new transactions now. */
 bool service_has_memory(const struct service *service);

@@ -3,6 +3,7 @@
 #include "core/check.h"
 #include "io/tls.h"
 #include "smtp/service.h"
+#include "smtp/srv_conn.h"
 
 static mx_err prepare_image(struct service *service, const struct service_update *update)
 {
@@ -38,7 +39,7 @@ static const void *present(const struct directory *directory, const struct dir_c
     return change->kind == DIR_PUT_DOMAIN || change->kind == DIR_REMOVE_DOMAIN
                ? (const void *)directory_find_domain(directory, change->domain->name)
                : directory_find_address(directory, change->address->domain_id,
-                                        change->address->local);
+                                        dir_record_local(change->address));
 }
 
 static void apply_record(struct directory *directory, const struct dir_change *change)
@@ -55,15 +56,31 @@ static void apply_record(struct directory *directory, const struct dir_change *c
         directory_remove_domain(directory, change->domain->name);
         break;
     case DIR_REMOVE_ADDRESS:
-        directory_remove_address(directory, change->address->domain_id, change->address->local);
+        directory_remove_address(directory, change->address->domain_id,
+                                 dir_record_local(change->address));
         break;
     }
     MX_ASSERT(err == MX_OK); /* room was reserved */
 }
 
+/* Who is blocked now is not served any more, whatever he is in the midst of. */
+static void recheck_sessions(struct service *service)
+{
+    struct list_node *node = list_first(&service->sessions);
+    while (node != NULL) {
+        struct srv_conn *conn = mx_container_of(node, struct srv_conn, node);
+        node = list_next(&service->sessions, node);
+        srv_conn_recheck(conn);
+    }
+}
+
 static void switch_image(struct service *service, const struct image *image)
 {
     service->image = image;
+    service_resolver_switch(service);
+    if (image->blocked != NULL) {
+        recheck_sessions(service);
+    }
     deliver_switch(&service->deliver, image);
     listeners_switch(service, image);
     if (service->started && !service->stopping) {
@@ -76,6 +93,15 @@ static void answer(struct service *service, struct service_update *update)
     struct shard *shard = service->shard;
     mx_err err = mbox_send(shard->hub, shard->conf.id, update->reply_to, &update->reply);
     MX_ASSERT(err == MX_OK); /* one change at a time */
+}
+
+/* Tables that have grown move their contents, between changes as well, so that the memory of the
+ * old ones is given back. */
+static void settle_slice(struct service *service)
+{
+    if (!directory_settle(service->directory, UPDATE_SLOTS_PER_SLICE)) {
+        shard_after(service->shard, &service->update_timer, 0);
+    }
 }
 
 /* Goes on; the rest of a large change waits for the next tick, so that mail has its turn. */
@@ -106,12 +132,18 @@ static void apply_slice(struct service *service)
     service->generation = change->generation;
     service->update = NULL;
     answer(service, update);
+    settle_slice(service);
 }
 
 static void update_fire(struct timer *timer, uint64_t now_ns)
 {
+    struct service *service = mx_container_of(timer, struct service, update_timer);
     (void)now_ns;
-    apply_slice(mx_container_of(timer, struct service, update_timer));
+    if (service->update != NULL) {
+        apply_slice(service);
+    } else {
+        settle_slice(service);
+    }
 }
 
 void service_update_receive(struct mbox_msg *msg, struct shard *at)
@@ -138,6 +170,7 @@ void service_update_receive(struct mbox_msg *msg, struct shard *at)
         update->applied = 0;
         service->update = update;
         service->update_timer.fire = update_fire;
+        wheel_cancel(&service->shard->wheel, &service->update_timer); /* of settling */
         apply_slice(service);
         break;
     }

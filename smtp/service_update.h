@@ -16,7 +16,10 @@
 
 struct service;
 
-enum { UPDATE_RECORDS_PER_SLICE = 1024 };
+enum {
+    UPDATE_RECORDS_PER_SLICE = 1024,
+    UPDATE_SLOTS_PER_SLICE = 4096, /* of tables that have grown */
+};
 
 enum dir_change_kind { DIR_PUT_DOMAIN, DIR_REMOVE_DOMAIN, DIR_PUT_ADDRESS, DIR_REMOVE_ADDRESS };
 
@@ -25,7 +28,7 @@ struct dir_change {
     enum dir_change_kind kind;
     union {
         const struct dir_domain *domain;
-        const struct dir_address *address;
+        const struct dir_record *address;
     };
 };
 

@@ -57,6 +57,11 @@ static void end_session(struct srv_conn *conn, enum srv_close_reason reason)
 /* --- deadlines ---------------------------------------------------------------------------------
  */
 
+static uint64_t session_end_ns(const struct srv_conn *conn)
+{
+    return conn->began_ns + conn->service->image->limits.session_ms * MX_NS_PER_MS;
+}
+
 static uint64_t deadline_ns(const struct srv_conn *conn)
 {
     const struct session_limits *limits =
@@ -70,7 +75,7 @@ static uint64_t deadline_ns(const struct srv_conn *conn)
         wait_ms = limits->data_block_ms;
     }
     uint64_t idle_ns = conn->phase_ns + wait_ms * MX_NS_PER_MS;
-    uint64_t session_ns = conn->began_ns + limits->session_ms * MX_NS_PER_MS;
+    uint64_t session_ns = session_end_ns(conn);
     return idle_ns < session_ns ? idle_ns : session_ns;
 }
 
@@ -88,6 +93,9 @@ static void timer_fire(struct timer *timer, uint64_t now_ns)
         return;
     }
     conn->service->stats.timeouts++;
+    if (now_ns >= session_end_ns(conn)) {
+        offences_note(&conn->service->offences, OFFENCE_LOITER, &conn->client, 1);
+    }
     end_session(conn, SRV_CLOSE_TIMEOUT);
 }
 
@@ -222,6 +230,9 @@ static enum reply on_rcpt(struct srv_conn *conn, const struct srv_ask *ask)
     MX_ASSERT(conn->txn != NULL);
     routing_find(&routing, &ctx, ask->text, &conn->txn->env);
     enum reply reply = routing_reply(&routing);
+    if (reply == REPLY_NO_SUCH_USER || reply == REPLY_RELAY_DENIED) {
+        offences_note(&service->offences, OFFENCE_ABUSE, &conn->client, 1);
+    }
     if (reply == REPLY_LOOKUP_FAILED) {
         struct log_line *line = log_begin(&service->shard->log, LOG_WARN, "routing-failed");
         log_slice(line, "to", ask->text);
@@ -383,7 +394,12 @@ static void start_tls(struct srv_conn *conn)
 /* One action of the engine; false: wait. */
 static bool step(struct srv_conn *conn, struct slice *in, struct writer *out)
 {
+    uint32_t unknown = conn->srv.unknown;
     enum srv_act act = srv_next(&conn->srv, in, out);
+    if (conn->srv.unknown != unknown) {
+        offences_note(&conn->service->offences, OFFENCE_SCAN, &conn->client,
+                      conn->srv.unknown - unknown);
+    }
     switch (act) {
     case SRV_ASK:
         if (writer_room(out) < SRV_REPLY_MAX && !flush(conn, out)) {
@@ -665,6 +681,13 @@ void srv_conn_accept(struct service_listener *listener, int fd)
         proxy_parse_init(conn->proxy);
     } else {
         session_start(conn);
+    }
+}
+
+void srv_conn_recheck(struct srv_conn *conn)
+{
+    if (!conn->closing && conn->proxy == NULL) {
+        (void)close_blocked(conn);
     }
 }
 

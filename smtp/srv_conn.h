@@ -47,3 +47,5 @@ struct srv_conn {
 void srv_conn_accept(struct service_listener *listener, int fd);
 /* Shutdown: 421 and close, unless content is being received and force is false. */
 void srv_conn_stop(struct srv_conn *conn, bool force);
+/* Other clients may be blocked now: closes if this one is. */
+void srv_conn_recheck(struct srv_conn *conn);

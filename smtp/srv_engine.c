@@ -53,6 +53,7 @@ void srv_say(struct srv *srv, enum reply reply, struct slice arg, struct writer 
     uint32_t errors_max = srv->conf->limits.errors_max;
 
     reply_print(out, reply, arg);
+    srv->unknown += reply == REPLY_UNKNOWN_COMMAND;
     if (row->code == 421) {
         srv_close(srv, reason_of(reply));
     } else if (row->counts_as_error && ++srv->errors >= errors_max && errors_max != 0) {

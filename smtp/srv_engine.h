@@ -114,6 +114,7 @@ struct srv {
     enum srv_close_reason close_reason;
     bool esmtp;
     bool under_tls;
+    uint32_t unknown; /* commands that nobody knows, so far */
     /* The rest is private to the engine. */
     bool waiting;         /* a question is open */
     bool open;            /* MAIL was accepted, and neither END nor ABORT was asked since */

@@ -40,10 +40,14 @@ struct takeover {
 
 mx_err takeover_new(struct takeover **out_takeover, const struct takeover_conf *conf)
 {
-    struct takeover *t = calloc(1, sizeof *t + conf->cores * sizeof t->parts[0]);
+    size_t align = _Alignof(struct takeover); /* of the log: more than malloc gives */
+    size_t bytes =
+        mx_round_up(sizeof(struct takeover) + conf->cores * sizeof(struct core_part), align);
+    struct takeover *t = aligned_alloc(align, bytes);
     if (t == NULL) {
         return MX_ERR_NOMEM;
     }
+    memset(t, 0, bytes);
     mx_err err = log_init(&t->log, -1, conf->log_level);
     if (err) {
         free(t);

@@ -196,7 +196,7 @@ part_canary() {
 
 part_crash() {
     build release || { note "build of release" 1; return; }
-    python3 tests/crash/run.py --build build/release --rounds "$rounds" --seed "$seed" 2>&1 | tee "$logs/crash.log" | tail -n 5
+    python3 tests/crash/run.py --build build/release --kills "$rounds" --seed "$seed" 2>&1 | tee "$logs/crash.log" | tail -n 5
     note "crash test (seed $seed, $rounds rounds)" "${PIPESTATUS[0]}"
 }
 

@@ -14,6 +14,7 @@ struct api_bed {
     const char *lacks;       /* the caller lacks this permission; NULL = has all */
     const char *refuse_name; /* prepare refuses an object with this name */
     bool refuse_unknown;     /* and does not say which one it is */
+    mx_err prepare_result;   /* unless MX_OK: of every prepare */
     mx_err publish_result;
     unsigned prepared, discarded, published;
     size_t last_count; /* changes of the last prepare */
@@ -36,6 +37,9 @@ static inline enum api_sign_in bed_authenticate(void *arg, struct slice authoriz
     if (slice_equal(authorization, SLICE_LITERAL("Basic often"))) {
         return API_SLOW_DOWN;
     }
+    if (slice_equal(authorization, SLICE_LITERAL("Basic unknown"))) {
+        return API_UNKNOWN;
+    }
     if (!slice_equal(authorization, SLICE_LITERAL("Basic good"))) {
         return API_REFUSED;
     }
@@ -50,6 +54,10 @@ static inline mx_err bed_prepare(void *arg, const struct object_change *changes,
     struct api_bed *bed = arg;
     bed->prepared++;
     bed->last_count = count;
+    if (bed->prepare_result) {
+        snprintf(problem->text, sizeof(problem->text), "core 3 is behind");
+        return bed->prepare_result;
+    }
     for (size_t i = 0; i < count; i++) {
         const char *name = json_string_value(json_object_get(changes[i].after, "name"));
         if (bed->refuse_name && name && strcmp(name, bed->refuse_name) == 0) {

@@ -10,6 +10,7 @@
 #include "route/directory.h"
 #include "smtp/session_count.h"
 #include "tests/admin/support.h"
+#include "tests/dir_records.h"
 
 #include <jansson.h>
 
@@ -83,18 +84,19 @@ static void directory(void)
     struct directory *dir = NULL;
     struct dir_domain domain = {.id = 1, .name = SLICE_LITERAL("example.org"), .enabled = true};
     char names[COUNT][16];
-    struct dir_address records[COUNT]; /* the tables refer to them */
+    DIR_RECORDS(records, 16384); /* the tables refer to them */
     size_t put = 0;
+    records->bytes = 0;
     alloc_arm();
     mx_err err = directory_new(&dir, 1);
     err = err ? err : directory_put_domain(dir, &domain);
     for (size_t i = 0; !err && i < COUNT; i++) {
         snprintf(names[i], sizeof names[i], "u%zu", i);
-        records[i] = (struct dir_address){.domain_id = 1,
-                                          .local = slice_of_text(names[i]),
-                                          .enabled = true,
-                                          .mailbox = slice_of_text(names[i])};
-        err = directory_put_address(dir, &records[i]);
+        struct dir_address about = {.domain_id = 1,
+                                    .local = slice_of_text(names[i]),
+                                    .enabled = true,
+                                    .mailbox = slice_of_text(names[i])};
+        err = directory_put_address(dir, dir_records_add(records, records_max, &about));
         put += err == MX_OK;
     }
     alloc_disarm();

@@ -142,6 +142,10 @@ static void check_methods(void)
                                        "{\"update\":{\"b\":{}}}", "{\"destroy\":[\"b\"]}"};
     struct api_bed bed;
     bed_open(&bed);
+    EXPECT(
+        &bed, "x:Tenant/set", "{}",
+        "[\"error\",{\"type\":\"unknownMethod\",\"description\":\"x:Tenant/set: is not supported "
+        "by ringmx\"}]");
     expect_unknown(&bed, "x:Domains/get");
     expect_unknown(&bed, "x:domain/get");
     expect_unknown(&bed, "X:Domain/get");
@@ -441,9 +445,17 @@ static void check_prepare(void)
     json_decref(result);
     bed.refuse_name = NULL;
     bed.publish_result = MX_ERR_TIMEOUT;
-    EXPECT(&bed, "x:Domain/set", create,
-           "[\"error\",{\"type\":\"serverPartialFail\",\"description\":\"The changes are stored, "
-           "but not in force everywhere yet: core 3 is behind\"}]");
+    result = bed_call(&bed, "x:Domain/set", create);
+    CHECK(strcmp(json_string_value(json_array_get(result, 0)), "error") == 0);
+    reply = json_array_get(result, 1);
+    CHECK(strcmp(json_string_value(json_object_get(reply, "type")), "serverPartialFail") == 0);
+    CHECK(strcmp(json_string_value(json_object_get(reply, "description")),
+                 "The changes are stored, but not in force everywhere yet: core 3 is behind") == 0);
+    /* The client learns the ids of what is stored. */
+    CHECK(json_object_size(json_object_get(reply, "created")) == 2);
+    CHECK(json_is_string(
+        json_object_get(json_object_get(json_object_get(reply, "created"), "b"), "id")));
+    json_decref(result);
     CHECK(store_generation(bed.store) == 2 && bed.published == 1);
     /* Nothing changes: nothing is compiled or published, the generation stays. */
     bed.publish_result = MX_OK;
@@ -451,6 +463,22 @@ static void check_prepare(void)
            "[\"x:SystemSettings/set\",{" ACCOUNT ",\"updated\":{\"singleton\":null}}]");
     CHECK(bed.published == 1 && store_generation(bed.store) == 2);
     bed_close(&bed);
+}
+
+/* A core that is behind an earlier change: said at once and once, instead of tried again. */
+static void check_core_behind(void)
+{
+    static const mx_err results[] = {MX_ERR_AGAIN, MX_ERR_TIMEOUT, MX_ERR_NOMEM};
+    for (size_t i = 0; i < mx_countof(results); i++) {
+        struct api_bed bed;
+        bed_open(&bed);
+        bed.prepare_result = results[i];
+        EXPECT(&bed, "x:Domain/set", "{\"create\":{\"a\":{\"name\":\"a.example\"}}}",
+               "[\"error\",{\"type\":\"serverUnavailable\",\"description\":\"core 3 is behind; "
+               "nothing was changed\"}]");
+        CHECK(bed.prepared == 1 && bed.published == 0 && store_generation(bed.store) == 1);
+        bed_close(&bed);
+    }
 }
 
 /* A call with as many objects as are allowed, one more, and a mass of bad ones. */
@@ -531,6 +559,7 @@ int main(void)
     check_back_references();
     check_order_in_call();
     check_prepare();
+    check_core_behind();
     check_many();
     check_patches();
     return report("check_api_objects");

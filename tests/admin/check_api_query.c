@@ -88,6 +88,16 @@ static void check_filters(struct api_bed *bed)
     CHECK_TEXT(query(bed, "Account", "{\"filter\":{\"@type\":\"Group\"}}", NULL), "");
     CHECK_TEXT(query(bed, "Account", "{\"filter\":{\"text\":\"U07@B.EX\"}}", NULL), accounts[1]);
     CHECK_TEXT(query(bed, "Account", "{\"filter\":{\"text\":\"u_7\"}}", NULL), "");
+    CHECK_TEXT(query(bed, "Account", "{\"filter\":{\"text\":\"07@b\"}}", NULL), accounts[1]);
+    CHECK_TEXT(query(bed, "Account", "{\"filter\":{\"text\":\"07@x\"}}", NULL), "");
+    CHECK_TEXT(query(bed, "Account", "{\"filter\":{\"text\":\"0@b.\"}}", NULL), "");
+    CHECK_TEXT(query(bed, "Account", "{\"filter\":{\"text\":\"@b@b\"}}", NULL), "");
+    CHECK_TEXT(query(bed, "Account", "{\"filter\":{\"text\":\"b.ex\"}}", NULL),
+               expected(1, ACCOUNTS - 1, 0, -1));
+    CHECK_TEXT(query(bed, "Account", "{\"filter\":{\"text\":\"@B.ex\"}}", NULL),
+               expected(1, ACCOUNTS - 1, 0, -1));
+    CHECK_TEXT(query(bed, "Account", "{\"filter\":{\"text\":\"@\"}}", NULL),
+               expected(-1, ACCOUNTS - 1, 0, -1));
     CHECK_TEXT(query(bed, "Domain", "{\"filter\":{\"name\":\"A.Example\"}}", NULL), domains[0]);
     CHECK_TEXT(query(bed, "Domain", "{\"filter\":{\"name\":\"alias.example\"}}", NULL), "");
     CHECK_TEXT(query(bed, "Domain", "{\"filter\":{\"aliases\":\"Alias.Example\"}}", NULL),

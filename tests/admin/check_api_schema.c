@@ -289,13 +289,18 @@ static void check_defaults(struct api_bed *bed, const json_t *document)
             continue;
         }
         char name[100];
-        snprintf(name, sizeof(name), "x:%s", reg_types[i].shape.name);
-        json_t *call =
-            json_pack("{s:{s:O}}", "update", "singleton",
-                      json_object_get(json_object_get(json_object_get(document, "fields"), name),
-                                      "defaults"));
+        const struct reg_shape *shape = &reg_types[i].shape;
+        const char *variant = shape->variants[0].name;
+        snprintf(name, sizeof(name), "x:%s%s", shape->name, variant ? variant : "");
+        json_t *patch = json_copy(json_object_get(
+            json_object_get(json_object_get(document, "fields"), name), "defaults"));
+        CHECK(patch != NULL);
+        if (variant) {
+            json_object_set_new(patch, "@type", json_string(variant));
+        }
+        json_t *call = json_pack("{s:{s:o}}", "update", "singleton", patch);
         char *args = json_dumps(call, 0);
-        strcat(name, "/set");
+        snprintf(name, sizeof(name), "x:%s/set", shape->name);
         json_t *result = bed_call(bed, name, args);
         expect_json(json_object_get(json_array_get(result, 1), "updated"), "{\"singleton\":null}",
                     __FILE__, __LINE__);

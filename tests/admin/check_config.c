@@ -142,20 +142,25 @@ static void check_full_records(const struct config *config)
             CHECK(is_text(domain->catch_all, "all@example.org"));
         }
     }
+    const struct dir_record *first = (const void *)config->addresses->records;
+    size_t at = 0;
     for (size_t i = 0; i < config->address_count; i++) {
-        const struct dir_address *address = &config->addresses[i];
-        CHECK(is_text(address->mailbox, "alice@example.org"));
-        CHECK(address->object_id == config->addresses[0].object_id);
-        if (is_text(address->local, "alice")) {
+        const struct dir_record *address = (const void *)(config->addresses->records + at);
+        struct slice local = dir_record_local(address);
+        at += dir_record_size(address);
+        CHECK(is_text(dir_record_mailbox(address), "alice@example.org"));
+        CHECK(address->object_id == first->object_id);
+        if (is_text(local, "alice")) {
             CHECK(address->kind == DIR_ACCOUNT && address->enabled);
             CHECK(address->domain_id == domain_id);
-        } else if (is_text(address->local, "x")) {
+        } else if (is_text(local, "x")) {
             CHECK(address->kind == DIR_ALIAS && address->enabled);
             CHECK(address->domain_id == other_id);
         } else {
-            CHECK(is_text(address->local, "y") && address->kind == DIR_ALIAS && !address->enabled);
+            CHECK(is_text(local, "y") && address->kind == DIR_ALIAS && !address->enabled);
         }
     }
+    CHECK(at == config->addresses->bytes && config->addresses->next == NULL);
 }
 
 static void check_full(void)

@@ -33,6 +33,9 @@ static const struct refusal refusals[] = {
     {"{\"@type\":\"create\",\"object\":\"Foo\",\"value\":{\"a\":{}}}\n",
      "error: line 1, field object: there is no type 'Foo' in ringmx\n"
      "1 error; nothing was changed\n"},
+    {"{\"@type\":\"create\",\"object\":\"Tenant\",\"value\":{\"a\":{}}}\n",
+     "error: line 1, field object: 'Tenant' is not supported by ringmx\n"
+     "1 error; nothing was changed\n"},
     {"{\"@type\":\"create\",\"object\":\"Domain\",\"values\":{}}\n",
      "error: line 1, Domain: 'values' is not a member of the operation create\n"
      "error: line 1, Domain, field value: must map names to objects: {\"name\": {...}}\n"

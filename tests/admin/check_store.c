@@ -84,7 +84,7 @@ static void check_orphan_log(const struct scratch *scratch, const char *path)
     join(wal, scratch, "registry.db-wal");
     write_file(wal, "x", 1);
     struct config_problem problem = load_bad(scratch, MX_ERR_DAMAGED);
-    CHECK_HAS(problem.text, "there is a log but no registry.db");
+    CHECK_HAS(problem.text, "there is registry.db-wal but no registry.db");
     CHECK(unlink(wal) == 0);
 }
 

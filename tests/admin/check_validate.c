@@ -158,10 +158,17 @@ static const struct object_case cases[] = {
     {"ApiKey", "{\"description\":\"a\",\"secret\":\"x\",\"createdAt\":\"x\"}",
      "secret: is set by the server\ncreatedAt: is set by the server\n"},
     {"Security", "{}",
-     "{\"authBanRate\":{\"count\":100,\"period\":86400000},\"authBanPeriod\":null}"},
-    {"Security", "{\"authBanRate\":{\"count\":0},\"scanBanRate\":null}",
-     "scanBanRate: is not supported by ringmx\nauthBanRate/count: must be 1 to 1000000\n"
-     "authBanRate/period: is required\n"},
+     "{\"authBanRate\":{\"count\":100,\"period\":86400000},\"authBanPeriod\":86400000,"
+     "\"abuseBanRate\":{\"count\":35,\"period\":86400000},\"abuseBanPeriod\":86400000,"
+     "\"loiterBanRate\":{\"count\":150,\"period\":86400000},\"loiterBanPeriod\":86400000,"
+     "\"scanBanRate\":{\"count\":30,\"period\":86400000},\"scanBanPeriod\":86400000,"
+     "\"scanBanPaths\":{\"*.php*\":true,\"*.cgi*\":true,\"*.asp*\":true,\"*/wp-*\":true,"
+     "\"*/php*\":true,\"*/cgi-bin*\":true,\"*xmlrpc*\":true,\"*../*\":true,"
+     "\"*/..*\":true,\"*joomla*\":true,\"*wordpress*\":true,\"*drupal*\":true},"
+     "\"ipv6PrefixLength\":64}"},
+    {"Security", "{\"authBanRate\":{\"count\":0},\"scanBanRate\":null,\"ipv6PrefixLength\":31}",
+     "authBanRate/count: must be 1 to 1000000\nauthBanRate/period: is required\n"
+     "ipv6PrefixLength: must be 32 to 128\n"},
     {"Security", "{\"authBanRate\":null,\"authBanPeriod\":0}",
      "authBanPeriod: must be 1 to 315360000000\n"},
     {"Account", "{\"@type\":\"User\",\"name\":\"x\",\"domainId\":\"b\",\"aliases\":[]}",
@@ -197,8 +204,8 @@ static const struct object_case cases[] = {
      "protocol: must be one of 'smtp', 'lmtp'\n"},
     {"MtaRoute", "{\"@type\":\"Relay\",\"name\":\"x\",\"address\":\"h\",\"authUsername\":\"u\"}",
      "authUsername: is not supported by ringmx\n"},
-    {"MtaRoute", "{\"@type\":\"Mx\",\"name\":\"x\",\"maxMxHosts\":2}",
-     "maxMxHosts: is not supported by ringmx\n"},
+    {"MtaRoute", "{\"@type\":\"Mx\",\"name\":\"x\",\"maxMxHosts\":11}",
+     "maxMxHosts: must be 1 to 10\n"},
     {"MtaRoute", "{\"@type\":\"Local\",\"name\":\"x\",\"address\":\"h\"}",
      "address: is not a property of MtaRoute of the variant Local\n"},
 
@@ -228,8 +235,8 @@ static const struct object_case cases[] = {
      "bind/localhost:25: 'localhost:25' is not a socket address such as 0.0.0.0:25 or [::]:25\n"},
     {"NetworkListener", "{\"name\":\"a\",\"bind\":{\"0.0.0.0:0\":true}}",
      "bind/0.0.0.0:0: '0.0.0.0:0' is not a socket address such as 0.0.0.0:25 or [::]:25\n"},
-    {"NetworkListener", "{\"name\":\"a\",\"bind\":{\"[::]:25\":true},\"protocol\":\"http\"}",
-     "protocol: must be 'smtp'\n"},
+    {"NetworkListener", "{\"name\":\"a\",\"bind\":{\"[::]:25\":true},\"protocol\":\"imap\"}",
+     "protocol: 'imap' is not supported by ringmx; it takes 'smtp', 'http'\n"},
     {"NetworkListener",
      "{\"name\":\"a\",\"bind\":{\"[::]:25\":true},\"overrideProxyTrustedNetworks\":{\"10.0.0.0/"
      "33\":"
@@ -398,7 +405,9 @@ static const struct patch_case patches[] = {
     {"MtaRoute", "{\"@type\":\"Relay\",\"name\":\"hub\",\"address\":\"a.example\"}",
      "{\"name\":\"x\"}", "name: cannot be changed after creation\n"},
     {"MtaRoute", "{\"@type\":\"Relay\",\"name\":\"hub\",\"address\":\"a.example\"}",
-     "{\"@type\":\"Mx\",\"name\":\"y\"}", "{\"@type\":\"Mx\",\"name\":\"y\",\"description\":null}"},
+     "{\"@type\":\"Mx\",\"name\":\"y\"}",
+     "{\"@type\":\"Mx\",\"name\":\"y\",\"description\":null,\"maxMxHosts\":5,"
+     "\"maxMultihomed\":2,\"ipLookupStrategy\":\"v4ThenV6\"}"},
     {"MtaStageRcpt", "{}", "{\"maxRecipients/else\":\"5\"}",
      "{\"maxRecipients\":{\"match\":{},\"else\":\"5\"}}"},
     {"MtaStageRcpt", "{}", "{\"maxRecipients/else\":null}", "maxRecipients/else: is required\n"},

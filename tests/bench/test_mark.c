@@ -7,20 +7,27 @@
 #include <criterion/criterion.h>
 
 static struct content_text text;
+static struct content_head head;
+
+static void make(struct content *content, struct dice *dice, size_t size)
+{
+    content_head_make(&head, SLICE_LITERAL("a@b"), 0);
+    content_make(content, &text, &head, dice, SLICE_LITERAL("run.1.2"), size);
+}
 
 /* Header, trace headers on top as a mail system would put them, body. */
 static size_t message(uint8_t *out, const struct content *content)
 {
     struct content c = *content;
     size_t len = 0;
-    for (c.offset = 0; c.offset < c.total;) {
+    for (c.offset = 0; c.offset < c.wire;) {
         struct slice piece = content_next(&c);
         cr_assert_gt(piece.len, 0);
         memcpy(out + len, piece.ptr, piece.len);
         len += piece.len;
         content_advance(&c, piece.len);
     }
-    cr_assert_eq(len, content->total);
+    cr_assert_eq(len, content->wire);
     return len;
 }
 
@@ -46,8 +53,7 @@ Test(mark, of_every_size_and_split)
     struct content content;
     content_text_make(&text, &dice);
     for (size_t size = CONTENT_SIZE_MIN; size < 600; size++) {
-        content_make(&content, &text, &dice, SLICE_LITERAL("run.1.2"), SLICE_LITERAL("a@b"), 0,
-                     size);
+        make(&content, &dice, size);
         size_t len = message(bytes, &content);
         for (size_t i = 0; i < len; i++) { /* a mail system would refuse bare CR and LF */
             cr_assert_eq(bytes[i] == '\r', i + 1 < len && bytes[i + 1] == '\n');
@@ -67,10 +73,47 @@ Test(mark, larger_than_the_text)
     struct dice dice = {.state = 2};
     struct content content;
     content_text_make(&text, &dice);
-    content_make(&content, &text, &dice, SLICE_LITERAL("run.1.2"), SLICE_LITERAL("a@b"), 0,
-                 3 * CONTENT_TEXT_BYTES);
+    make(&content, &dice, 3 * CONTENT_TEXT_BYTES);
     size_t len = message(bytes, &content);
     cr_assert(good(bytes, len, len / 2, "run.1.2"));
+}
+
+/* What a receiver makes of the bytes under DATA. */
+static size_t undot(uint8_t *out, const uint8_t *bytes, size_t len)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < len; i++) {
+        if (bytes[i] == '.' && (i == 0 || bytes[i - 1] == '\n')) {
+            i++;
+        }
+        out[at++] = bytes[i];
+    }
+    return at;
+}
+
+Test(mark, dotted)
+{
+    static uint8_t raw[CONTENT_HEADER_MAX + 3 * CONTENT_TEXT_BYTES];
+    static uint8_t dotted[CONTENT_HEADER_MAX + 6 * CONTENT_TEXT_BYTES];
+    static uint8_t back[CONTENT_HEADER_MAX + 6 * CONTENT_TEXT_BYTES];
+    struct dice dice = {.state = 3};
+    struct content content;
+    size_t more = 0;
+    content_text_make(&text, &dice);
+    for (unsigned i = 0; i < 3000; i++) {
+        size_t size = i < 2990
+                          ? dice_between(&dice, CONTENT_SIZE_MIN, 2000)
+                          : dice_between(&dice, CONTENT_TEXT_BYTES / 2, 3 * CONTENT_TEXT_BYTES);
+        make(&content, &dice, size);
+        size_t raw_len = message(raw, &content);
+        content_dot(&content, &text);
+        size_t len = message(dotted, &content);
+        more += len - raw_len;
+        cr_assert_eq(undot(back, dotted, len), raw_len, "message %u of %zu", i, size);
+        cr_assert_eq(memcmp(back, raw, raw_len), 0, "message %u of %zu", i, size);
+        cr_assert_eq(content.total, raw_len);
+    }
+    cr_assert_gt(more, 1000);
 }
 
 Test(mark, not_in_the_body)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Seeded bugs: every patch in tests/canary is applied to a copy of the tree, one by one, and the simulator has to
-find it. A patch that no longer applies or does not build, and a bug that is not found, are failures.
+"""Seeded bugs: every patch in tests/canary is applied to a copy of the tree, one by one, and the simulator (or the
+program that a line "Program: ..." in its text names) has to find it. A patch that no longer applies or does not build, and a bug that is not found, are failures.
 
     tests/canary/run.py [--only NAME]
 """
@@ -39,8 +39,8 @@ def copy_tree():
             shutil.copy(source, target)
 
 
-def build():
-    result = run("ninja", "-C", BUILD, "sim")
+def build(program="sim"):
+    result = run("ninja", "-C", BUILD, program)
     return result.stdout[-3000:] if result.returncode else None
 
 
@@ -49,21 +49,27 @@ def configure():
     return result.stdout[-3000:] if result.returncode else None
 
 
-def searches_of(patch):
+def said(patch, word):
+    """What the lines "WORD: ..." of a patch's text say."""
     text = patch.read_text().split("\ndiff ")[0]
-    own = [line.removeprefix("Search: ").split() for line in text.splitlines() if line.startswith("Search: ")]
-    return own or SEARCHES
+    return [line.removeprefix(word + ": ").split() for line in text.splitlines() if line.startswith(word + ": ")]
+
+
+def program_of(patch):
+    return said(patch, "Program")[0][0] if said(patch, "Program") else "sim"
 
 
 def search(patch):
-    """The line in which the simulator reports the bug, or None."""
-    for arguments in searches_of(patch):
+    """The line in which the bug is reported, or None."""
+    program = program_of(patch)
+    path = BUILD / ("tests/sim/sim" if program == "sim" else f"tests/{program}")
+    for arguments in said(patch, "Search") or (SEARCHES if program == "sim" else [[]]):
         try:
-            result = run(BUILD / "tests/sim/sim", *arguments, timeout=SEARCH_SECONDS)
+            result = run(path, *arguments, timeout=SEARCH_SECONDS)
         except subprocess.TimeoutExpired:
             return None
         if result.returncode:
-            lines = [line for line in result.stdout.splitlines() if "FAILED" in line or "broken invariant" in line]
+            lines = [line for line in result.stdout.splitlines() if line.startswith("FAIL ") or "FAILED" in line or "broken invariant" in line]
             return lines[0] if lines else f"exit code {result.returncode}"
     return None
 
@@ -75,7 +81,7 @@ def try_patch(patch):
     if applied.returncode:
         return f"does not apply: {applied.stdout}"
     try:
-        problem = build()
+        problem = build(program_of(patch))
         if problem:
             return f"does not build: {problem}"
         found = search(patch)
@@ -97,7 +103,7 @@ def main():
         return 2
     COPY.mkdir(parents=True, exist_ok=True)
     copy_tree()
-    problem = configure() or build()
+    problem = configure() or build() or build("check_publish")
     if problem:
         print(f"the unchanged tree does not build: {problem}\n0 passed, 1 failed")
         return 1

@@ -28,6 +28,24 @@ Test(pool, bound_and_reuse)
     pool_fini(&pool); /* a zeroed pool is fine */
 }
 
+/* What a released slot held is gone, apart from the list of free ones. */
+Test(pool, wipes)
+{
+    struct pool pool;
+    cr_assert_eq(pool_init(&pool, "test", 64, 2), MX_OK);
+    pool.wipe = true;
+    uint8_t *slot = pool_acquire(&pool);
+    memset(slot, 7, 64);
+    pool_release(&pool, slot);
+    uint8_t *again = pool_acquire(&pool);
+    cr_assert_eq(again, slot);
+    for (size_t i = sizeof(void *); i < 64; i++) {
+        cr_assert_eq(again[i], 0);
+    }
+    pool_release(&pool, again);
+    pool_fini(&pool);
+}
+
 /* What was reserved can be had when memory is out, and the bound holds. */
 Test(pool, reserve)
 {

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Crash test: load, kill -9 at a random moment, restart with another number of cores, again and again.
 
-  run.py --build DIR [--rounds N] [--seed N] [--data DIR] [--keep]
+  run.py --build DIR [--kills N] [--seed N] [--data DIR] [--keep]
 
 `ringmx-bench send` loads the server; mail goes to Maildir, to a relay by SMTP and to one by LMTP, both of
-them `ringmx-bench sink` with misbehaviour on order. At the end the queue is drained and `ringmx-bench verify`
+them `ringmx-bench sink` with misbehaviour on order. Meanwhile the configuration changes (see changes.py), so
+that mail to one domain goes now to the one and now to another of them, and to an account that is there or not.
+At the end the queue is drained and `ringmx-bench verify`
 compares: every copy that was acknowledged arrived (or a failure report for it), unaltered, once; again only
 where a kill fell into its delivery or the next hop was told to lose its reply. A message without its 250 may
 exist or not, but not in part. The data folder should be on a real file system (default: a new folder in that
@@ -25,7 +27,9 @@ import time
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(FOLDER), "e2e"))
+import changes  # noqa: E402
 import lib  # noqa: E402
+from test_management import ADMIN  # noqa: E402
 
 READY_S = 60
 STILL_S = 90  # without any delivery: the drain has ended
@@ -34,10 +38,12 @@ STILL_S = 90  # without any delivery: the drain has ended
 # never made shows.
 MARK_MS = 1000
 LIVES_S = (0.5, 1, 1, 4)
+CHANGE_S = 0.02  # into a change of the configuration
 SENDER = "sender@example.org"  # a local account: gets the reports
 USERS = ("alice", "carol", "sender")
 RCPTS = ("alice@example.org", "carol@example.org", "bob@example.org", "Dave@example.org", "refused@example.org",
-         "erin@lmtp.example", "Frank@lmtp.example", "full@lmtp.example")
+         "erin@lmtp.example", "Frank@lmtp.example", "full@lmtp.example", "gina@moves.example", "guest@moves.example")
+MOVING = ("gina", "guest")  # of moves.example
 # What is sent: (share of the rounds, options).
 LOADS = ((1.0, ("--sessions", "10", "--rate", "400", "--size", "100-40000")),
          (0.5, ("--sessions", "2", "--rate", "8", "--size", "100000-3000000")))
@@ -47,8 +53,6 @@ SMTP_FAULTS = ("connect:drop:10%", "banner:421:5%", "ehlo:drop:5%", "mail:drop:0
                "eod:delay=200:0.3%", "eod:4xx:0.5%", "eod:5xx:0.2%", "eod:drop:0.3%", "eod:lost:0.3%", "quit:drop:20%")
 LMTP_FAULTS = ("connect:drop:10%", "ehlo:4xx:5%", "rcpt:4xx:1%", "data:drop:0.2%", "eod:552:100%:full@",
                "eod:delay=100:0.2%", "eod:4xx:2%", "eod:5xx:0.2%", "eod:drop:0.3%", "eod:lost:0.3%")
-STRATEGY = {"match": {"0": {"if": "is_local_address(rcpt)", "then": "'local'"},
-                      "1": {"if": "rcpt_domain == 'lmtp.example'", "then": "'lmtp'"}}, "else": "'source'"}
 
 
 def bench(*args):
@@ -131,10 +135,13 @@ class Crash:
         self.lmtp = Hop(self.folder, "lmtp", options.seed, LMTP_FAULTS, lmtp=True)
         extra = [{"@type": "upsert", "object": "Domain", "matchOn": ["name"],
                   "value": {"lmtp-domain": {"name": "lmtp.example", "allowRelaying": True}}},
-                 lib.relay_route(self.lmtp.port, name="lmtp", protocol="lmtp"),
-                 lib.update("MtaOutboundStrategy", route=STRATEGY)]
+                 lib.relay_route(self.lmtp.port, name="lmtp", protocol="lmtp")]
         self.server = lib.Server(relay=self.smtp.port, users=USERS, start=False, retry_ms=200, folder=self.folder,
-                                 extra=extra)
+                                 env_more={"STALWART_RECOVERY_ADMIN": ADMIN}, extra=extra)
+        self.http_port = lib.free_port()
+        self.configuration = changes.Configuration(self.server, self.http_port, self.smtp.port, options.seed,
+                                                   self.problem)
+        self.server.apply(self.configuration.plan())
         self.sent = os.path.join(self.folder, "sent.ledger")
         self.kills = os.path.join(self.folder, "kills.ledger")
         self.totals, self.cores, self.problems = collections.Counter(), 0, []
@@ -156,6 +163,9 @@ class Crash:
         with open(self.kills, "a") as f:
             f.write(f"kill {before} {microseconds()}\n")
 
+    def set_args(self, queue_only=False):
+        self.server.args = ["--http", f"127.0.0.1:{self.http_port}"] + (["--delivery=off"] if queue_only else [])
+
     def look_at_log(self):
         for line in self.server.log().splitlines():
             words = line.split(" ")
@@ -170,7 +180,9 @@ class Crash:
         down = [hop for hop in (self.smtp, self.lmtp) if dice.random() < 0.1]
         after = dice.uniform(0, 0.3) if moment == "start" else dice.uniform(0.02, dice.choice(LIVES_S))
         into_stop = dice.uniform(0, 0.2)
-        self.server.args = ["--delivery=off"] if queue_only else []
+        into_change = dice.uniform(0, CHANGE_S) if moment == "load" and dice.random() < 0.6 else None
+        self.set_args(queue_only)
+        life = changes.Life(self.configuration, not queue_only)
         for hop in down:
             hop.stop()
         load = Load(self.server.port, self.sent, f"r{number}", dice)
@@ -180,11 +192,16 @@ class Crash:
                 self.server.spawn(cores)
             else:
                 self.server.start(cores, READY_S)
+            life.start()
             time.sleep(after)
+            if into_change is not None and life.asked.wait(0.3):
+                time.sleep(into_change)
+            life.dying = True
             if moment == "stop":
                 self.server.signal(signal.SIGTERM)
                 time.sleep(into_stop)
             self.kill()
+            life.join()
         finally:
             sent = load.end()
         self.totals.update(sent)
@@ -198,6 +215,7 @@ class Crash:
     def verify(self, quiet=True):
         """(exit code, counts)."""
         folders = [os.path.join(self.server.data, "mail", "example.org", user) for user in USERS]
+        folders += [os.path.join(self.server.data, "mail", changes.MOVES, user) for user in MOVING]
         ledgers = (self.sent, self.kills, self.smtp.ledger, self.lmtp.ledger)
         command = bench("verify", "--mark-ms", str(MARK_MS), *(w for path in ledgers for w in ("--ledger", path)),
                         *(w for folder in folders if os.path.isdir(folder) for w in ("--maildir", folder)))
@@ -207,20 +225,26 @@ class Crash:
 
     def drain(self):
         """Starts once more and waits until everything is there and nothing moves, or nothing moves any more."""
-        self.server.args = []
+        self.set_args()
         self.server.start(self.other_cores(), READY_S)
+        life = changes.Life(self.configuration, delivery=True, changes=False)
+        life.run()
         before, since = None, time.monotonic()
         while True:
             began = time.monotonic()
             _, counts = self.verify()
             now = time.monotonic()
-            if counts != before:
-                before, since = counts, now
+            moved = counts and {k: v for k, v in counts.items() if k != "excused_age_us"}  # by times of files
+            if moved != before:
+                before, since = moved, now
             elif now - since > (3 if counts is not None and counts["lost"] == 0 else STILL_S):
                 break
             time.sleep(max(1.0, now - began))
         self.server.stop()
         self.look_at_log()
+        missing = self.configuration.probes.missing()
+        if missing:
+            self.problem(f"probes that did not arrive: {lib.short(missing)}")
         listed = self.server.queue()
         if "example" in listed:
             self.problem(f"the queue is not empty: {lib.short(listed)}")
@@ -235,21 +259,25 @@ class Crash:
         finally:
             for hop in (self.smtp, self.lmtp):
                 hop.stop()
+            self.configuration.probes.stop()
         for name, hop in (("smtp", self.smtp), ("lmtp", self.lmtp)):
             print(f"{name} faults: " + ", ".join(f"{rule} {hits}" for rule, hits in sorted(hop.hits.items())))
+        found = self.configuration.counts
+        print("configuration: " + ", ".join(f"{what} {count}" for what, count in found.items()))
         code, counts = self.verify(quiet=False)
         if code != 0:
             self.problem("copies were lost, duplicated, altered or unexpected")
         print(json.dumps(counts))
         print(f"{self.options.rounds} kills, {self.totals['begun']} messages, {self.totals['accepted']} acknowledged to all, "
               f"{len(self.problems)} problems")
-        return not self.problems and counts["acked"] > 0 and counts["bounced"] > 0
+        return not self.problems and counts["acked"] > 0 and counts["bounced"] > 0 and \
+            found["answered"] > 0 and found["checked lives"] > 0 and found["probes"] > 0
 
 
 def main():
     parser = argparse.ArgumentParser(description="Crash test: load, kill -9, restart, count.")
     parser.add_argument("--build", required=True, help="folder of the binaries")
-    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--kills", "--rounds", dest="rounds", type=int, default=50, help="lives that end by kill -9")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--data", help="folder for the data, must not exist")
     parser.add_argument("--keep", action="store_true", help="do not remove the data at the end")

@@ -150,6 +150,10 @@ SPLIT = {"match": {"0": {"if": "is_local_address(rcpt)", "then": "'local'"},
 LOCAL = {"match": {"0": {"if": "is_local_domain(rcpt_domain)", "then": "'local'"}}, "else": "'mx'"}
 
 
+# Nobody listens there: tests ask no name server but their own.
+NO_RESOLVER = update("DnsResolver", **{"@type": "Custom", "servers": {"127.0.0.1:9": True}})
+
+
 def base_plan(listeners, relay=None, users=("alice",), allow_relaying=True, relay_fields=None,
               settings=None, strategy=None, extra=()):
     """example.org with local users; everybody else of it on the relay's port when there is one."""
@@ -168,6 +172,7 @@ def base_plan(listeners, relay=None, users=("alice",), allow_relaying=True, rela
     if strategy is None:
         strategy = LOCAL if relay is None else SPLIT
     plan.append(update("MtaOutboundStrategy", route=strategy))
+    plan.append(NO_RESOLVER)
     plan.extend(extra)
     return plan
 
@@ -451,9 +456,10 @@ class Sink:
     ALL = ("PIPELINING", "SIZE 52428800", "8BITMIME", "SMTPUTF8", "CHUNKING", "DSN",
            "ENHANCEDSTATUSCODES")
 
-    def __init__(self, extensions=ALL, lmtp=False, hook=None, tls=None, start=True, port=None):
+    def __init__(self, extensions=ALL, lmtp=False, hook=None, tls=None, start=True, port=None,
+                 address="127.0.0.1"):
         self.extensions, self.lmtp, self.hook, self.tls = list(extensions), lmtp, hook, tls
-        self.port = port or free_port()
+        self.port, self.address = port or free_port(), address
         self.messages, self.commands = [], []
         self.connections = 0
         self.lock = threading.Lock()
@@ -469,9 +475,9 @@ class Sink:
         self.stop()
 
     def start(self):
-        self.listening = socket.socket()
+        self.listening = socket.socket(socket.AF_INET6 if ":" in self.address else socket.AF_INET)
         self.listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.listening.bind(("127.0.0.1", self.port))
+        self.listening.bind((self.address, self.port))
         self.listening.listen(128)
         threading.Thread(target=self.accept, args=(self.listening,), daemon=True).start()
 

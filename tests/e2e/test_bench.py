@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import lib
@@ -204,6 +205,29 @@ def test_bench_verify_reads_mailboxes_and_reports():
     found(counts, altered=1, lost=1)
     file("cur/1-again", to + MARK % (1, EMPTY_HASH))
     found(verify(sent, maildirs=[folder])[1], altered=1, lost=1, duplicated=1)
+
+
+def test_bench_verify_knows_when_a_file_was_written():
+    """A file and a relayed copy are one too many, unless a kill fell between them, before the mark of the first."""
+    folder, now = work_folder(), time.monotonic_ns() // 1000
+    for name in ("new", "cur"):
+        os.mkdir(os.path.join(folder, name))
+    with open(os.path.join(folder, "new/1"), "wb") as f:
+        f.write(b"Delivered-To: bob@example.org\r\n" + MARK % (1, EMPTY_HASH))
+    sent = write("sent", copy_line("acked", 1, now - 1000, hash_hex=EMPTY_HASH.decode()))
+    second = 1000000
+    for what, kill, again, excused in (("killed after the file", 200000, 300000, True),
+                                       ("killed long after it", 5 * second, 6 * second, False),
+                                       ("the same process", 400000, 300000, False),
+                                       ("killed before it", -400000, 300000, False)):
+        got = write("got", copy_line("taken", 1, now + again + 5000, hash_hex=EMPTY_HASH.decode(), since=now + again),
+                    f"kill {now + kill} {now + kill + 1000}")
+        code, counts, _ = verify(sent, got, maildirs=[folder])
+        equal((code, counts["excused_by_kill"], counts["duplicated"]), (0, 1, 0) if excused else (1, 0, 1), what)
+    got = write("got", copy_line("taken", 1, now - 300000, hash_hex=EMPTY_HASH.decode(), since=now - 400000),
+                f"kill {now - 200000} {now - 190000}")
+    code, counts, _ = verify(sent, got, maildirs=[folder])
+    equal((code, counts["excused_by_kill"]), (0, 1), "the copy, the kill, the file")
 
 
 def test_bench_verify_refuses_bad_input():
@@ -513,3 +537,47 @@ def test_bench_only_loopback():
         done = bench(*args)
         equal(done.returncode, 2, f"exit code of {args}")
         check("--allow-remote" in done.stderr, f"message of {args}: {done.stderr}")
+
+
+def test_bench_probe():
+    """Times of RCPT and of whole messages; a refusal ends it with an error that says which."""
+    with Server() as s:
+        to = ("probe", "--to", f"127.0.0.1:{s.port}", "--from", "p@example.net", "--rate", "100", "--seconds", "1")
+        for what in ("rcpt", "message"):
+            done = bench(*to, "--rcpt", "alice@example.org", "--what", what, "--size", "1000")
+            equal(done.returncode, 0, f"exit code for {what} ({done.stderr})")
+            times = json.loads(done.stdout)
+            equal(times["what"], what, "what was measured")
+            check(times["count"] > 0, f"nothing was measured: {times}")
+            check(0 < times["p50_ns"] <= times["p99_ns"] <= times["max_ns"], f"times: {times}")
+        done = bench(*to, "--rcpt", "nobody@elsewhere.example")
+        equal(done.returncode, 1, "exit code when RCPT is refused")
+        check("550" in done.stderr, f"the reply is not shown: {done.stderr}")
+
+
+def quick(script):
+    """Runs a benchmark just to see that it runs; the figures."""
+    folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "bench")
+    figures = os.path.join(work_folder(), "figures")
+    done = subprocess.run([sys.executable, os.path.join(folder, script), "--build", lib.BUILD, "--quick", "--json", figures],
+                          capture_output=True, text=True, timeout=120)
+    equal(done.returncode, 0, f"exit code of {script} ({done.stderr[-500:]})")
+    with open(figures) as f:
+        return json.load(f)
+
+
+def test_bench_management_latency():
+    """The benchmark of management work beside mail runs through; its figures are not judged here."""
+    results = quick("management_latency.py")
+    equal(len(results), 5, f"kinds of work in {list(results)}")
+    for name, [only] in results.items():
+        check(only["rcpt"]["count"] > 0 and only["message"]["count"] > 0, f"{name}: nothing was measured")
+
+
+def test_bench_accounts():
+    """The benchmark of many accounts runs through with few of them; what memory tables take holds for them too."""
+    result = quick("accounts.py")
+    equal(result["accounts"], 5000, "accounts")
+    for start in result["restarts"]:
+        equal(len(start["table_bytes"]), start["cores"], "cores that answered")
+        check(all(0 < b <= 40 * 5000 for b in start["table_bytes"]), f"bytes of tables: {start}")

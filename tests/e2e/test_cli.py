@@ -125,6 +125,15 @@ def test_cli_get_refused():
     talk([failed], "get", "Domain", "b", code=1, err="error: jmap error: forbidden: not authorized\n")
 
 
+def test_cli_stored_but_not_in_force():
+    """What was created is named although the call as a whole is an error."""
+    failed = call(("x:Domain/set", {"create": {"n0": {"name": "example.org"}}}),
+                  answer=[{"error!": {"type": "serverPartialFail", "description": "core 1 is behind",
+                                      "created": {"n0": {"id": "b7"}}}}])
+    talk([failed], "create", "Domain", "--field", "name=example.org", code=1,
+         err="error: jmap error: serverPartialFail: core 1 is behind; created: n0 = b7\n")
+
+
 def test_cli_label_errors():
     """A failed look-up of names leaves the ids; query asks for the names of a page at once."""
     failed = call(("x:Domain/get", {"ids": ["$domain"], "properties": ["name"]}),
@@ -976,3 +985,36 @@ def test_cli_watch_server():
     done = run_cli(at, "health")
     equal(done.returncode, 1, "exit code without a server")
     check("Connection refused" in done.stderr, done.stderr)
+
+
+def peak_kib(command, env):
+    """Runs a command to its good end; its largest resident set."""
+    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    equal(process.returncode, 0, f"exit code of {command}")
+    return usage.ru_maxrss
+
+
+def test_cli_apply_memory():
+    """A plan is as large as it likes: memory depends on its longest line. A pipe is a file as well."""
+    with Managed() as s:
+        env = dict(os.environ, STALWART_URL=f"http://127.0.0.1:{s.http_port}", STALWART_USER=ADMIN.split(":")[0],
+                   STALWART_PASSWORD=ADMIN.split(":")[1], XDG_CACHE_HOME=s.folder)
+        peaks = []
+        for lines in (1, 400):
+            path = os.path.join(s.folder, f"plan-{lines}.ndjson")
+            with open(path, "w") as f:
+                f.write('{"@type":"upsert","object":"Domain","matchOn":["name"],"value":{"d":{"name":"example.org"}}}\n')
+                for i in range(lines):
+                    f.write(json.dumps({"@type": "create", "object": "Account", "value": {
+                        f"a{i}-{k}": {"@type": "User", "name": f"user{i}-{k}", "domainId": "#d"} for k in range(500)}}) + "\n")
+            peaks.append(peak_kib([os.path.join(lib.BUILD, "ringmx-cli"), "apply", "--dry-run", "--file", path], env))
+        check("ASAN_OPTIONS" in os.environ or peaks[1] < peaks[0] + 4096, f"KiB for 1 and for 400 lines: {peaks}")
+        fifo = os.path.join(s.folder, "fifo")
+        os.mkfifo(fifo)
+        with subprocess.Popen(["cp", os.path.join(s.folder, "plan-1.ndjson"), fifo]):
+            done = subprocess.run([os.path.join(lib.BUILD, "ringmx-cli"), "apply", "--file", fifo], env=env,
+                                  capture_output=True, text=True, timeout=60)
+        equal(done.returncode, 0, f"exit code of apply ({done.stderr})")
+        check("500" in done.stderr + done.stdout, f"what it said: {done.stderr} {done.stdout}")

@@ -9,7 +9,7 @@ import time
 
 import lib
 from blockdev import BlockDevice
-from lib import (DROP, Server, Sink, Skip, check, equal, split_local, split_received, starts, wait_until,
+from lib import (DROP, Server, Sink, Skip, check, equal, split_local, split_received, starts, update, wait_until,
                  work_folder)
 from nameserver import NameServer
 
@@ -277,13 +277,32 @@ def test_clock_stepped_before_restart():
         arrive(sink, 1, body, seconds=15)
 
 
+SYSTEM_RESOLVER = update("DnsResolver", **{"@type": "System"})
+
+
+def test_hosts_file():
+    """A relay's name that the hosts file has needs no name server."""
+    with NameServer() as names, Sink() as sink, \
+            Server(relay=sink.port, cores=1, start=False,
+                   relay_fields={"address": "known.relay.example"}, extra=[SYSTEM_RESOLVER]) as s:
+        names.mode = "silent"
+        try:
+            s.spawn(preexec_fn=names.use)
+        except subprocess.SubprocessError:
+            raise Skip("a mount namespace is not to be had here") from None
+        wait_until(lambda: " ready " in s.log(), 20, "ready")
+        s.submit("bob@example.org")
+        sink.got()
+        equal(names.asked, 0, "questions to the name server")
+
+
 def test_names_gone():
     """The name server fails, lies, or is silent: relays by name wait, accepting and mailboxes go on, and
     the mail leaves when names are found again."""
     body = lines(1000)
     with NameServer() as names, Sink() as sink, \
             Server(relay=sink.port, cores=1, start=False,
-                   relay_fields={"address": "hop.relay.example"}) as s:
+                   relay_fields={"address": "hop.relay.example"}, extra=[SYSTEM_RESOLVER]) as s:
         try:
             s.spawn(preexec_fn=names.use)
         except subprocess.SubprocessError:

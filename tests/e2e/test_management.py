@@ -221,7 +221,7 @@ def test_queue_follows_the_route():
 def test_refused_changes_change_nothing():
     """A change that does not compile is refused with the reason, and nothing moves."""
     with Managed(relay=free_port()) as s:
-        before = s.api.stats()[0]["config_generation"]
+        before = wait_until(lambda: s.api.stats()[0]["config_generation"], 20, "the first sample of the cores")
         answer = s.api.set("MtaOutboundStrategy", update={"singleton": {
             "route": {"match": {}, "else": "'nowhere'"}}})
         check("nowhere" in json.dumps(answer["notUpdated"]), f"a route that does not exist: {answer}")
@@ -246,6 +246,14 @@ def test_health():
             equal(status, 200, path)
             check(b'\nringmx_ready{core="1"} 1\n' in body, f"{path}: {body[:300]}")
         equal(s.api.http("POST", "/healthz/live", b"", headers={})[0], 405, "POST to a page")
+        equal(s.api.http("GET", "/healthz", headers={})[0], 401, "details, for anybody")
+        details = json.loads(s.api.http("GET", "/healthz")[2])
+        equal((details["mode"], details["recoveryAdministrator"], details["coreBehind"]), ("normal", "admin", None), "details")
+        equal(details["configGeneration"], s.api.stats()[0]["config_generation"], "generation")
+        secret = {"0": {"@type": "Password", "secret": "a user of the day"}}
+        s.api.create("Account", **{"@type": "User"}, name="user", domainId=s.api.find("Domain", name="example.org"),
+                     credentials=secret)
+        equal(Api(s.http_port, "user@example.org:a user of the day").http("GET", "/healthz")[0], 403, "details, for a user")
         equal(s.api.http("POST", "/jmap", b"{}", headers={})[0], 401, "without credentials")
 
 

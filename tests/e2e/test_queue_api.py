@@ -124,6 +124,36 @@ def test_queue_listed_and_cancelled():
             wait_until(lambda: query(s)["ids"] == [], 10, "an empty queue")
 
 
+def test_queue_changed_in_one_call():
+    """Many messages cancelled and put off in one call: each is answered for itself, and the answer is true after a kill."""
+    port = free_port()
+    with Managed(relay=port, retry_ms=3600000) as s:
+        fill(s, 60)
+        wait_until(lambda: "next-hop-down" in s.log(), 10, "the dead next hop is noticed")
+        ids = query(s)["ids"]
+        cancelled, later = ids[:40], ids[40:59]
+        answer = s.api.set("QueuedMessage", destroy=[*cancelled[:20], "bad7", *cancelled[20:], ids[59]],
+                           update={**{i: {"nextRetry": "2099-01-01T00:00:00Z"} for i in later},
+                                   ids[59]: {"nextRetry": NOW}, "bad7z": {"nextRetry": NOW},
+                                   cancelled[0]: {"size": 3}})
+        equal(sorted(answer["destroyed"]), sorted([*cancelled, ids[59]]), "destroyed")
+        equal({k: v["type"] for k, v in answer["notDestroyed"].items()}, {"bad7": "notFound"}, "not destroyed")
+        equal(sorted(answer["updated"]), sorted(later), "updated")
+        equal({k: v["type"] for k, v in answer["notUpdated"].items()},
+              {ids[59]: "willDestroy", "bad7z": "notFound", cancelled[0]: "willDestroy"}, "not updated")
+        answer = s.api.set("QueuedMessage", destroy=cancelled, update={later[0]: {}, "bad7": {}})
+        equal((sorted(answer["notDestroyed"]), answer["updated"], list(answer["notUpdated"])),
+              (sorted(cancelled), {later[0]: None}, ["bad7"]), "a second time")
+        kept = {m["queueId"] for m in get(s, *later)["list"]}
+        s.kill()
+        s.api.connection = None
+        s.start()
+        wait_until(lambda: len(query(s)["ids"]) == 19, 10, "the rest of the queue after the kill")
+        left = get(s, *query(s)["ids"])["list"]
+        equal({m["queueId"] for m in left}, kept, "messages after the kill")
+        equal({m["nextRetry"][:19] for m in left}, {"2099-01-01T00:00:00"}, "next attempts")
+
+
 def test_retry_now():
     """nextRetry is set: a message that would wait for long is tried at once, although its next hop was down."""
     port = free_port()

@@ -98,8 +98,10 @@ static unsigned files_with(const char *folder, const char *stem, struct slice co
     return count;
 }
 
-/* Files of any name in new/ and cur/; half of the names begin as the delivery's own would. */
-static bool prefill(const char *mailbox, const char *stem, struct fuzz_source *s)
+/* Files of any name in new/ and cur/; half of the names begin as the delivery's own would. True: a
+ * repeat has to find one, whatever the server was called then. */
+static bool prefill(const char *mailbox, const char *stem, const char *unique,
+                    struct fuzz_source *s)
 {
     bool own = false;
     for (unsigned i = fuzz_byte(s) % FILES_MAX; i > 0; i--) {
@@ -119,8 +121,8 @@ static bool prefill(const char *mailbox, const char *stem, struct fuzz_source *s
         FILE *file = fopen(path, "wb");
         if (file != NULL) {
             FUZZ_CHECK(fputs("other", file) >= 0 && fclose(file) == 0);
-            own = own || ((how & 2) != 0 && name[0] == ',') ||
-                  (strncmp(name, stem, strlen(stem)) == 0 && name[strlen(stem)] == ',');
+            const char *whole = strrchr(path, '/') + 1;
+            own = own || (strncmp(whole, unique, strlen(unique)) == 0 && whole[strlen(unique)]);
         }
     }
     return own;
@@ -144,7 +146,7 @@ static void delivery(struct fuzz_source *s)
         snprintf(path, sizeof path, "%s/%s", mailbox, subs[i]);
         FUZZ_CHECK(mkdir(path, 0700) == 0);
     }
-    bool own = prefill(mailbox, stem, s);
+    bool own = prefill(mailbox, stem, "1790000000.Q1-0-1-9R3.", s);
     uint8_t whole[512];
     struct writer w = writer_init(whole, sizeof whole);
     put_slice(&w, header);

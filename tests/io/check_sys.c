@@ -154,21 +154,6 @@ static void check_lock(void)
     CHECK(sys_unlink(path) == MX_OK);
 }
 
-static void check_resolve(void)
-{
-    struct netaddr found[4];
-    struct netaddr expected;
-    size_t count = mx_countof(found);
-    CHECK(sys_resolve(found, &count, "127.0.0.1", 25) == MX_OK && count == 1);
-    CHECK(netaddr_parse(&expected, SLICE_LITERAL("127.0.0.1")) == MX_OK);
-    CHECK(netaddr_equal(&found[0], &expected) && found[0].port == 25);
-    count = mx_countof(found);
-    CHECK(sys_resolve(found, &count, "::ffff:192.0.2.1", 26) == MX_OK && count == 1);
-    CHECK(found[0].family == 4 && found[0].bytes[0] == 192 && found[0].port == 26);
-    count = mx_countof(found);
-    CHECK(sys_resolve(found, &count, "2001:db8::1", 25) == MX_OK && found[0].family == 6);
-}
-
 int main(void)
 {
     const char *tmp = getenv("TMPDIR");
@@ -179,7 +164,6 @@ int main(void)
     check_rename();
     check_folders();
     check_lock();
-    check_resolve();
     CHECK(rmdir(base) == 0); /* nothing was left behind */
     printf("sys: all good\n");
     return 0;

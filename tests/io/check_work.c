@@ -161,12 +161,32 @@ static void check_ring_goes(void)
     mbox_hub_free(hub);
 }
 
+/* What another sends to a core after its last turn is received when it closes, not forgotten. */
+static void check_message_after_the_loop(void)
+{
+    struct mbox_hub *hub;
+    struct mbox_msg *msg = malloc(sizeof *msg);
+    CHECK(msg != NULL && mbox_hub_new(&hub, 1) == MX_OK);
+    struct shard_conf conf = {.count = 1, .cpu = -1, .blocks_max = 16, .hub = hub};
+    CHECK(shard_init(&shard, &conf) == MX_OK && shard_open(&shard) == MX_OK);
+    shard_stop(&shard);
+    shard_run(&shard);
+    unsigned before = atomic_load(&received);
+    msg->receive = receive;
+    CHECK(mbox_send(hub, 1, 0, msg) == MX_OK);
+    shard_close(&shard);
+    CHECK(atomic_load(&received) == before + 1);
+    shard_fini(&shard);
+    mbox_hub_free(hub);
+}
+
 int main(void)
 {
     check_lanes();
     check_full_and_close();
     check_submit_while_closing();
     check_ring_goes();
+    check_message_after_the_loop();
     printf("work: all good\n");
     return 0;
 }

@@ -9,8 +9,8 @@
 
 enum {
     LOCATIONS_MAX = 64,
-    STORES_MAX = 64, /* per location and execution */
-    PLAIN_MAX = 512, /* units watched for races */
+    STORES_MAX = 64,  /* per location and execution */
+    PLAIN_MAX = 4096, /* units watched for races */
     UNIT_BYTES = 4,
     STACK_BYTES = 64 * 1024,
     DEPTH_MAX = 4096,
@@ -585,10 +585,12 @@ PLAIN(read1, 1, false)
 PLAIN(read2, 2, false)
 PLAIN(read4, 4, false)
 PLAIN(read8, 8, false)
+PLAIN(read16, 16, false)
 PLAIN(write1, 1, true)
 PLAIN(write2, 2, true)
 PLAIN(write4, 4, true)
 PLAIN(write8, 8, true)
+PLAIN(write16, 16, true)
 
 void __tsan_read_range(const void *address, unsigned long bytes);
 void __tsan_read_range(const void *address, unsigned long bytes)

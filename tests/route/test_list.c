@@ -1,4 +1,5 @@
 #include "route/directory.h"
+#include "tests/dir_records.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -6,6 +7,8 @@
 #define S(text) SLICE_LITERAL(text)
 
 enum { MEMBERS = 3000 };
+
+DIR_RECORDS(records, 4096);
 
 static char texts[MEMBERS][32];
 static struct dir_member members[MEMBERS];
@@ -75,48 +78,17 @@ Test(list, resolves_by_name_alias_and_tag)
         {.id = 2, .name = SLICE_LITERAL("off.example"), .tag_mode = 1},
     };
     static const struct dir_address addresses[] = {
-        {.domain_id = 1,
-         .local = SLICE_LITERAL("team"),
-         .kind = DIR_LIST,
-         .enabled = true,
-         .object_id = 9,
-         .mailbox = SLICE_LITERAL("team@example.org"),
-         .list = &list},
-        {.domain_id = 1,
-         .local = SLICE_LITERAL("crew"),
-         .kind = DIR_LIST,
-         .enabled = true,
-         .object_id = 9,
-         .mailbox = SLICE_LITERAL("team@example.org"),
-         .list = NULL},
-        {.domain_id = 1,
-         .local = SLICE_LITERAL("old"),
-         .kind = DIR_LIST,
-         .enabled = false,
-         .object_id = 9,
-         .mailbox = SLICE_LITERAL("team@example.org"),
-         .list = NULL},
-        {.domain_id = 1,
-         .local = SLICE_LITERAL("far"),
-         .kind = DIR_LIST,
-         .enabled = true,
-         .object_id = 8,
-         .mailbox = SLICE_LITERAL("far@off.example"),
-         .list = NULL},
-        {.domain_id = 2,
-         .local = SLICE_LITERAL("far"),
-         .kind = DIR_LIST,
-         .enabled = true,
-         .object_id = 8,
-         .mailbox = SLICE_LITERAL("far@off.example"),
-         .list = &list},
-        {.domain_id = 1,
-         .local = SLICE_LITERAL("sales"),
-         .kind = DIR_GROUP,
-         .enabled = true,
-         .object_id = 7,
-         .mailbox = SLICE_LITERAL("sales@example.org"),
-         .list = NULL},
+        {1, SLICE_LITERAL("team"), DIR_LIST, true, false, 9, SLICE_LITERAL("team@example.org"),
+         &list},
+        {1, SLICE_LITERAL("crew"), DIR_LIST, true, false, 9, SLICE_LITERAL("team@example.org"),
+         NULL},
+        {1, SLICE_LITERAL("old"), DIR_LIST, false, false, 9, SLICE_LITERAL("team@example.org"),
+         NULL},
+        {1, SLICE_LITERAL("far"), DIR_LIST, true, false, 8, SLICE_LITERAL("far@off.example"), NULL},
+        {2, SLICE_LITERAL("far"), DIR_LIST, true, false, 8, SLICE_LITERAL("far@off.example"),
+         &list},
+        {1, SLICE_LITERAL("sales"), DIR_GROUP, true, false, 7, SLICE_LITERAL("sales@example.org"),
+         NULL},
     };
     struct directory *dir;
     cr_assert_eq(directory_new(&dir, 5), MX_OK);
@@ -124,7 +96,8 @@ Test(list, resolves_by_name_alias_and_tag)
         cr_assert_eq(directory_put_domain(dir, &domains[i]), MX_OK);
     }
     for (size_t i = 0; i < mx_countof(addresses); i++) {
-        cr_assert_eq(directory_put_address(dir, &addresses[i]), MX_OK);
+        const struct dir_record *record = dir_records_add(records, records_max, &addresses[i]);
+        cr_assert_eq(directory_put_address(dir, record), MX_OK);
     }
     static const struct {
         const char *local;

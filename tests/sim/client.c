@@ -2,9 +2,12 @@
  * answer. They insist on one reply per command, in order. */
 #include "core/check.h"
 #include "core/text.h"
+#include "tests/sim/manager.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/peer.h"
 #include "tests/sim/sim.h"
+
+#include <stdio.h>
 
 enum tag { T_BANNER, T_EHLO, T_TLS, T_MAIL, T_RCPT, T_DATA, T_CHUNK, T_END, T_RSET, T_QUIT };
 enum { TAGS_MAX = 64, RECONNECT_MS = 200 };
@@ -16,8 +19,14 @@ struct client {
     unsigned tag_count;
     unsigned rcpt_replies; /* of the message so far */
     unsigned wanted;
-    bool tls, tls_wait, ehlo_done;
+    bool tls, tls_wait;
+    bool hello; /* the reply to EHLO has not begun */
     bool pipelined, bdat;
+    bool second;      /* it comes through the proxy */
+    bool bad_header;  /* which garbles its header: no session may begin */
+    char address[24]; /* that the server is to see */
+    char host[64];    /* the server's name in this session */
+    uint64_t epoch;   /* of the configuration, when it asked */
     struct mail *mail;
 };
 
@@ -26,7 +35,8 @@ static struct {
     bool stopped;
 } clients;
 
-static const struct netaddr server = {.family = 4, .bytes = {10, 0, 0, 1}, .port = 25};
+static const struct netaddr servers[] = {{.family = 4, .bytes = {10, 0, 0, 1}, .port = 25},
+                                         {.family = 4, .bytes = {10, 0, 0, 1}, .port = 2525}};
 
 static void step(struct peer *peer);
 
@@ -38,6 +48,7 @@ static void expect(struct client *c, enum tag tag)
 
 static void hello(struct client *c)
 {
+    c->hello = true;
     expect(c, T_EHLO);
     peer_say(&c->peer, "EHLO client.example\r\n");
 }
@@ -47,6 +58,7 @@ static void hello(struct client *c)
 
 static void say_rcpt(struct client *c, unsigned i)
 {
+    c->epoch = i == 0 || !c->pipelined ? manager_epoch() : c->epoch;
     expect(c, T_RCPT);
     peer_say(&c->peer, "RCPT TO:<%s>\r\n", c->mail->rcpts[i].address);
 }
@@ -98,6 +110,7 @@ static void next_message(struct client *c)
     }
     c->plan.messages--;
     c->mail = oracle_mail((size_t)sim_scale(1, c->plan.bytes_max));
+    (void)snprintf(c->mail->client, sizeof c->mail->client, "%s", c->address);
     c->rcpt_replies = c->wanted = 0;
     c->pipelined = sim_chance(2);
     c->bdat = sim_chance(3);
@@ -146,12 +159,25 @@ static void content_or_reset(struct client *c)
 /* --- replies -----------------------------------------------------------------------------------
  */
 
+/* While the configuration stands still everybody knows the answer. */
+static void check_rcpt(const struct client *c, unsigned i, unsigned code)
+{
+    if (c->epoch % 2 != 0 || c->epoch != manager_epoch()) {
+        return;
+    }
+    const char *address = c->mail->rcpts[i].address;
+    bool accepts = settings_accepts(&settings_store.now, address);
+    if (accepts ? code / 100 == 5 && code != 503 : code == 250) {
+        sim_fail("RCPT to %s was answered %u", address, code);
+    }
+}
+
 static void on_rcpt(struct client *c, unsigned code)
 {
     bool good = code == 250;
     unsigned i = c->rcpt_replies++;
-    c->mail->rcpts[i].wanted = good;
-    c->mail->rcpts[i].refused = !good;
+    check_rcpt(c, i, code);
+    oracle_rcpt(c->mail, i, good);
     c->wanted += good;
     if (c->pipelined) {
         return;
@@ -226,6 +252,23 @@ static void on_reply(struct client *c, enum tag tag, unsigned code)
     }
 }
 
+/* Whatever the configuration does, a session has one name of the server. */
+static void check_host(struct client *c, enum tag tag, struct slice line)
+{
+    char host[sizeof c->host];
+    struct slice word = slice_from(line, mx_min_size(4, line.len));
+    word = slice_first(word, mx_min_size(slice_find(word, ' '), sizeof host - 1));
+    (void)snprintf(host, sizeof host, "%.*s", SLICE_ARGS(word));
+    if (tag == T_BANNER) {
+        memcpy(c->host, host, sizeof host);
+    } else if (tag == T_EHLO && c->hello) {
+        c->hello = false;
+        if (strcmp(c->host, host) != 0) {
+            sim_fail("the session of %s goes on with %s", c->host, host);
+        }
+    }
+}
+
 /* 421 may come at any time instead of a reply, or on its own. */
 static void take_reply(struct client *c, struct slice line)
 {
@@ -235,6 +278,12 @@ static void take_reply(struct client *c, struct slice line)
             sim_fail("not a reply: %.*s", SLICE_ARGS(line));
         }
         code = code * 10 + (unsigned)(line.ptr[i] - '0');
+    }
+    if (c->bad_header && code != 421) {
+        sim_fail("a session began behind a malformed PROXY header: %.*s", SLICE_ARGS(line));
+    }
+    if (c->tag_count > 0 && code / 100 == 2) {
+        check_host(c, c->tags[0], line);
     }
     if (line.len > 3 && line.ptr[3] == '-') {
         return;
@@ -281,6 +330,29 @@ static void take_replies(struct client *c)
 /* --- life --------------------------------------------------------------------------------------
  */
 
+/* The PROXY protocol, version 1 or 2 (LOCAL: the proxy itself), or not quite. */
+static void say_proxy(struct client *c)
+{
+    static const uint8_t v2[] = {0x0d, 0x0a, 0x0d, 0x0a, 0,    0x0d, 0x0a, 'Q', 'U', 'I',
+                                 'T',  0x0a, 0x21, 0x11, 0,    12,   198,  51,  100, 8,
+                                 10,   0,    0,    1,    0x10, 0,    9,    0xdd};
+    uint8_t header[sizeof v2];
+    memcpy(header, v2, sizeof v2);
+    unsigned kind = (unsigned)sim_below(6);
+    const char *seen = kind == 0 ? "198.51.100.7" : kind == 1 ? "192.0.2.1" : "198.51.100.8";
+    (void)snprintf(c->address, sizeof c->address, "([%s])", seen);
+    if (kind == 0) {
+        peer_say(&c->peer, "PROXY TCP4 198.51.100.7 10.0.0.1 4096 2525\r\n");
+        return;
+    }
+    header[12] = kind == 1 ? 0x20 : 0x21;
+    c->bad_header = kind == 2;
+    if (c->bad_header) {
+        header[sim_below(12)] ^= 0x20;
+    }
+    bytes_add(&c->peer.out, slice_of(header, sizeof header));
+}
+
 static void connect_again(struct client *c)
 {
     bytes_clear(&c->peer.in);
@@ -293,7 +365,8 @@ static void connect_again(struct client *c)
         clients.open--;
         return;
     }
-    c->peer.sock = net_connect(&c->peer, &server);
+    c->second = c->plan.second && sim_chance(2);
+    c->peer.sock = net_connect(&c->peer, &servers[c->second]);
     if (c->peer.sock == NULL) {
         c->peer.wake_ns = sim.now_ns + RECONNECT_MS * MX_NS_PER_MS;
         return;
@@ -303,6 +376,11 @@ static void connect_again(struct client *c)
     c->peer.cut_at = c->plan.misbehave && sim.faults && sim_chance(4)
                          ? 1 + sim_scale(1, 2 * c->plan.bytes_max)
                          : 0;
+    (void)snprintf(c->address, sizeof c->address, "([192.0.2.1])");
+    c->bad_header = false;
+    if (c->second) {
+        say_proxy(c);
+    }
     expect(c, T_BANNER);
 }
 

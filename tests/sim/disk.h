@@ -21,9 +21,10 @@ mx_err disk_write(struct inode *file, const void *buf, size_t len, uint64_t offs
 void disk_write_torn(struct inode *file, const void *buf, size_t len, uint64_t offset);
 const char *disk_name(const struct inode *file);
 
-/* Damages one random byte of the records in some journal segment that a process left behind; false
- * when there is none. */
-bool disk_rot(void);
+/* Damages one random byte in some journal segment that a process left behind: nothing is there, in
+ * the segment's header, where no mail is, or anywhere else. */
+enum disk_rot { ROT_NOTHING, ROT_HEADER, ROT_RECORDS };
+enum disk_rot disk_rot(void);
 /* Calls each for every regular file below a folder; content is valid during the call. */
 void disk_each(const char *folder,
                void (*each)(void *arg, const char *name, const uint8_t *bytes, size_t len),

@@ -96,6 +96,7 @@ struct fiber {
     bool used, ended;
     uint64_t until_ns;
     const bool *flag;
+    uint32_t owner; /* of what it allocates */
 };
 
 static struct fiber slots[FIBERS_MAX];
@@ -155,6 +156,7 @@ struct fiber *fiber_new(void (*run)(void *arg), void *arg, const char *name)
     fiber->ended = false;
     fiber->until_ns = 0;
     fiber->flag = NULL;
+    fiber->owner = 0;
     (void)snprintf(fiber->name, sizeof fiber->name, "%s", name);
     context_make(&fiber->context, fiber->stack, STACK_BYTES);
     order[count++] = fiber;
@@ -165,6 +167,7 @@ void fiber_resume(struct fiber *fiber)
 {
     MX_ASSERT(current == NULL && !fiber->ended);
     current = fiber;
+    memory_own(fiber->owner);
 #ifdef FIBER_ASAN
     __sanitizer_start_switch_fiber(&scheduler_fake, fiber->stack, STACK_BYTES);
 #endif
@@ -173,6 +176,7 @@ void fiber_resume(struct fiber *fiber)
     __sanitizer_finish_switch_fiber(scheduler_fake, NULL, NULL);
 #endif
     current = NULL;
+    memory_own(0);
 }
 
 void fiber_wait(uint64_t until_ns, const bool *flag)
@@ -212,6 +216,12 @@ void fiber_drop(struct fiber *fiber)
         }
     }
     fiber->used = false;
+}
+
+void fiber_own(uint32_t owner)
+{
+    current->owner = owner;
+    memory_own(owner);
 }
 
 struct fiber *fiber_current(void)

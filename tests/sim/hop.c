@@ -19,6 +19,9 @@ static struct host hosts[] = {
     {{.family = 4, .bytes = {10, 0, 0, 2}, .port = 25}, false, "@source.example", false},
     {{.family = 4, .bytes = {10, 0, 0, 3}, .port = 24}, true, "@lmtp.example", false},
     {{.family = 4, .bytes = {10, 0, 0, 4}, .port = 25}, false, "@back.example", true},
+    /* where the first two move to */
+    {{.family = 4, .bytes = {10, 0, 0, 5}, .port = 25}, false, "@source.example", false},
+    {{.family = 4, .bytes = {10, 0, 0, 6}, .port = 25}, false, "@lmtp.example", false},
 };
 
 struct session {
@@ -37,15 +40,22 @@ struct session {
 /* --- misbehaviour ------------------------------------------------------------------------------
  */
 
-static bool unkind(void)
+/* Where mail expires, the host of the notices is kind: they would expire as well. */
+static bool unkind(const struct session *s)
 {
-    return sim.faults && sim_chance(ODDS);
+    return sim.faults && !(s->host->final && sim.hops_from_ns > 0) && sim_chance(ODDS);
+}
+
+/* For good: a DSN follows, which the oracle waits for. */
+static bool may_refuse(const struct session *s, const char *rcpt)
+{
+    return !s->host->final && oracle_may_reject(slice_of_text(s->sender), slice_of_text(rcpt));
 }
 
 /* True when something else than a good reply happened. */
 static bool misbehave(struct session *s, bool may_refuse)
 {
-    if (!unkind()) {
+    if (!unkind(s)) {
         return false;
     }
     switch (sim_below(5)) {
@@ -82,14 +92,16 @@ static void one_answer(struct session *s, unsigned first, unsigned count, bool l
 {
     struct slice content = slice_of(s->content.at, s->content.len);
     /* When the answer is lost, so are those behind it. */
-    unsigned luck = sim.faults && !lose ? (unsigned)sim_below(ODDS) : ODDS;
+    unsigned luck = sim.faults && !lose && !(s->host->final && sim.hops_from_ns > 0)
+                        ? (unsigned)sim_below(ODDS)
+                        : ODDS;
     struct slice sender = slice_of_text(s->sender);
     uint64_t end = s->peer.sent + s->peer.out.len + strlen("250 2.0.0 taken\r\n");
     if (lose) {
         end = UINT64_MAX;
     }
-    if (luck == 1 && s->host->final) {
-        luck = 0;
+    for (unsigned i = first; luck == 1 && i < first + count; i++) {
+        luck = may_refuse(s, s->rcpts[i]) ? 1 : 0;
     }
     if (luck == 0) {
         peer_say(&s->peer, "452 4.2.2 full\r\n");
@@ -103,7 +115,7 @@ static void one_answer(struct session *s, unsigned first, unsigned count, bool l
     for (unsigned i = first; i < first + count; i++) {
         struct slice rcpt = slice_of_text(s->rcpts[i]);
         if (luck == 1) {
-            oracle_rejected(rcpt);
+            oracle_rejected(sender, rcpt);
         } else {
             oracle_delivered(sender, rcpt, content, s->peer.sock, end);
         }
@@ -112,8 +124,8 @@ static void one_answer(struct session *s, unsigned first, unsigned count, bool l
 
 static void message_ends(struct session *s)
 {
-    bool lose = unkind();
-    if (unkind()) {
+    bool lose = unkind(s);
+    if (unkind(s)) {
         peer_close(&s->peer, sim_chance(2)); /* without having taken it */
         return;
     }
@@ -184,11 +196,11 @@ static void on_rcpt(struct session *s, struct slice line)
         return;
     }
     path_of(s->rcpts[s->rcpt_count], MAIL_ADDRESS_MAX, line);
-    if (unkind()) {
-        bool forever = !s->host->final && sim_chance(2);
+    if (unkind(s)) {
+        bool forever = may_refuse(s, s->rcpts[s->rcpt_count]) && sim_chance(2);
         peer_say(&s->peer, forever ? "550 5.1.1 unknown\r\n" : "450 4.2.1 busy\r\n");
         if (forever) {
-            oracle_rejected(slice_of_text(s->rcpts[s->rcpt_count]));
+            oracle_rejected(slice_of_text(s->sender), slice_of_text(s->rcpts[s->rcpt_count]));
         }
         return;
     }

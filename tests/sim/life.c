@@ -1,10 +1,15 @@
 #include "tests/sim/life.h"
 
+#include "admin/bindings.h"
 #include "core/check.h"
 #include "io/mbox.h"
 #include "io/sys.h"
+#include "smtp/hop.h"
 #include "smtp/service.h"
+#include "tests/sim/answers.h"
+#include "tests/sim/bound.h"
 #include "tests/sim/disk.h"
+#include "tests/sim/manager.h"
 #include "tests/sim/net.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/peer.h"
@@ -12,125 +17,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { MAX_STEP_NS = 20000 };
-
-/* --- the configuration -------------------------------------------------------------------------
- */
-
-static struct {
-    struct image image;
-    struct route_conf routes[4];
-    struct listener_conf listener;
-    struct netaddr bind;
-    struct dir_domain domains[4];
-    struct dir_address addresses[4];
-    struct expr_program *program;
-} config;
-
-static struct route_conf relay(uint32_t index, const char *name, const char *address, uint16_t port,
-                               bool lmtp)
-{
-    return (struct route_conf){.name = slice_of_text(name),
-                               .kind = ROUTE_RELAY,
-                               .address = slice_of_text(address),
-                               .port = port,
-                               .lmtp = lmtp,
-                               .index = index};
-}
-
-static void routes_make(void)
-{
-    static const struct expr_branch branches[] = {
-        {SLICE_LITERAL("is_local_address(rcpt)"), SLICE_LITERAL("'local'")},
-        {SLICE_LITERAL("rcpt_domain == 'source.example'"), SLICE_LITERAL("'source'")},
-        {SLICE_LITERAL("rcpt_domain == 'lmtp.example'"), SLICE_LITERAL("'lmtp'")},
-    };
-    struct expr_source source = {
-        .branches = branches, .branch_count = 3, .otherwise = SLICE_LITERAL("'back'")};
-    struct expr_problem problem;
-    mx_err err = expr_compile(&config.program, &source, EXPR_QRCPT, &problem);
-    if (err) {
-        sim_fail("route program: %s", problem.message);
-    }
-    config.routes[0] =
-        (struct route_conf){.name = SLICE_LITERAL("local"), .kind = ROUTE_LOCAL, .index = 0};
-    config.routes[1] = relay(1, "source", "source.sim", 25, false);
-    config.routes[2] = relay(2, "lmtp", "10.0.0.3", 24, true);
-    config.routes[3] = relay(3, "back", "10.0.0.4", 25, false);
-}
-
-static void directory_make(void)
-{
-    static const char *const names[] = {"local.example", "source.example", "lmtp.example",
-                                        "back.example"};
-    static const char *const users[] = {"user0", "user1", "user2", "user3"};
-    static const char *const boxes[] = {"user0@local.example", "user1@local.example",
-                                        "user2@local.example", "user3@local.example"};
-    for (unsigned i = 0; i < 4; i++) {
-        config.domains[i] = (struct dir_domain){.id = i + 1,
-                                                .name = slice_of_text(names[i]),
-                                                .enabled = true,
-                                                .allow_relaying = i > 0,
-                                                .tag_mode = 1};
-        config.addresses[i] = (struct dir_address){.domain_id = 1,
-                                                   .local = slice_of_text(users[i]),
-                                                   .kind = DIR_ACCOUNT,
-                                                   .enabled = true,
-                                                   .object_id = 10 + i,
-                                                   .mailbox = slice_of_text(boxes[i])};
-    }
-}
+enum { MAX_STEP_NS = 20000, GROUP_BYTES = 384 * 1024 };
 
 void life_setup(void)
 {
-    routes_make();
-    directory_make();
-    config.bind = (struct netaddr){.family = 4, .bytes = {10, 0, 0, 1}, .port = 25};
-    config.listener = (struct listener_conf){.name = SLICE_LITERAL("smtp"),
-                                             .binds = &config.bind,
-                                             .bind_count = 1,
-                                             .tls = true,
-                                             .connections_max = 64,
-                                             .backlog = 64};
-    config.image = (struct image){.generation = 1,
-                                  .hostname = SLICE_LITERAL("mx.example"),
-                                  .connections_max = 64,
-                                  .listeners = &config.listener,
-                                  .listener_count = 1,
-                                  .routes = config.routes,
-                                  .route_count = 4,
-                                  .route_program = config.program};
-    config.image.limits = (struct session_limits){.idle_ms = 300000,
-                                                  .data_block_ms = 600000,
-                                                  .session_ms = 3600000,
-                                                  .proxy_header_ms = 5000,
-                                                  .tls_handshake_ms = 60000,
-                                                  .size_bytes_max = 100 << 20,
-                                                  .line_bytes_max = 4096,
-                                                  .rcpts_max = 1000,
-                                                  .received_max = 50,
-                                                  .errors_max = 20,
-                                                  .messages_max = 1000,
-                                                  .commands_max = 10000};
+    settings_setup();
 }
 
-/* sys_resolve: the one name there is. */
-mx_err sys_resolve(struct netaddr *out, size_t *count, const char *host, uint16_t port)
-{
-    if (strcmp(host, "source.sim") != 0) {
-        return MX_ERR_DNS_NOTFOUND;
-    }
-    if (sim.faults && sim_chance(10)) {
-        return MX_ERR_DNS_TEMPORARY;
-    }
-    size_t n = 0;
-    if (*count > 1 && sim.faults && sim_chance(2)) {
-        out[n++] = (struct netaddr){.family = 4, .bytes = {10, 0, 0, 99}, .port = port};
-    }
-    out[n++] = (struct netaddr){.family = 4, .bytes = {10, 0, 0, 2}, .port = port};
-    *count = n;
-    return MX_OK;
-}
+/* The name server is dns.c. */
+static const struct names names = {
+    .resolv = {.servers = {{.family = 4, .bytes = {10, 0, 0, 53}, .port = 53}},
+               .server_count = 1,
+               .timeout_ms = 1000,
+               .attempts = 2}};
 
 /* --- one process -------------------------------------------------------------------------------
  */
@@ -139,23 +38,21 @@ struct core {
     struct shard shard;
     struct service service;
     struct service_conf conf;
-    int listen_fd;
     mx_err err;
     const char *what;
-    bool opened, adopting, stopped, ended;
-    struct mbox_msg start_msg, adopt_msg, stop_msg;
+    bool opened, stopped;
+    struct mbox_msg start_msg, stop_msg;
 };
 
 static struct {
     struct life_conf conf;
     struct core cores[SIM_CORES_MAX];
     struct journal_store *store;
-    struct spool_recovery *recovery;
     struct mbox_hub *hub;
+    struct bindings bindings;
     struct session_count *sessions;
     struct log log;
-    bool booted, failed, may_close, closing;
-    uint64_t recovered;
+    bool running, failed, stop, may_close, closing;
 } life;
 
 static void service_stopped(struct service *service)
@@ -167,12 +64,6 @@ static void on_start(struct mbox_msg *msg, struct shard *at)
 {
     (void)msg;
     service_start(at->service);
-}
-
-static void on_adopt(struct mbox_msg *msg, struct shard *at)
-{
-    service_adopt(at->service, spool_recovery_part(life.recovery, at->conf.id));
-    mx_container_of(msg, struct core, adopt_msg)->adopting = true;
 }
 
 static void on_stop(struct mbox_msg *msg, struct shard *at)
@@ -200,6 +91,11 @@ static void core_run(void *arg)
     }
 }
 
+static struct service *service_at(unsigned core)
+{
+    return &life.cores[core].service;
+}
+
 static mx_err core_prepare(unsigned index)
 {
     struct core *core = &life.cores[index];
@@ -212,39 +108,32 @@ static mx_err core_prepare(unsigned index)
         .log_level = sim.trace ? LOG_INFO : LOG_ERROR,
         .ring = {.recv_bufs = life.conf.recv_bufs, .sq_entries = life.conf.sq_entries},
         .hub = life.hub};
-    *core = (struct core){.listen_fd = -1};
+    const struct config *config = manager_config();
+    *core = (struct core){0};
     core->conf = (struct service_conf){
-        .image = &config.image,
-        .domains = config.domains,
-        .domain_count = mx_countof(config.domains),
-        .addresses = config.addresses,
-        .address_count = mx_countof(config.addresses),
+        .image = &config->image,
+        .domains = config->domains,
+        .domain_count = config->domain_count,
+        .addresses = config->addresses,
+        .address_count = config->address_count,
         .hash_seed = sim_random(),
         .store = life.store,
+        .takeover = manager_takeover(),
         .sessions = life.sessions,
+        .names = &names,
         .deliver = {.retry_ms = life.conf.retry_ms, .mail_root = "/ringmx/mail"},
-        .listen_fds = &core->listen_fd,
+        .listen_fds = bindings_of(&life.bindings, index),
+        .cert_pem = config->image.certificate->cert_pem,
+        .key_pem = config->image.certificate->key_pem,
         .stopped = service_stopped};
-    schedule_default(&core->conf.deliver.schedule);
-    struct ring_listen_conf listen_conf = {.addr = ring_addr_of(&config.bind), .backlog = 64};
-    mx_err err = ring_listen(&core->listen_fd, &listen_conf);
-    return err ? err : shard_init(&core->shard, &conf);
-}
-
-static void say_listed(void *arg, const struct spool_listed *listed)
-{
-    char text[64], states[64];
-    struct writer w = writer_init(text, sizeof text - 1);
-    struct writer s = writer_init(states, sizeof states - 1);
-    (void)arg;
-    qid_print(&w, listed->id);
-    for (uint32_t i = 0; i < listed->rcpt_count; i++) {
-        put_char(&s, "pdf"[listed->rcpts[i].status]);
-        put_decimal(&s, listed->rcpts[i].attempts);
+    struct schedule *schedule = &core->conf.deliver.schedule;
+    schedule_default(schedule);
+    if (life.conf.expire_ms > 0) {
+        schedule->expire_ms = life.conf.expire_ms;
+        schedule->notify_count = 1;
+        schedule->notify_ms[0] = life.conf.notify_ms;
     }
-    text[w.len] = states[s.len] = '\0';
-    sim_say("queued %s at %u in set %u: %s", text, listed->ref.offset,
-            segment_set(listed->ref.segment), states);
+    return shard_init(&core->shard, &conf);
 }
 
 static mx_err parts_open(void)
@@ -253,11 +142,11 @@ static mx_err parts_open(void)
                                    .first_segment_bytes = life.conf.segment_bytes,
                                    .segment_bytes = life.conf.segment_bytes,
                                    .reserve_bytes = 4096,
-                                   .group_bytes = 384 * 1024,
+                                   .group_bytes = life.conf.group_bytes,
                                    .kept_bytes = 256 * 1024};
     mx_err err = sys_mkdirs("/ringmx/mail");
     if (!err) {
-        err = session_count_new(&life.sessions, life.conf.cores, 1);
+        err = session_count_new(&life.sessions, life.conf.cores, IMAGE_LISTENERS_MAX);
     }
     if (!err) {
         err = mbox_hub_new(&life.hub, life.conf.cores);
@@ -268,45 +157,30 @@ static mx_err parts_open(void)
     return err;
 }
 
-/* As smtp/takeover does, whose helper thread this fiber stands for: mail is accepted meanwhile. */
-static mx_err queue_take_over(void)
+static mx_err management_open(void)
 {
-    struct spool_recover_conf conf = {.log = &life.log};
-    struct spool_recovered found;
-    mx_err err = spool_recover(&life.recovery, life.store, &conf, &found);
-    err = err ? err : spool_recovery_divide(life.recovery, life.conf.cores);
-    if (err) {
-        return err;
-    }
-    life.recovered = found.messages;
-    sim_note("recovered", found.messages, found.finished);
-    if (sim.trace) {
-        spool_recovery_each(life.recovery, say_listed, NULL);
-    }
-    for (unsigned i = 0; i < life.conf.cores; i++) {
-        struct core *core = &life.cores[i];
-        core->adopt_msg.receive = on_adopt;
-        err = mbox_send(life.hub, life.conf.cores, i, &core->adopt_msg);
-        MX_ASSERT(err == MX_OK);
-    }
-    for (unsigned i = 0; i < life.conf.cores; i++) {
-        const struct core *core = &life.cores[i];
-        while (!core->adopting || core->service.spool.part != NULL) {
-            fiber_wait(sim.now_ns + MX_NS_PER_MS, NULL);
+    struct config_problem problem;
+    struct manager_conf conf = {.hub = life.hub,
+                                .cores = life.conf.cores,
+                                .log_level = sim.trace ? LOG_INFO : LOG_ERROR,
+                                .service = service_at,
+                                .changes = life.conf.changes,
+                                .change_gap_ms = life.conf.change_gap_ms};
+    mx_err err = manager_open(&conf, life.store);
+    while (!err) {
+        err = bindings_open(&life.bindings, &manager_config()->image, NULL, life.conf.cores, 0,
+                            &problem);
+        if (!err) {
+            break;
         }
+        err = MX_OK; /* no socket is free just now: the operator tries again */
     }
-    return MX_OK;
+    return err;
 }
 
-/* The management thread's part: see admin/server.c. */
-static void boot_run(void *arg)
+static mx_err cores_open(void)
 {
-    (void)arg;
-    mx_err err = log_init(&life.log, -1, sim.trace ? LOG_INFO : LOG_ERROR);
-    life.log.wall_ms = sim.wall_ms;
-    if (!err) {
-        err = parts_open();
-    }
+    mx_err err = MX_OK;
     for (unsigned i = 0; !err && i < life.conf.cores; i++) {
         err = core_prepare(i);
     }
@@ -318,25 +192,46 @@ static void boot_run(void *arg)
         }
         err = core->err;
     }
-    for (unsigned i = 0; !err && i < life.conf.cores; i++) {
-        life.cores[i].start_msg.receive = on_start;
-        err = mbox_send(life.hub, life.conf.cores, i, &life.cores[i].start_msg);
+    return err;
+}
+
+static void cores_tell(bool stop)
+{
+    for (unsigned i = 0; i < life.conf.cores; i++) {
+        struct core *core = &life.cores[i];
+        struct mbox_msg *msg = stop ? &core->stop_msg : &core->start_msg;
+        msg->receive = stop ? on_stop : on_start;
+        mx_err err = mbox_send(life.hub, life.conf.cores, i, msg);
         MX_ASSERT(err == MX_OK);
     }
-    err = err ? err : queue_take_over();
+}
+
+/* The management thread: see admin/server.c. */
+static void boot_run(void *arg)
+{
+    (void)arg;
+    mx_err err = log_init(&life.log, -1, sim.trace ? LOG_INFO : LOG_ERROR);
+    life.log.wall_ms = sim.wall_ms;
+    err = err ? err : parts_open();
+    err = err ? err : management_open();
+    err = err ? err : cores_open();
     if (err) {
         sim_say("cannot start: %s", err_text(err));
         life.failed = true;
         return;
     }
-    life.booted = true;
+    cores_tell(false);
+    life.running = true;
+    manager_run();
 }
 
 void life_boot(const struct life_conf *conf)
 {
     memset(&life, 0, sizeof life);
     life.conf = *conf;
+    life.conf.group_bytes = GROUP_BYTES;
     sim.ops = 0;
+    sim.reads = 0;
     sim.struck = false;
     sim.dead = false;
     memory_peak_reset();
@@ -344,19 +239,31 @@ void life_boot(const struct life_conf *conf)
     (void)fiber_new(boot_run, NULL, "boot");
 }
 
+bool life_running(void)
+{
+    return life.running && !manager_failed();
+}
+
 bool life_up(void)
 {
-    return life.booted;
+    uint64_t messages;
+    return life.running && manager_taken(&messages);
 }
 
 bool life_failed(void)
 {
-    return life.failed;
+    return life.failed || manager_failed();
+}
+
+bool life_changed(void)
+{
+    return manager_done();
 }
 
 uint64_t life_recovered(void)
 {
-    return life.recovered;
+    uint64_t messages;
+    return manager_taken(&messages) ? messages : 0;
 }
 
 uint64_t life_queued(void)
@@ -368,34 +275,46 @@ uint64_t life_queued(void)
     return count;
 }
 
-void life_stop(void)
+bool life_leftovers(bool fail)
 {
+    unsigned count = 0;
     for (unsigned i = 0; i < life.conf.cores; i++) {
-        life.cores[i].stop_msg.receive = on_stop;
-        mx_err err = mbox_send(life.hub, life.conf.cores, i, &life.cores[i].stop_msg);
-        MX_ASSERT(err == MX_OK);
+        count += answers_leftovers(&life.cores[i].service, i, fail);
     }
+    return count > 0;
 }
 
+void life_stop(void)
+{
+    manager_stop();
+}
+
+/* The management ends first, then the cores are told. */
 bool life_stopped(void)
 {
-    for (unsigned i = 0; i < life.conf.cores; i++) {
-        if (!life.cores[i].stopped) {
-            return false;
-        }
+    if (!life.stop && manager_idle()) {
+        life.stop = true;
+        cores_tell(true);
     }
-    return true;
+    bool stopped = life.stop && manager_quiet();
+    for (unsigned i = 0; i < life.conf.cores; i++) {
+        stopped = stopped && life.cores[i].stopped;
+    }
+    return stopped;
 }
 
 /* --- log lines ---------------------------------------------------------------------------------
  */
 
-/* Events that say that something was lost; only rot may cause them. */
+/* Events that say that something was lost: only rot may cause them, or that it could not be read
+ * just now: a read error. */
 static void line_judge(struct slice line)
 {
     static const char *const bad[] = {"journal-damaged", "message-incomplete", "message-unreadable",
                                       "queue-record-malformed", "queue-record-unreadable"};
-    for (size_t i = 0; i < mx_countof(bad) && !oracle_rotten(); i++) {
+    static const char transient[] = "input/output error";
+    bool excused = oracle_rotten() || memmem(line.ptr, line.len, transient, strlen(transient));
+    for (size_t i = 0; i < mx_countof(bad) && !excused; i++) {
         if (memmem(line.ptr, line.len, bad[i], strlen(bad[i])) != NULL) {
             sim_fail("without rot: %.*s", SLICE_ARGS(line));
         }
@@ -418,6 +337,7 @@ static void log_drain(struct log *log)
 static void logs_drain(void)
 {
     log_drain(&life.log);
+    manager_drain_logs(log_drain);
     for (unsigned i = 0; i < life.conf.cores; i++) {
         log_drain(&life.cores[i].shard.log);
     }
@@ -492,6 +412,21 @@ static void pool_check(const struct pool *pool)
     }
 }
 
+static void hops_check(const struct deliver *d, bool drained)
+{
+    struct list_node *node = list_first(&d->hops);
+    for (; node != NULL; node = list_next(&d->hops, node)) {
+        const struct hop *hop = mx_container_of(node, struct hop, all_node);
+        if (hop->waiting_count > 0 || hop->waiting_bytes > 0 || hop->references > 0 ||
+            hop->connections > 0 || hop->batches > 0 || (drained && !list_empty(&hop->parked))) {
+            sim_fail("after quiet the hop %.*s holds %u deliveries, %u references, %u connections, "
+                     "%u batches",
+                     SLICE_ARGS(hop->route.name), hop->waiting_count, hop->references,
+                     hop->connections, hop->batches);
+        }
+    }
+}
+
 static void core_check(struct core *core, bool drained)
 {
     struct service *s = &core->service;
@@ -506,12 +441,35 @@ static void core_check(struct core *core, bool drained)
         pool_check(&s->spool.messages);
         pool_check(&s->spool.extents);
     }
+    if (s->deliver.expansions != 0 || s->deliver.dsns != 0 || s->deliver.active_rcpts != 0) {
+        sim_fail("after quiet: %u lists and %u notices under way, %zu recipients in memory",
+                 s->deliver.expansions, s->deliver.dsns, s->deliver.active_rcpts);
+    }
+    hops_check(&s->deliver, drained);
     if (s->deliver.active_bytes != 0 || s->spool.moves != 0) {
         sim_fail("after quiet: %zu bytes active, %u moves", s->deliver.active_bytes,
                  s->spool.moves);
     }
     if (ring_pending(core->shard.ring) != 0) {
         sim_fail("after quiet %u operations are in flight", ring_pending(core->shard.ring));
+    }
+}
+
+/* Has the process ever held more than it may? */
+static void memory_check(void)
+{
+    size_t bound = bound_process(&life.conf);
+    for (unsigned i = 0; i < life.conf.cores; i++) {
+        const struct core *core = &life.cores[i];
+        if (!core->opened || core->err) {
+            return; /* it had not begun */
+        }
+        bound += bound_core(&life.conf, &core->shard, &core->service);
+    }
+    bound += bound_load(&life.conf, &life.cores[0].shard, &life.cores[0].service);
+    sim_say("memory: at most %zu of %zu bytes", memory_peak(), bound);
+    if (memory_peak() > bound) {
+        sim_fail("the process held %zu bytes of memory, and may hold %zu", memory_peak(), bound);
     }
 }
 
@@ -525,7 +483,8 @@ static void close_run(void *arg)
         shard_close(&life.cores[i].shard);
         shard_fini(&life.cores[i].shard);
     }
-    spool_recovery_free(life.recovery);
+    bindings_free(&life.bindings);
+    manager_close();
     journal_store_close(life.store);
     mbox_hub_free(life.hub);
     session_count_free(life.sessions);
@@ -536,6 +495,7 @@ static void close_run(void *arg)
 void life_close(bool drained)
 {
     logs_drain();
+    memory_check();
     for (unsigned i = 0; i < life.conf.cores; i++) {
         core_check(&life.cores[i], drained);
     }
@@ -563,6 +523,7 @@ void life_bury(bool power)
     if (!sim.dead) {
         logs_drain();
     }
+    memory_check();
     while (fiber_count() > 0) {
         fiber_drop(fiber_at(0));
     }
@@ -574,6 +535,7 @@ void life_bury(bool power)
         disk_after_kill();
     }
     memory_clear();
+    manager_forget();
     memset(&life, 0, sizeof life);
     oracle_killed();
 }

@@ -1,5 +1,6 @@
 /* The simulator's two drives. */
 #include "commit.h"
+#include "tests/sim/manager.h"
 #include "tests/sim/run.h"
 #include "tests/sim/scenario.h"
 
@@ -31,8 +32,8 @@ static void plan_churn(struct plan *plan)
 
 static void plan_random(struct plan *plan)
 {
-    static const enum sim_fault strikes[] = {FAULT_NONE,  FAULT_KILL, FAULT_KILL,   FAULT_POWER,
-                                             FAULT_POWER, FAULT_IO,   FAULT_NOSPACE};
+    static const enum sim_fault strikes[] = {FAULT_NONE,  FAULT_KILL, FAULT_KILL,    FAULT_POWER,
+                                             FAULT_POWER, FAULT_IO,   FAULT_NOSPACE, FAULT_READ};
     *plan = (struct plan){.faults = !sim_chance(4),
                           .clock_jumps = sim_chance(4),
                           .rot = sim_chance(10),
@@ -51,7 +52,8 @@ static void plan_random(struct plan *plan)
     }
     plan->client = (struct client_plan){.messages = 1 + (unsigned)sim_below(6),
                                         .bytes_max = sim_chance(3) ? 700000 : 20000,
-                                        .misbehave = sim_chance(2)};
+                                        .misbehave = sim_chance(2),
+                                        .second = sim_chance(2)};
     plan->conf = (struct life_conf){.retry_ms = sim_scale(500, 4000),
                                     .recv_bufs = 1U << sim_below(6),
                                     .sq_entries = 1U << sim_below(7),
@@ -60,6 +62,18 @@ static void plan_random(struct plan *plan)
     if (sim_chance(6)) {
         plan_churn(plan);
     }
+    if (sim_chance(2)) {
+        plan->conf.changes = 1 + (unsigned)sim_scale(0, 12);
+        plan->conf.change_gap_ms = sim_scale(1, 3000);
+    }
+    if (sim_chance(5)) {
+        plan->conf.expire_ms = 12 * plan->conf.retry_ms + sim_scale(20000, 300000);
+        plan->conf.notify_ms = plan->conf.expire_ms / 4;
+        plan->hops_away_ms = sim_scale(1000, 400000);
+    }
+    plan->read_errors = sim_chance(4) ? (unsigned)sim_scale(2, 300) : 0;
+    plan->wide = sim_chance(2);
+    plan->second = sim_chance(2);
 }
 
 static uint64_t run_seed(uint64_t seed, bool trace)
@@ -97,12 +111,12 @@ static double seconds(void)
 
 static int usage(void)
 {
-    fprintf(stderr,
-            "usage: sim --seeds N [--from S] [--twice]  random runs; each twice, compared\n"
-            "       sim --seed N [--trace]          one of them\n"
-            "       sim --exhaustive [--scenario NAME] [--part K/N] [--stride N] [--variant N]\n"
-            "       sim --scenario NAME [--fault F --at N] [--variant N] [--trace]\n"
-            "       sim --list                      names of scenarios\n");
+    fprintf(stderr, "usage: sim --seeds N [--from S] [--twice]  random runs; each twice, compared\n"
+                    "       sim --seed N [--trace]          one of them\n"
+                    "       sim --exhaustive [--scenario NAME] [--fault F] [--part K/N] [--stride "
+                    "N] [--variant N]\n"
+                    "       sim --scenario NAME [--fault F --at N] [--variant N] [--trace]\n"
+                    "       sim --list                      names of scenarios\n");
     return 2;
 }
 
@@ -123,7 +137,7 @@ static bool args_parse(struct args *args, int argc, char **argv)
         {"fault", required_argument, NULL, 'u'},   {"at", required_argument, NULL, 'a'},
         {"list", no_argument, NULL, 'l'},          {"twice", no_argument, NULL, 'w'},
         {"variant", required_argument, NULL, 'v'}, {NULL, 0, NULL, 0}};
-    *args = (struct args){.from = 1, .parts = 1, .stride = 1, .fault = "kill"};
+    *args = (struct args){.from = 1, .parts = 1, .stride = 1};
     int option;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (option) {
@@ -179,6 +193,11 @@ static bool args_parse(struct args *args, int argc, char **argv)
 
 static void print_totals(double took, uint64_t hash)
 {
+    printf("%llu recipients were told that their mail is late, %llu that it was given up\n",
+           (unsigned long long)run_totals.delayed, (unsigned long long)run_totals.expired);
+    printf("%llu configurations tried, %llu refused, %llu in force, %llu of them late\n",
+           (unsigned long long)manager_counts.tried, (unsigned long long)manager_counts.refused,
+           (unsigned long long)manager_counts.done, (unsigned long long)manager_counts.late);
     printf("%llu runs, %llu lives, %llu crashes, %llu messages, %llu operations, %.1f s, trace "
            "%016llx\n",
            (unsigned long long)run_totals.runs, (unsigned long long)run_totals.lives,
@@ -204,8 +223,8 @@ int main(int argc, char **argv)
     uint64_t hash = 0;
     if (args.exhaustive) {
         struct scenario_count count;
-        if (!scenarios_run(args.scenario, args.variant, args.part, args.parts, args.stride,
-                           &count)) {
+        if (!scenarios_run(args.scenario, args.fault, args.variant, args.part, args.parts,
+                           args.stride, &count)) {
             return usage();
         }
         printf("%llu points\n", (unsigned long long)count.points);

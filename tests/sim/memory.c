@@ -26,12 +26,30 @@ struct head {
     size_t bytes;
     uint32_t skip; /* from the start of the real allocation to the block */
     uint32_t magic;
+    uint32_t owner; /* see fiber_own */
+    uint32_t unused[3];
 };
 
 _Static_assert(sizeof(struct head) % 16 == 0, "blocks stay aligned");
 
 static struct list all = {{&all.head, &all.head}};
 static size_t used, peak;
+static uint32_t owner, fail_after, fail_count;
+
+/* Memory runs out for this request. */
+static bool fails(void)
+{
+    if (fail_count == 0) {
+        return false;
+    }
+    if (fail_after > 0) {
+        fail_after--;
+        return false;
+    }
+    fail_count--;
+    errno = ENOMEM;
+    return true;
+}
 
 static void *note(char *start, size_t skip, size_t bytes)
 {
@@ -41,6 +59,7 @@ static void *note(char *start, size_t skip, size_t bytes)
     head->bytes = bytes;
     head->skip = (uint32_t)skip;
     head->magic = MAGIC;
+    head->owner = owner;
     used += bytes;
     peak = used > peak ? used : peak;
     return head + 1;
@@ -49,11 +68,11 @@ static void *note(char *start, size_t skip, size_t bytes)
 /* Large blocks are kept for the next life, which asks for the same sizes: getting them from the
  * kernel anew would be a third of a run's time. Not where a sanitizer is to see every use. */
 #if defined(__SANITIZE_ADDRESS__)
-enum { KEPT_BYTES_MIN = 1 << 30 };
+enum { KEPT_BYTES_MIN = 1 << 30, POISON_BYTES_MAX = 0 };
 #else
-enum { KEPT_BYTES_MIN = 64 * 1024 };
+enum { KEPT_BYTES_MIN = 64 * 1024, POISON_BYTES_MAX = 16 * 1024 };
 #endif
-enum { KEPT_MAX = 256 };
+enum { KEPT_MAX = 256, POISON = 0xdd };
 
 static struct head *kept[KEPT_MAX];
 static unsigned kept_count;
@@ -81,6 +100,9 @@ static bool keep(struct head *head)
 
 void *__wrap_malloc(size_t bytes)
 {
+    if (fails()) {
+        return NULL;
+    }
     void *old = take_kept(sizeof(struct head), bytes);
     char *start = old != NULL ? NULL : __real_malloc(bytes + sizeof(struct head));
     return start == NULL ? old : note(start, sizeof(struct head), bytes);
@@ -88,6 +110,9 @@ void *__wrap_malloc(size_t bytes)
 
 void *__wrap_calloc(size_t count, size_t bytes)
 {
+    if (fails()) {
+        return NULL;
+    }
     void *old = take_kept(sizeof(struct head), count * bytes);
     if (old != NULL) {
         memset(old, 0, count * bytes);
@@ -99,6 +124,9 @@ void *__wrap_calloc(size_t count, size_t bytes)
 
 void *__wrap_aligned_alloc(size_t align, size_t bytes)
 {
+    if (fails()) {
+        return NULL;
+    }
     size_t skip = (size_t)mx_round_up(sizeof(struct head), align);
     void *old = take_kept(skip, bytes);
     if (old != NULL) {
@@ -119,6 +147,8 @@ void __wrap_free(void *ptr)
     list_remove(&head->node);
     used -= head->bytes;
     if (!keep(head)) {
+        /* Who still looks at it shall not find what was there. */
+        memset(ptr, POISON, mx_min_size(head->bytes, POISON_BYTES_MAX));
         __real_free((char *)ptr - head->skip);
     }
 }
@@ -168,8 +198,31 @@ void memory_peak_reset(void)
     peak = used;
 }
 
+void memory_own(uint32_t number)
+{
+    owner = number;
+}
+
+size_t memory_owned(uint32_t number)
+{
+    size_t bytes = 0;
+    struct list_node *node = list_first(&all);
+    for (; node != NULL; node = list_next(&all, node)) {
+        const struct head *head = mx_container_of(node, struct head, node);
+        bytes += head->owner == number ? head->bytes : 0;
+    }
+    return bytes;
+}
+
+void memory_fail(unsigned after, unsigned count)
+{
+    fail_after = after;
+    fail_count = count;
+}
+
 void memory_clear(void)
 {
+    fail_count = 0;
     struct list_node *node;
     while ((node = list_first(&all)) != NULL) {
         __wrap_free(mx_container_of(node, struct head, node) + 1);

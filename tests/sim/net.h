@@ -11,7 +11,7 @@ struct sock_past {
     uint64_t taken; /* bytes that the program has received */
 };
 
-enum { SOCK_BYTES_MAX = 64 * 1024 };
+enum { SOCK_BYTES_MAX = 64 * 1024, NET_HOP_FINAL = 4 /* 10.0.0.4 takes DSNs */ };
 
 /* One end of a connection. */
 struct sock {
@@ -37,5 +37,7 @@ void sock_shut(struct sock *sock);
 void sock_close(struct sock *sock, bool abort);
 /* A next hop listens here; the program's connections are given to `accept`. */
 void net_listen(const struct netaddr *at, void (*accept)(void *arg, struct sock *sock), void *arg);
+/* The name server (dns.c) answers. */
+void dns_start(void);
 /* The program's open descriptors of sockets; for leaks. */
 unsigned net_open(void);

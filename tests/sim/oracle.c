@@ -5,6 +5,7 @@
 #include "smtp/record.h"
 #include "tests/sim/disk.h"
 #include "tests/sim/net.h"
+#include "tests/sim/settings.h"
 #include "tests/sim/sim.h"
 
 #include <stdio.h>
@@ -17,20 +18,22 @@ static struct {
     unsigned count;
     unsigned life;
     uint64_t killed_ns[64], trouble_ns[64]; /* per life */
-    bool rot;
+    bool rot, rot_lost;
+    struct oracle_conf conf;
     unsigned accepted, delivered, bounced;
 } oracle;
 
 /* --- messages ----------------------------------------------------------------------------------
  */
 
-void oracle_reset(void)
+void oracle_reset(const struct oracle_conf *conf)
 {
     for (unsigned i = 0; i < oracle.count; i++) {
         sim_free(oracle.mails[i]->content);
         sim_free(oracle.mails[i]);
     }
     memset(&oracle, 0, sizeof oracle);
+    oracle.conf = *conf;
 }
 
 unsigned oracle_count(void)
@@ -68,18 +71,108 @@ static void content_make(struct mail *mail, size_t bytes)
     mail->len += (size_t)len;
 }
 
+static void rcpt_relayed(struct mail_rcpt *rcpt, unsigned id, unsigned i, const char *domain)
+{
+    (void)snprintf(rcpt->address, sizeof rcpt->address, "r%u-%u@%s", id, i, domain);
+}
+
 static void rcpt_make(struct mail_rcpt *rcpt, unsigned id, unsigned i)
 {
-    static const char *const domains[] = {"local.example", "source.example", "lmtp.example",
-                                          "nowhere.example"};
+    static const char *const domains[] = {"source.example", "lmtp.example", "nowhere.example"};
     unsigned kind = (unsigned)sim_below(16);
-    const char *domain = domains[kind < 6 ? 0 : kind < 11 ? 1 : kind < 15 ? 2 : 3];
-    const char *tag = kind == 0 ? "+tag" : "";
     if (kind < 6) {
-        (void)snprintf(rcpt->address, sizeof rcpt->address, "user%u%s@%s", (id + i) % 4, tag,
-                       domain);
+        (void)snprintf(rcpt->address, sizeof rcpt->address, "user%u%s@local.example", (id + i) % 4,
+                       kind == 0 ? "+tag" : "");
     } else {
-        (void)snprintf(rcpt->address, sizeof rcpt->address, "r%u-%u@%s", id, i, domain);
+        rcpt_relayed(rcpt, id, i, domains[kind < 11 ? 0 : kind < 15 ? 1 : 2]);
+    }
+}
+
+/* An address that the configuration has to do with. */
+static void rcpt_make_wide(struct mail_rcpt *rcpt)
+{
+    static const char *const addresses[] = {
+        "extra0@local.example", "extra1@local.example",    "extra2@local.example",
+        "alias@local.example",  "someone@extra.example",   "other@extra.example",
+        "someone@also.example", "someone@renamed.example", "team@local.example",
+        "team@local.example",   "news@local.example",      "inner@local.example"};
+    const char *address = addresses[sim_below(mx_countof(addresses))];
+    (void)snprintf(rcpt->address, sizeof rcpt->address, "%s", address);
+    rcpt->is_list = address[0] == 't' || address[0] == 'n' || address[0] == 'i';
+    rcpt->may_go = address[0] == 'e' || strchr(address, '@')[1] != 'l';
+}
+
+static struct mail_rcpt *rcpt_of(struct mail *mail, struct slice address)
+{
+    for (unsigned i = 0; i < mail->all_count; i++) {
+        if (slice_equal(slice_of_text(mail->rcpts[i].address), address)) {
+            return &mail->rcpts[i];
+        }
+    }
+    return NULL;
+}
+
+/* Lists in lists are resolved; a list that is named twice is expanded twice, which makes the count
+ * of copies nobody's promise: it is not named twice. */
+static void members_add(struct mail *mail, unsigned of, const char *list)
+{
+    static const char *const team[] = {"user1@local.example", "m1@source.example",
+                                       "m2@lmtp.example", "user2@local.example",
+                                       "m3@source.example"};
+    static const char *const news[] = {"user0@local.example", "user1@local.example",
+                                       "user2@local.example", "user3@local.example"};
+    bool is_news = list[0] == 'n';
+    for (unsigned i = list[0] == 'i' ? 3 : 0; i < (is_news ? 4U : 5U); i++) {
+        MX_ASSERT(mail->all_count < mx_countof(mail->rcpts));
+        struct mail_rcpt *member = &mail->rcpts[mail->all_count++];
+        (void)snprintf(member->address, sizeof member->address, "%s", is_news ? news[i] : team[i]);
+        member->member_of = of;
+        member->optional = is_news;
+    }
+}
+
+static bool names_list(const struct mail *mail, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        if (mail->rcpts[i].is_list) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void rcpts_make(struct mail *mail)
+{
+    mail->rcpt_count = 1 + (unsigned)(sim_chance(2) ? 0 : sim_below(MAIL_RCPTS_MAX));
+    for (unsigned i = 0; i < mail->rcpt_count; i++) {
+        struct mail_rcpt *rcpt = &mail->rcpts[i];
+        rcpt_make(rcpt, mail->id, i);
+        if (!oracle.conf.wide || sim_chance(2)) {
+            continue;
+        }
+        mail->all_count = i;
+        struct mail_rcpt other = {.copies = 0};
+        rcpt_make_wide(&other);
+        bool again = rcpt_of(mail, slice_of_text(other.address)) != NULL ||
+                     (other.is_list && names_list(mail, i));
+        *rcpt = again ? *rcpt : other;
+    }
+    mail->all_count = mail->rcpt_count;
+    for (unsigned i = 0; i < mail->rcpt_count; i++) {
+        mail->rcpts[i].member_of = i;
+        if (mail->rcpts[i].is_list) {
+            members_add(mail, i, mail->rcpts[i].address);
+        }
+    }
+}
+
+void oracle_rcpt(struct mail *mail, unsigned index, bool good)
+{
+    for (unsigned i = 0; i < mail->all_count; i++) {
+        if (mail->rcpts[i].member_of == index) {
+            mail->rcpts[i].wanted = good;
+            mail->rcpts[i].refused = !good;
+        }
     }
 }
 
@@ -89,16 +182,14 @@ struct mail *oracle_mail(size_t bytes)
     struct mail *mail = sim_alloc(sizeof *mail);
     oracle.mails[oracle.count] = mail;
     mail->id = oracle.count++;
+    mail->made_ns = sim.now_ns;
     mail->null_sender = sim_chance(8);
     if (!mail->null_sender) {
         (void)snprintf(mail->sender, sizeof mail->sender, "sim-%u-e@back.example", mail->id);
     } else {
         mail->durable = 1;
     }
-    mail->rcpt_count = 1 + (unsigned)(sim_chance(2) ? 0 : sim_below(MAIL_RCPTS_MAX));
-    for (unsigned i = 0; i < mail->rcpt_count; i++) {
-        rcpt_make(&mail->rcpts[i], mail->id, i);
-    }
+    rcpts_make(mail);
     content_make(mail, bytes);
     return mail;
 }
@@ -149,16 +240,6 @@ void oracle_answered(struct mail *mail, bool accepted)
 /* --- what the next hops see --------------------------------------------------------------------
  */
 
-static struct mail_rcpt *rcpt_of(struct mail *mail, struct slice address)
-{
-    for (unsigned i = 0; i < mail->rcpt_count; i++) {
-        if (slice_equal(slice_of_text(mail->rcpts[i].address), address)) {
-            return &mail->rcpts[i];
-        }
-    }
-    return NULL;
-}
-
 static struct mail *mail_in(struct slice text, const char *prefix)
 {
     const uint8_t *at = memmem(text.ptr, text.len, prefix, strlen(prefix));
@@ -179,7 +260,13 @@ static bool same_content(const struct mail *mail, struct slice content, const ch
     return added.len > strlen(first) && memcmp(added.ptr, first, strlen(first)) == 0 &&
            memmem(added.ptr, added.len, "\r\n\r\n", 4) == NULL &&
            memcmp(added.ptr + added.len - 2, "\r\n", 2) == 0 &&
-           memmem(added.ptr, added.len, "Subject:", 8) == NULL;
+           memmem(added.ptr, added.len, "Subject:", 8) == NULL &&
+           memmem(added.ptr, added.len, mail->client, strlen(mail->client)) != NULL;
+}
+
+static bool is_member(const struct mail *mail, const struct mail_rcpt *rcpt)
+{
+    return rcpt >= mail->rcpts + mail->rcpt_count;
 }
 
 /* May the program have missed that the last copy was taken? */
@@ -205,6 +292,51 @@ static void take_copy(struct mail *mail, struct mail_rcpt *rcpt, struct copy cop
     }
     if (rcpt->copies++ == 0 || !copy.orphan) {
         rcpt->last = copy;
+    }
+}
+
+static bool is_older(const struct mail *mail, uint64_t age_ns)
+{
+    return age_ns > 0 && (oracle.conf.clock_jumps || sim.now_ns - mail->made_ns >= age_ns);
+}
+
+static void take_failed(const struct mail *mail, struct mail_rcpt *of, struct copy copy)
+{
+    if (of->failed_dsns > 0 && !copy.orphan && !oracle.rot && !may_repeat(&of->dsn)) {
+        sim_fail("two failure DSNs about %s and message %u", of->address, mail->id);
+    }
+    of->failed_dsns++;
+    of->dsn = copy;
+    of->expired = is_older(mail, oracle.conf.expire_ns);
+    if (of->rejected == 0 && !of->expired && !of->may_go && !oracle.rot) {
+        sim_fail("a failure DSN about %s and message %u, for nothing", of->address, mail->id);
+    }
+    bool known = of->copies > 0 && !may_repeat(&of->last);
+    if (of->rejected == 0 && known && !of->may_go && !oracle.rot) {
+        sim_fail("a failure DSN about %s, who has message %u", of->address, mail->id);
+    }
+}
+
+static void take_delayed(const struct mail *mail, struct mail_rcpt *of, struct copy copy)
+{
+    if (of->delay_dsns > 0 && !copy.orphan && !oracle.rot && !may_repeat(&of->delay_dsn)) {
+        sim_fail("two delay DSNs about %s and message %u", of->address, mail->id);
+    }
+    if (!is_older(mail, oracle.conf.notify_ns)) {
+        sim_fail("a delay DSN about %s and message %u too early", of->address, mail->id);
+    }
+    of->delay_dsns++;
+    of->delay_dsn = copy;
+}
+
+void oracle_notices(uint64_t *delayed, uint64_t *expired)
+{
+    for (unsigned i = 0; i < oracle.count; i++) {
+        const struct mail *mail = oracle.mails[i];
+        for (unsigned k = 0; k < mail->all_count; k++) {
+            *delayed += mail->rcpts[k].delay_dsns > 0;
+            *expired += mail->rcpts[k].expired && mail->rcpts[k].failed_dsns > 0;
+        }
     }
 }
 
@@ -236,16 +368,9 @@ static void take_dsn(struct slice rcpt, struct slice content, struct copy copy)
         }
         about++;
         if (action[8] == 'f') {
-            if (of->failed_dsns > 0 && !copy.orphan && !oracle.rot && !may_repeat(&of->dsn)) {
-                sim_fail("two failure DSNs about %s and message %u", of->address, mail->id);
-            }
-            of->failed_dsns++;
-            of->dsn = copy;
-            if (of->rejected == 0 && of->copies > 0 && !oracle.rot) {
-                sim_fail("a failure DSN about %s, who has message %u", of->address, mail->id);
-            }
+            take_failed(mail, of, copy);
         } else if (action[8] == 'd' && action[10] == 'l' && action[11] == 'a') {
-            of->delay_dsns++;
+            take_delayed(mail, of, copy);
         }
     }
     if (about == 0) {
@@ -267,10 +392,11 @@ void oracle_delivered(struct slice sender, struct slice rcpt, struct slice conte
         return;
     }
     struct mail *mail = mail_in(content, "Subject: sim-");
-    if (mail == NULL || !same_content(mail, content, "Received:")) {
+    struct mail_rcpt *of = mail == NULL ? NULL : rcpt_of(mail, rcpt);
+    bool member = of != NULL && is_member(mail, of);
+    if (mail == NULL || !same_content(mail, content, member ? "Delivered-To:" : "Received:")) {
         sim_fail("altered content for %.*s: %zu bytes", SLICE_ARGS(rcpt), content.len);
     }
-    struct mail_rcpt *of = rcpt_of(mail, rcpt);
     if (of == NULL || of->refused || !slice_equal(sender, slice_of_text(mail->sender))) {
         sim_fail("message %u was delivered to %.*s from %.*s", mail->id, SLICE_ARGS(rcpt),
                  SLICE_ARGS(sender));
@@ -282,22 +408,36 @@ void oracle_delivered(struct slice sender, struct slice rcpt, struct slice conte
     take_copy(mail, of, copy);
 }
 
-void oracle_rejected(struct slice rcpt)
+/* By its own address, or by the sender of what went to a list. */
+static struct mail_rcpt *rejected_rcpt(struct slice sender, struct slice rcpt)
 {
     unsigned id, i;
     char text[MAIL_ADDRESS_MAX];
     (void)snprintf(text, sizeof text, "%.*s", SLICE_ARGS(rcpt));
-    if (sscanf(text, "r%u-%u@", &id, &i) != 2 || oracle_find(id) == NULL) {
-        sim_fail("a next hop was offered %s", text);
+    struct mail *mail =
+        sscanf(text, "r%u-%u@", &id, &i) == 2 ? oracle_find(id) : mail_in(sender, "sim-");
+    return mail == NULL ? NULL : rcpt_of(mail, rcpt);
+}
+
+bool oracle_may_reject(struct slice sender, struct slice rcpt)
+{
+    return rejected_rcpt(sender, rcpt) != NULL;
+}
+
+void oracle_rejected(struct slice sender, struct slice rcpt)
+{
+    struct mail_rcpt *of = rejected_rcpt(sender, rcpt);
+    if (of == NULL) {
+        sim_fail("a next hop was offered %.*s", SLICE_ARGS(rcpt));
     }
-    oracle_find(id)->rcpts[i].rejected++;
+    of->rejected++;
 }
 
 void oracle_rejected_all(struct slice sender, const char *domain)
 {
     struct mail *mail = mail_in(sender, "sim-");
     MX_ASSERT(mail != NULL);
-    for (unsigned i = 0; i < mail->rcpt_count; i++) {
+    for (unsigned i = 0; i < mail->all_count; i++) {
         const char *address = mail->rcpts[i].address;
         mail->rcpts[i].rejected += strcmp(strchr(address, '@'), domain) == 0;
     }
@@ -310,9 +450,15 @@ void oracle_killed(void)
     oracle.killed_ns[oracle.life++] = sim.now_ns;
 }
 
-void oracle_rot(void)
+void oracle_rot(bool lost)
 {
     oracle.rot = true;
+    oracle.rot_lost = oracle.rot_lost || lost;
+}
+
+bool oracle_rot_lost(void)
+{
+    return oracle.rot_lost;
 }
 
 bool oracle_rotten(void)
@@ -322,6 +468,35 @@ bool oracle_rotten(void)
 
 /* --- the end -----------------------------------------------------------------------------------
  */
+
+static uint64_t place_of(const char *name)
+{
+    uint64_t hash = 0;
+    for (const char *end = strrchr(name, '/'); name < end; name++) {
+        hash = (hash ^ (uint8_t)*name) * UINT64_C(0x100000001b3);
+    }
+    return hash;
+}
+
+/* A repetition finds its own file, so there is never a second one, unless the address got another
+ * mailbox between the move of the first and the mark of it. */
+static void place_add(struct mail *mail, struct mail_rcpt *of, uint64_t place)
+{
+    unsigned named = 0, i = 0;
+    for (unsigned k = 0; k < mail->all_count; k++) {
+        named += !mail->rcpts[k].refused && strcmp(mail->rcpts[k].address, of->address) == 0;
+    }
+    while (i < MAIL_PLACES_MAX && of->places[i].count > 0 && of->places[i].where != place) {
+        i++;
+    }
+    MX_ASSERT(i < MAIL_PLACES_MAX);
+    of->places[i].where = place;
+    of->copies++;
+    /* A list whose mark has rotted is expanded once more. */
+    if (of->places[i].count++ >= named && !(oracle.rot && names_list(mail, mail->rcpt_count))) {
+        sim_fail("message %u is in the mailbox of %s twice", mail->id, of->address);
+    }
+}
 
 static void each_mailbox_file(void *arg, const char *name, const uint8_t *bytes, size_t len)
 {
@@ -347,28 +522,39 @@ static void each_mailbox_file(void *arg, const char *name, const uint8_t *bytes,
     if (mail->state == MAIL_REFUSED || mail->state == MAIL_UNSENT) {
         sim_fail("message %u is in a mailbox although it was refused", mail->id);
     }
-    /* A repetition finds its own file, so there is never a second one. The same recipient may be
-     * named twice. */
-    unsigned named = 0;
-    for (unsigned i = 0; i < mail->rcpt_count; i++) {
-        named += !mail->rcpts[i].refused && strcmp(mail->rcpts[i].address, of->address) == 0;
-    }
-    if (of->copies++ >= named) {
-        sim_fail("message %u is in the mailbox of %s twice", mail->id, of->address);
-    }
+    place_add(mail, of, place_of(name));
 }
 
-static void judge(const struct mail *mail)
+static bool must_have(const struct mail_rcpt *rcpt)
 {
-    for (unsigned i = 0; i < mail->rcpt_count; i++) {
-        const struct mail_rcpt *rcpt = &mail->rcpts[i];
-        if (!rcpt->wanted) {
-            continue;
-        }
-        bool reported = rcpt->rejected > 0 && (mail->null_sender || rcpt->failed_dsns > 0);
-        if (rcpt->copies == 0 && !reported) {
-            sim_fail("message %u was answered 250 and is lost for %s (rejected %u, DSNs %u)",
-                     mail->id, rcpt->address, rcpt->rejected, rcpt->failed_dsns);
+    unsigned user;
+    bool always = sscanf(rcpt->address, "user%u@", &user) == 1 &&
+                  (settings_store.news_always >> user & 1U) != 0;
+    return rcpt->wanted && !rcpt->is_list && (!rcpt->optional || always);
+}
+
+/* The same person may be named, and be a member of lists. */
+static unsigned copies_due(struct mail *mail, const char *address)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < mail->all_count; i++) {
+        count += must_have(&mail->rcpts[i]) && strcmp(mail->rcpts[i].address, address) == 0;
+    }
+    return count;
+}
+
+static void judge(struct mail *mail)
+{
+    for (unsigned i = 0; i < mail->all_count; i++) {
+        const struct mail_rcpt *rcpt = rcpt_of(mail, slice_of_text(mail->rcpts[i].address));
+        unsigned due = copies_due(mail, rcpt->address);
+        bool may_fail = rcpt->rejected > 0 || rcpt->may_go || rcpt->expired ||
+                        (mail->null_sender && oracle.conf.expire_ns > 0);
+        bool reported = may_fail && (mail->null_sender || rcpt->failed_dsns > 0);
+        if (rcpt->copies < due && !reported) {
+            sim_fail("message %u was answered 250 and is lost for %s (%u of %u copies, rejected "
+                     "%u, DSNs %u)",
+                     mail->id, rcpt->address, rcpt->copies, due, rcpt->rejected, rcpt->failed_dsns);
         }
     }
 }
@@ -379,7 +565,7 @@ void oracle_judge(void)
     for (unsigned i = 0; i < oracle.count; i++) {
         /* A rotten record is lost, and an outcome that is lost is a repetition; what is never
          * allowed is that rotten content is delivered. */
-        if (oracle.mails[i]->state == MAIL_ACCEPTED && !oracle.rot) {
+        if (oracle.mails[i]->state == MAIL_ACCEPTED && !oracle.rot_lost) {
             judge(oracle.mails[i]);
         }
     }

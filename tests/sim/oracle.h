@@ -5,7 +5,7 @@
 
 #include "core/slice.h"
 
-enum { MAIL_RCPTS_MAX = 4, MAIL_ADDRESS_MAX = 64 };
+enum { MAIL_RCPTS_MAX = 4, MAIL_MEMBERS_MAX = 12, MAIL_ADDRESS_MAX = 64, MAIL_PLACES_MAX = 4 };
 
 enum mail_state {
     MAIL_UNSENT,
@@ -30,24 +30,43 @@ struct mail_rcpt {
     char address[MAIL_ADDRESS_MAX];
     bool wanted, refused; /* RCPT was answered 250, 5xx or 4xx; neither: not known */
     unsigned copies;
-    struct copy last, dsn;
+    struct {
+        uint64_t where;
+        unsigned count;
+    } places[MAIL_PLACES_MAX]; /* mailboxes that have it */
+    struct copy last, dsn, delay_dsn;
     unsigned rejected; /* times a next hop answered 5xx */
     unsigned failed_dsns, delay_dsns;
+    bool expired;
+    bool is_list;  /* its members get the mail */
+    bool may_go;   /* the configuration may lose it: then it gets a failure DSN, or another way */
+    bool optional; /* a member that the list may lose */
+    unsigned member_of; /* a list among the first rcpts; behind them: this one's index */
 };
 
 struct mail {
     unsigned id;
     bool null_sender;
     char sender[MAIL_ADDRESS_MAX];
-    struct mail_rcpt rcpts[MAIL_RCPTS_MAX];
-    unsigned rcpt_count;
+    struct mail_rcpt rcpts[MAIL_RCPTS_MAX + MAIL_MEMBERS_MAX];
+    unsigned rcpt_count; /* that the client names */
+    unsigned all_count;  /* with the members of lists */
+    char client[32];     /* address that the server is to note */
     uint8_t *content;
     size_t len;
+    uint64_t made_ns; /* before it arrived */
     enum mail_state state;
     unsigned durable; /* bits: sender, beginning, end */
 };
 
-void oracle_reset(void);
+struct oracle_conf {
+    bool wide;                     /* mail also goes to lists and to addresses that come and go */
+    uint64_t notify_ns, expire_ns; /* 0: no mail gets that old */
+    bool clock_jumps;              /* its age is anybody's guess */
+};
+void oracle_reset(const struct oracle_conf *conf);
+/* Adds the recipients whose mail was late, and too late. */
+void oracle_notices(uint64_t *delayed, uint64_t *expired);
 /* A new message, of about that many bytes. */
 struct mail *oracle_mail(size_t bytes);
 struct mail *oracle_find(unsigned id);
@@ -61,12 +80,18 @@ void oracle_answered(struct mail *mail, bool accepted);
  * struct copy. */
 void oracle_delivered(struct slice sender, struct slice rcpt, struct slice content,
                       const struct sock *from, uint64_t reply_end);
-void oracle_rejected(struct slice rcpt);
+void oracle_rejected(struct slice sender, struct slice rcpt);
+/* May it say 5xx: will the oracle know which message that was? */
+bool oracle_may_reject(struct slice sender, struct slice rcpt);
+/* The client was told whether the server takes its recipient. */
+void oracle_rcpt(struct mail *mail, unsigned index, bool good);
 /* ... for the whole message, as far as it concerns recipients at that domain ("@..."). */
 void oracle_rejected_all(struct slice sender, const char *domain);
 /* The process was killed, or gave up its connections at its end. */
 void oracle_killed(void);
-void oracle_rot(void);
+/* Bytes have rotted: mail may come twice, and with lost may be lost. */
+void oracle_rot(bool lost);
 bool oracle_rotten(void);
+bool oracle_rot_lost(void);
 /* Everything has ended: compares what was promised with next hops and mailboxes. */
 void oracle_judge(void);

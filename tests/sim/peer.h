@@ -48,6 +48,7 @@ struct client_plan {
     unsigned messages;
     size_t bytes_max;
     bool misbehave; /* cuts connections */
+    bool second;    /* comes through a proxy now and then */
 };
 void client_start(const struct client_plan *plan);
 bool clients_done(void);

@@ -3,8 +3,18 @@
 #include "tests/sim/disk.h"
 #include "tests/sim/net.h"
 #include "tests/sim/oracle.h"
+#include "tests/sim/settings.h"
 
-enum { STEPS_MAX = 4000000, DRAIN_S = 2400, DRAIN_ROT_S = 20, JUMP_MAX_S = 600 };
+enum {
+    STEPS_MAX = 4000000,
+    DRAIN_S = 2400,
+    DRAIN_ROT_S = 20,
+    QUIET_S = 600,
+    MAIL_BYTES_MORE = 2048,
+    NOTICE_BYTES = 4096,
+    LISTS_IN_LISTS = 2,
+    JUMP_MAX_S = 600
+};
 
 void clients_reset(void);
 
@@ -35,7 +45,7 @@ static void live(const struct plan *plan, unsigned n)
     uint64_t until_ns = UINT64_MAX;
     while (!sim.dead && !life_failed() && sim.now_ns < until_ns) {
         life_step();
-        if (until_ns == UINT64_MAX && clients_done()) {
+        if (until_ns == UINT64_MAX && clients_done() && life_changed()) {
             until_ns = sim.now_ns + idle_ns;
         }
         if (plan->clock_jumps && sim_chance(2000)) {
@@ -58,9 +68,24 @@ static void stop_orderly(bool drained)
     }
 }
 
+/* A message may become a failure notice per recipient, and one to the members of a list and of a
+ * list in it. */
+static struct life_load load_of(const struct plan *plan)
+{
+    size_t sent = (size_t)plan->clients * plan->client.messages;
+    size_t bytes = plan->client.bytes_max + MAIL_BYTES_MORE;
+    size_t copies = plan->wide ? 1 + LISTS_IN_LISTS : 1;
+    size_t notices = MAIL_RCPTS_MAX + (plan->wide ? MAIL_MEMBERS_MAX / 2 : 0);
+    return (struct life_load){.messages = sent * (copies + notices),
+                              .content = sent * (copies * bytes + notices * NOTICE_BYTES),
+                              .largest = bytes,
+                              .sessions = 4 * (size_t)plan->clients};
+}
+
 static void one_life(const struct plan *plan, unsigned n)
 {
     struct life_conf conf = plan->conf;
+    conf.load = load_of(plan);
     conf.cores = plan->life[n].cores;
     sim.strike = plan->life[n].strike;
     sim.strike_at = plan->life[n].strike_at;
@@ -68,7 +93,7 @@ static void one_life(const struct plan *plan, unsigned n)
     life_boot(&conf);
     live(plan, n);
     bool power = sim.strike == FAULT_POWER;
-    if (!sim.dead && plan->life[n].orderly && life_up() && !life_failed()) {
+    if (!sim.dead && plan->life[n].orderly && life_running()) {
         stop_orderly(false);
         if (!sim.dead) {
             oracle_killed();
@@ -83,12 +108,14 @@ static void one_life(const struct plan *plan, unsigned n)
 static void last_life(const struct plan *plan, unsigned cores, bool ghost)
 {
     struct life_conf conf = plan->conf;
+    conf.load = load_of(plan);
     conf.cores = cores;
     uint64_t began = sim.steps;
     sim.faults = false;
     sim.strike_at = 0;
     sim.full_until_ns = 0;
     if (ghost) {
+        conf.changes = 0;
         clients_stop();
     }
     life_boot(&conf);
@@ -102,38 +129,51 @@ static void last_life(const struct plan *plan, unsigned cores, bool ghost)
         sim_fail("%llu finished messages came back", (unsigned long long)life_recovered());
     }
     /* What has rotted is tried for days; nobody waits for that here. */
-    uint64_t until_ns = sim.now_ns + (oracle_rotten() ? DRAIN_ROT_S : DRAIN_S) * MX_NS_PER_S;
-    while (life_queued() > 0 || !clients_done()) {
+    uint64_t until_ns = sim.now_ns + (oracle_rot_lost() ? DRAIN_ROT_S : DRAIN_S) * MX_NS_PER_S;
+    while (life_queued() > 0 || !clients_done() || !life_changed()) {
         life_step();
         give_up_check(began, "draining");
-        if (sim.now_ns > until_ns && !oracle_rotten()) {
+        if (sim.now_ns > until_ns && !oracle_rot_lost()) {
             sim_fail("%llu messages are still queued after %d s without faults",
                      (unsigned long long)life_queued(), DRAIN_S);
         } else if (sim.now_ns > until_ns) {
             break;
         }
     }
-    stop_orderly(!oracle_rotten());
+    until_ns = sim.now_ns + QUIET_S * MX_NS_PER_S;
+    while (life_leftovers(sim.now_ns > until_ns)) {
+        life_step();
+    }
+    stop_orderly(!oracle_rot_lost());
     oracle_killed();
 }
 
 void run_plan(const struct plan *plan)
 {
-    oracle_reset();
+    oracle_reset(&(struct oracle_conf){.wide = plan->wide,
+                                       .notify_ns = plan->conf.notify_ms * MX_NS_PER_MS,
+                                       .expire_ns = plan->conf.expire_ms * MX_NS_PER_MS,
+                                       .clock_jumps = plan->clock_jumps});
     peers_reset();
     net_reset();
     clients_reset();
+    settings_reset(plan->second);
     disk_format(UINT64_C(64) << 20);
     sim.faults = plan->faults;
+    sim.read_errors = plan->read_errors;
+    sim.hops_from_ns = plan->hops_away_ms * MX_NS_PER_MS;
     hops_start();
+    dns_start();
     for (unsigned i = 0; i < plan->clients; i++) {
         client_start(&plan->client);
     }
     for (unsigned i = 0; i < plan->lives; i++) {
         one_life(plan, i);
         run_totals.life_ops[i] = sim.ops;
-        if (plan->rot && disk_rot()) {
-            oracle_rot();
+        run_totals.life_reads[i] = sim.reads;
+        enum disk_rot rot = plan->rot ? disk_rot() : ROT_NOTHING;
+        if (rot != ROT_NOTHING) {
+            oracle_rot(rot == ROT_RECORDS);
         }
     }
     last_life(plan, 1 + (unsigned)sim_below(SIM_CORES_MAX), false);
@@ -142,6 +182,7 @@ void run_plan(const struct plan *plan)
     run_totals.runs++;
     run_totals.lives += plan->lives + 2;
     run_totals.messages += oracle_count();
+    oracle_notices(&run_totals.delayed, &run_totals.expired);
     run_totals.ops += sim.ops_all;
 }
 

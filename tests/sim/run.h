@@ -21,13 +21,19 @@ struct plan {
     struct client_plan client;
     bool faults;
     bool rot;
+    unsigned read_errors; /* one read in so many fails; 0: none */
     bool clock_jumps;
+    bool wide;             /* mail to lists, and to what the configuration has and has not */
+    uint64_t hops_away_ms; /* next hops do not answer, from the start on */
+    bool second;           /* the second listener, behind a proxy, is there from the start */
     struct life_conf conf;
 };
 
 struct run_totals {
     uint64_t runs, lives, crashes, messages, ops;
+    uint64_t delayed, expired;    /* notices */
     uint64_t life_ops[LIVES_MAX]; /* of the last run: operations per life */
+    uint64_t life_reads[LIVES_MAX];
 };
 extern struct run_totals run_totals;
 

@@ -18,6 +18,13 @@ struct scenario {
         .segment_bytes = (segment_kib)*UINT64_C(1024), .blocks = 4096 \
     }
 
+#define CONF_CHANGES(segment_kib, retry, count, gap_ms)                                    \
+    {                                                                                      \
+        .retry_ms = (retry), .recv_bufs = 8, .sq_entries = 16,                             \
+        .segment_bytes = (segment_kib)*UINT64_C(1024), .blocks = 4096, .changes = (count), \
+        .change_gap_ms = (gap_ms)                                                          \
+    }
+
 static const struct scenario scenarios[] = {
     {"small",
      1,
@@ -72,7 +79,7 @@ static const struct scenario scenarios[] = {
       .client = {.messages = 4, .bytes_max = 300000},
       .conf = CONF(1024, 1000)}},
     {"third-start",
-     7,
+     107,
      2,
      {.lives = 3,
       .life = {{.cores = 4, .strike = FAULT_KILL, .strike_at = 200},
@@ -91,8 +98,95 @@ static const struct scenario scenarios[] = {
       .faults = true,
       .client = {.messages = 6, .bytes_max = 800000},
       .conf = CONF(768, 1000)}},
+    {"configuration",
+     21,
+     0,
+     {.lives = 1,
+      .life = {{.cores = 2, .idle_ms = 500}},
+      .clients = 4,
+      .faults = true,
+      .wide = true,
+      .client = {.messages = 3, .bytes_max = 4000, .second = true},
+      .conf = CONF_CHANGES(1024, 1000, 8, 200)}},
+    {"configuration-restart",
+     12,
+     1,
+     {.lives = 2,
+      .life = {{.cores = 3, .strike = FAULT_KILL, .strike_at = 160}, {.cores = 2, .idle_ms = 500}},
+      .clients = 4,
+      .faults = true,
+      .wide = true,
+      .second = true,
+      .client = {.messages = 3, .bytes_max = 4000, .second = true},
+      .conf = CONF_CHANGES(1024, 1000, 6, 300)}},
+    {"lists",
+     13,
+     0,
+     {.lives = 1,
+      .life = {{.cores = 2, .idle_ms = 3000}},
+      .clients = 4,
+      .wide = true,
+      .client = {.messages = 4, .bytes_max = 300000},
+      .conf = CONF(1024, 1000)}},
+    {"proxy",
+     14,
+     0,
+     {.lives = 1,
+      .life = {{.cores = 2, .idle_ms = 500}},
+      .clients = 6,
+      .second = true,
+      .client = {.messages = 2, .bytes_max = 2000, .second = true},
+      .conf = CONF(1024, 1000)}},
+    {"expiry",
+     15,
+     0,
+     {.lives = 1,
+      .life = {{.cores = 2, .idle_ms = 60000}},
+      .clients = 3,
+      .hops_away_ms = 50000,
+      .client = {.messages = 2, .bytes_max = 2000},
+      .conf = {.retry_ms = 4000,
+               .notify_ms = 5000,
+               .expire_ms = 40000,
+               .recv_bufs = 8,
+               .sq_entries = 16,
+               .segment_bytes = UINT64_C(1024) << 10,
+               .blocks = 4096}}},
+    {"rot",
+     16,
+     1,
+     {.lives = 2,
+      .life = {{.cores = 2, .strike = FAULT_KILL, .strike_at = 140}, {.cores = 2, .idle_ms = 3000}},
+      .clients = 4,
+      .faults = true,
+      .rot = true,
+      .client = {.messages = 4, .bytes_max = 20000},
+      .conf = CONF(1024, 1000)}},
+    {"clock-jumps",
+     17,
+     0,
+     {.lives = 1,
+      .life = {{.cores = 2, .idle_ms = 5000}},
+      .clients = 4,
+      .faults = true,
+      .clock_jumps = true,
+      .client = {.messages = 3, .bytes_max = 4000},
+      .conf = CONF(1024, 1000)}},
+    {"one-buffer",
+     18,
+     0,
+     {.lives = 1,
+      .life = {{.cores = 1, .idle_ms = 1000}},
+      .clients = 5,
+      .faults = true,
+      .client = {.messages = 2, .bytes_max = 40000},
+      .conf = {.retry_ms = 1000,
+               .recv_bufs = 1,
+               .sq_entries = 1,
+               .segment_bytes = UINT64_C(1024) << 10,
+               .blocks = 64}}},
     {"kill-then-power",
-     10,
+     310,
      1,
      {.lives = 3,
       .life = {{.cores = 2, .strike = FAULT_KILL, .strike_at = 900},
@@ -123,8 +217,10 @@ static const struct {
     unsigned variant;
     uint64_t len;
 } strikes[] = {
-    {"kill", FAULT_KILL, 0, 0}, {"power", FAULT_POWER, 0, 0}, {"power-again", FAULT_POWER, 1, 0},
-    {"io", FAULT_IO, 0, 1},     {"io-long", FAULT_IO, 0, 30}, {"full", FAULT_NOSPACE, 0, 5000},
+    {"kill", FAULT_KILL, 0, 0},         {"power", FAULT_POWER, 0, 0},
+    {"power-again", FAULT_POWER, 1, 0}, {"io", FAULT_IO, 0, 1},
+    {"io-long", FAULT_IO, 0, 30},       {"full", FAULT_NOSPACE, 0, 5000},
+    {"read", FAULT_READ, 0, 1},         {"read-long", FAULT_READ, 0, 20},
 };
 
 static void run_point(const struct scenario *scenario, size_t strike, uint64_t at, unsigned variant,
@@ -146,8 +242,8 @@ static void run_point(const struct scenario *scenario, size_t strike, uint64_t a
     run_plan(&plan);
 }
 
-bool scenarios_run(const char *only, unsigned variant, unsigned part, unsigned parts,
-                   unsigned stride, struct scenario_count *out)
+bool scenarios_run(const char *only, const char *fault, unsigned variant, unsigned part,
+                   unsigned parts, unsigned stride, struct scenario_count *out)
 {
     uint64_t number = 0;
     bool found = false;
@@ -159,17 +255,21 @@ bool scenarios_run(const char *only, unsigned variant, unsigned part, unsigned p
         found = true;
         run_point(&scenarios[i], 0, 0, 0, false);
         uint64_t ops = run_totals.life_ops[scenarios[i].struck];
+        uint64_t reads = run_totals.life_reads[scenarios[i].struck];
         uint64_t points = 0;
         for (size_t s = 0; s < mx_countof(strikes); s++) {
-            for (uint64_t at = 1; at <= ops; at++) {
+            if (fault != NULL && strcmp(fault, strikes[s].name) != 0) {
+                continue;
+            }
+            for (uint64_t at = 1; at <= (strikes[s].fault == FAULT_READ ? reads : ops); at++) {
                 if (number++ % ((uint64_t)parts * stride) == part) {
                     run_point(&scenarios[i], s, at, variant, false);
                     points++;
                 }
             }
         }
-        printf("%-14s %6llu operations %7llu points\n", scenarios[i].name, (unsigned long long)ops,
-               (unsigned long long)points);
+        printf("%-21s %6llu operations %6llu reads %7llu points\n", scenarios[i].name,
+               (unsigned long long)ops, (unsigned long long)reads, (unsigned long long)points);
         fflush(stdout);
         out->operations += ops;
         out->points += points;
@@ -182,7 +282,7 @@ bool scenario_repeat(const char *name, const char *fault, uint64_t at, unsigned 
     for (size_t i = 0; i < mx_countof(scenarios); i++) {
         for (size_t s = 0; s < mx_countof(strikes); s++) {
             if (strcmp(scenarios[i].name, name) == 0 &&
-                (at == 0 || strcmp(strikes[s].name, fault) == 0)) {
+                (at == 0 || strcmp(strikes[s].name, fault == NULL ? "kill" : fault) == 0)) {
                 run_point(&scenarios[i], s, at, variant, trace);
                 return true;
             }

@@ -9,10 +9,10 @@ struct scenario_count {
 };
 
 /* Runs the share `part` of `parts` of all points; stride > 1 takes every stride-th only. only: one
- * scenario's name, or NULL. variant: another one gives chance another course after the fault. False
- * when there is no such scenario. */
-bool scenarios_run(const char *only, unsigned variant, unsigned part, unsigned parts,
-                   unsigned stride, struct scenario_count *out);
+ * scenario and fault: their names, or NULL. variant: another one gives chance another course after
+ * the fault. False when there is no such scenario. */
+bool scenarios_run(const char *only, const char *fault, unsigned variant, unsigned part,
+                   unsigned parts, unsigned stride, struct scenario_count *out);
 /* One point: NAME, fault ("kill", ...), operation, variant. False when there is no such scenario.
  */
 bool scenario_repeat(const char *name, const char *fault, uint64_t at, unsigned variant,

@@ -99,7 +99,7 @@ enum sim_fault sim_op(const char *what, const char *name)
     if (name != NULL) {
         sim_say("  %s %s", what, name);
     }
-    if (sim.strike_at == 0 || sim.ops < sim.strike_at) {
+    if (sim.strike_at == 0 || sim.ops < sim.strike_at || sim.strike == FAULT_READ) {
         return FAULT_NONE;
     }
     if (!sim.struck) {
@@ -130,6 +130,19 @@ enum sim_fault sim_op(const char *what, const char *name)
         fiber_wait(UINT64_MAX, NULL); /* never comes back */
     }
     return sim.strike;
+}
+
+bool sim_read_fails(const char *name)
+{
+    sim.reads++;
+    bool struck = sim.strike == FAULT_READ && sim.strike_at > 0 && sim.reads >= sim.strike_at &&
+                  sim.reads < sim.strike_at + sim.strike_len;
+    bool fails = struck || (sim.faults && sim.read_errors > 0 && sim_chance(sim.read_errors));
+    if (fails) {
+        sim_note("read-error", sim.reads, 0);
+        sim_say("  reading %s", name);
+    }
+    return fails;
 }
 
 /* --- io/clock.h, io/random.h --- */

@@ -1,7 +1,7 @@
 /* The simulated machine: one thread, one virtual clock, one seed that decides everything. The seam
  * of ringmx (io/ring.h, clock.h, random.h, tls.h, sys.h, work.h) is implemented on top of it by
- * ring_sim.c, sys_sim.c, work_sim.c and tls_sim.c, which take the place of the production files at
- * link time.
+ * ring.c and kernel.c, disk_sys.c, work.c, tls.c and sim.c, which take the place of the production
+ * files at link time.
  *
  * A core, a worker and the management thread are fibers. A fiber gives the others a turn where the
  * real thread would enter the kernel: in ring_wait and in every blocking file call. A kill is a
@@ -20,6 +20,7 @@ enum sim_fault {
     FAULT_POWER,   /* the machine dies: only a subset of what was not synced survives */
     FAULT_IO,      /* the operation fails with an I/O error */
     FAULT_NOSPACE, /* the disk is full from here on, for a while */
+    FAULT_READ,    /* reading fails: counted in reads */
 };
 
 struct sim {
@@ -33,16 +34,19 @@ struct sim {
     bool faults;  /* chance may be unkind */
     uint64_t ops; /* operations that change the disk, and sends, in this life */
     uint64_t ops_all;
-    uint64_t strike_at; /* the operation that meets `strike`, counted in this life; 0 = none */
+    uint64_t reads;       /* of files, in this life */
+    unsigned read_errors; /* one read in so many fails; 0: none */
+    uint64_t strike_at;   /* the operation that meets `strike`, counted in this life; 0 = none */
     enum sim_fault strike;
     unsigned variant;    /* changes chance from the strike on */
     uint64_t strike_len; /* FAULT_IO: operations that fail; FAULT_NOSPACE: ms */
     uint64_t full_until_ns;
     bool struck;
-    bool disk_trouble;   /* a fault met the disk in this run */
-    uint64_t trouble_ns; /* when that ended, as far as it is known */
-    bool dead;           /* the process was killed */
-    const char *repeat;  /* the options that repeat this run */
+    bool disk_trouble;     /* a fault met the disk in this run */
+    uint64_t trouble_ns;   /* when that ended, as far as it is known */
+    bool dead;             /* the process was killed */
+    uint64_t hops_from_ns; /* next hops answer from then on, but for the one that takes DSNs */
+    const char *repeat;    /* the options that repeat this run */
 };
 extern struct sim sim;
 
@@ -62,6 +66,8 @@ MX_NORETURN void sim_fail(const char *format, ...) MX_PRINTF(1, 2);
 /* One operation that a fault may hit. FAULT_NONE or the fault that the caller has to act out; a
  * kill inside a fiber does not return. */
 enum sim_fault sim_op(const char *what, const char *name);
+/* One read of a file: true when it fails. */
+bool sim_read_fails(const char *name) __attribute__((nonnull));
 
 /* --- fibers (fiber.c) --- */
 struct fiber;
@@ -76,6 +82,8 @@ bool fiber_ended(const struct fiber *fiber);
 /* Forgets it wherever it is. */
 void fiber_drop(struct fiber *fiber);
 struct fiber *fiber_current(void);
+/* What the current fiber allocates from now on is this owner's; 0: nobody's in particular. */
+void fiber_own(uint32_t owner);
 /* All living fibers in the order of making. */
 unsigned fiber_count(void);
 struct fiber *fiber_at(unsigned index);
@@ -87,6 +95,10 @@ void sim_free(void *ptr);
 size_t memory_used(void); /* by the program, bytes */
 size_t memory_peak(void);
 void memory_peak_reset(void);
+void memory_own(uint32_t owner); /* see fiber_own */
+size_t memory_owned(uint32_t owner);
+/* After so many allocations so many are refused. */
+void memory_fail(unsigned after, unsigned count);
 void memory_keep(void);  /* what there is belongs to the simulator from now on */
 void memory_clear(void); /* frees all that the program holds */
 

@@ -3,6 +3,7 @@
 #include "io/digest.h"
 
 #include "core/check.h"
+#include "tests/sim/tls_seen.h"
 
 #include <stdlib.h>
 
@@ -10,6 +11,7 @@ enum { HELLO = 0x16, WELCOME = 0x17 };
 
 struct tls_ctx {
     bool client;
+    char certificate[64];
 };
 
 struct buffer {
@@ -22,11 +24,16 @@ struct tls {
     struct buffer in, out;
 };
 
-static void add(struct buffer *b, const void *bytes, size_t len)
+static mx_err add(struct buffer *b, const void *bytes, size_t len)
 {
-    b->at = realloc(b->at, b->len + len + 1);
-    memcpy(b->at + b->len, bytes, len);
+    uint8_t *at = realloc(b->at, b->len + len + 1);
+    if (at == NULL) {
+        return MX_ERR_NOMEM;
+    }
+    memcpy(at + b->len, bytes, len);
+    b->at = at;
     b->len += len;
+    return MX_OK;
 }
 
 static size_t take(struct buffer *b, void *buf, size_t cap)
@@ -44,23 +51,35 @@ static size_t take(struct buffer *b, void *buf, size_t cap)
     return n;
 }
 
-static mx_err ctx_new(struct tls_ctx **out_ctx, bool client)
+static mx_err ctx_new(struct tls_ctx **out_ctx, bool client, struct slice certificate)
 {
-    *out_ctx = calloc(1, sizeof **out_ctx);
-    (*out_ctx)->client = client;
+    struct tls_ctx *ctx = calloc(1, sizeof *ctx);
+    if (ctx == NULL) {
+        return MX_ERR_NOMEM;
+    }
+    ctx->client = client;
+    MX_ASSERT(certificate.len < sizeof ctx->certificate);
+    if (certificate.len > 0) {
+        memcpy(ctx->certificate, certificate.ptr, certificate.len);
+    }
+    *out_ctx = ctx;
     return MX_OK;
 }
 
 mx_err tls_server_ctx_new(struct tls_ctx **out_ctx, const struct tls_server_conf *conf)
 {
-    (void)conf;
-    return ctx_new(out_ctx, false);
+    return ctx_new(out_ctx, false, conf->cert_pem);
 }
 
 mx_err tls_client_ctx_new(struct tls_ctx **out_ctx, const struct tls_client_conf *conf)
 {
     (void)conf;
-    return ctx_new(out_ctx, true);
+    return ctx_new(out_ctx, true, SLICE_EMPTY);
+}
+
+const char *tls_seen_certificate(const struct tls_ctx *ctx)
+{
+    return ctx->certificate;
 }
 
 void tls_ctx_free(struct tls_ctx *ctx)
@@ -72,6 +91,9 @@ mx_err tls_new(struct tls **out_tls, struct tls_ctx *ctx, struct slice host)
 {
     (void)host;
     *out_tls = calloc(1, sizeof **out_tls);
+    if (*out_tls == NULL) {
+        return MX_ERR_NOMEM;
+    }
     (*out_tls)->client = ctx->client;
     return MX_OK;
 }
@@ -87,8 +109,7 @@ void tls_free(struct tls *tls)
 
 mx_err tls_feed(struct tls *tls, struct slice ciphertext)
 {
-    add(&tls->in, ciphertext.ptr, ciphertext.len);
-    return MX_OK;
+    return add(&tls->in, ciphertext.ptr, ciphertext.len);
 }
 
 mx_err tls_handshake(struct tls *tls)
@@ -98,7 +119,9 @@ mx_err tls_handshake(struct tls *tls)
         return MX_OK;
     }
     if (tls->client && !tls->hello_sent) {
-        add(&tls->out, &byte, 1);
+        if (add(&tls->out, &byte, 1) != MX_OK) {
+            return MX_ERR_TLS;
+        }
         tls->hello_sent = true;
     }
     if (take(&tls->in, &byte, 1) == 0) {
@@ -109,7 +132,9 @@ mx_err tls_handshake(struct tls *tls)
     }
     if (!tls->client) {
         byte = WELCOME;
-        add(&tls->out, &byte, 1);
+        if (add(&tls->out, &byte, 1) != MX_OK) {
+            return MX_ERR_TLS;
+        }
     }
     tls->ready = true;
     return MX_OK;
@@ -126,8 +151,7 @@ mx_err tls_write(struct tls *tls, struct slice plain)
     if (!tls->ready) {
         return MX_ERR_INVALID;
     }
-    add(&tls->out, plain.ptr, plain.len);
-    return MX_OK;
+    return add(&tls->out, plain.ptr, plain.len);
 }
 
 void tls_shutdown(struct tls *tls)

@@ -102,7 +102,8 @@ mx_err work_submit(struct work_pool *pool, struct work_job *job, unsigned lane)
     if (pool->closing) {
         return MX_ERR_SHUTDOWN;
     }
-    if (worker->pending >= WORK_QUEUE_MAX || (sim.faults && sim_chance(50))) {
+    if (worker->pending >= WORK_QUEUE_MAX ||
+        (worker->pending > 0 && sim.faults && sim_chance(10))) {
         return MX_ERR_AGAIN;
     }
     push(&worker->todo, job);

@@ -7,6 +7,7 @@
 #include "io/clock.h"
 #include "io/sys.h"
 #include "smtp/service.h"
+#include "tests/dir_records.h"
 #include "tests/io/support.h"
 
 #include <dirent.h>
@@ -152,6 +153,7 @@ static void sink_reset(void)
 
 static struct image image;
 static struct route_conf routes[2];
+static const struct names names; /* no name server */
 static struct netaddr bind_addr;
 static struct listener_conf listener_conf;
 static struct dir_domain domain = {
@@ -162,18 +164,19 @@ static const struct dir_member members[] = {
     {SLICE_LITERAL("bob@example.org"), 7},
 };
 static const struct dir_list list = {members, mx_countof(members)};
-static struct dir_address addresses[] = {{.domain_id = 1,
-                                          .local = SLICE_LITERAL("alice"),
-                                          .enabled = true,
-                                          .object_id = 1,
-                                          .mailbox = SLICE_LITERAL("alice@example.org")},
-                                         {.domain_id = 1,
-                                          .local = SLICE_LITERAL("team"),
-                                          .kind = DIR_LIST,
-                                          .enabled = true,
-                                          .object_id = 2,
-                                          .mailbox = SLICE_LITERAL("team@example.org"),
-                                          .list = &list}};
+DIR_RECORDS(records, 1024);
+static const struct dir_address addresses[] = {{.domain_id = 1,
+                                                .local = SLICE_LITERAL("alice"),
+                                                .enabled = true,
+                                                .object_id = 1,
+                                                .mailbox = SLICE_LITERAL("alice@example.org")},
+                                               {.domain_id = 1,
+                                                .local = SLICE_LITERAL("team"),
+                                                .kind = DIR_LIST,
+                                                .enabled = true,
+                                                .object_id = 2,
+                                                .mailbox = SLICE_LITERAL("team@example.org"),
+                                                .list = &list}};
 static bool to_list; /* mail goes to team@, not to its members */
 static char cert[4096], key[4096];
 static struct slice cert_pem, key_pem;
@@ -304,11 +307,12 @@ static mx_err core_start(void)
     struct service_conf conf = {.image = &image,
                                 .domains = &domain,
                                 .domain_count = 1,
-                                .addresses = addresses,
+                                .addresses = records,
                                 .address_count = mx_countof(addresses),
                                 .hash_seed = 42,
                                 .store = world.store,
                                 .sessions = world.sessions,
+                                .names = &names,
                                 .listen_fds = &world.listen_fd,
                                 .cert_pem = cert_pem,
                                 .key_pem = key_pem,
@@ -638,6 +642,9 @@ int main(void)
     signal(SIGPIPE, SIG_IGN);
     (void)setvbuf(stdout, NULL, _IOLBF, 0);
     configure();
+    for (size_t i = 0; i < mx_countof(addresses); i++) {
+        dir_records_add(records, records_max, &addresses[i]);
+    }
     every_allocation("start", start, 1);
     every_allocation("small message", small_message, 1);
     every_allocation("large message", large_message, 2);

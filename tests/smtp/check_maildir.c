@@ -31,12 +31,12 @@ static struct maildir_delivery delivery(const char *local, uint64_t sequence,
                                      .piece_count = count};
 }
 
+static struct slice hostname = SLICE_LITERAL("mx/1:x.example");
+
 static void run(struct maildir_delivery *deliveries, uint32_t count)
 {
-    struct maildir_batch batch = {.root = root,
-                                  .hostname = SLICE_LITERAL("mx/1:x.example"),
-                                  .deliveries = deliveries,
-                                  .count = count};
+    struct maildir_batch batch = {
+        .root = root, .hostname = hostname, .deliveries = deliveries, .count = count};
     maildir_batch_init(&batch);
     batch.job.run(&batch.job);
 }
@@ -104,6 +104,31 @@ static void test_delivery_and_repeat(void)
     d = delivery("alice", 9, pieces, 2);
     run(&d, 1);
     CHECK(d.err == MX_OK && list("alice", "tmp").count == 0 && list("alice", "new").count == 2);
+}
+
+/* The process died behind the move, and the server was renamed before the repeat. */
+static void test_repeat_under_another_name(void)
+{
+    struct maildir_piece piece = {.bytes = SLICE_LITERAL("Subject: x\r\n\r\nbody\r\n")};
+    struct maildir_delivery d = delivery("renamed", 1, &piece, 1);
+    struct slice former = hostname;
+    run(&d, 1);
+    CHECK(d.err == MX_OK && list("renamed", "new").count == 1);
+    hostname = SLICE_LITERAL("another.example");
+    d = delivery("renamed", 1, &piece, 1);
+    d.maybe_repeat = true;
+    run(&d, 1);
+    CHECK(d.err == MX_OK && d.was_there && list("renamed", "new").count == 1);
+    /* One whose number begins with the same digits is another. */
+    d = delivery("renamed", 1, &piece, 1);
+    d.rcpt = 12;
+    d.maybe_repeat = true;
+    run(&d, 1);
+    CHECK(d.err == MX_OK && !d.was_there);
+    d.rcpt = 1;
+    run(&d, 1);
+    CHECK(d.err == MX_OK && !d.was_there && list("renamed", "new").count == 3);
+    hostname = former;
 }
 
 /* A mailbox whose making broke off at any of its folders is made whole by the next delivery. */
@@ -232,6 +257,7 @@ int main(void)
              getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp");
     CHECK(mkdtemp(root) != NULL);
     test_delivery_and_repeat();
+    test_repeat_under_another_name();
     test_folders_broken_off();
     test_names();
     test_pieces_of_files();

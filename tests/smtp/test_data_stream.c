@@ -70,7 +70,7 @@ static void reference(struct result *r, struct slice s, bool dotted, bool normal
 static void collect(struct data_stream *ds, struct result *r, struct slice part)
 {
     /* A copy of its own lets the address sanitizer see every byte that is read too far. */
-    uint8_t *copy = malloc(part.len + 1);
+    uint8_t *copy = malloc(part.len > 0 ? part.len : 1);
     memcpy(copy, part.ptr, part.len);
     struct slice in = slice_of(copy, part.len);
     for (;;) {
@@ -121,7 +121,7 @@ static void put_visible(struct writer *w, struct slice s)
 static void compare(const struct result *want, const struct result *got, struct slice s,
                     bool dotted, bool normalize, size_t first)
 {
-    uint8_t shown[256];
+    uint8_t shown[1024];
     struct writer w = writer_init(shown, sizeof shown);
     /* What cannot be judged before more arrives: a pending end of data. */
     bool same = want->done == got->done && want->used == got->used;
@@ -177,6 +177,36 @@ Test(data_stream, every_short_string_with_end)
             }
             memcpy(text + len, "\r\n.\r\na", 6);
             check_all(slice_of(text, len + 6));
+        }
+    }
+}
+
+/* Behind the header whole blocks are looked at: the short strings at every place around the ends of
+ * the first two. */
+Test(data_stream, every_short_string_across_blocks)
+{
+    enum { BLOCK = 64, LEN = 5 };
+    static const char alphabet[4] = "\r\n.a";
+    static const char end[] = "\r\n.\r\n";
+    uint8_t text[3 * BLOCK];
+    for (size_t at = BLOCK - LEN - 1; at <= 2 * BLOCK + 2; at++) {
+        for (unsigned code = 0; code < 1u << (2 * LEN); code++) {
+            struct result want, got;
+            memset(text, 'a', sizeof text);
+            memcpy(text, "\r\n", 2); /* an empty header */
+            for (unsigned i = 0; i < LEN; i++) {
+                text[at + i] = (uint8_t)alphabet[code >> (2 * i) & 3];
+            }
+            memcpy(text + sizeof text - sizeof end, end, sizeof end - 1);
+            struct slice s = slice_of(text, sizeof text);
+            for (unsigned mode = 0; mode < 4; mode++) {
+                bool dotted = (mode & 1) != 0, normalize = (mode & 2) != 0;
+                reference(&want, s, dotted, normalize);
+                for (size_t first = 1; first <= s.len; first = first < 4 ? first + 1 : 2 * first) {
+                    decode(&got, s, dotted, normalize, first, ROOM);
+                    compare(&want, &got, s, dotted, normalize, first);
+                }
+            }
         }
     }
 }

@@ -23,9 +23,8 @@ void op_free(struct op *op)
 
 void plan_free(struct plan *plan)
 {
-    buf_free(&plan->text);
-    free(plan->lines);
-    free(plan->numbers);
+    lines_close(&plan->lines);
+    json_decref(plan->refs);
     *plan = (struct plan){0};
 }
 
@@ -213,52 +212,118 @@ static bool op_take(struct op *op, const json_t *line, json_t *schema)
            ((op->kind != OP_UPSERT && op->kind != OP_RECONCILE) || take_matching(op, line, schema));
 }
 
-bool op_parse(struct op *out, const struct plan *plan, size_t index, json_t *schema)
+/* With the number of the line before what is wrong with it. */
+static bool wrong_line(const struct plan *plan, size_t index)
+{
+    return fail("plan, line %zu: %s", lines_number(&plan->lines, index), fail_text());
+}
+
+/* New reference, or NULL. */
+static json_t *line_parse(struct plan *plan, size_t index)
 {
     json_error_t error;
-    struct slice text = plan->lines[index];
-    *out = (struct op){.index = index};
+    struct slice text;
+    if (!lines_read(&plan->lines, index, &text)) {
+        return NULL;
+    }
     json_t *line = json_loadb((const char *)text.ptr, text.len, JSON_REJECT_DUPLICATES, &error);
     bool good = line != NULL || fail("%s", error.text);
-    good = good && (json_is_object(line) || fail("the line is not a JSON object"));
-    good = good && op_take(out, line, schema);
+    if (good && !json_is_object(line)) {
+        good = fail("the line is not a JSON object");
+        json_decref(line);
+    }
+    if (!good) {
+        wrong_line(plan, index);
+    }
+    return good ? line : NULL;
+}
+
+bool op_parse(struct op *out, struct plan *plan, size_t index, json_t *schema)
+{
+    json_t *line = line_parse(plan, index);
+    *out = (struct op){.index = index};
+    if (line == NULL) {
+        return false;
+    }
+    bool good = op_take(out, line, schema);
     json_decref(line);
     if (!good) {
         op_free(out);
-        return fail("plan, line %zu: %s", plan->numbers[index], fail_text());
+        wrong_line(plan, index);
     }
-    return true;
+    return good;
 }
 
 /* --- the plan ----------------------------------------------------------------------------------
  */
 
-static void split(struct plan *plan)
+static void add_ref(json_t *refs, const char *ref)
 {
-    struct slice left = slice_of(buf_text(&plan->text), plan->text.len);
-    size_t cap = 0;
-    for (size_t number = 1; left.len > 0; number++) {
-        size_t end = slice_find(left, '\n');
-        struct slice line = text_trim(slice_first(left, end));
-        if (line.len > 0 && line.ptr[line.len - 1] == '\r') {
-            line.len--;
-        }
-        if (line.len > 0) {
-            if (plan->count == cap) {
-                cap = mx_max_size(64, cap * 2);
-                plan->lines = need(realloc(plan->lines, cap * sizeof *plan->lines));
-                plan->numbers = need(realloc(plan->numbers, cap * sizeof *plan->numbers));
-            }
-            plan->lines[plan->count] = line;
-            plan->numbers[plan->count++] = number;
-        }
-        left = slice_from(left, mx_min_size(left.len, end + 1));
+    if (ref != NULL) {
+        json_object_set_new(refs, ref, json_true());
     }
+}
+
+/* The client ids that a value refers to: texts and names of members, "#id". */
+static void collect_refs(json_t *refs, json_t *value)
+{
+    const char *name;
+    json_t *item;
+    size_t i;
+    add_ref(refs, client_ref(value));
+    json_array_foreach(value, i, item)
+    {
+        collect_refs(refs, item);
+    }
+    json_object_foreach(value, name, item)
+    {
+        add_ref(refs, name[0] == '#' && name[1] != '\0' ? name + 1 : NULL);
+        collect_refs(refs, item);
+    }
+}
+
+/* The names of the entries of a value are declarations, not references. */
+static void line_refs(json_t *refs, json_t *line)
+{
+    const char *name;
+    json_t *member, *entry;
+    json_object_foreach(line, name, member)
+    {
+        if (strcmp(name, "value") != 0) {
+            collect_refs(refs, member);
+            continue;
+        }
+        const char *key;
+        json_object_foreach(member, key, entry)
+        {
+            collect_refs(refs, entry);
+        }
+    }
+}
+
+static bool refs_find(struct plan *plan)
+{
+    plan->refs = need(json_object());
+    for (size_t i = 0; i < plan->lines.count; i++) {
+        json_t *line = line_parse(plan, i);
+        if (line == NULL) {
+            return false;
+        }
+        line_refs(plan->refs, line);
+        json_decref(line);
+    }
+    return true;
+}
+
+bool plan_refers(const struct plan *plan, const char *name)
+{
+    return json_object_get(plan->refs, name) != NULL;
 }
 
 /* Client ids must have been declared by an earlier line where they must be known before the server
  * is asked: as the id of an update, in what is matched, in a scope. */
-static bool references_check(const struct op *op, json_t *schema, json_t *declared)
+static bool references_check(const struct plan *plan, const struct op *op, json_t *schema,
+                             json_t *declared)
 {
     if (op->kind == OP_UPDATE && op->id[0] == '#' && op->id[1] != '\0' &&
         json_object_get(declared, op->id + 1) == NULL) {
@@ -277,7 +342,9 @@ static bool references_check(const struct op *op, json_t *schema, json_t *declar
     json_t *entry;
     json_object_foreach(op->value, name, entry)
     {
-        json_object_set_new(declared, name, json_string(name));
+        if (plan_refers(plan, name)) {
+            json_object_set_new(declared, name, json_string(name));
+        }
     }
     return true;
 }
@@ -290,8 +357,7 @@ static bool check_one(struct plan *plan, size_t index, json_t *schema, json_t *d
     }
     plan->ops[op.kind]++;
     plan->objects[op.kind] += op.kind >= OP_CREATE ? json_object_size(op.value) : 0;
-    bool good = references_check(&op, schema, declared) ||
-                fail("plan, line %zu: %s", plan->numbers[index], fail_text());
+    bool good = references_check(plan, &op, schema, declared) || wrong_line(plan, index);
     op_free(&op);
     return good;
 }
@@ -299,9 +365,8 @@ static bool check_one(struct plan *plan, size_t index, json_t *schema, json_t *d
 bool plan_check(struct plan *plan, json_t *schema)
 {
     json_t *declared = need(json_object());
-    bool good = true;
-    split(plan);
-    for (size_t i = 0; good && i < plan->count; i++) {
+    bool good = refs_find(plan);
+    for (size_t i = 0; good && i < plan->lines.count; i++) {
         good = check_one(plan, i, schema, declared);
     }
     json_decref(declared);

@@ -1,8 +1,10 @@
 /* A plan: operations as JSON, one on a line. Every line is checked before the first is carried out,
- * and parsed again for that, so that only one is in memory. */
+ * and read and parsed again for that, so that only one is in memory, whatever the size of the plan.
+ */
 #pragma once
 
 #include "tools/cli/client.h"
+#include "tools/cli/lines.h"
 
 enum op_kind { OP_DESTROY, OP_UPDATE, OP_CREATE, OP_UPSERT, OP_RECONCILE, OP_KINDS };
 
@@ -20,19 +22,20 @@ struct op {
 };
 
 struct plan {
-    struct buf text;
-    struct slice *lines; /* those that are not blank */
-    size_t *numbers;     /* their line numbers */
-    size_t count;
+    struct lines lines; /* open */
+    json_t *refs;       /* client id -> true: those that something refers to, few of many */
     size_t ops[OP_KINDS], objects[OP_KINDS]; /* how many of each */
 };
 
-/* Splits plan->text into lines, and checks them all. */
+/* Checks all of plan->lines. */
 bool plan_check(struct plan *plan, json_t *schema);
 void plan_free(struct plan *plan);
 
+/* Does anything in the plan refer to this client id? Known when the plan was checked. */
+bool plan_refers(const struct plan *plan, const char *name);
+
 /* A line of the plan that was checked, or is being checked. */
-bool op_parse(struct op *out, const struct plan *plan, size_t index, json_t *schema);
+bool op_parse(struct op *out, struct plan *plan, size_t index, json_t *schema);
 void op_free(struct op *op);
 
 /* The client id in a text "#id", or NULL. */

@@ -286,6 +286,23 @@ static json_t *exchange(struct client *client, json_t *calls, json_t *created_id
     return response;
 }
 
+/* An error that stands beside what was done (serverPartialFail) names the objects that were made.
+ */
+static void fail_method(const json_t *error)
+{
+    const char *type = member_text(error, "type"), *why = member_text(error, "description");
+    struct buf made = {0};
+    const char *name;
+    json_t *object;
+    json_object_foreach(json_object_get(error, "created"), name, object)
+    {
+        const char *id = member_text(object, "id");
+        buf_format(&made, "%s%s = %s", made.len > 0 ? ", " : "; created: ", name, id ? id : "?");
+    }
+    fail("jmap error: %s: %s%s", type ? type : "unknown", why ? why : "", buf_text(&made));
+    buf_free(&made);
+}
+
 /* The result of a call (new reference) when it is the expected one. */
 static json_t *result_of(const json_t *response, size_t index, const char *object, const char *verb)
 {
@@ -298,8 +315,7 @@ static json_t *result_of(const json_t *response, size_t index, const char *objec
     if (name == NULL || result == NULL) {
         fail("unexpected server response: a method response is missing or malformed");
     } else if (strcmp(name, "error") == 0) {
-        const char *type = member_text(result, "type"), *why = member_text(result, "description");
-        fail("jmap error: %s: %s", type ? type : "unknown", why ? why : "");
+        fail_method(result);
     } else if (strcmp(name, want.at) != 0) {
         fail("unexpected server response: expected %s, got %s", want.at, name);
     } else {

@@ -11,11 +11,13 @@
 
 #include <stdlib.h>
 
+enum { EXPLAIN_MAX = 4000000 }; /* plan, and recipients: both go in one request */
+
 struct apply {
     struct cli *cli;
     struct plan plan;
     struct matcher matcher;
-    json_t *ids;     /* client id -> id */
+    json_t *ids;     /* client id -> id, of those that something refers to */
     json_t *touched; /* type -> id -> true: created or changed by the plan */
     json_t *surplus; /* [{"object", "index", "ids": [...]}] of reconciles */
     struct report report;
@@ -40,6 +42,14 @@ static void touch(struct apply *a, const char *object, const char *id)
 
 /* --- client ids --------------------------------------------------------------------------------
  */
+
+/* A plan may make a million objects; few are referred to. */
+static void note_id(struct apply *a, const char *name, const char *id)
+{
+    if (id != NULL && plan_refers(&a->plan, name)) {
+        json_object_set_new(a->ids, name, json_string(id));
+    }
+}
 
 static void add_ref(const struct apply *a, const char *ref, const json_t *chunk, json_t *refs)
 {
@@ -73,10 +83,16 @@ static void collect_refs(const struct apply *a, const json_t *value, const json_
 static json_t *call_set(struct apply *a, const char *object, json_t *args, const json_t *value,
                         const json_t *chunk)
 {
-    json_t *refs = need(json_object());
+    json_t *refs = need(json_object()), *made = need(json_object()), *id;
+    const char *name;
     collect_refs(a, value, chunk, refs);
-    json_t *result = jmap_call_refs(&a->cli->client, object, "set", args, refs, a->ids);
+    json_t *result = jmap_call_refs(&a->cli->client, object, "set", args, refs, made);
+    json_object_foreach(made, name, id)
+    {
+        note_id(a, name, json_string_value(id));
+    }
     json_decref(refs);
+    json_decref(made);
     return result;
 }
 
@@ -114,7 +130,7 @@ static size_t note_created(struct apply *a, const char *object, const json_t *ch
         }
         json_t *value = need(json_copy(json_object_get(chunk, name)));
         json_object_update(value, given);
-        json_object_set_new(a->ids, name, json_string(id));
+        note_id(a, name, id);
         matcher_created(&a->matcher, object, value);
         touch(a, object, id);
         json_decref(value);
@@ -246,7 +262,7 @@ static bool split_one(struct apply *a, const struct match_key *key, const char *
     if (id == NULL) {
         json_object_set(split->creates, name, part);
     } else {
-        json_object_set_new(a->ids, name, json_string(id));
+        note_id(a, name, id);
         json_object_set_new(split->matched, id, json_true());
         touch(a, key->object, id);
         if (json_object_size(part) > 0) {
@@ -308,26 +324,17 @@ static bool change_all(struct apply *a, const char *object, const struct split *
 static void note_surplus(struct apply *a, const struct op *op, const struct match_key *key,
                          const struct split *split)
 {
-    json_t *found = matcher_in_scope(&a->matcher, key), *ids = need(json_array()), *value, *name;
-    const char *id, *client_id;
-    json_t *mine = need(json_object());
-    json_object_update(mine, split->matched);
-    json_object_foreach(split->creates, client_id, name)
-    {
-        const char *created = member_text(a->ids, client_id);
-        if (created != NULL) {
-            json_object_set_new(mine, created, json_true());
-        }
-    }
+    json_t *found = matcher_in_scope(&a->matcher, key), *ids = need(json_array()), *value;
+    const json_t *touched = json_object_get(a->touched, op->object);
+    const char *id;
     json_object_foreach(found, id, value)
     {
-        if (json_object_get(mine, id) == NULL) {
+        if (json_object_get(split->matched, id) == NULL && json_object_get(touched, id) == NULL) {
             json_array_append_new(ids, json_string(id));
         }
     }
     json_array_append_new(a->surplus, need(json_pack("{s:s,s:I,s:o}", "object", op->object, "index",
                                                      (json_int_t)op->index, "ids", ids)));
-    json_decref(mine);
     json_decref(found);
 }
 
@@ -447,10 +454,10 @@ static bool remove_surplus(struct apply *a, const json_t *entry, json_t *gone)
 static bool run_all(struct apply *a)
 {
     bool on = true;
-    for (size_t i = a->plan.count; on && i-- > 0;) {
+    for (size_t i = a->plan.lines.count; on && i-- > 0;) {
         on = a->plan.ops[OP_DESTROY] == 0 || run_op(a, i, true);
     }
-    for (size_t i = 0; on && i < a->plan.count; i++) {
+    for (size_t i = 0; on && i < a->plan.lines.count; i++) {
         on = run_op(a, i, false);
     }
     json_t *gone = need(json_object());
@@ -473,21 +480,41 @@ static bool read_plan(struct apply *a)
         return fail(file ? "--file and --stdin cannot both be used"
                          : "no plan: use --file or --stdin");
     }
-    return (file ? source_file(file, &a->plan.text, SOURCE_MAX)
-                 : source_stdin(&a->plan.text, SOURCE_MAX)) &&
+    return (file ? lines_open_file(&a->plan.lines, file) : lines_open_stdin(&a->plan.lines)) &&
            plan_check(&a->plan, a->cli->client.schema);
+}
+
+/* The plan in one piece, at most EXPLAIN_MAX bytes. */
+static bool plan_text(struct apply *a, struct buf *out)
+{
+    struct slice line;
+    for (size_t i = 0; i < a->plan.lines.count; i++) {
+        if (!lines_read(&a->plan.lines, i, &line)) {
+            return false;
+        }
+        buf_bytes(out, line.ptr, line.len);
+        buf_add(out, "\n");
+        if (out->len > EXPLAIN_MAX) {
+            return fail("--explain takes plans of at most %d bytes", EXPLAIN_MAX);
+        }
+    }
+    return true;
 }
 
 /* The server tries the plan whole and says what would become of the recipients. */
 static bool explain_plan(struct apply *a)
 {
-    struct buf recipients = {0};
-    if (!source_file(argument(a->cli->args, OPT_EXPLAIN), &recipients, SOURCE_MAX)) {
+    struct buf recipients = {0}, plan = {0};
+    if (!source_file(argument(a->cli->args, OPT_EXPLAIN), &recipients, EXPLAIN_MAX) ||
+        !plan_text(a, &plan)) {
+        buf_free(&recipients);
+        buf_free(&plan);
         return false;
     }
-    json_t *asked = json_pack("{s:s%,s:s%}", "plan", buf_text(&a->plan.text), a->plan.text.len,
-                              "recipients", buf_text(&recipients), recipients.len);
+    json_t *asked = json_pack("{s:s%,s:s%}", "plan", buf_text(&plan), plan.len, "recipients",
+                              buf_text(&recipients), recipients.len);
     buf_free(&recipients);
+    buf_free(&plan);
     if (asked == NULL) {
         return fail("plan or recipients are not UTF-8");
     }

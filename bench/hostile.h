@@ -1,0 +1,73 @@
+/* Slow and hostile clients beside a load. Each behaves in its way until the server ends the
+ * connection or the dialogue is over, and begins anew. What the server said is counted, so that a
+ * run shows how it takes them and what they do to the others. */
+#pragma once
+
+#include "bench/dial.h"
+#include "core/wheel.h"
+
+enum hostile_kind {
+#define HOSTILE(name, word, what) HOSTILE_##name,
+#include "bench/hostile.def"
+#undef HOSTILE
+    HOSTILE_KINDS
+};
+
+/* Where in a dialogue a client is; HOSTILE_RESET goes through all of them. */
+enum hostile_stage {
+    STAGE_CONNECT,
+    STAGE_BANNER,
+    STAGE_EHLO,
+    STAGE_MAIL,
+    STAGE_RCPT,
+    STAGE_DATA,
+    STAGE_BODY, /* a part of the content is out */
+    STAGE_END,  /* all of it, and no reply yet */
+    STAGE_QUIT,
+    STAGES
+};
+
+enum { HOSTILE_CLIENTS_MAX = 4096, HOSTILE_SCRIPT_MAX = 1024 };
+
+struct hostile_conf {
+    uint32_t clients[HOSTILE_KINDS];
+};
+
+struct hostile_counts {
+    uint64_t connections;
+    uint64_t replies[6]; /* by first digit; 0: what is no reply */
+    uint64_t messages;   /* taken by the server */
+    uint64_t smuggled;   /* connections on which a command in the content was carried out */
+    uint64_t closed;     /* by the server, before the client was through */
+    uint64_t reset[STAGES];
+    uint64_t held_ns_max; /* the longest connection that the server ended */
+};
+
+struct hostile_client;
+
+struct hostile {
+    struct hostile_conf conf;
+    struct hostile_counts counts[HOSTILE_KINDS];
+    struct hostile_client *list; /* owned */
+    uint32_t count;
+    struct shard *shard;
+    struct dial *dial;
+    uint8_t script[STAGES][HOSTILE_SCRIPT_MAX]; /* what is sent to get to a stage */
+    size_t script_len[STAGES];
+    bool stopping;
+};
+
+const char *hostile_word(enum hostile_kind kind);
+const char *hostile_what(enum hostile_kind kind);
+const char *hostile_stage_word(enum hostile_stage stage);
+/* "KIND" or "KIND:COUNT". False: no such kind, or too many. */
+bool hostile_parse(struct hostile_conf *conf, struct slice text);
+uint32_t hostile_clients(const struct hostile_conf *conf);
+/* MX_ERR_NOMEM. */
+MX_MUST_CHECK mx_err hostile_init(struct hostile *hostile, const struct hostile_conf *conf,
+                                  struct slice from, struct slice rcpt);
+/* shard and dial are borrowed until hostile_fini. */
+void hostile_start(struct hostile *hostile, struct shard *shard, struct dial *dial);
+/* Ends all connections; the shard must turn until they have ended. */
+void hostile_stop(struct hostile *hostile);
+void hostile_fini(struct hostile *hostile);

@@ -1,0 +1,215 @@
+#include "bench/plot.h"
+
+#include "bench/args.h"
+#include "bench/chart.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FILES_MAX = 4, SERIES_PER_FILE = 4 };
+
+_Static_assert(FILES_MAX *SERIES_PER_FILE <= CHART_SERIES_MAX, "a chart holds all files");
+
+struct options {
+    const char *files[FILES_MAX];
+    unsigned file_count;
+    const char *output; /* NULL = standard output */
+    const char *phase;
+    bool sweep;
+};
+
+static struct chart_point points[FILES_MAX * SERIES_PER_FILE * 2][CHART_POINTS_MAX];
+static unsigned points_used;
+
+static int help(int code)
+{
+    fprintf(code == 0 ? stdout : stderr,
+            "usage: ringmx-bench plot A.json [B.json ...] [options]\n"
+            "  --output FILE   the SVG (default: standard output)\n"
+            "  --phase NAME    whose percentiles (default: message)\n"
+            "  --sweep         latency against rate, of runs with `send --sweep`, instead of\n"
+            "                  percentiles and rate over time\n"
+            "The files are of `ringmx-bench send --output`; at most four.\n");
+    return code;
+}
+
+/* --- from JSON ---------------------------------------------------------------------------------
+ */
+
+static double number(const json_t *object, const char *name)
+{
+    return json_number_value(json_object_get(object, name));
+}
+
+/* A new series of a chart; its label is that of the file. */
+static struct chart_series *series_of(struct chart *chart, const char *label, unsigned color)
+{
+    struct chart_series *series = &chart->series[chart->count++];
+    *series =
+        (struct chart_series){.label = label, .color = color, .points = points[points_used++]};
+    return series;
+}
+
+static void add(struct chart_series *series, double x, double y)
+{
+    if (series->count < CHART_POINTS_MAX) {
+        series->points[series->count++] = (struct chart_point){x, y};
+    }
+}
+
+static void add_percentiles(struct chart *chart, const json_t *run, const char *phase,
+                            const char *label, unsigned color)
+{
+    struct chart_series *series = series_of(chart, label, color);
+    const json_t *phases = json_object_get(run, "phases");
+    const json_t *ticks = json_object_get(json_object_get(phases, phase), "percentiles");
+    for (size_t i = 0; i < json_array_size(ticks); i++) {
+        const json_t *tick = json_array_get(ticks, i);
+        add(series, json_number_value(json_array_get(tick, 0)),
+            json_number_value(json_array_get(tick, 1)) / 1e6);
+    }
+}
+
+static void add_rate(struct chart *chart, const json_t *run, const char *label, unsigned color)
+{
+    struct chart_series *series = series_of(chart, label, color);
+    const json_t *list = json_object_get(run, "series");
+    double before_ns = 0;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *point = json_array_get(list, i);
+        double at_ns = number(point, "at_ns");
+        if (at_ns > before_ns) {
+            add(series, at_ns / 1e9, number(point, "completed") * 1e9 / (at_ns - before_ns));
+        }
+        before_ns = at_ns;
+    }
+}
+
+static void add_sweep(struct chart *chart, const json_t *run, const char *name, const char *label,
+                      unsigned color, bool dashed)
+{
+    struct chart_series *series = series_of(chart, label, color);
+    const json_t *steps = json_object_get(run, "sweep");
+    series->dots = true;
+    series->dashed = dashed;
+    for (size_t i = 0; i < json_array_size(steps); i++) {
+        const json_t *step = json_array_get(steps, i);
+        add(series, number(step, "reached"), number(step, name) / 1e6);
+    }
+}
+
+/* --- the command -------------------------------------------------------------------------------
+ */
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash != NULL ? slash + 1 : path;
+}
+
+static void fill(const struct options *options, json_t *const *runs, struct chart *charts,
+                 char labels[][64])
+{
+    for (unsigned i = 0; i < options->file_count; i++) {
+        const char *name = base_name(options->files[i]);
+        if (options->sweep) {
+            (void)snprintf(labels[2 * i], sizeof labels[0], "%.50s p50", name);
+            (void)snprintf(labels[2 * i + 1], sizeof labels[0], "%.50s p99", name);
+            add_sweep(&charts[0], runs[i], "p50_ns", labels[2 * i], i, true);
+            add_sweep(&charts[0], runs[i], "p99_ns", labels[2 * i + 1], i, false);
+        } else {
+            add_percentiles(&charts[0], runs[i], options->phase, name, i);
+            add_rate(&charts[1], runs[i], name, i);
+        }
+    }
+}
+
+static int draw(const struct options *options, json_t *const *runs)
+{
+    static struct chart charts[2];
+    static char labels[2 * FILES_MAX][64];
+    static char title[64];
+    if (options->sweep) {
+        charts[0] = (struct chart){.title = "Latency against rate, up to the knee",
+                                   .x_label = "messages/s reached",
+                                   .y_label = "latency (ms)",
+                                   .y_scale = CHART_LOG};
+    } else {
+        (void)snprintf(title, sizeof title, "Latency by percentile: %.40s", options->phase);
+        charts[0] = (struct chart){.title = title,
+                                   .x_label = "percentile",
+                                   .y_label = "latency (ms)",
+                                   .x_scale = CHART_NINES,
+                                   .y_scale = CHART_LOG};
+        charts[1] = (struct chart){.title = "Rate over time",
+                                   .x_label = "seconds from the start",
+                                   .y_label = "messages/s"};
+    }
+    fill(options, runs, charts, labels);
+    FILE *out = options->output != NULL ? fopen(options->output, "we") : stdout;
+    if (out == NULL) {
+        fprintf(stderr, "ringmx-bench: %s cannot be written\n", options->output);
+        return 1;
+    }
+    bool drawn = chart_svg(out, charts, options->sweep ? 1 : 2);
+    bool written = fflush(out) == 0 && ferror(out) == 0;
+    if (out != stdout) {
+        written = fclose(out) == 0 && written;
+    }
+    if (!drawn || !written) {
+        fprintf(stderr, "ringmx-bench: %s\n",
+                written ? "the files have nothing of this kind" : "the SVG cannot be written");
+    }
+    return drawn && written ? 0 : 1;
+}
+
+static int run(const struct options *options)
+{
+    json_t *runs[FILES_MAX] = {NULL};
+    int code = 0;
+    for (unsigned i = 0; i < options->file_count && code == 0; i++) {
+        json_error_t error;
+        runs[i] = json_load_file(options->files[i], 0, &error);
+        if (!json_is_object(runs[i])) {
+            fprintf(stderr, "ringmx-bench: %s: %s\n", options->files[i],
+                    runs[i] == NULL ? error.text : "not an object");
+            code = 1;
+        }
+    }
+    code = code == 0 ? draw(options, runs) : code;
+    for (unsigned i = 0; i < options->file_count; i++) {
+        json_decref(runs[i]);
+    }
+    return code;
+}
+
+int plot_command(int argc, char **argv)
+{
+    struct options options = {.phase = "message"};
+    struct args args;
+    args_init(&args, argc, argv);
+    while (args_next(&args)) {
+        if (args_is(&args, "--help")) {
+            return help(0);
+        }
+        if (args_is(&args, "--output")) {
+            options.output = args_text(&args);
+        } else if (args_is(&args, "--phase")) {
+            options.phase = args_text(&args);
+        } else if (args_is(&args, "--sweep")) {
+            options.sweep = true;
+        } else if (args.name[0] == '-') {
+            args_unknown(&args);
+        } else if (options.file_count == FILES_MAX) {
+            fprintf(stderr, "ringmx-bench: plot: at most %d files\n", FILES_MAX);
+            args.failed = true;
+        } else {
+            options.files[options.file_count++] = args.name;
+        }
+    }
+    if (args.failed || options.file_count == 0) {
+        return help(2);
+    }
+    return run(&options);
+}

@@ -1,0 +1,178 @@
+"""The management kept busy: sign-ins, large changes, slow clients. Mail does not notice, health answers, and
+afterwards everything goes on without a restart."""
+
+import http.client
+import smtplib
+import socket
+import threading
+import time
+
+from lib import Fail, Sink, check, equal, marked, split_local, split_received, wait_until
+from test_management import Api, Managed
+
+BUSY_S = 3
+CONNECTIONS_MAX = 128  # of the endpoint
+
+
+class Busy:
+    """Threads that run until the context ends; what goes wrong in one of them is raised there."""
+
+    def __init__(self):
+        self.stop, self.threads, self.problems = threading.Event(), [], []
+
+    def add(self, action):
+        """action(stop) is called again and again."""
+        def run():
+            try:
+                while not self.stop.is_set():
+                    action()
+            except (OSError, http.client.HTTPException, smtplib.SMTPException, Fail) as problem:
+                self.problems.append(f"{action.__name__}: {problem!r}")
+        thread = threading.Thread(target=run)
+        self.threads.append(thread)
+        thread.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *unused):
+        self.stop.set()
+        for thread in self.threads:
+            thread.join()
+        if kind is None:
+            equal(self.problems, [], "problems meanwhile")
+
+
+class Mail:
+    """Sessions that send marked messages to alice and to bob; all of them have to arrive."""
+
+    def __init__(self, server, sink):
+        self.server, self.sink, self.sent, self.lock = server, sink, [], threading.Lock()
+
+    def session(self):
+        with smtplib.SMTP("127.0.0.1", self.server.port, "client.example.net", timeout=60) as client:
+            for _ in range(10):
+                body = marked("busy")
+                client.sendmail("sender@example.net", ["alice@example.org", "bob@example.org"], body)
+                with self.lock:
+                    self.sent.append(body)
+
+    def arrived(self):
+        check(len(self.sent) > 0, "no mail flowed")
+        wait_until(lambda: len(self.sink.messages) >= len(self.sent), 60, "all at the next hop")
+        wait_until(lambda: len(self.server.mailbox()) >= len(self.sent), 60, "all in the mailbox")
+        equal(sorted(split_received(m.data)[1] for m in self.sink.messages), sorted(self.sent), "at the next hop")
+        equal(sorted(split_local(m)[3] for m in self.server.mailbox()), sorted(self.sent), "in the mailbox")
+
+
+def guesses(server, counts):
+    """Somebody who signs in with names that do not exist: each time one argon2 on the worker."""
+    api = Api(server.http_port, "nobody@example.org:wrong")
+
+    def guess():
+        status = api.http("POST", "/jmap", b'{"using":[],"methodCalls":[]}')[0]
+        check(status in (401, 503), f"status of a wrong sign-in: {status}")
+        counts[status] = counts.get(status, 0) + 1
+    return guess
+
+
+def large_sets(server, name, counts):
+    """500 accounts in one call, and away again."""
+    api, made = Api(server.http_port), []
+    domain = api.find("Domain", name="example.org")
+
+    def change():
+        if made:
+            args = {"destroy": [made.pop() for _ in range(len(made))]}
+        else:
+            args = {"create": {f"n{i}": {"@type": "User", "name": f"{name}{i}", "domainId": domain} for i in range(500)}}
+        answer = api.set("Account", **args)
+        check(not any(k.startswith("not") for k in answer), f"a large set: {str(answer)[:200]}")
+        made.extend(o["id"] for o in answer.get("created", {}).values())
+        counts["sets"] = counts.get("sets", 0) + 1
+    return change
+
+
+def health(server, answers):
+    api = Api(server.http_port)
+
+    def ask():
+        for path in ("/healthz/live", "/healthz/ready", "/stats"):
+            began = time.monotonic()
+            answers.append((path, api.http("GET", path)[0], time.monotonic() - began))
+        time.sleep(0.05)
+    return ask
+
+
+def slow_readers(server, count):
+    """Connections that ask for the schema and hardly read it."""
+    sockets = []
+    for _ in range(count):
+        raw = socket.socket()
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.connect(("127.0.0.1", server.http_port))
+        raw.sendall(b"GET /api/schema HTTP/1.1\r\nHost: x\r\n\r\n")
+        sockets.append(raw)
+
+    def read():
+        for raw in sockets:
+            raw.settimeout(0.001)
+            try:
+                raw.recv(16)
+            except TimeoutError:
+                pass
+        time.sleep(0.1)
+    return read, sockets
+
+
+def test_management_kept_busy():
+    """Sign-ins, changes of 500 objects and slow readers at the same time: every message is delivered, every answer
+    about health and statistics comes, all work gets done or is refused with 503; then a change is in force at once."""
+    with Sink() as sink, Managed(relay=sink.port, allow_relaying=True) as s:
+        s.api.update("Security", "singleton", authBanRate=None)
+        domain = s.api.find("Domain", name="example.org")
+        mail, counts, answers = Mail(s, sink), {}, []
+        read, sockets = slow_readers(s, 40)
+        with Busy() as busy:
+            for _ in range(16):
+                busy.add(guesses(s, counts))
+            for name in ("a", "b"):
+                busy.add(large_sets(s, f"{name}-of-many-", counts))
+            busy.add(read)
+            busy.add(health(s, answers))
+            for _ in range(3):
+                busy.add(mail.session)
+            time.sleep(BUSY_S)
+        for raw in sockets:
+            raw.close()
+        equal({(path, status) for path, status, _ in answers},
+              {("/healthz/live", 200), ("/healthz/ready", 200), ("/stats", 200)}, "health and statistics")
+        check(counts.get(401, 0) > 0 and counts.get("sets", 0) > 0, f"the worker got nothing done: {counts}")
+        mail.arrived()
+        s.api.create("Account", **{"@type": "User"}, name="after", domainId=domain)
+        s.submit("after@example.org")
+        s.delivered(1, local="after")
+
+
+def test_management_connections_taken():
+    """Clients that take every connection of the endpoint and send nothing whole: others are refused, mail flows,
+    and when their time is over the endpoint answers again by itself."""
+    with Sink() as sink, Managed(relay=sink.port) as s:
+        mail, sockets = Mail(s, sink), []
+        for _ in range(CONNECTIONS_MAX):
+            raw = socket.create_connection(("127.0.0.1", s.http_port), timeout=20)
+            raw.sendall(b"POST /jmap HTTP/1.1\r\nHost: x\r\n")
+            sockets.append(raw)
+
+        def answer():
+            try:
+                return Api(s.http_port).http("GET", "/healthz/live", headers={})[0]
+            except (OSError, http.client.HTTPException):
+                return None
+        wait_until(lambda: answer() in (503, None), 5, "a refusal while all connections are taken")
+        mail.session()
+        mail.arrived()
+        wait_until(lambda: answer() == 200, 60, "the endpoint answers again")
+        for raw in sockets:
+            raw.close()
+        s.api.create("Domain", name="after.example")

@@ -1,0 +1,318 @@
+"""Delivery to the MX of other domains (RFC 5321 section 5.1), in a network of the test's own."""
+
+import time
+
+from lib import NO_REPLY, Fail, Server, Sink, check, equal, update, wait_until
+from nameserver import NameServer
+from netns import own_network
+
+MX1, MX2, MX3 = "198.51.100.1", "198.51.100.2", "198.51.100.3"
+DEAD = "198.51.100.9"  # nobody listens
+MX1_6 = "2001:db8::1"
+NETWORK = (MX1, MX2, MX3, DEAD, MX1_6)
+TO_MX = {"match": {"0": {"if": "rcpt_domain == 'example.org'", "then": "'local'"}}, "else": "'mx'"}
+BODY = b"Subject: far\r\n\r\nhello\r\n"
+
+
+def host(address, **more):
+    return {"A": [address]} | more
+
+
+def mx(*hosts):
+    return {"MX": [(preference, name) for preference, name in hosts]}
+
+
+class Far:
+    """A name server, and ringmx as backup of `domains`, which hands their mail to their MX."""
+
+    def __init__(self, zone, domains=("far.example",), retry_ms=300, cores=1, resolver=None, extra=(), **more):
+        self.names = NameServer(zone, address="127.0.0.53")
+        served = {f"f{n}": {"name": name, "allowRelaying": True} for n, name in enumerate(domains)}
+        extra = [self.names.resolver(**(resolver or {})),
+                 {"@type": "create", "object": "Domain", "value": served}, *extra]
+        self.server = Server(strategy=TO_MX, cores=cores, retry_ms=retry_ms, extra=extra, **more)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        self.server.__exit__(kind, value, trace)
+        self.names.__exit__()
+
+    def send(self, *to, sender="sender@example.org"):
+        return self.server.submit(list(to), BODY, sender=sender)
+
+    def bounced(self, status, text, to="alice@example.org"):
+        """A report to alice with this status and this text."""
+        copy = self.server.delivered(1)[0].decode()
+        check(f"Status: {status}" in copy, f"no status {status} in {copy}")
+        check(text in copy, f"no '{text}' in {copy}")
+
+
+def sink(address, **more):
+    return Sink(port=25, address=address, **more)
+
+
+def test_mx_preference():
+    """The host with the lowest preference gets the mail, whatever the order of the records."""
+    own_network(*NETWORK)
+    zone = {"far.example": mx((20, "b.far.example"), (10, "a.far.example"), (30, "c.far.example")),
+            "a.far.example": host(MX1), "b.far.example": host(MX2), "c.far.example": host(MX3)}
+    with sink(MX1) as a, sink(MX2) as b, Far(zone) as far:
+        far.send("bob@far.example", "Ann@FAR.example")
+        got = a.got()
+        equal(sorted(got[0].rcpts), ["Ann@FAR.example", "bob@far.example"], "recipients, in one transaction")
+        far.send("eve@far.example")
+        a.got(2)
+        equal(a.connections, 1, "connections to the first host")
+        equal(b.connections, 0, "connections to the second host")
+
+
+def test_mx_next_host():
+    """A host that cannot be reached, or that greets with 4xx or 5xx, or says 4xx to EHLO: the next one at
+    once, in the same attempt."""
+    own_network(*NETWORK)
+    zone = {"far.example": mx((10, "dead.example"), (20, "a.example"), (30, "b.example")),
+            "dead.example": host(DEAD), "a.example": host(MX1), "b.example": host(MX2)}
+    refusals = {"BANNER": ("421 4.3.2 later", "554 5.3.2 no"), "EHLO": ("421 4.3.2 later",)}
+    for verb, replies in refusals.items():
+        for reply in replies:
+            def hook(_session, what, _line, verb=verb, reply=reply):
+                return reply if what in (verb, "HELO" if verb == "EHLO" else verb) else None
+            with sink(MX1, hook=hook) as a, sink(MX2) as b, Far(zone, retry_ms=60000) as far:
+                far.send("bob@far.example")
+                b.got()
+                check(a.connections >= 1, f"{reply}: the first host was not tried")
+                check("deferred" not in far.server.log(), f"{reply}: it was put off")
+
+
+def test_mx_next_host_after_mail():
+    """A host that says 4xx to MAIL: the next one takes the message in the same attempt, all its recipients;
+    after the last one it is put off."""
+    own_network(*NETWORK)
+    zone = {"far.example": mx((10, "a.example"), (20, "b.example")),
+            "a.example": host(MX1), "b.example": host(MX2)}
+
+    def busy(_session, verb, _line):
+        return "451 4.3.2 not now" if verb == "MAIL" else None
+    with sink(MX1, hook=busy) as a, sink(MX2) as b, Far(zone, retry_ms=60000) as far:
+        far.send("bob@far.example", "ann@far.example")
+        equal(len(b.got()[0].rcpts), 2, "recipients at the second host")
+        check("MAIL" in a.verbs(), "the first host was not asked")
+        b.hook = busy
+        far.send("eve@far.example")
+        wait_until(lambda: "not now" in far.server.log(), 10, "put off with the reply of the last host")
+        equal(len(a.messages) + len(b.messages), 1, "messages taken")
+
+
+def test_mx_null():
+    """A domain with a null MX takes no mail: bounced at once with 5.1.10 (RFC 7505)."""
+    own_network(*NETWORK)
+    with Far({"far.example": {"MX": [(0, ".")], "A": [MX1]}}) as far, sink(MX1) as a:
+        far.send("bob@far.example", sender="alice@example.org")
+        far.bounced("5.1.10", "null MX")
+        equal(a.connections, 0, "connections to the domain's address")
+
+
+def test_mx_absent_domain():
+    """A domain that does not exist: bounced with 5.1.2; one whose hosts have no address: with 5.4.4."""
+    own_network(*NETWORK)
+    with Far({}) as far:
+        far.send("bob@far.example", sender="alice@example.org")
+        far.bounced("5.1.2", "does not exist")
+    with Far({"far.example": mx((10, "nowhere.example"))}) as far:
+        far.send("bob@far.example", sender="alice@example.org")
+        far.bounced("5.4.4", "no host with a usable address")
+
+
+def test_mx_implicit():
+    """Without MX records the domain's own address is its host; IPv6 is used where there is no IPv4."""
+    own_network(*NETWORK)
+    zone = {"four.example": host(MX1), "six.example": {"AAAA": [MX1_6]}}
+    with sink(MX1) as a, sink(MX1_6) as six, Far(zone, zone) as far:
+        far.send("bob@four.example")
+        a.got()
+        far.send("bob@six.example")
+        six.got()
+
+
+def test_mx_address_order():
+    """ipLookupStrategy says which addresses are used, and which first; maxMultihomed, how many."""
+    own_network(*NETWORK)
+    zone = {"far.example": mx((10, "a.example")), "a.example": {"A": [DEAD, MX1, MX2], "AAAA": [MX1_6]}}
+    for strategy, first in (("v6ThenV4", "six"), ("v6Only", "six"), ("v4Only", "two"), ("v4ThenV6", "two")):
+        route = {"@type": "upsert", "object": "MtaRoute", "matchOn": ["name"], "value": {
+            "r": {"@type": "Mx", "name": "mx", "ipLookupStrategy": strategy, "maxMultihomed": 3}}}
+        with sink(MX1) as two, sink(MX2) as three, sink(MX1_6) as six, Far(zone, extra=[route]) as far:
+            far.send("bob@far.example")
+            {"six": six, "two": two}[first].got()
+            equal(len(two.messages) + len(three.messages) + len(six.messages), 1, f"{strategy}: messages")
+    route["value"]["r"] |= {"ipLookupStrategy": "v4Only", "maxMultihomed": 1}
+    with sink(MX1) as two, Far(zone, extra=[route]) as far:
+        far.send("bob@far.example")
+        wait_until(lambda: "deferred" in far.server.log(), 10, "put off: one dead address is all there is")
+        equal(two.connections, 0, "connections to a second address")
+
+
+def test_mx_own_host():
+    """Our own name in the list cuts it: no host from our preference on is tried, so nothing goes in circles.
+    When we are the best host, the mail bounces with 5.4.6."""
+    own_network(*NETWORK)
+    zone = {"far.example": mx((10, "dead.example"), (20, "MX.example.org"), (30, "a.example")),
+            "dead.example": host(DEAD), "a.example": host(MX1), "mx.example.org": host(MX2),
+            "ours.example": mx((10, "mx.example.org"), (10, "a.example"))}
+    with sink(MX1) as a, sink(MX2) as b, Far(zone, ("far.example", "ours.example")) as far:
+        far.send("bob@far.example")
+        wait_until(lambda: "deferred" in far.server.log(), 10, "put off")
+        far.send("bob@ours.example", sender="alice@example.org")
+        far.bounced("5.4.6", "best mail host")
+        equal(a.connections + b.connections, 0, "connections")
+
+
+def test_mx_loopback_answers():
+    """Answers of the DNS that lead to this machine are not followed for a foreign domain."""
+    own_network(*NETWORK)
+    zone = {"far.example": mx((10, "a.example")), "a.example": {"A": ["127.0.0.1", "0.0.0.0"], "AAAA": ["::1"]}}
+    with sink("127.0.0.1") as a, Far(zone) as far:
+        far.send("bob@far.example", sender="alice@example.org")
+        far.bounced("5.4.4", "no host with a usable address")
+        equal(a.connections, 0, "connections to the loopback address")
+
+
+def test_mx_address_literal():
+    """A report to a sender at an address literal goes to that address, but never to this machine."""
+    own_network(*NETWORK)
+    with sink(MX1) as a, sink("127.0.0.1") as here, Far({"far.example": {"MX": [(0, ".")]}}) as far:
+        for literal in ("127.0.0.1", MX1):
+            far.send("bob@far.example", sender=f"ann@[{literal}]")
+        equal(a.got()[0].rcpts, [f"ann@[{MX1}]"], "recipient of the report")
+        wait_until(lambda: "route=mx" in far.server.log() and "usable address" in far.server.log(), 10, "given up")
+        equal(here.connections, 0, "connections to the loopback address")
+
+
+def test_mx_equal_preference():
+    """Hosts of equal preference share the domains."""
+    own_network(*NETWORK)
+    zone = {"a.example": host(MX1), "b.example": host(MX2)}
+    domains = [f"d{number}.example" for number in range(40)]
+    for domain in domains:
+        zone[domain] = mx((10, "a.example"), (10, "b.example"))
+    with sink(MX1) as a, sink(MX2) as b, Far(zone, domains) as far:
+        for domain in domains:
+            far.send(f"bob@{domain}")
+        wait_until(lambda: len(a.messages) + len(b.messages) >= 40, 20, "all messages")
+        check(a.messages and b.messages, f"one host got everything: {len(a.messages)}, {len(b.messages)}")
+
+
+def test_mx_dns_trouble():
+    """Servers that fail or are silent put mail off, keep it, and it leaves when they answer; truncated
+    answers are asked again by TCP, so are those whose name lost its case; forged ones change nothing."""
+    own_network(*NETWORK)
+    zone = {"far.example": mx((10, "a.example")), "a.example": host(MX1)}
+    with sink(MX1) as a, Far(zone) as far:
+        for count, mode in enumerate(("servfail", "silent"), 1):
+            far.names.mode = mode
+            far.send(f"{mode}@far.example")
+            wait_until(lambda n=count: far.server.log().count("deferred ") >= n, 20, f"put off: {mode}")
+            equal(len(a.messages), 0, "messages at the host")
+        far.names.mode = "answer"
+        a.got(2, seconds=30)
+    for mode in ("truncate", "lower", "forge"):
+        with sink(MX1) as a, Far(zone) as far:
+            far.names.mode = mode
+            far.send("bob@far.example")
+            a.got()
+            check((far.names.by_tcp > 0) == (mode != "forge"), f"{mode}: {far.names.by_tcp} answers by TCP")
+
+
+def test_mx_alias():
+    """A chain of aliases of a domain and of its host is followed; a circle is a failure for now."""
+    own_network(*NETWORK)
+    zone = {"far.example": {"CNAME": ["real.example"]}, "real.example": mx((10, "a.example")),
+            "a.example": {"CNAME": ["b.example"]}, "b.example": {"CNAME": ["c.example"]},
+            "c.example": host(MX1), "round.example": {"CNAME": ["about.example"]},
+            "about.example": {"CNAME": ["round.example"]}}
+    with sink(MX1) as a, Far(zone, ("far.example", "round.example")) as far:
+        far.send("bob@far.example")
+        a.got()
+        far.send("bob@round.example")
+        wait_until(lambda: "deferred" in far.server.log(), 10, "put off")
+
+
+def test_mx_answers_are_kept():
+    """Within its time to live an answer, or an absence, is not asked for again; a failure not for a moment."""
+    own_network(*NETWORK)
+    zone = {"far.example": mx((10, "a.example")), "a.example": host(MX1)}
+    with sink(MX1) as a, Far(zone) as far:
+        far.names.ttl = 300
+        for count in range(5):
+            far.send("bob@far.example")
+            a.got(count + 1)
+        equal(sorted(far.names.questions), [("a.example", "A"), ("a.example", "AAAA"), ("far.example", "MX")],
+              "questions")
+
+
+def test_mx_resolver_changes_live():
+    """Another name server is asked as soon as the configuration says so, by lookups under way as well."""
+    own_network(*NETWORK)
+    zone = {"far.example": mx((10, "a.example")), "a.example": host(MX1)}
+    with sink(MX1) as a, NameServer(zone, address="127.0.0.54") as other, \
+            Far(zone, args=["--http", "127.0.0.1:18080"], resolver={"timeout": 30000},
+                env_more={"STALWART_RECOVERY_ADMIN": "root:secret"}) as far:
+        far.names.mode = "silent"
+        far.send("bob@far.example")
+        wait_until(lambda: far.names.asked > 0, 10, "a question to the silent server")
+        set_live(18080, "DnsResolver", {"@type": "Custom", "servers": {"127.0.0.54:53": True}})
+        a.got()
+        check(other.asked > 0, "the other server was not asked")
+
+
+def set_live(port, name, patch):
+    import base64
+    import json
+    import urllib.request
+    call = {"using": ["urn:ietf:params:jmap:core", "urn:stalwart:jmap"],
+            "methodCalls": [[f"x:{name}/set", {"update": {"singleton": patch}}, "0"]]}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/jmap", json.dumps(call).encode(), {
+        "Content-Type": "application/json",
+        "Authorization": "Basic " + base64.b64encode(b"root:secret").decode()})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        done = json.load(answer)["methodResponses"][0][1]
+    if "singleton" not in (done.get("updated") or {}):
+        raise Fail(f"not updated: {done}")
+
+
+def test_mx_resolver_fields():
+    """A silent name server is asked `attempts` times, `timeout` apart; maxMxHosts bounds the hosts tried."""
+    own_network(*NETWORK)
+    zone = {"far.example": mx((10, "dead.example"), (20, "a.example")), "dead.example": host(DEAD),
+            "a.example": host(MX1)}
+    with Far(zone, retry_ms=60000, resolver={"attempts": 4, "timeout": 500}) as far:
+        far.names.mode = "silent"
+        began = time.monotonic()
+        far.send("bob@far.example")
+        wait_until(lambda: "deferred" in far.server.log(), 20, "put off")
+        check(time.monotonic() - began > 4 * 0.5, "four timeouts")
+        equal(far.names.asked, 4, "questions")
+    route = {"@type": "upsert", "object": "MtaRoute", "matchOn": ["name"],
+             "value": {"r": {"@type": "Mx", "name": "mx", "maxMxHosts": 1}}}
+    with sink(MX1) as a, Far(zone, extra=[route]) as far:
+        far.send("bob@far.example")
+        wait_until(lambda: "deferred" in far.server.log(), 10, "put off")
+        equal(a.connections, 0, "connections to the second host")
+
+
+def test_mx_dead_domain_holds_nobody_up():
+    """One domain's dead or silent host does not hold up the mail of other domains."""
+    own_network(*NETWORK)
+    zone = {"a.example": host(MX1), "slow.example": host(MX2)}
+    zone |= {f"d{number}.example": mx((10, "a.example")) for number in range(20)}
+
+    def silent(_session, verb, _line):
+        return NO_REPLY if verb == "BANNER" else None
+    with sink(MX1) as a, sink(MX2, hook=silent), Far(zone, zone) as far:
+        for number in range(20):
+            far.send("bob@slow.example", f"bob@d{number}.example")
+        began = time.monotonic()
+        a.got(20, seconds=20)
+        check(time.monotonic() - began < 20, "late")

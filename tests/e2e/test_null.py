@@ -1,0 +1,87 @@
+"""ringmx-bench null: it takes every message, says how many, and speaks TLS."""
+
+import json
+import os
+import signal
+import subprocess
+
+import lib
+from lib import Wire, equal, free_port, starts
+
+
+class Null:
+    """`ringmx-bench null` on a free port, as a context; `summary` is its last line."""
+
+    def __init__(self, *args):
+        self.port = free_port()
+        self.command = [os.path.join(lib.BUILD, "ringmx-bench"), "null", "--listen", f"127.0.0.1:{self.port}", *args]
+
+    def __enter__(self):
+        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        equal(self.process.stdout.readline(), "null ready\n", "first line")
+        return self
+
+    def __exit__(self, kind, value, trace):
+        self.process.send_signal(signal.SIGTERM if kind is None else signal.SIGKILL)
+        self.summary, err = self.process.communicate(timeout=30)
+        if kind is None:
+            equal(self.process.returncode, 0, f"exit code ({err})")
+
+    def send(self, *args):
+        done = subprocess.run([os.path.join(lib.BUILD, "ringmx-bench"), "send", "--to", f"127.0.0.1:{self.port}",
+                               "--from", "s@example.net", "--rcpt", "b@example.org", "--json", *args],
+                              capture_output=True, text=True, timeout=60)
+        return done.returncode, json.loads(done.stdout)
+
+
+def takes_everything(*args):
+    loads = ((), ("--bdat", "0"), ("--bdat", "0", "--per-connection", "1"), ("--per-connection", "1"),
+             ("--bdat", "50", "--no-pipelining", "--size", "200-100000"))
+    with Null(*args) as null:
+        for load in loads:
+            code, result = null.send("--sessions", "20", "--messages", "300", *load)
+            equal((code, result["accepted"]), (0, 300), f"exit code and messages of {load}")
+    starts(null.summary.split(": ", 1)[1].split(" connections, ", 1)[1], "1500 messages, 0 dropped", "summary")
+
+
+def test_null_takes_everything():
+    """The io_uring loop: DATA and BDAT, pipelined and not, connections kept and not, small and large."""
+    takes_everything()
+
+
+def test_null_epoll_takes_everything():
+    """The same with epoll."""
+    takes_everything("--epoll")
+
+
+def talks_tls(*args):
+    with Null("--starttls", *args) as null:
+        for _ in range(2):
+            with Wire(null.port) as wire:
+                greeting = wire.hello()
+                equal("250-STARTTLS" in greeting, True, "STARTTLS in the greeting")
+                wire.expect("STARTTLS", "220 2.0.0")
+                wire.start_tls()
+                equal("STARTTLS" in wire.expect("EHLO client.example.net", "250-"), False, "STARTTLS under TLS")
+                wire.message("b@example.org", b"Subject: x\r\n\r\n" + b"line\r\n" * 20000)
+                wire.expect("QUIT", "221")
+                wire.at_end()
+    starts(null.summary, "null: 2 connections, 2 messages, 0 dropped", "summary")
+
+
+def test_null_talks_tls():
+    """STARTTLS, a message of several records, and the end of the connection, with io_uring."""
+    talks_tls()
+
+
+def test_null_epoll_talks_tls():
+    """The same with epoll."""
+    talks_tls("--epoll")
+
+
+def test_null_refuses():
+    """--refuse: every recipient is answered 550."""
+    with Null("--refuse") as null:
+        code, result = null.send("--messages", "10")
+        equal((code, result["accepted"], result["refused"]), (1, 0, 10), "exit code, accepted and refused")
+        equal(result["first_refusal"], 550, "code of the refusal")

@@ -1,0 +1,124 @@
+"""Secrets: what was told to the server in clear is in no log, answer, file or memory of it."""
+
+import base64
+import json
+import os
+import pwd
+import re
+import secrets
+
+import lib
+from lib import Skip, check, equal
+from test_management import Api, Managed
+
+
+def memory_of(pid):
+    """Everything that a process can read and write, piece by piece."""
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", buffering=0) as mem:
+        for line in maps:
+            found = re.match(r"([0-9a-f]+)-([0-9a-f]+) rw", line)
+            if not found:
+                continue
+            begin, end = (int(x, 16) for x in found.groups())
+            try:
+                mem.seek(begin)
+                yield mem.read(end - begin)
+            except (OSError, ValueError, OverflowError):
+                pass  # a mapping without pages, or gone meanwhile
+
+
+def forms_of(secret):
+    """A secret in clear, and inside of base64 at each of the three places where it can begin."""
+    forms = [secret.encode()]
+    for shift in range(3):
+        coded = base64.b64encode(b"x" * shift + secret.encode())
+        forms.append(coded[4:-4])
+    return forms
+
+
+def found_in(pieces, needles):
+    pieces = list(pieces)
+    return [n for n in needles if any(n in piece for piece in pieces)]
+
+
+def test_secrets_leave_no_trace():
+    """Passwords and keys that came in requests are not in the process's memory afterwards, nor in log or store."""
+    if os.geteuid() != 0:
+        raise Skip("reading another process's memory needs root")
+    if "asan" in os.path.basename(lib.BUILD):
+        raise Skip("the address sanitizer keeps what is freed, and terabytes of shadow")
+    words = {name: f"{name}-{secrets.token_hex(16)}" for name in
+             ("recovery", "first", "second", "wrong", "patched", "refused")}
+    with Managed(start=False) as s:
+        s.env["STALWART_RECOVERY_ADMIN"] = f"admin:{words['recovery']}"
+        s.start()
+        s.api = Api(s.http_port, f"admin:{words['recovery']}")
+        domain = s.api.find("Domain", name="example.org")
+
+        def password(word):
+            return {"0": {"@type": "Password", "secret": words[word]}}
+        account = s.api.create("Account", **{"@type": "User"}, name="zaphod", domainId=domain,
+                               roles={"@type": "Admin"}, credentials=password("first"))
+        own = Api(s.http_port, f"zaphod@example.org:{words['first']}")
+        key = own.set("ApiKey", create={"k": {"description": "for the test"}})["created"]["k"]["secret"]
+        check(key.startswith("API_"), f"the key: {key}")
+        words["key"] = key[24:]
+        by_key = Api(s.http_port)
+        by_key.headers["Authorization"] = f"Bearer {key}"
+        equal(by_key.http("GET", "/jmap/session")[0], 200, "signing in with the key")
+        s.api.update("Account", account, credentials=password("second"))
+        s.api.update("Account", account, **{"credentials/0/secret": words["patched"]})
+        refused = s.api.set("Account", create={"n": {"@type": "User", "name": "ford", "domainId": "nowhere",
+                                                     "credentials": password("refused")}})
+        check("notCreated" in refused and words["refused"] not in json.dumps(refused), f"{refused}")
+        equal(Api(s.http_port, f"zaphod@example.org:{words['wrong']}").http("GET", "/api/account")[0], 401,
+              "a wrong password")
+        shown = json.dumps(s.api.calls(("x:Account/get", {"ids": [account]}), ("x:ApiKey/get", {})))
+        check("****" in shown and not any(w in shown for w in words.values()), f"shown: {shown}")
+        for api in (s.api, own, by_key):
+            api.connection.close()
+        needles = [form for word in words.values() for form in forms_of(word)]
+        memory = list(memory_of(s.process.pid))
+        check(found_in(memory, [b"zaphod"]), "the search finds nothing at all")
+        equal(found_in(memory, needles), [], "in the memory of the process")
+        with open(f"/proc/{s.process.pid}/environ", "rb") as f:
+            equal(found_in([f.read()], needles), [], "in its environment")
+        equal(found_in([s.log().encode()], needles), [], "in the log")
+        s.stop()
+        store = []
+        for name in os.listdir(s.data):
+            if name.startswith("registry.db"):
+                with open(os.path.join(s.data, name), "rb") as f:
+                    store.append(f.read())
+        check(found_in(store, [b"zaphod"]), "the store holds nothing at all")
+        equal(found_in(store, needles), [], "in the store")
+
+
+
+def owner_in_proc(*args):
+    """Whom the kernel lets look into a server that runs as nobody: nobody, or root alone (no core dumps)."""
+    with Managed(start=False) as s:
+        os.chmod(s.folder, 0o755)
+        nobody = pwd.getpwnam("nobody")
+        for path, folders, files in os.walk(s.data):
+            for name in [".", *folders, *files]:
+                os.chown(os.path.join(path, name), nobody.pw_uid, nobody.pw_gid)
+        s.args += ["--user", "nobody", *args]
+        s.start()
+        with open(f"/proc/{s.process.pid}/status") as f:
+            status = dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
+        equal(status["Uid"].split(), [str(nobody.pw_uid)] * 4, "user")
+        equal(int(status["CapPrm"], 16), 1 << 10, "capabilities: CAP_NET_BIND_SERVICE alone")
+        s.submit("alice@example.org")
+        s.delivered()
+        return pwd.getpwuid(os.stat(f"/proc/{s.process.pid}/mem").st_uid).pw_name
+
+
+def test_no_core_dumps():
+    """As another user: keeps one capability, and a crash leaves no core (keys, mail) unless --core-dumps says so."""
+    if os.geteuid() != 0:
+        raise Skip("becoming another user needs root")
+    if "asan" in os.path.basename(lib.BUILD):
+        raise Skip("the address sanitizer looks for leaks by ptrace, which needs dumps allowed")
+    equal(owner_in_proc(), "root", "who may look into it")
+    equal(owner_in_proc("--core-dumps"), "nobody", "who may look into it, with --core-dumps")

@@ -1,0 +1,201 @@
+/* When a message's record may be copied to another segment: never while its states hold only with
+ * another message's record (a DSN, mail to a list's members) that is not durable yet. A copy that
+ * said "failed" before the DSN existed would, after a crash, be a message that nobody hears of. */
+#include <criterion/criterion.h>
+
+#include "io/journal.h"
+#include "smtp/spool.h"
+
+#include <string.h>
+
+static mx_err fake_append(struct journal *journal, struct journal_append *append, uint8_t type,
+                          struct qid id, uint32_t len, unsigned flags, struct writer *out_payload);
+static void fake_read(struct journal *journal, struct journal_read *read);
+static void fake_wait(struct journal *journal, struct journal_waiter *waiter);
+static void fake_depend(struct journal *journal, struct segment *later, struct segment *of);
+static void fake_leave(struct journal *journal, struct journal_resident *resident);
+static void fake_settle(struct journal *journal, struct journal_resident *resident,
+                        struct journal_ref ref);
+static size_t fake_read_bytes(struct journal_ref ref);
+static void fake_settle_end(struct spool *spool, struct message *msg);
+
+/* The code under test over a journal that is in here. */
+#define journal_append(journal, append, type, id, len, flags, out) \
+    fake_append(journal, append, type, id, len, flags, out)
+#define journal_read(journal, read) fake_read(journal, read)
+#define journal_wait fake_wait
+#define journal_depend fake_depend
+#define journal_leave fake_leave
+#define journal_settle fake_settle
+#define journal_read_bytes fake_read_bytes
+#define spool_settle_end fake_settle_end
+#include "smtp/spool_move.c"
+
+enum { RCPTS = 2, ENVELOPE_BYTES = 10, INLINE_BYTES = 20, RECORD_MAX = 512 };
+
+static uint8_t old_record[RECORD_MAX], new_record[RECORD_MAX];
+static uint32_t old_len;
+static struct journal_read *reading;
+static struct journal_append *appending;
+static struct journal_waiter *waiting;
+static bool room;
+static unsigned appended;
+static char calls[64]; /* of depend, leave, settle */
+
+static struct shard shard;
+static struct spool spool;
+static struct message msg;
+static struct rcpt_state states[RCPTS];
+
+static mx_err fake_append(struct journal *journal, struct journal_append *append, uint8_t type,
+                          struct qid id, uint32_t len, unsigned flags, struct writer *out_payload)
+{
+    (void)journal;
+    (void)id;
+    (void)flags;
+    cr_assert(type == RECORD_MESSAGE && len <= sizeof new_record);
+    if (!room) {
+        return MX_ERR_AGAIN;
+    }
+    appending = append;
+    appended++;
+    *out_payload = writer_init(new_record, len);
+    return MX_OK;
+}
+
+static void fake_read(struct journal *journal, struct journal_read *read)
+{
+    (void)journal;
+    reading = read;
+}
+
+static void fake_wait(struct journal *journal, struct journal_waiter *waiter)
+{
+    (void)journal;
+    waiting = waiter;
+}
+
+static void fake_depend(struct journal *journal, struct segment *later, struct segment *of)
+{
+    (void)journal;
+    (void)later;
+    (void)of;
+    strcat(calls, "depend ");
+}
+
+static void fake_leave(struct journal *journal, struct journal_resident *resident)
+{
+    (void)journal;
+    (void)resident;
+    strcat(calls, "leave ");
+}
+
+static void fake_settle(struct journal *journal, struct journal_resident *resident,
+                        struct journal_ref ref)
+{
+    (void)journal;
+    (void)resident;
+    (void)ref;
+    strcat(calls, "settle");
+}
+
+static size_t fake_read_bytes(struct journal_ref ref)
+{
+    (void)ref;
+    return RECORD_MAX;
+}
+
+static void fake_settle_end(struct spool *of, struct message *message)
+{
+    cr_assert(of == &spool && message == &msg);
+}
+
+/* A message with one recipient that failed and one that is pending; its record knows neither. */
+static void setup(void)
+{
+    struct record_message head = {
+        .rcpt_count = RCPTS, .envelope_bytes = ENVELOPE_BYTES, .inline_bytes = INLINE_BYTES};
+    struct writer w = writer_init(old_record, sizeof old_record);
+    record_message_head_put(&w, &head);
+    old_len = (uint32_t)record_message_bytes(&head);
+    states[0] = (struct rcpt_state){.status = RCPT_FAILED};
+    states[1] = (struct rcpt_state){.status = RCPT_PENDING};
+    msg = (struct message){.rcpts = states, .rcpt_count = RCPTS, .rcpts_left = 1};
+    spool = (struct spool){.shard = &shard};
+    reading = NULL;
+    appending = NULL;
+    waiting = NULL;
+    room = true;
+    appended = 0;
+    calls[0] = '\0';
+}
+
+static void read_ends(void)
+{
+    struct journal_read *read = reading;
+    reading = NULL;
+    read->payload = slice_of(old_record, old_len);
+    read->done(read, MX_OK);
+}
+
+static void dsn_begins(void)
+{
+    msg.writes = msg.undecided = 1;
+}
+
+static void dsn_is_durable(void)
+{
+    msg.writes = msg.undecided = 0;
+}
+
+/* It goes through once the other record is durable. */
+static void moves_now(void)
+{
+    dsn_is_durable();
+    cr_assert(spool.moves == 0 && !msg.res.moving && appended == 0);
+    spool_move(&spool, &msg.res);
+    cr_assert_not_null(reading);
+    read_ends();
+    cr_assert(appended == 1);
+    appending->done(appending, MX_OK);
+    cr_assert_str_eq(calls, "depend leave settle");
+    cr_assert(spool.moves == 0 && !msg.res.moving);
+}
+
+TestSuite(spool_move, .init = setup);
+
+Test(spool_move, copy_knows_the_states)
+{
+    struct record_message head;
+    moves_now();
+    cr_assert(record_message_head_get(&head, slice_of(new_record, sizeof new_record)) == MX_OK);
+    cr_assert(head.has_states && head.rcpt_count == RCPTS);
+}
+
+Test(spool_move, none_is_begun_while_undecided)
+{
+    dsn_begins();
+    spool_move(&spool, &msg.res);
+    cr_assert_null(reading);
+    moves_now();
+}
+
+Test(spool_move, undecided_while_it_is_read)
+{
+    spool_move(&spool, &msg.res);
+    dsn_begins();
+    read_ends();
+    moves_now();
+}
+
+Test(spool_move, undecided_while_it_waits_for_room)
+{
+    room = false;
+    spool_move(&spool, &msg.res);
+    read_ends();
+    cr_assert_not_null(waiting);
+    dsn_begins();
+    room = true;
+    waiting->ready(waiting);
+    moves_now();
+}
