@@ -84,30 +84,34 @@ static mx_err compile(struct builder *b, struct expr_program **out_program, cons
                : MX_OK;
 }
 
-static mx_err constant(struct builder *b, uint64_t *out_value, const json_t *object,
-                       const char *field)
+/* A limit of sessions: its value, or 0 and a program that yields it for each of them. */
+static mx_err setting(struct builder *b, uint64_t *out_value, enum session_setting which,
+                      const json_t *object, const char *field)
 {
     struct expr_program *program;
-    mx_err err = compile(b, &program, object, field, EXPR_CONSTANT);
+    mx_err err = compile(b, &program, object, field, EXPR_CONN);
     if (err) {
         return err;
     }
     struct expr_value value;
-    bool good = expr_constant(program, &value) && value.type == EXPR_INTEGER && value.integer > 0;
-    uint64_t number = good ? (uint64_t)value.integer : 0;
-    expr_free(program);
-    if (!good) {
-        return builder_fail(b, MX_ERR_INVALID, "field %s: must be a constant above zero", field);
+    if (expr_constant(program, &value)) {
+        *out_value = value.type == EXPR_INTEGER && value.integer > 0 ? (uint64_t)value.integer : 0;
+        expr_free(program);
+        return *out_value ? MX_OK
+                          : builder_fail(b, MX_ERR_INVALID, "field %s: must be above zero", field);
     }
-    *out_value = number;
+    *out_value = 0;
+    b->programs->sessions[which] = program;
+    b->config->image.session_programs[which] = program;
+    b->config->image.session_varies = true;
     return MX_OK;
 }
 
-static mx_err constant32(struct builder *b, uint32_t *out_value, const json_t *object,
-                         const char *field)
+static mx_err setting32(struct builder *b, uint32_t *out_value, enum session_setting which,
+                        const json_t *object, const char *field)
 {
     uint64_t value = 0;
-    mx_err err = constant(b, &value, object, field);
+    mx_err err = setting(b, &value, which, object, field);
     if (!err && value > UINT32_MAX) {
         err = builder_fail(b, MX_ERR_RANGE, "field %s: is too large", field);
     }
@@ -126,12 +130,14 @@ static mx_err build_session(struct builder *b, struct session_limits *limits)
     if (err) {
         return err;
     }
-    err = constant(b, &limits->idle_ms, object, "timeout");
-    err = err ? err : constant(b, &limits->session_ms, object, "maxDuration");
-    err = err ? err : constant(b, &limits->data_block_ms, object, "dataTimeout");
-    err = err ? err : constant32(b, &limits->errors_max, object, "maxErrors");
-    err = err ? err : constant32(b, &limits->commands_max, object, "maxCommands");
-    err = err ? err : constant32(b, &limits->line_bytes_max, object, "maxLineLength");
+    err = setting(b, &limits->idle_ms, SETTING_IDLE_MS, object, "timeout");
+    err = err ? err : setting(b, &limits->session_ms, SETTING_SESSION_MS, object, "maxDuration");
+    err = err ? err
+              : setting(b, &limits->data_block_ms, SETTING_DATA_BLOCK_MS, object, "dataTimeout");
+    err = err ? err : setting32(b, &limits->errors_max, SETTING_ERRORS, object, "maxErrors");
+    err = err ? err : setting32(b, &limits->commands_max, SETTING_COMMANDS, object, "maxCommands");
+    err = err ? err
+              : setting32(b, &limits->line_bytes_max, SETTING_LINE_BYTES, object, "maxLineLength");
     json_decref(object);
     limits->proxy_header_ms = PROXY_HEADER_MS;
     limits->tls_handshake_ms = TLS_HANDSHAKE_MS;
@@ -145,15 +151,16 @@ static mx_err build_stages(struct builder *b, struct session_limits *limits)
     if (err) {
         return err;
     }
-    err = constant32(b, &limits->rcpts_max, object, "maxRecipients");
+    err = setting32(b, &limits->rcpts_max, SETTING_RCPTS, object, "maxRecipients");
     json_decref(object);
     err = err ? err : builder_singleton(b, &object, "MtaStageData");
     if (err) {
         return err;
     }
-    err = constant(b, &limits->size_bytes_max, object, "maxMessageSize");
-    err = err ? err : constant32(b, &limits->messages_max, object, "maxMessages");
-    err = err ? err : constant32(b, &limits->received_max, object, "maxReceivedHeaders");
+    err = setting(b, &limits->size_bytes_max, SETTING_SIZE_BYTES, object, "maxMessageSize");
+    err = err ? err : setting32(b, &limits->messages_max, SETTING_MESSAGES, object, "maxMessages");
+    err = err ? err
+              : setting32(b, &limits->received_max, SETTING_RECEIVED, object, "maxReceivedHeaders");
     limits->normalize_newlines =
         slice_equal(text_member(object, "bareNewlines"), SLICE_LITERAL("normalize"));
     limits->binarymime = flag_member(object, "binaryMime");
@@ -701,8 +708,9 @@ void config_free(struct config *config)
         return;
     }
     struct config_memory *memory = config->arena;
-    if (memory->route) {
-        expr_free(memory->route);
+    expr_free(memory->route);
+    for (size_t i = 0; i < SESSION_SETTINGS; i++) {
+        expr_free(memory->sessions[i]);
     }
     netset_free(memory->blocked);
     netset_free(memory->allowed);

@@ -8,6 +8,7 @@
 struct config_memory {
     struct arena arena;
     struct expr_program *route;
+    struct expr_program *sessions[SESSION_SETTINGS];
     struct netset *blocked, *allowed;
 };
 

@@ -243,7 +243,7 @@ static json_t *schedule_of(const struct schedule *schedule)
 
 static json_t *limits_of(const struct explanation *e)
 {
-    const struct session_limits *limits = &e->image->limits;
+    const struct session_limits *limits = &e->limits;
     json_t *object = json_object();
     set(object, "maxMessageSize", number(limits->size_bytes_max));
     set(object, "maxRecipients", number(limits->rcpts_max));

@@ -548,7 +548,7 @@ static const struct reg_variant allowed_variants[] = {
 #define CONSTANT(field_name, result, low, high, else_text, text)                        \
     {                                                                                   \
         .name = (field_name), .kind = REG_EXPRESSION, .format = (result), .min = (low), \
-        .max = (high), .context = EXPR_CONSTANT,                                        \
+        .max = (high), .context = EXPR_CONN,                                            \
         .initial = "{\"match\":{},\"else\":\"" else_text "\"}", .description = (text)   \
     }
 

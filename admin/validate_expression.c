@@ -48,18 +48,35 @@ static void refuse(struct checker *c, const char *format, ...)
     }
 }
 
-static void check_constant(struct checker *c, const struct reg_field *field,
-                           const struct expr_program *program)
+struct number_check {
+    const struct reg_field *field;
+    bool integers, in_range;
+};
+
+static void check_number(void *arg, const struct expr_value *value)
+{
+    struct number_check *check = arg;
+    check->integers = check->integers && value->type == EXPR_INTEGER;
+    check->in_range = check->in_range && value->type == EXPR_INTEGER &&
+                      value->integer >= check->field->min && value->integer <= check->field->max;
+}
+
+/* Conditions may look at the session; results are known now. */
+static void check_numbers(struct checker *c, const struct reg_field *field,
+                          const struct expr_program *program)
 {
     const char *what = field->format == FORMAT_DURATION ? "a duration such as 5m"
                        : field->format == FORMAT_SIZE   ? "a number of bytes"
                                                         : "a whole number";
-    struct expr_value value;
-    if (!expr_constant(program, &value)) {
-        refuse(c, "must be a constant: %s that is the same for every session", what);
-    } else if (value.type != EXPR_INTEGER) {
+    struct number_check check = {field, true, true};
+    if (!expr_known_results(program, check_number, &check)) {
+        refuse(c,
+               "every result must be %s: a computed one cannot be checked before mail depends on "
+               "it",
+               what);
+    } else if (!check.integers) {
         refuse(c, "must be %s", what);
-    } else if (value.integer < field->min || value.integer > field->max) {
+    } else if (!check.in_range) {
         refuse(c, "must be %lld to %lld%s", (long long)field->min, (long long)field->max,
                field->format == FORMAT_DURATION ? " ms" : "");
     }
@@ -84,9 +101,9 @@ void check_expression(struct checker *c, const struct reg_field *field, const js
         path_pop(c, base);
         return;
     }
-    if (field->context == EXPR_CONSTANT) {
-        check_constant(c, field, program);
-    } else if (field->format == FORMAT_LABEL && !expr_literal_results(program, ignore_name, NULL)) {
+    if (field->format != FORMAT_LABEL) {
+        check_numbers(c, field, program);
+    } else if (!expr_literal_results(program, ignore_name, NULL)) {
         refuse(c,
                "every result must be the name of one %s in quotes, such as 'local': a computed "
                "result cannot be checked before mail depends on it",

@@ -81,8 +81,7 @@ class Target:
 
     name = None
     stores = True
-    in_rounds = True  # measured beside the others, in every scenario that it has
-    kinds = ("accept", "tls", "refuse", "maildir", "relay", "split")
+    sessions = None  # other than the scenario says
 
     def __init__(self, options, kind, sinks):
         self.options, self.kind, self.sinks, self.process = options, kind, sinks, None
@@ -148,18 +147,16 @@ class Target:
 class Null(Target):
     name = "null"
     stores = False
-    kinds = ("accept", "tls", "refuse")
     more = ()
 
     def command(self):
         options = {"tls": ["--starttls"], "refuse": ["--refuse"]}.get(self.kind, [])
-        return [self.options.client, "null", "--listen", f"127.0.0.1:{self.port}", *options, *self.more]
+        return [os.path.join(lib.BUILD, "ringmx-bench"), "null", "--listen", f"127.0.0.1:{self.port}", *options, *self.more]
 
 
 class NullEpoll(Null):
     name = "null-epoll"
     more = ("--epoll",)
-    in_rounds = False
 
 
 class Ringmx(Target):
@@ -175,7 +172,8 @@ class Ringmx(Target):
         route = {"match": {"0": {"if": "is_local_address(rcpt)", "then": "'local'"},
                            "1": {"if": f"rcpt_domain == '{LMTP_DOMAIN}'", "then": "'lmtp'"}}, "else": "'smtp'"}
         self.server = lib.Server(start=False, folder=self.folder, users=("bob",), allow_relaying=False,
-                                 strategy=route, extra=relays)
+                                 strategy=route, extra=relays, settings={"maxConnections": 100000},
+                                 fields={"maxConnections": 100000})
         self.port = self.server.port
 
     def command(self):
@@ -347,6 +345,7 @@ class Packaged(Target):
 class Postfix(Packaged):
     name = "postfix"
     packages = ("postfix",)
+    sessions = "16"
 
     def configure(self):
         paused = self.kind not in ("maildir", "relay", "split")
@@ -423,6 +422,7 @@ maximal_queue_lifetime = 5d
 class Exim(Packaged):
     name = "exim"
     packages = ("exim4-daemon-light", "exim4-base", "libidn12")
+    sessions = "16"
 
     def configure(self):
         self.certificate()
@@ -513,6 +513,7 @@ begin retry
 class OpenSmtpd(Packaged):
     name = "opensmtpd"
     packages = ("opensmtpd",)
+    sessions = "4"
 
     def configure(self):
         self.certificate()

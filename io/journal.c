@@ -368,16 +368,17 @@ static mx_err write_zeros(int fd, uint64_t bytes)
 
 /* Past the page cache where that can be had: pages that are in it would have to be thrown out again
  * by the first write to each, which the kernel then hands to a thread. */
-static mx_err segment_fill(const struct journal *j, int fd, const char *path, uint64_t bytes)
+static mx_err segment_create(const struct journal *j, int *out_fd, const char *path)
 {
-    int direct_fd;
-    bool direct =
-        !j->store->conf.no_direct && sys_open(&direct_fd, path, SYS_WRITE | SYS_DIRECT) == MX_OK;
-    mx_err err = write_zeros(direct ? direct_fd : fd, bytes);
-    if (direct) {
-        sys_close(direct_fd);
+    unsigned flags = SYS_READ | SYS_WRITE | SYS_CREATE;
+    if (j->store->conf.no_direct) {
+        return sys_open(out_fd, path, flags | SYS_EXCLUSIVE);
     }
-    return err ? err : sys_sync(fd);
+    mx_err err = sys_open(out_fd, path, flags | SYS_EXCLUSIVE | SYS_DIRECT);
+    if (err == MX_ERR_INVALID || err == MX_ERR_UNSUPPORTED) {
+        err = sys_open(out_fd, path, flags); /* it may have been made all the same */
+    }
+    return err;
 }
 
 static mx_err segment_make(struct journal *j, struct segment *segment, uint64_t bytes)
@@ -392,14 +393,17 @@ static mx_err segment_make(struct journal *j, struct segment *segment, uint64_t 
         err = MX_ERR_NOSPACE;
     }
     if (!err) {
-        err = sys_open(&fd, path, SYS_READ | SYS_WRITE | SYS_CREATE | SYS_EXCLUSIVE);
+        err = segment_create(j, &fd, path);
     }
     if (err) {
         return err;
     }
     err = sys_allocate(fd, bytes);
     if (!err) {
-        err = segment_fill(j, fd, path, bytes);
+        err = write_zeros(fd, bytes);
+    }
+    if (!err) {
+        err = sys_sync(fd);
     }
     sys_close(fd);
     if (!err) {

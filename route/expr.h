@@ -91,6 +91,9 @@ void expr_free(struct expr_program *program);
  * literal that is a whole then/else value. Returns false when some result is not a literal. */
 bool expr_literal_results(const struct expr_program *program,
                           void (*each)(void *arg, struct slice name), void *arg);
+/* The same for results of any type. */
+bool expr_known_results(const struct expr_program *program,
+                        void (*each)(void *arg, const struct expr_value *value), void *arg);
 /* True and *out set when the whole program folds to one value (settings that must be constant). */
 bool expr_constant(const struct expr_program *program, struct expr_value *out);
 

@@ -280,6 +280,20 @@ bool expr_literal_results(const struct expr_program *program,
     return all;
 }
 
+bool expr_known_results(const struct expr_program *program,
+                        void (*each)(void *arg, const struct expr_value *value), void *arg)
+{
+    bool all = true;
+    for (uint32_t i = 0; i < program->result_count; i++) {
+        uint32_t index = program->result_consts[i];
+        all = all && index != UINT32_MAX;
+        if (index != UINT32_MAX) {
+            each(arg, &program->constants[index]);
+        }
+    }
+    return all;
+}
+
 /* Conditions and results that depend on nothing are constants since they were folded. */
 bool expr_constant(const struct expr_program *program, struct expr_value *out)
 {

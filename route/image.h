@@ -63,6 +63,22 @@ struct session_limits {
     bool binarymime;
 };
 
+/* Limits that may differ from session to session: worked out when one begins, as what is announced
+ * does not change under it. */
+enum session_setting {
+    SETTING_IDLE_MS,
+    SETTING_SESSION_MS,
+    SETTING_DATA_BLOCK_MS,
+    SETTING_ERRORS,
+    SETTING_COMMANDS,
+    SETTING_LINE_BYTES,
+    SETTING_RCPTS,
+    SETTING_SIZE_BYTES,
+    SETTING_MESSAGES,
+    SETTING_RECEIVED,
+    SESSION_SETTINGS
+};
+
 /* Name servers instead of the system's. */
 struct resolver_conf {
     const struct netaddr *servers;
@@ -77,10 +93,13 @@ struct certificate_conf {
 
 struct image {
     uint64_t generation;
-    struct slice hostname;   /* of this server: banner, EHLO, trace headers */
-    struct slice domain;     /* the default one, or empty */
-    struct slice postmaster; /* address for postmaster mail that nobody else takes, or empty */
-    struct session_limits limits;
+    struct slice hostname;        /* of this server: banner, EHLO, trace headers */
+    struct slice domain;          /* the default one, or empty */
+    struct slice postmaster;      /* address for postmaster mail that nobody else takes, or empty */
+    struct session_limits limits; /* where no program says something else: */
+    /* Context CONN; every result is an integer in the setting's range. NULL: as in limits. */
+    const struct expr_program *session_programs[SESSION_SETTINGS];
+    bool session_varies;            /* there is one */
     struct performance performance; /* zeros: defaults */
     uint32_t connections_max;       /* all listeners, whole process */
     const struct listener_conf *listeners;

@@ -3,6 +3,7 @@
 #include "core/check.h"
 #include "io/shard.h"
 #include "smtp/service.h"
+#include "smtp/session_settings.h"
 
 static void note(void *arg, const struct expr_step *step)
 {
@@ -51,14 +52,40 @@ static void decide_accepted(struct explanation *out)
     }
 }
 
-static void decide(struct explanation *out, const struct explain_query *query)
+/* As a session of this client begins. False: it would be told to come again. */
+static bool take_limits(struct explanation *out, const struct explain_query *query,
+                        const struct routing_context *context)
 {
-    uint64_t size_max = out->image->limits.size_bytes_max;
+    const struct image *image = context->image;
+    struct session_settings settings;
+    struct session_facts facts = {
+        .listener = out->listener, .client = query->client, .directory = context->directory};
+    struct srv_conf conf = {.hostname = image->hostname};
+    if (out->listener != NULL) {
+        facts.tls = out->listener->tls_implicit;
+        facts.local = out->listener->binds[0];
+    }
+    out->limits = image->limits;
+    if (!image->session_varies) {
+        return true;
+    }
+    bool good = session_settings_take(&settings, image, &conf, &facts, context->vm, &out->reason);
+    out->limits = good ? settings.limits : out->limits;
+    return good;
+}
+
+static void decide(struct explanation *out, const struct explain_query *query, bool limits_known)
+{
+    uint64_t size_max = out->limits.size_bytes_max;
     out->reply = routing_reply(&out->routing);
     if (out->blocked) {
         out->stage = "connect";
         out->outcome = EXPLAIN_REFUSED;
         out->reason = "the client is blocked: its connection is closed without a word";
+    } else if (!limits_known) {
+        out->stage = "connect";
+        out->reply = REPLY_OVERLOAD;
+        out->outcome = EXPLAIN_TEMPORARY;
     } else if (size_max != 0 && query->size > size_max) {
         out->stage = "MAIL";
         out->reply = REPLY_TOO_BIG;
@@ -99,7 +126,8 @@ void explain(struct explanation *out, const struct explain_query *query,
     if (context->schedule != NULL) {
         out->schedule = *context->schedule;
     }
-    decide(out, query);
+    bool limits_known = take_limits(out, query, context);
+    decide(out, query, limits_known);
 }
 
 /* --- at a core ---------------------------------------------------------------------------------

@@ -51,6 +51,7 @@ struct explanation {
     enum explain_outcome outcome;
     const char *reason; /* static text for people; NULL: none needed */
     struct routing routing;
+    struct session_limits limits; /* of a session of this client at this listener */
     struct schedule schedule;
     bool paused; /* delivery rests */
     struct explain_hop hop;

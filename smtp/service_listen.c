@@ -2,28 +2,13 @@
 
 #include "core/check.h"
 #include "smtp/service.h"
+#include "smtp/session_settings.h"
 #include "smtp/srv_conn.h"
 
 #include <stdlib.h>
 
 /* --- profiles ----------------------------------------------------------------------------------
  */
-
-static struct srv_limits engine_limits(const struct session_limits *limits)
-{
-    return (struct srv_limits){.line_bytes_max = limits->line_bytes_max,
-                               .rcpts_max = limits->rcpts_max,
-                               .size_bytes_max = limits->size_bytes_max,
-                               .received_max = limits->received_max,
-                               .errors_max = limits->errors_max,
-                               .messages_max = limits->messages_max,
-                               .commands_max = limits->commands_max,
-                               .normalize_newlines = limits->normalize_newlines,
-                               .offer_chunking = true,
-                               .offer_binarymime = limits->binarymime,
-                               .offer_pipelining = true,
-                               .offer_dsn = true};
-}
 
 static struct srv_profile *profile_new(struct service *service, const struct image *image,
                                        const struct listener_conf *conf)
@@ -36,7 +21,7 @@ static struct srv_profile *profile_new(struct service *service, const struct ima
     memcpy(profile->hostname, image->hostname.ptr, image->hostname.len);
     profile->references = 1;
     profile->tls_implicit = conf->tls_implicit;
-    profile->conf = (struct srv_conf){.limits = engine_limits(&image->limits),
+    profile->conf = (struct srv_conf){.limits = session_engine_limits(&image->limits),
                                       .hostname = slice_of(profile->hostname, image->hostname.len),
                                       .tls_available = conf->tls,
                                       .counts = &service->session_stats.srv};

@@ -4,6 +4,7 @@
 #include "core/text.h"
 #include "smtp/received.h"
 #include "smtp/service.h"
+#include "smtp/session_settings.h"
 
 #include <stdlib.h>
 
@@ -63,7 +64,8 @@ static uint64_t session_end_ns(const struct srv_conn *conn)
 
 static uint64_t deadline_ns(const struct srv_conn *conn)
 {
-    const struct session_limits *limits = &conn->service->image->limits;
+    const struct session_limits *limits =
+        conn->own != NULL ? &conn->own->limits : &conn->service->image->limits;
     uint64_t wait_ms = limits->idle_ms;
     if (conn->proxy != NULL) {
         wait_ms = limits->proxy_header_ms;
@@ -573,6 +575,7 @@ static void on_closed(struct stream *stream, mx_err why)
     srv_leave(&conn->srv);
     free(conn->proxy);
     free(conn->helo);
+    free(conn->own);
     listener_session_ended(conn->listener, conn->profile);
     pool_release(&service->sessions_pool, conn);
 }
@@ -632,13 +635,40 @@ static bool close_blocked(struct srv_conn *conn)
     return true;
 }
 
+/* Limits of this session alone. What cannot be worked out is an end for now, no other limit. */
+static void take_settings(struct srv_conn *conn)
+{
+    struct service *service = conn->service;
+    const char *problem = "out of memory";
+    struct session_facts facts = {.listener = conn->listener->conf,
+                                  .client = conn->client,
+                                  .local = conn->listener->bind,
+                                  .directory = service->directory,
+                                  .tls = conn->profile->tls_implicit};
+    conn->own = malloc(sizeof *conn->own);
+    if (conn->own != NULL && session_settings_take(conn->own, service->image, &conn->profile->conf,
+                                                   &facts, service->deliver.vm, &problem)) {
+        return;
+    }
+    free(conn->own);
+    conn->own = NULL;
+    conn->refused = true;
+    struct log_line *line = log_begin(&service->shard->log, LOG_WARN, "session-settings-failed");
+    log_text(line, "reason", problem);
+    log_end(&service->shard->log, line);
+}
+
 static void session_start(struct srv_conn *conn)
 {
     const struct srv_profile *profile = conn->profile;
     if (close_blocked(conn)) {
         return;
     }
-    srv_init(&conn->srv, &profile->conf, profile->tls_implicit);
+    if (conn->service->image->session_varies && !conn->refused) {
+        take_settings(conn);
+    }
+    srv_init(&conn->srv, conn->own != NULL ? &conn->own->conf : &profile->conf,
+             profile->tls_implicit);
     if (profile->tls_implicit) {
         start_tls(conn);
     } else {

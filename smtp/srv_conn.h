@@ -24,8 +24,9 @@ struct srv_conn {
     struct srv srv;
     struct service *service;
     struct service_listener *listener;
-    struct srv_profile *profile; /* what was announced */
-    struct list_node node;       /* in service->sessions */
+    struct srv_profile *profile;  /* what was announced */
+    struct session_settings *own; /* NULL: as in the profile and the image */
+    struct list_node node;        /* in service->sessions */
     struct timer timer;
     uint64_t began_ns;
     uint64_t phase_ns;         /* when the current wait for the client began */

@@ -55,9 +55,12 @@ static void expression(void)
     struct expr_branch branches[] = {
         {SLICE_LITERAL("is_local_address(rcpt) && rcpt_domain == 'example.org'"),
          SLICE_LITERAL("'local'")},
-        {SLICE_LITERAL("contains(['a', 'b', 'c'], sender_domain)"), SLICE_LITERAL("'x' + 'y'")}};
+        {SLICE_LITERAL("contains(['a', 'b', 'c'], sender_domain)"), SLICE_LITERAL("'x' + 'y'")},
+        {SLICE_LITERAL("matches('^(a+)@', rcpt) && [to_uppercase('b'), 2] != [$1] && size > 1 && "
+                       "size > 2 && size > 3 && size > 4 && size > 5 && size > 6 && size > 7"),
+         SLICE_LITERAL("'z'")}};
     struct expr_source source = {
-        .branches = branches, .branch_count = 2, .otherwise = SLICE_LITERAL("'mx'")};
+        .branches = branches, .branch_count = 3, .otherwise = SLICE_LITERAL("'mx'")};
     struct expr_problem problem;
     struct expr_program *program;
     alloc_arm();

@@ -422,6 +422,8 @@ static void check_command(void)
         {{"apply", "--data", "x"}, "error: the plan is missing\n"},
         {{"apply", "--data", "x", "--frob"}, "error: unknown option --frob\n"},
         {{"apply", "--data", "x", "a", "b"}, "error: more than one plan\n"},
+        {{"apply", "--data", "x", "--explain"}, "error: --explain needs a file\n"},
+        {{"apply", "--data", "x", "--explain", "f", "a"}, "error: --explain is for --dry-run\n"},
     };
     for (size_t i = 0; i < mx_countof(bad); i++) {
         char *argv[6];

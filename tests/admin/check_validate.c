@@ -559,7 +559,13 @@ static void check_expressions(void)
         {"MtaInboundSession", "{\"timeout\":{\"else\":\"'5m'\"}}",
          "timeout: must be a duration such as 5m\n"},
         {"MtaInboundSession", "{\"timeout\":{\"else\":\"local_port\"}}",
-         "timeout/else: at position "},
+         "timeout: every result must be a duration such as 5m: a computed one"},
+        {"MtaInboundSession", "{\"timeout\":{\"else\":\"rcpt\"}}",
+         "timeout/else: at position 0: unknown or unavailable name"},
+        {"MtaStageData",
+         "{\"maxMessageSize\":{\"match\":{\"0\":{\"if\":\"is_tls\",\"then\":\"5\"}},\"else\":"
+         "\"5000\"}}",
+         "maxMessageSize: must be 1024 to 1099511627776\n"},
     };
     for (size_t i = 0; i < mx_countof(bad); i++) {
         struct set_errors errors;

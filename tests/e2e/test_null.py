@@ -85,3 +85,22 @@ def test_null_refuses():
         code, result = null.send("--messages", "10")
         equal((code, result["accepted"], result["refused"]), (1, 0, 10), "exit code, accepted and refused")
         equal(result["first_refusal"], 550, "code of the refusal")
+
+
+def test_compare_in_small():
+    """bench/compare measures null and ringmx in two scenarios and relates them; with the sync left out as well."""
+    root = os.path.join(os.path.dirname(os.path.abspath(lib.__file__)), "..", "..")
+    path = os.path.join(lib.work_folder(), "result.json")
+    done = subprocess.run([os.path.join(root, "bench/compare"), "--build", lib.BUILD, "--servers", "null,ringmx,ringmx-nosync",
+                           "--scenarios", "A,D", "--rounds", "1", "--scale", "0.005", "--json", path],
+                          capture_output=True, text=True, timeout=120)
+    if "needs a control group" in done.stdout:
+        raise lib.Skip("bench/compare needs a control group of its own")
+    equal(done.returncode, 0, f"exit code ({done.stderr[-300:]})")
+    with open(path) as f:
+        results = json.load(f)["results"]
+    for scenario in ("A", "D"):
+        for name in ("null", "ringmx", "ringmx-nosync"):
+            run, = results[scenario][name]
+            lib.check(run["cpu_us"] > 0 and run["rate"] > 0, f"figures of {name} in {scenario}: {run}")
+    lib.check(" x" in done.stdout.rsplit("ringmx", 1)[1], "a ratio in the table")

@@ -425,3 +425,32 @@ def test_timeouts():
                 raise Fail("no 421 at the end of the session") from None
         s.submit("alice@example.org")
         s.delivered()
+
+
+def test_limits_by_session():
+    """Limits differ by listener and client; what is announced is what holds, also when the configuration changes; where
+    a condition cannot be evaluated the session is told to come again."""
+    ports = [free_port(), free_port(), free_port()]
+    listeners = {name: listener(port, name=name) for name, port in zip(("wide", "narrow", "odd"), ports)}
+    heavy = "matches('^(x+x+)+[yz]', '" + "x" * 40 + "' + listener)"
+    extra = [update("MtaStageData", maxMessageSize={
+                 "match": {"0": {"if": "listener == 'narrow' && is_ip_in_cidr(remote_ip, '127.0.0.0/8')", "then": "2048"},
+                           "1": {"if": f"local_port == {ports[2]} && {heavy}", "then": "4096"}}, "else": "8192"}),
+             update("MtaStageRcpt", maxRecipients={
+                 "match": {"0": {"if": "local_port == %d" % ports[1], "then": "2"}}, "else": "3"}),
+             session_limits(maxErrors=5)]
+    with Server(listeners=listeners, extra=extra) as s:
+        for port, size, rcpts in ((ports[0], 8192, 3), (ports[1], 2048, 2)):
+            with s.wire(port=port, hello=False) as w:
+                w.reply()
+                w.send(b"EHLO client.example.net\r\n")
+                check(f"SIZE {size}" in w.reply(), f"SIZE on port {port}")
+                w.expect(f"MAIL FROM:<a@example.net> SIZE={size + 1}", "552 5.3.4")
+                w.expect(f"MAIL FROM:<a@example.net> SIZE={size}", "250")
+                for n in range(rcpts):
+                    w.expect(f"RCPT TO:<alice+{n}@example.org>", "250")
+                w.expect("RCPT TO:<alice+more@example.org>", "452")
+        with s.wire(port=ports[2], hello=False) as w:
+            starts(w.reply(), "421 ", "a condition that takes too many steps")
+        wait_until(lambda: 'session-settings-failed reason="a regular expression takes too many steps' in s.log(), 10,
+                   "it is logged")

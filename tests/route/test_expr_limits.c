@@ -14,8 +14,12 @@ static char text[TEXT_BYTES];
 static void variable(void *arg, uint16_t index, struct expr_value *out)
 {
     static uint8_t large[6000];
+    static struct expr_value items[1020];
     (void)arg;
-    (void)index;
+    if (index == EXPR_VAR_RECIPIENTS) {
+        *out = (struct expr_value){.type = EXPR_ARRAY, .array = {items, mx_countof(items)}};
+        return;
+    }
     memset(large, 'x', sizeof large);
     *out = (struct expr_value){.type = EXPR_STRING, .string = slice_of(large, sizeof large)};
 }
@@ -98,6 +102,17 @@ Test(expr_limits, run_time)
     cr_assert_str_eq(reason("[sender] * 1"), "arithmetic on an array");
     cr_assert_str_eq(reason("1 - [sender]"), "arithmetic on an array");
     cr_assert_str_eq(reason("count(split(sender, 'x'))"), "the expression's arrays are too large");
+    /* All but one place is used up before. */
+    static const char *const large[] = {
+        "rsplit(sender, 'x')",     "recipients + recipients",    "sort(recipients, 1)",
+        "dedup(recipients)",       "winnow(recipients)",         "recipients - 'x'",
+        "split_once(sender, 'x')", "rsplit_once(sender, 'xx')",  "[sender, 1]",
+        "split_n(sender, 'x', 2)", "lines(sender + '\n' + 'x')", "split_words('a b' + ' ' + size)"};
+    for (size_t i = 0; i < mx_countof(large); i++) {
+        snprintf(text, sizeof text, "sort(recipients, 1) && [sender, 1, 1] && (%s)", large[i]);
+        const char *why = reason(text);
+        cr_assert_str_eq(why, "the expression's arrays are too large", "%s: %s", large[i], why);
+    }
     /* Work is bounded too: of a regular expression, and of many. */
     static const char *const regex = "a regular expression takes too many steps or too much memory";
     cr_assert_str_eq(reason("matches('(x+x+)+[yz]', sender)"), regex);
@@ -174,6 +189,26 @@ Test(expr_limits, memory_runs_out_in_every_function)
         const char *why = reason(source);
         cr_assert_str_eq(why, "the expression's values need too much memory", "%s: %s", calls[i],
                          why);
+    }
+}
+
+/* What gives the memory of a number's text back at once still needs it. */
+Test(expr_limits, memory_runs_out_beside_arrays)
+{
+    static const char *const calls[] = {"count(dedup([half]))", "is_intersect(half, 'x')",
+                                        "is_intersect('x', half)", "contains([half], 'x')",
+                                        "contains_ignore_case([half], 'x')"};
+    for (size_t i = 0; i < mx_countof(calls); i++) {
+        size_t len = (size_t)snprintf(text, sizeof text,
+                                      "contains(to_lowercase(sender), 'y') || "
+                                      "contains(to_lowercase(sender), 'y')");
+        for (unsigned k = 0; k < (EXPR_SCRATCH_BYTES - 12000) / 32; k++) {
+            len += put_call(text + len, sizeof text - len, "len(half)");
+        }
+        cr_assert_str_eq(reason(text), "");
+        (void)put_call(text + len, sizeof text - len, calls[i]);
+        cr_assert_str_eq(reason(text), "the expression's values need too much memory", "%s",
+                         calls[i]);
     }
 }
 

@@ -2,6 +2,8 @@
 #include "core/check.h"
 #include "tests/sim/disk_inside.h"
 
+enum { HEADER_BYTES = 64 /* of a segment's header that say something */ };
+
 /* --- kills -------------------------------------------------------------------------------------
  */
 
@@ -151,7 +153,7 @@ enum disk_rot disk_rot(void)
     }
     struct page *page = pages[n];
     /* What is zero is mostly what nobody looks at. */
-    size_t at = (size_t)sim_below(PAGE_BYTES);
+    size_t at = (size_t)sim_below(header[n] ? HEADER_BYTES : PAGE_BYTES);
     while (page->now[at] == 0) {
         at = (at + 1) % PAGE_BYTES;
     }
