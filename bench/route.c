@@ -117,7 +117,7 @@ static void make_accounts(struct setting *s)
         s->record_bytes += dir_record_size(record);
         MX_ASSERT(directory_put_address(s->directory, record) == MX_OK);
     }
-    while (directory_settle(s->directory, 1024)) {
+    while (!directory_settle(s->directory, 1024)) {
     }
 }
 
