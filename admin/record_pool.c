@@ -48,9 +48,8 @@ static void *chunk_new(struct record_pool *pool, size_t bytes)
     return chunk->bytes;
 }
 
-void *record_take(struct record_pool *pool, size_t bytes)
+static void *take(struct record_pool *pool, size_t size)
 {
-    size_t size = mx_round_up(mx_max_size(bytes, sizeof(void *)), RECORD_GRAIN);
     if (size > SMALL_MAX) {
         return chunk_new(pool, size);
     }
@@ -72,9 +71,22 @@ void *record_take(struct record_pool *pool, size_t bytes)
     return record;
 }
 
+static size_t size_of(size_t bytes)
+{
+    return mx_round_up(mx_max_size(bytes, sizeof(void *)), RECORD_GRAIN);
+}
+
+void *record_take(struct record_pool *pool, size_t bytes)
+{
+    void *record = take(pool, size_of(bytes));
+    pool->live += record != NULL;
+    return record;
+}
+
 void record_return(struct record_pool *pool, void *record, size_t bytes)
 {
-    size_t size = mx_round_up(mx_max_size(bytes, sizeof(void *)), RECORD_GRAIN);
+    size_t size = size_of(bytes);
+    pool->live--;
     if (size > SMALL_MAX) {
         struct chunk *chunk = mx_container_of(record, struct chunk, bytes);
         list_remove(&chunk->node);
@@ -83,4 +95,7 @@ void record_return(struct record_pool *pool, void *record, size_t bytes)
     }
     memcpy(record, &pool->free[size / RECORD_GRAIN], sizeof(void *));
     pool->free[size / RECORD_GRAIN] = record;
+    if (pool->live == 0) {
+        record_pool_free(pool);
+    }
 }

@@ -1,5 +1,6 @@
 /* Memory for address records that come and go one by one: pieces of the exact size, without a head,
- * from large chunks; what is returned is used again for the same size. Single-threaded.
+ * from large chunks; what is returned is used again for the same size, and when nothing is left, so
+ * is no chunk. Single-threaded.
  *
  * In builds with the address sanitizer every record is allocated by itself. */
 #pragma once
@@ -17,6 +18,7 @@ struct record_pool {
     void *free[RECORD_SMALL_MAX / RECORD_GRAIN + 1];
     uint8_t *at; /* of the newest chunk */
     size_t left;
+    size_t live; /* records that were not returned */
 };
 
 void record_pool_init(struct record_pool *pool);

@@ -28,6 +28,10 @@ APPLY_S_MAX, RESTART_S_MAX, TABLE_BYTES_MAX = 600, 5, 40
 PREFIX = "account"
 
 
+def address_of(number):
+    return f"{PREFIX}{number:07d}@example.org"
+
+
 def anonymous_kib(pid):
     with open(f"/proc/{pid}/status") as f:
         return next(int(line.split()[1]) for line in f if line.startswith("RssAnon:"))
@@ -81,8 +85,7 @@ def restart(server, cores, options):
     """Seconds until mail is accepted, anonymous KiB, bytes of every core's tables."""
     began = time.monotonic()
     server.spawn(cores=cores, preexec_fn=lambda: os.sched_setaffinity(0, options.server_cpus))
-    last = f"{PREFIX}{options.accounts - 1:07d}@example.org"
-    while not accepts(server.port, last):
+    while not accepts(server.port, address_of(options.accounts - 1)):
         lib.check(server.process.poll() is None, f"the server ended: {server.log()[-300:]}")
         lib.check(time.monotonic() - began < 120, "no mail is accepted")
         time.sleep(0.005)
@@ -117,8 +120,8 @@ def measure(options):
 
 def report(r):
     n = r["accounts"]
-    print(f"{n} accounts, a plan of {r['plan_bytes'] / 1e6:.0f} MB, 23 bytes of address each; load of the machine "
-          f"{os.getloadavg()[0]:.1f}")
+    print(f"{n} accounts, a plan of {r['plan_bytes'] / 1e6:.0f} MB, {len(address_of(0))} bytes of address each; load of the "
+          f"machine {os.getloadavg()[0]:.1f}")
     print(f"apply          {r['apply_s']:.1f} s, {n / r['apply_s']:.0f} accounts/s; largest resident set of ringmx-cli "
           f"{r['client_kib'] / 1024:.1f} MiB")
     for what, title in (("rcpt", "RCPT"), ("message", "data to 250")):

@@ -13,7 +13,7 @@ struct netaddr dial_draw(const struct netmask *mask, struct dice *dice)
     unsigned len = addr.family == 4 ? 4 : 16;
     for (unsigned i = 0; i < len; i++) {
         unsigned fixed = mask->bits > i * 8 ? mask->bits - i * 8U : 0;
-        uint8_t host = fixed >= 8 ? 0 : (uint8_t)(0xffU >> fixed);
+        uint8_t host = (uint8_t)(fixed >= 8 ? 0U : 0xffU >> fixed);
         addr.bytes[i] = (uint8_t)(addr.bytes[i] | (dice_next(dice) & host));
     }
     addr.port = (uint16_t)dice_between(dice, 1024, 65535);

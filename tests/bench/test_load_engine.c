@@ -1,5 +1,6 @@
 /* The client engine of the load: dialogues with a server that is a script, whole and byte by byte.
  * A script is a list of what the client must have written and what is answered then. */
+#include "bench/dice.h"
 #include "bench/load_engine.h"
 
 #include <criterion/criterion.h>
@@ -353,4 +354,63 @@ Test(load_engine, ends_early)
     cr_assert_eq(run.codes[0], 421);
     PLAY(&run, helo);
     cr_assert(run.closed);
+}
+
+/* A server that says anything at any time: the engine neither hangs nor breaks, and content is
+ * never more than was announced. */
+Test(load_engine, survives_any_server)
+{
+    static const char *const lines[] = {
+        "220 x\r\n",
+        "250 x\r\n",
+        "250-PIPELINING\r\n",
+        "250-CHUNKING\r\n",
+        "250 STARTTLS\r\n",
+        "250-SIZE 5\r\n",
+        "354 x\r\n",
+        "354 x\n",
+        "421 x\r\n",
+        "450 x\r\n",
+        "550-x\r\n550 x\r\n",
+        "552 x\r\n",
+        "999 x\r\n",
+        "000\r\n",
+        "250\r\n",
+        "\r\n",
+        "25",
+        "2x0 x\r\n",
+        "250_x\r\n",
+        "HTTP/1.1\r\n",
+    };
+    struct dice dice = {.state = 1};
+    unsigned ended = 0, messages = 0;
+    for (unsigned round = 0; round < 30000; round++) {
+        struct run run = new_run();
+        run.conf.pipelining = (enum load_pipelining)dice_below(&dice, 3);
+        run.conf.chunking = dice_below(&dice, 2) == 0;
+        run.conf.chunk_bytes = dice_below(&dice, 5);
+        run.conf.starttls = dice_below(&dice, 8) == 0;
+        run.rcpts = 1 + (uint32_t)dice_below(&dice, RCPTS);
+        run.messages = 3;
+        run.out = writer_init(run.out_buf, sizeof run.out_buf);
+        load_engine_init(&run.engine, &run.conf, false);
+        feed(&run, "220 hi\r\n", ROOM);
+        for (unsigned i = 0; i < 60 && !run.closed; i++) {
+            /* Mostly what fits, so that it gets somewhere. */
+            bool data = (run.engine.written & 1U << LOAD_VERB_DATA) != 0;
+            run.engine.written = 0;
+            uint64_t any = dice_below(&dice, 3 * mx_countof(lines));
+            feed(&run,
+                 any < mx_countof(lines) ? lines[any]
+                 : data                  ? "354 x\r\n"
+                                         : "250 x\r\n",
+                 1 + dice_below(&dice, 9));
+            run.replies[0] = '\0';
+        }
+        ended += run.closed;
+        messages += run.done;
+        cr_assert_leq(run.done, run.messages);
+    }
+    cr_assert_gt(ended, 20000);
+    cr_assert_gt(messages, 10000);
 }

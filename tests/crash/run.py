@@ -6,11 +6,10 @@
 `ringmx-bench send` loads the server; mail goes to Maildir, to a relay by SMTP and to one by LMTP, both of
 them `ringmx-bench sink` with misbehaviour on order. Meanwhile the configuration changes (see changes.py), so
 that mail to one domain goes now to the one and now to another of them, and to an account that is there or not.
-At the end the queue is drained and `ringmx-bench verify`
-compares: every copy that was acknowledged arrived (or a failure report for it), unaltered, once; again only
-where a kill fell into its delivery or the next hop was told to lose its reply. A message without its 250 may
-exist or not, but not in part. The data folder should be on a real file system (default: a new folder in that
-of --build).
+After every 100 kills, and at the end, the queue is drained and `ringmx-bench verify` compares: every copy that
+was acknowledged arrived (or a failure report for it), unaltered, once; again only where a kill fell into its
+delivery or the next hop was told to lose its reply. A message without its 250 may exist or not, but not in part.
+The data folder should be on a real file system (default: a new folder in that of --build); it takes some GB.
 """
 
 import argparse
@@ -31,6 +30,8 @@ import changes  # noqa: E402
 import lib  # noqa: E402
 from test_management import ADMIN  # noqa: E402
 
+SERIES_KILLS = 100  # then everything is drained and judged, and the next lives have a new data folder
+FREE_BYTES = 4 << 30  # the disk is not filled up: others may live on it
 READY_S = 60
 STILL_S = 90  # without any delivery: the drain has ended
 # From a next hop's 250 to our durable mark: outcomes are committed within 50 ms; the rest is for a machine on
@@ -105,7 +106,7 @@ class Load:
         self.processes = []
         for i, (share, options) in enumerate(LOADS):
             if dice.random() < share:
-                command = bench("send", "--to", f"127.0.0.1:{port}", "--from", SENDER, "--ledger", ledger,
+                command = bench("send", "--quiet", "--to", f"127.0.0.1:{port}", "--from", SENDER, "--ledger", ledger,
                                 "--messages", "0", "--retry", "--ids", f"{name}-{i}", "--json", "--seed",
                                 str(dice.randrange(1 << 32)), *LOAD, *options, *(w for r in RCPTS for w in ("--rcpt", r)))
                 self.processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
@@ -174,6 +175,7 @@ class Crash:
 
     def round(self, number):
         """One life of the server. Kills fall into the start, the load, and the orderly stop."""
+        lib.check(shutil.disk_usage(self.folder).free > FREE_BYTES, "less than 4 GiB of the disk are free")
         dice = self.dice
         moment = dice.choices(("start", "load", "stop"), (2, 10, 2))[0]
         queue_only = moment == "load" and dice.random() < 0.2
@@ -274,10 +276,29 @@ class Crash:
             found["answered"] > 0 and found["checked lives"] > 0 and found["probes"] > 0
 
 
+def series(options, number, kills):
+    """One series of lives on data of its own; what it leaves is removed when it was good."""
+    folder = os.path.join(options.data, str(number))
+    os.makedirs(folder)
+    one = argparse.Namespace(data=folder, rounds=kills, seed=f"{options.seed}-{number}" if number else options.seed)
+    good = False
+    try:
+        good = Crash(one).run()
+    except lib.Fail as failure:
+        print(f"PROBLEM {failure}")
+    finally:
+        lib.clean_up()
+        if good and not options.keep:
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            print(f"the data is kept in {folder}")
+    return good
+
+
 def main():
     parser = argparse.ArgumentParser(description="Crash test: load, kill -9, restart, count.")
     parser.add_argument("--build", required=True, help="folder of the binaries")
-    parser.add_argument("--kills", "--rounds", dest="rounds", type=int, default=50, help="lives that end by kill -9")
+    parser.add_argument("--kills", type=int, default=50, help="lives that end by kill -9")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--data", help="folder for the data, must not exist")
     parser.add_argument("--keep", action="store_true", help="do not remove the data at the end")
@@ -287,19 +308,16 @@ def main():
         options.data = tempfile.mkdtemp(prefix="crash-", dir=lib.BUILD)
     else:
         os.makedirs(options.data)
-    print(f"seed {options.seed}, {options.rounds} rounds, data in {options.data}", flush=True)
-    began, good = time.monotonic(), False
-    try:
-        good = Crash(options).run()
-    except lib.Fail as failure:
-        print(f"PROBLEM {failure}")
-    finally:
-        lib.clean_up()
-        if good and not options.keep:
-            shutil.rmtree(options.data, ignore_errors=True)
-        else:
-            print(f"the data is kept in {options.data}")
-    print(f"crash test {'passed' if good else 'FAILED'} with seed {options.seed} in {time.monotonic() - began:.0f} s")
+    print(f"seed {options.seed}, {options.kills} kills, data in {options.data}", flush=True)
+    began, good, done = time.monotonic(), True, 0
+    while good and done < options.kills:
+        count = min(SERIES_KILLS, options.kills - done)
+        good = series(options, done // SERIES_KILLS, count)
+        done += count
+    if good and not options.keep:
+        shutil.rmtree(options.data, ignore_errors=True)
+    print(f"crash test {'passed' if good else 'FAILED'} with seed {options.seed}: {done} kills in "
+          f"{time.monotonic() - began:.0f} s")
     return 0 if good else 1
 
 

@@ -98,8 +98,7 @@ def health(server, answers):
 
     def ask():
         for path in ("/healthz/live", "/healthz/ready", "/stats"):
-            began = time.monotonic()
-            answers.append((path, api.http("GET", path)[0], time.monotonic() - began))
+            answers.append((path, api.http("GET", path)[0]))
         time.sleep(0.05)
     return ask
 
@@ -145,8 +144,10 @@ def test_management_kept_busy():
             time.sleep(BUSY_S)
         for raw in sockets:
             raw.close()
-        equal({(path, status) for path, status, _ in answers},
-              {("/healthz/live", 200), ("/healthz/ready", 200), ("/stats", 200)}, "health and statistics")
+        # Ready may say, on a machine with no time to spare, that a core has not answered lately.
+        said = set(answers) - {("/healthz/ready", 503)}
+        equal(said, {("/healthz/live", 200), ("/healthz/ready", 200), ("/stats", 200)}, "health and statistics")
+        wait_until(lambda: s.api.http("GET", "/healthz/ready")[0] == 200, 60, "ready afterwards")
         check(counts.get(401, 0) > 0 and counts.get("sets", 0) > 0, f"the worker got nothing done: {counts}")
         mail.arrived()
         s.api.create("Account", **{"@type": "User"}, name="after", domainId=domain)

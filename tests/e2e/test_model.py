@@ -153,6 +153,8 @@ class Model:
                 [low, high, random.randint(low, high)]))
         if kind["type"] == "enum":
             names = [e["name"] for e in self.schema["enums"][kind["enumName"]]]
+            if (owner, name) == ("x:NetworkListener", "protocol"):
+                names = ["smtp"]  # others have rules of their own
             return bad("Nonsense", 3, "") if random.random() < 0.06 else Value(random.choice(names))
         if kind["type"] == "utcDateTime":
             return bad("tomorrow", 5, "") if random.random() < 0.08 else random.choice(

@@ -499,6 +499,46 @@ static void check_resumption(const struct pem *pem, const char *path)
     tls_ctx_free(server);
 }
 
+/* What a load generator asks for: three connections at once with one session, none with any, and a
+ * version of its choice. */
+static void check_client_choices(const struct pem *pem)
+{
+    struct tls_ctx *server = server_make(pem, false, false);
+    for (unsigned i = 0; i < 8; i++) {
+        bool no12 = i & 1, reuse = i & 2, none = i & 4;
+        struct tls_client_conf conf = {.disable_tls12 = no12,
+                                       .disable_tls13 = !no12,
+                                       .reuse_sessions = reuse,
+                                       .no_resumption = none};
+        struct tls_ctx *client = NULL;
+        struct pair pairs[4];
+        scene = none ? "no resumption" : reuse ? "sessions used again" : "sessions used once";
+        CHECK(tls_client_ctx_new(&client, &conf) == MX_OK);
+        pairs[0] = pair_open(client, server, "mx.example.org");
+        shake(&pairs[0]);
+        talk(&pairs[0]);
+        for (unsigned k = 1; k < 4; k++) { /* opened before any of them brings a new ticket */
+            pairs[k] = pair_open(client, server, "mx.example.org");
+        }
+        for (unsigned k = 1; k < 4; k++) {
+            shake(&pairs[k]);
+            CHECK(pairs[k].client_err == MX_OK && pairs[k].server_err == MX_OK);
+            CHECK(strcmp(tls_version(pairs[k].client), no12 ? "TLSv1.3" : "TLSv1.2") == 0);
+            bool single_use = no12 && !reuse; /* a session of TLS 1.2 may always be used again */
+            CHECK(tls_resumed(pairs[k].client) == (!none && (k == 1 || !single_use)));
+        }
+        for (unsigned k = 0; k < 4; k++) {
+            pair_close(&pairs[k]);
+        }
+        tls_ctx_free(client);
+    }
+    struct tls_client_conf neither = {.disable_tls12 = true, .disable_tls13 = true};
+    struct tls_ctx *client = NULL;
+    scene = "no version is left";
+    CHECK(tls_client_ctx_new(&client, &neither) == MX_ERR_INVALID && client == NULL);
+    tls_ctx_free(server);
+}
+
 /* Joins two texts in a static buffer. */
 static struct slice join(struct slice a, struct slice b)
 {
@@ -594,6 +634,7 @@ int main(void)
     check_no_common_version(&pem, client);
     check_verify(path);
     check_resumption(&pem, path);
+    check_client_choices(&pem);
     check_pairs(&pem);
     check_self_signed();
     scene = "nothing to free";

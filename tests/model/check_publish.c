@@ -385,7 +385,7 @@ bool directory_settle(struct directory *dir, size_t slots)
 {
     (void)dir;
     (void)slots;
-    return false;
+    return true;
 }
 
 /* There is no endpoint. */
