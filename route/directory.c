@@ -330,11 +330,8 @@ void directory_stats(const struct directory *dir, struct directory_stats *out)
 
 static size_t at_sign(struct slice address)
 {
-    size_t at = address.len;
-    while (at > 0 && address.ptr[at - 1] != '@') {
-        at--;
-    }
-    return at;
+    const uint8_t *at = address.len == 0 ? NULL : memrchr(address.ptr, '@', address.len);
+    return at == NULL ? 0 : (size_t)(at - address.ptr) + 1;
 }
 
 const struct dir_list *directory_find_list(const struct directory *dir, struct slice mailbox)
@@ -369,8 +366,7 @@ static const struct dir_domain *domain_get(const struct directory *dir, struct s
     if (domain.len == 0 || domain.len > sizeof lower) {
         return NULL;
     }
-    text_lower(lower, domain);
-    const struct dir_domain *found = directory_find_domain(dir, slice_of(lower, domain.len));
+    const struct dir_domain *found = directory_find_domain(dir, text_lowered(lower, domain));
     return found != NULL && found->enabled ? found : NULL;
 }
 
@@ -419,8 +415,7 @@ static const struct dir_record *find_target(const struct directory *dir, struct 
     if (domain == NULL) {
         return NULL;
     }
-    text_lower(lower, slice_first(target, at - 1));
-    return find_tagged(dir, domain, slice_of(lower, at - 1), &tag);
+    return find_tagged(dir, domain, text_lowered(lower, slice_first(target, at - 1)), &tag);
 }
 
 /* Where postmaster mail goes that no account takes (RFC 5321 section 4.5.1). */
@@ -475,8 +470,7 @@ static struct slice plain_local(uint8_t *buf, struct slice local)
 {
     size_t len = 0;
     if (local.len < 2 || local.ptr[0] != '"') {
-        text_lower(buf, local);
-        return slice_of(buf, local.len);
+        return text_lowered(buf, local);
     }
     for (size_t i = 1; i + 1 < local.len; i++) {
         i += local.ptr[i] == '\\' && i + 2 < local.len;
