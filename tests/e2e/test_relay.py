@@ -548,6 +548,27 @@ def test_idle_relay_connection_closed():
         sink.got(5)
 
 
+def test_given_back_delivery_forgets_its_connection():
+    """A message that was given back because its kept connection had died, and then finds nobody: what is told of
+    it names neither host nor peer, which lay in the memory of that connection."""
+    def hook(session, verb, _line):
+        if verb == "MAIL" and len(session.sink.messages) == 1:
+            session.sink.stop()
+            return DROP
+        return None
+    with Sink(hook=hook) as sink, Server(relay=sink.port, cores=1, retry_ms=60000) as s:
+        s.submit("bob@example.org", marked())
+        sink.got()
+        s.submit("ann@example.org", marked())
+
+        def deferred():
+            return [line for line in s.log().splitlines() if " deferred " in line]
+        [line] = wait_until(deferred, 10, "a deferral")
+        check("to=ann@example.org" in line, f"another recipient: {line}")
+        check(" peer=" not in line and " host=" not in line and " tls=" not in line, f"a host that did not speak: {line}")
+        equal(sink.verbs(1).count("MAIL"), 2, "transactions begun on the kept connection")
+
+
 def test_hundred_recipients():
     """100 recipients of one message and next hop go in one transaction, each once."""
     with Sink() as sink, Server(relay=sink.port) as s:
