@@ -3,6 +3,7 @@
 import email
 import email.policy
 import os
+import threading
 import time
 
 import lib
@@ -247,6 +248,38 @@ def test_relay_starttls_fails():
     with Sink((*Sink.ALL, "STARTTLS"), hook=hook) as sink, Server(relay=sink.port) as s:
         s.submit("bob@example.org", marked())
         check(not sink.got()[0].tls, "under TLS")
+
+
+def test_relay_handshake_dropped():
+    """A next hop that closes in the handshake, without a word: the next connection goes without TLS."""
+    def hook(session, verb, _line):
+        if verb == "STARTTLS":
+            session.sock.sendall(b"220 Go on\r\n")
+            return DROP
+        return None
+    with Sink((*Sink.ALL, "STARTTLS"), hook=hook) as sink, Server(relay=sink.port) as s:
+        s.submit("bob@example.org", marked())
+        check(not sink.got()[0].tls, "under TLS")
+
+
+def test_stop_during_a_silent_handshake():
+    """SIGTERM while a next hop says nothing in the handshake: nothing of the message is on its way, so the end does
+    not wait for it, and the message stays in the queue."""
+    begun, over = threading.Event(), threading.Event()
+
+    def hook(session, verb, _line):
+        if verb == "STARTTLS":
+            session.sock.sendall(b"220 Go on\r\n")
+            begun.set()
+            over.wait(60)
+            return DROP
+        return None
+    with Sink((*Sink.ALL, "STARTTLS"), hook=hook) as sink, Server(relay=sink.port) as s:
+        s.submit("bob@example.org", marked())
+        check(begun.wait(10), "no handshake began")
+        s.stop(10)
+        over.set()
+        check("1 message" in s.queue(), s.queue())
 
 
 def test_relay_implicit_tls():
