@@ -561,8 +561,9 @@ static bool web_open(struct server *server)
     if (err) {
         return failed(server, "management", err);
     }
-    err = web_prepare(server->web, &server->config->image, server->tls.cert_pem,
-                      server->tls.key_pem, SERVER_BIND_RETRY_MS, &problem);
+    struct bindings_change change = {.image = &server->config->image,
+                                     .patience_ms = SERVER_BIND_RETRY_MS};
+    err = web_prepare(server->web, &change, server->tls.cert_pem, server->tls.key_pem, &problem);
     if (err) {
         log_cannot_listen(server, &problem);
     }
