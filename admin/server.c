@@ -329,8 +329,10 @@ static void log_cannot_listen(struct server *server, const struct config_problem
 static bool listeners_open(struct server *server)
 {
     struct config_problem problem = {{0}};
+    privileges_sockets(server->options->user);
     mx_err err = bindings_open(&server->bindings, &server->config->image, NULL, server->core_count,
                                SERVER_BIND_RETRY_MS, &problem);
+    privileges_sockets(NULL);
     if (err) {
         log_cannot_listen(server, &problem);
         return false;

@@ -10,6 +10,7 @@ import subprocess
 import lib
 from lib import Fail, check, equal, free_port, starts, wait_until
 from test_management import ADMIN, Managed
+from test_store import as_nobody, owned_by
 
 MALFORMED = [
     (b"GET / HTTP/1.1\r\n\r\n", 400, "no host"),
@@ -169,6 +170,23 @@ def test_web_listener_narrows():
         s.start()
         s.api.connection = None
         equal(ask(port)[0], 200, "after a restart")
+
+
+def test_web_listener_narrows_as_a_user():
+    """The same for a socket that was opened as root, before the server became another user."""
+    uid = as_nobody()
+    port = free_port()
+    wide, narrow = {f"[::]:{port}": True}, {f"127.0.0.1:{port}": True}
+    with Managed(start=False, extra=[{"@type": "create", "object": "NetworkListener", "value": {
+            "w": {"name": "wide", "bind": wide}}}]) as s:
+        s.args += ["--user", "nobody"]
+        owned_by(uid, s)
+        s.start()
+        s.api.connection = None
+        made = s.api.find("NetworkListener", name="wide")
+        for bind in (narrow, wide):
+            s.api.update("NetworkListener", made, bind=bind)
+            check(all(greeted("127.0.0.1", port) for _ in range(20)), f"listening on {list(bind)[0]}")
 
 
 def test_web_without_command_line():
