@@ -34,18 +34,14 @@ static struct name variant_name(const struct reg_shape *shape, const struct reg_
 
 /* Labels ----------------------------------------------------------------------------------- */
 
-static const char *const abbreviations[] = {"id",  "ids",  "ip",  "mta",  "smtp", "tls",
-                                            "url", "mime", "api", "dkim", "dns",  "mx"};
+static const char *const abbreviations[] = {"ID",  "IDs",  "IP",  "MTA",  "SMTP", "TLS",
+                                            "URL", "MIME", "API", "DKIM", "DNS",  "MX"};
 
 static void put_word(struct writer *w, struct slice word, bool first)
 {
     for (size_t i = 0; i < mx_countof(abbreviations); i++) {
         if (text_equal_nocase(word, slice_of_text(abbreviations[i]))) {
-            for (size_t k = 0; k < word.len; k++) {
-                bool plural = k + 1 == word.len && k > 1 && (word.ptr[k] | 0x20) == 's';
-                put_char(w, (char)(plural || !ascii_is_alpha(word.ptr[k]) ? word.ptr[k]
-                                                                          : word.ptr[k] & 0xdf));
-            }
+            put_text(w, abbreviations[i]);
             return;
         }
     }

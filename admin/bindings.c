@@ -5,9 +5,64 @@
 #include "io/ring.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { RETRY_US = 20 * 1000 };
+
+static bool same(const struct netaddr *a, const struct netaddr *b)
+{
+    return netaddr_equal(a, b) && a->port == b->port;
+}
+
+/* 0.0.0.0 or :: */
+static bool is_wildcard(const struct netaddr *addr)
+{
+    static const uint8_t zero[sizeof addr->bytes];
+    return memcmp(addr->bytes, zero, addr->family == 4 ? 4 : sizeof zero) == 0;
+}
+
+/* Cannot both be listened on without SO_REUSEPORT: `::` takes IPv4 as well. */
+static bool overlap(const struct netaddr *a, const struct netaddr *b)
+{
+    bool wide_a = is_wildcard(a) && (a->family == 6 || b->family == 4);
+    bool wide_b = is_wildcard(b) && (b->family == 6 || a->family == 4);
+    return a->port == b->port && (wide_a || wide_b || netaddr_equal(a, b));
+}
+
+static const struct listener_conf *find_overlap(const struct listener_conf *list, uint32_t count,
+                                                const struct netaddr *addr, bool but_itself)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        for (uint32_t b = 0; b < list[i].bind_count; b++) {
+            const struct netaddr *bind = &list[i].binds[b];
+            if (overlap(bind, addr) && !(but_itself && same(bind, addr))) {
+                return &list[i];
+            }
+        }
+    }
+    return NULL;
+}
+
+/* Whose listener of the image, of whatever protocol, listens where this address is; but_itself: not
+ * counting this very address. */
+static const struct listener_conf *overlapping(const struct image *image,
+                                               const struct netaddr *addr, bool but_itself)
+{
+    const struct listener_conf *mail =
+        find_overlap(image->listeners, image->listener_count, addr, but_itself);
+    return mail != NULL
+               ? mail
+               : find_overlap(image->http_listeners, image->http_listener_count, addr, but_itself);
+}
+
+/* Has the address, or one that takes it in, been ours until this change, and is not after it? */
+static bool passes_over(const struct image *image, const struct image *present,
+                        const struct netaddr *addr)
+{
+    return present != NULL && overlapping(present, addr, false) != NULL &&
+           overlapping(image, addr, true) == NULL;
+}
 
 static mx_err listen_once(int *out_fd, const struct listener_conf *conf, const struct netaddr *addr,
                           bool reuse_port)
@@ -37,15 +92,13 @@ static mx_err check_free(const struct listener_conf *conf, const struct netaddr 
     }
 }
 
-/* Does the image bind this address; under this name, when one is given? */
-static bool has_binding(const struct image *image, const struct slice *name,
-                        const struct netaddr *addr)
+/* Does the image bind this address for mail under this name? */
+static bool has_binding(const struct image *image, struct slice name, const struct netaddr *addr)
 {
     for (uint32_t i = 0; image != NULL && i < image->listener_count; i++) {
         const struct listener_conf *conf = &image->listeners[i];
         for (uint32_t b = 0; b < conf->bind_count; b++) {
-            if (netaddr_equal(&conf->binds[b], addr) && conf->binds[b].port == addr->port &&
-                (name == NULL || slice_equal(conf->name, *name))) {
+            if (same(&conf->binds[b], addr) && slice_equal(conf->name, name)) {
                 return true;
             }
         }
@@ -53,26 +106,43 @@ static bool has_binding(const struct image *image, const struct slice *name,
     return false;
 }
 
-static void explain(struct config_problem *problem, const struct listener_conf *conf,
-                    const struct netaddr *addr, mx_err err)
+static void explain(struct config_problem *problem, const struct image *image,
+                    const struct listener_conf *conf, const struct netaddr *addr, mx_err err)
 {
     char text[NETADDR_TEXT_MAX + 8];
     struct writer w = writer_init(text, sizeof text);
     put_netaddr_port(&w, addr);
+    struct slice where = writer_slice(&w);
+    const struct listener_conf *other = overlapping(image, addr, true);
+    if (err == MX_ERR_INUSE && other != NULL) {
+        config_problem_set(problem,
+                           "NetworkListener '%.*s': cannot listen on %.*s: NetworkListener '%.*s' "
+                           "listens on all addresses of this port, or on one of them",
+                           SLICE_ARGS(conf->name), SLICE_ARGS(where), SLICE_ARGS(other->name));
+        return;
+    }
     config_problem_set(
         problem, "NetworkListener '%.*s': cannot listen on %.*s: %s; %s", SLICE_ARGS(conf->name),
-        SLICE_ARGS(writer_slice(&w)),
-        err == MX_ERR_INUSE ? "the port is in use by another program" : err_text(err),
+        SLICE_ARGS(where),
+        err == MX_ERR_INUSE ? "the port is in use by another program, or by serve --http"
+                            : err_text(err),
         err == MX_ERR_PERMISSION ? "start as root, or give CAP_NET_BIND_SERVICE"
-                                 : "change the NetworkListener or stop the other program");
+        : err == MX_ERR_INUSE    ? "change the NetworkListener or stop the other program"
+                                 : "is it an address of this machine?");
 }
 
-static mx_err bind_one(struct bindings *out, uint32_t at, const struct listener_conf *conf,
-                       const struct netaddr *addr)
+mx_err bindings_listen(int *fds, size_t step, unsigned count, const struct listener_conf *conf,
+                       const struct netaddr *addr, const struct bindings_change *change,
+                       struct config_problem *problem)
 {
-    mx_err err = MX_OK;
-    for (unsigned core = 0; !err && core < out->cores; core++) {
-        err = listen_once(&out->fds[core * out->count + at], conf, addr, true);
+    mx_err err = passes_over(change->image, change->present, addr)
+                     ? MX_OK
+                     : check_free(conf, addr, change->patience_ms);
+    for (unsigned i = 0; !err && i < count; i++) {
+        err = listen_once(&fds[i * step], conf, addr, true);
+    }
+    if (err) {
+        explain(problem, change->image, conf, addr, err);
     }
     return err;
 }
@@ -81,6 +151,8 @@ mx_err bindings_open(struct bindings *out, const struct image *image, const stru
                      unsigned cores, unsigned patience_ms, struct config_problem *problem)
 {
     struct bindings made = {.cores = cores};
+    struct bindings_change change = {
+        .image = image, .present = present, .patience_ms = patience_ms};
     for (uint32_t i = 0; i < image->listener_count; i++) {
         made.count += image->listeners[i].bind_count;
     }
@@ -98,14 +170,12 @@ mx_err bindings_open(struct bindings *out, const struct image *image, const stru
         const struct listener_conf *conf = &image->listeners[i];
         for (uint32_t b = 0; b < conf->bind_count; b++, at++) {
             const struct netaddr *addr = &conf->binds[b];
-            if (has_binding(present, &conf->name, addr)) {
+            if (has_binding(present, conf->name, addr)) {
                 continue;
             }
             mx_err err =
-                has_binding(present, NULL, addr) ? MX_OK : check_free(conf, addr, patience_ms);
-            err = err ? err : bind_one(&made, at, conf, addr);
+                bindings_listen(&made.fds[at], made.count, cores, conf, addr, &change, problem);
             if (err) {
-                explain(problem, conf, addr, err);
                 bindings_close(&made);
                 return err;
             }

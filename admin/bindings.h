@@ -17,6 +17,18 @@ struct bindings {
 MX_MUST_CHECK mx_err bindings_open(struct bindings *out, const struct image *image,
                                    const struct image *present, unsigned cores,
                                    unsigned patience_ms, struct config_problem *problem);
+/* What a listener takes over: from present (NULL: none) to image. */
+struct bindings_change {
+    const struct image *image, *present;
+    unsigned patience_ms;
+};
+/* `count` sockets that listen on one address of conf, to fds[0], fds[step], ...; what was opened
+ * before a failure is there. An address that present listens on, whatever its protocol, passes over
+ * when image does not any more: both listen until the old one is closed. */
+MX_MUST_CHECK mx_err bindings_listen(int *fds, size_t step, unsigned count,
+                                     const struct listener_conf *conf, const struct netaddr *addr,
+                                     const struct bindings_change *change,
+                                     struct config_problem *problem);
 /* The descriptors of one core. */
 static inline const int *bindings_of(const struct bindings *bindings, unsigned core)
 {

@@ -256,9 +256,10 @@ static json_t *limits_of(const struct explanation *e)
     return object;
 }
 
+/* What RCPT answers, in the words of the session. */
 static json_t *reply_json(enum reply reply)
 {
-    const struct reply_row *row = reply_row(reply);
+    const struct reply_row *row = reply_row(reply == REPLY_OK ? REPLY_RCPT_OK : reply);
     json_t *object = json_object();
     set(object, "code", number(row->code));
     set(object, "enhanced", json_string(row->enhanced));

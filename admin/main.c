@@ -43,7 +43,13 @@ static void help(FILE *out)
         "  ringmx doctor [--data DIR]            check kernel, limits and libraries\n"
         "  ringmx reference                      the configuration objects, as Markdown\n"
         "  ringmx reference expressions|statistics  the expression language, or what is counted\n"
-        "  ringmx version\n");
+        "  ringmx version\n"
+        "\n"
+        "Environment of serve:\n"
+        "  STALWART_RECOVERY_ADMIN=USER:PASSWORD  an administrator past all accounts\n"
+        "  STALWART_RECOVERY_MODE=1               only the management endpoint: no mail\n"
+        "  STALWART_RECOVERY_MODE_PORT=PORT       its port then\n"
+        "  STALWART_PUBLIC_URL=URL                in all that is advertised\n");
 }
 
 static int usage(const char *problem, const char *what)
@@ -173,9 +179,19 @@ static int reference(int argc, char **argv)
     return usage("no such page of the reference", argv[1]);
 }
 
+static bool asks_for_help(int argc, char **argv)
+{
+    const char *last = argc > 1 ? argv[argc - 1] : "";
+    return strcmp(last, "--help") == 0 || strcmp(last, "-h") == 0;
+}
+
 int main(int argc, char **argv)
 {
     const char *command = argc > 1 ? argv[1] : "";
+    if (asks_for_help(argc, argv) || strcmp(command, "help") == 0) {
+        help(stdout);
+        return 0;
+    }
     if (strcmp(command, "serve") == 0) {
         return serve(argc - 1, argv + 1);
     }
@@ -196,11 +212,6 @@ int main(int argc, char **argv)
     }
     if (strcmp(command, "version") == 0 || strcmp(command, "--version") == 0) {
         printf("ringmx %s\n", RINGMX_VERSION);
-        return 0;
-    }
-    if (strcmp(command, "help") == 0 || strcmp(command, "--help") == 0 ||
-        strcmp(command, "-h") == 0) {
-        help(stdout);
         return 0;
     }
     help(stderr);

@@ -5,6 +5,7 @@
 #include <linux/capability.h>
 #include <pwd.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -60,6 +61,12 @@ bool privileges_return(FILE *err)
     }
     fprintf(err, "ringmx: becoming root again: %s\n", strerror(errno));
     return false;
+}
+
+void privileges_sockets(const char *user)
+{
+    const struct passwd *entry = user == NULL ? NULL : getpwnam(user);
+    (void)setfsuid(entry != NULL ? entry->pw_uid : geteuid());
 }
 
 bool privileges_drop(const char *user, FILE *err)

@@ -8,6 +8,9 @@
  * user owns later is made by it, and what it cannot read is found out at the start. One thread. */
 bool privileges_lend(const char *user, FILE *err);
 bool privileges_return(FILE *err);
+/* Sockets that are made until privileges_sockets(NULL) are `user`'s: only the owner of a socket may
+ * share its address (SO_REUSEPORT), which a listener that changes later has to. One thread. */
+void privileges_sockets(const char *user);
 /* Becomes `user` with its groups and keeps only CAP_NET_BIND_SERVICE, so that listeners can change
  * later. Prints to err what fails. False: the process must end. Not root: fails. */
 bool privileges_drop(const char *user, FILE *err);

@@ -247,8 +247,8 @@ static mx_err image_prepare(struct publisher *p, struct store *store,
             bindings_open(&p->bindings, p->next.image, p->running.image, p->conf.cores, 0, problem);
     }
     if (!err && p->conf.cores > 0) {
-        err =
-            web_prepare(p->conf.web, p->next.image, p->next.cert_pem, p->next.key_pem, 0, problem);
+        struct bindings_change change = {.image = p->next.image, .present = p->running.image};
+        err = web_prepare(p->conf.web, &change, p->next.cert_pem, p->next.key_pem, problem);
     }
     if (!err) {
         p->change.image = p->next.image;

@@ -329,8 +329,10 @@ static void log_cannot_listen(struct server *server, const struct config_problem
 static bool listeners_open(struct server *server)
 {
     struct config_problem problem = {{0}};
+    privileges_sockets(server->options->user);
     mx_err err = bindings_open(&server->bindings, &server->config->image, NULL, server->core_count,
                                SERVER_BIND_RETRY_MS, &problem);
+    privileges_sockets(NULL);
     if (err) {
         log_cannot_listen(server, &problem);
         return false;
@@ -561,8 +563,9 @@ static bool web_open(struct server *server)
     if (err) {
         return failed(server, "management", err);
     }
-    err = web_prepare(server->web, &server->config->image, server->tls.cert_pem,
-                      server->tls.key_pem, SERVER_BIND_RETRY_MS, &problem);
+    struct bindings_change change = {.image = &server->config->image,
+                                     .patience_ms = SERVER_BIND_RETRY_MS};
+    err = web_prepare(server->web, &change, server->tls.cert_pem, server->tls.key_pem, &problem);
     if (err) {
         log_cannot_listen(server, &problem);
     }

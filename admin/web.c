@@ -1,14 +1,12 @@
 #include "admin/web.h"
 
 #include "core/check.h"
-#include "io/clock.h"
 #include "io/ring.h"
 #include "io/tls.h"
 
 #include <stdlib.h>
-#include <unistd.h>
 
-enum { RETRY_US = 20 * 1000, WAIT_MS = 1000 };
+enum { WAIT_MS = 1000 };
 
 /* One address to listen on; of the loop from the moment that it listens. */
 struct web_socket {
@@ -61,34 +59,8 @@ static bool is_known(const struct web *web, const struct netaddr *addr)
     return false;
 }
 
-static mx_err open_socket(int *out_fd, const struct netaddr *addr, uint32_t backlog,
-                          unsigned patience_ms)
-{
-    struct ring_listen_conf conf = {
-        .addr = ring_addr_of(addr), .backlog = backlog, .no_delay = true};
-    uint64_t until_ns = clock_monotonic_ns() + patience_ms * MX_NS_PER_MS;
-    for (;;) {
-        mx_err err = ring_listen(out_fd, &conf);
-        if (err != MX_ERR_INUSE || clock_monotonic_ns() > until_ns) {
-            return err;
-        }
-        usleep(RETRY_US);
-    }
-}
-
-static void explain(struct config_problem *problem, const struct listener_conf *conf,
-                    const struct netaddr *addr, mx_err err)
-{
-    char text[NETADDR_TEXT_MAX + 8];
-    struct writer w = writer_init(text, sizeof text);
-    put_netaddr_port(&w, addr);
-    config_problem_set(problem, "NetworkListener '%.*s': cannot listen on %.*s: %s",
-                       SLICE_ARGS(conf->name), SLICE_ARGS(writer_slice(&w)),
-                       err == MX_ERR_INUSE ? "the port is in use" : err_text(err));
-}
-
 static mx_err prepare_one(struct web *web, const struct listener_conf *conf,
-                          const struct netaddr *addr, unsigned patience_ms,
+                          const struct netaddr *addr, const struct bindings_change *change,
                           struct config_problem *problem)
 {
     struct web_socket *socket = calloc(1, sizeof *socket);
@@ -102,10 +74,10 @@ static mx_err prepare_one(struct web *web, const struct listener_conf *conf,
                                   .connections_max = conf->connections_max,
                                   .fd = -1,
                                   .web = web};
-    mx_err err =
-        is_known(web, addr) ? MX_OK : open_socket(&socket->fd, addr, conf->backlog, patience_ms);
+    mx_err err = is_known(web, addr)
+                     ? MX_OK
+                     : bindings_listen(&socket->fd, 1, 1, conf, addr, change, problem);
     if (err) {
-        explain(problem, conf, addr, err);
         free(socket);
         return err;
     }
@@ -114,14 +86,15 @@ static mx_err prepare_one(struct web *web, const struct listener_conf *conf,
     return MX_OK;
 }
 
-static mx_err prepare_all(struct web *web, const struct image *image, unsigned patience_ms,
+static mx_err prepare_all(struct web *web, const struct bindings_change *change,
                           struct config_problem *problem)
 {
+    const struct image *image = change->image;
     mx_err err = MX_OK;
     for (uint32_t i = 0; i < image->http_listener_count; i++) {
         const struct listener_conf *conf = &image->http_listeners[i];
         for (uint32_t b = 0; !err && b < conf->bind_count; b++) {
-            err = prepare_one(web, conf, &conf->binds[b], patience_ms, problem);
+            err = prepare_one(web, conf, &conf->binds[b], change, problem);
         }
     }
     return err;
@@ -137,9 +110,10 @@ static bool wants_tls(const struct image *image)
     return false;
 }
 
-mx_err web_prepare(struct web *web, const struct image *image, struct slice cert_pem,
-                   struct slice key_pem, unsigned patience_ms, struct config_problem *problem)
+mx_err web_prepare(struct web *web, const struct bindings_change *change, struct slice cert_pem,
+                   struct slice key_pem, struct config_problem *problem)
 {
+    const struct image *image = change->image;
     if (web == NULL) {
         return MX_OK;
     }
@@ -158,7 +132,7 @@ mx_err web_prepare(struct web *web, const struct image *image, struct slice cert
     if (err) {
         config_problem_set(problem, "%s", err_text(err));
     }
-    err = err ? err : prepare_all(web, image, patience_ms, problem);
+    err = err ? err : prepare_all(web, change, problem);
     if (err) {
         web_cancel(web);
     }

@@ -325,6 +325,8 @@ static void check_text_forms(const json_t *document)
                 "{\"name\":\"overrideProxyTrustedNetworks\",\"label\":\"Override proxy trusted "
                 "networks\"}",
                 __FILE__, __LINE__);
+    expect_json(json_array_get(fields, 4), "{\"name\":\"useTls\",\"label\":\"Use TLS\"}", __FILE__,
+                __LINE__);
     expect_json(json_object_get(json_object_get(document, "schemas"), "x:SubAddressing"),
                 "{\"type\":\"multiple\",\"variants\":[{\"name\":\"Enabled\",\"label\":\"Cut the "
                 "local part at the first +\"},{\"name\":\"Disabled\",\"label\":\"Take the local "

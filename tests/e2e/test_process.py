@@ -279,6 +279,15 @@ def test_delivery_off():
         check("1 message" in s.queue(), s.queue())
 
 
+def test_help():
+    """Help is there for every command, and names what the environment decides."""
+    for command in ([], ["serve"], ["apply"], ["queue", "list"], ["admin"], ["doctor"], ["reference"]):
+        result = run_ringmx(*command, "--help")
+        equal(result.returncode, 0, f"{command}: exit code")
+        for name in ("--data DIR", "STALWART_RECOVERY_MODE=1", "STALWART_RECOVERY_ADMIN", "STALWART_PUBLIC_URL"):
+            check(name in result.stdout, f"{command}: {name} is not explained")
+
+
 def test_doctor():
     """doctor reports kernel features, limits and versions."""
     done = run_ringmx("doctor")

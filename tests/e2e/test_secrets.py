@@ -6,6 +6,8 @@ import os
 import pwd
 import re
 import secrets
+import subprocess
+import tempfile
 
 import lib
 from lib import Skip, check, equal
@@ -122,3 +124,25 @@ def test_no_core_dumps():
         raise Skip("the address sanitizer looks for leaks by ptrace, which needs dumps allowed")
     equal(owner_in_proc(), "root", "who may look into it")
     equal(owner_in_proc("--core-dumps"), "nobody", "who may look into it, with --core-dumps")
+
+
+def test_api_key_by_command_line():
+    """The key is shown when it is made, and only then; with it the command line signs in."""
+    with Managed() as s, tempfile.TemporaryDirectory() as home:
+        domain = s.api.find("Domain", name="example.org")
+        word = secrets.token_hex(16)
+        s.api.create("Account", **{"@type": "User"}, name="keeper", domainId=domain, roles={"@type": "Admin"},
+                     credentials={"0": {"@type": "Password", "secret": word}})
+
+        def cli(*args, **variables):
+            env = {"HOME": home, "PATH": os.environ["PATH"], "STALWART_URL": f"http://127.0.0.1:{s.http_port}"}
+            done = subprocess.run([os.path.join(lib.BUILD, "ringmx-cli"), *args], capture_output=True, text=True,
+                                  timeout=60, env=env | variables)
+            equal(done.returncode, 0, f"exit code of {args}: {done.stderr}")
+            return done.stdout
+        account = {"STALWART_USER": "keeper@example.org", "STALWART_PASSWORD": word}
+        key = re.search(r"API_[A-Za-z0-9_-]+", cli("create", "ApiKey", "--field", "description=script", **account))
+        check(key is not None, "the key is not shown")
+        check("example.org" in cli("query", "Domain", "--fields", "name", STALWART_TOKEN=key[0]), "by the key")
+        for shown in (cli("query", "ApiKey", **account), cli("query", "ApiKey", "--json", **account), s.log()):
+            check(key[0] not in shown, f"shown again: {shown}")

@@ -10,6 +10,7 @@ import subprocess
 import lib
 from lib import Fail, check, equal, free_port, starts, wait_until
 from test_management import ADMIN, Managed
+from test_store import as_nobody, owned_by
 
 MALFORMED = [
     (b"GET / HTTP/1.1\r\n\r\n", 400, "no host"),
@@ -126,6 +127,66 @@ def test_web_listener_refused():
         answer = s.api.set("NetworkListener", create={"n": {"name": "mail", "bind": {f"127.0.0.1:{port}": True}}})
         check("notCreated" in answer, f"mail on the address of HTTP: {answer}")
         equal(ask(port)[0], 200, "the HTTP listener after that")
+
+
+def greeted(host, port):
+    """Does mail answer here?"""
+    with socket.create_connection((host, port), timeout=20) as s:
+        return s.makefile("rb").readline().startswith(b"220 ")
+
+
+def test_web_listener_changes_protocol():
+    """From management to mail and back on the same address, by an update and by another object of the same call."""
+    with Managed() as s:
+        port, made = listen(s, useTls=False)
+        s.api.update("NetworkListener", made, protocol="smtp")
+        check(all(greeted("127.0.0.1", port) for _ in range(20)), "mail on the address that management had")
+        s.api.update("NetworkListener", made, protocol="http")
+        check(all(ask(port)[0] == 200 for _ in range(20)), "management on the address that mail had")
+        bind = {f"127.0.0.1:{port}": True}
+        answer = s.api.set("NetworkListener", destroy=[made], create={"n": {"name": "mail", "bind": bind}})
+        check("created" in answer and "destroyed" in answer, f"another listener on the same address: {answer}")
+        check(all(greeted("127.0.0.1", port) for _ in range(20)), "the other listener")
+
+
+def test_web_listener_narrows():
+    """Between all addresses and one of them, while the port is the same; what overlaps is refused by name."""
+    with Managed() as s:
+        port = free_port()
+        wide, narrow = {f"[::]:{port}": True}, {f"127.0.0.1:{port}": True}
+        mail = s.api.create("NetworkListener", name="mail", bind=wide)
+        for bind in (narrow, {f"0.0.0.0:{port}": True}, wide, narrow):
+            s.api.update("NetworkListener", mail, bind=bind)
+            check(all(greeted("127.0.0.1", port) for _ in range(20)), f"listening on {list(bind)[0]}")
+        s.api.update("NetworkListener", mail, protocol="http", bind=wide)
+        check(all(ask(port)[0] == 200 for _ in range(20)), "management on all addresses")
+        s.api.update("NetworkListener", mail, bind=narrow)
+        check(all(ask(port)[0] == 200 for _ in range(20)), "management on one address")
+        for bind in (wide, {f"0.0.0.0:{port}": True}):
+            answer = s.api.set("NetworkListener", create={"n": {"name": "other", "bind": bind}})
+            check("NetworkListener 'mail' listens on" in json.dumps(answer.get("notCreated", {})), f"{bind}: {answer}")
+        s.api.update("NetworkListener", mail, bind=wide)
+        s.stop()
+        s.start()
+        s.api.connection = None
+        equal(ask(port)[0], 200, "after a restart")
+
+
+def test_web_listener_narrows_as_a_user():
+    """The same for a socket that was opened as root, before the server became another user."""
+    uid = as_nobody()
+    port = free_port()
+    wide, narrow = {f"[::]:{port}": True}, {f"127.0.0.1:{port}": True}
+    with Managed(start=False, extra=[{"@type": "create", "object": "NetworkListener", "value": {
+            "w": {"name": "wide", "bind": wide}}}]) as s:
+        s.args += ["--user", "nobody"]
+        owned_by(uid, s)
+        s.start()
+        s.api.connection = None
+        made = s.api.find("NetworkListener", name="wide")
+        for bind in (narrow, wide):
+            s.api.update("NetworkListener", made, bind=bind)
+            check(all(greeted("127.0.0.1", port) for _ in range(20)), f"listening on {list(bind)[0]}")
 
 
 def test_web_without_command_line():

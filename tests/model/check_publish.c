@@ -402,13 +402,12 @@ bool directory_settle(struct directory *dir, size_t slots)
 }
 
 /* There is no endpoint. */
-mx_err web_prepare(struct web *web, const struct image *image, struct slice cert_pem,
-                   struct slice key_pem, unsigned patience_ms, struct config_problem *problem)
+mx_err web_prepare(struct web *web, const struct bindings_change *change, struct slice cert_pem,
+                   struct slice key_pem, struct config_problem *problem)
 {
-    (void)image;
+    (void)change;
     (void)cert_pem;
     (void)key_pem;
-    (void)patience_ms;
     (void)problem;
     model_check(web == NULL, "there is an endpoint");
     return MX_OK;

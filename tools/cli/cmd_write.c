@@ -89,7 +89,8 @@ static void put_created(struct buf *out, struct cli *cli, const char *object, co
     json_object_del(extras, "id");
     if (json_object_size(extras) > 0) {
         struct labels labels = {0};
-        struct look look = {.schema = cli->client.schema, .labels = &labels, .color = cli->color};
+        struct look look = {
+            .schema = cli->client.schema, .labels = &labels, .color = cli->color, .secrets = true};
         labels_look_up(&labels, &cli->client, schema_fields_of(look.schema, object, extras),
                        extras);
         buf_add(out, "\n");

@@ -180,7 +180,7 @@ void put_value(struct buf *out, const struct look *look, const json_t *type, con
         }
         break;
     case KIND_STRING:
-        if (type_is_secret(type)) {
+        if (type_is_secret(type) && !look->secrets) {
             buf_add(out, "*****");
             return;
         }

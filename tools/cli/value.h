@@ -7,6 +7,7 @@ struct look {
     json_t *schema;
     const struct labels *labels;
     bool color;
+    bool secrets; /* shown: the answer is the only one that has them */
 };
 
 void put_value(struct buf *out, const struct look *look, const json_t *type, const json_t *value);
