@@ -32,6 +32,7 @@ struct relay_conn {
     struct delivery *delivery;
     uint64_t delivery_ns; /* when it began */
     bool refused_mail;    /* it goes to the next address */
+    bool used_up;         /* no more on this connection: it goes to a fresh one */
     struct cli_message msg;
     uint32_t rcpts[DELIVER_RCPTS_MAX];
     uint32_t positions[DELIVER_RCPTS_MAX]; /* in delivery->rcpts */
@@ -185,7 +186,7 @@ static void transaction_begin(struct relay_conn *conn, struct delivery *delivery
     count_one(&conn->hop->stats->attempts);
     count_add(&conn->hop->stats->reused, conn->transactions > 0);
     conn->transactions++;
-    conn->refused_mail = false;
+    conn->refused_mail = conn->used_up = false;
     uint32_t count = 0;
     for (uint32_t i = 0; i < delivery->rcpt_count; i++) {
         if (!delivery->rcpts[i].decided) {
@@ -204,19 +205,33 @@ static void transaction_begin(struct relay_conn *conn, struct delivery *delivery
     cli_begin(conn->cli, &conn->msg, conn->rcpt_states);
 }
 
+static bool is_to_mail(const struct outcome *o)
+{
+    return o->code != 0 && slice_equal(o->command, SLICE_LITERAL("MAIL FROM"));
+}
+
 /* The host takes no mail at the moment, and there is another one: RFC 5321 section 5.1. */
 static bool refuses_for_now(const struct relay_conn *conn, const struct outcome *o)
 {
-    return o->kind == OUTCOME_TEMPORARY && o->code != 0 &&
-           slice_equal(o->command, SLICE_LITERAL("MAIL FROM")) &&
+    return o->kind == OUTCOME_TEMPORARY && is_to_mail(o) &&
            conn->address + 1 < conn->hop->address_count && !conn->hop->deliver->stopping &&
            !conn->hop->retired;
+}
+
+/* 421 to MAIL on a kept connection is a limit of messages, or of time, in most cases. */
+static bool wants_fresh(const struct relay_conn *conn, const struct outcome *o)
+{
+    return o->code == 421 && is_to_mail(o) && conn->transactions > 1 && !conn->delivery->retried;
 }
 
 static void transaction_outcome(struct relay_conn *conn)
 {
     const struct outcome *o = cli_outcome(conn->cli);
     struct delivery *delivery = conn->delivery;
+    if (wants_fresh(conn, o)) {
+        conn->used_up = true; /* for all recipients */
+        return;
+    }
     if (refuses_for_now(conn, o)) {
         conn->refused_mail = true; /* so are all recipients */
         return;
@@ -230,16 +245,56 @@ static void transaction_outcome(struct relay_conn *conn)
     MX_ASSERT(false);
 }
 
+/* What is noted about a connection lies in its memory. */
+static void forget_peer(struct delivery *delivery)
+{
+    delivery->remote = SLICE_EMPTY;
+    delivery->peer = delivery->tls = NULL;
+}
+
+/* It waits for its next time. Back in the queue, the next idle connection would try it at once. */
+static void put_off(struct delivery *delivery, const struct outcome *problem)
+{
+    struct outcome outcome = *problem;
+    outcome.host_fault = false; /* other hosts of this hop work */
+    delivery_decide_rest(delivery, &outcome);
+    delivery_done(delivery);
+}
+
+/* To the next address: this one said 4xx to MAIL. The addresses may have changed meanwhile. */
+static void go_elsewhere(struct hop *hop, unsigned address, struct delivery *delivery)
+{
+    forget_peer(delivery);
+    delivery->refused = true;
+    if (hop->deliver->stopping || hop->retired) {
+        delivery_drop(delivery);
+    } else if (address >= hop->address_count || !conn_open(hop, address, delivery)) {
+        struct outcome problem =
+            host_problem(SLICE_LITERAL("no connection to another mail host now"), "connect");
+        put_off(delivery, &problem);
+    }
+}
+
+/* Once, on another connection. */
+static void go_again(struct hop *hop, struct delivery *delivery)
+{
+    delivery->retried = true;
+    forget_peer(delivery);
+    hop_give_back(hop, delivery);
+}
+
 static void transaction_end(struct relay_conn *conn)
 {
     struct delivery *delivery = conn->delivery;
     conn->delivery = NULL;
     read_buf_free(conn);
     hdr_add(&conn->hop->stats->attempt_ns, conn->hop->deliver->shard->now_ns - conn->delivery_ns);
-    if (!conn->refused_mail) {
+    if (conn->used_up) {
+        go_again(conn->hop, delivery);
+    } else if (conn->refused_mail) {
+        go_elsewhere(conn->hop, conn->address + 1, delivery);
+    } else {
         delivery_done(delivery);
-    } else if (!conn_open(conn->hop, conn->address + 1, delivery)) {
-        hop_give_back(conn->hop, delivery); /* no memory now */
     }
 }
 
@@ -462,21 +517,9 @@ static void conn_unusable(struct relay_conn *conn, mx_err why)
 {
     struct hop *hop = conn->hop;
     const struct outcome *refused = conn->up ? cli_problem(conn->cli) : NULL;
-    if (hop->retired) {
+    if (hop->retired || retry_elsewhere(conn)) {
         return;
     }
-    if (retry_elsewhere(conn)) {
-        return;
-    }
-    if (relay_has_session(hop)) {
-        /* A limit of the host, or chance: what waits goes over the sessions that there are. */
-        hop->connections_max = hop->connections;
-        if (conn->reserved != NULL) {
-            give_back_reserved(conn);
-        }
-        return;
-    }
-    hop->first_address = 0;
     char text[CLI_TEXT_MAX];
     struct writer w = writer_init(text, sizeof text);
     put_text(&w, "connection to ");
@@ -484,10 +527,21 @@ static void conn_unusable(struct relay_conn *conn, mx_err why)
     put_text(&w, " failed: ");
     put_text(&w, why == MX_OK ? "closed by the other side" : err_text(why));
     struct outcome problem = host_problem(writer_slice(&w), "connect");
-    if (conn->reserved != NULL) {
+    problem = refused != NULL ? *refused : problem;
+    bool session = relay_has_session(hop);
+    if (conn->reserved != NULL && conn->reserved->refused && session) {
+        put_off(conn->reserved, &problem);
+        conn->reserved = NULL;
+    } else if (conn->reserved != NULL) {
         give_back_reserved(conn);
     }
-    hop_failed(hop, refused != NULL ? refused : &problem);
+    if (session) {
+        /* A limit of the host, or chance: what waits goes over the sessions that there are. */
+        hop->connections_max = hop->connections;
+        return;
+    }
+    hop->first_address = 0;
+    hop_failed(hop, &problem);
 }
 
 /* What was under way when the connection ended. */
@@ -498,12 +552,9 @@ static void transaction_lost(struct relay_conn *conn, mx_err why)
     bool nothing_sent = cli_phase(conn->cli) <= CLI_PHASE_DATA;
     if (kept && nothing_sent && !delivery->retried) {
         /* A kept connection that the other side had given up: a fresh one decides. */
-        delivery->retried = true;
         conn->delivery = NULL;
         read_buf_free(conn);
-        delivery->remote = SLICE_EMPTY; /* it lies in this connection */
-        delivery->peer = delivery->tls = NULL;
-        hop_give_back(conn->hop, delivery);
+        go_again(conn->hop, delivery);
         return;
     }
     cli_lost(conn->cli, why == MX_OK ? MX_ERR_CLOSED : why);

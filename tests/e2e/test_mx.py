@@ -2,7 +2,7 @@
 
 import time
 
-from lib import NO_REPLY, Fail, Server, Sink, check, equal, update, wait_until
+from lib import DROP, NO_REPLY, Fail, Server, Sink, check, equal, update, wait_until
 from nameserver import NameServer
 from netns import own_network
 
@@ -95,6 +95,11 @@ def test_mx_next_host_after_mail():
 
     def busy(_session, verb, _line):
         return "451 4.3.2 not now" if verb == "MAIL" else None
+    with sink(MX1, hook=lambda _session, verb, _line: "421 4.3.2 closing" if verb == "MAIL" else None), \
+            sink(MX2) as b, Far(zone, retry_ms=60000) as far:
+        far.send("bob@far.example")
+        b.got()
+        check("deferred" not in far.server.log(), "421 to MAIL: put off")
     with sink(MX1, hook=busy) as a, sink(MX2) as b, Far(zone, retry_ms=60000) as far:
         far.send("bob@far.example", "ann@far.example")
         equal(len(b.got()[0].rcpts), 2, "recipients at the second host")
@@ -316,3 +321,42 @@ def test_mx_dead_domain_holds_nobody_up():
         began = time.monotonic()
         a.got(20, seconds=20)
         check(time.monotonic() - began < 20, "late")
+
+
+def test_mx_no_storm():
+    """What a host refuses or breaks for now is put off by the schedule, not tried again at once: 4xx to MAIL
+    while no other host can be reached, 421 within a transaction, a connection cut in the middle."""
+    own_network(*NETWORK)
+    zone = {"two.example": mx((10, "a.example"), (20, "dead.example")), "a.example": host(MX1),
+            "dead.example": host(DEAD), "one.example": mx((10, "a.example"))}
+    cases = (("MAIL", "451 4.3.2 not now", "two"), ("MAIL", "421 4.3.2 not now", "two"),
+             ("RCPT", "421 4.3.2 not now", "one"), ("RCPT", DROP, "one"), ("EOD", DROP, "one"))
+    for verb, reply, domain in cases:
+        def hook(_session, what, _line, verb=verb, reply=reply):
+            return reply if what == verb else None
+        with sink(MX1, hook=hook) as a, Far(zone, ("one.example", "two.example"), retry_ms=60000) as far:
+            far.send(f"bob@{domain}.example")
+            wait_until(lambda: a.connections > 0, 10, "the host was asked")
+            time.sleep(1)
+            tries = a.verbs().count("MAIL")
+            log = far.server.log()
+            check(tries <= 2 and "deferred" in log, f"{reply} to {verb}: tried {tries} times")
+            deferred = next(line for line in log.splitlines() if "deferred" in line)
+            check("peer=" not in deferred or DEAD not in deferred, f"two hosts in one line: {deferred}")
+
+
+def test_mx_kept_connection_used_up():
+    """A host that takes so many messages per connection and then says 421 to MAIL: the next connection at
+    once, nothing is put off."""
+    own_network(*NETWORK)
+    zone = {"far.example": mx((10, "a.example")), "a.example": host(MX1)}
+
+    def two_each(session, verb, _line):
+        session.taken = getattr(session, "taken", 0) + (verb == "MAIL")
+        return "421 4.3.2 enough" if verb == "MAIL" and session.taken > 2 else None
+    with sink(MX1, hook=two_each) as a, Far(zone, retry_ms=60000) as far:
+        for count in range(5):
+            far.send("bob@far.example")
+            a.got(count + 1)
+        equal(a.connections, 3, "connections")
+        check("deferred" not in far.server.log(), "put off")
