@@ -2,7 +2,7 @@
 
 import time
 
-from lib import DROP, NO_REPLY, Fail, Server, Sink, check, equal, update, wait_until
+from lib import DROP, NO_REPLY, Fail, Server, Sink, check, equal, listener, update, wait_until
 from nameserver import NameServer
 from netns import own_network
 
@@ -174,10 +174,31 @@ def test_mx_own_host():
         equal(a.connections + b.connections, 0, "connections")
 
 
+def test_mx_own_address():
+    """A host that is this server under another name, by the address of a listener at port 25 or of a listener
+    at all addresses, cuts the list as our name does."""
+    own_network(*NETWORK)
+    zone = {"far.example": mx((10, "dead.example"), (20, "alias.example"), (30, "a.example")),
+            "dead.example": host(DEAD), "alias.example": host(MX2), "a.example": {"AAAA": [MX1_6]},
+            "ours.example": mx((10, "alias.example"), (20, "a.example"))}
+    for bind in (f"{MX2}:25", "0.0.0.0:25"):
+        with sink(MX1_6) as a, Far(zone, ("far.example", "ours.example")) as far:
+            far.server.stop()
+            far.server.apply([{"@type": "create", "object": "NetworkListener", "value": {
+                "x": listener(25, name="all") | {"bind": {bind: True}}}}])
+            far.server.start()
+            if bind != "0.0.0.0:25":  # all addresses of this network are those of one machine
+                far.send("bob@far.example")
+                wait_until(lambda: "deferred" in far.server.log(), 10, "put off")
+            far.send("bob@ours.example", sender="alice@example.org")
+            far.bounced("5.4.6", "best mail host")
+            equal(a.connections, 0, f"{bind}: connections to a host behind us")
+
+
 def test_mx_loopback_answers():
     """Answers of the DNS that lead to this machine are not followed for a foreign domain."""
     own_network(*NETWORK)
-    zone = {"far.example": mx((10, "a.example")), "a.example": {"A": ["127.0.0.1", "0.0.0.0"], "AAAA": ["::1"]}}
+    zone = {"far.example": mx((10, "a.example")), "a.example": {"A": ["127.0.0.1", "0.0.0.0"], "AAAA": ["::1", "::ffff:127.0.0.1"]}}
     with sink("127.0.0.1") as a, Far(zone) as far:
         far.send("bob@far.example", sender="alice@example.org")
         far.bounced("5.4.4", "no host with a usable address")
