@@ -92,7 +92,6 @@ static void attempt_release(struct dns_attempt *attempt)
     if (attempt->send_op.pending || attempt->recv_op.pending) {
         return;
     }
-    wheel_cancel(&attempt->dns->shard->wheel, &attempt->again);
     ring_close_fd(attempt->fd);
     pool_release(&attempt->dns->attempts, attempt);
 }
@@ -101,6 +100,7 @@ static void attempt_give_up(struct dns_attempt *attempt)
 {
     attempt->lookup->attempt = NULL;
     attempt->lookup = NULL;
+    wheel_cancel(&attempt->dns->shard->wheel, &attempt->again); /* nobody would end that receive */
     if (attempt->tcp) {
         stream_abort(&attempt->stream, MX_ERR_CANCELLED);
         return;
@@ -144,20 +144,11 @@ static void udp_sent(struct op *op, const struct op_result *result)
     }
 }
 
-static void udp_message(struct dns_attempt *attempt, struct slice message)
-{
-    struct dns_lookup *lookup = attempt->lookup;
-    respond(lookup, message); /* the attempt may be gone then */
-}
-
 static void udp_received(struct op *op, const struct op_result *result)
 {
     struct dns_attempt *attempt = mx_container_of(op, struct dns_attempt, recv_op);
-    struct dns *dns = attempt->dns;
+    struct dns *dns = attempt->dns; /* the attempt may be gone before the end */
     if (attempt->lookup == NULL) {
-        if (result->has_buf) {
-            ring_recv_return(dns->shard->ring, result->buf_id);
-        }
         attempt_release(attempt);
     } else if (result->err == MX_ERR_AGAIN) {
         shard_after(dns->shard, &attempt->again, 0);
@@ -167,10 +158,12 @@ static void udp_received(struct op *op, const struct op_result *result)
                                     : "the name server cannot be reached");
     } else if (result->has_buf) {
         const uint8_t *bytes = ring_recv_buf(dns->shard->ring, result->buf_id);
-        udp_message(attempt, slice_of(bytes, (size_t)result->value));
-        ring_recv_return(dns->shard->ring, result->buf_id);
+        respond(attempt->lookup, slice_of(bytes, (size_t)result->value));
     } else {
-        udp_message(attempt, SLICE_EMPTY);
+        respond(attempt->lookup, SLICE_EMPTY);
+    }
+    if (result->has_buf) {
+        ring_recv_return(dns->shard->ring, result->buf_id);
     }
 }
 

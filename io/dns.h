@@ -44,7 +44,7 @@ struct dns_query {
 
 /* conf is borrowed, until dns_configure. Sockets are opened when they are needed. */
 MX_MUST_CHECK mx_err dns_open(struct dns *dns, struct shard *shard, const struct resolv_conf *conf);
-/* Other servers from now on; lookups under way fail, the cache is emptied. */
+/* Other servers from now on; lookups under way begin anew with them, the cache is emptied. */
 void dns_configure(struct dns *dns, const struct resolv_conf *conf);
 /* Queries still waiting get MX_ERR_SHUTDOWN. */
 void dns_stop(struct dns *dns);
