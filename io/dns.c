@@ -30,6 +30,8 @@ struct dns_attempt {
     struct timer again; /* the receive found no buffer */
     unsigned ignored;
     struct stream stream; /* TCP */
+    uint8_t *response;    /* of which a part has come; NULL: nothing yet, or all at once */
+    size_t response_len, response_got;
     size_t message_len;
     uint8_t message[2 + DNS_QUERY_BYTES]; /* the length, for TCP, and the query */
 };
@@ -167,24 +169,47 @@ static void udp_received(struct op *op, const struct op_result *result)
     }
 }
 
+/* More than a stream keeps for its owner may be on its way. */
+static void tcp_append(struct dns_attempt *attempt, struct slice in)
+{
+    in = slice_first(in, attempt->response_len - attempt->response_got);
+    if (in.len > 0) {
+        memcpy(attempt->response + attempt->response_got, in.ptr, in.len);
+        attempt->response_got += in.len;
+    }
+    if (attempt->response_got == attempt->response_len) {
+        respond(attempt->lookup, slice_of(attempt->response, attempt->response_len));
+    }
+}
+
 static size_t tcp_input(struct stream *stream, struct slice in)
 {
     struct dns_attempt *attempt = mx_container_of(stream, struct dns_attempt, stream);
     if (attempt->lookup == NULL) {
         return in.len;
     }
+    if (attempt->response != NULL) {
+        tcp_append(attempt, in);
+        return in.len;
+    }
     if (in.len < LENGTH_BYTES) {
         return 0;
     }
     size_t len = (size_t)in.ptr[0] << 8 | in.ptr[1];
+    struct slice body = slice_from(in, LENGTH_BYTES);
     if (len > DNS_TCP_BYTES) {
         silent(attempt->lookup, "the answer is too long");
-        return in.len;
+    } else if (body.len >= len) {
+        respond(attempt->lookup, slice_first(body, len));
+    } else {
+        attempt->response = malloc(len);
+        attempt->response_len = len;
+        if (attempt->response == NULL) {
+            silent(attempt->lookup, "out of memory for the answer");
+        } else {
+            tcp_append(attempt, body);
+        }
     }
-    if (in.len - LENGTH_BYTES < len) {
-        return 0;
-    }
-    respond(attempt->lookup, slice_first(slice_from(in, LENGTH_BYTES), len));
     return in.len;
 }
 
@@ -205,6 +230,7 @@ static void tcp_closed(struct stream *stream, mx_err why)
     if (lookup != NULL) {
         lookup->attempt = NULL;
     }
+    free(attempt->response);
     pool_release(&attempt->dns->attempts, attempt);
     if (lookup != NULL) {
         silent(lookup, "the name server closed the connection");
@@ -360,6 +386,11 @@ void dns_ask(struct dns *dns, struct dns_query *query, const struct dns_name *na
     } else {
         start(dns, query, &lower, type, hash);
     }
+}
+
+bool dns_has_room(const struct dns *dns)
+{
+    return dns->lookups.used < DNS_LOOKUPS_MAX / 4;
 }
 
 void dns_cancel(struct dns_query *query)

@@ -55,5 +55,8 @@ void dns_close(struct dns *dns);
 /* Asks; done may be called from within. */
 void dns_ask(struct dns *dns, struct dns_query *query, const struct dns_name *name,
              enum dns_type type);
+/* False: so much is being looked up that who can wait should; the more so when one answer leads to
+ * further questions. */
+bool dns_has_room(const struct dns *dns);
 /* done will not be called. Harmless when it was. */
 void dns_cancel(struct dns_query *query);

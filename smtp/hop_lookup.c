@@ -405,6 +405,9 @@ bool hop_addresses_known(struct hop *hop)
     if (is_fresh(hop)) {
         return true;
     }
+    if (hop->domain.len > 0 && !dns_has_room(hop->deliver->conf.dns)) {
+        return false; /* neither the domain nor its hosts are to blame: the next turn tries again */
+    }
     hop->lookup = calloc(1, sizeof *hop->lookup);
     if (hop->lookup == NULL) {
         return false; /* the next turn tries again */

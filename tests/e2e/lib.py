@@ -478,7 +478,7 @@ class Sink:
         self.listening = socket.socket(socket.AF_INET6 if ":" in self.address else socket.AF_INET)
         self.listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.listening.bind((self.address, self.port))
-        self.listening.listen(128)
+        self.listening.listen(1024)
         threading.Thread(target=self.accept, args=(self.listening,), daemon=True).start()
 
     def stop(self):

@@ -381,3 +381,32 @@ def test_mx_kept_connection_used_up():
             a.got(count + 1)
         equal(a.connections, 3, "connections")
         check("deferred" not in far.server.log(), "put off")
+
+
+def test_mx_long_answer():
+    """An answer of many kilobytes comes by TCP, in pieces; of its hosts the best are tried."""
+    own_network(*NETWORK)
+    hosts = [(20 + number, f"h{number}.far.example") for number in range(300)]
+    zone = {"far.example": mx(*hosts, (10, "a.example")), "a.example": host(MX1)}
+    with sink(MX1) as a, Far(zone, resolver={"attempts": 1}) as far:
+        far.names.mode = "truncate"
+        far.send("bob@far.example")
+        a.got()
+        check("deferred" not in far.server.log(), "put off")
+
+
+def test_mx_many_domains():
+    """More domains at a time than lookups: they wait their turn, none is put off, whatever the name server's
+    pace."""
+    own_network(*NETWORK)
+    domains = [f"d{number}.example" for number in range(600)]
+    zone = {"a.example": host(MX1)} | {domain: mx((10, "a.example")) for domain in domains}
+    with sink(MX1) as a, Far(zone, domains, resolver={"timeout": 5000, "attempts": 4}) as far:
+        far.names.mode = "silent"
+        for first in range(0, 600, 60):
+            far.send(*[f"bob@{domain}" for domain in domains[first:first + 60]])
+        wait_until(lambda: far.names.asked >= 200, 20, "questions")
+        time.sleep(1)
+        far.names.mode = "answer"
+        wait_until(lambda: len(a.messages) >= 600, 60, "all messages")
+        check("deferred" not in far.server.log(), "put off")
