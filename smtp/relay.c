@@ -205,6 +205,23 @@ static void transaction_begin(struct relay_conn *conn, struct delivery *delivery
     cli_begin(conn->cli, &conn->msg, conn->rcpt_states);
 }
 
+/* What would otherwise be seen only when all addresses have failed. */
+static void log_passed_over(const struct relay_conn *conn, struct slice reason, const char *effect)
+{
+    const struct hop *hop = conn->hop;
+    struct log *log = &hop->deliver->shard->log;
+    struct log_line *line = log_begin(log, LOG_INFO, "address-passed-over");
+    log_slice(line, "route", hop->route.name);
+    if (hop->domain.len > 0) {
+        log_slice(line, "domain", hop->domain);
+    }
+    log_slice(line, "host", host_name(conn));
+    log_text(line, "peer", conn->remote);
+    log_slice(line, "reason", reason);
+    log_text(line, "effect", effect);
+    log_end(log, line);
+}
+
 static bool is_to_mail(const struct outcome *o)
 {
     return o->code != 0 && slice_equal(o->command, SLICE_LITERAL("MAIL FROM"));
@@ -233,6 +250,9 @@ static void transaction_outcome(struct relay_conn *conn)
         return;
     }
     if (refuses_for_now(conn, o)) {
+        if (!conn->refused_mail) {
+            log_passed_over(conn, o->text, "the message goes to the next address");
+        }
         conn->refused_mail = true; /* so are all recipients */
         return;
     }
@@ -491,7 +511,7 @@ static void give_back_reserved(struct relay_conn *conn)
 }
 
 /* Another connection takes the place of one that failed: in clear, or to the next address. */
-static bool retry_elsewhere(struct relay_conn *conn)
+static bool retry_elsewhere(struct relay_conn *conn, struct slice reason)
 {
     struct hop *hop = conn->hop;
     unsigned address = conn->address;
@@ -499,10 +519,12 @@ static bool retry_elsewhere(struct relay_conn *conn)
         !hop->addresses[address].avoid_tls) {
         /* Opportunistic: however the handshake ended, the next connection goes without. */
         hop->addresses[address].avoid_tls = true;
+        log_passed_over(conn, reason, "the next connection to it goes without TLS");
     } else if (++address >= hop->address_count) {
         return false;
     } else if (hop->first_address == conn->address) {
         hop->first_address = address;
+        log_passed_over(conn, reason, "the next address is tried");
     }
     if (conn_open(hop, address, conn->reserved)) {
         conn->reserved = NULL;
@@ -517,7 +539,7 @@ static void conn_unusable(struct relay_conn *conn, mx_err why)
 {
     struct hop *hop = conn->hop;
     const struct outcome *refused = conn->up ? cli_problem(conn->cli) : NULL;
-    if (hop->retired || retry_elsewhere(conn)) {
+    if (hop->retired) {
         return;
     }
     char text[CLI_TEXT_MAX];
@@ -528,6 +550,9 @@ static void conn_unusable(struct relay_conn *conn, mx_err why)
     put_text(&w, why == MX_OK ? "closed by the other side" : err_text(why));
     struct outcome problem = host_problem(writer_slice(&w), "connect");
     problem = refused != NULL ? *refused : problem;
+    if (retry_elsewhere(conn, problem.text)) {
+        return;
+    }
     bool session = relay_has_session(hop);
     if (conn->reserved != NULL && conn->reserved->refused && session) {
         put_off(conn->reserved, &problem);

@@ -83,7 +83,12 @@ def test_mx_next_host():
                 far.send("bob@far.example")
                 b.got()
                 check(a.connections >= 1, f"{reply}: the first host was not tried")
-                check("deferred" not in far.server.log(), f"{reply}: it was put off")
+                wait_until(lambda: "delivered" in far.server.log(), 10, "the log line")
+                log = far.server.log()
+                check("deferred" not in log, f"{reply}: it was put off")
+                passed = [line for line in log.splitlines() if "address-passed-over" in line]
+                equal([DEAD in passed[0], MX1 in passed[1]], [True, True], f"{reply}: addresses passed over")
+                check(reply[4:] in passed[1] or reply[10:] in passed[1], f"{reply}: not in {passed[1]}")
 
 
 def test_mx_next_host_after_mail():
@@ -103,6 +108,8 @@ def test_mx_next_host_after_mail():
     with sink(MX1, hook=busy) as a, sink(MX2) as b, Far(zone, retry_ms=60000) as far:
         far.send("bob@far.example", "ann@far.example")
         equal(len(b.got()[0].rcpts), 2, "recipients at the second host")
+        wait_until(lambda: "delivered" in far.server.log(), 10, "the log line")
+        equal(far.server.log().count("address-passed-over"), 1, "lines about the first host")
         check("MAIL" in a.verbs(), "the first host was not asked")
         b.hook = busy
         far.send("eve@far.example")

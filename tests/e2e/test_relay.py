@@ -247,6 +247,7 @@ def test_relay_starttls_fails():
     with Sink((*Sink.ALL, "STARTTLS"), hook=hook) as sink, Server(relay=sink.port) as s:
         s.submit("bob@example.org", marked())
         check(not sink.got()[0].tls, "under TLS")
+        wait_until(lambda: "goes without TLS" in s.log(), 10, "the line that says so")
 
 
 def test_relay_implicit_tls():
