@@ -21,6 +21,7 @@ struct relay_conn {
     bool up;         /* connected, and through an implicit handshake */
     bool ever_ready; /* has reached CLI_READY */
     bool handshaking;
+    bool without_tls;                   /* the last handshake with this address failed */
     bool aborting;                      /* shutdown: drop, do not decide */
     bool zombie;                        /* closed, but a read is still in flight */
     char remote[NETADDR_TEXT_MAX + 8];  /* address and port, for the log */
@@ -241,10 +242,22 @@ static bool wants_fresh(const struct relay_conn *conn, const struct outcome *o)
     return o->code == 421 && is_to_mail(o) && conn->transactions > 1 && !conn->delivery->retried;
 }
 
+/* 530 to a connection that goes without TLS because a handshake failed: the handshake is to blame,
+ * and may succeed later (RFC 3207 section 4). */
+static void soften(const struct relay_conn *conn, struct outcome *o)
+{
+    if (o->code == 530 && conn->without_tls) {
+        o->kind = OUTCOME_TEMPORARY;
+        o->status[0] = 4;
+    }
+}
+
 static void transaction_outcome(struct relay_conn *conn)
 {
-    const struct outcome *o = cli_outcome(conn->cli);
+    struct outcome outcome = *cli_outcome(conn->cli);
+    const struct outcome *o = &outcome;
     struct delivery *delivery = conn->delivery;
+    soften(conn, &outcome);
     if (wants_fresh(conn, o)) {
         conn->used_up = true; /* for all recipients */
         return;
@@ -669,6 +682,7 @@ static bool conn_open(struct hop *hop, unsigned address_index, struct delivery *
                           .lmtp = hop->route.lmtp,
                           .tls = address->avoid_tls ? CLI_TLS_NEVER : CLI_TLS_OPPORTUNISTIC,
                           .under_tls = hop->route.implicit_tls};
+    conn->without_tls = address->avoid_tls;
     if (hop->route.implicit_tls) {
         conn->cli_conf.tls = CLI_TLS_NEVER;
     }
