@@ -406,14 +406,15 @@ def test_mx_many_domains():
     """More domains at a time than lookups: they wait their turn, none is put off, whatever the name server's
     pace."""
     own_network(*NETWORK)
-    domains = [f"d{number}.example" for number in range(600)]
+    count = 1100  # lookups at a time: 1024
+    domains = [f"d{number}.example" for number in range(count)]
     zone = {"a.example": host(MX1)} | {domain: mx((10, "a.example")) for domain in domains}
     with sink(MX1) as a, Far(zone, domains, resolver={"timeout": 5000, "attempts": 4}) as far:
         far.names.mode = "silent"
-        for first in range(0, 600, 60):
+        for first in range(0, count, 60):
             far.send(*[f"bob@{domain}" for domain in domains[first:first + 60]])
         wait_until(lambda: far.names.asked >= 200, 20, "questions")
         time.sleep(1)
         far.names.mode = "answer"
-        wait_until(lambda: len(a.messages) >= 600, 60, "all messages")
+        wait_until(lambda: len(a.messages) >= count, 60, "all messages")
         check("deferred" not in far.server.log(), "put off")
