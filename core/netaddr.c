@@ -197,7 +197,7 @@ static mx_err parse_ipv6(uint8_t out[16], struct slice text)
     return MX_OK;
 }
 
-static void unmap(struct netaddr *addr)
+void netaddr_unmap(struct netaddr *addr)
 {
     static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
     if (addr->family == 6 && memcmp(addr->bytes, mapped, sizeof mapped) == 0) {
@@ -221,7 +221,7 @@ mx_err netaddr_parse(struct netaddr *out_addr, struct slice text)
     if (err) {
         return err;
     }
-    unmap(&addr);
+    netaddr_unmap(&addr);
     *out_addr = addr;
     return MX_OK;
 }

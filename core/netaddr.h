@@ -29,6 +29,8 @@ MX_MUST_CHECK mx_err netaddr_parse_port(struct netaddr *out_addr, struct slice t
  * "::ffff:192.0.2.0/120" is 192.0.2.0/24; a v4-mapped address with less than 96 is refused. */
 MX_MUST_CHECK mx_err netmask_parse(struct netmask *out_mask, struct slice text);
 bool netmask_contains(const struct netmask *mask, const struct netaddr *addr);
+/* A v4-mapped address becomes the IPv4 address. */
+void netaddr_unmap(struct netaddr *addr);
 /* 127.0.0.0/8 or ::1 */
 bool netaddr_is_loopback(const struct netaddr *addr);
 bool netaddr_equal(const struct netaddr *a, const struct netaddr *b); /* without the port */

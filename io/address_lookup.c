@@ -53,6 +53,7 @@ static void part_done(struct address_lookup *lookup, mx_err err, const struct dn
     while (!err && *count < NAMES_ADDRESSES_MAX && dns_answer_next(answer, &at, &rdata)) {
         struct netaddr addr = {.family = family};
         memcpy(addr.bytes, rdata.data.ptr, rdata.data.len);
+        netaddr_unmap(&addr); /* the kernel would connect to it as IPv4: seen as what it is */
         found[(*count)++] = addr;
     }
     if (err) {

@@ -30,6 +30,8 @@ struct dns_attempt {
     struct timer again; /* the receive found no buffer */
     unsigned ignored;
     struct stream stream; /* TCP */
+    uint8_t *response;    /* of which a part has come; NULL: nothing yet, or all at once */
+    size_t response_len, response_got;
     size_t message_len;
     uint8_t message[2 + DNS_QUERY_BYTES]; /* the length, for TCP, and the query */
 };
@@ -92,7 +94,6 @@ static void attempt_release(struct dns_attempt *attempt)
     if (attempt->send_op.pending || attempt->recv_op.pending) {
         return;
     }
-    wheel_cancel(&attempt->dns->shard->wheel, &attempt->again);
     ring_close_fd(attempt->fd);
     pool_release(&attempt->dns->attempts, attempt);
 }
@@ -101,6 +102,7 @@ static void attempt_give_up(struct dns_attempt *attempt)
 {
     attempt->lookup->attempt = NULL;
     attempt->lookup = NULL;
+    wheel_cancel(&attempt->dns->shard->wheel, &attempt->again); /* nobody would end that receive */
     if (attempt->tcp) {
         stream_abort(&attempt->stream, MX_ERR_CANCELLED);
         return;
@@ -144,20 +146,11 @@ static void udp_sent(struct op *op, const struct op_result *result)
     }
 }
 
-static void udp_message(struct dns_attempt *attempt, struct slice message)
-{
-    struct dns_lookup *lookup = attempt->lookup;
-    respond(lookup, message); /* the attempt may be gone then */
-}
-
 static void udp_received(struct op *op, const struct op_result *result)
 {
     struct dns_attempt *attempt = mx_container_of(op, struct dns_attempt, recv_op);
-    struct dns *dns = attempt->dns;
+    struct dns *dns = attempt->dns; /* the attempt may be gone before the end */
     if (attempt->lookup == NULL) {
-        if (result->has_buf) {
-            ring_recv_return(dns->shard->ring, result->buf_id);
-        }
         attempt_release(attempt);
     } else if (result->err == MX_ERR_AGAIN) {
         shard_after(dns->shard, &attempt->again, 0);
@@ -167,10 +160,25 @@ static void udp_received(struct op *op, const struct op_result *result)
                                     : "the name server cannot be reached");
     } else if (result->has_buf) {
         const uint8_t *bytes = ring_recv_buf(dns->shard->ring, result->buf_id);
-        udp_message(attempt, slice_of(bytes, (size_t)result->value));
-        ring_recv_return(dns->shard->ring, result->buf_id);
+        respond(attempt->lookup, slice_of(bytes, (size_t)result->value));
     } else {
-        udp_message(attempt, SLICE_EMPTY);
+        respond(attempt->lookup, SLICE_EMPTY);
+    }
+    if (result->has_buf) {
+        ring_recv_return(dns->shard->ring, result->buf_id);
+    }
+}
+
+/* More than a stream keeps for its owner may be on its way. */
+static void tcp_append(struct dns_attempt *attempt, struct slice in)
+{
+    in = slice_first(in, attempt->response_len - attempt->response_got);
+    if (in.len > 0) {
+        memcpy(attempt->response + attempt->response_got, in.ptr, in.len);
+        attempt->response_got += in.len;
+    }
+    if (attempt->response_got == attempt->response_len) {
+        respond(attempt->lookup, slice_of(attempt->response, attempt->response_len));
     }
 }
 
@@ -180,18 +188,28 @@ static size_t tcp_input(struct stream *stream, struct slice in)
     if (attempt->lookup == NULL) {
         return in.len;
     }
+    if (attempt->response != NULL) {
+        tcp_append(attempt, in);
+        return in.len;
+    }
     if (in.len < LENGTH_BYTES) {
         return 0;
     }
     size_t len = (size_t)in.ptr[0] << 8 | in.ptr[1];
+    struct slice body = slice_from(in, LENGTH_BYTES);
     if (len > DNS_TCP_BYTES) {
         silent(attempt->lookup, "the answer is too long");
-        return in.len;
+    } else if (body.len >= len) {
+        respond(attempt->lookup, slice_first(body, len));
+    } else {
+        attempt->response = malloc(len);
+        attempt->response_len = len;
+        if (attempt->response == NULL) {
+            silent(attempt->lookup, "out of memory for the answer");
+        } else {
+            tcp_append(attempt, body);
+        }
     }
-    if (in.len - LENGTH_BYTES < len) {
-        return 0;
-    }
-    respond(attempt->lookup, slice_first(slice_from(in, LENGTH_BYTES), len));
     return in.len;
 }
 
@@ -212,6 +230,7 @@ static void tcp_closed(struct stream *stream, mx_err why)
     if (lookup != NULL) {
         lookup->attempt = NULL;
     }
+    free(attempt->response);
     pool_release(&attempt->dns->attempts, attempt);
     if (lookup != NULL) {
         silent(lookup, "the name server closed the connection");
@@ -367,6 +386,11 @@ void dns_ask(struct dns *dns, struct dns_query *query, const struct dns_name *na
     } else {
         start(dns, query, &lower, type, hash);
     }
+}
+
+bool dns_has_room(const struct dns *dns)
+{
+    return dns->lookups.used < DNS_LOOKUPS_MAX / 4;
 }
 
 void dns_cancel(struct dns_query *query)

@@ -44,7 +44,7 @@ struct dns_query {
 
 /* conf is borrowed, until dns_configure. Sockets are opened when they are needed. */
 MX_MUST_CHECK mx_err dns_open(struct dns *dns, struct shard *shard, const struct resolv_conf *conf);
-/* Other servers from now on; lookups under way fail, the cache is emptied. */
+/* Other servers from now on; lookups under way begin anew with them, the cache is emptied. */
 void dns_configure(struct dns *dns, const struct resolv_conf *conf);
 /* Queries still waiting get MX_ERR_SHUTDOWN. */
 void dns_stop(struct dns *dns);
@@ -55,5 +55,8 @@ void dns_close(struct dns *dns);
 /* Asks; done may be called from within. */
 void dns_ask(struct dns *dns, struct dns_query *query, const struct dns_name *name,
              enum dns_type type);
+/* False: so much is being looked up that who can wait should; the more so when one answer leads to
+ * further questions. */
+bool dns_has_room(const struct dns *dns);
 /* done will not be called. Harmless when it was. */
 void dns_cancel(struct dns_query *query);

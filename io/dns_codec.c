@@ -6,6 +6,7 @@
 enum {
     HEADER_BYTES = 12,
     POINTER_BITS = 0xc0,
+    POINTERS_MAX = DNS_NAME_WIRE_MAX / 2,
     CLASS_IN = 1,
     FLAG_QR = 0x8000,
     OPCODE_BITS = 0x7800,
@@ -113,24 +114,24 @@ void dns_name_lower(struct dns_name *name)
 }
 
 /* A name at the reader's place, its compression undone. Every pointer has to lead before the place
- * where the name, or the part of it that a pointer led to, began. */
+ * where the name, or the part of it that a pointer led to, began; and as many as a name has labels
+ * are enough, so what somebody makes of pointers alone costs nothing. */
 static bool get_name(struct dns_name *out, struct reader *r)
 {
     struct reader at = *r;
     size_t before = r->pos;
-    bool jumped = false;
+    unsigned jumps = 0;
     out->len = 0;
     for (;;) {
         uint8_t len = get_u8(&at);
         if ((len & POINTER_BITS) == POINTER_BITS) {
             size_t target = (size_t)(len & ~POINTER_BITS) << 8 | get_u8(&at);
-            if (at.overrun || target >= before) {
+            if (at.overrun || target >= before || jumps == POINTERS_MAX) {
                 return false;
             }
-            if (!jumped) {
+            if (jumps++ == 0) {
                 r->pos = at.pos;
             }
-            jumped = true;
             at.pos = target;
             before = target;
             continue;
@@ -147,7 +148,7 @@ static bool get_name(struct dns_name *out, struct reader *r)
         }
     }
     out->wire[out->len++] = 0;
-    if (!jumped) {
+    if (jumps == 0) {
         r->pos = at.pos;
     }
     return true;

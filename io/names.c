@@ -88,7 +88,20 @@ mx_err names_read(struct names *out)
     }
     free(resolv);
     free(hosts);
+    if (!err) {
+        out->own_count = sys_own_addresses(out->own, NAMES_OWN_MAX);
+    }
     return err;
+}
+
+bool names_is_own(const struct names *names, const struct netaddr *addr)
+{
+    for (size_t i = 0; i < names->own_count; i++) {
+        if (netaddr_equal(&names->own[i], addr)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void names_free(struct names *names)

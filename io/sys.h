@@ -54,3 +54,5 @@ MX_MUST_CHECK mx_err sys_replace_file(const char *path, struct slice content);
 MX_MUST_CHECK mx_err sys_lock(int *out_fd, const char *path);
 /* The pid noted in a lock file, 0 if unknown. */
 int sys_lock_owner(const char *path);
+/* The addresses of this machine's interfaces, at most max; 0 when they cannot be read. */
+size_t sys_own_addresses(struct netaddr *out, size_t max);

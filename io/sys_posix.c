@@ -3,7 +3,9 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ifaddrs.h>
 #include <limits.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -215,4 +217,31 @@ mx_err sys_lock(int *out_fd, const char *path)
     }
     *out_fd = fd;
     return MX_OK;
+}
+
+static bool address_of(struct netaddr *out, const struct sockaddr *from)
+{
+    *out = (struct netaddr){0};
+    if (from != NULL && from->sa_family == AF_INET) {
+        out->family = 4;
+        memcpy(out->bytes, &((const struct sockaddr_in *)(const void *)from)->sin_addr, 4);
+    } else if (from != NULL && from->sa_family == AF_INET6) {
+        out->family = 6;
+        memcpy(out->bytes, &((const struct sockaddr_in6 *)(const void *)from)->sin6_addr, 16);
+    }
+    return out->family != 0;
+}
+
+size_t sys_own_addresses(struct netaddr *out, size_t max)
+{
+    struct ifaddrs *all = NULL;
+    size_t count = 0;
+    if (getifaddrs(&all) != 0) {
+        return 0;
+    }
+    for (const struct ifaddrs *at = all; at != NULL && count < max; at = at->ifa_next) {
+        count += address_of(&out[count], at->ifa_addr);
+    }
+    freeifaddrs(all);
+    return count;
 }

@@ -698,7 +698,8 @@ static enum cli_act on_final(struct cli *cli)
 static enum cli_act on_reply(struct cli *cli)
 {
     if (cli->reply.code == 421 && cli->state != CLI_ST_QUIT && cli->state != CLI_ST_GREETING) {
-        struct outcome o = outcome_of_reply(cli, "session");
+        bool to_mail = cli->state == CLI_ST_ENVELOPE && cli->answered == 0;
+        struct outcome o = outcome_of_reply(cli, to_mail ? "MAIL FROM" : "session");
         fail_session(cli, &o);
         return CLI_INPUT;
     }

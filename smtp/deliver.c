@@ -686,7 +686,9 @@ void delivery_done(struct delivery *delivery)
     for (uint32_t i = 0; i < delivery->rcpt_count; i++) {
         struct delivery_rcpt *rcpt = &delivery->rcpts[i];
         int action = apply(delivery, rcpt);
-        if (rcpt->outcome.kind == OUTCOME_TEMPORARY && rcpt->outcome.host_fault) {
+        /* A hop that is not down would call it back at once. */
+        if (rcpt->outcome.kind == OUTCOME_TEMPORARY && rcpt->outcome.host_fault &&
+            delivery->hop->down) {
             park_at(active, delivery->hop);
         }
         if (bounce_wanted(active, rcpt->rcpt, action)) {

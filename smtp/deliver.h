@@ -70,7 +70,7 @@ struct active {
     size_t bytes; /* accounted to the budget */
     struct journal_read read;
     uint32_t deliveries;         /* and expansion, not done yet */
-    struct hop *park_at;         /* hop that had no room, or failed */
+    struct hop *park_at;         /* hop that had no room, or is down */
     bool no_room;                /* some recipient was not even tried */
     struct expansion *expansion; /* of a list among the recipients; one at a time */
 };
@@ -93,6 +93,7 @@ struct delivery {
     uint32_t open;          /* recipients without outcome */
     uint32_t rcpt_count;
     bool retried;    /* was given back once because a kept connection had died */
+    bool refused;    /* for now, by a mail host: this attempt ends when the next one fails too */
     bool dsn_passed; /* the next hop took over the DSN duty */
     struct delivery_rcpt rcpts[];
 };

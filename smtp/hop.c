@@ -334,7 +334,8 @@ static void health_receive(struct mbox_msg *msg, struct shard *at)
     struct health_msg *health = mx_container_of(msg, struct health_msg, msg);
     struct service *service = at->service;
     struct deliver *d = service == NULL ? NULL : &service->deliver;
-    if (d != NULL && d->route != NULL && d->image->generation == health->generation) {
+    if (d != NULL && d->route != NULL && !d->stopping &&
+        d->image->generation == health->generation) {
         struct hop *hop = d->route[health->route];
         if (health->domain_len > 0) {
             hop = mx_hop_find(d, hop, slice_of(health->domain, health->domain_len));

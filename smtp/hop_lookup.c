@@ -15,6 +15,7 @@ struct hop_lookup {
     unsigned host_count;
     unsigned waiting; /* hosts whose addresses are not known yet */
     struct slice names[MX_HOSTS_MAX];
+    uint16_t preferences[MX_HOSTS_MAX]; /* ascending */
     uint8_t texts[MX_HOSTS_MAX][DNS_NAME_TEXT_MAX];
     struct address_lookup hosts[MX_HOSTS_MAX];
 };
@@ -96,6 +97,12 @@ static void never(struct hop_lookup *lookup, const char *problem, uint8_t subjec
     }
 }
 
+static void loops(struct hop_lookup *lookup)
+{
+    never(lookup, "this server is the domain's best mail host, but the domain is not served here",
+          4, 6);
+}
+
 /* A relay's name is in our configuration: when it is not there, somebody has to set that right, and
  * the mail waits for it. */
 static void no_address(struct hop_lookup *lookup)
@@ -117,13 +124,24 @@ static bool is_unspecified(const struct netaddr *addr)
     return memcmp(addr->bytes, zeros, addr->family == 4 ? 4 : 16) == 0;
 }
 
+/* A listener at no address in particular hears all of this machine's; one of IPv6, IPv4 as well. */
+static bool hears(const struct hop *hop, const struct netaddr *bind, const struct netaddr *addr)
+{
+    if (bind->port != SMTP_PORT) {
+        return false;
+    }
+    return netaddr_equal(bind, addr) ||
+           (is_unspecified(bind) && (bind->family == 6 || addr->family == 4) &&
+            names_is_own(hop->deliver->conf.names, addr));
+}
+
+/* What is sent there comes to us. */
 static bool is_own(const struct hop *hop, const struct netaddr *addr)
 {
     const struct image *image = hop->deliver->image;
     for (uint32_t i = 0; i < image->listener_count; i++) {
         for (uint32_t k = 0; k < image->listeners[i].bind_count; k++) {
-            const struct netaddr *bind = &image->listeners[i].binds[k];
-            if (bind->port == SMTP_PORT && netaddr_equal(bind, addr)) {
+            if (hears(hop, &image->listeners[i].binds[k], addr)) {
                 return true;
             }
         }
@@ -191,9 +209,41 @@ static bool some_failed_for_now(const struct hop_lookup *lookup, const char **ou
     return false;
 }
 
+static bool leads_here(const struct hop_lookup *lookup, unsigned host)
+{
+    for (size_t k = 0; k < lookup->hosts[host].count; k++) {
+        if (is_own(lookup->hop, &lookup->hosts[host].addresses[k])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A host with an address of ours is this server under another name: nothing from its preference on.
+ * False: nothing is left. */
+static bool cut_at_own(struct hop_lookup *lookup)
+{
+    unsigned own = 0, keep = 0;
+    while (own < lookup->host_count && !leads_here(lookup, own)) {
+        own++;
+    }
+    if (own == lookup->host_count) {
+        return true;
+    }
+    while (lookup->preferences[keep] < lookup->preferences[own]) {
+        keep++;
+    }
+    lookup->host_count = keep;
+    return keep > 0;
+}
+
 static void hosts_known(struct hop_lookup *lookup)
 {
     struct hop *hop = lookup->hop;
+    if (hop->domain.len > 0 && !cut_at_own(lookup)) {
+        loops(lookup);
+        return;
+    }
     const char *problem = "";
     bool found = false;
     for (unsigned i = 0; i < lookup->host_count; i++) {
@@ -260,11 +310,12 @@ static void find_hosts(struct hop_lookup *lookup)
 /* --- the hosts of a domain ---------------------------------------------------------------------
  */
 
-static void add_host(struct hop_lookup *lookup, struct slice name)
+static void add_host(struct hop_lookup *lookup, struct slice name, uint16_t preference)
 {
     uint8_t *text = lookup->texts[lookup->host_count];
     size_t len = mx_min_size(name.len, DNS_NAME_TEXT_MAX);
     memcpy(text, name.ptr, len);
+    lookup->preferences[lookup->host_count] = preference;
     lookup->names[lookup->host_count++] = slice_of(text, len);
 }
 
@@ -281,15 +332,13 @@ static void mx_answered(struct hop_lookup *lookup, const struct dns_answer *answ
     if (choice.verdict == MX_NULL) {
         never(lookup, "the domain takes no mail (null MX)", 1, 10);
     } else if (choice.verdict == MX_LOOP) {
-        never(lookup,
-              "this server is the domain's best mail host, but the domain is not served here", 4,
-              6);
+        loops(lookup);
     } else {
         for (unsigned i = 0; i < choice.count; i++) {
-            add_host(lookup, choice.hosts[i].name);
+            add_host(lookup, choice.hosts[i].name, choice.hosts[i].preference);
         }
         if (choice.verdict == MX_IMPLICIT) {
-            add_host(lookup, hop->domain);
+            add_host(lookup, hop->domain, 0);
         }
         find_hosts(lookup);
     }
@@ -329,7 +378,7 @@ static void find_mx(struct hop_lookup *lookup)
     struct slice literal;
     struct dns_name name;
     if (literal_parse(&literal, hop->domain)) {
-        add_host(lookup, literal);
+        add_host(lookup, literal, 0);
         find_hosts(lookup);
     } else if (dns_name_parse(&name, hop->domain) || name.len <= 1) {
         never(lookup, "not a domain", 1, 2);
@@ -355,6 +404,9 @@ bool hop_addresses_known(struct hop *hop)
     }
     if (is_fresh(hop)) {
         return true;
+    }
+    if (hop->domain.len > 0 && !dns_has_room(hop->deliver->conf.dns)) {
+        return false; /* neither the domain nor its hosts are to blame: the next turn tries again */
     }
     hop->lookup = calloc(1, sizeof *hop->lookup);
     if (hop->lookup == NULL) {

@@ -21,6 +21,7 @@ struct relay_conn {
     bool up;         /* connected, and through an implicit handshake */
     bool ever_ready; /* has reached CLI_READY */
     bool handshaking;
+    bool without_tls;                   /* the last handshake with this address failed */
     bool aborting;                      /* shutdown: drop, do not decide */
     bool zombie;                        /* closed, but a read is still in flight */
     char remote[NETADDR_TEXT_MAX + 8];  /* address and port, for the log */
@@ -32,6 +33,7 @@ struct relay_conn {
     struct delivery *delivery;
     uint64_t delivery_ns; /* when it began */
     bool refused_mail;    /* it goes to the next address */
+    bool used_up;         /* no more on this connection: it goes to a fresh one */
     struct cli_message msg;
     uint32_t rcpts[DELIVER_RCPTS_MAX];
     uint32_t positions[DELIVER_RCPTS_MAX]; /* in delivery->rcpts */
@@ -185,7 +187,7 @@ static void transaction_begin(struct relay_conn *conn, struct delivery *delivery
     count_one(&conn->hop->stats->attempts);
     count_add(&conn->hop->stats->reused, conn->transactions > 0);
     conn->transactions++;
-    conn->refused_mail = false;
+    conn->refused_mail = conn->used_up = false;
     uint32_t count = 0;
     for (uint32_t i = 0; i < delivery->rcpt_count; i++) {
         if (!delivery->rcpts[i].decided) {
@@ -204,20 +206,66 @@ static void transaction_begin(struct relay_conn *conn, struct delivery *delivery
     cli_begin(conn->cli, &conn->msg, conn->rcpt_states);
 }
 
+/* What would otherwise be seen only when all addresses have failed. */
+static void log_passed_over(const struct relay_conn *conn, struct slice reason, const char *effect)
+{
+    const struct hop *hop = conn->hop;
+    struct log *log = &hop->deliver->shard->log;
+    struct log_line *line = log_begin(log, LOG_INFO, "address-passed-over");
+    log_slice(line, "route", hop->route.name);
+    if (hop->domain.len > 0) {
+        log_slice(line, "domain", hop->domain);
+    }
+    log_slice(line, "host", host_name(conn));
+    log_text(line, "peer", conn->remote);
+    log_slice(line, "reason", reason);
+    log_text(line, "effect", effect);
+    log_end(log, line);
+}
+
+static bool is_to_mail(const struct outcome *o)
+{
+    return o->code != 0 && slice_equal(o->command, SLICE_LITERAL("MAIL FROM"));
+}
+
 /* The host takes no mail at the moment, and there is another one: RFC 5321 section 5.1. */
 static bool refuses_for_now(const struct relay_conn *conn, const struct outcome *o)
 {
-    return o->kind == OUTCOME_TEMPORARY && o->code != 0 &&
-           slice_equal(o->command, SLICE_LITERAL("MAIL FROM")) &&
+    return o->kind == OUTCOME_TEMPORARY && is_to_mail(o) &&
            conn->address + 1 < conn->hop->address_count && !conn->hop->deliver->stopping &&
            !conn->hop->retired;
 }
 
+/* 421 to MAIL on a kept connection is a limit of messages, or of time, in most cases. */
+static bool wants_fresh(const struct relay_conn *conn, const struct outcome *o)
+{
+    return o->code == 421 && is_to_mail(o) && conn->transactions > 1 && !conn->delivery->retried;
+}
+
+/* 530 to a connection that goes without TLS because a handshake failed: the handshake is to blame,
+ * and may succeed later (RFC 3207 section 4). */
+static void soften(const struct relay_conn *conn, struct outcome *o)
+{
+    if (o->code == 530 && conn->without_tls) {
+        o->kind = OUTCOME_TEMPORARY;
+        o->status[0] = 4;
+    }
+}
+
 static void transaction_outcome(struct relay_conn *conn)
 {
-    const struct outcome *o = cli_outcome(conn->cli);
+    struct outcome outcome = *cli_outcome(conn->cli);
+    const struct outcome *o = &outcome;
     struct delivery *delivery = conn->delivery;
+    soften(conn, &outcome);
+    if (wants_fresh(conn, o)) {
+        conn->used_up = true; /* for all recipients */
+        return;
+    }
     if (refuses_for_now(conn, o)) {
+        if (!conn->refused_mail) {
+            log_passed_over(conn, o->text, "the message goes to the next address");
+        }
         conn->refused_mail = true; /* so are all recipients */
         return;
     }
@@ -230,16 +278,56 @@ static void transaction_outcome(struct relay_conn *conn)
     MX_ASSERT(false);
 }
 
+/* What is noted about a connection lies in its memory. */
+static void forget_peer(struct delivery *delivery)
+{
+    delivery->remote = SLICE_EMPTY;
+    delivery->peer = delivery->tls = NULL;
+}
+
+/* It waits for its next time. Back in the queue, the next idle connection would try it at once. */
+static void put_off(struct delivery *delivery, const struct outcome *problem)
+{
+    struct outcome outcome = *problem;
+    outcome.host_fault = false; /* other hosts of this hop work */
+    delivery_decide_rest(delivery, &outcome);
+    delivery_done(delivery);
+}
+
+/* To the next address: this one said 4xx to MAIL. The addresses may have changed meanwhile. */
+static void go_elsewhere(struct hop *hop, unsigned address, struct delivery *delivery)
+{
+    forget_peer(delivery);
+    delivery->refused = true;
+    if (hop->deliver->stopping || hop->retired) {
+        delivery_drop(delivery);
+    } else if (address >= hop->address_count || !conn_open(hop, address, delivery)) {
+        struct outcome problem =
+            host_problem(SLICE_LITERAL("no connection to another mail host now"), "connect");
+        put_off(delivery, &problem);
+    }
+}
+
+/* Once, on another connection. */
+static void go_again(struct hop *hop, struct delivery *delivery)
+{
+    delivery->retried = true;
+    forget_peer(delivery);
+    hop_give_back(hop, delivery);
+}
+
 static void transaction_end(struct relay_conn *conn)
 {
     struct delivery *delivery = conn->delivery;
     conn->delivery = NULL;
     read_buf_free(conn);
     hdr_add(&conn->hop->stats->attempt_ns, conn->hop->deliver->shard->now_ns - conn->delivery_ns);
-    if (!conn->refused_mail) {
+    if (conn->used_up) {
+        go_again(conn->hop, delivery);
+    } else if (conn->refused_mail) {
+        go_elsewhere(conn->hop, conn->address + 1, delivery);
+    } else {
         delivery_done(delivery);
-    } else if (!conn_open(conn->hop, conn->address + 1, delivery)) {
-        hop_give_back(conn->hop, delivery); /* no memory now */
     }
 }
 
@@ -436,7 +524,7 @@ static void give_back_reserved(struct relay_conn *conn)
 }
 
 /* Another connection takes the place of one that failed: in clear, or to the next address. */
-static bool retry_elsewhere(struct relay_conn *conn)
+static bool retry_elsewhere(struct relay_conn *conn, struct slice reason)
 {
     struct hop *hop = conn->hop;
     unsigned address = conn->address;
@@ -444,10 +532,12 @@ static bool retry_elsewhere(struct relay_conn *conn)
         !hop->addresses[address].avoid_tls) {
         /* Opportunistic: however the handshake ended, the next connection goes without. */
         hop->addresses[address].avoid_tls = true;
+        log_passed_over(conn, reason, "the next connection to it goes without TLS");
     } else if (++address >= hop->address_count) {
         return false;
     } else if (hop->first_address == conn->address) {
         hop->first_address = address;
+        log_passed_over(conn, reason, "the next address is tried");
     }
     if (conn_open(hop, address, conn->reserved)) {
         conn->reserved = NULL;
@@ -465,18 +555,6 @@ static void conn_unusable(struct relay_conn *conn, mx_err why)
     if (hop->retired) {
         return;
     }
-    if (retry_elsewhere(conn)) {
-        return;
-    }
-    if (relay_has_session(hop)) {
-        /* A limit of the host, or chance: what waits goes over the sessions that there are. */
-        hop->connections_max = hop->connections;
-        if (conn->reserved != NULL) {
-            give_back_reserved(conn);
-        }
-        return;
-    }
-    hop->first_address = 0;
     char text[CLI_TEXT_MAX];
     struct writer w = writer_init(text, sizeof text);
     put_text(&w, "connection to ");
@@ -484,10 +562,24 @@ static void conn_unusable(struct relay_conn *conn, mx_err why)
     put_text(&w, " failed: ");
     put_text(&w, why == MX_OK ? "closed by the other side" : err_text(why));
     struct outcome problem = host_problem(writer_slice(&w), "connect");
-    if (conn->reserved != NULL) {
+    problem = refused != NULL ? *refused : problem;
+    if (retry_elsewhere(conn, problem.text)) {
+        return;
+    }
+    bool session = relay_has_session(hop);
+    if (conn->reserved != NULL && conn->reserved->refused && session) {
+        put_off(conn->reserved, &problem);
+        conn->reserved = NULL;
+    } else if (conn->reserved != NULL) {
         give_back_reserved(conn);
     }
-    hop_failed(hop, refused != NULL ? refused : &problem);
+    if (session) {
+        /* A limit of the host, or chance: what waits goes over the sessions that there are. */
+        hop->connections_max = hop->connections;
+        return;
+    }
+    hop->first_address = 0;
+    hop_failed(hop, &problem);
 }
 
 /* What was under way when the connection ended. */
@@ -498,12 +590,9 @@ static void transaction_lost(struct relay_conn *conn, mx_err why)
     bool nothing_sent = cli_phase(conn->cli) <= CLI_PHASE_DATA;
     if (kept && nothing_sent && !delivery->retried) {
         /* A kept connection that the other side had given up: a fresh one decides. */
-        delivery->retried = true;
         conn->delivery = NULL;
         read_buf_free(conn);
-        delivery->remote = SLICE_EMPTY; /* it lies in this connection */
-        delivery->peer = delivery->tls = NULL;
-        hop_give_back(conn->hop, delivery);
+        go_again(conn->hop, delivery);
         return;
     }
     cli_lost(conn->cli, why == MX_OK ? MX_ERR_CLOSED : why);
@@ -593,6 +682,7 @@ static bool conn_open(struct hop *hop, unsigned address_index, struct delivery *
                           .lmtp = hop->route.lmtp,
                           .tls = address->avoid_tls ? CLI_TLS_NEVER : CLI_TLS_OPPORTUNISTIC,
                           .under_tls = hop->route.implicit_tls};
+    conn->without_tls = address->avoid_tls;
     if (hop->route.implicit_tls) {
         conn->cli_conf.tls = CLI_TLS_NEVER;
     }

@@ -123,12 +123,21 @@ prometheus_tools() {
     (cd build/prometheus && apt-get download -qq prometheus && dpkg -x prometheus_*.deb .) >"$logs/prometheus.log" 2>&1
 }
 
+# Two real name servers for the end-to-end tests, not installed either.
+dns_tools() {
+    [ -x build/dns/usr/sbin/unbound ] && [ -x build/dns/usr/sbin/nsd ] && return
+    mkdir -p build/dns
+    (cd build/dns && apt-get download -qq nsd unbound libunbound8 libevent-2.1-7 libprotobuf-c1 libfstrm0 &&
+        for package in ./*.deb; do dpkg -x "$package" . || exit 1; done) >"$logs/dns.log" 2>&1
+}
+
 part_e2e() {
     prometheus_tools || echo "promtool could not be had: see $logs/prometheus.log"
     postfix_tools || echo "postfix's smtp-source and smtp-sink could not be had: see $logs/postfix.log"
+    dns_tools || echo "nsd and unbound could not be had: see $logs/dns.log"
     for preset in release asan; do
         build "$preset" || { note "build of $preset" 1; continue; }
-        python3 tests/e2e/run.py --build "build/$preset" --postfix build/postfix 2>&1 | tee "$logs/e2e-$preset.log" |
+        python3 tests/e2e/run.py --build "build/$preset" --postfix build/postfix --dns build/dns 2>&1 | tee "$logs/e2e-$preset.log" |
             grep -vE '^ok '
         add_counts "end-to-end tests ($preset)" "$logs/e2e-$preset.log" "${PIPESTATUS[0]}"
     done

@@ -17,6 +17,7 @@ os.environ.setdefault("RINGMX_HTTP", "off")  # tests of the management endpoint 
 
 BUILD = None  # folder of the ringmx binary
 POSTFIX = None  # folder with Debian's postfix unpacked, or None
+DNS = None  # the same with nsd and unbound
 NO_REPLY = object()  # a sink's hook: say nothing
 DROP = object()  # a sink's hook: close the connection
 
@@ -478,7 +479,7 @@ class Sink:
         self.listening = socket.socket(socket.AF_INET6 if ":" in self.address else socket.AF_INET)
         self.listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.listening.bind((self.address, self.port))
-        self.listening.listen(128)
+        self.listening.listen(1024)
         threading.Thread(target=self.accept, args=(self.listening,), daemon=True).start()
 
     def stop(self):

@@ -6,6 +6,7 @@ import random
 import socket
 import struct
 import threading
+import time
 
 from lib import Skip, update, work_folder
 
@@ -128,7 +129,10 @@ class NameServer:
                 reply = self.reply(stream.read(struct.unpack("!H", head)[0]), self.mode)
                 with self.lock:
                     self.by_tcp += 1
-                sock.sendall(struct.pack("!H", len(reply)) + reply)
+                reply = struct.pack("!H", len(reply)) + reply
+                sock.sendall(reply[:-10])
+                time.sleep(0.05)  # in two pieces
+                sock.sendall(reply[-10:])
 
     def records(self, name, kind):
         """(rcode, records) with the aliases on the way."""

@@ -2,7 +2,7 @@
 
 import time
 
-from lib import NO_REPLY, Fail, Server, Sink, check, equal, update, wait_until
+from lib import DROP, NO_REPLY, Fail, Server, Sink, check, equal, listener, update, wait_until
 from nameserver import NameServer
 from netns import own_network
 
@@ -83,7 +83,12 @@ def test_mx_next_host():
                 far.send("bob@far.example")
                 b.got()
                 check(a.connections >= 1, f"{reply}: the first host was not tried")
-                check("deferred" not in far.server.log(), f"{reply}: it was put off")
+                wait_until(lambda: "delivered" in far.server.log(), 10, "the log line")
+                log = far.server.log()
+                check("deferred" not in log, f"{reply}: it was put off")
+                passed = [line for line in log.splitlines() if "address-passed-over" in line]
+                equal([DEAD in passed[0], MX1 in passed[1]], [True, True], f"{reply}: addresses passed over")
+                check(reply[4:] in passed[1] or reply[10:] in passed[1], f"{reply}: not in {passed[1]}")
 
 
 def test_mx_next_host_after_mail():
@@ -95,9 +100,16 @@ def test_mx_next_host_after_mail():
 
     def busy(_session, verb, _line):
         return "451 4.3.2 not now" if verb == "MAIL" else None
+    with sink(MX1, hook=lambda _session, verb, _line: "421 4.3.2 closing" if verb == "MAIL" else None), \
+            sink(MX2) as b, Far(zone, retry_ms=60000) as far:
+        far.send("bob@far.example")
+        b.got()
+        check("deferred" not in far.server.log(), "421 to MAIL: put off")
     with sink(MX1, hook=busy) as a, sink(MX2) as b, Far(zone, retry_ms=60000) as far:
         far.send("bob@far.example", "ann@far.example")
         equal(len(b.got()[0].rcpts), 2, "recipients at the second host")
+        wait_until(lambda: "delivered" in far.server.log(), 10, "the log line")
+        equal(far.server.log().count("address-passed-over"), 1, "lines about the first host")
         check("MAIL" in a.verbs(), "the first host was not asked")
         b.hook = busy
         far.send("eve@far.example")
@@ -169,10 +181,31 @@ def test_mx_own_host():
         equal(a.connections + b.connections, 0, "connections")
 
 
+def test_mx_own_address():
+    """A host that is this server under another name, by the address of a listener at port 25 or of a listener
+    at all addresses, cuts the list as our name does."""
+    own_network(*NETWORK)
+    zone = {"far.example": mx((10, "dead.example"), (20, "alias.example"), (30, "a.example")),
+            "dead.example": host(DEAD), "alias.example": host(MX2), "a.example": {"AAAA": [MX1_6]},
+            "ours.example": mx((10, "alias.example"), (20, "a.example"))}
+    for bind in (f"{MX2}:25", "0.0.0.0:25"):
+        with sink(MX1_6) as a, Far(zone, ("far.example", "ours.example")) as far:
+            far.server.stop()
+            far.server.apply([{"@type": "create", "object": "NetworkListener", "value": {
+                "x": listener(25, name="all") | {"bind": {bind: True}}}}])
+            far.server.start()
+            if bind != "0.0.0.0:25":  # all addresses of this network are those of one machine
+                far.send("bob@far.example")
+                wait_until(lambda: "deferred" in far.server.log(), 10, "put off")
+            far.send("bob@ours.example", sender="alice@example.org")
+            far.bounced("5.4.6", "best mail host")
+            equal(a.connections, 0, f"{bind}: connections to a host behind us")
+
+
 def test_mx_loopback_answers():
     """Answers of the DNS that lead to this machine are not followed for a foreign domain."""
     own_network(*NETWORK)
-    zone = {"far.example": mx((10, "a.example")), "a.example": {"A": ["127.0.0.1", "0.0.0.0"], "AAAA": ["::1"]}}
+    zone = {"far.example": mx((10, "a.example")), "a.example": {"A": ["127.0.0.1", "0.0.0.0"], "AAAA": ["::1", "::ffff:127.0.0.1"]}}
     with sink("127.0.0.1") as a, Far(zone) as far:
         far.send("bob@far.example", sender="alice@example.org")
         far.bounced("5.4.4", "no host with a usable address")
@@ -316,3 +349,72 @@ def test_mx_dead_domain_holds_nobody_up():
         began = time.monotonic()
         a.got(20, seconds=20)
         check(time.monotonic() - began < 20, "late")
+
+
+def test_mx_no_storm():
+    """What a host refuses or breaks for now is put off by the schedule, not tried again at once: 4xx to MAIL
+    while no other host can be reached, 421 within a transaction, a connection cut in the middle."""
+    own_network(*NETWORK)
+    zone = {"two.example": mx((10, "a.example"), (20, "dead.example")), "a.example": host(MX1),
+            "dead.example": host(DEAD), "one.example": mx((10, "a.example"))}
+    cases = (("MAIL", "451 4.3.2 not now", "two"), ("MAIL", "421 4.3.2 not now", "two"),
+             ("RCPT", "421 4.3.2 not now", "one"), ("RCPT", DROP, "one"), ("EOD", DROP, "one"))
+    for verb, reply, domain in cases:
+        def hook(_session, what, _line, verb=verb, reply=reply):
+            return reply if what == verb else None
+        with sink(MX1, hook=hook) as a, Far(zone, ("one.example", "two.example"), retry_ms=60000) as far:
+            far.send(f"bob@{domain}.example")
+            wait_until(lambda: a.connections > 0, 10, "the host was asked")
+            time.sleep(1)
+            tries = a.verbs().count("MAIL")
+            log = far.server.log()
+            check(tries <= 2 and "deferred" in log, f"{reply} to {verb}: tried {tries} times")
+            deferred = next(line for line in log.splitlines() if "deferred" in line)
+            check("peer=" not in deferred or DEAD not in deferred, f"two hosts in one line: {deferred}")
+
+
+def test_mx_kept_connection_used_up():
+    """A host that takes so many messages per connection and then says 421 to MAIL: the next connection at
+    once, nothing is put off."""
+    own_network(*NETWORK)
+    zone = {"far.example": mx((10, "a.example")), "a.example": host(MX1)}
+
+    def two_each(session, verb, _line):
+        session.taken = getattr(session, "taken", 0) + (verb == "MAIL")
+        return "421 4.3.2 enough" if verb == "MAIL" and session.taken > 2 else None
+    with sink(MX1, hook=two_each) as a, Far(zone, retry_ms=60000) as far:
+        for count in range(5):
+            far.send("bob@far.example")
+            a.got(count + 1)
+        equal(a.connections, 3, "connections")
+        check("deferred" not in far.server.log(), "put off")
+
+
+def test_mx_long_answer():
+    """An answer of many kilobytes comes by TCP, in pieces; of its hosts the best are tried."""
+    own_network(*NETWORK)
+    hosts = [(20 + number, f"h{number}.far.example") for number in range(300)]
+    zone = {"far.example": mx(*hosts, (10, "a.example")), "a.example": host(MX1)}
+    with sink(MX1) as a, Far(zone, resolver={"attempts": 1}) as far:
+        far.names.mode = "truncate"
+        far.send("bob@far.example")
+        a.got()
+        check("deferred" not in far.server.log(), "put off")
+
+
+def test_mx_many_domains():
+    """More domains at a time than lookups: they wait their turn, none is put off, whatever the name server's
+    pace."""
+    own_network(*NETWORK)
+    count = 1100  # lookups at a time: 1024
+    domains = [f"d{number}.example" for number in range(count)]
+    zone = {"a.example": host(MX1)} | {domain: mx((10, "a.example")) for domain in domains}
+    with sink(MX1) as a, Far(zone, domains, resolver={"timeout": 5000, "attempts": 4}) as far:
+        far.names.mode = "silent"
+        for first in range(0, count, 60):
+            far.send(*[f"bob@{domain}" for domain in domains[first:first + 60]])
+        wait_until(lambda: far.names.asked >= 200, 20, "questions")
+        time.sleep(1)
+        far.names.mode = "answer"
+        wait_until(lambda: len(a.messages) >= count, 60, "all messages")
+        check("deferred" not in far.server.log(), "put off")

@@ -248,6 +248,21 @@ def test_relay_starttls_fails():
     with Sink((*Sink.ALL, "STARTTLS"), hook=hook) as sink, Server(relay=sink.port) as s:
         s.submit("bob@example.org", marked())
         check(not sink.got()[0].tls, "under TLS")
+        wait_until(lambda: "goes without TLS" in s.log(), 10, "the line that says so")
+
+
+def test_relay_starttls_fails_where_it_is_required():
+    """When the handshake fails and the host takes nothing in clear (530), the mail is put off, not bounced."""
+    def hook(session, verb, line):
+        if verb == "STARTTLS":
+            session.sock.sendall(b"220 Go on\r\nthis is not a handshake")
+            time.sleep(0.2)
+            return DROP
+        return "530 5.7.0 Must issue a STARTTLS command first" if verb == "MAIL" else None
+    with Sink((*Sink.ALL, "STARTTLS"), hook=hook) as sink, Server(relay=sink.port, retry_ms=60000) as s:
+        s.submit("bob@example.org", marked())
+        wait_until(lambda: "code=530" in s.log(), 10, "an outcome")
+        check(" deferred " in s.log() and " failed " not in s.log(), "bounced")
 
 
 def test_relay_handshake_dropped():

@@ -363,3 +363,30 @@ Test(dns_response, too_many_records)
     r = parse(message, w.len, DNS_A);
     cr_assert_eq(r.answer->count, COUNT);
 }
+
+/* A chain of pointers to pointers ends, and reading a response made of them is refused early. */
+Test(dns_response, pointers_to_pointers)
+{
+    enum { POINTERS = 2000, AT = 12 + sizeof QUESTION("\x01") - 1 };
+    static uint8_t message[8192];
+    for (unsigned pointers = 100; pointers <= POINTERS; pointers += POINTERS - 100) {
+        struct writer w = writer_init(message, sizeof message);
+        put_bytes(&w, HEAD(OK, "\x02", "\0") QUESTION("\x01"), AT);
+        put_bytes(&w, OWNER "\0\x10\0\x01" TTL, 10);
+        put_u8(&w, (uint8_t)(2 * pointers >> 8));
+        put_u8(&w, (uint8_t)(2 * pointers));
+        size_t before = 12;
+        for (unsigned i = 0; i < pointers; i++) {
+            size_t here = w.len;
+            put_u8(&w, (uint8_t)(0xc0 | before >> 8));
+            put_u8(&w, (uint8_t)before);
+            before = here;
+        }
+        put_u8(&w, (uint8_t)(0xc0 | before >> 8));
+        put_u8(&w, (uint8_t)before);
+        put_bytes(&w, "\0\x01\0\x01" TTL "\0\x04wxyz", 14);
+        cr_assert(!w.overflow);
+        struct dns_result r = parse(message, w.len, DNS_A);
+        cr_assert_eq(r.response, pointers == 100 ? DNS_RESPONSE_ANSWER : DNS_RESPONSE_BROKEN);
+    }
+}
