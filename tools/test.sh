@@ -189,7 +189,7 @@ part_sim() {
     local seeds=${SIM_SEEDS:-4000} from=${SIM_FROM:-1} half pids=() points
     build release || { note "build of release" 1; return; }
     for half in 0 1; do
-        build/release/tests/sim/sim --exhaustive --part $half/2 --seeds $((seeds / 2)) \
+        build/release/tests/sim/sim --exhaustive ${SIM_EVERY:+--every} --part $half/2 --seeds $((seeds / 2)) \
             --from $((from + half * (seeds / 2))) >"$logs/sim-$half.log" 2>&1 &
         pids+=($!)
     done

@@ -17,6 +17,7 @@ COPY = ROOT / "build" / "canary"
 BUILD = COPY / "build"
 # What looks for a bug: the first that fails has found it. A line "Search: ..." in a patch's text replaces it.
 SEARCHES = [["--seeds", "1500"], ["--exhaustive", "--stride", "7"]]
+WRONG_USE = 2  # exit code of sim
 SEARCH_SECONDS = 1200  # the simulator ends by itself; this is for a machine that is busy
 
 
@@ -59,6 +60,10 @@ def program_of(patch):
     return said(patch, "Program")[0][0] if said(patch, "Program") else "sim"
 
 
+class NoSearch(Exception):
+    """A search that the program does not know finds nothing: scenarios and options have other names by now."""
+
+
 def search(patch):
     """The line in which the bug is reported, or None."""
     program = program_of(patch)
@@ -68,6 +73,8 @@ def search(patch):
             result = run(path, *arguments, timeout=SEARCH_SECONDS)
         except subprocess.TimeoutExpired:
             return None
+        if program == "sim" and result.returncode == WRONG_USE:
+            raise NoSearch(f"sim does not know the search {' '.join(arguments)}: {result.stdout}")
         if result.returncode:
             lines = [line for line in result.stdout.splitlines() if line.startswith("FAIL ") or "FAILED" in line or "broken invariant" in line]
             return lines[0] if lines else f"exit code {result.returncode}"
@@ -85,6 +92,8 @@ def try_patch(patch):
         if problem:
             return f"does not build: {problem}"
         found = search(patch)
+    except NoSearch as problem:
+        return str(problem)
     finally:
         run("patch", "-p1", "-R", "--no-backup-if-mismatch", "-i", patch, cwd=COPY)
     if found is None:
@@ -106,6 +115,11 @@ def main():
     problem = configure() or build() or build("check_publish")
     if problem:
         print(f"the unchanged tree does not build: {problem}\n0 passed, 1 failed")
+        return 1
+    # What fails without a bug would be taken for one that was found.
+    result = run(BUILD / "tests/sim/sim", *SEARCHES[0], timeout=SEARCH_SECONDS)
+    if result.returncode:
+        print(f"the unchanged tree fails: {result.stdout[-3000:]}\n0 passed, 1 failed")
         return 1
     failed = 0
     for patch in patches:

@@ -9,8 +9,8 @@ import time
 
 import lib
 from blockdev import BlockDevice
-from lib import (DROP, Server, Sink, Skip, check, equal, split_local, split_received, starts, update, wait_until,
-                 work_folder)
+from lib import (DROP, Server, Sink, Skip, check, equal, free_port, split_local, split_received, starts, update,
+                 wait_until, work_folder)
 from nameserver import NameServer
 
 MIB = 1 << 20
@@ -323,6 +323,22 @@ def test_names_gone():
         equal(len(sink.messages), 0, "messages at the next hop")
         names.mode = "answer"
         arrive(sink, 1, body)
+
+
+def test_stop_during_a_name_look_up():
+    """SIGTERM while a name server has not answered yet: the question is dropped, the end does not wait for its
+    minute, and the mail leaves in the next life."""
+    body = lines(1000)
+    with NameServer(port=free_port()) as names, Sink() as sink:
+        names.mode = "silent"
+        with Server(relay=sink.port, relay_fields={"address": "hop.relay.example"},
+                    extra=[names.resolver(timeout=30000, attempts=2)]) as s:
+            s.submit("bob@example.org", body)
+            wait_until(lambda: names.asked > 0, 10, "a question to the name server")
+            s.stop(20)
+            names.mode = "answer"
+            s.start()
+            arrive(sink, 1, body)
 
 
 def test_frozen_process():

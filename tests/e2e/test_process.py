@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import time
 
@@ -149,6 +150,18 @@ def test_expression_unknown_route():
     check("nowhere" in done.stderr, done.stderr)
 
 
+def test_expression_error_in_the_condition():
+    """What is wrong in a condition is said of the condition, not of its result; and the other way round."""
+    s = Server(start=False)
+    for part, rule in (("if", {"if": "nobody_knows(rcpt)", "then": "'local'"}),
+                       ("then", {"if": "is_local_address(rcpt)", "then": "nobody_knows(rcpt)"})):
+        done = s.apply([{"@type": "update", "object": "MtaOutboundStrategy",
+                         "value": {"route": {"match": {"0": rule}, "else": "'local'"}}}], expect=1)
+        other = "then" if part == "if" else "if"
+        check("nobody_knows" in done.stderr, done.stderr)
+        check(f"/0/{part}" in done.stderr and f"/0/{other}" not in done.stderr, f"{part}: {done.stderr}")
+
+
 def test_stop_during_data():
     """SIGTERM while a client is slow with its data: 421 and the end within a bounded time."""
     with Server() as s:
@@ -237,6 +250,23 @@ def test_kill_after_250():
         s.args = []
         s.start(1)
         equal({split_local(m)[3] for m in s.delivered(20)}, set(bodies), "contents")
+
+
+def test_received_is_logged_without_its_session():
+    """A client that is gone before its message is durable: every message that is delivered was logged as received."""
+    with Server(cores=1) as s:
+        for _ in range(20):
+            with s.wire() as w:
+                w.begin("alice@example.org")
+                w.expect("DATA", "354")
+                w.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                w.send(marked() + b".\r\n")
+        s.submit("alice@example.org")
+
+        def ids(event):
+            return {line.split(" id=")[1].split(" ")[0] for line in s.log().splitlines() if f" {event} id=" in line}
+        s.stop()
+        equal(ids("delivered") - ids("received"), set(), "delivered and never received")
 
 
 def test_delivery_off():

@@ -3,6 +3,7 @@
 import email
 import email.policy
 import os
+import threading
 import time
 
 import lib
@@ -262,6 +263,38 @@ def test_relay_starttls_fails_where_it_is_required():
         s.submit("bob@example.org", marked())
         wait_until(lambda: "code=530" in s.log(), 10, "an outcome")
         check(" deferred " in s.log() and " failed " not in s.log(), "bounced")
+
+
+def test_relay_handshake_dropped():
+    """A next hop that closes in the handshake, without a word: the next connection goes without TLS."""
+    def hook(session, verb, _line):
+        if verb == "STARTTLS":
+            session.sock.sendall(b"220 Go on\r\n")
+            return DROP
+        return None
+    with Sink((*Sink.ALL, "STARTTLS"), hook=hook) as sink, Server(relay=sink.port) as s:
+        s.submit("bob@example.org", marked())
+        check(not sink.got()[0].tls, "under TLS")
+
+
+def test_stop_during_a_silent_handshake():
+    """SIGTERM while a next hop says nothing in the handshake: nothing of the message is on its way, so the end does
+    not wait for it, and the message stays in the queue."""
+    begun, over = threading.Event(), threading.Event()
+
+    def hook(session, verb, _line):
+        if verb == "STARTTLS":
+            session.sock.sendall(b"220 Go on\r\n")
+            begun.set()
+            over.wait(60)
+            return DROP
+        return None
+    with Sink((*Sink.ALL, "STARTTLS"), hook=hook) as sink, Server(relay=sink.port) as s:
+        s.submit("bob@example.org", marked())
+        check(begun.wait(10), "no handshake began")
+        s.stop(10)
+        over.set()
+        check("1 message" in s.queue(), s.queue())
 
 
 def test_relay_implicit_tls():
@@ -561,6 +594,27 @@ def test_idle_relay_connection_closed():
             s.submit("bob@example.org", marked())
             time.sleep(0.1)
         sink.got(5)
+
+
+def test_given_back_delivery_forgets_its_connection():
+    """A message that was given back because its kept connection had died, and then finds nobody: what is told of
+    it names neither host nor peer, which lay in the memory of that connection."""
+    def hook(session, verb, _line):
+        if verb == "MAIL" and len(session.sink.messages) == 1:
+            session.sink.stop()
+            return DROP
+        return None
+    with Sink(hook=hook) as sink, Server(relay=sink.port, cores=1, retry_ms=60000) as s:
+        s.submit("bob@example.org", marked())
+        sink.got()
+        s.submit("ann@example.org", marked())
+
+        def deferred():
+            return [line for line in s.log().splitlines() if " deferred " in line]
+        [line] = wait_until(deferred, 10, "a deferral")
+        check("to=ann@example.org" in line, f"another recipient: {line}")
+        check(" peer=" not in line and " host=" not in line and " tls=" not in line, f"a host that did not speak: {line}")
+        equal(sink.verbs(1).count("MAIL"), 2, "transactions begun on the kept connection")
 
 
 def test_hundred_recipients():

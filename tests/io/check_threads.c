@@ -127,9 +127,42 @@ static void *core_main(void *arg)
     return NULL;
 }
 
+/* A message that reaches a core after its last turn is received when the core closes: what it
+ * carries was never freed. */
+static void message_after_the_last_turn(void)
+{
+    struct mbox_hub *hub;
+    struct core pair[2] = {{.index = 0}, {.index = 1}};
+    CHECK(mbox_hub_new(&hub, 2) == MX_OK);
+    for (unsigned i = 0; i < 2; i++) {
+        struct shard_conf conf = {.id = i,
+                                  .count = 2,
+                                  .cpu = -1,
+                                  .blocks_max = 64,
+                                  .workers = 1,
+                                  .log_level = LOG_WARN,
+                                  .hub = hub};
+        CHECK(shard_init(&pair[i].shard, &conf) == MX_OK);
+        CHECK(shard_open(&pair[i].shard) == MX_OK);
+        shard_turn(&pair[i].shard, 0);
+    }
+    struct numbered *m = malloc(sizeof *m);
+    CHECK(m != NULL);
+    *m = (struct numbered){.msg = {.receive = receive}};
+    CHECK(mbox_send(hub, 0, 1, &m->msg) == MX_OK);
+    shard_close(&pair[1].shard);
+    CHECK(pair[1].received == 1);
+    shard_close(&pair[0].shard);
+    for (unsigned i = 0; i < 2; i++) {
+        shard_fini(&pair[i].shard);
+    }
+    mbox_hub_free(hub);
+}
+
 int main(void)
 {
     struct mbox_hub *hub;
+    message_after_the_last_turn();
     CHECK(mbox_hub_new(&hub, CORES) == MX_OK);
     CHECK(pthread_barrier_init(&may_close, NULL, CORES) == 0);
     for (unsigned i = 0; i < CORES; i++) {

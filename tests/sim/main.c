@@ -133,7 +133,7 @@ static int usage(void)
     fprintf(stderr, "usage: sim --seeds N [--from S] [--twice]  random runs; each twice, compared\n"
                     "       sim --seed N [--trace]          one of them\n"
                     "       sim --exhaustive [--scenario NAME] [--fault F] [--part K/N] [--stride "
-                    "N] [--variant N]\n"
+                    "N] [--variant N] [--every]\n"
                     "       sim --scenario NAME [--fault F --at N] [--variant N] [--trace]\n"
                     "       sim --list                      names of scenarios\n"
                     "       sim --load N                    so many messages without faults\n");
@@ -144,26 +144,20 @@ struct args {
     uint64_t seeds, from, at;
     unsigned part, parts, stride, variant, load;
     const char *scenario, *fault;
-    bool exhaustive, list, trace, twice;
+    bool exhaustive, every, list, trace, twice;
 };
 
 static bool args_parse(struct args *args, int argc, char **argv)
 {
-    static const struct option options[] = {{"seeds", required_argument, NULL, 'n'},
-                                            {"from", required_argument, NULL, 'f'},
-                                            {"seed", required_argument, NULL, 's'},
-                                            {"trace", no_argument, NULL, 't'},
-                                            {"exhaustive", no_argument, NULL, 'e'},
-                                            {"part", required_argument, NULL, 'p'},
-                                            {"stride", required_argument, NULL, 'd'},
-                                            {"scenario", required_argument, NULL, 'c'},
-                                            {"fault", required_argument, NULL, 'u'},
-                                            {"at", required_argument, NULL, 'a'},
-                                            {"list", no_argument, NULL, 'l'},
-                                            {"twice", no_argument, NULL, 'w'},
-                                            {"variant", required_argument, NULL, 'v'},
-                                            {"load", required_argument, NULL, 'o'},
-                                            {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+        {"seeds", required_argument, NULL, 'n'},   {"from", required_argument, NULL, 'f'},
+        {"seed", required_argument, NULL, 's'},    {"trace", no_argument, NULL, 't'},
+        {"exhaustive", no_argument, NULL, 'e'},    {"part", required_argument, NULL, 'p'},
+        {"stride", required_argument, NULL, 'd'},  {"scenario", required_argument, NULL, 'c'},
+        {"fault", required_argument, NULL, 'u'},   {"at", required_argument, NULL, 'a'},
+        {"list", no_argument, NULL, 'l'},          {"twice", no_argument, NULL, 'w'},
+        {"variant", required_argument, NULL, 'v'}, {"load", required_argument, NULL, 'o'},
+        {"every", no_argument, NULL, 'y'},         {NULL, 0, NULL, 0}};
     *args = (struct args){.from = 1, .parts = 1, .stride = 1};
     int option;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -210,6 +204,9 @@ static bool args_parse(struct args *args, int argc, char **argv)
         case 'l':
             args->list = true;
             break;
+        case 'y':
+            args->every = true;
+            break;
         case 'o':
             args->load = (unsigned)strtoul(optarg, NULL, 10);
             break;
@@ -254,7 +251,7 @@ int main(int argc, char **argv)
     if (args.exhaustive) {
         struct scenario_count count;
         if (!scenarios_run(args.scenario, args.fault, args.variant, args.part, args.parts,
-                           args.stride, &count)) {
+                           args.stride, args.every, &count)) {
             return usage();
         }
         printf("%llu points\n", (unsigned long long)count.points);

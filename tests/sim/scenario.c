@@ -216,11 +216,11 @@ static const struct {
     enum sim_fault fault;
     unsigned variant;
     uint64_t len;
-    unsigned step; /* 2: every second operation, since what is between is much the same */
+    unsigned step; /* 8: every eighth operation, unless all are wanted */
 } strikes[] = {
     {"kill", FAULT_KILL, 0, 0, 1},         {"power", FAULT_POWER, 0, 0, 1},
-    {"power-again", FAULT_POWER, 1, 0, 2}, {"io", FAULT_IO, 0, 1, 1},
-    {"io-long", FAULT_IO, 0, 30, 2},       {"full", FAULT_NOSPACE, 0, 5000, 2},
+    {"power-again", FAULT_POWER, 1, 0, 8}, {"io", FAULT_IO, 0, 1, 4},
+    {"io-long", FAULT_IO, 0, 30, 8},       {"full", FAULT_NOSPACE, 0, 5000, 8},
     {"read", FAULT_READ, 0, 1, 1},         {"read-long", FAULT_READ, 0, 20, 1},
 };
 
@@ -244,7 +244,7 @@ static void run_point(const struct scenario *scenario, size_t strike, uint64_t a
 }
 
 bool scenarios_run(const char *only, const char *fault, unsigned variant, unsigned part,
-                   unsigned parts, unsigned stride, struct scenario_count *out)
+                   unsigned parts, unsigned stride, bool every, struct scenario_count *out)
 {
     uint64_t number = 0;
     bool found = false;
@@ -263,7 +263,7 @@ bool scenarios_run(const char *only, const char *fault, unsigned variant, unsign
                 continue;
             }
             for (uint64_t at = 1; at <= (strikes[s].fault == FAULT_READ ? reads : ops);
-                 at += strikes[s].step) {
+                 at += every ? 1 : strikes[s].step) {
                 if (number++ % ((uint64_t)parts * stride) == part) {
                     run_point(&scenarios[i], s, at, variant, false);
                     points++;

@@ -8,11 +8,12 @@ struct scenario_count {
     uint64_t points, operations;
 };
 
-/* Runs the share `part` of `parts` of all points; stride > 1 takes every stride-th only. only: one
- * scenario and fault: their names, or NULL. variant: another one gives chance another course after
- * the fault. False when there is no such scenario. */
+/* Runs the share `part` of `parts` of all points; stride > 1 takes every stride-th only. every:
+ * no operation is passed over for any fault. only: one scenario and fault: their names, or NULL.
+ * variant: another one gives chance another course after the fault. False when there is no such
+ * scenario. */
 bool scenarios_run(const char *only, const char *fault, unsigned variant, unsigned part,
-                   unsigned parts, unsigned stride, struct scenario_count *out);
+                   unsigned parts, unsigned stride, bool every, struct scenario_count *out);
 /* One point: NAME, fault ("kill", ...), operation, variant. False when there is no such scenario.
  */
 bool scenario_repeat(const char *name, const char *fault, uint64_t at, unsigned variant,
