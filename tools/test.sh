@@ -131,13 +131,19 @@ dns_tools() {
         for package in ./*.deb; do dpkg -x "$package" . || exit 1; done) >"$logs/dns.log" 2>&1
 }
 
+# All with the release build; with sanitizers those of mail, names, HTTP and the queue (E2E_SANITIZED="FILE ..." names others).
 part_e2e() {
+    local sanitized
+    read -ra sanitized <<<"${E2E_SANITIZED:-session relay routing lists mx frontends disk faults recovery web queue_api management explain}"
     prometheus_tools || echo "promtool could not be had: see $logs/prometheus.log"
     postfix_tools || echo "postfix's smtp-source and smtp-sink could not be had: see $logs/postfix.log"
     dns_tools || echo "nsd and unbound could not be had: see $logs/dns.log"
     for preset in release asan; do
         build "$preset" || { note "build of $preset" 1; continue; }
-        python3 tests/e2e/run.py --build "build/$preset" --postfix build/postfix --dns build/dns 2>&1 | tee "$logs/e2e-$preset.log" |
+        local files=()
+        [ "$preset" = release ] || files=("${sanitized[@]/#/--file=}")
+        python3 tests/e2e/run.py --build "build/$preset" --postfix build/postfix --dns build/dns --jobs 3 "${files[@]}" 2>&1 |
+            tee "$logs/e2e-$preset.log" |
             grep -vE '^ok '
         add_counts "end-to-end tests ($preset)" "$logs/e2e-$preset.log" "${PIPESTATUS[0]}"
     done
@@ -152,7 +158,7 @@ fuzz_one() { # target, seconds: what it finds lies in build/test-logs
 
 # Every target for a short time from its corpus, two at a time.
 part_fuzz() {
-    local seconds=${FUZZ_SECONDS:-12} target code
+    local seconds=${FUZZ_SECONDS:-6} target code
     build fuzz || { note "build of fuzz" 1; return; }
     for target in tests/fuzz/corpus/fuzz_*; do
         target=$(basename "$target")
@@ -186,7 +192,7 @@ part_coverage() {
 
 # Two processes, each with half of the crash points and of the random seeds.
 part_sim() {
-    local seeds=${SIM_SEEDS:-4000} from=${SIM_FROM:-1} half pids=() points
+    local seeds=${SIM_SEEDS:-3000} from=${SIM_FROM:-1} half pids=() points
     build release || { note "build of release" 1; return; }
     for half in 0 1; do
         build/release/tests/sim/sim --exhaustive ${SIM_EVERY:+--every} --part $half/2 --seeds $((seeds / 2)) \

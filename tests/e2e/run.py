@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """End-to-end tests on the real process.
 
-  run.py --build DIR [--only NAME] [--list] [--postfix DIR] [--dns DIR] [--jobs N]
+  run.py --build DIR [--only NAME] [--file FILE] [--list] [--postfix DIR] [--dns DIR] [--jobs N]
 
 DIR of --build has the binary `ringmx`. --only takes a test's name or a part of it and may be
 repeated. --postfix names a folder into which Debian's postfix package was unpacked (dpkg -x), --dns
@@ -23,10 +23,12 @@ sys.path.insert(0, FOLDER)
 import lib  # noqa: E402
 
 
-def find_tests():
-    """(name, function) of every test, in the order of the files."""
+def find_tests(files=()):
+    """(name, function) of every test, in the order of the files; files: only of test_FILE.py."""
     tests = []
     for path in sorted(glob.glob(os.path.join(FOLDER, "test_*.py"))):
+        if files and os.path.basename(path)[len("test_"):-len(".py")] not in files:
+            continue
         module = importlib.import_module(os.path.splitext(os.path.basename(path))[0])
         for name, value in vars(module).items():
             if name.startswith("test_") and callable(value):
@@ -82,6 +84,7 @@ def main():
     parser = argparse.ArgumentParser(description="End-to-end tests on the real process.")
     parser.add_argument("--build", help="folder of the ringmx binary")
     parser.add_argument("--only", action="append", default=[], help="name of a test, or a part of it")
+    parser.add_argument("--file", action="append", default=[], help="tests of test_FILE.py; may be repeated")
     parser.add_argument("--exact", help="exactly this test")
     parser.add_argument("--list", action="store_true", help="name the tests and what they show")
     parser.add_argument("--postfix", help="folder with Debian's postfix package unpacked")
@@ -89,7 +92,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=1, help="tests at a time")
     options = parser.parse_args()
 
-    tests = [(name, function) for name, function in find_tests()
+    tests = [(name, function) for name, function in find_tests(options.file)
              if (not options.only or any(part in name for part in options.only))
              and options.exact in (None, name)]
     if options.list:
