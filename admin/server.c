@@ -33,7 +33,12 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-enum { LOG_POLL_MS = 50, HTTP_BACKLOG = 128 };
+enum {
+    LOG_POLL_MS = 50,
+    HTTP_BACKLOG = 128,
+    /* Between a core's 3 ms and the worker's 100. */
+    LOOP_SLICE_NS = 10000000,
+};
 
 /* One core as the management thread sees it. */
 struct core_thread {
@@ -727,12 +732,14 @@ static struct core_thread *cores_new(unsigned count)
     return cores;
 }
 
-/* Management, from here on, leaves the cores' CPUs to them where there is another. */
+/* Management, from here on, leaves the cores' CPUs to them where there is another, and where there
+ * is none it can wait longer than they can. */
 static bool step_aside(struct server *server)
 {
     if (!server->options->no_pin && cpu_count() > server->core_count) {
         thread_avoid(server->core_count);
     }
+    thread_slice(LOOP_SLICE_NS);
     return true;
 }
 

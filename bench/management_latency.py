@@ -140,6 +140,25 @@ class Work:
             raise self.failed
 
 
+class Stranger(Work):
+    """A process that has nothing to do with ringmx and keeps management's CPU busy: what the machine itself costs."""
+    name = "a stranger's loop"
+
+    def run(self):
+        process = subprocess.Popen([sys.executable, "-c", "while True: pass"], preexec_fn=self.settle)
+        try:
+            while not self.stop.wait(0.1):
+                lib.equal(process.poll(), None, "exit code of the stranger")
+                self.done += 1
+        finally:
+            process.kill()
+            process.wait(30)
+
+    def settle(self):
+        os.sched_setaffinity(0, self.options.client_cpus)
+        os.nice(5)
+
+
 class Sets(Work):
     name = "500-object sets"
 
@@ -202,7 +221,7 @@ class Scrape(Work):
             self.done += 1
 
 
-WORKS = (Sets, Import, Hashing, Scrape)
+WORKS = (Stranger, Sets, Import, Hashing, Scrape)
 
 
 def write_accounts(path, prefix, count, per_line=SET_OBJECTS):
