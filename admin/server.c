@@ -6,9 +6,11 @@
 #include "admin/config.h"
 #include "admin/data_dir.h"
 #include "admin/environment.h"
+#include "admin/inherited.h"
 #include "admin/management.h"
 #include "admin/privileges.h"
 #include "admin/publish.h"
+#include "admin/sandbox.h"
 #include "admin/store.h"
 #include "admin/tls_files.h"
 #include "admin/web.h"
@@ -29,6 +31,7 @@
 #include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -331,6 +334,33 @@ static void log_cannot_listen(struct server *server, const struct config_problem
     log_end(&server->log, line);
 }
 
+/* In the environment before anything else opens descriptors. */
+static bool inherit(void)
+{
+    const char *problem;
+    (void)inherited_open(&problem);
+    if (problem != NULL) {
+        fprintf(stderr, "ringmx: %s\n", problem);
+    }
+    return problem == NULL;
+}
+
+static void log_unused(struct server *server)
+{
+    struct ring_addr addr;
+    for (unsigned at = 0; inherited_unused(&at, &addr);) {
+        char text[NETADDR_TEXT_MAX + 8];
+        struct writer w = writer_init(text, sizeof text);
+        struct netaddr where = ring_addr_netaddr(&addr);
+        put_netaddr_port(&w, &where);
+        struct log_line *line = log_begin(&server->log, LOG_WARN, "socket-unused");
+        log_slice(line, "address", writer_slice(&w));
+        log_text(line, "advice",
+                 "LISTEN_FDS has it and no NetworkListener binds it: connections there wait");
+        log_end(&server->log, line);
+    }
+}
+
 static bool listeners_open(struct server *server)
 {
     struct config_problem problem = {{0}};
@@ -367,7 +397,8 @@ static bool http_listen_open(struct server *server)
     if (!err) {
         struct ring_listen_conf conf = {
             .addr = ring_addr_of(&addr), .backlog = HTTP_BACKLOG, .no_delay = true};
-        err = ring_listen(&server->http_fd, &conf);
+        server->http_fd = inherited_take(&conf.addr);
+        err = server->http_fd >= 0 ? MX_OK : ring_listen(&server->http_fd, &conf);
         server->http_addr = addr;
     }
     if (err) {
@@ -654,6 +685,36 @@ static bool mail_root_make(struct server *server)
     return err == MX_OK || err == MX_ERR_EXISTS || failed(server, "mail folder", err);
 }
 
+/* A server that cannot be confined runs all the same: older kernels and containers cannot. */
+static bool confine(struct server *server)
+{
+    /* Each may be a link to another place. */
+    const char *folders[4 + SERVER_WRITABLE_MAX] = {server->dir.root, server->dir.journal,
+                                                    server->dir.mail, server->dir.tls};
+    const struct server_options *options = server->options;
+    memcpy(folders + 4, options->writable, options->writable_count * sizeof *folders);
+    struct sandbox sandbox = {0};
+    bool whole = false;
+    if (!options->no_sandbox) {
+        whole = sandbox_folders(&sandbox, folders, 4 + options->writable_count);
+        whole = sandbox_system_calls(&sandbox) && whole;
+    }
+    struct log_line *line = log_begin(&server->log, whole ? LOG_INFO : LOG_WARN, "sandbox");
+    log_u64(line, "landlock", (uint64_t)sandbox.landlock);
+    log_u64(line, "system-calls", sandbox.filters);
+    for (unsigned i = 0; i < options->writable_count; i++) {
+        log_text(line, "writable", options->writable[i]);
+    }
+    if (!whole) {
+        log_text(line, "advice",
+                 options->no_sandbox
+                     ? "--no-sandbox is for debugging"
+                     : "0 is not in force: a kernel from 5.19 with Landlock and seccomp has both");
+    }
+    log_end(&server->log, line);
+    return true;
+}
+
 static bool names_open(struct server *server)
 {
     mx_err err = names_read(&server->names);
@@ -708,6 +769,7 @@ static void log_ready(struct server *server)
     if (server->http_addr.port != 0) {
         log_listening(server, SLICE_LITERAL("management"), &server->http_addr);
     }
+    log_unused(server);
     log_mode(server);
     struct log_line *line = log_begin(&server->log, LOG_INFO, "ready");
     log_text(line, "version", RINGMX_VERSION);
@@ -752,14 +814,14 @@ static bool start(struct server *server)
     }
     if (server->env.recovery_mode) {
         return signals_open(server) && config_open(server) && http_listen_open(server) &&
-               become_user(server) && hub_open(server) && loop_open(server) &&
+               become_user(server) && confine(server) && hub_open(server) && loop_open(server) &&
                management_start(server);
     }
     return signals_open(server) && config_open(server) && listeners_open(server) &&
            http_listen_open(server) && become_user(server) && mail_root_make(server) &&
-           names_open(server) && tls_ready(server) && hub_open(server) && loop_open(server) &&
-           journal_store_ready(server) && web_open(server) && cores_start(server) &&
-           step_aside(server) && management_start(server);
+           confine(server) && names_open(server) && tls_ready(server) && hub_open(server) &&
+           loop_open(server) && journal_store_ready(server) && web_open(server) &&
+           cores_start(server) && step_aside(server) && management_start(server);
 }
 
 /* --- running and the end -----------------------------------------------------------------------
@@ -905,7 +967,7 @@ static void end(struct server *server)
 int server_run(const struct server_options *options)
 {
     struct server server = {.options = options, .signal_fd = -1, .http_fd = -1};
-    if (!environment_read(&server.env, stderr)) {
+    if (!environment_read(&server.env, stderr) || !inherit()) {
         return 1;
     }
     if (!data_open(&server)) {

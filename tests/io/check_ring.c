@@ -3,7 +3,10 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
+
+enum { REGISTER_FILES = 2 }; /* IORING_REGISTER_FILES of the kernel */
 
 struct seen {
     struct op op;
@@ -402,9 +405,34 @@ static void check_stats(void)
     CHECK(close(fd) == 0);
 }
 
+static int ring_descriptor(void)
+{
+    char path[64], target[64];
+    for (int fd = 3; fd < 1024; fd++) {
+        (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        ssize_t len = readlink(path, target, sizeof target - 1);
+        target[len > 0 ? len : 0] = '\0';
+        if (strcmp(target, "anon_inode:[io_uring]") == 0) {
+            return fd;
+        }
+    }
+    return -1;
+}
+
+/* What ring_uring.c does not ask of a ring, nobody can: here, a file's descriptor of its own. */
+static void check_restricted(void)
+{
+    struct ring *ring = ring_new(0, 8);
+    int fd = ring_descriptor(), files[1] = {STDERR_FILENO};
+    CHECK(fd >= 0);
+    CHECK(syscall(SYS_io_uring_register, fd, REGISTER_FILES, files, 1) == -1 && errno == EACCES);
+    ring_close(ring);
+}
+
 int main(void)
 {
     check_probe();
+    check_restricted();
     check_stats();
     check_send_recv();
     check_sendv_overflow(0);
