@@ -84,7 +84,7 @@ def ask_pages(port, cpus, stop):
             response = connection.getresponse()
             response.read()
             times[page].append((time.monotonic() - began) * 1000)
-            if response.status != 200:
+            if response.status != 200 and (page, response.status) != ("/healthz/ready", 503):  # a core without its CPU
                 raise SystemExit(f"{page}: status {response.status}")
             time.sleep(PAGE_EVERY_S)
     print(json.dumps(times))
