@@ -77,14 +77,14 @@ def ask_pages(port, cpus, stop):
     in_front(cpus)
     times, connection = {page: [] for page in PAGES}, http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.connect()
-    while not select.select([stop], [], [], 0)[0]:
+    while not times[PAGES[-1]] or not select.select([stop], [], [], 0)[0]:  # once at least, on a busy machine too
         for page in PAGES:
             began = time.monotonic()
             connection.request("GET", page)
             response = connection.getresponse()
             response.read()
             times[page].append((time.monotonic() - began) * 1000)
-            if response.status != 200:
+            if response.status != 200 and (page, response.status) != ("/healthz/ready", 503):  # a core without its CPU
                 raise SystemExit(f"{page}: status {response.status}")
             time.sleep(PAGE_EVERY_S)
     print(json.dumps(times))
