@@ -83,6 +83,7 @@ struct server {
     int http_fd;
     struct netaddr http_addr; /* family 0: switched off */
     struct log log;           /* of the start and the end */
+    struct log worker_log;    /* written by the worker's thread */
     struct core_thread *cores;
     unsigned core_count;
     const struct pulse *pulses[SERVER_CORES_MAX];
@@ -116,11 +117,9 @@ static void logs_write(struct server *server)
     uint8_t buf[PIPE_BUF];
     struct writer lines = writer_init(buf, sizeof buf);
     server->log.wall_ms = clock_wall_ms();
-    struct log *logs[SERVER_CORES_MAX + 4] = {&server->log, &server->shard.log};
-    unsigned count = 2;
-    if (server->ban != NULL) {
-        logs[count++] = ban_log(server->ban);
-    }
+    struct log *logs[SERVER_CORES_MAX + 4] = {&server->log, &server->shard.log,
+                                              &server->worker_log};
+    unsigned count = 3;
     if (server->takeover != NULL) {
         logs[count++] = takeover_log(server->takeover);
     }
@@ -363,7 +362,7 @@ static void log_unused(struct server *server)
 
 static bool listeners_open(struct server *server)
 {
-    struct config_problem problem = {{0}};
+    struct config_problem problem = {0};
     privileges_sockets(server->options->user);
     mx_err err = bindings_open(&server->bindings, &server->config->image, NULL, server->core_count,
                                SERVER_BIND_RETRY_MS, &problem);
@@ -470,7 +469,7 @@ static const char *config_advice(const struct server *server, mx_err err)
 /* In recovery mode what does not compile can be mended, so it is no reason not to start. */
 static bool config_open(struct server *server)
 {
-    struct config_problem problem = {{0}};
+    struct config_problem problem = {0};
     if (!lend(server)) {
         return false;
     }
@@ -533,7 +532,8 @@ static bool journal_store_ready(struct server *server)
 static bool hub_open(struct server *server)
 {
     mx_err err = session_count_new(&server->sessions, server->core_count, IMAGE_LISTENERS_MAX);
-    err = err ? err : ban_new(&server->ban, server->options->log_level);
+    err = err ? err : log_init(&server->worker_log, -1, server->options->log_level);
+    err = err ? err : ban_new(&server->ban, &server->worker_log);
     if (!err) {
         err = mbox_hub_new(&server->hub, server->core_count);
     }
@@ -591,7 +591,7 @@ static bool web_open(struct server *server)
                             .worker = server->core_count + 1,
                             .wait = take_messages,
                             .wait_arg = server};
-    struct config_problem problem = {{0}};
+    struct config_problem problem = {0};
     if (server->core_count == 0) {
         return true;
     }
@@ -635,7 +635,8 @@ static bool management_start(struct server *server)
                                        .explain = server->explain,
                                        .worker = server->worker,
                                        .ban = server->ban,
-                                       .shard = &server->shard};
+                                       .shard = &server->shard,
+                                       .log = &server->worker_log};
         err = backend_open(&server->backend, &backend);
     }
     for (unsigned i = 0; i < server->core_count; i++) {
@@ -936,11 +937,11 @@ static void end(struct server *server)
     publisher_free(server->publisher);
     web_free(server->web);
     ban_free(server->ban);
-    server->ban = NULL;
     if (server->shard_is_open) {
         shard_close(&server->shard);
     }
     logs_write(server);
+    log_fini(&server->worker_log);
     shard_fini(&server->shard);
     for (unsigned i = 0; server->cores != NULL && i < server->core_count; i++) {
         if (server->cores[i].server != NULL) {
