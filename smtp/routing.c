@@ -347,6 +347,14 @@ bool routing_ask(struct expr_value *out, const struct routing_context *ctx,
     return run(out, &look, program);
 }
 
+bool routing_verifies(const struct routing *routing)
+{
+    const struct resolution *r = &routing->resolution;
+    return r->kind == RESOLVE_RELAY && !r->is_postmaster && r->domain != NULL &&
+           r->domain->verify != DIR_VERIFY_OFF && routing->route != NULL &&
+           routing->route->kind == ROUTE_RELAY;
+}
+
 enum reply routing_reply(const struct routing *routing)
 {
     switch (routing->resolution.kind) {
