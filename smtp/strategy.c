@@ -153,6 +153,12 @@ static void keep(struct strategy_kept *out, struct hop *hop, const struct pick *
     out->ehlo_name = slice_of(out->ehlo_text, name.len);
 }
 
+void strategy_of_questions(struct strategy_kept *out, struct hop *hop, const struct netaddr *remote)
+{
+    struct pick chosen = pick_fixed(&hop->deliver->image->outbound);
+    keep(out, hop, &chosen, remote);
+}
+
 bool strategy_choose(struct strategy_kept *out, struct hop *hop, struct delivery *delivery,
                      const struct routing_host *host)
 {

@@ -21,6 +21,10 @@ struct strategy_kept {
  * what holds for everybody. False: nothing can be chosen, and nothing is left of the delivery. */
 bool strategy_choose(struct strategy_kept *out, struct hop *hop, struct delivery *delivery,
                      const struct routing_host *host);
+/* For a connection that carries no mail, only questions about recipients: what holds for everybody,
+ * the defaults where an expression chooses by recipient. */
+void strategy_of_questions(struct strategy_kept *out, struct hop *hop,
+                           const struct netaddr *remote);
 /* True when the delivery may go over a connection with these: recipients who may not become a
  * delivery of their own, in front of the queue. False: none may, it is as it was. */
 bool strategy_fits(const struct strategy_kept *kept, struct delivery *delivery,

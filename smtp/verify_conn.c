@@ -7,6 +7,7 @@
 #include "io/stream.h"
 #include "smtp/hop.h"
 #include "smtp/relay.h"
+#include "smtp/strategy.h"
 
 enum { OUT_BYTES = 8 * 1024 };
 
@@ -22,7 +23,8 @@ struct verify_conn {
     unsigned refusals;   /* so far */
     bool up, ever_ready; /* connected; got as far as asking */
     bool useful;         /* some question was answered */
-    bool handshaking;
+    bool handshaking, without_tls;
+    struct strategy_kept strategy;
     bool leaving; /* no more questions */
     /* the transaction */
     struct envelope env;
@@ -35,6 +37,7 @@ struct verify_conn {
 };
 
 static void drive(struct verify_conn *conn, struct slice *in);
+static bool conn_open(struct hop *hop, unsigned address_index, bool without_tls);
 
 size_t verify_conn_bytes(void)
 {
@@ -181,11 +184,17 @@ bool verify_conn_use_idle(struct hop *hop)
 /* --- the session -------------------------------------------------------------------------------
  */
 
+static bool needs_tls(const struct verify_conn *conn)
+{
+    return conn->hop->route.implicit_tls || conn->strategy.start_tls == START_TLS_REQUIRE;
+}
+
 static void start_tls(struct verify_conn *conn)
 {
     struct deliver *d = conn->hop->deliver;
     const struct route_conf *route = &conn->hop->route;
-    bool strict = route->implicit_tls && !route->allow_invalid_certs;
+    bool strict =
+        needs_tls(conn) && !route->allow_invalid_certs && !conn->strategy.allow_invalid_certs;
     conn->handshaking = true;
     stream_start_tls(&conn->stream, strict ? d->tls_strict : d->tls_any, route->address);
 }
@@ -296,15 +305,10 @@ static void conn_unusable(struct verify_conn *conn, mx_err why)
     struct hop *hop = conn->hop;
     const struct outcome *refused = conn->up ? cli_problem(conn->cli) : NULL;
     unsigned address = conn->address;
-    bool again = conn->handshaking && !hop->route.implicit_tls && address < hop->address_count &&
-                 !hop->addresses[address].avoid_tls;
-    if (again) {
-        hop->addresses[address].avoid_tls = true;
-    } else {
-        address++;
-    }
+    bool in_clear = conn->handshaking && !needs_tls(conn) && !conn->without_tls;
+    address += !in_clear;
     if (address < hop->address_count && !list_empty(&hop->verify.waiting) &&
-        verify_conn_open(hop, address)) {
+        conn_open(hop, address, in_clear)) {
         return;
     }
     char text[CLI_TEXT_MAX];
@@ -342,7 +346,16 @@ static void on_closed(struct stream *stream, mx_err why)
 static const struct stream_ops stream_callbacks = {
     .input = on_input, .drained = on_drained, .ready = on_ready, .closed = on_closed};
 
-bool verify_conn_open(struct hop *hop, unsigned address_index)
+static enum cli_tls_mode tls_mode(const struct verify_conn *conn)
+{
+    enum start_tls start = conn->strategy.start_tls;
+    return conn->hop->route.implicit_tls || conn->without_tls || start == START_TLS_DISABLE
+               ? CLI_TLS_NEVER
+           : start == START_TLS_REQUIRE ? CLI_TLS_REQUIRED
+                                        : CLI_TLS_OPPORTUNISTIC;
+}
+
+static bool conn_open(struct hop *hop, unsigned address_index, bool without_tls)
 {
     const struct hop_address *address = &hop->addresses[address_index];
     struct deliver *d = hop->deliver;
@@ -356,11 +369,11 @@ bool verify_conn_open(struct hop *hop, unsigned address_index)
     conn->cli = cli;
     conn->address = address_index;
     conn->timer.fire = timer_fire;
-    conn->cli_conf = (struct cli_conf){.ehlo_name = hop->hostname,
+    conn->without_tls = without_tls;
+    strategy_of_questions(&conn->strategy, hop, &address->addr);
+    conn->cli_conf = (struct cli_conf){.ehlo_name = conn->strategy.ehlo_name,
                                        .lmtp = hop->route.lmtp,
-                                       .tls = hop->route.implicit_tls || address->avoid_tls
-                                                  ? CLI_TLS_NEVER
-                                                  : CLI_TLS_OPPORTUNISTIC,
+                                       .tls = tls_mode(conn),
                                        .under_tls = hop->route.implicit_tls};
     struct writer w = writer_init(conn->remote, sizeof conn->remote - 1);
     put_netaddr_port(&w, &address->addr);
@@ -370,8 +383,13 @@ bool verify_conn_open(struct hop *hop, unsigned address_index)
     list_push_back(&hop->verify.conns, &conn->all_node);
     timer_set(conn, tuning(conn)->verify_timeout_ms);
     struct ring_addr to = ring_addr_of(&address->addr);
-    stream_connect(&conn->stream, d->shard, &stream_callbacks, &to);
+    stream_connect_from(&conn->stream, d->shard, &stream_callbacks, &to, &conn->strategy.source);
     return true;
+}
+
+bool verify_conn_open(struct hop *hop, unsigned address_index)
+{
+    return conn_open(hop, address_index, false);
 }
 
 void verify_conns_stop(struct hop *hop)
