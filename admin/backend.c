@@ -76,20 +76,26 @@ static enum api_sign_in on_authenticate(void *arg, struct slice authorization,
     return API_SIGNED_IN;
 }
 
-/* The object at fault: the first of the type that does not compile. */
+/* The object at fault: the one that is named, or the first of the type that does not compile. */
 static size_t change_at_fault(const struct object_change *changes, size_t count,
-                              const struct reg_type *type)
+                              const struct reg_type *type, const char *name)
 {
-    for (size_t i = 0; type != NULL && i < count; i++) {
-        if (changes[i].type == type) {
+    size_t first = API_ANY_CHANGE;
+    for (size_t i = 0; i < count; i++) {
+        const char *own = json_string_value(json_object_get(changes[i].after, "name"));
+        if (name[0] != '\0' && own != NULL && strcmp(own, name) == 0) {
             return i;
         }
+        if (first == API_ANY_CHANGE && type != NULL && changes[i].type == type) {
+            first = i;
+        }
     }
-    return API_ANY_CHANGE;
+    return first;
 }
 
 static void problem_set(struct api_problem *out, const struct config_problem *problem)
 {
+    (void)snprintf(out->property, sizeof out->property, "%s", problem->property);
     (void)snprintf(out->text, sizeof out->text, "%.*s", (int)sizeof out->text - 1, problem->text);
 }
 
@@ -122,7 +128,7 @@ static mx_err on_prepare(void *arg, const struct object_change *changes, size_t 
 {
     struct backend *b = arg;
     const struct reg_type *type;
-    struct config_problem text = {{0}};
+    struct config_problem text = {0};
     mx_err err = check_access(b, changes, count, problem);
     if (err) {
         return err;
@@ -132,7 +138,7 @@ static mx_err on_prepare(void *arg, const struct object_change *changes, size_t 
         return MX_OK;
     }
     problem_set(problem, &text);
-    problem->change = change_at_fault(changes, count, type);
+    problem->change = change_at_fault(changes, count, type, text.object);
     return err == MX_ERR_AGAIN || err == MX_ERR_TIMEOUT || err == MX_ERR_NOMEM ? err
                                                                                : MX_ERR_INVALID;
 }
@@ -146,7 +152,7 @@ static mx_err on_publish(void *arg, const struct object_change *changes, size_t 
                          struct api_problem *problem)
 {
     struct backend *b = arg;
-    struct config_problem text = {{0}};
+    struct config_problem text = {0};
     (void)changes;
     (void)count;
     mx_err err = publisher_apply(b->conf.publisher, store_generation(b->store), &text);
@@ -156,7 +162,7 @@ static mx_err on_publish(void *arg, const struct object_change *changes, size_t 
 
 static mx_err reload(struct backend *b, struct api_problem *problem)
 {
-    struct config_problem text = {{0}};
+    struct config_problem text = {0};
     mx_err err = publisher_reload(b->conf.publisher, b->store, &text);
     problem_set(problem, &text);
     return err;

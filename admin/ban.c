@@ -330,7 +330,7 @@ static void log_banned(struct ban *ban)
 bool ban_run(void *arg)
 {
     struct ban *ban = arg;
-    struct config_problem problem = {{0}};
+    struct config_problem problem = {0};
     if (ban->stopped || !ban->store || ban->pending_count == 0) {
         return false;
     }

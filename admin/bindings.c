@@ -119,16 +119,17 @@ static void explain(struct config_problem *problem, const struct image *image,
                            "NetworkListener '%.*s': cannot listen on %.*s: NetworkListener '%.*s' "
                            "listens on all addresses of this port, or on one of them",
                            SLICE_ARGS(conf->name), SLICE_ARGS(where), SLICE_ARGS(other->name));
-        return;
+    } else {
+        config_problem_set(
+            problem, "NetworkListener '%.*s': cannot listen on %.*s: %s; %s",
+            SLICE_ARGS(conf->name), SLICE_ARGS(where),
+            err == MX_ERR_INUSE ? "the port is in use by another program, or by serve --http"
+                                : err_text(err),
+            err == MX_ERR_PERMISSION ? "start as root, or give CAP_NET_BIND_SERVICE"
+            : err == MX_ERR_INUSE    ? "change the NetworkListener or stop the other program"
+                                     : "is it an address of this machine?");
     }
-    config_problem_set(
-        problem, "NetworkListener '%.*s': cannot listen on %.*s: %s; %s", SLICE_ARGS(conf->name),
-        SLICE_ARGS(where),
-        err == MX_ERR_INUSE ? "the port is in use by another program, or by serve --http"
-                            : err_text(err),
-        err == MX_ERR_PERMISSION ? "start as root, or give CAP_NET_BIND_SERVICE"
-        : err == MX_ERR_INUSE    ? "change the NetworkListener or stop the other program"
-                                 : "is it an address of this machine?");
+    config_problem_at(problem, conf->name, "bind");
 }
 
 mx_err bindings_listen(int *fds, size_t step, unsigned count, const struct listener_conf *conf,

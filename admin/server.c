@@ -333,7 +333,7 @@ static void log_cannot_listen(struct server *server, const struct config_problem
 
 static bool listeners_open(struct server *server)
 {
-    struct config_problem problem = {{0}};
+    struct config_problem problem = {0};
     privileges_sockets(server->options->user);
     mx_err err = bindings_open(&server->bindings, &server->config->image, NULL, server->core_count,
                                SERVER_BIND_RETRY_MS, &problem);
@@ -439,7 +439,7 @@ static const char *config_advice(const struct server *server, mx_err err)
 /* In recovery mode what does not compile can be mended, so it is no reason not to start. */
 static bool config_open(struct server *server)
 {
-    struct config_problem problem = {{0}};
+    struct config_problem problem = {0};
     if (!lend(server)) {
         return false;
     }
@@ -560,7 +560,7 @@ static bool web_open(struct server *server)
                             .worker = server->core_count + 1,
                             .wait = take_messages,
                             .wait_arg = server};
-    struct config_problem problem = {{0}};
+    struct config_problem problem = {0};
     if (server->core_count == 0) {
         return true;
     }

@@ -165,9 +165,25 @@ def test_listeners_change_live():
             pass
         s.api.destroy("NetworkListener", listener)
         old.quit()
-        taken = s.api.set("NetworkListener", create={"n": {"name": "third",
-                                                           "bind": {f"127.0.0.1:{s.http_port}": True}}})
-        check("in use" in json.dumps(taken["notCreated"]), f"a port that is taken: {taken}")
+
+
+def test_listener_that_cannot_be_bound():
+    """The refusal names the property and what to do; the others of the same call are made."""
+    cases = ("127.0.0.1:{taken}", "in use by another program"), ("192.0.2.200:2525", "is it an address of this machine?")
+    for protocol in ("smtp", "http"):
+        for bind, advice in cases:
+            with Managed() as s:
+                bad = {"name": "bad", "protocol": protocol, "bind": {bind.format(taken=s.http_port): True}}
+                good = {"name": "good", "bind": {f"127.0.0.1:{free_port()}": True}}
+                answer = s.api.set("NetworkListener", create={"g": good, "b": bad})
+                error = answer.get("notCreated", {}).get("b", {})
+                equal((error.get("type"), error.get("properties")), ("validationFailed", ["bind"]), f"{answer}")
+                equal([v["property"] for v in error["validationErrors"]], ["bind"], "validationErrors")
+                check(error["description"].startswith("bind: NetworkListener 'bad': cannot listen on ") and
+                      advice in error["description"], f"description: {error}")
+                check("g" in answer.get("created", {}), f"the other listener: {answer}")
+                ids = s.api.set("NetworkListener", update={answer["created"]["g"]["id"]: {"bind": bad["bind"]}})
+                equal([e["properties"] for e in ids["notUpdated"].values()], [["bind"]], f"an update: {ids}")
 
 
 def test_proxy_networks_change_live():

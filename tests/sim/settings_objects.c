@@ -199,14 +199,6 @@ uint64_t store_generation(const struct store *store)
 /* --- admin/config.h, config_build.h, tls_files.h -----------------------------------------------
  */
 
-void config_problem_set(struct config_problem *problem, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    (void)vsnprintf(problem->text, sizeof problem->text, format, args);
-    va_end(args);
-}
-
 mx_err config_build(struct config **out_config, struct store *store, enum config_parts parts,
                     const struct reg_type **out_type, struct config_problem *problem)
 {
