@@ -4,6 +4,7 @@
 #include "admin/api.h"
 #include "admin/api_actions.h"
 #include "admin/api_queue.h"
+#include "admin/audit.h"
 #include "admin/auth.h"
 #include "admin/ban.h"
 #include "admin/bootstrap.h"
@@ -70,7 +71,7 @@ static enum api_sign_in on_authenticate(void *arg, struct slice authorization,
     case AUTH_REFUSED:
         return API_REFUSED;
     }
-    *out = (struct api_caller){.arg = &b->caller, .may = may};
+    *out = (struct api_caller){.peer = *peer, .arg = &b->caller, .may = may};
     (void)snprintf(out->name, sizeof out->name, "%.*s", API_CALLER_NAME_MAX, b->caller.name);
     (void)snprintf(out->account_id, sizeof out->account_id, "%s", b->caller.account_id);
     return API_SIGNED_IN;
@@ -158,6 +159,14 @@ static mx_err on_publish(void *arg, const struct object_change *changes, size_t 
     mx_err err = publisher_apply(b->conf.publisher, store_generation(b->store), &text);
     problem_set(problem, &text);
     return err;
+}
+
+static void on_changed(void *arg, const struct api_caller *caller,
+                       const struct api_changed *changed)
+{
+    struct backend *b = arg;
+    bool stored = changed->type->storage != REG_ELSEWHERE;
+    audit_write(b->conf.log, caller, changed, stored ? store_generation(b->store) : 0);
 }
 
 static mx_err reload(struct backend *b, struct api_problem *problem)
@@ -404,6 +413,7 @@ static mx_err api_open(struct backend *b)
                             .prepare = on_prepare,
                             .discard = on_discard,
                             .publish = on_publish,
+                            .changed = on_changed,
                             .health = on_health,
                             .explain = on_explain,
                             .dry_run = on_dry_run,

@@ -21,6 +21,7 @@ struct backend_conf {
     struct worker *worker;
     struct ban *ban;
     struct shard *shard; /* of the loop */
+    struct log *log;     /* of the worker */
 };
 
 /* Opens the store and builds the API. A store that cannot be used is no failure here: every API

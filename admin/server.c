@@ -80,6 +80,7 @@ struct server {
     int http_fd;
     struct netaddr http_addr; /* family 0: switched off */
     struct log log;           /* of the start and the end */
+    struct log worker_log;    /* written by the worker's thread */
     struct core_thread *cores;
     unsigned core_count;
     const struct pulse *pulses[SERVER_CORES_MAX];
@@ -113,11 +114,9 @@ static void logs_write(struct server *server)
     uint8_t buf[PIPE_BUF];
     struct writer lines = writer_init(buf, sizeof buf);
     server->log.wall_ms = clock_wall_ms();
-    struct log *logs[SERVER_CORES_MAX + 4] = {&server->log, &server->shard.log};
-    unsigned count = 2;
-    if (server->ban != NULL) {
-        logs[count++] = ban_log(server->ban);
-    }
+    struct log *logs[SERVER_CORES_MAX + 4] = {&server->log, &server->shard.log,
+                                              &server->worker_log};
+    unsigned count = 3;
     if (server->takeover != NULL) {
         logs[count++] = takeover_log(server->takeover);
     }
@@ -502,7 +501,8 @@ static bool journal_store_ready(struct server *server)
 static bool hub_open(struct server *server)
 {
     mx_err err = session_count_new(&server->sessions, server->core_count, IMAGE_LISTENERS_MAX);
-    err = err ? err : ban_new(&server->ban, server->options->log_level);
+    err = err ? err : log_init(&server->worker_log, -1, server->options->log_level);
+    err = err ? err : ban_new(&server->ban, &server->worker_log);
     if (!err) {
         err = mbox_hub_new(&server->hub, server->core_count);
     }
@@ -604,7 +604,8 @@ static bool management_start(struct server *server)
                                        .explain = server->explain,
                                        .worker = server->worker,
                                        .ban = server->ban,
-                                       .shard = &server->shard};
+                                       .shard = &server->shard,
+                                       .log = &server->worker_log};
         err = backend_open(&server->backend, &backend);
     }
     for (unsigned i = 0; i < server->core_count; i++) {
@@ -874,11 +875,11 @@ static void end(struct server *server)
     publisher_free(server->publisher);
     web_free(server->web);
     ban_free(server->ban);
-    server->ban = NULL;
     if (server->shard_is_open) {
         shard_close(&server->shard);
     }
     logs_write(server);
+    log_fini(&server->worker_log);
     shard_fini(&server->shard);
     for (unsigned i = 0; server->cores != NULL && i < server->core_count; i++) {
         if (server->cores[i].server != NULL) {
