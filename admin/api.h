@@ -161,5 +161,8 @@ struct api;
 /* Makes the schema document. conf is copied; what it points to is borrowed. MX_ERR_NOMEM. */
 MX_MUST_CHECK mx_err api_new(struct api **out_api, const struct api_conf *conf);
 void api_free(struct api *api); /* NULL is fine */
+/* Is the request's caller signed in, with the permission? False: the answer says why not. */
+bool api_permits(struct api *api, const struct api_request *request, const char *permission,
+                 struct api_answer *answer);
 /* Always gives an answer; an unknown path is 404. */
 void api_run(struct api *api, const struct api_request *request, struct api_answer *answer);

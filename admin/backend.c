@@ -40,7 +40,11 @@ struct request_job {
     struct http_exchange *exchange;
     struct api_answer answer;
     struct auth_verdict verdict;
-    struct timer delay; /* of the answer to a failed sign-in */
+    struct timer delay;     /* of the answer to a failed sign-in */
+    const char *permission; /* backend_permit: asked for; NULL: a request to the API */
+    backend_then_fn then;
+    void *then_arg;
+    bool permitted;
 };
 
 /* --- hooks of the API --------------------------------------------------------------------------
@@ -281,7 +285,12 @@ static void request_run(struct worker_job *job)
         answer_unusable(own->backend, &own->answer);
     } else {
         own->backend->running = own;
-        api_run(own->backend->api, &request, &own->answer);
+        if (own->permission != NULL) {
+            own->permitted =
+                api_permits(own->backend->api, &request, own->permission, &own->answer);
+        } else {
+            api_run(own->backend->api, &request, &own->answer);
+        }
         own->backend->running = NULL;
     }
     if (own->answer.status == 404) {
@@ -355,6 +364,11 @@ static void request_done(struct worker_job *job)
     if (result == AUTH_REFUSED || result == AUTH_BANNED) {
         log_refused(b, own);
     }
+    if (own->permitted) {
+        own->then(own->then_arg, own->exchange);
+        free(own);
+        return;
+    }
     if (own->verdict.delay_ms > 0) {
         own->delay.fire = delay_fire;
         b->delayed++;
@@ -364,10 +378,12 @@ static void request_done(struct worker_job *job)
     request_answer(own);
 }
 
-void backend_request(struct backend *b, struct http_exchange *exchange)
+static void submit(struct backend *b, struct http_exchange *exchange,
+                   const struct request_job *request)
 {
-    struct request_job *own = calloc(1, sizeof *own);
+    struct request_job *own = malloc(sizeof *own);
     if (own != NULL) {
+        *own = *request;
         own->backend = b;
         own->exchange = exchange;
         own->job = (struct worker_job){.run = request_run, .done = request_done};
@@ -378,6 +394,18 @@ void backend_request(struct backend *b, struct http_exchange *exchange)
     }
     struct http_answer busy = http_problem(503, "management is busy; try again in a moment");
     http_answer(exchange, &busy);
+}
+
+void backend_request(struct backend *b, struct http_exchange *exchange)
+{
+    submit(b, exchange, &(struct request_job){0});
+}
+
+void backend_permit(struct backend *b, struct http_exchange *exchange, const char *permission,
+                    backend_then_fn then, void *arg)
+{
+    submit(b, exchange,
+           &(struct request_job){.permission = permission, .then = then, .then_arg = arg});
 }
 
 /* --- life --------------------------------------------------------------------------------------
