@@ -12,6 +12,8 @@ static const struct {
     {"ReloadBlockedIps", ACTION_RELOAD_BLOCKED},
     {"PauseMtaQueue", ACTION_PAUSE_QUEUE},
     {"ResumeMtaQueue", ACTION_RESUME_QUEUE},
+    {"InvalidateCaches", ACTION_INVALIDATE_CACHES},
+    {"InvalidateNegativeCaches", ACTION_INVALIDATE_NEGATIVE},
 };
 
 static mx_err create(void *arg, const struct api_caller *caller, const json_t *body,

@@ -181,10 +181,10 @@ static mx_err reload(struct backend *b, struct api_problem *problem)
     return err;
 }
 
-static mx_err pause_queue(struct backend *b, const struct api_caller *caller, bool yes,
-                          struct api_problem *problem)
+static mx_err tell_cores(struct backend *b, const struct api_caller *caller, enum queue_op op,
+                         struct api_problem *problem)
 {
-    mx_err err = queue_cores_pause(b->conf.queue, yes, caller->name);
+    mx_err err = queue_cores_tell(b->conf.queue, op, caller->name);
     if (err == MX_ERR_UNSUPPORTED) {
         (void)snprintf(problem->text, sizeof problem->text,
                        "nothing is delivered in recovery mode");
@@ -206,8 +206,13 @@ static mx_err on_action(void *arg, const struct api_caller *caller, enum api_act
     case ACTION_RELOAD_BLOCKED:
         return MX_OK; /* in force since they were made */
     case ACTION_PAUSE_QUEUE:
+        return tell_cores(b, caller, QUEUE_PAUSE, problem);
     case ACTION_RESUME_QUEUE:
-        return pause_queue(b, caller, action == ACTION_PAUSE_QUEUE, problem);
+        return tell_cores(b, caller, QUEUE_RESUME, problem);
+    case ACTION_INVALIDATE_CACHES:
+        return tell_cores(b, caller, QUEUE_FORGET_NAMES, problem);
+    case ACTION_INVALIDATE_NEGATIVE:
+        return tell_cores(b, caller, QUEUE_FORGET_ABSENT, problem);
     }
     return MX_ERR_BUG;
 }

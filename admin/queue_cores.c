@@ -341,12 +341,12 @@ void queue_cores_settle(struct queue_cores *queue, const char *by, queue_settled
 /* --- all cores ---------------------------------------------------------------------------------
  */
 
-mx_err queue_cores_pause(struct queue_cores *queue, bool pause, const char *by)
+mx_err queue_cores_tell(struct queue_cores *queue, enum queue_op op, const char *by)
 {
     uint64_t until_ns = deadline_ns();
     mx_err err = queue->conf.cores == 0 ? MX_ERR_UNSUPPORTED : ready(queue, until_ns);
     for (unsigned i = 0; !err && i < queue->conf.cores; i++) {
-        queue->parts[i].request.op = pause ? QUEUE_PAUSE : QUEUE_RESUME;
+        queue->parts[i].request.op = op;
         set_by(&queue->parts[i].request, by);
         send(queue, i);
     }

@@ -70,5 +70,6 @@ void queue_cores_settle(struct queue_cores *queue, const char *by, queue_settled
                         void *arg);
 /* Forgets what was collected. */
 void queue_cores_forget(struct queue_cores *queue);
-/* On all cores. MX_ERR_UNSUPPORTED: there are none. */
-MX_MUST_CHECK mx_err queue_cores_pause(struct queue_cores *queue, bool pause, const char *by);
+/* QUEUE_PAUSE, QUEUE_RESUME, QUEUE_FORGET_NAMES or QUEUE_FORGET_ABSENT, done on all cores when it
+ * returns. MX_ERR_UNSUPPORTED: there are none. */
+MX_MUST_CHECK mx_err queue_cores_tell(struct queue_cores *queue, enum queue_op op, const char *by);

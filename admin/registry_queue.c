@@ -141,7 +141,7 @@ const struct reg_field reg_queued_filters[4] = {
 
 /* Action ------------------------------------------------------------------------------------ */
 
-const struct reg_variant reg_action_variants[5] = {
+const struct reg_variant reg_action_variants[7] = {
     {.name = "ReloadSettings",
      .label = "Reload settings",
      .note = "Changes are in force when they are made; this reads again what objects name "
@@ -157,4 +157,11 @@ const struct reg_variant reg_action_variants[5] = {
      .note = "No delivery begins until ResumeMtaQueue or a restart; mail is accepted, and "
              "deliveries on their way end. To start without delivery: serve --delivery off."},
     {.name = "ResumeMtaQueue", .label = "Resume the queue"},
+    {.name = "InvalidateCaches",
+     .label = "Forget names",
+     .note = "What name servers said, and the addresses that next hops got from it, are asked for "
+             "anew, on every core. Nothing else is cached."},
+    {.name = "InvalidateNegativeCaches",
+     .label = "Forget absent names",
+     .note = "The same for names and records that were not found, or not to be had."},
 };

@@ -720,8 +720,7 @@ const struct reg_type reg_types[] = {
      .description = "A message that waits for its delivery."},
     {.shape = {.name = "Action",
                .variants = VARIANTS(reg_action_variants),
-               .unsupported = "ReloadLookupStores InvalidateCaches InvalidateNegativeCaches "
-                              "UpdateApps ClassifySpam TroubleshootDmarc"},
+               .unsupported = "ReloadLookupStores UpdateApps ClassifySpam TroubleshootDmarc"},
      .storage = REG_ELSEWHERE,
      .variant_prefix = "action",
      .description = "Something that happens when it is created; nothing is kept."},

@@ -212,6 +212,9 @@ void deliver_close(struct deliver *d);
  * then. Transactions on their way end as they would. */
 void deliver_pause(struct deliver *d);
 void deliver_resume(struct deliver *d);
+/* The addresses of all next hops are looked up anew before they are used again, and connections
+ * that are kept to them end. */
+void deliver_forget_addresses(struct deliver *d);
 /* Pending recipients of a message that is not active become failed, durably, without a report; it
  * ends when that is on the disk. */
 void deliver_cancel_message(struct deliver *d, struct message *msg);

@@ -307,6 +307,15 @@ static mx_err run(struct queue_request *request)
             deliver_resume(&service->deliver);
         }
         return MX_OK;
+    case QUEUE_FORGET_NAMES:
+        log_change(request, "names-forgotten", NULL);
+        dns_forget(&service->dns);
+        deliver_forget_addresses(&service->deliver);
+        return MX_OK;
+    case QUEUE_FORGET_ABSENT:
+        log_change(request, "absent-names-forgotten", NULL);
+        dns_forget_absent(&service->dns);
+        return MX_OK;
     default:
         return run_on_message(request);
     }

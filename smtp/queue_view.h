@@ -27,6 +27,9 @@ enum queue_op {
                      incomplete and never tried */
     QUEUE_PAUSE,  /* no delivery begins any more; those that wait are given back */
     QUEUE_RESUME,
+    /* What name servers said is asked anew, for new lookups and those under way. */
+    QUEUE_FORGET_NAMES,
+    QUEUE_FORGET_ABSENT, /* only what was not found, or not to be had */
 };
 
 /* Begins with next = 0, the rest of the results zero, and an empty top; goes on until finished. */
