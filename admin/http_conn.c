@@ -97,24 +97,32 @@ static bool is_worth_more(const struct http_conn *conn, const struct http_conn *
     return whole != other ? whole : conn->phase_ns >= than->phase_ns;
 }
 
-static bool may_give_way(const struct http_conn *conn, bool with_body)
+/* What another connection wants of it. */
+enum way {
+    WAY_PLACE,      /* any place */
+    WAY_SLOT_PLACE, /* a place among those of its listener */
+    WAY_BODY,       /* memory of a body */
+};
+
+static bool may_give_way(const struct http_conn *conn, const struct http_conn *to, enum way way)
 {
     uint64_t waited_ns = now_ns(conn) - conn->phase_ns;
-    return conn->phase != HTTP_PHASE_HANDLER && conn->phase != HTTP_PHASE_CLOSING &&
-           (!with_body || conn->phase == HTTP_PHASE_BODY) &&
+    return conn != to && conn->phase != HTTP_PHASE_HANDLER && conn->phase != HTTP_PHASE_CLOSING &&
+           (way != WAY_BODY || conn->phase == HTTP_PHASE_BODY) &&
+           (way != WAY_SLOT_PLACE || conn->slot == to->slot) &&
            waited_ns > conn->server->conf.limits.yield_ms * MX_NS_PER_MS;
 }
 
 /* Ends the connection that has let the server wait for longest, so that nobody keeps others out by
- * being slow; with_body: one whose body takes memory. False: there is none. */
-static bool make_way(struct http_server *server, const struct http_conn *but, bool with_body)
+ * being slow. False: there is none. */
+static bool make_way(const struct http_conn *to, enum way way)
 {
+    struct http_server *server = to->server;
     struct http_conn *found = NULL;
     for (struct list_node *node = list_first(&server->conns); node != NULL;
          node = list_next(&server->conns, node)) {
         struct http_conn *conn = mx_container_of(node, struct http_conn, node);
-        if (conn != but && may_give_way(conn, with_body) &&
-            (found == NULL || !is_worth_more(conn, found))) {
+        if (may_give_way(conn, to, way) && (found == NULL || !is_worth_more(conn, found))) {
             found = conn;
         }
     }
@@ -374,7 +382,7 @@ static bool on_body(struct http_conn *conn)
         return true;
     }
     mx_err err = http_exchange_grow(exchange, piece.len, most);
-    while (err && make_way(conn->server, conn, true)) {
+    while (err && make_way(conn, WAY_BODY)) {
         err = http_exchange_grow(exchange, piece.len, most);
     }
     if (err) {
@@ -546,7 +554,7 @@ void http_conn_accept(const struct http_listener *listener, int fd)
     bool over = listener->connections_max > 0 && of_slot >= listener->connections_max;
     bool full =
         server->conns_count++ - server->closing_count >= server->conf.limits.connections_max;
-    if (over || (full && !make_way(server, conn, false))) {
+    if ((over && !make_way(conn, WAY_SLOT_PLACE)) || (full && !make_way(conn, WAY_PLACE))) {
         turn_away(conn, tls != NULL);
     } else if (tls != NULL) {
         stream_start_tls(&conn->stream, tls, SLICE_EMPTY);

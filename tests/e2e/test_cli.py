@@ -566,6 +566,23 @@ def test_cli_snapshot():
     talk([], "snapshot", "Account", "--allow-unresolved", "Nothing", code=1, err="unknown object: Nothing")
 
 
+def test_cli_snapshot_lines():
+    """Of many objects a line has as many as a page; what is not one page is asked for once for each variant."""
+    small = talks.session(get=2, put=2)
+    domains = [{"id": i, "name": i} for i in "bcd"]
+    routes = [{"id": "e", "@type": "Relay", "name": "e"}, {"id": "f", "@type": "Local", "name": "f"},
+              {"id": "g", "@type": "Relay", "name": "g"}]
+
+    def pages(kind, rows):
+        return [pair(kind, {"filter": {}, "limit": 2}, None, [r["id"] for r in rows[:2]], rows[:2]),
+                pair(kind, {"filter": {}, "limit": 2, "anchor": rows[1]["id"], "anchorOffset": 1}, None, [rows[2]["id"]], rows[2:])]
+    done = talk(pages("x:Domain", domains), "snapshot", "Domain", "--quiet", session=small)
+    equal([list(json.loads(line)["value"]) for line in done.stdout.splitlines()], [["domain-b", "domain-c"], ["domain-d"]], "lines")
+    done = talk(pages("x:MtaRoute", routes) * 2, "snapshot", "MtaRoute", session=small, err="MtaRoute/Relay: 2\n")
+    lines = [json.loads(line)["value"] for line in done.stdout.splitlines()]
+    equal(sorted(sorted(line) for line in lines), [["mtaroute-e", "mtaroute-g"], ["mtaroute-f"]], "lines of two variants")
+
+
 def test_cli_snapshot_circle():
     """Types that refer to each other: the optional reference is set by an update at the end. The plan applies."""
     schema = json.loads(json.dumps(talks.SCHEMA))
@@ -1040,6 +1057,13 @@ def test_cli_apply_memory():
             peak = peak_kib(command, env)
             check("ASAN_OPTIONS" in os.environ or peak < peaks[0] + 6144, f"KiB with 10,000 accounts {what}: {peak}, {peaks}")
         equal(s.api.calls(("x:Account/query", {"limit": 1, "calculateTotal": True}))[0]["total"], 10001, "accounts")
+        copy = os.path.join(s.folder, "copy.ndjson")
+        peak = peak_kib([os.path.join(lib.BUILD, "ringmx-cli"), "snapshot", "Domain", "Account", "--allow-unresolved", "Role",
+                         "--output", copy], env)
+        check("ASAN_OPTIONS" in os.environ or peak < peaks[0] + 6144, f"KiB of a snapshot of 10,000 accounts: {peak}, {peaks}")
+        with open(copy) as f:
+            sizes = [len(json.loads(line)["value"]) for line in f]
+        equal((sum(sizes), max(sizes)), (10002, 500), "objects, and the most on a line")
         fifo = os.path.join(s.folder, "fifo")
         os.mkfifo(fifo)
         with subprocess.Popen(["cp", os.path.join(s.folder, "plan-1.ndjson"), fifo]):

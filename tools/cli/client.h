@@ -41,8 +41,6 @@ bool jmap_all_ids(struct client *client, const char *object, json_t *filter, jso
 /* Calls each for every object of a type, page by page, until it is false (a failure). */
 bool jmap_each_object(struct client *client, const char *object, bool with_total,
                       bool (*each)(void *arg, const json_t *value), void *arg);
-/* Adds all objects of a type. */
-bool jmap_all_objects(struct client *client, const char *object, bool with_total, json_t *objects);
 
 /* Borrowed: the text of a member, or NULL. */
 const char *member_text(const json_t *object, const char *name);
