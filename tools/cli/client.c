@@ -458,14 +458,3 @@ bool jmap_each_object(struct client *client, const char *object, bool with_total
     json_decref(filter);
     return good;
 }
-
-static bool append(void *arg, const json_t *value)
-{
-    json_array_append(arg, (json_t *)(uintptr_t)value);
-    return true;
-}
-
-bool jmap_all_objects(struct client *client, const char *object, bool with_total, json_t *objects)
-{
-    return jmap_each_object(client, object, with_total, append, objects);
-}
