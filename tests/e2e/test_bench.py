@@ -606,3 +606,19 @@ def test_bench_accounts():
     for start in result["restarts"]:
         equal(len(start["table_bytes"]), start["cores"], "cores that answered")
         check(all(0 < b <= 40 * 5000 for b in start["table_bytes"]), f"bytes of tables: {start}")
+
+
+def test_bench_micro():
+    """Every operation that is listed runs, asserts what it does, and is measured."""
+    listed = bench("micro", "--list").stdout.splitlines()
+    names = {line.split()[0] for line in listed if "only when named" not in line}
+    check(len(names) >= 30 and len(listed) > len(names), f"operations: {listed}")
+    done = bench("micro", "--time", "1", "--json")
+    equal((done.returncode, done.stderr), (0, ""), "exit code")
+    measured = json.loads(done.stdout)["micro"]
+    equal(set(measured), names, "measured")
+    for name, m in measured.items():
+        check(0 < m["fastestNs"] <= m["ns"] < 1e9, f"{name}: {m}")
+    equal(bench("micro", "--once", "pool", "wheel-*").stdout.split()[::2], ["wheel-rearm", "wheel-cancel", "wheel-fire", "pool"],
+          "those that are named")
+    equal(bench("micro", "no-such-thing").returncode, 2, "one that is not there")

@@ -526,7 +526,7 @@ def test_bench_manual():
                           capture_output=True, text=True)
     equal((done.returncode, done.stderr), (0, ""), "groff")
     manual = re.sub(".\b", "", done.stdout).replace("\u2010", "-").replace("\u2212", "-")
-    for command in ("send", "sink", "verify", "plot"):
+    for command in ("send", "sink", "verify", "plot", "micro"):
         options = set(re.findall(r"(?<![a-z])--[a-z][a-z-]*", bench(command, "--help").stdout))
         check(len(options) >= 3, f"options in the help of {command}: {options}")
         options -= {"--help"}
