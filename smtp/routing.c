@@ -11,6 +11,8 @@ struct lookup {
     const struct routing_context *ctx;
     const struct envelope *env;
     struct slice rcpt, rcpt_domain;
+    const struct resolution *resolution; /* of this address: */
+    struct slice asked, asked_domain;
     struct rcpt_state state;
     char status[8];
     char client[NETADDR_TEXT_MAX];
@@ -18,17 +20,14 @@ struct lookup {
 
 static void split(struct slice address, struct slice *local, struct slice *domain)
 {
-    size_t at = address.len;
-    while (at > 0 && address.ptr[at - 1] != '@') {
-        at--;
-    }
-    if (at == 0) {
+    const uint8_t *at = address.len == 0 ? NULL : memrchr(address.ptr, '@', address.len);
+    if (at == NULL) {
         *local = address;
         *domain = SLICE_EMPTY;
         return;
     }
-    *local = slice_first(address, at - 1);
-    *domain = slice_from(address, at);
+    *local = slice_first(address, (size_t)(at - address.ptr));
+    *domain = slice_from(address, local->len + 1);
 }
 
 static struct expr_value text_value(struct slice text)
@@ -173,16 +172,39 @@ static void variable(void *arg, uint16_t index, struct expr_value *out)
     }
 }
 
+static bool same(struct slice a, struct slice b)
+{
+    return a.ptr == b.ptr && a.len == b.len;
+}
+
+/* What the resolver has found need not be looked up again. */
 static bool local_domain(void *arg, struct slice domain)
 {
     const struct lookup *look = arg;
-    return directory_is_local_domain(look->ctx->directory, domain);
+    return (look->resolution->domain != NULL && same(domain, look->asked_domain)) ||
+           directory_is_local_domain(look->ctx->directory, domain);
+}
+
+/* The resolver has found this address itself, not another one by way of it. */
+static bool was_found(const struct lookup *look, struct slice address)
+{
+    const struct resolution *r = look->resolution;
+    return r->kind == RESOLVE_LOCAL && !r->via_tag && !r->via_catch_all && !r->is_postmaster &&
+           same(address, r->mailbox) && slice_equal(address, look->asked);
+}
+
+/* It has looked for this address, to the letter, and there is none. */
+static bool was_missed(const struct lookup *look, struct slice address)
+{
+    return look->resolution->kind != RESOLVE_LOCAL && address.len > 0 &&
+           same(address, look->asked) && address.ptr[0] != '"';
 }
 
 static bool local_address(void *arg, struct slice address)
 {
     const struct lookup *look = arg;
-    return directory_is_local_address(look->ctx->directory, address);
+    return was_found(look, address) || (!was_missed(look, address) &&
+                                        directory_is_local_address(look->ctx->directory, address));
 }
 
 static struct slice system_value(void *arg, struct slice name)
@@ -248,7 +270,13 @@ void routing_find(struct routing *out, const struct routing_context *ctx, struct
             split(rcpt, &local, &domain);
         }
     }
-    struct lookup look = {.ctx = ctx, .env = env, .rcpt = rcpt, .rcpt_domain = domain};
+    struct lookup look = {.ctx = ctx,
+                          .env = env,
+                          .rcpt = rcpt,
+                          .rcpt_domain = domain,
+                          .resolution = &out->resolution,
+                          .asked = rcpt,
+                          .asked_domain = domain};
     if (ctx->state != NULL) {
         look.state = *ctx->state;
     }
