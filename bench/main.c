@@ -10,6 +10,11 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Read by jemalloc (jemalloc(3), "TUNING"): large pages, as the server has them, or the tables of
+ * the microbenchmarks would be slower than its own. */
+extern const char *malloc_conf;
+const char *malloc_conf = "thp:always";
+
 static const struct {
     const char *name;
     int (*run)(int argc, char **argv);

@@ -2,6 +2,7 @@
 
 #include "bench/args.h"
 #include "bench/machine.h"
+#include "core/check.h"
 #include "core/hash.h"
 #include "io/tls.h"
 
@@ -157,13 +158,8 @@ static double round_ns(const struct micro *m, void *state, const struct options 
     return took / (double)operations;
 }
 
-static void measure(const struct micro *m, void *state, struct options *options)
+static void report(const struct micro *m, double *rounds, struct options *options)
 {
-    double rounds[ROUNDS], least_ns = (double)options->time_ms * 1e6 / ROUNDS;
-    (void)round_ns(m, state, options, least_ns);
-    for (unsigned i = 0; i < ROUNDS; i++) {
-        rounds[i] = round_ns(m, state, options, least_ns);
-    }
     qsort(rounds, ROUNDS, sizeof rounds[0], compare);
     double median = rounds[ROUNDS / 2], fastest = rounds[0];
     if (!options->json) {
@@ -172,6 +168,23 @@ static void measure(const struct micro *m, void *state, struct options *options)
     }
     (void)json_object_set_new(options->results, m->name,
                               json_pack("{s:f, s:f}", "ns", median, "fastestNs", fastest));
+}
+
+/* What shares a state is measured in turn, round by round, so that it can be compared although the
+ * machine has other work. */
+static void measure(const struct micro *const *these, unsigned count, void *state,
+                    struct options *options)
+{
+    static double rounds[NAMES_MAX][ROUNDS];
+    double least_ns = (double)options->time_ms * 1e6 / ROUNDS;
+    for (unsigned round = 0; round <= ROUNDS; round++) { /* the first warms up */
+        for (unsigned i = 0; i < count; i++) {
+            rounds[i][round == 0 ? 0 : round - 1] = round_ns(these[i], state, options, least_ns);
+        }
+    }
+    for (unsigned i = 0; i < count; i++) {
+        report(these[i], rounds[i], options);
+    }
 }
 
 /* The first run, which takes memory and binds names, is not counted. */
@@ -197,35 +210,46 @@ static bool wanted(const struct options *options, const struct micro *m)
     return options->name_count == 0 && (options->all || !m->heavy);
 }
 
+/* Those of a group from `first` on that share its state; *out_next is where the rest begins. */
+static unsigned choose(const struct micro **these, const struct micro_group *group, size_t first,
+                       size_t *out_next, const struct options *options)
+{
+    const struct micro *m = &group->items[first];
+    unsigned count = 0;
+    size_t i = first;
+    for (; i < group->count && group->items[i].make == m->make && group->items[i].size == m->size;
+         i++) {
+        if (wanted(options, &group->items[i])) {
+            MX_ASSERT(count < NAMES_MAX);
+            these[count++] = &group->items[i];
+        }
+    }
+    *out_next = i;
+    return count;
+}
+
 /* One group; the number of those that were wanted. */
 static unsigned run_group(const struct micro_group *group, struct options *options)
 {
-    const struct micro *made = NULL;
-    void *state = NULL;
-    unsigned count = 0;
-    for (const struct micro *m = group->items; m < group->items + group->count; m++) {
-        if (!wanted(options, m)) {
+    const struct micro *these[NAMES_MAX];
+    unsigned all = 0;
+    for (size_t at = 0; at < group->count;) {
+        unsigned count = choose(these, group, at, &at, options);
+        if (count == 0) {
             continue;
         }
-        if (made == NULL || made->make != m->make || made->size != m->size) {
-            if (made != NULL) {
-                made->end(state);
-            }
-            state = m->make(m->size);
+        void *state = these[0]->make(these[0]->size);
+        for (unsigned i = 0; i < count && options->once; i++) {
+            run_once(these[i], state, options);
         }
-        made = m;
-        count++;
-        if (options->once) {
-            run_once(m, state, options);
-        } else {
-            measure(m, state, options);
+        if (!options->once) {
+            measure(these, count, state, options);
         }
+        these[0]->end(state);
+        all += count;
         (void)fflush(stdout);
     }
-    if (made != NULL) {
-        made->end(state);
-    }
-    return count;
+    return all;
 }
 
 static int list(void)

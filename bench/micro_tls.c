@@ -21,16 +21,17 @@ struct tls_pair {
     struct tls *server, *client;
     uint32_t plain_len;
     uint8_t plain[PLAIN_MAX], read[PLAIN_MAX];
-    uint8_t sealed[RECORDS][SEALED_MAX];
+    uint8_t wire[SEALED_MAX];
+    uint8_t sealed[RECORDS * SEALED_MAX]; /* records behind each other */
     size_t sealed_len[RECORDS];
 };
 
 /* What the one has to send is fed to the other. */
 static size_t carry(struct tls_pair *p, struct tls *from, struct tls *to)
 {
-    size_t len = tls_drain(from, p->sealed[0], SEALED_MAX);
+    size_t len = tls_drain(from, p->wire, SEALED_MAX);
     if (len > 0) {
-        MX_ASSERT(tls_feed(to, slice_of(p->sealed[0], len)) == MX_OK);
+        MX_ASSERT(tls_feed(to, slice_of(p->wire, len)) == MX_OK);
     }
     return len;
 }
@@ -109,18 +110,20 @@ static void end(void *state)
 
 static void seal(struct tls_pair *p, struct tls *from)
 {
-    for (unsigned i = 0; i < RECORDS; i++) {
+    uint8_t *at = p->sealed;
+    for (unsigned i = 0; i < RECORDS; i++, at += p->sealed_len[i - 1]) {
         MX_ASSERT(tls_write(from, slice_of(p->plain, p->plain_len)) == MX_OK);
-        p->sealed_len[i] = tls_drain(from, p->sealed[i], SEALED_MAX);
+        p->sealed_len[i] = tls_drain(from, at, SEALED_MAX);
         MX_ASSERT(p->sealed_len[i] > p->plain_len && tls_waiting(from) == 0);
     }
 }
 
 static void open_all(struct tls_pair *p, struct tls *to)
 {
-    for (unsigned i = 0; i < RECORDS; i++) {
+    const uint8_t *at = p->sealed;
+    for (unsigned i = 0; i < RECORDS; i++, at += p->sealed_len[i - 1]) {
         size_t len = 0;
-        MX_ASSERT(tls_feed(to, slice_of(p->sealed[i], p->sealed_len[i])) == MX_OK);
+        MX_ASSERT(tls_feed(to, slice_of(at, p->sealed_len[i])) == MX_OK);
         MX_ASSERT(tls_read(to, &len, p->read, sizeof p->read) == MX_OK && len == p->plain_len);
     }
     MX_ASSERT(memcmp(p->read, p->plain, p->plain_len) == 0);
