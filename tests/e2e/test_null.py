@@ -104,3 +104,25 @@ def test_compare_in_small():
             run, = results[scenario][name]
             lib.check(run["cpu_us"] > 0 and run["rate"] > 0, f"figures of {name} in {scenario}: {run}")
     lib.check(" x" in done.stdout.rsplit("ringmx", 1)[1], "a ratio in the table")
+
+
+def test_scale_in_small():
+    """bench/scale.py measures every curve and the memory, and draws them."""
+    root = os.path.join(os.path.dirname(os.path.abspath(lib.__file__)), "..", "..")
+    result, drawing = (os.path.join(lib.work_folder(), name) for name in ("result.json", "curves.svg"))
+    done = subprocess.run([os.path.join(root, "bench/scale.py"), "--build", lib.BUILD, "--quick", "--json", result, "--svg", drawing],
+                          capture_output=True, text=True, timeout=240)
+    if "needs a control group" in done.stderr:
+        raise lib.Skip("bench/scale.py needs a control group of its own")
+    equal(done.returncode, 0, f"exit code ({done.stderr[-300:]})")
+    with open(result) as f:
+        found = json.load(f)
+    equal(list(found["curves"]), ["sessions", "accounts", "queued", "waiting", "size"], "curves")
+    for name, of in found["curves"].items():
+        for series, points in of.items():
+            equal(len(points), 2, f"points of {name}")
+            for point in points:
+                lib.check(min(point["cpu_us"]) > 0 and min(point["ratio"]) > 0, f"figures of {series} in {name}: {point}")
+    equal(sorted(found["memory"]), ["idle session", "queued message"], "memory")
+    with open(drawing) as f:
+        equal(f.read().count("<polyline"), 7, "lines: five of ringmx, two of the null responder")
