@@ -96,6 +96,9 @@ void ring_accept(struct ring *ring, struct op *op, int fd);
  * value 0 = end of stream; MX_ERR_AGAIN = no buffer free (serve the op again after a
  * ring_recv_return). The buffer must be given back with ring_recv_return in the same turn. */
 void ring_recv(struct ring *ring, struct op *op, int fd, bool poll_first);
+/* The same again and again until more == false. The kernel goes on for a peer that streams before
+ * others have their turn, so this is not for servers. */
+void ring_recv_multishot(struct ring *ring, struct op *op, int fd);
 const uint8_t *ring_recv_buf(const struct ring *ring, uint16_t buf_id);
 void ring_recv_return(struct ring *ring, uint16_t buf_id);
 /* Another number of buffers, from 1 to RING_RECV_MAX. Those that are too many go as they come back.

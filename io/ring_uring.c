@@ -394,6 +394,15 @@ void ring_recv(struct ring *ring, struct op *op, int fd, bool poll_first)
     io_uring_sqe_set_data(sqe, op);
 }
 
+void ring_recv_multishot(struct ring *ring, struct op *op, int fd)
+{
+    struct io_uring_sqe *sqe = begin(ring, op, OP_RECV);
+    io_uring_prep_recv_multishot(sqe, fd, NULL, 0, 0);
+    sqe->flags |= IOSQE_BUFFER_SELECT;
+    sqe->buf_group = BUF_GROUP;
+    io_uring_sqe_set_data(sqe, op);
+}
+
 const uint8_t *ring_recv_buf(const struct ring *ring, uint16_t buf_id)
 {
     MX_ASSERT(buf_id < RING_RECV_MAX);

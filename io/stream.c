@@ -527,7 +527,11 @@ static void recv_arm(struct stream *stream)
     if (wanted && !stream->sock_eof && !stream->recv_op.pending &&
         !list_linked(&stream->ready_node)) {
         stream->recv_op.done = recv_done;
-        ring_recv(stream->shard->ring, &stream->recv_op, stream->fd, !stream->sock_more);
+        if (stream->multishot) {
+            ring_recv_multishot(stream->shard->ring, &stream->recv_op, stream->fd);
+        } else {
+            ring_recv(stream->shard->ring, &stream->recv_op, stream->fd, !stream->sock_more);
+        }
     }
 }
 

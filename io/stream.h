@@ -60,6 +60,8 @@ struct stream {
     bool eof_told;   /* ... and the owner knows */
     bool park_small; /* park is a slot of shard->park_small */
     bool tls_client; /* of the handshake: which side we are */
+    bool multishot;  /* set by the owner of a connection that is being opened: one receive goes on
+                        until the end. It must not pause the stream. */
     mx_err why;
     struct op recv_op;
     struct op send_op;

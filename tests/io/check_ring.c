@@ -94,6 +94,31 @@ static void check_send_recv(void)
     ring_close(ring);
 }
 
+/* One receive for all that comes, until the end. */
+static void check_recv_multishot(void)
+{
+    enum { COUNT = 5 };
+    int pair[2];
+    struct ring *ring = ring_new(0, 0);
+    struct seen recv_seen = seen_new(ring);
+    struct seen send_seen = seen_new(ring);
+    local_pair(pair);
+    ring_recv_multishot(ring, &recv_seen.op, pair[1]);
+    for (unsigned i = 1; i <= COUNT; i++) {
+        ring_send(ring, &send_seen.op, pair[0], SLICE_LITERAL("again"));
+        run_until(ring, &send_seen, i);
+        run_until(ring, &recv_seen, i);
+        CHECK(recv_seen.last.more && recv_seen.op.pending);
+        CHECK(recv_seen.last.value == 5 && memcmp(recv_seen.bytes, "again", 5) == 0);
+    }
+    (void)close(pair[0]);
+    run_until(ring, &recv_seen, COUNT + 1);
+    CHECK(recv_seen.last.value == 0 && !recv_seen.last.more && !recv_seen.op.pending);
+    CHECK(ring_pending(ring) == 0);
+    (void)close(pair[1]);
+    ring_close(ring);
+}
+
 /* More gathering sends in one go than the submission queue has entries. */
 static void check_sendv_overflow(unsigned sq_entries)
 {
@@ -407,6 +432,7 @@ int main(void)
     check_probe();
     check_stats();
     check_send_recv();
+    check_recv_multishot();
     check_sendv_overflow(0);
     check_sendv_overflow(8);
     check_sendv_overflow(5); /* not a power of two: the kernel makes it 8 */

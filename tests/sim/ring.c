@@ -223,6 +223,12 @@ void ring_recv(struct ring *ring, struct op *op, int fd, bool poll_first)
     begin(ring, op, OP_RECV, fd);
 }
 
+/* Once: the kernel may end a multishot receive at any time. */
+void ring_recv_multishot(struct ring *ring, struct op *op, int fd)
+{
+    begin(ring, op, OP_RECV, fd);
+}
+
 const uint8_t *ring_recv_buf(const struct ring *ring, uint16_t buf_id)
 {
     MX_ASSERT(buf_id < ring->buf_count && ring->lent[buf_id]);
