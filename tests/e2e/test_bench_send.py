@@ -301,6 +301,21 @@ def test_bench_send_source_addresses_and_proxy_headers():
         check(len(more) > 30 and all(c.startswith("203.0.113.") for c in more), f"clients: {more}")
 
 
+def test_bench_send_ipv6():
+    """The same over IPv6: to ::1, and PROXY headers that name IPv6 clients."""
+    port = free_port()
+    six = {"name": "six", "bind": {f"[::1]:{port}": True}}
+    with Server(listeners={"l": six}, settings={"proxyTrustedNetworks": {"::1/128": True}}) as server:
+        for version in ("v1", "v2"):
+            done = bench("send", "--to", f"[::1]:{port}", *TO_ALICE, "--json", "--quiet", "--messages", "20", "--per-connection", "1",
+                         "--source", "::1", "--proxy", version, "--clients", "2001:db8:7::/48")
+            equal(done.returncode, 0, f"exit code ({done.stderr})")
+            good(json.loads(done.stdout), 20)
+        server.delivered(40)
+        clients = {re.search(r"\[IPv6:([0-9a-f:]+)\]", lib.split_local(m)[2]).group(1) for m in server.mailbox()}
+        check(len(clients) > 30 and all(c.startswith("2001:db8:7:") for c in clients), f"clients: {clients}")
+
+
 def test_bench_send_idle_connections_and_server_statistics():
     """Idle connections are open before the load and held beside it; the server's own counters are in the JSON."""
     http = free_port()
