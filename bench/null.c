@@ -49,6 +49,7 @@ static int serve(struct null_server *server, const struct netaddr *addr, bool ep
     printf("null ready\n");
     fflush(stdout);
     int error = (epoll ? null_run_epoll : null_run_uring)(server);
+    tls_ctx_free(server->tls);
     if (error != 0) {
         fprintf(stderr, "ringmx-bench: cannot run: %s\n", strerror(error));
         return 1;
