@@ -20,6 +20,13 @@ static const struct reg_shape sub_addressing = {.name = "SubAddressing",
                                                 .variant_count = 2,
                                                 .unsupported = "Custom"};
 
+static const struct reg_enum recipient_verification = {
+    .name = "RecipientVerification",
+    .values = (const struct reg_enum_value[]){{"disable", "Do not ask"},
+                                              {"accept", "Ask; accept when nobody can say"},
+                                              {"defer", "Ask; 451 when nobody can say"}},
+    .count = 3};
+
 static const struct reg_field domain_fields[] = {
     {.name = "name",
      .kind = REG_STRING,
@@ -41,6 +48,15 @@ static const struct reg_field domain_fields[] = {
      .kind = REG_BOOLEAN,
      .description = "Accept recipients that have no account here and send them where the route "
                     "expression says. For split delivery while accounts move."},
+    {.name = "verifyRecipients",
+     .kind = REG_ENUM,
+     .enumeration = &recipient_verification,
+     .initial = "\"disable\"",
+     .description = "Whether the relay that a recipient without an account here would go to is "
+                    "asked first if it has such a recipient, so that the others are refused (550 "
+                    "5.1.1) instead of being returned to senders who are often forged. Has an "
+                    "effect with allowRelaying, on routes of the type Relay. Performance has its "
+                    "times and bounds."},
     {.name = "catchAllAddress",
      .kind = REG_STRING,
      .format = FORMAT_EMAIL,

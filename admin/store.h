@@ -110,6 +110,7 @@ struct store_domain_row {
     uint64_t id;
     struct slice name; /* name or alias */
     bool enabled, allow_relaying, sub_addressing;
+    uint8_t verification; /* enum dir_verify */
     struct slice catch_all;
 };
 struct store_address_row {

@@ -57,6 +57,9 @@ struct cli_message {
     uint64_t content_bytes; /* all that will be supplied through cli_body */
     bool ends_in_crlf;
     bool has_8bit;
+    /* Recipients are only asked about: MAIL, RCPT, RSET. Those that are accepted get their outcome
+     * at once; content_bytes is 0. */
+    bool only_asks;
 };
 
 struct cli_extensions {

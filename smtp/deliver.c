@@ -356,6 +356,7 @@ static void activate(struct deliver *d, struct message *msg)
 static void turn(struct shard_hook *hook)
 {
     struct deliver *d = mx_container_of(hook, struct deliver, hook);
+    verify_turn(&d->verify);
     if (d->stopping) {
         return;
     }
@@ -738,6 +739,9 @@ static mx_err parts_open(struct deliver *d)
     if (!err) {
         err = tls_client_ctx_new(&d->tls_strict, &(struct tls_client_conf){.verify = true});
     }
+    if (!err) {
+        err = verify_open(&d->verify, d);
+    }
     d->vm = err ? NULL : calloc(1, sizeof *d->vm);
     return !err && d->vm == NULL ? MX_ERR_NOMEM : err;
 }
@@ -785,7 +789,7 @@ void deliver_stop(struct deliver *d)
 
 bool deliver_quiet(const struct deliver *d)
 {
-    return d->actives.used == 0 && d->conns.used == 0 && d->dsns == 0;
+    return d->actives.used == 0 && d->conns.used == 0 && d->dsns == 0 && verify_quiet(&d->verify);
 }
 
 void deliver_abort(struct deliver *d)
@@ -806,6 +810,7 @@ void deliver_close(struct deliver *d)
     pool_fini(&d->actives);
     pool_fini(&d->clis);
     pool_fini(&d->conns);
+    verify_close(&d->verify);
     tls_ctx_free(d->tls_any);
     tls_ctx_free(d->tls_strict);
     free(d->route);
@@ -863,6 +868,8 @@ static void forget_kept(struct deliver *d)
 void deliver_switch(struct deliver *d, const struct image *image)
 {
     MX_ASSERT(d->next_route != NULL);
+    bool same_routes = d->route != NULL && d->image->route_count == image->route_count &&
+                       memcmp(d->route, d->next_route, image->route_count * sizeof *d->route) == 0;
     free(d->route);
     d->route = d->next_route;
     d->next_route = NULL;
@@ -892,6 +899,10 @@ void deliver_switch(struct deliver *d, const struct image *image)
         }
     }
     forget_kept(d);
+    verify_tune(&d->verify);
+    if (!same_routes) {
+        verify_forget_all(&d->verify);
+    }
 }
 
 void deliver_cancel(struct deliver *d)

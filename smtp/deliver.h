@@ -21,6 +21,7 @@
 #include "smtp/schedule.h"
 #include "smtp/spool.h"
 #include "smtp/stats.h"
+#include "smtp/verify.h"
 
 enum {
     /* Lanes of the workers (io/work.h). */
@@ -145,6 +146,7 @@ struct hop {
     uint8_t *host_names;    /* memory of their names */
     uint64_t resolved_ns;
     struct hop_lookup *lookup; /* under way, or NULL */
+    struct verify_hop verify;
     /* local */
     unsigned batches;
     unsigned lane;
@@ -190,6 +192,7 @@ struct deliver {
     bool stopping;            /* no new attempts */
     uint64_t random;          /* state of the jitter generator */
     struct deliver_stats stats;
+    struct verify verify; /* whether next hops have a recipient */
 };
 
 MX_MUST_CHECK mx_err deliver_open(struct deliver *d, struct shard *shard, struct spool *spool,
@@ -268,5 +271,7 @@ struct routing_context {
 /* Resolves the address and runs the route program. rcpt is the address as sent. */
 void routing_find(struct routing *out, const struct routing_context *ctx, struct slice rcpt,
                   const struct envelope *env);
-/* What RCPT answers; REPLY_OK: accepted. */
+/* Is the next hop asked whether it has the recipient? */
+bool routing_verifies(const struct routing *routing);
+/* What RCPT answers; REPLY_OK: accepted, or to be verified. */
 enum reply routing_reply(const struct routing *routing);

@@ -265,6 +265,14 @@ void routing_find(struct routing *out, const struct routing_context *ctx, struct
     run_program(out, &look);
 }
 
+bool routing_verifies(const struct routing *routing)
+{
+    const struct resolution *r = &routing->resolution;
+    return r->kind == RESOLVE_RELAY && !r->is_postmaster && r->domain != NULL &&
+           r->domain->verify != DIR_VERIFY_OFF && routing->route != NULL &&
+           routing->route->kind == ROUTE_RELAY;
+}
+
 enum reply routing_reply(const struct routing *routing)
 {
     switch (routing->resolution.kind) {

@@ -20,19 +20,23 @@ static const struct object_case cases[] = {
     /* Domain */
     {"Domain", "{\"name\":\"Example.ORG.\"}",
      "{\"name\":\"example.org\",\"aliases\":{},\"description\":null,\"isEnabled\":true,"
-     "\"allowRelaying\":false,\"catchAllAddress\":null,\"subAddressing\":{\"@type\":\"Enabled\"}}"},
+     "\"allowRelaying\":false,\"verifyRecipients\":\"disable\",\"catchAllAddress\":null,"
+     "\"subAddressing\":{\"@type\":\"Enabled\"}}"},
     {"Domain",
      "{\"name\":\"b\xc3\xbc"
      "cher.example\",\"aliases\":{\"A.Example\":true,\"b.example\":false},"
-     "\"isEnabled\":false,\"allowRelaying\":true,\"catchAllAddress\":\" All@B\xc3\x9c"
+     "\"isEnabled\":false,\"allowRelaying\":true,\"verifyRecipients\":\"disable\","
+     "\"catchAllAddress\":\" All@B\xc3\x9c"
      "CHER.example\","
      "\"subAddressing\":{\"@type\":\"Disabled\"},\"description\":\"x\"}",
      "{\"name\":\"xn--bcher-kva.example\",\"aliases\":{\"a.example\":true},\"description\":\"x\","
-     "\"isEnabled\":false,\"allowRelaying\":true,\"catchAllAddress\":\"all@xn--bcher-kva.example\","
+     "\"isEnabled\":false,\"allowRelaying\":true,\"verifyRecipients\":\"disable\","
+     "\"catchAllAddress\":\"all@xn--bcher-kva.example\","
      "\"subAddressing\":{\"@type\":\"Disabled\"}}"},
     {"Domain", "{\"name\":\"localhost\"}",
      "{\"name\":\"localhost\",\"aliases\":{},\"description\":null,\"isEnabled\":true,"
-     "\"allowRelaying\":false,\"catchAllAddress\":null,\"subAddressing\":{\"@type\":\"Enabled\"}}"},
+     "\"allowRelaying\":false,\"verifyRecipients\":\"disable\",\"catchAllAddress\":null,"
+     "\"subAddressing\":{\"@type\":\"Enabled\"}}"},
     {"Domain", "{}", "name: is required\n"},
     {"Domain", "[]", ": must be an object\n"},
     {"Domain", "{\"name\":null}", "name: may not be null\n"},
@@ -415,7 +419,8 @@ static const struct patch_case patches[] = {
      "{\"subAddressing\":{\"@type\":\"Disabled\"},\"aliases/B.example\":true}",
      "{\"name\":\"a.example\",\"aliases\":{\"b.example\":true},\"description\":null,\"isEnabled\":"
      "true,"
-     "\"allowRelaying\":false,\"catchAllAddress\":null,\"subAddressing\":{\"@type\":\"Disabled\"}"
+     "\"allowRelaying\":false,\"verifyRecipients\":\"disable\",\"catchAllAddress\":null,"
+     "\"subAddressing\":{\"@type\":\"Disabled\"}"
      "}"},
     /* pointers that lead nowhere */
     {"Domain", "{\"name\":\"a.example\"}", "{\"aliases/b.example/c\":true}",

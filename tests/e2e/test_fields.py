@@ -22,7 +22,8 @@ HOUR_MS = 3600000
 # Type and field -> the end-to-end test, or the unit test, that shows what it does. Descriptions are for people alone.
 EFFECTS = {
     "Domain": {"name": "split_delivery", "aliases": "domain_fields", "isEnabled": "domain_fields",
-               "allowRelaying": "unknown_users", "catchAllAddress": "domain_fields", "subAddressing": "domain_fields"},
+               "allowRelaying": "unknown_users", "verifyRecipients": "verify_unavailable",
+               "catchAllAddress": "domain_fields", "subAddressing": "domain_fields"},
     "AccountUser": {"name": "account_fields", "domainId": "account_fields", "emailAddress": "account_fields",
                     "aliases": "aliases", "credentials": "account_fields", "roles": "nobody_gives_what_he_has_not",
                     "permissions": "permission_fields"},
@@ -84,7 +85,8 @@ EFFECTS = {
     "Performance": {f: "performance_changes_live" for f in (
         "receiveBuffers", "turnCompletions", "sessionSteps", "commitDelay", "commitRecords", "outcomeDelay", "activeMessages",
         "deliveryMemory", "connectionsPerHop", "connectionIdle", "connectionTransactions")} | {
-            "contentMemory": "every_statistic_moves"},
+            "contentMemory": "every_statistic_moves"} | {f"verification{f}": "verify_tuning" for f in (
+                "Timeout", "KeepAccepted", "KeepRefused", "Cache", "Connections", "Questions")},
     "QueuedMessage": {"returnPath": "queue_listed_and_cancelled", "recipients": "queue_listed_and_cancelled",
                       "nextRetry": "retry_now", "createdAt": "queue_listed_and_cancelled",
                       "size": "queue_listed_and_cancelled", "envId": "queue_listed_and_cancelled",
