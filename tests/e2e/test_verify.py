@@ -6,6 +6,7 @@ import time
 
 from lib import DROP, NO_REPLY, Server, Sink, check, equal, marked, sink_tls, starts, update, wait_until
 from test_bans import PROXY, banned, say, session_of
+from test_explain import cli, explain
 from test_management import Managed
 
 NO_SUCH = "550 5.1.1 No such user here"
@@ -234,6 +235,25 @@ def test_verify_bans():
         for number in range(5):
             equal(say(session, f"RCPT TO:<no{number % 2}@example.org>")[:3], "550", "an unknown recipient")
         banned(s, "203.0.113.7", "rcptToFailure")
+
+
+def test_verify_explained():
+    """explain says that the relay is asked, and what it has said."""
+    with Sink(hook=knows("bob")) as source, Managed(relay=source.port, cores=1, extra=verifying("defer")) as s:
+        for name, known, outcome in (("bob", "accepted", "relayed"), ("no", "refused", "refused")):
+            answer = explain(s, f"{name}@example.org")
+            equal((answer["outcome"], answer["verification"]), ("relayed", {"otherwise": "defer", "known": None, "for": None}),
+                  "before")
+            starts(answer["reason"], "accepted if the relay has such a recipient", "reason")
+            reply = ask(s, f"{name}@example.org")[0]
+            answer = explain(s, f"{name}@example.org")
+            equal((answer["outcome"], answer["verification"]["known"]), (outcome, known), "afterwards")
+            check(0 < answer["verification"]["for"] <= 3600000, f"{answer}")
+            if outcome == "refused":
+                stated = answer["reply"]
+                equal(reply, f"{stated['code']} {stated['enhanced']} {stated['text']}", "reply")
+        check("Asked at the relay" in cli(s, "explain", "bob@example.org", code=3).stdout, "as text")
+        equal(explain(s, "alice@example.org")["verification"], None, "a local account")
 
 
 def test_verify_lmtp_and_tls():
