@@ -142,6 +142,8 @@ struct ring_listen_conf {
 MX_MUST_CHECK mx_err ring_listen(int *out_fd, const struct ring_listen_conf *conf);
 /* An unconnected TCP socket for ring_connect, TCP_NODELAY. family is AF_INET or AF_INET6. */
 MX_MUST_CHECK mx_err ring_socket(int *out_fd, int family);
+/* The same, bound to an address of this machine; the port is chosen when it connects. */
+MX_MUST_CHECK mx_err ring_socket_from(int *out_fd, const struct ring_addr *from);
 /* A UDP socket at a port that the kernel picks at random, connected, so that only datagrams of that
  * address are received. For ring_send and ring_recv; an empty datagram has value 0 as well. */
 MX_MUST_CHECK mx_err ring_udp(int *out_fd, const struct ring_addr *to);

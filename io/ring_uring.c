@@ -594,6 +594,26 @@ mx_err ring_socket(int *out_fd, int family)
     return MX_OK;
 }
 
+mx_err ring_socket_from(int *out_fd, const struct ring_addr *from)
+{
+    struct sockaddr_storage storage = {0};
+    memcpy(&storage, from->bytes, from->len);
+    int fd = -1;
+    mx_err err = ring_socket(&fd, storage.ss_family);
+    if (err) {
+        return err;
+    }
+    /* Otherwise bind would take a port that no connection to anywhere else may use. */
+    set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+    if (bind(fd, (struct sockaddr *)&storage, from->len) != 0) {
+        err = last_error();
+        close(fd);
+        return err;
+    }
+    *out_fd = fd;
+    return MX_OK;
+}
+
 mx_err ring_udp(int *out_fd, const struct ring_addr *to)
 {
     struct sockaddr_storage storage = {0};

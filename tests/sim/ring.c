@@ -28,6 +28,12 @@ mx_err ring_socket(int *out_fd, int family)
     return MX_OK;
 }
 
+mx_err ring_socket_from(int *out_fd, const struct ring_addr *from)
+{
+    (void)from; /* the simulated network does not look at it */
+    return ring_socket(out_fd, 0);
+}
+
 mx_err ring_udp(int *out_fd, const struct ring_addr *to)
 {
     if (sim.faults && sim_chance(50)) {
