@@ -292,11 +292,26 @@ static const struct reg_field strategy_fields[] = {
                 "\"else\":\"'mx'\"}",
      .description = "Name of the MtaRoute that a recipient takes. Every result must be a route "
                     "name in quotes. Evaluated again at every attempt."},
+    {.name = "connection",
+     .kind = REG_EXPRESSION,
+     .format = FORMAT_LABEL,
+     .refers = "MtaConnectionStrategy",
+     .context = EXPR_QHOST,
+     .initial = "{\"match\":{},\"else\":\"'default'\"}",
+     .description =
+         "Name of the MtaConnectionStrategy for a recipient and a host. Every result must "
+         "be a name in quotes."},
+    {.name = "tls",
+     .kind = REG_EXPRESSION,
+     .format = FORMAT_LABEL,
+     .refers = "MtaTlsStrategy",
+     .context = EXPR_QHOST,
+     .initial = "{\"match\":{},\"else\":\"'default'\"}",
+     .description = "Name of the MtaTlsStrategy for a recipient and a host. Every result must be a "
+                    "name in quotes."},
 };
 static const struct reg_variant strategy_variants[] = {
-    {.label = "Outbound strategy",
-     .fields = FIELDS(strategy_fields),
-     .unsupported = "schedule connection tls"},
+    {.label = "Outbound strategy", .fields = FIELDS(strategy_fields), .unsupported = "schedule"},
 };
 
 /* NetworkListener --------------------------------------------------------------------------- */
@@ -678,7 +693,16 @@ const struct reg_type reg_types[] = {
      .description = "A way that mail can take from here."},
     {.shape = {.name = "MtaOutboundStrategy", .variants = VARIANTS(strategy_variants)},
      .singleton = true,
-     .description = "Which route a recipient takes."},
+     .description = "Which route a recipient takes, and by what kind of connection."},
+    {.shape = {.name = "MtaTlsStrategy", .variants = VARIANTS(reg_tls_strategy_variants)},
+     .label = "name",
+     .unique = "name",
+     .description = "Whether mail leaves under TLS."},
+    {.shape = {.name = "MtaConnectionStrategy",
+               .variants = VARIANTS(reg_connection_strategy_variants)},
+     .label = "name",
+     .unique = "name",
+     .description = "Where connections come from, and how long they wait."},
     {.shape = {.name = "DnsResolver",
                .variants = VARIANTS(reg_dns_variants),
                .unsupported = "Cloudflare Google Quad9"},

@@ -362,6 +362,19 @@ static mx_err seed(struct store *store, const char *type_name, uint64_t id, cons
     return err;
 }
 
+/* A dead host should not hold mail up for as long as the contract's defaults allow. */
+static mx_err seed_strategies(struct store *store)
+{
+    mx_err err = seed(store, "MtaConnectionStrategy", STORE_SEED_CONNECTION,
+                      "{\"name\":\"default\",\"connectTimeout\":60000}");
+    err = err ? err
+              : seed(store, "MtaTlsStrategy", STORE_SEED_TLS,
+                     "{\"name\":\"default\",\"tlsTimeout\":60000}");
+    return err ? err
+               : seed(store, "MtaTlsStrategy", STORE_SEED_INVALID_TLS,
+                      "{\"name\":\"invalid-tls\",\"allowInvalidCerts\":true,\"tlsTimeout\":60000}");
+}
+
 static mx_err build(struct store *store)
 {
     char pragma[128];
@@ -380,6 +393,7 @@ static mx_err build(struct store *store)
     err = err ? err
               : seed(store, "NetworkListener", STORE_SEED_LISTENER,
                      "{\"name\":\"smtp\",\"bind\":{\"[::]:25\":true}}");
+    err = err ? err : seed_strategies(store);
     if (err) {
         store_rollback(store);
         return err;

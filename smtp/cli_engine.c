@@ -349,6 +349,7 @@ static void session_ready(struct cli *cli)
     if (cli->conf.tls == CLI_TLS_REQUIRED && !cli->conf.under_tls) {
         struct outcome o = own_outcome(OUTCOME_TEMPORARY, 7, 10,
                                        "TLS is required and was not offered", "STARTTLS");
+        o.tls_fault = true;
         fail_session(cli, &o);
         return;
     }

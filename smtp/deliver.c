@@ -388,6 +388,31 @@ static struct delivery *delivery_new(struct active *active, struct hop *hop, uin
     return delivery;
 }
 
+struct delivery *delivery_split(struct delivery *delivery, const uint32_t *positions,
+                                uint32_t count)
+{
+    struct delivery *other = delivery_new(delivery->active, delivery->hop, count);
+    if (other == NULL) {
+        return NULL;
+    }
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < delivery->rcpt_count; i++) {
+        if (other->rcpt_count < count && positions[other->rcpt_count] == i) {
+            MX_ASSERT(!delivery->rcpts[i].decided);
+            other->rcpts[other->rcpt_count++] = delivery->rcpts[i];
+        } else {
+            delivery->rcpts[kept++] = delivery->rcpts[i];
+        }
+    }
+    MX_ASSERT(kept > 0 && other->rcpt_count == count);
+    other->open = count;
+    other->retried = delivery->retried;
+    other->refused = delivery->refused;
+    delivery->rcpt_count = kept;
+    delivery->open -= count;
+    return other;
+}
+
 static void delivery_free(struct delivery *delivery)
 {
     delivery->hop->references--;
@@ -631,6 +656,8 @@ static int apply(struct delivery *delivery, struct delivery_rcpt *rcpt)
     struct route_row *row = &d->stats.routes[delivery->hop->row];
     MX_ASSERT(state->status == RCPT_PENDING);
     state->code = o->code;
+    state->flags &= (uint8_t)~RCPT_TLS_FAILED;
+    state->flags |= o->tls_fault ? RCPT_TLS_FAILED : 0;
     if (state->attempts < UINT8_MAX) {
         state->attempts++;
     }

@@ -102,7 +102,6 @@ struct delivery {
 struct hop_address {
     struct netaddr addr;
     struct slice host; /* its name, in the hop's memory; empty: the route's address */
-    bool avoid_tls;    /* the last handshake failed: next connection in clear (opportunistic) */
 };
 
 /* A next hop as one configuration of a route; where the route leads to the MX of domains, each
@@ -234,6 +233,10 @@ void delivery_decide(struct delivery *delivery, uint32_t i, const struct outcome
 void delivery_decide_rest(struct delivery *delivery, const struct outcome *outcome);
 /* All recipients are decided: applies the outcomes and frees the delivery. */
 void delivery_done(struct delivery *delivery);
+/* Moves the undecided recipients at these positions (rising) into a delivery of their own, for the
+ * same hop; NULL: no memory. Some have to stay. */
+struct delivery *delivery_split(struct delivery *delivery, const uint32_t *positions,
+                                uint32_t count);
 /* Gives the delivery up without any outcome (shutdown): its recipients stay as they are. */
 void delivery_drop(struct delivery *delivery);
 /* Our own temporary outcome. */
@@ -265,6 +268,16 @@ struct routing_context {
     const struct schedule *schedule; /* NULL: has not been queued */
     const struct expr_trace *trace;  /* NULL: nobody asks why */
 };
+/* Where mail is delivered to, for programs of the context QHOST. */
+struct routing_host {
+    struct slice mx;
+    const struct netaddr *remote, *local; /* NULL: not known */
+};
+/* Runs a program of the context QHOST about a recipient and a host. False: it failed. *out borrows
+ * from the program and ctx->vm. */
+bool routing_ask(struct expr_value *out, const struct routing_context *ctx,
+                 const struct expr_program *program, const struct routing_host *host,
+                 struct slice rcpt, const struct envelope *env);
 /* Resolves the address and runs the route program. rcpt is the address as sent. */
 void routing_find(struct routing *out, const struct routing_context *ctx, struct slice rcpt,
                   const struct envelope *env);

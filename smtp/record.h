@@ -34,8 +34,11 @@ enum rcpt_status {
     RCPT_FAILED = 2,    /* given up; reported where that was wanted */
 };
 
-/* Of rcpt_state.flags: due_ms was set by an administrator. */
-enum { RCPT_PUT_OFF = 1 };
+/* Of rcpt_state.flags. */
+enum {
+    RCPT_PUT_OFF = 1,    /* due_ms was set by an administrator */
+    RCPT_TLS_FAILED = 2, /* the last attempt, for want of the TLS that it needed */
+};
 
 /* State of one recipient, in memory and stored. */
 struct rcpt_state {
@@ -44,7 +47,7 @@ struct rcpt_state {
     uint8_t notified; /* delay DSNs sent */
     uint8_t expanded; /* a list: buckets of members that have got their mail (route/list.h) */
     uint16_t code;    /* last SMTP reply code, 0 = none */
-    uint8_t flags;    /* RCPT_PUT_OFF */
+    uint8_t flags;    /* RCPT_PUT_OFF and others */
     int64_t due_ms;   /* wall time of the next attempt */
 };
 

@@ -9,6 +9,11 @@ struct object_case {
     const char *expected; /* normal JSON, or "path: text" lines */
 };
 
+/* What the strategies are by default. */
+#define STRATEGIES                                                   \
+    "\"connection\":{\"match\":{},\"else\":\"'default'\"},\"tls\":{" \
+    "\"match\":{},\"else\":\"'default'\"}"
+
 /* What an account has that may do nothing but be a mailbox. */
 #define NO_ACCESS                                                         \
     ",\"credentials\":{},\"roles\":{\"@type\":\"User\"},\"permissions\":" \
@@ -211,7 +216,24 @@ static const struct object_case cases[] = {
 
     /* MtaOutboundStrategy */
     {"MtaOutboundStrategy", "{\"route\":{\"else\":\"'local'\"}}",
-     "{\"route\":{\"match\":{},\"else\":\"'local'\"}}"},
+     "{\"route\":{\"match\":{},\"else\":\"'local'\"}," STRATEGIES "}"},
+    {"MtaOutboundStrategy", "{\"tls\":{\"else\":\"rcpt\"}}",
+     "tls: every result must be the name of one MtaTlsStrategy in quotes, such as 'local': a "
+     "computed "
+     "result cannot be checked before mail depends on it\n"},
+    {"MtaTlsStrategy", "{\"name\":\"a\",\"startTls\":\"require\"}",
+     "{\"name\":\"a\",\"description\":null,\"startTls\":\"require\",\"allowInvalidCerts\":false,"
+     "\"tlsTimeout\":180000}"},
+    {"MtaTlsStrategy", "{\"name\":\"a\",\"dane\":\"optional\",\"mtaSts\":\"optional\"}",
+     "dane: is not supported by ringmx\nmtaSts: is not supported by ringmx\n"},
+    {"MtaConnectionStrategy",
+     "{\"name\":\"a\",\"sourceIps\":{\"0\":{\"sourceIp\":\"0:0::1\"}},\"connectTimeout\":1000}",
+     "{\"name\":\"a\",\"description\":null,\"sourceIps\":{\"0\":{\"sourceIp\":\"::1\","
+     "\"ehloHostname\":null}},\"ehloHostname\":null,\"connectTimeout\":1000,"
+     "\"greetingTimeout\":300000,\"ehloTimeout\":300000,\"mailFromTimeout\":300000,"
+     "\"rcptToTimeout\":300000,\"dataTimeout\":600000}"},
+    {"MtaConnectionStrategy", "{\"name\":\"a\",\"sourceIps\":{\"0\":{\"sourceIp\":\"host\"}}}",
+     "sourceIps/0/sourceIp: 'host' is not an IP address\n"},
     {"MtaOutboundStrategy", "{\"schedule\":{\"else\":\"'local'\"}}",
      "schedule: is not supported by ringmx\n"},
     {"MtaOutboundStrategy", "{\"route\":\"'local'\"}",
@@ -431,7 +453,8 @@ static const struct patch_case patches[] = {
      "a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p/q: is not a pointer into the object\n"},
     {"Domain", "{\"name\":\"a.example\"}", "[]", ": must be an object\n"},
     {"MtaOutboundStrategy", "{}", "{\"route/match/0/if\":\"1\",\"route/match/0/then\":\"'mx'\"}",
-     "{\"route\":{\"match\":{\"0\":{\"if\":\"1\",\"then\":\"'mx'\"}},\"else\":\"'mx'\"}}"},
+     "{\"route\":{\"match\":{\"0\":{\"if\":\"1\",\"then\":\"'mx'\"}},\"else\":\"'mx'\"}," STRATEGIES
+     "}"},
     {"MtaOutboundStrategy", "{}", "{\"route/else/x\":\"1\"}",
      "route/else/x: has no parts at this place\n"},
     {"Domain", "{\"name\":\"a.example\"}", "{\"subAddressing/@type\":\"Disabled\"}",
