@@ -8,6 +8,7 @@
 #include "smtp/hop.h"
 #include "smtp/mx_hops.h"
 #include "smtp/relay.h"
+#include "smtp/slots.h"
 
 #include <stdlib.h>
 
@@ -765,6 +766,7 @@ static mx_err parts_open(struct deliver *d)
     if (!err) {
         err = tls_client_ctx_new(&d->tls_strict, &(struct tls_client_conf){.verify = true});
     }
+    err = err ? err : slots_open(&d->slots, d);
     d->vm = err ? NULL : calloc(1, sizeof *d->vm);
     return !err && d->vm == NULL ? MX_ERR_NOMEM : err;
 }
@@ -823,6 +825,7 @@ void deliver_abort(struct deliver *d)
 void deliver_close(struct deliver *d)
 {
     struct list_node *node;
+    d->stopping = true;
     /* Those of domains come after their route's, to which they refer. */
     while (d->hops.head.next != NULL && !list_empty(&d->hops)) {
         node = d->hops.head.prev;
@@ -830,6 +833,7 @@ void deliver_close(struct deliver *d)
         hop_free(mx_container_of(node, struct hop, all_node));
     }
     mx_hops_close(d);
+    slots_close(d->slots);
     pool_fini(&d->actives);
     pool_fini(&d->clis);
     pool_fini(&d->conns);
@@ -899,10 +903,6 @@ void deliver_switch(struct deliver *d, const struct image *image)
     for (uint32_t i = 0; i < image->route_count; i++) {
         struct hop *hop = d->route[i];
         hop->route.index = i;
-        if (d->performance.hop_connections != before.hop_connections ||
-            !list_linked(&hop->all_node)) {
-            hop->connections_max = (unsigned)d->performance.hop_connections;
-        }
         if (d->performance.connection_idle_ms != before.connection_idle_ms) {
             relay_keep_idle(hop);
         }
@@ -919,6 +919,9 @@ void deliver_switch(struct deliver *d, const struct image *image)
         }
     }
     forget_kept(d);
+    if (d->performance.hop_connections != before.hop_connections) {
+        slots_limit(d->slots);
+    }
 }
 
 void deliver_cancel(struct deliver *d)
