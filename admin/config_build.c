@@ -183,7 +183,7 @@ static mx_err build_stage(struct builder *b, enum stage_program which, const cha
     if (usual == NULL) {
         err = no_memory(b);
     } else if (!json_equal(json_object_get(object, name), usual)) {
-        err = compile(b, &b->programs->stages[which], object, name, field->context);
+        err = builder_compile(b, &b->programs->stages[which], object, name, field->context);
         b->config->image.stages[which] = b->programs->stages[which];
     }
     json_decref(usual);
