@@ -292,6 +292,10 @@ static mx_err add_condition(struct queue_filter *filter, const char *name,
         return api_queue_range(&filter->arrived_min_ms, &filter->arrived_max_ms, condition->compare,
                                condition->value);
     }
+    if (strcmp(name, "queueId") == 0 && qid_none(filter->id)) {
+        return qid_parse(&filter->id, api_queue_string(condition->value)) ? MX_ERR_UNSUPPORTED
+                                                                          : MX_OK;
+    }
     if (strcmp(name, "status") == 0 && filter->status == 0) {
         filter->status = api_queue_status(api_queue_string(condition->value));
         return filter->status != 0 ? MX_OK : MX_ERR_UNSUPPORTED;
@@ -316,9 +320,9 @@ static uint64_t question_hash(const struct queue_question *question)
 {
     const struct queue_filter *f = &question->filter;
     const struct slice texts[] = {f->text, f->sender, f->recipient, f->hop, f->error};
-    const int64_t numbers[] = {f->due_min_ms,      f->due_max_ms, f->arrived_min_ms,
-                               f->arrived_max_ms,  f->status,     question->by_due,
-                               question->ascending};
+    const int64_t numbers[] = {(int64_t)qid_hash(f->id), f->due_min_ms,      f->due_max_ms,
+                               f->arrived_min_ms,        f->arrived_max_ms,  f->status,
+                               question->by_due,         question->ascending};
     uint64_t hash = hash_checksum(slice_of(numbers, sizeof numbers));
     for (size_t i = 0; i < mx_countof(texts); i++) {
         hash = hash_checksum_next(hash, texts[i]) + texts[i].len;

@@ -17,4 +17,4 @@ extern const struct reg_variant reg_role_variants[1], reg_api_key_variants[1],
     reg_security_variants[1];
 /* registry_queue.c */
 extern const struct reg_variant reg_queued_variants[1], reg_action_variants[6];
-extern const struct reg_field reg_queued_filters[8];
+extern const struct reg_field reg_queued_filters[9];

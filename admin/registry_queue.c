@@ -151,7 +151,12 @@ static const struct reg_enum filter_status = {
     .count = 4};
 #define HOP_LABEL "Next hop: ROUTE or ROUTE:DOMAIN"
 
-const struct reg_field reg_queued_filters[8] = {
+const struct reg_field reg_queued_filters[9] = {
+    {.name = "queueId",
+     .kind = REG_STRING,
+     .format = FORMAT_TEXT,
+     .flags = REG_INDEXED,
+     .label = "Queue id"},
     {.name = "text", .kind = REG_STRING, .format = FORMAT_TEXT, .label = "Sender or recipient"},
     {.name = "returnPath",
      .kind = REG_STRING,

@@ -77,6 +77,7 @@ static void cut_waits(struct deliver *d, struct message *msg)
     for (uint32_t i = 0; i < msg->rcpt_count; i++) {
         struct rcpt_state *state = &msg->rcpts[i];
         uint64_t longest_ms = schedule_longest_wait_ms(&d->conf.schedule, state->attempts);
+        longest_ms = longest_ms > d->conf.retry_ms ? longest_ms : d->conf.retry_ms;
         if (!(state->flags & RCPT_PUT_OFF) &&
             state->due_ms > d->shard->wall_ms + (int64_t)longest_ms) {
             state->due_ms = d->shard->wall_ms;

@@ -80,6 +80,7 @@ struct queue_filter {
     struct slice recipient;         /* in a recipient */
     int64_t due_min_ms, due_max_ms; /* of the next attempt, both inclusive */
     int64_t arrived_min_ms, arrived_max_ms;
+    struct qid id; /* the message with this queue id, unless it is none */
     /* of a recipient */
     struct slice hop;   /* ROUTE or ROUTE:DOMAIN, where the last attempt went */
     struct slice error; /* in the last reply */

@@ -67,7 +67,9 @@ static void look_at(struct looking *looking, const struct message *msg)
 {
     struct queue_scan *scan = looking->scan;
     int64_t due_ms = deliver_due_ms(msg);
-    if (msg->rcpts_left == 0 || !queue_filter_times(scan->filter, due_ms, msg->arrived_ms) ||
+    bool other = !qid_none(scan->filter->id) && !qid_equal(scan->filter->id, msg->id);
+    if (msg->rcpts_left == 0 || other ||
+        !queue_filter_times(scan->filter, due_ms, msg->arrived_ms) ||
         (msg->has_digest && !queue_digest_may_have(&msg->digest, &scan->parts)) ||
         !any_fits(looking, msg)) {
         return;

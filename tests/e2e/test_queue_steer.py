@@ -3,9 +3,11 @@ true after a kill."""
 
 import json
 import os
+import subprocess
 
+import lib
 from lib import NO_REPLY, Sink, check, equal, free_port, wait_until
-from test_management import Managed
+from test_management import ADMIN, Managed
 from test_queue_api import NOW, act, fill, get, query
 
 LATER = "2099-01-01T00:00:00Z"
@@ -309,3 +311,78 @@ def test_queue_active_and_damaged():
               "a retry")
         s.api.destroy("QueuedMessage", id)
         equal((query(s)["ids"], s.mailbox()), ([], []), "nothing is left")
+
+
+def run_cli(server, *args):
+    """Exit code, standard output, standard error of ringmx-cli queue."""
+    env = {**os.environ, "STALWART_URL": f"http://127.0.0.1:{server.http_port}", "STALWART_USER": "admin",
+           "STALWART_PASSWORD": ADMIN.split(":")[1], "XDG_CACHE_HOME": server.folder}
+    done = subprocess.run([os.path.join(lib.BUILD, "ringmx-cli"), "queue", *args], capture_output=True, text=True, env=env,
+                          timeout=60)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_queue_command_line():
+    """Every verb of ringmx-cli queue does what it says, by queue id, recipient and filter, with its exit codes."""
+    ports = free_port(), free_port()
+    with Managed(retry_ms=3600000, extra=routes(*ports)) as s:
+        submit_both(s, 5)
+        wait_until(lambda: [r["status"]["@type"] for m in get(s)["list"] for r in m["recipients"].values()] ==
+                   ["TemporaryFailure"] * 10, 20, "all were tried")
+
+        def run(*args, code=0):
+            got, out, err = run_cli(s, *args)
+            equal(got, code, f"exit code of {args} ({out} {err})")
+            return out + err
+        lines = run("list").splitlines()
+        check(lines[0].startswith("Queue id  ") and len(lines) == 6 and all("deferred" in x for x in lines[1:]), f"{lines}")
+        ids = [line.split()[0] for line in lines[1:]]
+        listed = [json.loads(line) for line in run("list", "--json").splitlines()]
+        equal([m["queueId"] for m in listed], ids, "as JSON")
+        check("5 messages" in run("list", "--total", "--limit", "2"), "total")
+        equal([x.split()[0] for x in run("list", "--after", ids[1], "--limit", "2").splitlines()[1:3]], ids[2:4], "after")
+        equal([x.split()[0] for x in run("list", "--position", "3").splitlines()[1:]], ids[3:], "position")
+        equal([x.split()[0] for x in run("list", "--to", "r4@", "--newer", "1h").splitlines()[1:]],
+              [m["queueId"] for m in listed if "r4@one.example" in m["recipients"]], "recipient")
+        equal(run("list", "--older", "2h"), "", "older")
+        shown = run("show", ids[0])
+        check(all(x in shown for x in (ids[0], "next hop     one", "next hop     two", "attempts     1", "refused")), shown)
+        equal(json.loads(run("show", "--json", ids[0]))["queueId"], ids[0], "as JSON")
+        check(run("content", ids[0]).endswith("number 4\n") or "number" in run("content", ids[0]), "content")
+        header = run("content", "--headers", ids[0])
+        check("Subject: " in header and "number" not in header, header)
+        shape = run("shape")
+        check("Next hop" in shape and "<1280m" in shape and "one" in shape and "two" in shape, shape)
+        equal(sum(r["total"] for r in json.loads(run("shape", "--json"))["rows"]), 10, "shape as JSON")
+
+        check("1 of 1" in run("hold", ids[0]), "hold")
+        check("5 of 5" in run("hold", "--next-hop", "one"), "hold by next hop")
+        equal(len(run("list", "--status", "held").splitlines()), 6, "held")
+        check("1 refused" in run("retry", ids[0], code=1), "a retry of what is held")
+        run("release", ids[0], "--rcpt", f"r{4}@nowhere.example", code=1)
+        check("4 of 4" in run("release", *ids[1:]), "release")
+        run("expire", ids[1], "--at", "2099-01-01T00:00:00Z")
+        check("2099-01-01" in run("show", ids[1]), "expire")
+        run("expire", ids[1], code=1)
+        run("cancel", code=1)
+        run("cancel", "--to", "nobody@", code=3)
+        check("1 of 1" in run("cancel", ids[2]), "cancel")
+        run("show", ids[2], code=1)
+        address = next(a for a in listed[3]["recipients"] if a.endswith("@one.example"))
+        run("bounce", ids[3], "--rcpt", address)
+        wait_until(lambda: json.loads(run("show", "--json", ids[3]))["recipients"][address]["status"]["@type"] ==
+                   "PermanentFailure", 10, "bounced")
+        run("pause", "--route", "nowhere", code=1)
+        run("pause", "--route", "two")
+        check("paused: route two" in run("shape"), "pause")
+        with Sink(port=ports[0]) as first:
+            run("release", "--all")
+            run("retry", "--all")
+            first.got(3)
+            run("pause")
+            check("paused: everything" in run("shape"), "pause")
+            run("resume")
+        answer = json.loads(run("cancel", "--all", "--json"))
+        equal((answer["found"], answer["changed"], run("list")), (4, 4, ""), "cancel all")
+        run("dance", code=1)
+        run("show", code=1)
