@@ -167,7 +167,9 @@ static void run(struct explain_request *request, struct shard *at)
                                       .now_ms = at->wall_ms,
                                       .schedule = &service->deliver.conf.schedule};
     explain(out, &request->query, &context);
-    out->paused = service->deliver.conf.paused;
+    out->paused =
+        deliver_pause_has(&service->deliver.conf.pause,
+                          out->routing.route == NULL ? SLICE_EMPTY : out->routing.route->name);
     look_at_hop(&out->hop, &service->deliver, out->routing.route);
 }
 
