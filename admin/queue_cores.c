@@ -11,22 +11,21 @@ struct core_queue {
     bool waiting; /* for its answer */
     struct queue_key *keys;
     size_t keys_max;
+    struct queue_change *changes[QUEUE_CHANGES_MAX];
 };
 
 struct queue_cores {
     struct queue_cores_conf conf;
     struct core_queue *parts;
     struct queue_filter filter; /* what the cores read; borrows from texts */
-    uint8_t texts[3][QUEUE_TEXT_MAX];
-    struct queue_key *merged;
-    size_t merged_max;
-    struct change {
-        enum queue_op op;
-        uint64_t id;
-        int64_t due_ms;
-        bool asked;
-        mx_err err; /* MX_ERR_AGAIN: not made yet */
-    } changes[QUEUE_CHANGES_MAX];
+    uint8_t texts[5][QUEUE_TEXT_MAX];
+    struct queue_key *merged, *kept; /* candidates; those that fit */
+    size_t merged_max, kept_max;
+    bool *fits; /* per candidate */
+    size_t fits_max;
+    struct queue_shape_row *rows;
+    struct deliver_pause pause;
+    struct queue_change changes[QUEUE_CHANGES_MAX];
     size_t change_count;
 };
 
@@ -48,9 +47,9 @@ static void send(struct queue_cores *queue, unsigned core)
     MX_ASSERT(err == MX_OK); /* one question at a time */
 }
 
-static uint64_t deadline_ns(void)
+static uint64_t deadline_ns(unsigned wait_ms)
 {
-    return clock_monotonic_ns() + QUEUE_WAIT_MS * MX_NS_PER_MS;
+    return clock_monotonic_ns() + wait_ms * MX_NS_PER_MS;
 }
 
 /* False: time is over. */
@@ -92,8 +91,24 @@ static mx_err ready(struct queue_cores *queue, uint64_t until_ns)
     }
     for (unsigned i = 0; i < queue->conf.cores; i++) {
         queue_detail_free(&queue->parts[i].request.detail);
+        free(queue->parts[i].request.content.buf);
+        queue->parts[i].request.content.buf = NULL;
     }
     return MX_OK;
+}
+
+/* Asks all cores, which are ready, the same. */
+static mx_err ask_all(struct queue_cores *queue, enum queue_op op, uint64_t until_ns)
+{
+    for (unsigned i = 0; i < queue->conf.cores; i++) {
+        queue->parts[i].request.op = op;
+        send(queue, i);
+    }
+    mx_err err = await_all(queue, until_ns);
+    for (unsigned i = 0; !err && i < queue->conf.cores; i++) {
+        err = queue->parts[i].request.err;
+    }
+    return err;
 }
 
 /* --- scan --------------------------------------------------------------------------------------
@@ -123,41 +138,43 @@ static mx_err room_for(struct queue_key **keys, size_t *max, size_t wanted)
     return MX_OK;
 }
 
-static mx_err scan_begin(struct queue_cores *queue, const struct queue_question *question)
+static void filter_keep(struct queue_cores *queue, const struct queue_filter *filter)
 {
-    queue->filter = question->filter;
-    queue->filter.text = keep(queue->texts[0], question->filter.text);
-    queue->filter.sender = keep(queue->texts[1], question->filter.sender);
-    queue->filter.recipient = keep(queue->texts[2], question->filter.recipient);
-    mx_err err =
-        room_for(&queue->merged, &queue->merged_max, question->window * queue->conf.cores + 1);
-    for (unsigned i = 0; !err && i < queue->conf.cores; i++) {
-        struct core_queue *part = &queue->parts[i];
-        err = room_for(&part->keys, &part->keys_max, question->window + 1);
-        part->request.op = QUEUE_SCAN;
-        part->request.err = err;
-        part->request.scan = (struct queue_scan){
-            .filter = &queue->filter,
-            .by_due = question->by_due,
-            .from_given = question->from_given,
-            .from = question->from,
-            .top = {.keys = part->keys, .max = question->window, .ascending = question->ascending}};
+    struct slice *const kept[] = {&queue->filter.text, &queue->filter.sender,
+                                  &queue->filter.recipient, &queue->filter.hop,
+                                  &queue->filter.error};
+    _Static_assert(mx_countof(kept) == mx_countof(queue->texts), "a place for every text");
+    queue->filter = *filter;
+    for (size_t i = 0; i < mx_countof(kept); i++) {
+        *kept[i] = keep(queue->texts[i], *kept[i]);
     }
-    return err;
 }
 
-/* Sends every core its next piece; false when none has one. */
-static bool scan_go_on(struct queue_cores *queue)
+/* What a pass over everything begins with: the candidates from a place on. */
+struct pass {
+    const struct queue_question *question;
+    bool from_given;
+    struct queue_key from;
+    size_t window;
+    struct queue_digest parts;
+};
+
+static mx_err pass_prepare(struct queue_cores *queue, const struct pass *pass)
 {
-    bool busy = false;
-    for (unsigned i = 0; i < queue->conf.cores; i++) {
+    mx_err err = room_for(&queue->merged, &queue->merged_max, pass->window * queue->conf.cores + 1);
+    for (unsigned i = 0; !err && i < queue->conf.cores; i++) {
         struct core_queue *part = &queue->parts[i];
-        if (!part->waiting && !part->request.err && !part->request.scan.finished) {
-            send(queue, i);
-        }
-        busy = busy || part->waiting;
+        err = room_for(&part->keys, &part->keys_max, pass->window + 1);
+        part->request.scan = (struct queue_scan){.filter = &queue->filter,
+                                                 .parts = pass->parts,
+                                                 .by_due = pass->question->by_due,
+                                                 .from_given = pass->from_given,
+                                                 .from = pass->from,
+                                                 .top = {.keys = part->keys,
+                                                         .max = pass->window,
+                                                         .ascending = pass->question->ascending}};
     }
-    return busy;
+    return err;
 }
 
 static int ascending(const void *a, const void *b)
@@ -170,38 +187,137 @@ static int descending(const void *a, const void *b)
     return queue_key_order(a, b, false);
 }
 
-static mx_err scan_end(struct queue_cores *queue, const struct queue_question *question,
+/* The first keys of all cores together. */
+static void pass_merge(struct queue_cores *queue, const struct pass *pass,
                        struct queue_found *found)
 {
-    *found = (struct queue_found){.keys = queue->merged};
+    *found = (struct queue_found){.keys = queue->merged, .counted = true};
     for (unsigned i = 0; i < queue->conf.cores; i++) {
-        const struct queue_request *request = &queue->parts[i].request;
-        if (request->err) {
-            return request->err;
-        }
-        memcpy(queue->merged + found->count, request->scan.top.keys,
-               request->scan.top.count * sizeof *queue->merged);
-        found->count += request->scan.top.count;
-        found->total += request->scan.total;
-        found->before += request->scan.before;
+        const struct queue_scan *scan = &queue->parts[i].request.scan;
+        memcpy(queue->merged + found->count, scan->top.keys,
+               scan->top.count * sizeof *queue->merged);
+        found->count += scan->top.count;
+        found->total += scan->total;
+        found->before += scan->before;
     }
     qsort(queue->merged, found->count, sizeof *queue->merged,
-          question->ascending ? ascending : descending);
-    found->count = mx_min_size(found->count, question->window);
-    return MX_OK;
+          pass->question->ascending ? ascending : descending);
+    found->count = mx_min_size(found->count, pass->window);
+    found->more = found->before + found->count < found->total;
 }
 
-mx_err queue_cores_scan(struct queue_cores *queue, const struct queue_question *question,
+static mx_err pass_run(struct queue_cores *queue, const struct pass *pass, uint64_t until_ns,
+                       struct queue_found *found)
+{
+    mx_err err = pass_prepare(queue, pass);
+    err = err ? err : ask_all(queue, QUEUE_SCAN, until_ns);
+    if (!err) {
+        pass_merge(queue, pass, found);
+    }
+    return err;
+}
+
+/* --- by addresses ------------------------------------------------------------------------------
+ */
+
+static mx_err room_for_fits(struct queue_cores *queue, size_t wanted)
+{
+    if (queue->fits_max < wanted) {
+        free(queue->fits);
+        queue->fits = malloc(wanted * sizeof *queue->fits);
+        queue->fits_max = queue->fits == NULL ? 0 : wanted;
+    }
+    return queue->fits == NULL ? MX_ERR_NOMEM : MX_OK;
+}
+
+/* Which of the candidates fit. */
+static mx_err check(struct queue_cores *queue, const struct queue_found *found, uint64_t until_ns)
+{
+    mx_err err = room_for_fits(queue, found->count + 1);
+    if (err) {
+        return err;
+    }
+    memset(queue->fits, 0, found->count * sizeof *queue->fits);
+    for (unsigned i = 0; i < queue->conf.cores; i++) {
+        queue->parts[i].request.check = (struct queue_check){.filter = &queue->filter,
+                                                             .keys = found->keys,
+                                                             .fits = queue->fits,
+                                                             .count = found->count};
+    }
+    return ask_all(queue, QUEUE_CHECK, until_ns);
+}
+
+/* Takes over those that fit; counts those that lie before the place that was asked for. */
+static void take_fitting(struct queue_cores *queue, const struct queue_question *question,
+                         const struct queue_found *candidates, struct queue_found *found)
+{
+    for (size_t i = 0; i < candidates->count; i++) {
+        const struct queue_key *key = &candidates->keys[i];
+        if (!queue->fits[i]) {
+            continue;
+        }
+        found->total++;
+        if (question->from_given &&
+            queue_key_order(key, &question->from, question->ascending) < 0) {
+            found->before++;
+        } else if (found->count < question->window) {
+            queue->kept[found->count++] = *key;
+        } else {
+            found->more = true;
+        }
+    }
+}
+
+/* Candidates in their order, more and more of them, until there are enough, or none is left. */
+static mx_err search(struct queue_cores *queue, const struct queue_question *question,
+                     uint64_t until_ns, struct queue_found *found)
+{
+    struct pass pass = {.question = question,
+                        .from_given = question->from_given && !question->count,
+                        .from = question->from,
+                        .window = mx_max_size(2 * question->window, QUEUE_CANDIDATES_MIN)};
+    bool left = true;
+    queue_filter_parts(&queue->filter, &pass.parts);
+    mx_err err = room_for(&queue->kept, &queue->kept_max, question->window + 1);
+    *found = (struct queue_found){.keys = queue->kept, .counted = question->count};
+    while (!err && left && (question->count || !found->more)) {
+        struct queue_found candidates;
+        pass.window = mx_min_size(pass.window, QUEUE_WINDOW_MAX);
+        err = pass_run(queue, &pass, until_ns, &candidates);
+        err = err ? err : check(queue, &candidates, until_ns);
+        if (err) {
+            break;
+        }
+        take_fitting(queue, question, &candidates, found);
+        left = candidates.more;
+        if (candidates.count > 0) {
+            pass.from_given = true;
+            pass.from = queue_key_next(&candidates.keys[candidates.count - 1], question->ascending);
+        }
+        pass.window *= 4;
+    }
+    return err;
+}
+
+mx_err queue_cores_find(struct queue_cores *queue, const struct queue_question *question,
                         struct queue_found *found)
 {
     MX_ASSERT(question->window <= QUEUE_WINDOW_MAX);
-    uint64_t until_ns = deadline_ns();
+    bool reads = queue_filter_reads(&question->filter);
+    uint64_t until_ns = deadline_ns(reads ? QUEUE_SEARCH_WAIT_MS : QUEUE_WAIT_MS);
     mx_err err = ready(queue, until_ns);
-    err = err ? err : scan_begin(queue, question);
-    while (!err && scan_go_on(queue)) {
-        err = wait_a_moment(queue, until_ns) ? MX_OK : MX_ERR_TIMEOUT;
+    if (err) {
+        return err;
     }
-    return err ? err : scan_end(queue, question, found);
+    filter_keep(queue, &question->filter);
+    if (reads) {
+        return search(queue, question, until_ns, found);
+    }
+    struct pass pass = {.question = question,
+                        .from_given = question->from_given,
+                        .from = question->from,
+                        .window = question->window};
+    return pass_run(queue, &pass, until_ns, found);
 }
 
 /* --- one message -------------------------------------------------------------------------------
@@ -236,13 +352,14 @@ static mx_err ask_one(struct queue_cores *queue, const struct queue_request *req
 void queue_detail_free(struct queue_detail *detail)
 {
     free(detail->rcpts);
+    free(detail->texts);
     free(detail->envelope);
     *detail = (struct queue_detail){0};
 }
 
 mx_err queue_cores_read(struct queue_cores *queue, uint64_t id, struct queue_detail *detail)
 {
-    uint64_t until_ns = deadline_ns();
+    uint64_t until_ns = deadline_ns(QUEUE_WAIT_MS);
     mx_err err = ready(queue, until_ns);
     if (err) {
         return err;
@@ -256,35 +373,159 @@ mx_err queue_cores_read(struct queue_cores *queue, uint64_t id, struct queue_det
     return err;
 }
 
+/* --- content -----------------------------------------------------------------------------------
+ */
+
+static mx_err content_part(struct queue_cores *queue, uint64_t id, uint32_t part, uint64_t until_ns,
+                           struct queue_content *out)
+{
+    struct queue_request *request = request_for(queue, QUEUE_CONTENT, id);
+    if (request == NULL) {
+        return MX_ERR_NOTFOUND;
+    }
+    request->part = part;
+    mx_err err = ask_one(queue, request, until_ns);
+    *out = request->content;
+    request->content.buf = NULL;
+    return err;
+}
+
+static bool put(uint8_t *text, size_t cap, size_t *len, struct slice bytes)
+{
+    if (bytes.len > cap - *len) {
+        return false;
+    }
+    if (bytes.len > 0) {
+        memcpy(text + *len, bytes.ptr, bytes.len);
+    }
+    *len += bytes.len;
+    return true;
+}
+
+/* Our header lines, the extents, then what the first record has of the content. */
+static mx_err content_join(struct queue_cores *queue, uint64_t id, const struct queue_content *head,
+                           uint64_t until_ns, uint8_t *text, size_t cap, size_t *len)
+{
+    mx_err err = put(text, cap, len, head->prefix) ? MX_OK : MX_ERR_DAMAGED;
+    for (uint32_t part = 1; !err && part <= head->extent_count; part++) {
+        struct queue_content extent;
+        err = content_part(queue, id, part, until_ns, &extent);
+        if (!err && !put(text, cap, len, extent.body)) {
+            err = MX_ERR_DAMAGED;
+        }
+        free(extent.buf);
+    }
+    return err ? err : put(text, cap, len, head->body) ? MX_OK : MX_ERR_DAMAGED;
+}
+
+mx_err queue_cores_content(struct queue_cores *queue, uint64_t id, uint8_t **out_text,
+                           size_t *out_len)
+{
+    uint64_t until_ns = deadline_ns(QUEUE_WAIT_MS);
+    struct queue_content head;
+    mx_err err = ready(queue, until_ns);
+    err = err ? err : content_part(queue, id, 0, until_ns, &head);
+    if (err) {
+        return err;
+    }
+    size_t cap = head.prefix.len + head.body_bytes, len = 0;
+    uint8_t *text = cap > QUEUE_CONTENT_MAX ? NULL : malloc(cap + 1);
+    if (text == NULL) {
+        err = cap > QUEUE_CONTENT_MAX ? MX_ERR_LIMIT : MX_ERR_NOMEM;
+    } else {
+        err = content_join(queue, id, &head, until_ns, text, cap, &len);
+    }
+    free(head.buf);
+    if (err) {
+        free(text);
+        return err;
+    }
+    *out_text = text;
+    *out_len = len;
+    return MX_OK;
+}
+
+/* --- shape -------------------------------------------------------------------------------------
+ */
+
+static void row_add(struct queue_shape_row *sum, const struct queue_shape_row *row)
+{
+    for (size_t i = 0; i < QUEUE_SHAPE_AGES; i++) {
+        sum->ages[i] += row->ages[i];
+    }
+    sum->total += row->total;
+    sum->held += row->held;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    const struct queue_shape_row *one = a, *other = b;
+    int order = memcmp(one->hop, other->hop, mx_min_size(one->hop_len, other->hop_len));
+    return order != 0 ? order : (int)one->hop_len - (int)other->hop_len;
+}
+
+static int by_total(const void *a, const void *b)
+{
+    const struct queue_shape_row *one = a, *other = b;
+    return one->total != other->total ? (one->total > other->total ? -1 : 1) : by_name(a, b);
+}
+
+/* The rows of all cores lie one behind the other: those of one name become one. */
+static void rows_join(struct queue_cores *queue, struct queue_shape_rows *out)
+{
+    size_t count = 0, all = 0;
+    for (unsigned i = 0; i < queue->conf.cores; i++) {
+        const struct queue_shape *shape = &queue->parts[i].request.shape;
+        memmove(queue->rows + all, shape->rows, shape->count * sizeof *queue->rows);
+        all += shape->count;
+        row_add(&out->others, &shape->others);
+    }
+    qsort(queue->rows, all, sizeof *queue->rows, by_name);
+    for (size_t i = 0; i < all; i++) {
+        if (count > 0 && by_name(&queue->rows[count - 1], &queue->rows[i]) == 0) {
+            row_add(&queue->rows[count - 1], &queue->rows[i]);
+        } else {
+            queue->rows[count++] = queue->rows[i];
+        }
+    }
+    qsort(queue->rows, count, sizeof *queue->rows, by_total);
+    out->rows = queue->rows;
+    out->count = count;
+}
+
+mx_err queue_cores_shape(struct queue_cores *queue, struct queue_shape_rows *out)
+{
+    uint64_t until_ns = deadline_ns(QUEUE_WAIT_MS);
+    *out = (struct queue_shape_rows){.count = 0};
+    mx_err err = ready(queue, until_ns);
+    if (!err && queue->rows == NULL) {
+        queue->rows = malloc((queue->conf.cores * QUEUE_SHAPE_ROWS + 1) * sizeof *queue->rows);
+        err = queue->rows == NULL ? MX_ERR_NOMEM : MX_OK;
+    }
+    for (unsigned i = 0; !err && i < queue->conf.cores; i++) {
+        queue->parts[i].request.shape =
+            (struct queue_shape){.rows = queue->rows + (size_t)i * QUEUE_SHAPE_ROWS};
+    }
+    err = err ? err : ask_all(queue, QUEUE_SHAPE, until_ns);
+    if (!err) {
+        rows_join(queue, out);
+    }
+    return err;
+}
+
 /* --- changes -----------------------------------------------------------------------------------
  */
 
-static mx_err collect(struct queue_cores *queue, size_t *out_number, const struct change *change)
+mx_err queue_cores_change(struct queue_cores *queue, size_t *out_number, uint64_t id,
+                          const struct deliver_change *change)
 {
     if (queue->change_count == QUEUE_CHANGES_MAX) {
         return MX_ERR_LIMIT;
     }
     *out_number = queue->change_count;
-    queue->changes[queue->change_count++] = *change;
+    queue->changes[queue->change_count++] =
+        (struct queue_change){.id = id, .change = *change, .err = MX_ERR_AGAIN};
     return MX_OK;
-}
-
-mx_err queue_cores_cancel(struct queue_cores *queue, size_t *out_number, uint64_t id)
-{
-    struct change change = {.op = QUEUE_CANCEL, .id = id, .err = MX_ERR_AGAIN};
-    return collect(queue, out_number, &change);
-}
-
-mx_err queue_cores_retry(struct queue_cores *queue, size_t *out_number, uint64_t id, int64_t due_ms)
-{
-    struct change change = {.op = QUEUE_RETRY, .id = id, .due_ms = due_ms, .err = MX_ERR_AGAIN};
-    return collect(queue, out_number, &change);
-}
-
-mx_err queue_cores_look(struct queue_cores *queue, size_t *out_number, uint64_t id)
-{
-    struct change change = {.op = QUEUE_READ, .id = id, .err = MX_ERR_AGAIN};
-    return collect(queue, out_number, &change);
 }
 
 void queue_cores_forget(struct queue_cores *queue)
@@ -292,48 +533,70 @@ void queue_cores_forget(struct queue_cores *queue)
     queue->change_count = 0;
 }
 
-/* A message that was there and is gone has been cancelled, durably. */
-static mx_err ask_for(struct queue_cores *queue, struct change *change, const char *by,
-                      uint64_t until_ns)
-{
-    struct queue_request *request = request_for(queue, change->op, change->id);
-    if (request == NULL) {
-        return MX_ERR_NOTFOUND;
-    }
-    set_by(request, by);
-    request->due_ms = change->due_ms;
-    mx_err err = ask_one(queue, request, until_ns);
-    bool cancelled = change->asked && change->op == QUEUE_CANCEL && err == MX_ERR_NOTFOUND;
-    change->asked = true;
-    queue_detail_free(&request->detail);
-    return cancelled ? MX_OK : err;
-}
-
-/* Every change that is not made yet, once. Returns whether some are left. */
-static bool ask_for_all(struct queue_cores *queue, const char *by, uint64_t until_ns)
+/* Gives every core those of its changes that are not made yet. Returns whether there are any. */
+static bool changes_divide(struct queue_cores *queue)
 {
     bool left = false;
+    for (unsigned i = 0; i < queue->conf.cores; i++) {
+        queue->parts[i].request.change_count = 0;
+    }
     for (size_t i = 0; i < queue->change_count; i++) {
-        struct change *change = &queue->changes[i];
-        if (change->err == MX_ERR_AGAIN) {
-            change->err = ask_for(queue, change, by, until_ns);
-            left = left || change->err == MX_ERR_AGAIN;
+        struct queue_change *change = &queue->changes[i];
+        struct queue_place place = queue_id_place(change->id);
+        if (change->err != MX_ERR_AGAIN) {
+            continue;
         }
+        if (place.core >= queue->conf.cores) {
+            change->err = MX_ERR_NOTFOUND;
+            continue;
+        }
+        struct core_queue *part = &queue->parts[place.core];
+        part->changes[part->request.change_count++] = change;
+        left = true;
     }
     return left;
+}
+
+static mx_err changes_ask(struct queue_cores *queue, const char *by, uint64_t until_ns)
+{
+    for (unsigned i = 0; i < queue->conf.cores; i++) {
+        struct core_queue *part = &queue->parts[i];
+        set_by(&part->request, by);
+        part->request.changes = part->changes;
+        part->request.change_next = 0;
+    }
+    return ask_all(queue, QUEUE_CHANGE, until_ns);
+}
+
+/* A message that was changed and is gone has ended by the change, durably. */
+static mx_err outcome_of(const struct queue_change *change, mx_err err)
+{
+    if (change->err == MX_ERR_NOTFOUND && change->made) {
+        return MX_OK;
+    }
+    return change->err != MX_ERR_AGAIN ? change->err : err ? err : MX_ERR_TIMEOUT;
 }
 
 void queue_cores_settle(struct queue_cores *queue, const char *by, queue_settled_fn settled,
                         void *arg)
 {
-    uint64_t until_ns = deadline_ns();
+    uint64_t until_ns = deadline_ns(QUEUE_WAIT_MS);
     mx_err err = queue->change_count == 0 ? MX_OK : ready(queue, until_ns);
-    while (!err && ask_for_all(queue, by, until_ns) && clock_monotonic_ns() < until_ns) {
-        queue->conf.wait(queue->conf.wait_arg, QUEUE_POLL_MS);
+    while (!err && changes_divide(queue)) {
+        err = changes_ask(queue, by, until_ns);
+        if (!err && changes_divide(queue)) {
+            if (clock_monotonic_ns() >= until_ns) {
+                break;
+            }
+            queue->conf.wait(queue->conf.wait_arg, QUEUE_POLL_MS);
+        }
+    }
+    if (err == MX_ERR_TIMEOUT) {
+        /* The cores still have them: nothing may be told of what they write. */
+        (void)await_all(queue, deadline_ns(QUEUE_WAIT_MS));
     }
     for (size_t i = 0; i < queue->change_count; i++) {
-        mx_err own = queue->changes[i].err;
-        settled(arg, i, err ? err : own == MX_ERR_AGAIN ? MX_ERR_TIMEOUT : own);
+        settled(arg, i, any_waiting(queue) ? MX_ERR_TIMEOUT : outcome_of(&queue->changes[i], err));
     }
     queue_cores_forget(queue);
 }
@@ -341,20 +604,30 @@ void queue_cores_settle(struct queue_cores *queue, const char *by, queue_settled
 /* --- all cores ---------------------------------------------------------------------------------
  */
 
+mx_err queue_cores_pause(struct queue_cores *queue, const struct deliver_pause *pause,
+                         const char *by)
+{
+    uint64_t until_ns = deadline_ns(QUEUE_WAIT_MS);
+    mx_err err = queue->conf.cores == 0 ? MX_ERR_UNSUPPORTED : ready(queue, until_ns);
+    if (err) {
+        return err;
+    }
+    queue->pause = *pause;
+    for (unsigned i = 0; i < queue->conf.cores; i++) {
+        queue->parts[i].request.pause = &queue->pause;
+        set_by(&queue->parts[i].request, by);
+    }
+    return ask_all(queue, QUEUE_PAUSE, until_ns);
+}
+
 mx_err queue_cores_tell(struct queue_cores *queue, enum queue_op op, const char *by)
 {
-    uint64_t until_ns = deadline_ns();
+    uint64_t until_ns = deadline_ns(QUEUE_WAIT_MS);
     mx_err err = queue->conf.cores == 0 ? MX_ERR_UNSUPPORTED : ready(queue, until_ns);
     for (unsigned i = 0; !err && i < queue->conf.cores; i++) {
-        queue->parts[i].request.op = op;
         set_by(&queue->parts[i].request, by);
-        send(queue, i);
     }
-    err = err ? err : await_all(queue, until_ns);
-    for (unsigned i = 0; !err && i < queue->conf.cores; i++) {
-        err = queue->parts[i].request.err;
-    }
-    return err;
+    return err ? err : ask_all(queue, op, until_ns);
 }
 
 /* --- life --------------------------------------------------------------------------------------
@@ -387,9 +660,13 @@ void queue_cores_free(struct queue_cores *queue)
     }
     for (unsigned i = 0; i < queue->conf.cores; i++) {
         queue_detail_free(&queue->parts[i].request.detail);
+        free(queue->parts[i].request.content.buf);
         free(queue->parts[i].keys);
     }
     free(queue->parts);
     free(queue->merged);
+    free(queue->kept);
+    free(queue->fits);
+    free(queue->rows);
     free(queue);
 }

@@ -137,8 +137,8 @@ static mx_err text_make(struct bounce *bounce, struct active *active,
                                          .code = o->code,
                                          .text = o->text,
                                          .remote_host = items[i].remote,
-                                         .retry_until_ms = active->msg->arrived_ms +
-                                                           (int64_t)d->conf.schedule.expire_ms};
+                                         .retry_until_ms = deliver_expires_ms(
+                                             d, active->msg, &active->msg->rcpts[items[i].rcpt])};
         }
         struct dsn dsn = {.hostname = d->image->hostname,
                           .id = journal_next_id(d->spool->journal),

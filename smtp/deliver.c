@@ -46,11 +46,11 @@ void deliver_ready(struct deliver *d, struct message *msg)
 }
 
 /* When its earliest recipient is due; INT64_MAX when none waits. */
-static int64_t earliest_due_ms(const struct message *msg)
+int64_t deliver_due_ms(const struct message *msg)
 {
     int64_t due_ms = INT64_MAX;
     for (uint32_t i = 0; i < msg->rcpt_count; i++) {
-        if (msg->rcpts[i].status == RCPT_PENDING && msg->rcpts[i].due_ms < due_ms) {
+        if (rcpt_waits(&msg->rcpts[i]) && msg->rcpts[i].due_ms < due_ms) {
             due_ms = msg->rcpts[i].due_ms;
         }
     }
@@ -63,7 +63,7 @@ static void due_fire(struct timer *timer, uint64_t now_ns)
 {
     (void)now_ns;
     struct message *msg = mx_container_of(timer, struct message, due);
-    int64_t due_ms = earliest_due_ms(msg);
+    int64_t due_ms = deliver_due_ms(msg);
     int64_t back_ms = due_ms - msg->deliver->shard->wall_ms;
     for (uint32_t i = 0; due_ms != INT64_MAX && back_ms > 0 && i < msg->rcpt_count; i++) {
         msg->rcpts[i].due_ms -= back_ms;
@@ -78,6 +78,7 @@ static void cut_waits(struct deliver *d, struct message *msg)
     for (uint32_t i = 0; i < msg->rcpt_count; i++) {
         struct rcpt_state *state = &msg->rcpts[i];
         uint64_t longest_ms = schedule_longest_wait_ms(&d->conf.schedule, state->attempts);
+        longest_ms = longest_ms > d->conf.retry_ms ? longest_ms : d->conf.retry_ms;
         if (!(state->flags & RCPT_PUT_OFF) &&
             state->due_ms > d->shard->wall_ms + (int64_t)longest_ms) {
             state->due_ms = d->shard->wall_ms;
@@ -88,7 +89,7 @@ static void cut_waits(struct deliver *d, struct message *msg)
 void deliver_schedule(struct deliver *d, struct message *msg)
 {
     cut_waits(d, msg);
-    int64_t due_ms = earliest_due_ms(msg);
+    int64_t due_ms = deliver_due_ms(msg);
     if (due_ms == INT64_MAX || msg->held) {
         return;
     }
@@ -192,7 +193,7 @@ void active_release(struct active *active)
 void deliver_queued(struct deliver *d, struct message *msg, struct txn *txn, struct chain *content)
 {
     msg->deliver = d;
-    bool now = !d->conf.paused && !d->stopping && msg->extent_count == 0 && has_budget(d);
+    bool now = !d->conf.pause.all && !d->stopping && msg->extent_count == 0 && has_budget(d);
     struct active *active = now ? active_new(d, msg) : NULL;
     if (active == NULL) {
         /* Later, from the disk; a large message always: its beginning is no longer in memory. */
@@ -361,7 +362,7 @@ static void turn(struct shard_hook *hook)
     if (d->stopping) {
         return;
     }
-    unsigned starts = d->conf.paused ? 0 : DELIVER_STARTS_MAX;
+    unsigned starts = d->conf.pause.all ? 0 : DELIVER_STARTS_MAX;
     for (unsigned i = 0; i < starts && !list_empty(&d->ready) && has_budget(d); i++) {
         struct list_node *node = list_pop_front(&d->ready);
         activate(d, mx_container_of(node, struct message, wait_node));
@@ -488,10 +489,38 @@ static struct slice domain_of(struct slice address)
     return at == 0 ? SLICE_EMPTY : slice_from(address, at);
 }
 
+/* An administrator has cancelled it, and its sender is to be told. */
+static void give_up(struct grouping *group, struct active *active, uint32_t i)
+{
+    struct delivery *delivery = delivery_for(group, active, active->deliver->route[0]);
+    if (delivery != NULL) {
+        struct outcome outcome = {.kind = OUTCOME_PERMANENT,
+                                  .status = {5, 0, 0},
+                                  .text = SLICE_LITERAL("cancelled by an administrator"),
+                                  .command = SLICE_LITERAL("queue")};
+        uint32_t at = delivery->rcpt_count++;
+        delivery->open++;
+        delivery->rcpts[at].rcpt = i;
+        delivery_decide(delivery, at, &outcome);
+    }
+}
+
+static void name_hop(struct deliver *d, struct rcpt_state *state, const struct hop *hop)
+{
+    if (state->hop != hop->name) {
+        texts_drop(&d->spool->texts, state->hop);
+        state->hop = texts_share(&d->spool->texts, hop->name);
+    }
+}
+
 /* Adds recipient i to the delivery that it belongs to; decides at once what cannot be delivered. */
 static void route_rcpt(struct grouping *group, struct active *active, uint32_t i)
 {
     struct deliver *d = active->deliver;
+    if (active->msg->rcpts[i].flags & RCPT_GIVE_UP) {
+        give_up(group, active, i);
+        return;
+    }
     struct routing_context ctx = {.image = d->image,
                                   .directory = d->directory,
                                   .vm = d->vm,
@@ -509,6 +538,9 @@ static void route_rcpt(struct grouping *group, struct active *active, uint32_t i
     if (routing.route != NULL && routing.route->kind == ROUTE_MX) {
         struct hop *of_domain = mx_hop(d, hop, domain_of(active->txn->rcpts[i].address));
         hop = of_domain != NULL ? of_domain : hop;
+    }
+    if (routing.route != NULL) {
+        name_hop(d, &active->msg->rcpts[i], hop);
     }
     struct delivery *delivery = delivery_for(group, active, hop);
     if (delivery == NULL) {
@@ -549,10 +581,10 @@ static void submit(struct delivery *delivery)
     struct active *active = delivery->active;
     if (delivery->open == 0) {
         delivery_done(delivery);
-    } else if (hop_is_down(hop)) {
+    } else if (!hop->paused && hop_is_down(hop)) {
         delivery_decide_rest(delivery, &hop->problem);
         delivery_done(delivery);
-    } else if (!hop_submit(hop, delivery)) {
+    } else if (hop->paused || !hop_submit(hop, delivery)) {
         park_at(active, hop);
         active->no_room = true;
         active->deliveries--;
@@ -565,11 +597,11 @@ static void dispatch(struct active *active)
     struct deliver *d = active->deliver;
     struct message *msg = active->msg;
     struct grouping group = {.count = 0};
-    bool start = !d->stopping && !d->conf.paused;
+    bool start = !d->stopping && !d->conf.pause.all;
     active->deliveries++; /* held until all are submitted */
     for (uint32_t i = 0; start && i < msg->rcpt_count; i++) {
         const struct rcpt_state *state = &msg->rcpts[i];
-        if (state->status == RCPT_PENDING && state->due_ms <= d->shard->wall_ms + WHEEL_TICK_MS) {
+        if (rcpt_waits(state) && state->due_ms <= d->shard->wall_ms + WHEEL_TICK_MS) {
             route_rcpt(&group, active, i);
         }
     }
@@ -630,13 +662,29 @@ static void log_outcome(struct delivery *delivery, const struct delivery_rcpt *r
     log_end(log, line);
 }
 
+int64_t deliver_expires_ms(const struct deliver *d, const struct message *msg,
+                           const struct rcpt_state *state)
+{
+    return state->flags & RCPT_EXPIRES ? state->expires_ms
+                                       : msg->arrived_ms + (int64_t)d->conf.schedule.expire_ms;
+}
+
 static void defer(struct deliver *d, const struct message *msg, struct rcpt_state *state)
 {
     state->flags &= (uint8_t)~RCPT_PUT_OFF;
-    state->due_ms = d->conf.retry_ms > 0
-                        ? d->shard->wall_ms + (int64_t)d->conf.retry_ms
-                        : schedule_next_ms(&d->conf.schedule, d->shard->wall_ms, msg->arrived_ms,
-                                           state->attempts, deliver_random(d));
+    /* The schedule knows ends by arrivals. */
+    const struct schedule *schedule = &d->conf.schedule;
+    int64_t arrived_ms = deliver_expires_ms(d, msg, state) - (int64_t)schedule->expire_ms;
+    state->due_ms = d->conf.retry_ms > 0 ? d->shard->wall_ms + (int64_t)d->conf.retry_ms
+                                         : schedule_next_ms(schedule, d->shard->wall_ms, arrived_ms,
+                                                            state->attempts, deliver_random(d));
+}
+
+static void note_reply(struct deliver *d, struct rcpt_state *state, const struct outcome *o)
+{
+    state->code = o->code;
+    texts_drop(&d->spool->texts, state->reply);
+    state->reply = texts_hold(&d->spool->texts, o->text);
 }
 
 /* Since its arrival; the calendar may have been set back meanwhile. */
@@ -657,14 +705,13 @@ static int apply(struct delivery *delivery, struct delivery_rcpt *rcpt)
     struct class_stats *stats = delivery->hop->stats;
     struct route_row *row = &d->stats.routes[delivery->hop->row];
     MX_ASSERT(state->status == RCPT_PENDING);
-    state->code = o->code;
+    note_reply(d, state, o);
     state->flags &= (uint8_t)~RCPT_TLS_FAILED;
     state->flags |= o->tls_fault ? RCPT_TLS_FAILED : 0;
     if (state->attempts < UINT8_MAX) {
         state->attempts++;
     }
-    if (o->kind == OUTCOME_TEMPORARY &&
-        schedule_expired(&d->conf.schedule, d->shard->wall_ms, msg->arrived_ms)) {
+    if (o->kind == OUTCOME_TEMPORARY && d->shard->wall_ms >= deliver_expires_ms(d, msg, state)) {
         o->kind = OUTCOME_PERMANENT;
         o->status[0] = 5;
     }
@@ -921,6 +968,7 @@ void deliver_switch(struct deliver *d, const struct image *image)
     for (; node != NULL; node = list_next(&d->hops, node)) {
         struct hop *hop = mx_container_of(node, struct hop, all_node);
         bool kept = hop->parent != NULL ? hop->parent->kept : hop->kept;
+        hop_pause(hop); /* it may have been made before the last pause */
         if (!kept && !hop->retired) {
             hop_retire(hop);
         }

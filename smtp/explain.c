@@ -198,7 +198,9 @@ static void run(struct explain_request *request, struct shard *at)
     struct routing_context context = service_routing(service);
     explain(out, &request->query, &context);
     look_at_kept(out, &request->query, service);
-    out->paused = service->deliver.conf.paused;
+    out->paused =
+        deliver_pause_has(&service->deliver.conf.pause,
+                          out->routing.route == NULL ? SLICE_EMPTY : out->routing.route->name);
     look_at_hop(&out->hop, &service->deliver, out->routing.route);
 }
 

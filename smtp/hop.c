@@ -35,6 +35,18 @@ static struct slice keep_text(uint8_t **at, struct slice text)
     return kept;
 }
 
+static text_id name_hold(struct deliver *d, const struct slice *route, struct slice domain)
+{
+    uint8_t text[TEXT_BYTES];
+    struct writer w = writer_init(text, sizeof text);
+    put_slice(&w, slice_first(*route, sizeof text / 2));
+    if (domain.len > 0) {
+        put_u8(&w, ':');
+        put_slice(&w, slice_first(domain, writer_room(&w)));
+    }
+    return texts_hold(&d->spool->texts, writer_slice(&w));
+}
+
 struct hop *hop_new(struct deliver *d, const struct route_conf *route, struct slice hostname,
                     struct slice domain)
 {
@@ -52,6 +64,8 @@ struct hop *hop_new(struct deliver *d, const struct route_conf *route, struct sl
     hop->route.address = keep_text(&at, route->address);
     hop->hostname = keep_text(&at, hostname);
     hop->domain = keep_text(&at, domain);
+    hop->name = name_hold(d, &route->name, domain);
+    hop->paused = deliver_pause_has(&d->conf.pause, route->name);
     list_init(&hop->waiting);
     list_init(&hop->parked);
     list_init(&hop->idle);
@@ -75,6 +89,7 @@ void hop_free(struct hop *hop)
     if (hop->account != NULL) {
         slots_leave(hop->deliver->slots, hop);
     }
+    texts_drop(&hop->deliver->spool->texts, hop->name);
     free(hop->host_names);
     free(hop);
 }
@@ -167,7 +182,7 @@ static void unpark(struct hop *hop, unsigned max)
     while (max-- > 0 && (node = list_pop_front(&hop->parked)) != NULL) {
         struct message *msg = mx_container_of(node, struct message, wait_node);
         for (uint32_t i = 0; i < msg->rcpt_count; i++) {
-            if (msg->rcpts[i].status == RCPT_PENDING) {
+            if (rcpt_waits(&msg->rcpts[i])) {
                 msg->rcpts[i].due_ms = d->shard->wall_ms;
             }
         }
@@ -222,10 +237,13 @@ void hop_run(struct hop *hop)
         return;
     }
     verify_hop_run(hop);
-    if (!hop->down && !hop->deliver->conf.paused && !list_empty(&hop->parked) && has_room(hop, 2)) {
+    if (hop->paused) {
+        return;
+    }
+    if (!hop->down && !list_empty(&hop->parked) && has_room(hop, 2)) {
         unpark(hop, UNPARK_PER_RUN);
     }
-    if (list_empty(&hop->waiting) || hop->deliver->conf.paused) {
+    if (list_empty(&hop->waiting)) {
         return;
     }
     if (hop->route.kind == ROUTE_LOCAL) {
@@ -238,7 +256,8 @@ void hop_run(struct hop *hop)
 /* A hop that is down waits for its probe. */
 static bool is_waiting(const struct hop *hop)
 {
-    return hop->retired || hop->waiting_count > 0 || (!hop->down && !list_empty(&hop->parked));
+    bool can_go_on = !hop->down && !hop->paused;
+    return hop->retired || hop->waiting_count > 0 || (can_go_on && !list_empty(&hop->parked));
 }
 
 void hops_run(struct deliver *d)
@@ -288,6 +307,10 @@ static void probe_fire(struct timer *timer, uint64_t now_ns)
     (void)now_ns;
     struct hop *hop = mx_container_of(timer, struct hop, probe);
     if (!hop->down) {
+        return;
+    }
+    if (hop->paused) {
+        probe_arm(hop); /* until it may be tried */
         return;
     }
     hop->probing = true;
@@ -441,10 +464,17 @@ void hop_probe(struct hop *hop)
 
 void hop_pause(struct hop *hop)
 {
-    drop_waiting(hop);
-    relay_stop_idle(hop);
-    if (hop->account != NULL) {
-        slots_settle(hop);
+    const struct deliver_pause *pause = &hop->deliver->conf.pause;
+    bool was = hop->paused;
+    hop->paused = deliver_pause_has(pause, hop->route.name);
+    if (hop->paused && !was) {
+        drop_waiting(hop);
+        relay_stop_idle(hop);
+        if (hop->account != NULL) {
+            slots_settle(hop);
+        }
+    } else if (was && !hop->paused) {
+        hop_busy(hop);
     }
 }
 

@@ -366,8 +366,8 @@ static bool is_needed(const struct slots *slots, const struct slot_account *acco
     struct list_node *node = list_first(&account->hops);
     for (; node != NULL; node = list_next(&account->hops, node)) {
         const struct hop *hop = mx_container_of(node, struct hop, slot_node);
-        if (hop->waiting_count > 0 && !hop->retired) {
-            return !slots->d->stopping && !slots->d->conf.paused;
+        if (hop->waiting_count > 0 && !hop->retired && !hop->paused) {
+            return !slots->d->stopping;
         }
     }
     return false;

@@ -193,6 +193,10 @@ struct message *spool_message_new(struct spool *spool)
 
 void spool_message_free(struct spool *spool, struct message *msg)
 {
+    for (uint32_t i = 0; msg->rcpts != NULL && i < msg->rcpt_count; i++) {
+        texts_drop(&spool->texts, msg->rcpts[i].reply);
+        texts_drop(&spool->texts, msg->rcpts[i].hop);
+    }
     if (msg->rcpts != &msg->one) {
         free(msg->rcpts);
     }
@@ -263,13 +267,15 @@ static mx_err pools_open(struct spool *spool)
             return err;
         }
     }
-    return handles_init(&spool->handles, SPOOL_MESSAGES_MAX);
+    mx_err err = handles_init(&spool->handles, SPOOL_MESSAGES_MAX);
+    return err ? err : texts_init(&spool->texts);
 }
 
 static void pools_close(struct spool *spool)
 {
     pool_fini(&spool->messages);
     handles_fini(&spool->handles);
+    texts_fini(&spool->texts);
     pool_fini(&spool->extents);
     pool_fini(&spool->writes);
     pool_fini(&spool->txns);

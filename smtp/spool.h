@@ -14,7 +14,9 @@
 #include "core/wheel.h"
 #include "io/journal.h"
 #include "io/shard.h"
+#include "smtp/queue_filter.h"
 #include "smtp/record.h"
+#include "smtp/texts.h"
 #include "smtp/txn.h"
 
 struct spool;
@@ -73,10 +75,12 @@ struct message {
     uint32_t inline_bytes;
     uint32_t extent_count;
     struct extent *extents;
-    uint32_t handle; /* in spool->handles */
-    bool recovered;  /* from an earlier process: a delivery may have happened already */
-    bool held;       /* incomplete in the journal: kept, never tried */
-    bool unmarked;   /* its states are newer than what was written; counts as one of writes */
+    struct queue_digest digest; /* of its addresses */
+    uint32_t handle;            /* in spool->handles */
+    bool has_digest;            /* else its addresses have not been looked at in this process */
+    bool recovered;             /* from an earlier process: a delivery may have happened already */
+    bool held;                  /* incomplete in the journal: kept, never tried */
+    bool unmarked; /* its states are newer than what was written; counts as one of writes */
 };
 
 struct spool_ops {
@@ -101,6 +105,7 @@ struct spool {
     struct pool writes;
     struct pool txns;
     struct pool incomings;
+    struct texts texts;         /* of the recipients' states */
     struct list all;            /* messages */
     struct list blocked_writes; /* OUTCOME records waiting for room */
     struct journal_waiter writes_waiter;

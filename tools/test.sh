@@ -240,6 +240,8 @@ part_recovery() {
     build release || { note "build of release" 1; return; }
     python3 tests/recovery/run.py --build build/release --messages "${RECOVERY_MESSAGES:-10000}" 2>&1 | tee "$logs/recovery.log"
     add_counts "recovery test" "$logs/recovery.log" "${PIPESTATUS[0]}"
+    python3 tests/queue/run.py --build build/release --messages "${QUEUE_MESSAGES:-4000}" 2>&1 | tee "$logs/queue.log"
+    add_counts "queue test" "$logs/queue.log" "${PIPESTATUS[0]}"
 }
 
 part_power() {

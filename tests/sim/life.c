@@ -167,7 +167,9 @@ static mx_err management_open(void)
                                 .log_level = sim.trace ? LOG_INFO : LOG_ERROR,
                                 .service = service_at,
                                 .changes = life.conf.changes,
-                                .change_gap_ms = life.conf.change_gap_ms};
+                                .change_gap_ms = life.conf.change_gap_ms,
+                                .steers = life.conf.steers,
+                                .release = life.conf.release};
     mx_err err = manager_open(&conf, life.store);
     while (!err) {
         err = bindings_open(&life.bindings, &manager_config()->image, NULL, life.conf.cores, 0,
