@@ -374,7 +374,7 @@ static mx_err skip_far(struct queue_cores *queue, struct queue_question *questio
                        uint64_t *skip)
 {
     mx_err err = MX_OK;
-    while (!err && *skip + limit > QUEUE_WINDOW_MAX) {
+    while (!err && *skip + limit >= QUEUE_WINDOW_MAX) {
         struct queue_found found;
         question->window = mx_min_size((size_t)*skip, QUEUE_WINDOW_MAX);
         err = queue_cores_find(queue, question, &found);
@@ -408,7 +408,7 @@ static void fill_page(struct api_queue *q, struct store_page *page,
         page->ids[page->count++] = found->keys[i].id;
     }
     page->total = found->total;
-    page->more = found->more || skip + page->count < found->count;
+    page->more = skip + page->count < found->count;
     if (page->count > 0) {
         q->bookmark.question = question_hash(question);
         q->bookmark.id = page->ids[page->count - 1];
@@ -439,7 +439,7 @@ static mx_err select_page(void *arg, struct store_page *page, const struct store
     if (err) {
         return err;
     }
-    question.window = mx_max_size((size_t)skip + query->limit, 1);
+    question.window = (size_t)skip + query->limit + 1; /* one more: is there another page? */
     question.count = query->want_total || !position_known(q, &question, query, &before);
     err = queue_cores_find(q->queue, &question, &found);
     if (err) {

@@ -465,7 +465,7 @@ mx_err api_queue_change(struct api_queue *q, const struct api_caller *caller, co
     if (err) {
         return err;
     }
-    bool more = found.more;
+    bool more = found.more && found.count > 0;
     size_t count = found.count;
     memcpy(keys, found.keys, count * sizeof *keys); /* reading messages asks other questions */
     err = sweep_collect(&s, keys, count, &taken);

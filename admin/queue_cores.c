@@ -1,33 +1,10 @@
-#include "admin/queue_cores.h"
+#include "admin/queue_cores_private.h"
 
 #include "core/check.h"
 #include "io/clock.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-
-struct core_queue {
-    struct queue_request request;
-    bool waiting; /* for its answer */
-    struct queue_key *keys;
-    size_t keys_max;
-    struct queue_change *changes[QUEUE_CHANGES_MAX];
-};
-
-struct queue_cores {
-    struct queue_cores_conf conf;
-    struct core_queue *parts;
-    struct queue_filter filter; /* what the cores read; borrows from texts */
-    uint8_t texts[5][QUEUE_TEXT_MAX];
-    struct queue_key *merged, *kept; /* candidates; those that fit */
-    size_t merged_max, kept_max;
-    bool *fits; /* per candidate */
-    size_t fits_max;
-    struct queue_shape_row *rows;
-    struct deliver_pause pause;
-    struct queue_change changes[QUEUE_CHANGES_MAX];
-    size_t change_count;
-};
 
 /* --- messages ----------------------------------------------------------------------------------
  */
@@ -47,7 +24,7 @@ static void send(struct queue_cores *queue, unsigned core)
     MX_ASSERT(err == MX_OK); /* one question at a time */
 }
 
-static uint64_t deadline_ns(unsigned wait_ms)
+uint64_t queue_cores_deadline_ns(unsigned wait_ms)
 {
     return clock_monotonic_ns() + wait_ms * MX_NS_PER_MS;
 }
@@ -84,7 +61,7 @@ static mx_err await_all(struct queue_cores *queue, uint64_t until_ns)
 }
 
 /* What an earlier question left is over. */
-static mx_err ready(struct queue_cores *queue, uint64_t until_ns)
+mx_err queue_cores_ready(struct queue_cores *queue, uint64_t until_ns)
 {
     if (await_all(queue, until_ns)) {
         return MX_ERR_AGAIN;
@@ -98,7 +75,7 @@ static mx_err ready(struct queue_cores *queue, uint64_t until_ns)
 }
 
 /* Asks all cores, which are ready, the same. */
-static mx_err ask_all(struct queue_cores *queue, enum queue_op op, uint64_t until_ns)
+mx_err queue_cores_ask_all(struct queue_cores *queue, enum queue_op op, uint64_t until_ns)
 {
     for (unsigned i = 0; i < queue->conf.cores; i++) {
         queue->parts[i].request.op = op;
@@ -153,7 +130,7 @@ static void filter_keep(struct queue_cores *queue, const struct queue_filter *fi
 /* What a pass over everything begins with: the candidates from a place on. */
 struct pass {
     const struct queue_question *question;
-    bool from_given;
+    bool from_given, count;
     struct queue_key from;
     size_t window;
     struct queue_digest parts;
@@ -168,6 +145,7 @@ static mx_err pass_prepare(struct queue_cores *queue, const struct pass *pass)
         part->request.scan = (struct queue_scan){.filter = &queue->filter,
                                                  .parts = pass->parts,
                                                  .by_due = pass->question->by_due,
+                                                 .count = pass->count,
                                                  .from_given = pass->from_given,
                                                  .from = pass->from,
                                                  .top = {.keys = part->keys,
@@ -191,7 +169,8 @@ static int descending(const void *a, const void *b)
 static void pass_merge(struct queue_cores *queue, const struct pass *pass,
                        struct queue_found *found)
 {
-    *found = (struct queue_found){.keys = queue->merged, .counted = true};
+    *found = (struct queue_found){.keys = queue->merged, .counted = pass->count};
+    bool passed_over = false;
     for (unsigned i = 0; i < queue->conf.cores; i++) {
         const struct queue_scan *scan = &queue->parts[i].request.scan;
         memcpy(queue->merged + found->count, scan->top.keys,
@@ -199,18 +178,19 @@ static void pass_merge(struct queue_cores *queue, const struct pass *pass,
         found->count += scan->top.count;
         found->total += scan->total;
         found->before += scan->before;
+        passed_over = passed_over || scan->passed_over;
     }
     qsort(queue->merged, found->count, sizeof *queue->merged,
           pass->question->ascending ? ascending : descending);
     found->count = mx_min_size(found->count, pass->window);
-    found->more = found->before + found->count < found->total;
+    found->more = passed_over || found->before + found->count < found->total;
 }
 
 static mx_err pass_run(struct queue_cores *queue, const struct pass *pass, uint64_t until_ns,
                        struct queue_found *found)
 {
     mx_err err = pass_prepare(queue, pass);
-    err = err ? err : ask_all(queue, QUEUE_SCAN, until_ns);
+    err = err ? err : queue_cores_ask_all(queue, QUEUE_SCAN, until_ns);
     if (!err) {
         pass_merge(queue, pass, found);
     }
@@ -244,7 +224,7 @@ static mx_err check(struct queue_cores *queue, const struct queue_found *found, 
                                                              .fits = queue->fits,
                                                              .count = found->count};
     }
-    return ask_all(queue, QUEUE_CHECK, until_ns);
+    return queue_cores_ask_all(queue, QUEUE_CHECK, until_ns);
 }
 
 /* Takes over those that fit; counts those that lie before the place that was asked for. */
@@ -304,8 +284,8 @@ mx_err queue_cores_find(struct queue_cores *queue, const struct queue_question *
 {
     MX_ASSERT(question->window <= QUEUE_WINDOW_MAX);
     bool reads = queue_filter_reads(&question->filter);
-    uint64_t until_ns = deadline_ns(reads ? QUEUE_SEARCH_WAIT_MS : QUEUE_WAIT_MS);
-    mx_err err = ready(queue, until_ns);
+    uint64_t until_ns = queue_cores_deadline_ns(reads ? QUEUE_SEARCH_WAIT_MS : QUEUE_WAIT_MS);
+    mx_err err = queue_cores_ready(queue, until_ns);
     if (err) {
         return err;
     }
@@ -315,6 +295,7 @@ mx_err queue_cores_find(struct queue_cores *queue, const struct queue_question *
     }
     struct pass pass = {.question = question,
                         .from_given = question->from_given,
+                        .count = question->count,
                         .from = question->from,
                         .window = question->window};
     return pass_run(queue, &pass, until_ns, found);
@@ -324,7 +305,8 @@ mx_err queue_cores_find(struct queue_cores *queue, const struct queue_question *
  */
 
 /* NULL: there is no such core. */
-static struct queue_request *request_for(struct queue_cores *queue, enum queue_op op, uint64_t id)
+struct queue_request *queue_cores_request_for(struct queue_cores *queue, enum queue_op op,
+                                              uint64_t id)
 {
     struct queue_place place = queue_id_place(id);
     if (place.core >= queue->conf.cores) {
@@ -341,8 +323,8 @@ static void set_by(struct queue_request *request, const char *by)
     (void)snprintf(request->by, sizeof request->by, "%.*s", QUEUE_BY_MAX - 1, by);
 }
 
-static mx_err ask_one(struct queue_cores *queue, const struct queue_request *request,
-                      uint64_t until_ns)
+mx_err queue_cores_ask_one(struct queue_cores *queue, const struct queue_request *request,
+                           uint64_t until_ns)
 {
     send(queue, queue_id_place(request->id).core);
     mx_err err = await_all(queue, until_ns);
@@ -359,156 +341,16 @@ void queue_detail_free(struct queue_detail *detail)
 
 mx_err queue_cores_read(struct queue_cores *queue, uint64_t id, struct queue_detail *detail)
 {
-    uint64_t until_ns = deadline_ns(QUEUE_WAIT_MS);
-    mx_err err = ready(queue, until_ns);
+    uint64_t until_ns = queue_cores_deadline_ns(QUEUE_WAIT_MS);
+    mx_err err = queue_cores_ready(queue, until_ns);
     if (err) {
         return err;
     }
-    struct queue_request *request = request_for(queue, QUEUE_READ, id);
-    err = request == NULL ? MX_ERR_NOTFOUND : ask_one(queue, request, until_ns);
+    struct queue_request *request = queue_cores_request_for(queue, QUEUE_READ, id);
+    err = request == NULL ? MX_ERR_NOTFOUND : queue_cores_ask_one(queue, request, until_ns);
     if (!err) {
         *detail = request->detail;
         request->detail = (struct queue_detail){0};
-    }
-    return err;
-}
-
-/* --- content -----------------------------------------------------------------------------------
- */
-
-static mx_err content_part(struct queue_cores *queue, uint64_t id, uint32_t part, uint64_t until_ns,
-                           struct queue_content *out)
-{
-    struct queue_request *request = request_for(queue, QUEUE_CONTENT, id);
-    if (request == NULL) {
-        return MX_ERR_NOTFOUND;
-    }
-    request->part = part;
-    mx_err err = ask_one(queue, request, until_ns);
-    *out = request->content;
-    request->content.buf = NULL;
-    return err;
-}
-
-static bool put(uint8_t *text, size_t cap, size_t *len, struct slice bytes)
-{
-    if (bytes.len > cap - *len) {
-        return false;
-    }
-    if (bytes.len > 0) {
-        memcpy(text + *len, bytes.ptr, bytes.len);
-    }
-    *len += bytes.len;
-    return true;
-}
-
-/* Our header lines, the extents, then what the first record has of the content. */
-static mx_err content_join(struct queue_cores *queue, uint64_t id, const struct queue_content *head,
-                           uint64_t until_ns, uint8_t *text, size_t cap, size_t *len)
-{
-    mx_err err = put(text, cap, len, head->prefix) ? MX_OK : MX_ERR_DAMAGED;
-    for (uint32_t part = 1; !err && part <= head->extent_count; part++) {
-        struct queue_content extent;
-        err = content_part(queue, id, part, until_ns, &extent);
-        if (!err && !put(text, cap, len, extent.body)) {
-            err = MX_ERR_DAMAGED;
-        }
-        free(extent.buf);
-    }
-    return err ? err : put(text, cap, len, head->body) ? MX_OK : MX_ERR_DAMAGED;
-}
-
-mx_err queue_cores_content(struct queue_cores *queue, uint64_t id, uint8_t **out_text,
-                           size_t *out_len)
-{
-    uint64_t until_ns = deadline_ns(QUEUE_WAIT_MS);
-    struct queue_content head;
-    mx_err err = ready(queue, until_ns);
-    err = err ? err : content_part(queue, id, 0, until_ns, &head);
-    if (err) {
-        return err;
-    }
-    size_t cap = head.prefix.len + head.body_bytes, len = 0;
-    uint8_t *text = cap > QUEUE_CONTENT_MAX ? NULL : malloc(cap + 1);
-    if (text == NULL) {
-        err = cap > QUEUE_CONTENT_MAX ? MX_ERR_LIMIT : MX_ERR_NOMEM;
-    } else {
-        err = content_join(queue, id, &head, until_ns, text, cap, &len);
-    }
-    free(head.buf);
-    if (err) {
-        free(text);
-        return err;
-    }
-    *out_text = text;
-    *out_len = len;
-    return MX_OK;
-}
-
-/* --- shape -------------------------------------------------------------------------------------
- */
-
-static void row_add(struct queue_shape_row *sum, const struct queue_shape_row *row)
-{
-    for (size_t i = 0; i < QUEUE_SHAPE_AGES; i++) {
-        sum->ages[i] += row->ages[i];
-    }
-    sum->total += row->total;
-    sum->held += row->held;
-}
-
-static int by_name(const void *a, const void *b)
-{
-    const struct queue_shape_row *one = a, *other = b;
-    int order = memcmp(one->hop, other->hop, mx_min_size(one->hop_len, other->hop_len));
-    return order != 0 ? order : (int)one->hop_len - (int)other->hop_len;
-}
-
-static int by_total(const void *a, const void *b)
-{
-    const struct queue_shape_row *one = a, *other = b;
-    return one->total != other->total ? (one->total > other->total ? -1 : 1) : by_name(a, b);
-}
-
-/* The rows of all cores lie one behind the other: those of one name become one. */
-static void rows_join(struct queue_cores *queue, struct queue_shape_rows *out)
-{
-    size_t count = 0, all = 0;
-    for (unsigned i = 0; i < queue->conf.cores; i++) {
-        const struct queue_shape *shape = &queue->parts[i].request.shape;
-        memmove(queue->rows + all, shape->rows, shape->count * sizeof *queue->rows);
-        all += shape->count;
-        row_add(&out->others, &shape->others);
-    }
-    qsort(queue->rows, all, sizeof *queue->rows, by_name);
-    for (size_t i = 0; i < all; i++) {
-        if (count > 0 && by_name(&queue->rows[count - 1], &queue->rows[i]) == 0) {
-            row_add(&queue->rows[count - 1], &queue->rows[i]);
-        } else {
-            queue->rows[count++] = queue->rows[i];
-        }
-    }
-    qsort(queue->rows, count, sizeof *queue->rows, by_total);
-    out->rows = queue->rows;
-    out->count = count;
-}
-
-mx_err queue_cores_shape(struct queue_cores *queue, struct queue_shape_rows *out)
-{
-    uint64_t until_ns = deadline_ns(QUEUE_WAIT_MS);
-    *out = (struct queue_shape_rows){.count = 0};
-    mx_err err = ready(queue, until_ns);
-    if (!err && queue->rows == NULL) {
-        queue->rows = malloc((queue->conf.cores * QUEUE_SHAPE_ROWS + 1) * sizeof *queue->rows);
-        err = queue->rows == NULL ? MX_ERR_NOMEM : MX_OK;
-    }
-    for (unsigned i = 0; !err && i < queue->conf.cores; i++) {
-        queue->parts[i].request.shape =
-            (struct queue_shape){.rows = queue->rows + (size_t)i * QUEUE_SHAPE_ROWS};
-    }
-    err = err ? err : ask_all(queue, QUEUE_SHAPE, until_ns);
-    if (!err) {
-        rows_join(queue, out);
     }
     return err;
 }
@@ -565,7 +407,7 @@ static mx_err changes_ask(struct queue_cores *queue, const char *by, uint64_t un
         part->request.changes = part->changes;
         part->request.change_next = 0;
     }
-    return ask_all(queue, QUEUE_CHANGE, until_ns);
+    return queue_cores_ask_all(queue, QUEUE_CHANGE, until_ns);
 }
 
 /* A message that was changed and is gone has ended by the change, durably. */
@@ -580,8 +422,8 @@ static mx_err outcome_of(const struct queue_change *change, mx_err err)
 void queue_cores_settle(struct queue_cores *queue, const char *by, queue_settled_fn settled,
                         void *arg)
 {
-    uint64_t until_ns = deadline_ns(QUEUE_WAIT_MS);
-    mx_err err = queue->change_count == 0 ? MX_OK : ready(queue, until_ns);
+    uint64_t until_ns = queue_cores_deadline_ns(QUEUE_WAIT_MS);
+    mx_err err = queue->change_count == 0 ? MX_OK : queue_cores_ready(queue, until_ns);
     while (!err && changes_divide(queue)) {
         err = changes_ask(queue, by, until_ns);
         if (!err && changes_divide(queue)) {
@@ -593,7 +435,7 @@ void queue_cores_settle(struct queue_cores *queue, const char *by, queue_settled
     }
     if (err == MX_ERR_TIMEOUT) {
         /* The cores still have them: nothing may be told of what they write. */
-        (void)await_all(queue, deadline_ns(QUEUE_WAIT_MS));
+        (void)await_all(queue, queue_cores_deadline_ns(QUEUE_WAIT_MS));
     }
     for (size_t i = 0; i < queue->change_count; i++) {
         settled(arg, i, any_waiting(queue) ? MX_ERR_TIMEOUT : outcome_of(&queue->changes[i], err));
@@ -607,8 +449,8 @@ void queue_cores_settle(struct queue_cores *queue, const char *by, queue_settled
 mx_err queue_cores_pause(struct queue_cores *queue, const struct deliver_pause *pause,
                          const char *by)
 {
-    uint64_t until_ns = deadline_ns(QUEUE_WAIT_MS);
-    mx_err err = queue->conf.cores == 0 ? MX_ERR_UNSUPPORTED : ready(queue, until_ns);
+    uint64_t until_ns = queue_cores_deadline_ns(QUEUE_WAIT_MS);
+    mx_err err = queue->conf.cores == 0 ? MX_ERR_UNSUPPORTED : queue_cores_ready(queue, until_ns);
     if (err) {
         return err;
     }
@@ -617,7 +459,7 @@ mx_err queue_cores_pause(struct queue_cores *queue, const struct deliver_pause *
         queue->parts[i].request.pause = &queue->pause;
         set_by(&queue->parts[i].request, by);
     }
-    return ask_all(queue, QUEUE_PAUSE, until_ns);
+    return queue_cores_ask_all(queue, QUEUE_PAUSE, until_ns);
 }
 
 /* --- life --------------------------------------------------------------------------------------

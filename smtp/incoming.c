@@ -195,6 +195,7 @@ static struct message *message_new(struct incoming *in)
     }
     msg->id = in->id;
     msg->arrived_ms = env->arrived_wall_ms;
+    spool_arrived(in->spool, msg);
     msg->body_bytes = in->body_bytes;
     msg->rcpt_count = env->rcpt_count;
     msg->rcpts_left = env->rcpt_count;

@@ -85,22 +85,57 @@ static void look_at(struct looking *looking, const struct message *msg)
 }
 
 /* Newest first: the last handles first, so that most others come behind what is kept. */
-static uint32_t handle_at(const struct queue_scan *scan, const struct handles *handles,
-                          uint32_t number)
+static uint32_t handle_at(const struct queue_scan *scan, uint32_t number)
 {
-    return scan->top.ascending ? number : handles->made - 1 - number;
+    return scan->top.ascending ? number : scan->end - 1 - number;
 }
 
 static void fetch_ahead(const struct queue_scan *scan, const struct handles *handles)
 {
     uint32_t ahead = scan->looked + AHEAD;
-    if (ahead < handles->made) {
-        const struct message *msg = handles_get(handles, handle_at(scan, handles, ahead));
+    if (ahead < scan->end) {
+        const struct message *msg = handles_get(handles, handle_at(scan, ahead));
         if (msg != NULL) {
             __builtin_prefetch(&msg->all_node);
             __builtin_prefetch(&msg->arrived_ms);
             __builtin_prefetch(&msg->one);
         }
+    }
+}
+
+/* By their arrivals, all messages of a block lie before the place that is asked for. */
+static bool is_before(const struct queue_scan *scan, const struct spool_block *block)
+{
+    return scan->from_given && (scan->top.ascending ? block->newest_ms < scan->from.at_ms
+                                                    : block->oldest_ms > scan->from.at_ms);
+}
+
+/* ... or behind all that is kept, and there is no room for more. */
+static bool is_behind(const struct queue_scan *scan, const struct spool_block *block)
+{
+    const struct queue_top *top = &scan->top;
+    bool full = top->count == top->max && top->max > 0;
+    return full && (top->ascending ? block->oldest_ms > top->keys[0].at_ms
+                                   : block->newest_ms < top->keys[0].at_ms);
+}
+
+/* Passes over blocks from the present place on; a block that begins or ends elsewhere is looked at.
+ */
+static void pass_over(struct queue_scan *scan, const struct spool *spool, unsigned *looks)
+{
+    while (scan->looked < scan->end && *looks < QUEUE_LOOKS_MAX) {
+        uint32_t handle = handle_at(scan, scan->looked);
+        bool begins = scan->top.ascending ? handle % SPOOL_BLOCK == 0
+                                          : handle % SPOOL_BLOCK == SPOOL_BLOCK - 1;
+        const struct spool_block *block = &spool->blocks[handle / SPOOL_BLOCK];
+        bool behind = is_behind(scan, block);
+        if (!begins || scan->count || scan->by_due || !(behind || is_before(scan, block))) {
+            return;
+        }
+        scan->passed_over = scan->passed_over || behind;
+        uint32_t left = scan->end - scan->looked;
+        scan->looked += left < SPOOL_BLOCK ? left : SPOOL_BLOCK;
+        ++*looks;
     }
 }
 
@@ -114,14 +149,21 @@ void queue_scan_piece(struct queue_request *request)
         .core = request->shard->conf.id,
         .hops = {.filter = scan->filter, .fits = queue_filter_hop, .texts = &spool->texts},
         .errors = {.filter = scan->filter, .fits = queue_filter_error, .texts = &spool->texts}};
-    for (unsigned i = 0; i < QUEUE_LOOKS_MAX && scan->looked < handles->made; i++) {
+    if (scan->looked == 0) {
+        scan->end = handles->made; /* what comes later is not looked at */
+    }
+    for (unsigned looks = 0; looks < QUEUE_LOOKS_MAX; looks++) {
+        pass_over(scan, spool, &looks);
+        if (scan->looked >= scan->end) {
+            break;
+        }
         fetch_ahead(scan, handles);
-        const struct message *msg = handles_get(handles, handle_at(scan, handles, scan->looked++));
+        const struct message *msg = handles_get(handles, handle_at(scan, scan->looked++));
         if (queue_is_there(msg)) {
             look_at(&looking, msg);
         }
     }
-    request->done = scan->looked >= handles->made;
+    request->done = scan->looked >= scan->end;
 }
 
 /* --- by addresses ------------------------------------------------------------------------------

@@ -12,7 +12,7 @@
 #include "smtp/queue_filter.h"
 
 enum {
-    QUEUE_LOOKS_MAX = 2048,  /* messages looked at per turn */
+    QUEUE_LOOKS_MAX = 4096,  /* messages looked at per turn */
     QUEUE_READS_MAX = 16,    /* envelopes read back at a time */
     QUEUE_STEPS_MAX = 64,    /* changes per turn */
     QUEUE_READ_TRIES = 4,    /* when the message is moved meanwhile */
@@ -37,11 +37,13 @@ struct queue_scan {
                                           what is found may fit: see QUEUE_CHECK */
     struct queue_digest parts;         /* of the filter */
     bool by_due;                       /* keys are the next attempts, else the arrivals */
-    bool from_given;                   /* what comes before `from` is counted, not kept */
+    bool count;                        /* total and before are wanted, so nothing is passed over */
+    bool from_given;                   /* what comes before `from` is not kept */
     struct queue_key from;
     struct queue_top top;
-    uint64_t total, before; /* matching; of them before `from` */
-    uint32_t looked;        /* at so many handles */
+    uint64_t total, before; /* matching that were looked at; of them before `from` */
+    bool passed_over;       /* there may be others */
+    uint32_t end, looked;   /* handles: of all, so many */
 };
 
 struct queue_check {

@@ -191,6 +191,13 @@ struct message *spool_message_new(struct spool *spool)
     return msg;
 }
 
+void spool_arrived(struct spool *spool, const struct message *msg)
+{
+    struct spool_block *block = &spool->blocks[msg->handle / SPOOL_BLOCK];
+    block->oldest_ms = msg->arrived_ms < block->oldest_ms ? msg->arrived_ms : block->oldest_ms;
+    block->newest_ms = msg->arrived_ms > block->newest_ms ? msg->arrived_ms : block->newest_ms;
+}
+
 void spool_message_free(struct spool *spool, struct message *msg)
 {
     for (uint32_t i = 0; msg->rcpts != NULL && i < msg->rcpt_count; i++) {
@@ -291,6 +298,9 @@ mx_err spool_open(struct spool *spool, struct shard *shard, struct journal_store
                   const struct spool_ops *ops, void *arg)
 {
     *spool = (struct spool){.shard = shard, .ops = ops, .arg = arg};
+    for (size_t i = 0; i < mx_countof(spool->blocks); i++) {
+        spool->blocks[i] = (struct spool_block){.oldest_ms = INT64_MAX, .newest_ms = INT64_MIN};
+    }
     list_init(&spool->all);
     list_init(&spool->blocked_writes);
     spool->writes_waiter.ready = writes_room;

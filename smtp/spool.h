@@ -94,6 +94,12 @@ struct spool_ops {
     void (*ended)(void *arg, struct message *msg);
 };
 
+/* Arrivals of the messages with SPOOL_BLOCK handles in a row: all of them lie between. */
+enum { SPOOL_BLOCK = 1024 };
+struct spool_block {
+    int64_t oldest_ms, newest_ms;
+};
+
 struct spool {
     struct shard *shard;
     struct journal *journal;
@@ -101,6 +107,7 @@ struct spool {
     void *arg;
     struct pool messages;
     struct handles handles; /* of the messages, whether they are in `all` yet or not */
+    struct spool_block blocks[SPOOL_MESSAGES_MAX / SPOOL_BLOCK];
     struct pool extents;
     struct pool writes;
     struct pool txns;
@@ -187,6 +194,8 @@ MX_MUST_CHECK mx_err incoming_commit(struct incoming *in, struct txn *txn);
 /* Forgets it. Not after incoming_commit; there, set owner to NULL instead. */
 void incoming_abort(struct incoming *in);
 
+/* msg->arrived_ms is set. */
+void spool_arrived(struct spool *spool, const struct message *msg);
 /* For the spool's own files: a zeroed message, or NULL; and one that is not queued (any more). */
 struct message *spool_message_new(struct spool *spool);
 void spool_message_free(struct spool *spool, struct message *msg);

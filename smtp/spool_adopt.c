@@ -85,6 +85,7 @@ static bool adopt_message(struct spool *spool, struct entry *entry)
     }
     msg->id = entry->id;
     msg->arrived_ms = entry->arrived_ms;
+    spool_arrived(spool, msg);
     msg->body_bytes = entry->body_bytes;
     msg->rcpt_count = entry->rcpt_count;
     msg->envelope_bytes = entry->envelope_bytes;
