@@ -91,6 +91,23 @@ bool api_sign_in(struct api *api, const struct api_request *request, struct api_
     return false;
 }
 
+bool api_permits(struct api *api, const struct api_request *request, const char *permission,
+                 struct api_answer *answer)
+{
+    struct api_caller caller;
+    *answer = (struct api_answer){0};
+    if (!api_sign_in(api, request, &caller, answer)) {
+        return false;
+    }
+    if (!caller.may(caller.arg, permission)) {
+        char text[API_PERMISSION_MAX + 32];
+        snprintf(text, sizeof(text), "Needs the permission %s.", permission);
+        api_answer_problem(answer, 403, "Forbidden", text);
+        return false;
+    }
+    return true;
+}
+
 /* Session (RFC 8620 section 2) ------------------------------------------------------------- */
 
 static bool is_host(struct slice host)
@@ -244,15 +261,11 @@ static void get_account(struct api *api, const struct api_request *request,
 static void get_health(struct api *api, const struct api_request *request,
                        struct api_answer *answer)
 {
-    struct api_caller caller;
-    if (!api_sign_in(api, request, &caller, answer)) {
-        return;
+    if (!api->conf.health) {
+        api_answer_problem(answer, 404, "Not Found", "There is nothing at this path.");
+    } else if (api_permits(api, request, "sysSystemSettingsGet", answer)) {
+        api_answer_json(answer, 200, api->conf.health(api->conf.arg));
     }
-    if (!api->conf.health || !caller.may(caller.arg, "sysSystemSettingsGet")) {
-        api_answer_problem(answer, 403, "Forbidden", "Needs the permission sysSystemSettingsGet.");
-        return;
-    }
-    api_answer_json(answer, 200, api->conf.health(api->conf.arg));
 }
 
 static void get_discovery(struct api *api, const struct api_request *request,

@@ -41,6 +41,7 @@ enum {
 struct api_caller {
     char name[API_CALLER_NAME_MAX + 1]; /* for people and for the log of changes */
     char account_id[OBJECT_ID_TEXT_MAX + 1];
+    struct netaddr peer; /* where the request came from */
     void *arg;
     /* "sysDomainUpdate": may it? */
     bool (*may)(void *arg, const char *permission);
@@ -61,6 +62,15 @@ struct api_problem {
     char property[SET_PROPERTY_MAX]; /* of the object; empty = the object as a whole */
     size_t change;                   /* index of the change at fault; API_ANY_CHANGE = unknown */
     bool forbidden;                  /* the caller may not do this; else it is not valid */
+};
+
+/* One object that a call has changed. Borrowed for the call that tells of it. */
+struct api_changed {
+    const char *verb; /* "create", "update", "destroy" */
+    const struct reg_type *type;
+    const char *id;
+    const json_t *before, *after; /* NULL: it was not, or is not any more; or they are not known */
+    const json_t *given;          /* of a create, or a type outside of the store: what was asked */
 };
 
 typedef void (*api_refused_fn)(void *arg, size_t number, const struct set_errors *errors);
@@ -108,6 +118,8 @@ struct api_conf {
      * that the changes are stored but not everywhere in force yet. May be NULL. */
     mx_err (*publish)(void *arg, const struct object_change *changes, size_t count,
                       struct api_problem *problem);
+    /* Told of every object that a call has changed, after the commit. May be NULL. */
+    void (*changed)(void *arg, const struct api_caller *caller, const struct api_changed *changed);
     /* What GET /healthz tells administrators, a new reference. NULL: there is no such page. */
     json_t *(*health)(void *arg);
     /* What would become of a recipient (explain_json), a new reference. MX_ERR_INVALID: *problem
@@ -155,5 +167,8 @@ struct api;
 /* Makes the schema document. conf is copied; what it points to is borrowed. MX_ERR_NOMEM. */
 MX_MUST_CHECK mx_err api_new(struct api **out_api, const struct api_conf *conf);
 void api_free(struct api *api); /* NULL is fine */
+/* Is the request's caller signed in, with the permission? False: the answer says why not. */
+bool api_permits(struct api *api, const struct api_request *request, const char *permission,
+                 struct api_answer *answer);
 /* Always gives an answer; an unknown path is 404. */
 void api_run(struct api *api, const struct api_request *request, struct api_answer *answer);

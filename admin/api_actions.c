@@ -13,6 +13,8 @@ static const struct {
     {"PauseMtaQueue", ACTION_PAUSE_QUEUE},
     {"ResumeMtaQueue", ACTION_RESUME_QUEUE},
     {"ChangeMtaQueue", ACTION_CHANGE_QUEUE},
+    {"InvalidateCaches", ACTION_INVALIDATE_CACHES},
+    {"InvalidateNegativeCaches", ACTION_INVALIDATE_NEGATIVE},
 };
 
 static mx_err create(void *arg, const struct api_caller *caller, const json_t *body,

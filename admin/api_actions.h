@@ -1,6 +1,7 @@
 /* The type Action: things that happen when one is created; there is nothing to read afterwards.
  * Changes are in force when they are made, so reloading concerns only what is outside of the
- * registry: files and environment variables that objects name. */
+ * registry: files and environment variables that objects name. What is cached is what name servers
+ * said. */
 #pragma once
 
 #include "admin/api.h"
@@ -11,6 +12,8 @@ enum api_action {
     ACTION_RELOAD_BLOCKED,
     ACTION_PAUSE_QUEUE,
     ACTION_RESUME_QUEUE,
+    ACTION_INVALIDATE_CACHES,
+    ACTION_INVALIDATE_NEGATIVE,
     ACTION_CHANGE_QUEUE,
 };
 

@@ -95,6 +95,8 @@ static const char *string_format(const struct reg_field *field)
         return "ipNetwork";
     case FORMAT_SOCKET:
         return "socketAddress";
+    case FORMAT_ADDRESS:
+        return "ipAddress";
     case FORMAT_PEM:
         return "text";
     case FORMAT_SECRET_PEM:

@@ -153,6 +153,63 @@ static void publish(struct set *set)
     }
 }
 
+static const char *const verbs[VERB_COUNT] = {"create", "update", "destroy"};
+
+/* Of a change to the registry: what was given of a new object counts, not its defaults. */
+static void tell_stored(const struct set *set, size_t index)
+{
+    const struct api_conf *conf = &set->call->api->conf;
+    const struct object_change *change = &set->changes[index];
+    const struct owner *owner = &set->owners[index];
+    char id[OBJECT_ID_TEXT_MAX + 1];
+    struct writer w = writer_init(id, sizeof id);
+    put_object_id(&w, change->id);
+    id[w.len < sizeof id ? w.len : sizeof id - 1] = '\0';
+    struct api_changed changed = {.type = change->type,
+                                  .id = change->type->singleton ? "singleton" : id,
+                                  .before = change->before,
+                                  .after = change->after};
+    changed.verb = verbs[change->before == NULL  ? CREATE
+                         : change->after == NULL ? DESTROY
+                                                 : UPDATE];
+    if (change->before == NULL && owner->verb == CREATE) {
+        changed.given = json_object_get(set->args[CREATE], owner->key);
+    }
+    conf->changed(conf->arg, set->call->session->caller, &changed);
+}
+
+/* Of a type outside of the store: what was asked and done. */
+static void tell_foreign(const struct set *set, enum verb verb)
+{
+    const struct api_conf *conf = &set->call->api->conf;
+    const char *key;
+    json_t *done;
+    json_object_foreach(set->done[verb], key, done)
+    {
+        const json_t *id = json_object_get(done, "id");
+        const json_t *given = json_object_get(set->args[verb], key);
+        struct api_changed changed = {.verb = verbs[verb],
+                                      .type = set->call->type,
+                                      .id = id != NULL ? json_string_value(id) : key,
+                                      .after = given,
+                                      .given = given};
+        conf->changed(conf->arg, set->call->session->caller, &changed);
+    }
+}
+
+static void tell(const struct set *set)
+{
+    if (set->call->api->conf.changed == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < set->change_count; i++) {
+        tell_stored(set, i);
+    }
+    for (int i = 0; set->call->foreign != NULL && i < VERB_COUNT; i++) {
+        tell_foreign(set, i);
+    }
+}
+
 static void reply(struct set *set)
 {
     static const char *const done[VERB_COUNT] = {"created", "updated", "destroyed"};
@@ -200,6 +257,7 @@ static void run(struct set *set)
         }
     }
     reply(set);
+    tell(set);
     publish(set);
 }
 

@@ -86,6 +86,7 @@ static bool fits(struct attempt *a, const char *hash, struct slice secret)
     put_slice16(&w, slice_of_text(hash));
     put_slice(&w, secret);
     if (w.overflow) {
+        explicit_bzero(input, sizeof input);
         return false;
     }
     digest_hmac(digest, slice_of(auth->key, sizeof auth->key), writer_slice(&w));
@@ -275,12 +276,10 @@ static mx_err check_basic(struct attempt *a, struct slice encoded)
 {
     uint8_t plain[AUTH_HEADER_MAX];
     struct writer w = writer_init(plain, sizeof plain);
-    if (base64_decode(&w, encoded)) {
-        return refuse(a, "malformed");
-    }
+    bool decoded = base64_decode(&w, encoded) == MX_OK;
     struct slice both = writer_slice(&w);
     size_t colon = slice_find(both, ':');
-    bool good = colon > 0 && colon < both.len && colon <= AUTH_NAME_MAX &&
+    bool good = decoded && colon > 0 && colon < both.len && colon <= AUTH_NAME_MAX &&
                 text_is_utf8(slice_first(both, colon));
     mx_err err = good ? check_login(a, slice_first(both, colon), slice_from(both, colon + 1))
                       : refuse(a, "malformed");

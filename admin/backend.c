@@ -4,6 +4,7 @@
 #include "admin/api.h"
 #include "admin/api_actions.h"
 #include "admin/api_queue.h"
+#include "admin/audit.h"
 #include "admin/auth.h"
 #include "admin/ban.h"
 #include "admin/bootstrap.h"
@@ -42,7 +43,11 @@ struct request_job {
     struct http_exchange *exchange;
     struct api_answer answer;
     struct auth_verdict verdict;
-    struct timer delay; /* of the answer to a failed sign-in */
+    struct timer delay;     /* of the answer to a failed sign-in */
+    const char *permission; /* backend_permit: asked for; NULL: a request to the API */
+    backend_then_fn then;
+    void *then_arg;
+    bool permitted;
 };
 
 /* --- hooks of the API --------------------------------------------------------------------------
@@ -73,26 +78,32 @@ static enum api_sign_in on_authenticate(void *arg, struct slice authorization,
     case AUTH_REFUSED:
         return API_REFUSED;
     }
-    *out = (struct api_caller){.arg = &b->caller, .may = may};
+    *out = (struct api_caller){.peer = *peer, .arg = &b->caller, .may = may};
     (void)snprintf(out->name, sizeof out->name, "%.*s", API_CALLER_NAME_MAX, b->caller.name);
     (void)snprintf(out->account_id, sizeof out->account_id, "%s", b->caller.account_id);
     return API_SIGNED_IN;
 }
 
-/* The object at fault: the first of the type that does not compile. */
+/* The object at fault: the one that is named, or the first of the type that does not compile. */
 static size_t change_at_fault(const struct object_change *changes, size_t count,
-                              const struct reg_type *type)
+                              const struct reg_type *type, const char *name)
 {
-    for (size_t i = 0; type != NULL && i < count; i++) {
-        if (changes[i].type == type) {
+    size_t first = API_ANY_CHANGE;
+    for (size_t i = 0; i < count; i++) {
+        const char *own = json_string_value(json_object_get(changes[i].after, "name"));
+        if (name[0] != '\0' && own != NULL && strcmp(own, name) == 0) {
             return i;
         }
+        if (first == API_ANY_CHANGE && type != NULL && changes[i].type == type) {
+            first = i;
+        }
     }
-    return API_ANY_CHANGE;
+    return first;
 }
 
 static void problem_set(struct api_problem *out, const struct config_problem *problem)
 {
+    (void)snprintf(out->property, sizeof out->property, "%s", problem->property);
     (void)snprintf(out->text, sizeof out->text, "%.*s", (int)sizeof out->text - 1, problem->text);
 }
 
@@ -125,7 +136,7 @@ static mx_err on_prepare(void *arg, const struct object_change *changes, size_t 
 {
     struct backend *b = arg;
     const struct reg_type *type;
-    struct config_problem text = {{0}};
+    struct config_problem text = {0};
     mx_err err = check_access(b, changes, count, problem);
     if (err) {
         return err;
@@ -135,7 +146,7 @@ static mx_err on_prepare(void *arg, const struct object_change *changes, size_t 
         return MX_OK;
     }
     problem_set(problem, &text);
-    problem->change = change_at_fault(changes, count, type);
+    problem->change = change_at_fault(changes, count, type, text.object);
     return err == MX_ERR_AGAIN || err == MX_ERR_TIMEOUT || err == MX_ERR_NOMEM ? err
                                                                                : MX_ERR_INVALID;
 }
@@ -149,7 +160,7 @@ static mx_err on_publish(void *arg, const struct object_change *changes, size_t 
                          struct api_problem *problem)
 {
     struct backend *b = arg;
-    struct config_problem text = {{0}};
+    struct config_problem text = {0};
     (void)changes;
     (void)count;
     mx_err err = publisher_apply(b->conf.publisher, store_generation(b->store), &text);
@@ -157,9 +168,17 @@ static mx_err on_publish(void *arg, const struct object_change *changes, size_t 
     return err;
 }
 
+static void on_changed(void *arg, const struct api_caller *caller,
+                       const struct api_changed *changed)
+{
+    struct backend *b = arg;
+    bool stored = changed->type->storage != REG_ELSEWHERE;
+    audit_write(b->conf.log, caller, changed, stored ? store_generation(b->store) : 0);
+}
+
 static mx_err reload(struct backend *b, struct api_problem *problem)
 {
-    struct config_problem text = {{0}};
+    struct config_problem text = {0};
     mx_err err = publisher_reload(b->conf.publisher, b->store, &text);
     problem_set(problem, &text);
     return err;
@@ -223,6 +242,20 @@ static mx_err pause_queue(struct backend *b, const struct api_caller *caller, bo
     return err;
 }
 
+static mx_err forget_names(struct backend *b, const struct api_caller *caller, enum queue_op op,
+                           struct api_problem *problem)
+{
+    mx_err err = queue_cores_tell(b->conf.queue, op, caller->name);
+    if (err == MX_ERR_UNSUPPORTED) {
+        (void)snprintf(problem->text, sizeof problem->text,
+                       "nothing is delivered in recovery mode");
+    } else if (err) {
+        (void)snprintf(problem->text, sizeof problem->text,
+                       "not all cores have answered; try again");
+    }
+    return err;
+}
+
 static mx_err on_action(void *arg, const struct api_caller *caller, enum api_action action,
                         const json_t *body, json_t **out_shown, struct set_errors *errors,
                         struct api_problem *problem)
@@ -239,6 +272,10 @@ static mx_err on_action(void *arg, const struct api_caller *caller, enum api_act
         return pause_queue(b, caller, action == ACTION_PAUSE_QUEUE, body, problem);
     case ACTION_CHANGE_QUEUE:
         return api_queue_change(&b->queue, caller, body, out_shown, errors);
+    case ACTION_INVALIDATE_CACHES:
+        return forget_names(b, caller, QUEUE_FORGET_NAMES, problem);
+    case ACTION_INVALIDATE_NEGATIVE:
+        return forget_names(b, caller, QUEUE_FORGET_ABSENT, problem);
     }
     return MX_ERR_BUG;
 }
@@ -337,7 +374,12 @@ static void request_run(struct worker_job *job)
         answer_unusable(own->backend, &own->answer);
     } else {
         own->backend->running = own;
-        api_run(own->backend->api, &request, &own->answer);
+        if (own->permission != NULL) {
+            own->permitted =
+                api_permits(own->backend->api, &request, own->permission, &own->answer);
+        } else {
+            api_run(own->backend->api, &request, &own->answer);
+        }
         own->backend->running = NULL;
     }
     if (own->answer.status == 404) {
@@ -411,6 +453,11 @@ static void request_done(struct worker_job *job)
     if (result == AUTH_REFUSED || result == AUTH_BANNED) {
         log_refused(b, own);
     }
+    if (own->permitted) {
+        own->then(own->then_arg, own->exchange);
+        free(own);
+        return;
+    }
     if (own->verdict.delay_ms > 0) {
         own->delay.fire = delay_fire;
         b->delayed++;
@@ -420,10 +467,12 @@ static void request_done(struct worker_job *job)
     request_answer(own);
 }
 
-void backend_request(struct backend *b, struct http_exchange *exchange)
+static void submit(struct backend *b, struct http_exchange *exchange,
+                   const struct request_job *request)
 {
-    struct request_job *own = calloc(1, sizeof *own);
+    struct request_job *own = malloc(sizeof *own);
     if (own != NULL) {
+        *own = *request;
         own->backend = b;
         own->exchange = exchange;
         own->job = (struct worker_job){.run = request_run, .done = request_done};
@@ -434,6 +483,18 @@ void backend_request(struct backend *b, struct http_exchange *exchange)
     }
     struct http_answer busy = http_problem(503, "management is busy; try again in a moment");
     http_answer(exchange, &busy);
+}
+
+void backend_request(struct backend *b, struct http_exchange *exchange)
+{
+    submit(b, exchange, &(struct request_job){0});
+}
+
+void backend_permit(struct backend *b, struct http_exchange *exchange, const char *permission,
+                    backend_then_fn then, void *arg)
+{
+    submit(b, exchange,
+           &(struct request_job){.permission = permission, .then = then, .then_arg = arg});
 }
 
 /* --- life --------------------------------------------------------------------------------------
@@ -471,6 +532,7 @@ static mx_err api_open(struct backend *b)
                             .prepare = on_prepare,
                             .discard = on_discard,
                             .publish = on_publish,
+                            .changed = on_changed,
                             .health = on_health,
                             .explain = on_explain,
                             .dry_run = on_dry_run,

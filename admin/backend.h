@@ -23,6 +23,7 @@ struct backend_conf {
     struct worker *worker;
     struct ban *ban;
     struct shard *shard; /* of the loop */
+    struct log *log;     /* of the worker */
 };
 
 /* Opens the store and builds the API. A store that cannot be used is no failure here: every API
@@ -34,3 +35,8 @@ bool backend_idle(const struct backend *backend);
 void backend_close(struct backend *backend);
 /* On the loop: the exchange is answered later; or now with 503 when the worker's queue is full. */
 void backend_request(struct backend *backend, struct http_exchange *exchange);
+/* On the loop: then is called later, on the loop, when the exchange's caller is signed in and has
+ * the permission; otherwise the exchange is answered as backend_request would. */
+typedef void (*backend_then_fn)(void *arg, struct http_exchange *exchange);
+void backend_permit(struct backend *backend, struct http_exchange *exchange, const char *permission,
+                    backend_then_fn then, void *arg);

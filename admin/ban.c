@@ -24,7 +24,7 @@ struct pending {
 };
 
 struct ban {
-    struct log log;
+    struct log *log;     /* of the worker */
     struct store *store; /* NULL: the store cannot be used, nothing is banned */
     struct publisher *publisher;
     bool stopped;
@@ -60,11 +60,11 @@ static void put_client(char out[BAN_TEXT_MAX + 1], const struct netmask *client)
 
 static void log_failed(struct ban *ban, const char *reason)
 {
-    ban->log.wall_ms = clock_wall_ms();
-    struct log_line *line = log_begin(&ban->log, LOG_ERROR, "clients-not-banned");
+    ban->log->wall_ms = clock_wall_ms();
+    struct log_line *line = log_begin(ban->log, LOG_ERROR, "clients-not-banned");
     log_u64(line, "clients", ban->making);
     log_text(line, "reason", reason);
-    log_end(&ban->log, line);
+    log_end(ban->log, line);
 }
 
 /* Who waits to be banned -------------------------------------------------------------------- */
@@ -308,21 +308,21 @@ static mx_err write_all(struct ban *ban, struct config_problem *problem)
 
 static void log_banned(struct ban *ban)
 {
-    ban->log.wall_ms = ban->wall_ms;
+    ban->log->wall_ms = ban->wall_ms;
     for (unsigned i = 0; i < ban->making; i++) {
         const struct pending *pending = &ban->pending[i];
         char client[BAN_TEXT_MAX + 1];
         char until[40];
         struct writer w = writer_init(until, sizeof until);
         put_client(client, &pending->client);
-        struct log_line *line = log_begin(&ban->log, LOG_WARN, "client-banned");
+        struct log_line *line = log_begin(ban->log, LOG_WARN, "client-banned");
         log_text(line, "client", client);
         log_text(line, "reason", reasons[pending->kind]);
         if (pending->until_ms != INT64_MAX) {
             put_rfc3339_ms(&w, pending->until_ms);
             log_slice(line, "until", writer_slice(&w));
         }
-        log_end(&ban->log, line);
+        log_end(ban->log, line);
         offence_count_forget(&ban->counts[pending->kind], &pending->client);
     }
 }
@@ -330,7 +330,7 @@ static void log_banned(struct ban *ban)
 bool ban_run(void *arg)
 {
     struct ban *ban = arg;
-    struct config_problem problem = {{0}};
+    struct config_problem problem = {0};
     if (ban->stopped || !ban->store || ban->pending_count == 0) {
         return false;
     }
@@ -353,14 +353,13 @@ bool ban_run(void *arg)
 
 /* Life --------------------------------------------------------------------------------------- */
 
-mx_err ban_new(struct ban **out_ban, enum log_level level)
+mx_err ban_new(struct ban **out_ban, struct log *log)
 {
     struct ban *ban = calloc(1, sizeof *ban);
-    mx_err err = ban ? log_init(&ban->log, -1, level) : MX_ERR_NOMEM;
-    if (err) {
-        free(ban);
-        return err;
+    if (!ban) {
+        return MX_ERR_NOMEM;
     }
+    ban->log = log;
     for (size_t i = 0; i < OFFENCE_COUNT; i++) {
         offence_count_init(&ban->counts[i], random_u64());
     }
@@ -379,15 +378,7 @@ void ban_stop(struct ban *ban)
     ban->stopped = true;
 }
 
-struct log *ban_log(struct ban *ban)
-{
-    return &ban->log;
-}
-
 void ban_free(struct ban *ban)
 {
-    if (ban) {
-        log_fini(&ban->log);
-        free(ban);
-    }
+    free(ban);
 }

@@ -9,7 +9,7 @@
  * Counted is by client alone (an IPv6 network of Security.ipv6PrefixLength bits is one), so nobody
  * is banned for what others do with an address. Loopback, AllowedIp, trusted proxies: never.
  *
- * On the management worker; ban_new, ban_log and ban_free elsewhere. Bans are made between jobs,
+ * On the management worker; ban_new and ban_free elsewhere. Bans are made between jobs,
  * many in one transaction. Everything is bounded: over BAN_BLOCKED_MAX objects no more are made,
  * which is logged. */
 #pragma once
@@ -30,10 +30,9 @@ enum {
 
 struct ban;
 
-MX_MUST_CHECK mx_err ban_new(struct ban **out_ban, enum log_level level);
+/* log is the worker's and outlives the ban. */
+MX_MUST_CHECK mx_err ban_new(struct ban **out_ban, struct log *log);
 void ban_free(struct ban *ban); /* NULL is fine */
-/* Its lines are written by whoever writes those of all threads. */
-struct log *ban_log(struct ban *ban);
 /* Before the worker has seen anything of it. store and publisher outlive it. */
 void ban_open(struct ban *ban, struct store *store, struct publisher *publisher);
 /* No more bans: the cores end. */

@@ -1,5 +1,6 @@
 #include "admin/bindings.h"
 
+#include "admin/inherited.h"
 #include "core/check.h"
 #include "io/clock.h"
 #include "io/ring.h"
@@ -119,27 +120,52 @@ static void explain(struct config_problem *problem, const struct image *image,
                            "NetworkListener '%.*s': cannot listen on %.*s: NetworkListener '%.*s' "
                            "listens on all addresses of this port, or on one of them",
                            SLICE_ARGS(conf->name), SLICE_ARGS(where), SLICE_ARGS(other->name));
-        return;
+    } else {
+        config_problem_set(
+            problem, "NetworkListener '%.*s': cannot listen on %.*s: %s; %s",
+            SLICE_ARGS(conf->name), SLICE_ARGS(where),
+            err == MX_ERR_INUSE ? "the port is in use by another program, or by serve --http"
+                                : err_text(err),
+            err == MX_ERR_PERMISSION ? "start as root, or give CAP_NET_BIND_SERVICE"
+            : err == MX_ERR_INUSE    ? "change the NetworkListener or stop the other program"
+                                     : "is it an address of this machine?");
     }
-    config_problem_set(
-        problem, "NetworkListener '%.*s': cannot listen on %.*s: %s; %s", SLICE_ARGS(conf->name),
-        SLICE_ARGS(where),
-        err == MX_ERR_INUSE ? "the port is in use by another program, or by serve --http"
-                            : err_text(err),
-        err == MX_ERR_PERMISSION ? "start as root, or give CAP_NET_BIND_SERVICE"
-        : err == MX_ERR_INUSE    ? "change the NetworkListener or stop the other program"
-                                 : "is it an address of this machine?");
+    config_problem_at(problem, conf->name, "bind");
 }
 
-mx_err bindings_listen(int *fds, size_t step, unsigned count, const struct listener_conf *conf,
-                       const struct netaddr *addr, const struct bindings_change *change,
-                       struct config_problem *problem)
+static mx_err listen_own(int *fds, size_t step, unsigned count, const struct listener_conf *conf,
+                         const struct netaddr *addr, const struct bindings_change *change)
 {
     mx_err err = passes_over(change->image, change->present, addr)
                      ? MX_OK
                      : check_free(conf, addr, change->patience_ms);
     for (unsigned i = 0; !err && i < count; i++) {
         err = listen_once(&fds[i * step], conf, addr, true);
+    }
+    return err;
+}
+
+/* One socket that all cores accept from; the kernel gives each connection to one of them. */
+static mx_err listen_inherited(int *fds, size_t step, unsigned count, const struct netaddr *addr)
+{
+    struct ring_addr where = ring_addr_of(addr);
+    for (unsigned i = 0; i < count; i++) {
+        int fd = inherited_take(&where);
+        if (fd < 0) {
+            return i == 0 ? MX_ERR_NOTFOUND : MX_ERR_NOFILES;
+        }
+        fds[i * step] = fd;
+    }
+    return MX_OK;
+}
+
+mx_err bindings_listen(int *fds, size_t step, unsigned count, const struct listener_conf *conf,
+                       const struct netaddr *addr, const struct bindings_change *change,
+                       struct config_problem *problem)
+{
+    mx_err err = listen_inherited(fds, step, count, addr);
+    if (err == MX_ERR_NOTFOUND) {
+        err = listen_own(fds, step, count, conf, addr, change);
     }
     if (err) {
         explain(problem, change->image, conf, addr, err);

@@ -1,4 +1,5 @@
-/* Listening sockets of the cores: one per listener, bound address and core (SO_REUSEPORT). */
+/* Listening sockets of the cores: one per listener, bound address and core (SO_REUSEPORT), or the
+ * one that the process inherited for the address, shared by all cores. */
 #pragma once
 
 #include "admin/config.h"

@@ -3,18 +3,6 @@
 #include "admin/arena.h"
 #include "admin/config_build.h"
 
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-void config_problem_set(struct config_problem *problem, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    vsnprintf(problem->text, sizeof(problem->text), format, args);
-    va_end(args);
-}
-
 mx_err config_load(struct config **out_config, const char *data_dir, struct config_problem *problem)
 {
     struct store *store;

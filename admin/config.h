@@ -21,11 +21,15 @@ struct config {
 };
 
 struct config_problem {
-    char text[512]; /* one readable sentence: object, field, reason */
+    char text[512];    /* one readable sentence: object, field, reason */
+    char object[256];  /* name of the object at fault; empty: not one in particular */
+    char property[32]; /* of that object; empty: not one in particular */
 };
 
-/* Cut to fit. */
+/* Cut to fit; object and property are emptied. */
 void config_problem_set(struct config_problem *problem, const char *format, ...) MX_PRINTF(2, 3);
+/* Whose fault it is. */
+void config_problem_at(struct config_problem *problem, struct slice object, const char *property);
 
 /* Loads DATA_DIR/registry.db (made with its first objects when absent; the folder exists). */
 MX_MUST_CHECK mx_err config_load(struct config **out_config, const char *data_dir,

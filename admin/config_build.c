@@ -72,8 +72,8 @@ mx_err builder_singleton(struct builder *b, json_t **out_object, const char *nam
 
 /* Expressions ------------------------------------------------------------------------------ */
 
-static mx_err compile(struct builder *b, struct expr_program **out_program, const json_t *object,
-                      const char *field, enum expr_context context)
+mx_err builder_compile(struct builder *b, struct expr_program **out_program, const json_t *object,
+                       const char *field, enum expr_context context)
 {
     struct expr_problem problem;
     char place[EXPRESSION_PLACE_MAX];
@@ -89,7 +89,7 @@ static mx_err setting(struct builder *b, uint64_t *out_value, enum session_setti
                       const json_t *object, const char *field)
 {
     struct expr_program *program;
-    mx_err err = compile(b, &program, object, field, EXPR_CONN);
+    mx_err err = builder_compile(b, &program, object, field, EXPR_CONN);
     if (err) {
         return err;
     }
@@ -452,7 +452,7 @@ static mx_err build_strategy(struct builder *b)
     if (err) {
         return err;
     }
-    err = compile(b, &b->programs->route, object, "route", EXPR_QRCPT);
+    err = builder_compile(b, &b->programs->route, object, "route", EXPR_QRCPT);
     json_decref(object);
     if (err) {
         return err;
@@ -684,6 +684,7 @@ mx_err config_build(struct config **out_config, struct store *store, enum config
     err = err ? err : build_performance(&b, &config->image.performance);
     err = err ? err : build_routes(&b);
     err = err ? err : build_strategy(&b);
+    err = err ? err : build_outbound(&b);
     err = err ? err : build_resolver(&b);
     err = err ? err : build_listeners(&b);
     err = err ? err : build_clients(&b);
@@ -709,6 +710,8 @@ void config_free(struct config *config)
     }
     struct config_memory *memory = config->arena;
     expr_free(memory->route);
+    expr_free(memory->tls);
+    expr_free(memory->connection);
     for (size_t i = 0; i < SESSION_SETTINGS; i++) {
         expr_free(memory->sessions[i]);
     }

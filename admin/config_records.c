@@ -24,6 +24,7 @@ static mx_err add_domain(void *arg, const struct store_domain_row *row)
         .id = row->id,
         .enabled = row->enabled,
         .allow_relaying = row->allow_relaying,
+        .verify = row->verification,
         .tag_mode = row->sub_addressing,
     };
     mx_err err = arena_copy(&domain->name, list->arena, row->name);

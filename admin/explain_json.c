@@ -223,6 +223,21 @@ static json_t *next_hop(const struct explanation *e, struct slice rcpt)
     return hop;
 }
 
+static json_t *verification_of(const struct explanation *e)
+{
+    static const char *const known[] = {
+        [VERIFY_ACCEPTED] = "accepted", [VERIFY_REFUSED] = "refused"};
+    if (!e->verify.asks) {
+        return json_null();
+    }
+    bool knows = e->verify.known != VERIFY_LATER;
+    json_t *object = json_object();
+    set(object, "otherwise", json_string(dir_verify_name(e->routing.resolution.domain->verify)));
+    set(object, "known", knows ? json_string(known[e->verify.known]) : json_null());
+    set(object, "for", knows ? number(e->verify.left_ms) : json_null());
+    return object;
+}
+
 static json_t *times(const uint64_t *ms, uint32_t count)
 {
     json_t *list = json_array();
@@ -283,6 +298,7 @@ json_t *explain_json(const struct explanation *e, const struct explain_query *qu
     set(object, "ruleCut", json_boolean(e->steps_cut));
     set(object, "route", route_of(e->routing.route));
     set(object, "nextHop", e->routing.route != NULL ? next_hop(e, query->rcpt) : json_null());
+    set(object, "verification", verification_of(e));
     set(object, "schedule", schedule_of(&e->schedule));
     set(object, "paused", json_boolean(e->paused));
     set(object, "limits", limits_of(e));

@@ -63,6 +63,7 @@ static void drop_exchange(struct http_conn *conn)
 static void set_phase(struct http_conn *conn, enum http_phase phase)
 {
     struct wheel *wheel = &conn->server->conf.shard->wheel;
+    conn->server->closing_count += phase == HTTP_PHASE_CLOSING && conn->phase != phase;
     conn->phase = (uint8_t)phase;
     conn->phase_ns = now_ns(conn);
     if (phase == HTTP_PHASE_HANDLER || phase == HTTP_PHASE_CLOSING) {
@@ -85,6 +86,52 @@ static void abort_conn(struct http_conn *conn, mx_err why)
 {
     set_phase(conn, HTTP_PHASE_CLOSING);
     stream_abort(&conn->stream, why);
+}
+
+/* --- giving way --- */
+
+/* What is lost with it: nothing as long as no whole head has come. */
+static bool is_worth_more(const struct http_conn *conn, const struct http_conn *than)
+{
+    bool whole = conn->phase > HTTP_PHASE_HEAD, other = than->phase > HTTP_PHASE_HEAD;
+    return whole != other ? whole : conn->phase_ns >= than->phase_ns;
+}
+
+/* What another connection wants of it. */
+enum way {
+    WAY_PLACE,      /* any place */
+    WAY_SLOT_PLACE, /* a place among those of its listener */
+    WAY_BODY,       /* memory of a body */
+};
+
+static bool may_give_way(const struct http_conn *conn, const struct http_conn *to, enum way way)
+{
+    uint64_t waited_ns = now_ns(conn) - conn->phase_ns;
+    return conn != to && conn->phase != HTTP_PHASE_HANDLER && conn->phase != HTTP_PHASE_CLOSING &&
+           (way != WAY_BODY || conn->phase == HTTP_PHASE_BODY) &&
+           (way != WAY_SLOT_PLACE || conn->slot == to->slot) &&
+           waited_ns > conn->server->conf.limits.yield_ms * MX_NS_PER_MS;
+}
+
+/* Ends the connection that has let the server wait for longest, so that nobody keeps others out by
+ * being slow. False: there is none. */
+static bool make_way(const struct http_conn *to, enum way way)
+{
+    struct http_server *server = to->server;
+    struct http_conn *found = NULL;
+    for (struct list_node *node = list_first(&server->conns); node != NULL;
+         node = list_next(&server->conns, node)) {
+        struct http_conn *conn = mx_container_of(node, struct http_conn, node);
+        if (may_give_way(conn, to, way) && (found == NULL || !is_worth_more(conn, found))) {
+            found = conn;
+        }
+    }
+    if (found == NULL) {
+        return false;
+    }
+    server->stats.yielded++;
+    abort_conn(found, MX_ERR_LIMIT);
+    return true;
 }
 
 /* --- answers of our own --- */
@@ -334,7 +381,11 @@ static bool on_body(struct http_conn *conn)
     if (piece.len == 0) {
         return true;
     }
-    if (http_exchange_grow(exchange, piece.len, most) != MX_OK) {
+    mx_err err = http_exchange_grow(exchange, piece.len, most);
+    while (err && make_way(conn, WAY_BODY)) {
+        err = http_exchange_grow(exchange, piece.len, most);
+    }
+    if (err) {
         refuse(conn, 503, "there is no memory for the body");
         return false;
     }
@@ -451,6 +502,7 @@ static void on_closed(struct stream *stream, mx_err why)
     drop_exchange(conn);
     drop_answer(conn);
     list_remove(&conn->node);
+    server->closing_count -= conn->phase == HTTP_PHASE_CLOSING;
     server->conns_count--;
     server->slot_conns[conn->slot]--;
     pool_release(&server->conns_pool, conn);
@@ -500,7 +552,9 @@ void http_conn_accept(const struct http_listener *listener, int fd)
     conn->slot = listener->slot;
     unsigned of_slot = server->slot_conns[conn->slot]++;
     bool over = listener->connections_max > 0 && of_slot >= listener->connections_max;
-    if (server->conns_count++ >= server->conf.limits.connections_max || over) {
+    bool full =
+        server->conns_count++ - server->closing_count >= server->conf.limits.connections_max;
+    if ((over && !make_way(conn, WAY_SLOT_PLACE)) || (full && !make_way(conn, WAY_PLACE))) {
         turn_away(conn, tls != NULL);
     } else if (tls != NULL) {
         stream_start_tls(&conn->stream, tls, SLICE_EMPTY);

@@ -17,6 +17,7 @@ struct http_limits http_limits_default(void)
                                 .answers_bytes_max = 64 * 1024 * 1024,
                                 .head_ms = 10 * 1000,
                                 .idle_ms = 60 * 1000,
+                                .yield_ms = 2 * 1000,
                                 .transfer_ms = 60 * 1000,
                                 .rate_bytes_s = 16 * 1024};
 }

@@ -33,11 +33,14 @@ struct http_limits {
     uint64_t answers_bytes_max;
     uint64_t head_ms; /* from the first byte (or accept) to the end of the head; TLS handshake */
     uint64_t idle_ms; /* between requests */
+    /* Who lets the server wait for longer (for a request, a body, or to read the answer) gives way
+     * when another wants the place and there is none. */
+    uint64_t yield_ms;
     uint64_t transfer_ms;  /* for a body or an answer, and */
     uint64_t rate_bytes_s; /* one second more for so many bytes that went */
 };
 
-/* 128 connections, 16 KiB, 10 MB, 64 MiB, 64 MiB, 10 s, 60 s, 60 s, 16 KiB/s. */
+/* 128 connections, 16 KiB, 10 MB, 64 MiB, 64 MiB, 10 s, 60 s, 2 s, 60 s, 16 KiB/s. */
 struct http_limits http_limits_default(void);
 
 /* One request in progress. The request is borrowed until http_answer; another thread may read it
@@ -73,6 +76,7 @@ struct http_stats {
     uint64_t connections, over_limit, requests;
     uint64_t refused;  /* malformed or over a limit: every 4xx and 5xx that no handler gave */
     uint64_t timeouts; /* of any phase but idle */
+    uint64_t yielded;  /* gave way to others */
 };
 
 struct http_server {
@@ -84,6 +88,7 @@ struct http_server {
     struct list conns;
     struct list listeners;
     unsigned conns_count;
+    unsigned closing_count; /* of them, on their way out */
     unsigned slot_conns[HTTP_SLOTS_MAX];
     unsigned exchanges_count;
     uint64_t bodies_bytes;

@@ -34,6 +34,8 @@ static void help(FILE *out)
         "      --delivery on|off  off: accept and queue only\n"
         "      --core-dumps       a crash may leave a core, which holds keys and mail\n"
         "      --no-pin           do not pin threads to CPUs\n"
+        "      --writable DIR     a folder outside DIR that links in it lead to; up to 16 times\n"
+        "      --no-sandbox       neither Landlock nor a filter of system calls (for debugging)\n"
         "      --retry-ms N       every retry after N ms instead of the schedule (for tests)\n"
         "  ringmx apply --data DIR [--dry-run] PLAN   change the configuration (server stopped)\n"
         "      --explain FILE     with --dry-run: which of these recipients would go elsewhere\n"
@@ -93,6 +95,10 @@ static bool serve_option(struct server_options *o, const char *name, const char 
         o->user = value;
         return value != NULL;
     }
+    if (strcmp(name, "--writable") == 0 && o->writable_count < SERVER_WRITABLE_MAX) {
+        o->writable[o->writable_count++] = value;
+        return value != NULL && value[0] == '/';
+    }
     if (strcmp(name, "--http") == 0) {
         o->http = value;
         return value != NULL;
@@ -119,6 +125,24 @@ static bool serve_option(struct server_options *o, const char *name, const char 
     return false;
 }
 
+/* One option of serve without a value. */
+static bool serve_switch(struct server_options *o, const char *name)
+{
+    const struct {
+        const char *name;
+        bool *value;
+    } switches[] = {{"--no-pin", &o->no_pin},
+                    {"--core-dumps", &o->core_dumps},
+                    {"--no-sandbox", &o->no_sandbox}};
+    for (size_t i = 0; i < mx_countof(switches); i++) {
+        if (strcmp(name, switches[i].name) == 0) {
+            *switches[i].value = true;
+            return true;
+        }
+    }
+    return false;
+}
+
 static int serve(int argc, char **argv)
 {
     const char *http = getenv("RINGMX_HTTP");
@@ -127,8 +151,7 @@ static int serve(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         char name[32];
         const char *equals = strchr(argv[i], '=');
-        if (strcmp(argv[i], "--no-pin") == 0 || strcmp(argv[i], "--core-dumps") == 0) {
-            *(argv[i][2] == 'n' ? &options.no_pin : &options.core_dumps) = true;
+        if (serve_switch(&options, argv[i])) {
             continue;
         }
         size_t len = equals != NULL ? (size_t)(equals - argv[i]) : strlen(argv[i]);

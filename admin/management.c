@@ -147,13 +147,46 @@ static void get_stats(struct management *m, struct http_exchange *exchange)
 /* --- requests ----------------------------------------------------------------------------------
  */
 
-static const struct {
+static const struct page {
     const char *path;
     void (*get)(struct management *m, struct http_exchange *exchange);
+    bool guarded; /* for everybody on this machine, and elsewhere for who has STATS_PERMISSION */
 } pages[] = {
-    {"/healthz/live", get_live},          {"/healthz/ready", get_ready}, {"/metrics", get_metrics},
-    {"/metrics/prometheus", get_metrics}, {"/stats", get_stats},
+    {"/healthz/live", get_live, false}, {"/healthz/ready", get_ready, false},
+    {"/metrics", get_metrics, true},    {"/metrics/prometheus", get_metrics, true},
+    {"/stats", get_stats, true},
 };
+
+#define STATS_PERMISSION "sysSystemSettingsGet"
+
+static const struct page *find_page(struct slice path)
+{
+    for (size_t i = 0; i < mx_countof(pages); i++) {
+        if (slice_equal(path, slice_of_text(pages[i].path))) {
+            return &pages[i];
+        }
+    }
+    return NULL;
+}
+
+static void on_permitted(void *arg, struct http_exchange *exchange)
+{
+    find_page(exchange->request.path)->get(arg, exchange);
+}
+
+static void get_page(struct management *m, struct http_exchange *exchange, const struct page *page)
+{
+    const struct http_request *request = &exchange->request;
+    if (request->verb != HTTP_VERB_GET && request->verb != HTTP_VERB_HEAD) {
+        struct http_answer answer = http_problem(405, "only GET and HEAD");
+        answer.allow = "GET, HEAD";
+        http_answer(exchange, &answer);
+    } else if (page->guarded && !netaddr_is_loopback(&request->peer)) {
+        backend_permit(m->conf.backend, exchange, STATS_PERMISSION, on_permitted, m);
+    } else {
+        page->get(m, exchange);
+    }
+}
 
 /* The documents of OAuth, for this server as the client calls it. */
 static bool get_discovery(struct management *m, struct http_exchange *exchange)
@@ -239,17 +272,9 @@ static void on_request(void *arg, struct http_exchange *exchange)
         http_answer(exchange, &answer);
         return;
     }
-    for (size_t i = 0; i < mx_countof(pages); i++) {
-        if (!slice_equal(request->path, slice_of_text(pages[i].path))) {
-            continue;
-        }
-        if (request->verb == HTTP_VERB_GET || request->verb == HTTP_VERB_HEAD) {
-            pages[i].get(m, exchange);
-        } else {
-            struct http_answer answer = http_problem(405, "only GET and HEAD");
-            answer.allow = "GET, HEAD";
-            http_answer(exchange, &answer);
-        }
+    const struct page *page = find_page(request->path);
+    if (page != NULL) {
+        get_page(m, exchange, page);
         return;
     }
     if (!get_discovery(m, exchange)) {

@@ -1,6 +1,7 @@
 /* The management endpoint on the loop: which HTTP request goes where. Health and statistics are
  * answered by the loop itself, whatever the worker is busy with; everything else is a job of the
- * worker, and a 503 when its queue is full. */
+ * worker, and a 503 when its queue is full. Statistics are free on this machine; a client elsewhere
+ * signs in for them, which the worker checks before the loop answers. */
 #pragma once
 
 #include "admin/http_server.h"

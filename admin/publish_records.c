@@ -112,6 +112,7 @@ static mx_err add_domain(struct maker *m, enum dir_change_kind kind, uint64_t id
     domain->catch_all = keep(&at, catch_all);
     domain->enabled = json_is_true(json_object_get(object, "isEnabled"));
     domain->allow_relaying = json_is_true(json_object_get(object, "allowRelaying"));
+    domain->verify = (uint8_t)dir_verify_parse(text_member(object, "verifyRecipients"));
     domain->tag_mode = slice_equal(tags, SLICE_LITERAL("Enabled"));
     domain->separate = true;
     mx_err err = add(m->out, (struct dir_change){.kind = kind, .domain = domain});

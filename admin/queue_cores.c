@@ -462,6 +462,16 @@ mx_err queue_cores_pause(struct queue_cores *queue, const struct deliver_pause *
     return queue_cores_ask_all(queue, QUEUE_PAUSE, until_ns);
 }
 
+mx_err queue_cores_tell(struct queue_cores *queue, enum queue_op op, const char *by)
+{
+    uint64_t until_ns = queue_cores_deadline_ns(QUEUE_WAIT_MS);
+    mx_err err = queue->conf.cores == 0 ? MX_ERR_UNSUPPORTED : queue_cores_ready(queue, until_ns);
+    for (unsigned i = 0; !err && i < queue->conf.cores; i++) {
+        set_by(&queue->parts[i].request, by);
+    }
+    return err ? err : queue_cores_ask_all(queue, op, until_ns);
+}
+
 /* --- life --------------------------------------------------------------------------------------
  */
 

@@ -88,3 +88,5 @@ void queue_cores_forget(struct queue_cores *queue);
 /* On all cores. pause is valid during the call. MX_ERR_UNSUPPORTED: there are none. */
 MX_MUST_CHECK mx_err queue_cores_pause(struct queue_cores *queue, const struct deliver_pause *pause,
                                        const char *by);
+/* QUEUE_FORGET_NAMES or QUEUE_FORGET_ABSENT, the same way. */
+MX_MUST_CHECK mx_err queue_cores_tell(struct queue_cores *queue, enum queue_op op, const char *by);

@@ -30,6 +30,8 @@ static const char *string_kind(enum reg_format format)
         return "address or network";
     case FORMAT_SOCKET:
         return "address:port";
+    case FORMAT_ADDRESS:
+        return "address";
     case FORMAT_NAME:
         return "name";
     case FORMAT_PEM:

@@ -34,6 +34,7 @@ enum reg_format {
     FORMAT_LOCAL_PART, /* left of the @: lower case */
     FORMAT_EMAIL,      /* address: lower case, A-labels */
     FORMAT_NETWORK,    /* address or CIDR */
+    FORMAT_ADDRESS,    /* literal address */
     FORMAT_SOCKET,     /* literal address and port */
     FORMAT_PEM,        /* PEM text, line ends kept */
     FORMAT_SECRET_PEM, /* the same, masked when shown */

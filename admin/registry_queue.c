@@ -240,7 +240,7 @@ static const struct reg_field change_fields[] = {
     FILTER_TEXT("cursor", "What the call before answered; null: from the first message on."),
 };
 
-const struct reg_variant reg_action_variants[6] = {
+const struct reg_variant reg_action_variants[8] = {
     {.name = "ReloadSettings",
      .label = "Reload settings",
      .note = "Changes are in force when they are made; this reads again what objects name "
@@ -268,4 +268,11 @@ const struct reg_variant reg_action_variants[6] = {
          "durably. Answers how many were `found`, `changed` and `refused`, and the `cursor` for "
          "the next call, null after the last. What is said of recipients (`to`, `nextHop`, "
          "`error`, `held`) chooses those, not the others of the same message."},
+    {.name = "InvalidateCaches",
+     .label = "Forget names",
+     .note = "What name servers said, and the addresses that next hops got from it, are asked for "
+             "anew, on every core. Nothing else is cached."},
+    {.name = "InvalidateNegativeCaches",
+     .label = "Forget absent names",
+     .note = "The same for names and records that were not found, or not to be had."},
 };

@@ -20,6 +20,13 @@ static const struct reg_shape sub_addressing = {.name = "SubAddressing",
                                                 .variant_count = 2,
                                                 .unsupported = "Custom"};
 
+static const struct reg_enum recipient_verification = {
+    .name = "RecipientVerification",
+    .values = (const struct reg_enum_value[]){{"disable", "Do not ask"},
+                                              {"accept", "Ask; accept when nobody can say"},
+                                              {"defer", "Ask; 451 when nobody can say"}},
+    .count = 3};
+
 static const struct reg_field domain_fields[] = {
     {.name = "name",
      .kind = REG_STRING,
@@ -41,6 +48,15 @@ static const struct reg_field domain_fields[] = {
      .kind = REG_BOOLEAN,
      .description = "Accept recipients that have no account here and send them where the route "
                     "expression says. For split delivery while accounts move."},
+    {.name = "verifyRecipients",
+     .kind = REG_ENUM,
+     .enumeration = &recipient_verification,
+     .initial = "\"disable\"",
+     .description = "Whether the relay that a recipient without an account here would go to is "
+                    "asked first if it has such a recipient, so that the others are refused (550 "
+                    "5.1.1) instead of being returned to senders who are often forged. Has an "
+                    "effect with allowRelaying, on routes of the type Relay. Performance has its "
+                    "times and bounds."},
     {.name = "catchAllAddress",
      .kind = REG_STRING,
      .format = FORMAT_EMAIL,
@@ -292,11 +308,26 @@ static const struct reg_field strategy_fields[] = {
                 "\"else\":\"'mx'\"}",
      .description = "Name of the MtaRoute that a recipient takes. Every result must be a route "
                     "name in quotes. Evaluated again at every attempt."},
+    {.name = "connection",
+     .kind = REG_EXPRESSION,
+     .format = FORMAT_LABEL,
+     .refers = "MtaConnectionStrategy",
+     .context = EXPR_QHOST,
+     .initial = "{\"match\":{},\"else\":\"'default'\"}",
+     .description =
+         "Name of the MtaConnectionStrategy for a recipient and a host. Every result must "
+         "be a name in quotes."},
+    {.name = "tls",
+     .kind = REG_EXPRESSION,
+     .format = FORMAT_LABEL,
+     .refers = "MtaTlsStrategy",
+     .context = EXPR_QHOST,
+     .initial = "{\"match\":{},\"else\":\"'default'\"}",
+     .description = "Name of the MtaTlsStrategy for a recipient and a host. Every result must be a "
+                    "name in quotes."},
 };
 static const struct reg_variant strategy_variants[] = {
-    {.label = "Outbound strategy",
-     .fields = FIELDS(strategy_fields),
-     .unsupported = "schedule connection tls"},
+    {.label = "Outbound strategy", .fields = FIELDS(strategy_fields), .unsupported = "schedule"},
 };
 
 /* NetworkListener --------------------------------------------------------------------------- */
@@ -678,7 +709,16 @@ const struct reg_type reg_types[] = {
      .description = "A way that mail can take from here."},
     {.shape = {.name = "MtaOutboundStrategy", .variants = VARIANTS(strategy_variants)},
      .singleton = true,
-     .description = "Which route a recipient takes."},
+     .description = "Which route a recipient takes, and by what kind of connection."},
+    {.shape = {.name = "MtaTlsStrategy", .variants = VARIANTS(reg_tls_strategy_variants)},
+     .label = "name",
+     .unique = "name",
+     .description = "Whether mail leaves under TLS."},
+    {.shape = {.name = "MtaConnectionStrategy",
+               .variants = VARIANTS(reg_connection_strategy_variants)},
+     .label = "name",
+     .unique = "name",
+     .description = "Where connections come from, and how long they wait."},
     {.shape = {.name = "DnsResolver",
                .variants = VARIANTS(reg_dns_variants),
                .unsupported = "Cloudflare Google Quad9"},
@@ -720,8 +760,7 @@ const struct reg_type reg_types[] = {
      .description = "A message that waits for its delivery."},
     {.shape = {.name = "Action",
                .variants = VARIANTS(reg_action_variants),
-               .unsupported = "ReloadLookupStores InvalidateCaches InvalidateNegativeCaches "
-                              "UpdateApps ClassifySpam TroubleshootDmarc"},
+               .unsupported = "ReloadLookupStores UpdateApps ClassifySpam TroubleshootDmarc"},
      .storage = REG_ELSEWHERE,
      .variant_prefix = "action",
      .description = "Something that happens when it is created; nothing is kept."},

@@ -6,10 +6,12 @@
 #include "admin/config.h"
 #include "admin/data_dir.h"
 #include "admin/environment.h"
+#include "admin/inherited.h"
 #include "admin/management.h"
 #include "admin/pause_file.h"
 #include "admin/privileges.h"
 #include "admin/publish.h"
+#include "admin/sandbox.h"
 #include "admin/store.h"
 #include "admin/tls_files.h"
 #include "admin/web.h"
@@ -30,11 +32,17 @@
 #include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-enum { LOG_POLL_MS = 50, HTTP_BACKLOG = 128 };
+enum {
+    LOG_POLL_MS = 50,
+    HTTP_BACKLOG = 128,
+    /* Between a core's 3 ms and the worker's 100. */
+    LOOP_SLICE_NS = 10000000,
+};
 
 /* One core as the management thread sees it. */
 struct core_thread {
@@ -77,6 +85,7 @@ struct server {
     int http_fd;
     struct netaddr http_addr; /* family 0: switched off */
     struct log log;           /* of the start and the end */
+    struct log worker_log;    /* written by the worker's thread */
     struct core_thread *cores;
     unsigned core_count;
     const struct pulse *pulses[SERVER_CORES_MAX];
@@ -110,11 +119,9 @@ static void logs_write(struct server *server)
     uint8_t buf[PIPE_BUF];
     struct writer lines = writer_init(buf, sizeof buf);
     server->log.wall_ms = clock_wall_ms();
-    struct log *logs[SERVER_CORES_MAX + 4] = {&server->log, &server->shard.log};
-    unsigned count = 2;
-    if (server->ban != NULL) {
-        logs[count++] = ban_log(server->ban);
-    }
+    struct log *logs[SERVER_CORES_MAX + 4] = {&server->log, &server->shard.log,
+                                              &server->worker_log};
+    unsigned count = 3;
     if (server->takeover != NULL) {
         logs[count++] = takeover_log(server->takeover);
     }
@@ -327,9 +334,36 @@ static void log_cannot_listen(struct server *server, const struct config_problem
     log_end(&server->log, line);
 }
 
+/* In the environment before anything else opens descriptors. */
+static bool inherit(void)
+{
+    const char *problem;
+    (void)inherited_open(&problem);
+    if (problem != NULL) {
+        fprintf(stderr, "ringmx: %s\n", problem);
+    }
+    return problem == NULL;
+}
+
+static void log_unused(struct server *server)
+{
+    struct ring_addr addr;
+    for (unsigned at = 0; inherited_unused(&at, &addr);) {
+        char text[NETADDR_TEXT_MAX + 8];
+        struct writer w = writer_init(text, sizeof text);
+        struct netaddr where = ring_addr_netaddr(&addr);
+        put_netaddr_port(&w, &where);
+        struct log_line *line = log_begin(&server->log, LOG_WARN, "socket-unused");
+        log_slice(line, "address", writer_slice(&w));
+        log_text(line, "advice",
+                 "LISTEN_FDS has it and no NetworkListener binds it: connections there wait");
+        log_end(&server->log, line);
+    }
+}
+
 static bool listeners_open(struct server *server)
 {
-    struct config_problem problem = {{0}};
+    struct config_problem problem = {0};
     privileges_sockets(server->options->user);
     mx_err err = bindings_open(&server->bindings, &server->config->image, NULL, server->core_count,
                                SERVER_BIND_RETRY_MS, &problem);
@@ -363,7 +397,8 @@ static bool http_listen_open(struct server *server)
     if (!err) {
         struct ring_listen_conf conf = {
             .addr = ring_addr_of(&addr), .backlog = HTTP_BACKLOG, .no_delay = true};
-        err = ring_listen(&server->http_fd, &conf);
+        server->http_fd = inherited_take(&conf.addr);
+        err = server->http_fd >= 0 ? MX_OK : ring_listen(&server->http_fd, &conf);
         server->http_addr = addr;
     }
     if (err) {
@@ -446,7 +481,7 @@ static const char *config_advice(const struct server *server, mx_err err)
 /* In recovery mode what does not compile can be mended, so it is no reason not to start. */
 static bool config_open(struct server *server)
 {
-    struct config_problem problem = {{0}};
+    struct config_problem problem = {0};
     if (!lend(server)) {
         return false;
     }
@@ -509,7 +544,8 @@ static bool journal_store_ready(struct server *server)
 static bool hub_open(struct server *server)
 {
     mx_err err = session_count_new(&server->sessions, server->core_count, IMAGE_LISTENERS_MAX);
-    err = err ? err : ban_new(&server->ban, server->options->log_level);
+    err = err ? err : log_init(&server->worker_log, -1, server->options->log_level);
+    err = err ? err : ban_new(&server->ban, &server->worker_log);
     if (!err) {
         err = mbox_hub_new(&server->hub, server->core_count);
     }
@@ -567,7 +603,7 @@ static bool web_open(struct server *server)
                             .worker = server->core_count + 1,
                             .wait = take_messages,
                             .wait_arg = server};
-    struct config_problem problem = {{0}};
+    struct config_problem problem = {0};
     if (server->core_count == 0) {
         return true;
     }
@@ -613,7 +649,8 @@ static bool management_start(struct server *server)
                                        .explain = server->explain,
                                        .worker = server->worker,
                                        .ban = server->ban,
-                                       .shard = &server->shard};
+                                       .shard = &server->shard,
+                                       .log = &server->worker_log};
         err = backend_open(&server->backend, &backend);
     }
     for (unsigned i = 0; i < server->core_count; i++) {
@@ -661,6 +698,36 @@ static bool mail_root_make(struct server *server)
 {
     mx_err err = sys_mkdirs(server->dir.mail);
     return err == MX_OK || err == MX_ERR_EXISTS || failed(server, "mail folder", err);
+}
+
+/* A server that cannot be confined runs all the same: older kernels and containers cannot. */
+static bool confine(struct server *server)
+{
+    /* Each may be a link to another place. */
+    const char *folders[4 + SERVER_WRITABLE_MAX] = {server->dir.root, server->dir.journal,
+                                                    server->dir.mail, server->dir.tls};
+    const struct server_options *options = server->options;
+    memcpy(folders + 4, options->writable, options->writable_count * sizeof *folders);
+    struct sandbox sandbox = {0};
+    bool whole = false;
+    if (!options->no_sandbox) {
+        whole = sandbox_folders(&sandbox, folders, 4 + options->writable_count);
+        whole = sandbox_system_calls(&sandbox) && whole;
+    }
+    struct log_line *line = log_begin(&server->log, whole ? LOG_INFO : LOG_WARN, "sandbox");
+    log_u64(line, "landlock", (uint64_t)sandbox.landlock);
+    log_u64(line, "system-calls", sandbox.filters);
+    for (unsigned i = 0; i < options->writable_count; i++) {
+        log_text(line, "writable", options->writable[i]);
+    }
+    if (!whole) {
+        log_text(line, "advice",
+                 options->no_sandbox
+                     ? "--no-sandbox is for debugging"
+                     : "0 is not in force: a kernel from 5.19 with Landlock and seccomp has both");
+    }
+    log_end(&server->log, line);
+    return true;
 }
 
 static bool names_open(struct server *server)
@@ -717,6 +784,7 @@ static void log_ready(struct server *server)
     if (server->http_addr.port != 0) {
         log_listening(server, SLICE_LITERAL("management"), &server->http_addr);
     }
+    log_unused(server);
     log_mode(server);
     struct log_line *line = log_begin(&server->log, LOG_INFO, "ready");
     log_text(line, "version", RINGMX_VERSION);
@@ -741,12 +809,14 @@ static struct core_thread *cores_new(unsigned count)
     return cores;
 }
 
-/* Management, from here on, leaves the cores' CPUs to them where there is another. */
+/* Management, from here on, leaves the cores' CPUs to them where there is another, and where there
+ * is none it can wait longer than they can. */
 static bool step_aside(struct server *server)
 {
     if (!server->options->no_pin && cpu_count() > server->core_count) {
         thread_avoid(server->core_count);
     }
+    thread_slice(LOOP_SLICE_NS);
     return true;
 }
 
@@ -759,14 +829,14 @@ static bool start(struct server *server)
     }
     if (server->env.recovery_mode) {
         return signals_open(server) && config_open(server) && http_listen_open(server) &&
-               become_user(server) && hub_open(server) && loop_open(server) &&
+               become_user(server) && confine(server) && hub_open(server) && loop_open(server) &&
                management_start(server);
     }
     return signals_open(server) && config_open(server) && listeners_open(server) &&
            http_listen_open(server) && become_user(server) && mail_root_make(server) &&
-           names_open(server) && tls_ready(server) && hub_open(server) && loop_open(server) &&
-           journal_store_ready(server) && web_open(server) && cores_start(server) &&
-           step_aside(server) && management_start(server);
+           confine(server) && names_open(server) && tls_ready(server) && hub_open(server) &&
+           loop_open(server) && journal_store_ready(server) && web_open(server) &&
+           cores_start(server) && step_aside(server) && management_start(server);
 }
 
 /* --- running and the end -----------------------------------------------------------------------
@@ -881,11 +951,11 @@ static void end(struct server *server)
     publisher_free(server->publisher);
     web_free(server->web);
     ban_free(server->ban);
-    server->ban = NULL;
     if (server->shard_is_open) {
         shard_close(&server->shard);
     }
     logs_write(server);
+    log_fini(&server->worker_log);
     shard_fini(&server->shard);
     for (unsigned i = 0; server->cores != NULL && i < server->core_count; i++) {
         if (server->cores[i].server != NULL) {
@@ -912,7 +982,7 @@ static void end(struct server *server)
 int server_run(const struct server_options *options)
 {
     struct server server = {.options = options, .signal_fd = -1, .http_fd = -1};
-    if (!environment_read(&server.env, stderr)) {
+    if (!environment_read(&server.env, stderr) || !inherit()) {
         return 1;
     }
     if (!data_open(&server)) {

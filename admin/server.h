@@ -6,13 +6,19 @@
 #include "core/base.h"
 #include "core/log.h"
 
+enum { SERVER_WRITABLE_MAX = 16 };
+
 struct server_options {
     const char *data_dir;
     const char *user; /* to become after the ports are bound; NULL: stay */
     const char *http; /* "ADDRESS:PORT" of the management endpoint, or "off" */
     unsigned cores;   /* 0: one per CPU that the process may use */
     bool no_pin;
-    bool core_dumps;       /* a crash may leave a core */
+    bool core_dumps; /* a crash may leave a core */
+    bool no_sandbox; /* for debuggers and the like */
+    /* Folders that may be written beside the data folder, which links in it lead to. */
+    const char *writable[SERVER_WRITABLE_MAX];
+    unsigned writable_count;
     bool delivery_off;     /* accept and queue only */
     uint64_t retry_ms;     /* 0, or: every retry after this time (for tests) */
     uint64_t memory_bytes; /* per core, for content and output; 0: SERVER_MEMORY_BYTES */

@@ -35,6 +35,13 @@ static unsigned verdict_labels(const struct sample *sample, size_t row, struct s
     return 1;
 }
 
+static unsigned result_labels(const struct sample *sample, size_t row, struct stat_label *labels)
+{
+    (void)sample;
+    set_label(&labels[0], "result", slice_of_text(verify_result_name((unsigned)row)));
+    return 1;
+}
+
 static unsigned class_labels(const struct sample *sample, size_t row, struct stat_label *labels)
 {
     (void)sample;
@@ -118,6 +125,8 @@ static const struct stat_series by_refusal = {"reason", STATS_REFUSALS, sizeof(u
                                               refusal_labels};
 static const struct stat_series by_verdict = {"verdict", STATS_VERDICTS, sizeof(uint64_t),
                                               verdict_labels};
+static const struct stat_series by_result = {"result", VERIFY_RESULTS, sizeof(uint64_t),
+                                             result_labels};
 static const struct stat_series by_reply = {"verb, code, reply", (size_t)SRV_VERBS *REPLY_COUNT,
                                             sizeof(uint64_t), reply_labels};
 static const struct stat_series by_class = {"class", STATS_CLASSES, sizeof(struct class_stats),

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 
 enum {
-    STORE_FORMAT = 3,
+    STORE_FORMAT = 4,
     STORE_APPLICATION = 0x524d5831, /* "RMX1" */
     BUSY_WAIT_MS = 5000,
 };
@@ -30,12 +30,12 @@ static const char *const statement_text[STMT_COUNT] = {
     [STMT_OBJECT_DELETE] = "DELETE FROM objects WHERE type = ?1 AND id = ?2",
     [STMT_OBJECT_FIND] = "SELECT id FROM objects WHERE type = ?1 AND label = ?2",
     [STMT_OBJECT_EACH] = "SELECT id, json FROM objects WHERE type = ?1 ORDER BY id",
-    [STMT_DOMAIN_GET] = "SELECT name, description, enabled, relaying, catch_all, sub_addressing "
-                        "FROM domains WHERE id = ?1",
+    [STMT_DOMAIN_GET] = "SELECT name, description, enabled, relaying, catch_all, sub_addressing, "
+                        "verification FROM domains WHERE id = ?1",
     [STMT_DOMAIN_PUT] = "INSERT INTO domains(id, name, description, enabled, relaying, catch_all, "
-                        "sub_addressing) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT(id) DO "
-                        "UPDATE SET name = ?2, description = ?3, enabled = ?4, relaying = ?5, "
-                        "catch_all = ?6, sub_addressing = ?7",
+                        "sub_addressing, verification) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) "
+                        "ON CONFLICT(id) DO UPDATE SET name = ?2, description = ?3, enabled = ?4, "
+                        "relaying = ?5, catch_all = ?6, sub_addressing = ?7, verification = ?8",
     [STMT_DOMAIN_DELETE] = "DELETE FROM domains WHERE id = ?1",
     [STMT_DOMAIN_EACH] = "SELECT id FROM domains ORDER BY id",
     [STMT_NAME_FIND] = "SELECT domain FROM domain_names WHERE name = ?1",
@@ -71,8 +71,9 @@ static const char *const statement_text[STMT_COUNT] = {
     [STMT_NOTE_DELETE] = "DELETE FROM notes WHERE key = ?1",
     [STMT_ROWS_COUNT] = "SELECT (SELECT count(*) FROM domain_names), "
                         "(SELECT count(*) FROM addresses)",
-    [STMT_ROWS_DOMAINS] = "SELECT n.name, d.id, d.enabled, d.relaying, d.sub_addressing, "
-                          "d.catch_all FROM domain_names n JOIN domains d ON d.id = n.domain",
+    [STMT_ROWS_DOMAINS] =
+        "SELECT n.name, d.id, d.enabled, d.relaying, d.sub_addressing, "
+        "d.catch_all, d.verification FROM domain_names n JOIN domains d ON d.id = n.domain",
     [STMT_ROWS_OWN] =
         "SELECT a.domain, a.local, a.account, a.local, d.name, 0, a.enabled, a.kind FROM "
         "addresses a JOIN domains d ON d.id = a.domain WHERE a.position < 0 AND a.kind < 2",
@@ -90,7 +91,8 @@ static const char schema[] =
     "CREATE UNIQUE INDEX object_labels ON objects(type, label) WHERE label IS NOT NULL;"
     "CREATE TABLE domains(id INTEGER PRIMARY KEY, name TEXT NOT NULL, description TEXT,"
     "  enabled INTEGER NOT NULL, relaying INTEGER NOT NULL, catch_all TEXT,"
-    "  sub_addressing INTEGER NOT NULL) STRICT;"
+    "  sub_addressing INTEGER NOT NULL,"
+    "  verification INTEGER NOT NULL) STRICT;" /* enum dir_verify */
     "CREATE INDEX domains_name ON domains(name);"
     /* position -1: the domain's own name, else an alias */
     "CREATE TABLE domain_names(name TEXT PRIMARY KEY, domain INTEGER NOT NULL,"
@@ -362,6 +364,19 @@ static mx_err seed(struct store *store, const char *type_name, uint64_t id, cons
     return err;
 }
 
+/* A dead host should not hold mail up for as long as the contract's defaults allow. */
+static mx_err seed_strategies(struct store *store)
+{
+    mx_err err = seed(store, "MtaConnectionStrategy", STORE_SEED_CONNECTION,
+                      "{\"name\":\"default\",\"connectTimeout\":60000}");
+    err = err ? err
+              : seed(store, "MtaTlsStrategy", STORE_SEED_TLS,
+                     "{\"name\":\"default\",\"tlsTimeout\":60000}");
+    return err ? err
+               : seed(store, "MtaTlsStrategy", STORE_SEED_INVALID_TLS,
+                      "{\"name\":\"invalid-tls\",\"allowInvalidCerts\":true,\"tlsTimeout\":60000}");
+}
+
 static mx_err build(struct store *store)
 {
     char pragma[128];
@@ -380,6 +395,7 @@ static mx_err build(struct store *store)
     err = err ? err
               : seed(store, "NetworkListener", STORE_SEED_LISTENER,
                      "{\"name\":\"smtp\",\"bind\":{\"[::]:25\":true}}");
+    err = err ? err : seed_strategies(store);
     if (err) {
         store_rollback(store);
         return err;

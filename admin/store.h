@@ -25,7 +25,14 @@ struct store;
 enum { STORE_WHO_MAX = 255, STORE_PATH_MAX = 4096 };
 
 /* Ids of the objects of the first start, the same on every node. */
-enum { STORE_SEED_LOCAL = 1, STORE_SEED_MX = 2, STORE_SEED_LISTENER = 3 };
+enum {
+    STORE_SEED_LOCAL = 1,
+    STORE_SEED_MX = 2,
+    STORE_SEED_LISTENER = 3,
+    STORE_SEED_CONNECTION = 16,
+    STORE_SEED_TLS = 17,
+    STORE_SEED_INVALID_TLS = 18
+};
 
 /* Opens DATA_DIR/registry.db; makes it with its first objects when it is absent. The folder exists.
  * MX_ERR_DAMAGED, MX_ERR_VERSION, ... with a sentence in *problem. */
@@ -110,6 +117,7 @@ struct store_domain_row {
     uint64_t id;
     struct slice name; /* name or alias */
     bool enabled, allow_relaying, sub_addressing;
+    uint8_t verification; /* enum dir_verify */
     struct slice catch_all;
 };
 struct store_address_row {

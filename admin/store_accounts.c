@@ -2,6 +2,7 @@
 #include "admin/object_id.h"
 #include "admin/store_private.h"
 #include "core/check.h"
+#include "route/dir_record.h"
 
 #include <stdio.h>
 
@@ -117,6 +118,8 @@ mx_err store_domain_get(struct store *store, json_t **out_object, uint64_t id)
     json_object_set_new(object, "description", column_json(stmt, 1));
     json_object_set_new(object, "isEnabled", json_boolean(sqlite3_column_int(stmt, 2)));
     json_object_set_new(object, "allowRelaying", json_boolean(sqlite3_column_int(stmt, 3)));
+    json_object_set_new(object, "verifyRecipients",
+                        json_string(dir_verify_name((unsigned)sqlite3_column_int(stmt, 6))));
     json_object_set_new(object, "catchAllAddress", column_json(stmt, 4));
     json_object_set_new(object, "subAddressing", tags);
     (void)sqlite3_reset(stmt);
@@ -202,6 +205,7 @@ static mx_err put_domain(struct store *store, uint64_t id, const json_t *after)
     bind_flag(stmt, 7,
               slice_equal(text_member(json_object_get(after, "subAddressing"), "@type"),
                           SLICE_LITERAL("Enabled")));
+    (void)sqlite3_bind_int(stmt, 8, (int)dir_verify_parse(text_member(after, "verifyRecipients")));
     return store_run(store, stmt);
 }
 

@@ -49,6 +49,7 @@ mx_err store_each_domain(struct store *store, store_domain_fn each, void *arg)
             .allow_relaying = sqlite3_column_int(stmt, 3),
             .sub_addressing = sqlite3_column_int(stmt, 4),
             .catch_all = column_slice(stmt, 5),
+            .verification = (uint8_t)sqlite3_column_int(stmt, 6),
         };
         err = each(arg, &domain);
         if (err) {

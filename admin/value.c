@@ -211,6 +211,16 @@ static mx_err value_network(struct writer *out, struct slice text, struct value_
     return MX_OK;
 }
 
+static mx_err value_address(struct writer *out, struct slice text, struct value_problem *problem)
+{
+    struct netaddr addr;
+    if (netaddr_parse(&addr, text_trim(text))) {
+        return fail(problem, "is not an IP address");
+    }
+    put_netaddr(out, &addr);
+    return MX_OK;
+}
+
 static mx_err value_socket(struct writer *out, struct slice text, struct value_problem *problem)
 {
     struct netaddr addr;
@@ -324,6 +334,9 @@ mx_err value_normalize(struct writer *out, enum reg_format format, struct slice 
         break;
     case FORMAT_NETWORK:
         err = value_network(out, text, problem);
+        break;
+    case FORMAT_ADDRESS:
+        err = value_address(out, text, problem);
         break;
     case FORMAT_SOCKET:
         err = value_socket(out, text, problem);

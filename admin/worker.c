@@ -1,6 +1,7 @@
 #include "admin/worker.h"
 
 #include "core/check.h"
+#include "io/thread.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -77,6 +78,7 @@ static void *worker_main(void *arg)
     /* Of this thread alone. What the kernel does for the cores' writes on this CPU goes first, and
      * the cores themselves where there is no other CPU. */
     (void)setpriority(PRIO_PROCESS, (id_t)gettid(), WORKER_NICE);
+    thread_slice(WORKER_SLICE_NS);
     while (!worker->stop) {
         struct list_node *node = list_pop_front(&worker->queue);
         if (node != NULL) {

@@ -28,8 +28,9 @@ struct worker_idle {
 };
 
 enum {
-    WORKER_JOBS_MAX = 64, /* waiting or running */
-    WORKER_NICE = 5,      /* a quarter of a CPU that a core keeps busy */
+    WORKER_JOBS_MAX = 64,        /* waiting or running */
+    WORKER_NICE = 5,             /* a quarter of a CPU that a core keeps busy */
+    WORKER_SLICE_NS = 100000000, /* the longest: whoever wakes beside it is let in front */
 };
 
 /* Starts the thread. It has the number `index` in the hub, the loop has `loop`. */

@@ -16,6 +16,7 @@ void content_text_make(struct content_text *text, struct dice *dice)
 {
     text->len = text->dotted_len = 0;
     text->line_count = 0;
+    memset(text->bodies, 0, sizeof text->bodies);
     while (text->len + LINE_TYPICAL_MAX + 2 <= CONTENT_TEXT_BYTES) {
         size_t length = line_length(dice);
         uint8_t *line = text->bytes + text->len;
@@ -56,60 +57,26 @@ void content_head_make(struct content_head *head, struct slice from, int64_t wal
     hash_stream_add(&head->hash, writer_slice(&w));
 }
 
-static uint64_t hash_of(const struct content *content, const struct content_head *head)
+static struct slice tail_of(const struct content_body *body)
+{
+    return body->cut ? SLICE_LITERAL("x\r\n") : SLICE_LITERAL("\r\n");
+}
+
+static uint64_t hash_of(const struct content_text *text, const struct content_body *body,
+                        const struct content_head *head)
 {
     struct hash_stream hash = head->hash;
-    struct content body = *content;
-    body.header_len = 0;
-    for (body.offset = 0; body.offset < body.total;) {
-        struct slice piece = content_next(&body);
+    struct content content = {.text = slice_of(text->bytes, text->len),
+                              .text_at = body->at,
+                              .text_len = body->len,
+                              .tail = tail_of(body),
+                              .wire = body->len + tail_of(body).len};
+    while (content.offset < content.wire) {
+        struct slice piece = content_next(&content);
         hash_stream_add(&hash, piece);
-        content_advance(&body, piece.len);
+        content_advance(&content, piece.len);
     }
     return hash_stream_value(&hash);
-}
-
-void content_make(struct content *content, const struct content_text *text,
-                  const struct content_head *head, struct dice *dice, struct slice id, size_t size)
-{
-    struct writer w = writer_init(content->header, sizeof content->header);
-    MX_ASSERT(size >= CONTENT_SIZE_MIN && id.len <= MARK_ID_MAX && head->len > 0);
-    content->text = slice_of(text->bytes, text->len);
-    content->has_8bit = false;
-    content->header_len = 0;
-    content->offset = 0;
-    content->text_at = text->lines[dice_below(dice, text->line_count)];
-    content->text_len = size - 2;
-    content->tail = SLICE_LITERAL("\r\n");
-    if (text->bytes[(content->text_at + content->text_len - 1) % text->len] == '\r') {
-        content->text_len--; /* no CR without its LF */
-        content->tail = SLICE_LITERAL("x\r\n");
-    }
-    content->total = size;
-    content->hash = hash_of(content, head);
-    put_mark(&w, id, content->hash);
-    put_bytes(&w, head->bytes, head->len);
-    MX_ASSERT(!w.overflow);
-    content->header_len = w.len;
-    content->total += w.len;
-    content->wire = content->total;
-}
-
-void content_of_message(struct content *content, struct slice message, uint64_t hash, bool has_8bit,
-                        struct slice id)
-{
-    struct writer w = writer_init(content->header, sizeof content->header);
-    MX_ASSERT(id.len <= MARK_ID_MAX);
-    put_mark(&w, id, hash);
-    content->text = message;
-    content->header_len = w.len;
-    content->text_at = 0;
-    content->text_len = message.len;
-    content->has_8bit = has_8bit;
-    content->tail = SLICE_EMPTY;
-    content->total = content->wire = w.len + message.len;
-    content->hash = hash;
-    content->offset = 0;
 }
 
 /* Where a place of the text is in the dotted one. */
@@ -129,16 +96,73 @@ static size_t dotted_place(const struct content_text *text, size_t place)
     return text->dotted_lines[low] + (place - line) + behind_dot;
 }
 
-void content_dot(struct content *content, const struct content_text *text)
+static void body_draw(struct content_body *body, const struct content_text *text, struct dice *dice,
+                      size_t size)
 {
-    size_t end = content->text_at + content->text_len;
-    size_t at = dotted_place(text, content->text_at);
-    size_t rounds = end / text->len;
-    content->text = slice_of(text->dotted, text->dotted_len);
-    content->wire -= content->text_len;
-    content->text_at = at;
-    content->text_len = rounds * text->dotted_len + dotted_place(text, end % text->len) - at;
-    content->wire += content->text_len;
+    *body = (struct content_body){.size = size, .wall_s = -1, .len = size - 2};
+    body->at = text->lines[dice_below(dice, text->line_count)];
+    if (text->bytes[(body->at + body->len - 1) % text->len] == '\r') {
+        body->len--;
+        body->cut = true;
+    }
+    size_t end = body->at + body->len;
+    body->dotted_at = dotted_place(text, body->at);
+    body->dotted_len =
+        end / text->len * text->dotted_len + dotted_place(text, end % text->len) - body->dotted_at;
+}
+
+static const struct content_body *
+body_of(struct content_text *text, const struct content_head *head, struct dice *dice, size_t size)
+{
+    struct content_body *body = &text->bodies[dice_below(dice, CONTENT_BODIES)];
+    if (body->size != size) {
+        body_draw(body, text, dice, size);
+    }
+    if (body->wall_s != head->wall_s) {
+        body->wall_s = head->wall_s;
+        body->hash = hash_of(text, body, head);
+    }
+    return body;
+}
+
+void content_make(struct content *content, struct content_text *text,
+                  const struct content_head *head, struct dice *dice, struct slice id, size_t size,
+                  bool dotted)
+{
+    struct writer w = writer_init(content->header, sizeof content->header);
+    MX_ASSERT(size >= CONTENT_SIZE_MIN && id.len <= MARK_ID_MAX && head->len > 0);
+    const struct content_body *body = body_of(text, head, dice, size);
+    put_mark(&w, id, body->hash);
+    put_bytes(&w, head->bytes, head->len);
+    MX_ASSERT(!w.overflow);
+    content->text =
+        dotted ? slice_of(text->dotted, text->dotted_len) : slice_of(text->bytes, text->len);
+    content->text_at = dotted ? body->dotted_at : body->at;
+    content->text_len = dotted ? body->dotted_len : body->len;
+    content->tail = tail_of(body);
+    content->has_8bit = false;
+    content->hash = body->hash;
+    content->offset = 0;
+    content->header_len = w.len;
+    content->total = w.len + size;
+    content->wire = w.len + content->text_len + content->tail.len;
+}
+
+void content_of_message(struct content *content, struct slice message, uint64_t hash, bool has_8bit,
+                        struct slice id)
+{
+    struct writer w = writer_init(content->header, sizeof content->header);
+    MX_ASSERT(id.len <= MARK_ID_MAX);
+    put_mark(&w, id, hash);
+    content->text = message;
+    content->header_len = w.len;
+    content->text_at = 0;
+    content->text_len = message.len;
+    content->has_8bit = has_8bit;
+    content->tail = SLICE_EMPTY;
+    content->total = content->wire = w.len + message.len;
+    content->hash = hash;
+    content->offset = 0;
 }
 
 void content_dot_message(struct content *content, struct slice dotted)

@@ -40,6 +40,12 @@ def build_without(folder):
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
+def is_own(name):
+    """A file of one of our folders, by its last two parts: a compiler's cache may name the tree of another build."""
+    place = os.path.normpath(name).split(os.sep)[-2:]
+    return place[0] in FOLDERS and os.path.exists(os.path.join(ROOT, *place))
+
+
 def own_instructions(path):
     """Self cost of the lines of our folders, by file, from a callgrind output (its manual, chapter 'format')."""
     names, costs, file, skip = {}, {}, None, False
@@ -60,7 +66,7 @@ def own_instructions(path):
                 if not skip and file is not None:
                     costs[file] = costs.get(file, 0) + int(line.split()[1])
                 skip = False
-    return {name: cost for name, cost in costs.items() if os.path.relpath(name, ROOT).split(os.sep)[0] in FOLDERS}
+    return {name: cost for name, cost in costs.items() if is_own(name)}
 
 
 def run(build, messages):

@@ -34,10 +34,7 @@ static void make_content(struct load_session *s)
     } else {
         content_head_make(&load->head, load->conf.from, load->shard.wall_ms);
         content_make(&t->content, &load->text, &load->head, &load->dice, id,
-                     distribution_draw(&load->conf.size, &load->dice));
-        if (dotted) {
-            content_dot(&t->content, &load->text);
-        }
+                     distribution_draw(&load->conf.size, &load->dice), dotted);
     }
 }
 

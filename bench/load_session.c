@@ -235,6 +235,7 @@ void session_connect(struct load_session *s)
     s->began_ns = clock_monotonic_ns();
     s->since_us = s->began_ns / 1000;
     dial_connect(&load->conf.dial, &s->stream, &load->shard, &callbacks, 0);
+    s->stream.multishot = true; /* a server's replies, which are never paused */
 }
 
 void session_wake(struct load_session *s)

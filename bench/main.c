@@ -1,7 +1,7 @@
+#include "bench/micro.h"
 #include "bench/null.h"
 #include "bench/plot.h"
 #include "bench/probe.h"
-#include "bench/route.h"
 #include "bench/send.h"
 #include "bench/sink.h"
 #include "bench/verify.h"
@@ -9,6 +9,11 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+
+/* Read by jemalloc (jemalloc(3), "TUNING"): large pages, as the server has them, or the tables of
+ * the microbenchmarks would be slower than its own. */
+extern const char *malloc_conf;
+const char *malloc_conf = "thp:always";
 
 static const struct {
     const char *name;
@@ -20,7 +25,7 @@ static const struct {
     {"sink", sink_command, "receive mail, count, misbehave on order, verify"},
     {"null", null_command, "answer with constants: the least that a server costs"},
     {"probe", probe_command, "response times at a fixed rate"},
-    {"route", route_command, "what a routing decision costs"},
+    {"micro", micro_command, "what single operations cost"},
     {"verify", verify_command, "compare what was sent with what arrived"},
 };
 

@@ -1,23 +1,13 @@
 #include "bench/null.h"
 
 #include "bench/args.h"
+#include "bench/process.h"
 #include "io/clock.h"
 #include "io/ring.h"
 
-#include <signal.h>
 #include <string.h>
-#include <sys/resource.h>
 
 enum { PEM_BYTES = 4096, BACKLOG = 4096 };
-
-/* A signal handler can reach nothing else. */
-static volatile sig_atomic_t stop_wanted;
-
-static void on_signal(int signal_number)
-{
-    (void)signal_number;
-    stop_wanted = 1;
-}
 
 static int help(int code)
 {
@@ -44,18 +34,6 @@ static mx_err make_tls(struct tls_ctx **out_ctx)
     return err ? err : tls_server_ctx_new(out_ctx, &conf);
 }
 
-static void handle_signals(void)
-{
-    struct sigaction action = {.sa_handler = on_signal}; /* no SA_RESTART: a wait ends */
-    (void)sigaction(SIGTERM, &action, NULL);
-    (void)sigaction(SIGINT, &action, NULL);
-    struct rlimit files;
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-        files.rlim_cur = files.rlim_max;
-        (void)setrlimit(RLIMIT_NOFILE, &files);
-    }
-}
-
 static int serve(struct null_server *server, const struct netaddr *addr, bool epoll)
 {
     struct ring_listen_conf conf = {
@@ -66,10 +44,12 @@ static int serve(struct null_server *server, const struct netaddr *addr, bool ep
         fprintf(stderr, "ringmx-bench: cannot start: %s\n", err_text(err));
         return 1;
     }
-    handle_signals();
+    server->stop = process_stop(PROCESS_WAITS_END);
+    process_raise_files();
     printf("null ready\n");
     fflush(stdout);
     int error = (epoll ? null_run_epoll : null_run_uring)(server);
+    tls_ctx_free(server->tls);
     if (error != 0) {
         fprintf(stderr, "ringmx-bench: cannot run: %s\n", strerror(error));
         return 1;
@@ -82,7 +62,7 @@ static int serve(struct null_server *server, const struct netaddr *addr, bool ep
 
 int null_command(int argc, char **argv)
 {
-    struct null_server server = {.stop = &stop_wanted};
+    struct null_server server = {0};
     struct netaddr addr = {0};
     struct args args;
     bool epoll = false, allow_remote = false;
@@ -107,8 +87,7 @@ int null_command(int argc, char **argv)
     if (args.failed || addr.family == 0) {
         return help(2);
     }
-    if (!args_loopback(&addr) && !allow_remote) {
-        fprintf(stderr, "ringmx-bench: only loopback addresses without --allow-remote\n");
+    if (!process_may_use(&addr, allow_remote)) {
         return 2;
     }
     return serve(&server, &addr, epoll);

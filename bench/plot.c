@@ -7,19 +7,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FILES_MAX = 4, SERIES_PER_FILE = 4 };
+enum { FILES_MAX = 4, SERIES_PER_FILE = 4, CHARTS_MAX = 8, SERIES_MAX = 32 };
 
 _Static_assert(FILES_MAX *SERIES_PER_FILE <= CHART_SERIES_MAX, "a chart holds all files");
+_Static_assert(FILES_MAX *SERIES_PER_FILE <= SERIES_MAX, "all files have room");
 
 struct options {
     const char *files[FILES_MAX];
     unsigned file_count;
     const char *output; /* NULL = standard output */
     const char *phase;
-    bool sweep;
+    bool sweep, curves;
 };
 
-static struct chart_point points[FILES_MAX * SERIES_PER_FILE * 2][CHART_POINTS_MAX];
+static struct chart_point points[SERIES_MAX][CHART_POINTS_MAX];
 static unsigned points_used;
 
 static int help(int code)
@@ -30,6 +31,7 @@ static int help(int code)
             "  --phase NAME    whose percentiles (default: message)\n"
             "  --sweep         latency against rate, of runs with `send --sweep`, instead of\n"
             "                  percentiles and rate over time\n"
+            "  --curves        charts as the one file describes them (bench/scale.py)\n"
             "The files are of `ringmx-bench send --output`; at most four.\n");
     return code;
 }
@@ -99,6 +101,48 @@ static void add_sweep(struct chart *chart, const json_t *run, const char *name, 
     }
 }
 
+/* --- charts that the file describes ------------------------------------------------------------
+ */
+
+static const char *string(const json_t *object, const char *name)
+{
+    const char *text = json_string_value(json_object_get(object, name));
+    return text != NULL ? text : "";
+}
+
+static void add_described(struct chart *chart, const json_t *described)
+{
+    const json_t *list = json_object_get(described, "series");
+    *chart = (struct chart){.title = string(described, "title"),
+                            .x_label = string(described, "x"),
+                            .y_label = string(described, "y")};
+    chart->x_scale = json_is_true(json_object_get(described, "x_log")) ? CHART_LOG : CHART_LINEAR;
+    chart->y_scale = json_is_true(json_object_get(described, "y_log")) ? CHART_LOG : CHART_LINEAR;
+    for (size_t i = 0; i < json_array_size(list) && points_used < SERIES_MAX; i++) {
+        const json_t *one = json_array_get(list, i), *places = json_object_get(one, "points");
+        struct chart_series *series = series_of(chart, string(one, "label"), (unsigned)i);
+        series->dots = true;
+        for (size_t p = 0; p < json_array_size(places); p++) {
+            const json_t *place = json_array_get(places, p);
+            add(series, json_number_value(json_array_get(place, 0)),
+                json_number_value(json_array_get(place, 1)));
+        }
+        if (chart->count == CHART_SERIES_MAX) {
+            break;
+        }
+    }
+}
+
+static size_t describe(const json_t *file, struct chart *charts)
+{
+    const json_t *list = json_object_get(file, "charts");
+    size_t count = json_array_size(list) < CHARTS_MAX ? json_array_size(list) : CHARTS_MAX;
+    for (size_t i = 0; i < count; i++) {
+        add_described(&charts[i], json_array_get(list, i));
+    }
+    return count;
+}
+
 /* --- the command -------------------------------------------------------------------------------
  */
 
@@ -125,9 +169,9 @@ static void fill(const struct options *options, json_t *const *runs, struct char
     }
 }
 
-static int draw(const struct options *options, json_t *const *runs)
+/* Percentiles and rate of runs, or their sweeps. */
+static size_t chart_runs(const struct options *options, json_t *const *runs, struct chart *charts)
 {
-    static struct chart charts[2];
     static char labels[2 * FILES_MAX][64];
     static char title[64];
     if (options->sweep) {
@@ -147,12 +191,19 @@ static int draw(const struct options *options, json_t *const *runs)
                                    .y_label = "messages/s"};
     }
     fill(options, runs, charts, labels);
+    return options->sweep ? 1 : 2;
+}
+
+static int draw(const struct options *options, json_t *const *runs)
+{
+    static struct chart charts[CHARTS_MAX];
+    size_t count = options->curves ? describe(runs[0], charts) : chart_runs(options, runs, charts);
     FILE *out = options->output != NULL ? fopen(options->output, "we") : stdout;
     if (out == NULL) {
         fprintf(stderr, "ringmx-bench: %s cannot be written\n", options->output);
         return 1;
     }
-    bool drawn = chart_svg(out, charts, options->sweep ? 1 : 2);
+    bool drawn = chart_svg(out, charts, count);
     bool written = fflush(out) == 0 && ferror(out) == 0;
     if (out != stdout) {
         written = fclose(out) == 0 && written;
@@ -199,6 +250,8 @@ int plot_command(int argc, char **argv)
             options.phase = args_text(&args);
         } else if (args_is(&args, "--sweep")) {
             options.sweep = true;
+        } else if (args_is(&args, "--curves")) {
+            options.curves = true;
         } else if (args.name[0] == '-') {
             args_unknown(&args);
         } else if (options.file_count == FILES_MAX) {
@@ -208,7 +261,7 @@ int plot_command(int argc, char **argv)
             options.files[options.file_count++] = args.name;
         }
     }
-    if (args.failed || options.file_count == 0) {
+    if (args.failed || options.file_count == 0 || (options.curves && options.file_count > 1)) {
         return help(2);
     }
     return run(&options);

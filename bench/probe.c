@@ -6,6 +6,7 @@
 
 #include "bench/args.h"
 #include "bench/histogram.h"
+#include "bench/process.h"
 #include "core/cursor.h"
 #include "core/text.h"
 #include "io/clock.h"
@@ -13,7 +14,6 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -26,16 +26,8 @@ enum {
     PROBE_RCPTS = 50, /* of one transaction that is never completed */
 };
 
-/* A signal handler can reach nothing else. */
-static volatile sig_atomic_t stop_wanted;
-
-static void on_signal(int signal_number)
-{
-    (void)signal_number;
-    stop_wanted = 1;
-}
-
 struct probe {
+    const volatile int *stop;
     struct netaddr to;
     const char *from, *rcpt;
     bool messages; /* else RCPT */
@@ -177,11 +169,11 @@ static bool ask_message(struct probe *p, uint64_t *out_ns)
     return good;
 }
 
-static void sleep_until(uint64_t at_ns)
+static void sleep_until(const struct probe *p, uint64_t at_ns)
 {
     struct timespec at = {.tv_sec = (time_t)(at_ns / MX_NS_PER_S),
                           .tv_nsec = (long)(at_ns % MX_NS_PER_S)};
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL) == EINTR && !stop_wanted) {
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL) == EINTR && !*p->stop) {
     }
 }
 
@@ -190,15 +182,15 @@ static bool measure(struct probe *p)
     uint64_t step_ns = MX_NS_PER_S / p->rate;
     uint64_t due_ns = clock_monotonic_ns() + step_ns;
     uint64_t until_ns = p->seconds == 0 ? UINT64_MAX : due_ns + p->seconds * MX_NS_PER_S;
-    for (; !stop_wanted && due_ns < until_ns; due_ns += step_ns) {
+    for (; !*p->stop && due_ns < until_ns; due_ns += step_ns) {
         uint64_t now_ns = clock_monotonic_ns(), took_ns, late_ns = 0;
         if (now_ns < due_ns) {
-            sleep_until(due_ns);
+            sleep_until(p, due_ns);
         } else {
             late_ns = now_ns - due_ns;
             p->overdue++;
         }
-        if (stop_wanted) {
+        if (*p->stop) {
             break;
         }
         if (!(p->messages ? ask_message : ask_rcpt)(p, &took_ns)) {
@@ -254,9 +246,7 @@ static void print_json(const struct probe *p)
 
 static int run(struct probe *p)
 {
-    struct sigaction action = {.sa_handler = on_signal}; /* without SA_RESTART */
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGINT, &action, NULL);
+    p->stop = process_stop(PROCESS_WAITS_END);
     content_make(p);
     bool good = probe_open(p) && (p->messages || begin(p)) && measure(p);
     if (!good) {

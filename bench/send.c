@@ -1,26 +1,16 @@
 #include "bench/send.h"
 
+#include "bench/process.h"
 #include "bench/report.h"
 #include "bench/scrape.h"
 #include "bench/send_options.h"
 
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 /* Replies are short: small buffers are found in the cache again. */
 enum { BLOCKS_MAX = 65536, RECV_BUFS = 512, RECV_BUF_BYTES = 1024 };
-
-/* A signal handler can reach nothing else. */
-static volatile sig_atomic_t stop_wanted;
-
-static void on_signal(int signal_number)
-{
-    (void)signal_number;
-    stop_wanted = 1;
-}
 
 static void on_point(struct load *load, const struct load_point *point)
 {
@@ -29,16 +19,12 @@ static void on_point(struct load *load, const struct load_point *point)
 
 static mx_err start(struct load *load, const struct send_options *options)
 {
-    struct rlimit files;
     struct shard_conf conf = {.count = 1,
                               .cpu = options->cpu,
                               .blocks_max = BLOCKS_MAX,
                               .log_level = LOG_WARN,
                               .ring = {.recv_bufs = RECV_BUFS, .recv_buf_bytes = RECV_BUF_BYTES}};
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
-        files.rlim_cur = files.rlim_max;
-        (void)setrlimit(RLIMIT_NOFILE, &files);
-    }
+    process_raise_files();
     (void)prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL); /* arrivals are met to the microsecond */
     mx_err err = shard_init(&load->shard, &conf);
     err = err ? err : shard_open(&load->shard);
@@ -109,9 +95,7 @@ static int run(struct load *load, const struct send_options *options, json_t *co
         return 1;
     }
     load->on_point = options->quiet ? NULL : on_point;
-    (void)signal(SIGTERM, on_signal);
-    (void)signal(SIGINT, on_signal);
-    load_run(load, &stop_wanted);
+    load_run(load, process_stop(PROCESS_WAITS_GO_ON));
     if (!options->quiet && isatty(STDERR_FILENO) == 1) {
         fprintf(stderr, "\n");
     }

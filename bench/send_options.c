@@ -1,5 +1,6 @@
 #include "bench/send_options.h"
 
+#include "bench/process.h"
 #include "bench/report.h"
 #include "core/text.h"
 #include "io/clock.h"
@@ -385,7 +386,7 @@ static void opt_allow_remote(struct args *args, struct send_options *o)
 }
 
 static const struct {
-    const char *name, *value, *what; /* what NULL: another name of the one before */
+    const char *name, *value, *what;
     void (*take)(struct args *args, struct send_options *o);
 } table[] = {
     {"--to", "ADDRESS:PORT", "the server", opt_to},
@@ -584,8 +585,7 @@ int send_options_parse(struct send_options *o, struct load_conf *load, int argc,
     if (load->dial.to.family == 0) {
         return help(2);
     }
-    if (!args_loopback(&load->dial.to) && !o->allow_remote) {
-        fprintf(stderr, "ringmx-bench: only loopback addresses without --allow-remote\n");
+    if (!process_may_use(&load->dial.to, o->allow_remote)) {
         return 2;
     }
     const char *problem = fill_in(o);

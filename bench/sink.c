@@ -1,11 +1,11 @@
 #include "bench/sink.h"
 
 #include "bench/args.h"
+#include "bench/process.h"
 #include "bench/sink_conn.h"
 #include "bench/verify.h"
 #include "io/sys.h"
 
-#include <signal.h>
 #include <stdlib.h>
 
 struct options {
@@ -14,15 +14,6 @@ struct options {
     struct verify_conf verify; /* ledgers: of the senders, then ours */
     bool allow_remote;
 };
-
-/* A signal handler can reach nothing else. */
-static volatile sig_atomic_t stop_wanted;
-
-static void on_signal(int signal_number)
-{
-    (void)signal_number;
-    stop_wanted = 1;
-}
 
 static int help(int code)
 {
@@ -92,6 +83,7 @@ static void report(const struct sink *sink, bool to_stderr)
 
 static int serve(struct sink *sink, struct options *options)
 {
+    const volatile int *stop = process_stop(PROCESS_WAITS_GO_ON);
     mx_err err = open_all(sink, options);
     if (err) {
         fprintf(stderr, "ringmx-bench: cannot start the sink: %s\n",
@@ -100,7 +92,7 @@ static int serve(struct sink *sink, struct options *options)
     }
     printf("sink ready\n");
     fflush(stdout);
-    while (!stop_wanted && sink->err == MX_OK) {
+    while (!*stop && sink->err == MX_OK) {
         shard_turn(&sink->shard, 200 * MX_NS_PER_MS);
     }
     sink_stop(sink);
@@ -215,11 +207,8 @@ int sink_command(int argc, char **argv)
     if (args.failed || options.addr.family == 0) {
         return help(2);
     }
-    if (!args_loopback(&options.addr) && !options.allow_remote) {
-        fprintf(stderr, "ringmx-bench: only loopback addresses without --allow-remote\n");
+    if (!process_may_use(&options.addr, options.allow_remote)) {
         return 2;
     }
-    (void)signal(SIGTERM, on_signal);
-    (void)signal(SIGINT, on_signal);
     return serve(&sink, &options);
 }

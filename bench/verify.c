@@ -110,9 +110,12 @@ static void judge_repeat(struct judge *j, const struct verify_record *first,
                          const struct verify_record *second)
 {
     uint64_t age_us = 0;
+    /* The same file again is no other file: a restart finds it. Not so the report that follows a
+     * copy when the recipient was removed meanwhile. */
+    bool files = is_file(first) && is_file(second) && first->kind == second->kind;
     if (first->kind == LEDGER_SILENT) {
         j->found.excused_silent++;
-    } else if (!(is_file(first) && is_file(second)) && /* the same file again is no other file */
+    } else if (!files &&
                (kill_between(j, first, second, &age_us) ||
                 /* A slow receiver may take what the dead had sent after what the next sent. */
                 kill_between(j, second, first, &age_us))) {

@@ -31,6 +31,7 @@ ringmx_need(pcre2 pcre2.h pcre2-8 libpcre2-dev)
 ringmx_need(idn2 idn2.h idn2 libidn2-dev)
 ringmx_need(zlib zlib.h z zlib1g-dev)
 ringmx_need(argon2 argon2.h argon2 libargon2-dev)
+ringmx_need(seccomp seccomp.h seccomp libseccomp-dev)
 ringmx_need(http_parser http_parser.h http_parser libhttp-parser-dev)
 
 find_path(xxhash_INCLUDE xxhash.h)

@@ -37,6 +37,11 @@ static void append(struct log_line *line, const void *bytes, size_t len)
     line->len = (uint32_t)w.len;
 }
 
+bool log_is_full(struct log *log)
+{
+    return log->lines != NULL && spsc_empty(&log->spare);
+}
+
 struct log_line *log_begin(struct log *log, enum log_level level, const char *event)
 {
     if (log == NULL || log->lines == NULL || level > log->level) {

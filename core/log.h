@@ -45,6 +45,8 @@ struct log {
 MX_MUST_CHECK mx_err log_init(struct log *log, int core, enum log_level level);
 void log_fini(struct log *log);
 
+/* Producer's side: is there no line left? Then the next one would be dropped. */
+bool log_is_full(struct log *log);
 struct log_line *log_begin(struct log *log, enum log_level level, const char *event);
 void log_slice(struct log_line *line, const char *key, struct slice value);
 void log_text(struct log_line *line, const char *key, const char *value);

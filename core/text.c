@@ -1,16 +1,66 @@
 #include "core/text.h"
 
+/* --- eight bytes at a time ---------------------------------------------------------------------
+ */
+
+#define ONES UINT64_C(0x0101010101010101)
+
+static uint64_t load8(const uint8_t *at)
+{
+    uint64_t bytes;
+    memcpy(&bytes, at, 8);
+    return bytes;
+}
+
+/* What whole eights from the front leave over, in no particular order: some bytes may be there
+ * twice, or have been seen before, and what is missing is 'a'. text is not empty. */
+static uint64_t load_rest(struct slice text)
+{
+    const uint8_t *p = text.ptr;
+    if (text.len >= 8) {
+        return load8(p + text.len - 8);
+    }
+    if (text.len >= 4) {
+        uint32_t first, last;
+        memcpy(&first, p, 4);
+        memcpy(&last, p + text.len - 4, 4);
+        return first | (uint64_t)last << 32;
+    }
+    return ONES * 'a' << 24 | (uint64_t)p[text.len - 1] << 16 | (uint64_t)p[text.len / 2] << 8 |
+           p[0];
+}
+
+/* A-Z have the high bit of these sums set, and no other byte below 0x80. */
+static uint64_t upper8(uint64_t bytes)
+{
+    uint64_t low = bytes & ONES * 0x7f;
+    return (low + ONES * (0x80 - 'A')) & ~(low + ONES * (0x7f - 'Z')) & ~bytes & ONES * 0x80;
+}
+
+static uint64_t lower8(uint64_t bytes)
+{
+    return bytes | upper8(bytes) >> 2;
+}
+
+/* All eight are 0x01..0x7f. */
+static bool is_ascii8(uint64_t bytes)
+{
+    return (((bytes & ONES * 0x7f) + ONES * 0x7f) & ~bytes & ONES * 0x80) == ONES * 0x80;
+}
+
 bool text_equal_nocase(struct slice a, struct slice b)
 {
-    if (a.len != b.len) {
+    if (a.len != b.len ||
+        (a.len > 0 && ascii_lower(a.ptr[0]) != ascii_lower(b.ptr[0]))) { /* as most that differ */
         return false;
     }
-    for (size_t i = 0; i < a.len; i++) {
-        if (ascii_lower(a.ptr[i]) != ascii_lower(b.ptr[i])) {
+    size_t i = 0;
+    for (; i + 8 <= a.len; i += 8) {
+        if (lower8(load8(a.ptr + i)) != lower8(load8(b.ptr + i))) {
             return false;
         }
     }
-    return true;
+    return i == a.len || lower8(load_rest(a)) == lower8(load_rest(b));
 }
 
 bool text_starts_nocase(struct slice text, struct slice prefix)
@@ -18,25 +68,15 @@ bool text_starts_nocase(struct slice text, struct slice prefix)
     return text.len >= prefix.len && text_equal_nocase(slice_first(text, prefix.len), prefix);
 }
 
-/* Eight bytes at a time: A-Z have the high bit of these sums set, and no other byte below 0x80. */
-static uint64_t upper8(uint64_t bytes)
-{
-    const uint64_t ones = UINT64_C(0x0101010101010101);
-    uint64_t low = bytes & ones * 0x7f;
-    return (low + ones * (0x80 - 'A')) & ~(low + ones * (0x7f - 'Z')) & ~bytes & ones * 0x80;
-}
-
 struct slice text_lowered(uint8_t *buf, struct slice in)
 {
     uint64_t upper = 0;
     size_t i = 0;
     for (; i + 8 <= in.len; i += 8) {
-        uint64_t bytes;
-        memcpy(&bytes, in.ptr + i, 8);
-        upper |= upper8(bytes);
+        upper |= upper8(load8(in.ptr + i));
     }
-    for (; i < in.len; i++) {
-        upper |= ascii_lower(in.ptr[i]) != in.ptr[i];
+    if (i < in.len) {
+        upper |= upper8(load_rest(in));
     }
     if (upper == 0) {
         return in;
@@ -49,15 +89,27 @@ void text_lower(uint8_t *out, struct slice in)
 {
     size_t i = 0;
     for (; i + 8 <= in.len; i += 8) {
-        uint64_t bytes;
-        memcpy(&bytes, in.ptr + i, 8);
-        bytes |= upper8(bytes) >> 2;
+        uint64_t bytes = lower8(load8(in.ptr + i));
         memcpy(out + i, &bytes, 8);
     }
     for (; i < in.len; i++) {
         out[i] = ascii_lower(in.ptr[i]);
     }
 }
+
+bool text_is_ascii(struct slice text)
+{
+    size_t i = 0;
+    for (; i + 8 <= text.len; i += 8) {
+        if (!is_ascii8(load8(text.ptr + i))) {
+            return false;
+        }
+    }
+    return i == text.len || is_ascii8(load_rest(text));
+}
+
+/* --- byte by byte ------------------------------------------------------------------------------
+ */
 
 static bool is_blank(uint8_t c)
 {
@@ -95,16 +147,6 @@ mx_err text_to_u64(uint64_t *out_value, struct slice text)
     return MX_OK;
 }
 
-bool text_is_ascii(struct slice text)
-{
-    for (size_t i = 0; i < text.len; i++) {
-        if (text.ptr[i] == 0 || text.ptr[i] > 0x7f) {
-            return false;
-        }
-    }
-    return true;
-}
-
 /* Length of the well-formed sequence at the start of text, 0 if there is none. */
 static size_t utf8_sequence(struct slice text)
 {
@@ -138,6 +180,9 @@ static size_t utf8_sequence(struct slice text)
 
 bool text_is_utf8(struct slice text)
 {
+    if (text_is_ascii(text)) {
+        return true;
+    }
     while (text.len > 0) {
         size_t len = utf8_sequence(text);
         if (len == 0) {

@@ -442,6 +442,16 @@ void dns_configure(struct dns *dns, const struct resolv_conf *conf)
     }
 }
 
+void dns_forget(struct dns *dns)
+{
+    dns_configure(dns, dns->conf);
+}
+
+void dns_forget_absent(struct dns *dns)
+{
+    dns_cache_clear_absent(&dns->cache);
+}
+
 void dns_stop(struct dns *dns)
 {
     struct list_node *node;

@@ -46,6 +46,10 @@ struct dns_query {
 MX_MUST_CHECK mx_err dns_open(struct dns *dns, struct shard *shard, const struct resolv_conf *conf);
 /* Other servers from now on; lookups under way begin anew with them, the cache is emptied. */
 void dns_configure(struct dns *dns, const struct resolv_conf *conf);
+/* Everything is asked anew; lookups under way begin anew. */
+void dns_forget(struct dns *dns);
+/* What was not found, or not to be had, is asked anew. */
+void dns_forget_absent(struct dns *dns);
 /* Queries still waiting get MX_ERR_SHUTDOWN. */
 void dns_stop(struct dns *dns);
 /* True when no socket is open any more: dns_close may be called. */

@@ -51,6 +51,20 @@ void dns_cache_clear(struct dns_cache *cache)
     }
 }
 
+void dns_cache_clear_absent(struct dns_cache *cache)
+{
+    for (size_t i = 0; cache->slots != NULL && i < DNS_CACHE_SLOTS; i++) {
+        struct dns_cached **at = &cache->slots[i];
+        while (*at != NULL) {
+            if ((*at)->answer.status != DNS_FOUND) {
+                drop(cache, at);
+            } else {
+                at = &(*at)->next;
+            }
+        }
+    }
+}
+
 void dns_cache_fini(struct dns_cache *cache)
 {
     dns_cache_clear(cache);

@@ -32,3 +32,5 @@ const struct dns_answer *dns_cache_find(struct dns_cache *cache, const struct dn
 void dns_cache_keep(struct dns_cache *cache, const struct dns_name *name,
                     const struct dns_answer *answer, uint64_t now_ns);
 void dns_cache_clear(struct dns_cache *cache);
+/* Only what was not found. */
+void dns_cache_clear_absent(struct dns_cache *cache);

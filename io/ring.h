@@ -96,6 +96,9 @@ void ring_accept(struct ring *ring, struct op *op, int fd);
  * value 0 = end of stream; MX_ERR_AGAIN = no buffer free (serve the op again after a
  * ring_recv_return). The buffer must be given back with ring_recv_return in the same turn. */
 void ring_recv(struct ring *ring, struct op *op, int fd, bool poll_first);
+/* The same again and again until more == false. The kernel goes on for a peer that streams before
+ * others have their turn, so this is not for servers. */
+void ring_recv_multishot(struct ring *ring, struct op *op, int fd);
 const uint8_t *ring_recv_buf(const struct ring *ring, uint16_t buf_id);
 void ring_recv_return(struct ring *ring, uint16_t buf_id);
 /* Another number of buffers, from 1 to RING_RECV_MAX. Those that are too many go as they come back.
@@ -142,6 +145,8 @@ struct ring_listen_conf {
 MX_MUST_CHECK mx_err ring_listen(int *out_fd, const struct ring_listen_conf *conf);
 /* An unconnected TCP socket for ring_connect, TCP_NODELAY. family is AF_INET or AF_INET6. */
 MX_MUST_CHECK mx_err ring_socket(int *out_fd, int family);
+/* The same, bound to an address of this machine; the port is chosen when it connects. */
+MX_MUST_CHECK mx_err ring_socket_from(int *out_fd, const struct ring_addr *from);
 /* A UDP socket at a port that the kernel picks at random, connected, so that only datagrams of that
  * address are received. For ring_send and ring_recv; an empty datagram has value 0 as well. */
 MX_MUST_CHECK mx_err ring_udp(int *out_fd, const struct ring_addr *to);

@@ -18,6 +18,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/utsname.h>
@@ -76,7 +77,8 @@ static int queue_init(struct io_uring *uring, const struct ring_conf *conf)
     for (size_t i = 0; i < mx_countof(modes) && result == -EINVAL; i++) {
         struct io_uring_params params = {0};
         params.cq_entries = conf->cq_entries ? conf->cq_entries : CQ_DEFAULT;
-        params.flags = IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL | modes[i];
+        params.flags =
+            IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_R_DISABLED | modes[i];
         result = io_uring_queue_init_params(conf->sq_entries ? conf->sq_entries : SQ_DEFAULT, uring,
                                             &params);
     }
@@ -170,6 +172,34 @@ static mx_err parts_open(struct ring *ring, const struct ring_conf *conf)
     return MX_OK;
 }
 
+/* The ring does what this file asks of it and nothing else, for good: no opening, renaming or
+ * unlinking of files, no sockets, no commands to other rings. A system call filter does not see
+ * what a ring does. io_uring_register(2), IORING_REGISTER_RESTRICTIONS, Linux 5.10. */
+static int restrict_and_enable(struct ring *ring)
+{
+    static const uint8_t requests[] = {
+        IORING_OP_ACCEPT,  IORING_OP_RECV,         IORING_OP_SEND,
+        IORING_OP_SENDMSG, IORING_OP_CONNECT,      IORING_OP_READ,
+        IORING_OP_WRITE,   IORING_OP_ASYNC_CANCEL, IORING_OP_TIMEOUT};
+    struct io_uring_restriction list[mx_countof(requests) + 2] = {{0}};
+    unsigned count = 0;
+    for (; count < mx_countof(requests); count++) {
+        list[count].opcode = IORING_RESTRICTION_SQE_OP;
+        list[count].sqe_op = requests[count];
+    }
+    list[count].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
+    list[count++].sqe_flags = IOSQE_BUFFER_SELECT;
+    list[count].opcode = IORING_RESTRICTION_REGISTER_OP; /* of io_uring_queue_exit */
+    list[count++].register_op = IORING_UNREGISTER_RING_FDS;
+    /* By system calls: liburing 2.3 has functions for both and does not export them. */
+    int fd = ring->uring.ring_fd;
+    if (syscall(SYS_io_uring_register, fd, IORING_REGISTER_RESTRICTIONS, list, count) != 0 ||
+        syscall(SYS_io_uring_register, fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0) != 0) {
+        return -errno;
+    }
+    return 0;
+}
+
 mx_err ring_open(struct ring **out_ring, const struct ring_conf *conf)
 {
     struct ring *ring = calloc(1, sizeof *ring);
@@ -183,6 +213,10 @@ mx_err ring_open(struct ring **out_ring, const struct ring_conf *conf)
         return setup_error(-result);
     }
     mx_err err = parts_open(ring, conf);
+    if (!err) {
+        result = restrict_and_enable(ring);
+        err = result < 0 ? setup_error(-result) : MX_OK;
+    }
     if (err) {
         ring_close(ring);
         return err;
@@ -394,6 +428,15 @@ void ring_recv(struct ring *ring, struct op *op, int fd, bool poll_first)
     io_uring_sqe_set_data(sqe, op);
 }
 
+void ring_recv_multishot(struct ring *ring, struct op *op, int fd)
+{
+    struct io_uring_sqe *sqe = begin(ring, op, OP_RECV);
+    io_uring_prep_recv_multishot(sqe, fd, NULL, 0, 0);
+    sqe->flags |= IOSQE_BUFFER_SELECT;
+    sqe->buf_group = BUF_GROUP;
+    io_uring_sqe_set_data(sqe, op);
+}
+
 const uint8_t *ring_recv_buf(const struct ring *ring, uint16_t buf_id)
 {
     MX_ASSERT(buf_id < RING_RECV_MAX);
@@ -590,6 +633,26 @@ mx_err ring_socket(int *out_fd, int family)
         return last_error();
     }
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    *out_fd = fd;
+    return MX_OK;
+}
+
+mx_err ring_socket_from(int *out_fd, const struct ring_addr *from)
+{
+    struct sockaddr_storage storage = {0};
+    memcpy(&storage, from->bytes, from->len);
+    int fd = -1;
+    mx_err err = ring_socket(&fd, storage.ss_family);
+    if (err) {
+        return err;
+    }
+    /* Otherwise bind would take a port that no connection to anywhere else may use. */
+    set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+    if (bind(fd, (struct sockaddr *)&storage, from->len) != 0) {
+        err = last_error();
+        close(fd);
+        return err;
+    }
     *out_fd = fd;
     return MX_OK;
 }

@@ -426,7 +426,8 @@ static void handshake_step(struct stream *stream)
         return;
     }
     if (err) {
-        count_one(&handshakes(stream)->failed[tls_failure(stream->tls)]);
+        stream->tls_failure = (uint8_t)tls_failure(stream->tls);
+        count_one(&handshakes(stream)->failed[stream->tls_failure]);
         begin_close(stream, err);
         return;
     }
@@ -527,7 +528,11 @@ static void recv_arm(struct stream *stream)
     if (wanted && !stream->sock_eof && !stream->recv_op.pending &&
         !list_linked(&stream->ready_node)) {
         stream->recv_op.done = recv_done;
-        ring_recv(stream->shard->ring, &stream->recv_op, stream->fd, !stream->sock_more);
+        if (stream->multishot) {
+            ring_recv_multishot(stream->shard->ring, &stream->recv_op, stream->fd);
+        } else {
+            ring_recv(stream->shard->ring, &stream->recv_op, stream->fd, !stream->sock_more);
+        }
     }
 }
 
@@ -620,6 +625,24 @@ void stream_connect(struct stream *stream, struct shard *shard, const struct str
     int fd = -1;
     const struct sockaddr *addr = (const void *)to->bytes;
     mx_err err = ring_socket(&fd, addr->sa_family);
+    if (err) {
+        begin(stream, shard, ops, -1, STREAM_CONNECTING);
+        die(stream, err);
+        return;
+    }
+    stream_connect_fd(stream, shard, ops, to, fd);
+}
+
+void stream_connect_from(struct stream *stream, struct shard *shard, const struct stream_ops *ops,
+                         const struct ring_addr *to, const struct netaddr *from)
+{
+    if (from->family == 0) {
+        stream_connect(stream, shard, ops, to);
+        return;
+    }
+    int fd = -1;
+    struct ring_addr bind_to = ring_addr_of(from);
+    mx_err err = ring_socket_from(&fd, &bind_to);
     if (err) {
         begin(stream, shard, ops, -1, STREAM_CONNECTING);
         die(stream, err);

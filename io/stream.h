@@ -53,13 +53,16 @@ struct stream {
     bool paused;
     bool sock_more; /* the last receive saw more bytes waiting */
     bool want_drained;
-    bool in_input;   /* ops->input is running */
-    bool again;      /* resumed from within ops->input: offer the rest once more */
-    bool discard;    /* TLS began within ops->input: the rest of that input is thrown away */
-    bool sock_eof;   /* the socket has ended */
-    bool eof_told;   /* ... and the owner knows */
-    bool park_small; /* park is a slot of shard->park_small */
-    bool tls_client; /* of the handshake: which side we are */
+    bool in_input;       /* ops->input is running */
+    bool again;          /* resumed from within ops->input: offer the rest once more */
+    bool discard;        /* TLS began within ops->input: the rest of that input is thrown away */
+    bool sock_eof;       /* the socket has ended */
+    bool eof_told;       /* ... and the owner knows */
+    bool park_small;     /* park is a slot of shard->park_small */
+    bool tls_client;     /* of the handshake: which side we are */
+    uint8_t tls_failure; /* enum tls_failure, after MX_ERR_TLS of a handshake */
+    bool multishot; /* set by the owner of a connection that is being opened: one receive goes on
+                       until the end. It must not pause the stream. */
     mx_err why;
     struct op recv_op;
     struct op send_op;
@@ -80,6 +83,10 @@ void stream_open(struct stream *stream, struct shard *shard, const struct stream
 /* Opens an outgoing connection; ops->ready or ops->closed follows (never from within this call). */
 void stream_connect(struct stream *stream, struct shard *shard, const struct stream_ops *ops,
                     const struct ring_addr *to);
+/* The same from this address of the machine; family 0: the system chooses. When it is not ours the
+ * stream ends with MX_ERR_NOADDR or the like. */
+void stream_connect_from(struct stream *stream, struct shard *shard, const struct stream_ops *ops,
+                         const struct ring_addr *to, const struct netaddr *from);
 /* The same on the caller's unconnected socket, which may be bound; it is the stream's from here on.
  * -1: there is none, the stream ends with MX_ERR_NOFILES. */
 void stream_connect_fd(struct stream *stream, struct shard *shard, const struct stream_ops *ops,

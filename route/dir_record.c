@@ -64,3 +64,22 @@ const struct dir_list *dir_record_list(const struct dir_record *record)
     }
     return list;
 }
+
+static const char *const verify_names[] = {[DIR_VERIFY_OFF] = "disable",
+                                           [DIR_VERIFY_ELSE_ACCEPT] = "accept",
+                                           [DIR_VERIFY_ELSE_DEFER] = "defer"};
+
+enum dir_verify dir_verify_parse(struct slice name)
+{
+    for (unsigned i = 0; i < mx_countof(verify_names); i++) {
+        if (slice_equal(name, slice_of_text(verify_names[i]))) {
+            return (enum dir_verify)i;
+        }
+    }
+    return DIR_VERIFY_OFF;
+}
+
+const char *dir_verify_name(unsigned verify)
+{
+    return verify_names[verify < mx_countof(verify_names) ? verify : DIR_VERIFY_OFF];
+}

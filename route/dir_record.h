@@ -5,6 +5,13 @@
 #include "core/slice.h"
 #include "route/list.h"
 
+/* Recipients that are not here and take a relay route: is the next hop asked whether it has them,
+ * and what if it cannot say? The numbers are stored. */
+enum dir_verify { DIR_VERIFY_OFF = 0, DIR_VERIFY_ELSE_ACCEPT = 1, DIR_VERIFY_ELSE_DEFER = 2 };
+/* As in Domain.verifyRecipients; what is not known is off. */
+enum dir_verify dir_verify_parse(struct slice name);
+const char *dir_verify_name(unsigned verify);
+
 enum dir_kind { DIR_ACCOUNT, DIR_ALIAS, DIR_GROUP, DIR_LIST };
 
 /* The same unpacked, to make one from. */

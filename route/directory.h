@@ -19,6 +19,7 @@ struct dir_domain {
     struct slice name; /* lower case; a domain alias is a record of its own with the same id */
     bool enabled;
     bool allow_relaying;
+    uint8_t verify;         /* enum dir_verify */
     uint8_t tag_mode;       /* 0 = no sub-addressing, 1 = cut at the first '+' */
     bool separate;          /* allocated by itself: freed by the publisher when it is replaced */
     struct slice catch_all; /* address, or empty */

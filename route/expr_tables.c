@@ -37,7 +37,7 @@ static const struct expr_variable variables[] = {
     [EXPR_VAR_LAST_STATUS] = {"last_status", EXPR_STRING, TRIES, NULL,
                               "reply code of the last attempt, or empty"},
     [EXPR_VAR_LAST_ERROR] = {"last_error", EXPR_STRING, TRIES, NULL,
-                             "none, unexpected-reply or connection"},
+                             "none, unexpected-reply, connection or tls"},
     [EXPR_VAR_QUEUE_NAME] = {"queue_name", EXPR_STRING, QUEUE, "there are no virtual queues",
                              "virtual queue of the recipient"},
     [EXPR_VAR_QUEUE_AGE] = {"queue_age", EXPR_INTEGER, QUEUE, NULL,

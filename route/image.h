@@ -7,6 +7,7 @@
 #include "core/slice.h"
 #include "route/expr.h"
 #include "route/netset.h"
+#include "route/outbound.h"
 #include "route/performance.h"
 
 enum route_kind { ROUTE_LOCAL, ROUTE_MX, ROUTE_RELAY };
@@ -109,6 +110,7 @@ struct image {
     const struct route_conf *routes;
     uint32_t route_count;
     const struct expr_program *route_program; /* context QRCPT; yields a route's name */
+    struct outbound_conf outbound;            /* all zero: the defaults */
     const struct netmask *proxy_networks;
     uint32_t proxy_network_count;
     struct resolver_conf resolver;

@@ -4,31 +4,43 @@
 #include "core/text.h"
 #include "smtp/envelope.h"
 
-static bool is_atext(uint8_t c)
-{
-    static const char others[] = "!#$%&'*+-/=?^_`{|}~";
-    return ascii_is_alnum(c) || c >= 0x80 || (c != 0 && strchr(others, c) != NULL);
-}
+/* What a byte may be part of. */
+enum { LET_DIG = 1, UTF8 = 2, HYPHEN = 4, ATEXT = 8 };
 
-static bool is_label_end(uint8_t c, bool with_utf8)
+static const uint8_t classes[256] = {
+    ['0' ... '9'] = LET_DIG | ATEXT,
+    ['A' ... 'Z'] = LET_DIG | ATEXT,
+    ['a' ... 'z'] = LET_DIG | ATEXT,
+    [0x80 ... 0xff] = UTF8 | ATEXT,
+    ['-'] = HYPHEN | ATEXT,
+    ['!'] = ATEXT,
+    ['#' ... '\''] = ATEXT,
+    ['*' ... '+'] = ATEXT,
+    ['/'] = ATEXT,
+    ['='] = ATEXT,
+    ['?'] = ATEXT,
+    ['^' ... '`'] = ATEXT,
+    ['{' ... '~'] = ATEXT,
+};
+
+static bool is(uint8_t c, uint8_t any)
 {
-    return ascii_is_alnum(c) || (with_utf8 && c >= 0x80);
+    return (classes[c] & any) != 0;
 }
 
 static bool is_label(struct slice label, bool with_utf8)
 {
-    bool ascii = true;
-    if (label.len == 0 || !is_label_end(label.ptr[0], with_utf8) ||
-        !is_label_end(label.ptr[label.len - 1], with_utf8)) {
+    uint8_t end = with_utf8 ? LET_DIG | UTF8 : LET_DIG, seen = 0;
+    if (label.len == 0 || !is(label.ptr[0], end) || !is(label.ptr[label.len - 1], end)) {
         return false;
     }
     for (size_t i = 0; i < label.len; i++) {
-        if (!is_label_end(label.ptr[i], with_utf8) && label.ptr[i] != '-') {
+        if (!is(label.ptr[i], end | HYPHEN)) {
             return false;
         }
-        ascii = ascii && label.ptr[i] < 0x80;
+        seen |= classes[label.ptr[i]];
     }
-    return !ascii || label.len <= ADDR_LABEL_MAX;
+    return (seen & UTF8) != 0 || label.len <= ADDR_LABEL_MAX;
 }
 
 bool addr_is_domain(struct slice text, bool with_utf8)
@@ -69,7 +81,7 @@ static size_t dot_string(struct slice text)
 {
     size_t used = 0;
     bool after_dot = true;
-    while (used < text.len && (is_atext(text.ptr[used]) || text.ptr[used] == '.')) {
+    while (used < text.len && (is(text.ptr[used], ATEXT) || text.ptr[used] == '.')) {
         bool dot = text.ptr[used] == '.';
         if (dot && after_dot) {
             return 0;
@@ -111,7 +123,7 @@ static size_t domain_extent(struct slice text)
     }
     size_t used = 0;
     while (used < text.len &&
-           (is_label_end(text.ptr[used], true) || text.ptr[used] == '-' || text.ptr[used] == '.')) {
+           (is(text.ptr[used], LET_DIG | UTF8 | HYPHEN) || text.ptr[used] == '.')) {
         used++;
     }
     return used;

@@ -224,7 +224,7 @@ static void put_mail(struct cli *cli, struct writer *out)
     put_text(out, "MAIL FROM:<");
     put_slice(out, env->sender);
     put_char(out, '>');
-    if (cli->ext.size) {
+    if (cli->ext.size && !cli->msg.only_asks) {
         put_text(out, " SIZE=");
         put_decimal(out, cli->msg.content_bytes);
     }
@@ -349,6 +349,7 @@ static void session_ready(struct cli *cli)
     if (cli->conf.tls == CLI_TLS_REQUIRED && !cli->conf.under_tls) {
         struct outcome o = own_outcome(OUTCOME_TEMPORARY, 7, 10,
                                        "TLS is required and was not offered", "STARTTLS");
+        o.tls_fault = true;
         fail_session(cli, &o);
         return;
     }
@@ -470,10 +471,15 @@ static uint32_t next_open(const struct cli *cli, uint32_t from)
     return from;
 }
 
+static bool has_data_command(const struct cli *cli)
+{
+    return !cli->chunked && !cli->msg.only_asks;
+}
+
 /* Positions in the command list: recipients that were sorted out are stepped over. */
 static uint32_t list_end(const struct cli *cli)
 {
-    return cli->msg.rcpt_count + (cli->chunked ? 1 : 2);
+    return cli->msg.rcpt_count + (has_data_command(cli) ? 2 : 1);
 }
 
 static uint32_t step_over(const struct cli *cli, uint32_t at)
@@ -535,7 +541,7 @@ static enum cli_act on_rcpt_reply(struct cli *cli, uint32_t i)
     if (cli->mail_refused) {
         return CLI_INPUT; /* decided with MAIL */
     }
-    if (o.kind == OUTCOME_DELIVERED) {
+    if (o.kind == OUTCOME_DELIVERED && !cli->msg.only_asks) {
         cli->states[i] = RCPT_ACCEPTED;
         cli->accepted++;
         return CLI_INPUT;
@@ -580,7 +586,7 @@ static void envelope_check(struct cli *cli)
         decide_all(cli, &o);
         return;
     }
-    bool data_pending = !cli->chunked && cli->answered == cli->msg.rcpt_count + 1;
+    bool data_pending = has_data_command(cli) && cli->answered == cli->msg.rcpt_count + 1;
     if (step_over(cli, cli->answered) >= list_end(cli) ||
         (data_pending && cli->accepted == 0 && !cli->ext.pipelining)) {
         envelope_over(cli);

@@ -45,6 +45,7 @@ struct outcome {
     uint8_t
         status[3]; /* enhanced status class, subject, detail; made from the code if none was sent */
     bool host_fault; /* the connection or host is to blame, not this message or recipient */
+    bool tls_fault;  /* there was no TLS as it is required */
     struct slice
         text; /* printable text of the last reply or our reason; valid until the next call */
     struct slice command; /* static: "RCPT TO", "DATA", "connect"; for log and DSN */
@@ -57,6 +58,9 @@ struct cli_message {
     uint64_t content_bytes; /* all that will be supplied through cli_body */
     bool ends_in_crlf;
     bool has_8bit;
+    /* Recipients are only asked about: MAIL, RCPT, RSET. Those that are accepted get their outcome
+     * at once; content_bytes is 0. */
+    bool only_asks;
 };
 
 struct cli_extensions {

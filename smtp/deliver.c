@@ -357,6 +357,7 @@ static void activate(struct deliver *d, struct message *msg)
 static void turn(struct shard_hook *hook)
 {
     struct deliver *d = mx_container_of(hook, struct deliver, hook);
+    verify_turn(&d->verify);
     if (d->stopping) {
         return;
     }
@@ -387,6 +388,31 @@ static struct delivery *delivery_new(struct active *active, struct hop *hop, uin
         active->deliveries++;
     }
     return delivery;
+}
+
+struct delivery *delivery_split(struct delivery *delivery, const uint32_t *positions,
+                                uint32_t count)
+{
+    struct delivery *other = delivery_new(delivery->active, delivery->hop, count);
+    if (other == NULL) {
+        return NULL;
+    }
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < delivery->rcpt_count; i++) {
+        if (other->rcpt_count < count && positions[other->rcpt_count] == i) {
+            MX_ASSERT(!delivery->rcpts[i].decided);
+            other->rcpts[other->rcpt_count++] = delivery->rcpts[i];
+        } else {
+            delivery->rcpts[kept++] = delivery->rcpts[i];
+        }
+    }
+    MX_ASSERT(kept > 0 && other->rcpt_count == count);
+    other->open = count;
+    other->retried = delivery->retried;
+    other->refused = delivery->refused;
+    delivery->rcpt_count = kept;
+    delivery->open -= count;
+    return other;
 }
 
 static void delivery_free(struct delivery *delivery)
@@ -679,6 +705,8 @@ static int apply(struct delivery *delivery, struct delivery_rcpt *rcpt)
     struct route_row *row = &d->stats.routes[delivery->hop->row];
     MX_ASSERT(state->status == RCPT_PENDING);
     note_reply(d, state, o);
+    state->flags &= (uint8_t)~RCPT_TLS_FAILED;
+    state->flags |= o->tls_fault ? RCPT_TLS_FAILED : 0;
     if (state->attempts < UINT8_MAX) {
         state->attempts++;
     }
@@ -785,6 +813,9 @@ static mx_err parts_open(struct deliver *d)
     if (!err) {
         err = tls_client_ctx_new(&d->tls_strict, &(struct tls_client_conf){.verify = true});
     }
+    if (!err) {
+        err = verify_open(&d->verify, d);
+    }
     d->vm = err ? NULL : calloc(1, sizeof *d->vm);
     return !err && d->vm == NULL ? MX_ERR_NOMEM : err;
 }
@@ -832,7 +863,7 @@ void deliver_stop(struct deliver *d)
 
 bool deliver_quiet(const struct deliver *d)
 {
-    return d->actives.used == 0 && d->conns.used == 0 && d->dsns == 0;
+    return d->actives.used == 0 && d->conns.used == 0 && d->dsns == 0 && verify_quiet(&d->verify);
 }
 
 void deliver_abort(struct deliver *d)
@@ -853,6 +884,7 @@ void deliver_close(struct deliver *d)
     pool_fini(&d->actives);
     pool_fini(&d->clis);
     pool_fini(&d->conns);
+    verify_close(&d->verify);
     tls_ctx_free(d->tls_any);
     tls_ctx_free(d->tls_strict);
     free(d->route);
@@ -910,6 +942,8 @@ static void forget_kept(struct deliver *d)
 void deliver_switch(struct deliver *d, const struct image *image)
 {
     MX_ASSERT(d->next_route != NULL);
+    bool same_routes = d->route != NULL && d->image->route_count == image->route_count &&
+                       memcmp(d->route, d->next_route, image->route_count * sizeof *d->route) == 0;
     free(d->route);
     d->route = d->next_route;
     d->next_route = NULL;
@@ -940,6 +974,10 @@ void deliver_switch(struct deliver *d, const struct image *image)
         }
     }
     forget_kept(d);
+    verify_tune(&d->verify);
+    if (!same_routes) {
+        verify_forget_all(&d->verify);
+    }
 }
 
 void deliver_cancel(struct deliver *d)

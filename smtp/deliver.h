@@ -21,6 +21,7 @@
 #include "smtp/schedule.h"
 #include "smtp/spool.h"
 #include "smtp/stats.h"
+#include "smtp/verify.h"
 
 enum {
     /* Lanes of the workers (io/work.h). */
@@ -102,7 +103,6 @@ struct delivery {
 struct hop_address {
     struct netaddr addr;
     struct slice host; /* its name, in the hop's memory; empty: the route's address */
-    bool avoid_tls;    /* the last handshake failed: next connection in clear (opportunistic) */
 };
 
 /* A next hop as one configuration of a route; where the route leads to the MX of domains, each
@@ -147,6 +147,7 @@ struct hop {
     uint8_t *host_names;    /* memory of their names */
     uint64_t resolved_ns;
     struct hop_lookup *lookup; /* under way, or NULL */
+    struct verify_hop verify;
     /* local */
     unsigned batches;
     unsigned lane;
@@ -201,6 +202,7 @@ struct deliver {
     bool stopping;            /* no new attempts */
     uint64_t random;          /* state of the jitter generator */
     struct deliver_stats stats;
+    struct verify verify; /* whether next hops have a recipient */
 };
 
 MX_MUST_CHECK mx_err deliver_open(struct deliver *d, struct shard *shard, struct spool *spool,
@@ -222,6 +224,9 @@ void deliver_close(struct deliver *d);
 /* Another pause: no new attempts that it covers; what waits at the hops is given back, and is due
  * at once when it ends. Transactions on their way end as they would. */
 void deliver_pause(struct deliver *d, const struct deliver_pause *pause);
+/* The addresses of all next hops are looked up anew before they are used again, and connections
+ * that are kept to them end. */
+void deliver_forget_addresses(struct deliver *d);
 /* What an administrator may change about recipients that are not decided. */
 enum deliver_change_kind {
     CHANGE_HOLD,    /* neither tried nor given up any more */
@@ -267,6 +272,10 @@ void delivery_decide(struct delivery *delivery, uint32_t i, const struct outcome
 void delivery_decide_rest(struct delivery *delivery, const struct outcome *outcome);
 /* All recipients are decided: applies the outcomes and frees the delivery. */
 void delivery_done(struct delivery *delivery);
+/* Moves the undecided recipients at these positions (rising) into a delivery of their own, for the
+ * same hop; NULL: no memory. Some have to stay. */
+struct delivery *delivery_split(struct delivery *delivery, const uint32_t *positions,
+                                uint32_t count);
 /* Gives the delivery up without any outcome (shutdown): its recipients stay as they are. */
 void delivery_drop(struct delivery *delivery);
 /* Our own temporary outcome. */
@@ -298,8 +307,20 @@ struct routing_context {
     const struct schedule *schedule; /* NULL: has not been queued */
     const struct expr_trace *trace;  /* NULL: nobody asks why */
 };
+/* Where mail is delivered to, for programs of the context QHOST. */
+struct routing_host {
+    struct slice mx;
+    const struct netaddr *remote, *local; /* NULL: not known */
+};
+/* Runs a program of the context QHOST about a recipient and a host. False: it failed. *out borrows
+ * from the program and ctx->vm. */
+bool routing_ask(struct expr_value *out, const struct routing_context *ctx,
+                 const struct expr_program *program, const struct routing_host *host,
+                 struct slice rcpt, const struct envelope *env);
 /* Resolves the address and runs the route program. rcpt is the address as sent. */
 void routing_find(struct routing *out, const struct routing_context *ctx, struct slice rcpt,
                   const struct envelope *env);
-/* What RCPT answers; REPLY_OK: accepted. */
+/* Is the next hop asked whether it has the recipient? */
+bool routing_verifies(const struct routing *routing);
+/* What RCPT answers; REPLY_OK: accepted, or to be verified. */
 enum reply routing_reply(const struct routing *routing);

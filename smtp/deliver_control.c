@@ -1,6 +1,7 @@
 /* What an administrator does to the queue: deliver's part of it. */
 #include "core/check.h"
 #include "smtp/hop.h"
+#include "smtp/relay.h"
 
 static void each_hop(struct deliver *d, void (*each)(struct hop *hop))
 {
@@ -23,6 +24,17 @@ void deliver_pause(struct deliver *d, const struct deliver_pause *pause)
 {
     d->conf.pause = *pause;
     each_hop(d, hop_pause);
+}
+
+static void forget_addresses(struct hop *hop)
+{
+    hop->resolved_ns = hop->deliver->shard->now_ns - HOP_RESOLVE_KEEP_MS * MX_NS_PER_MS;
+    relay_stop_idle(hop);
+}
+
+void deliver_forget_addresses(struct deliver *d)
+{
+    each_hop(d, forget_addresses);
 }
 
 /* It neither waits for a time nor for a hop any more. */

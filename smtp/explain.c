@@ -49,6 +49,8 @@ static void decide_accepted(struct explanation *out)
                           : "accepted, then returned to the sender: no mailbox for a local route";
     } else if (kind == ROUTE_LOCAL && routing->resolution.found == DIR_LIST) {
         out->reason = "sent on to the members of the list, each by its own route";
+    } else if (out->verify.asks) {
+        out->reason = "accepted if the relay has such a recipient: it is asked";
     }
 }
 
@@ -123,6 +125,8 @@ void explain(struct explanation *out, const struct explain_query *query,
     out->blocked = image_blocks(context->image, &query->client, context->now_ms);
     traced.trace = &trace;
     routing_find(&out->routing, &traced, query->rcpt, &env);
+    out->verify =
+        (struct explain_verify){.asks = routing_verifies(&out->routing), .known = VERIFY_LATER};
     if (context->schedule != NULL) {
         out->schedule = *context->schedule;
     }
@@ -153,6 +157,33 @@ static void look_at_hop(struct explain_hop *out, const struct deliver *d,
     out->problem[w.len] = '\0';
 }
 
+/* What is kept decides, as at RCPT. */
+static void look_at_kept(struct explanation *out, const struct explain_query *query,
+                         const struct service *service)
+{
+    const struct verify *v = &service->deliver.verify;
+    const struct routing *routing = &out->routing;
+    uint64_t until_ns = 0;
+    if (!out->verify.asks) {
+        return;
+    }
+    struct verify_key key = {.domain_id = routing->resolution.domain->id,
+                             .route = routing->route->index,
+                             .address = query->rcpt};
+    out->verify.known = verify_known(v, &key, &until_ns);
+    if (out->verify.known != VERIFY_LATER) {
+        out->verify.left_ms = (until_ns - service->shard->now_ns) / MX_NS_PER_MS;
+    }
+    if (out->stage == NULL && out->verify.known == VERIFY_ACCEPTED) {
+        out->reason = "the relay has said that it has such a recipient";
+    } else if (out->stage == NULL && out->verify.known == VERIFY_REFUSED) {
+        out->stage = "RCPT";
+        out->reply = REPLY_NO_SUCH_USER;
+        out->outcome = EXPLAIN_REFUSED;
+        out->reason = "the relay has said that it has no such recipient";
+    }
+}
+
 static void run(struct explain_request *request, struct shard *at)
 {
     struct service *service = at->service;
@@ -161,12 +192,9 @@ static void run(struct explain_request *request, struct shard *at)
         out->err = MX_ERR_AGAIN;
         return;
     }
-    struct routing_context context = {.image = service->image,
-                                      .directory = service->directory,
-                                      .vm = service->deliver.vm,
-                                      .now_ms = at->wall_ms,
-                                      .schedule = &service->deliver.conf.schedule};
+    struct routing_context context = service_routing(service);
     explain(out, &request->query, &context);
+    look_at_kept(out, &request->query, service);
     out->paused =
         deliver_pause_has(&service->deliver.conf.pause,
                           out->routing.route == NULL ? SLICE_EMPTY : out->routing.route->name);

@@ -41,6 +41,13 @@ struct explain_hop {
     char problem[256];
 };
 
+/* What its relay says of the recipient. */
+struct explain_verify {
+    bool asks;                /* it is asked before the recipient is accepted */
+    enum verify_answer known; /* what the core knows by now; VERIFY_LATER: nothing */
+    uint64_t left_ms;         /* for how long */
+};
+
 struct explanation {
     mx_err err; /* MX_ERR_AGAIN: the core does not serve now; nothing else is set */
     const struct image *image;
@@ -51,6 +58,7 @@ struct explanation {
     enum explain_outcome outcome;
     const char *reason; /* static text for people; NULL: none needed */
     struct routing routing;
+    struct explain_verify verify;
     struct session_limits limits; /* of a session of this client at this listener */
     struct schedule schedule;
     bool paused; /* delivery rests */

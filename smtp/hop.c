@@ -70,6 +70,7 @@ struct hop *hop_new(struct deliver *d, const struct route_conf *route, struct sl
     list_init(&hop->parked);
     list_init(&hop->idle);
     list_init(&hop->conns);
+    verify_hop_init(&hop->verify);
     hop->probe.fire = probe_fire;
     return hop;
 }
@@ -196,7 +197,7 @@ static void wind_up(struct hop *hop)
     drop_waiting(hop);
     unpark(hop, UNPARK_PER_RUN);
     if (hop->references == 0 && hop->connections == 0 && hop->batches == 0 &&
-        list_empty(&hop->parked)) {
+        hop->verify.connections == 0 && list_empty(&hop->parked)) {
         list_remove(&hop->all_node);
         hop_free(hop);
     }
@@ -213,6 +214,7 @@ void hop_retire(struct hop *hop)
     }
     hop_busy(hop);
     relay_stop_idle(hop);
+    verify_hop_stop(hop);
 }
 
 void hop_run(struct hop *hop)
@@ -224,6 +226,7 @@ void hop_run(struct hop *hop)
         wind_up(hop);
         return;
     }
+    verify_hop_run(hop);
     if (hop->paused) {
         return;
     }
@@ -413,6 +416,7 @@ void hop_failed(struct hop *hop, const struct outcome *problem)
     if (hop->retired) {
         return; /* its mail has another way now */
     }
+    verify_hop_failed(hop, problem->text);
     bool news = !hop->down;
     go_down(hop, problem);
     if (news) {
@@ -465,4 +469,5 @@ void hop_stop(struct hop *hop)
     hop_lookup_cancel(hop);
     drop_waiting(hop);
     relay_stop_idle(hop);
+    verify_hop_stop(hop);
 }

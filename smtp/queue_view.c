@@ -316,6 +316,21 @@ static void pause(struct queue_request *request)
     request->done = true;
 }
 
+static void forget(struct queue_request *request)
+{
+    struct service *service = request->shard->service;
+    bool all = request->op == QUEUE_FORGET_NAMES;
+    log_end(&request->shard->log,
+            log_begin_by(request, all ? "names-forgotten" : "absent-names-forgotten"));
+    if (all) {
+        dns_forget(&service->dns);
+        deliver_forget_addresses(&service->deliver);
+    } else {
+        dns_forget_absent(&service->dns);
+    }
+    request->done = true;
+}
+
 /* --- turns -------------------------------------------------------------------------------------
  */
 
@@ -325,7 +340,8 @@ static void piece(struct queue_request *request)
         [QUEUE_SCAN] = queue_scan_piece, [QUEUE_CHECK] = queue_check_piece,
         [QUEUE_READ] = one_message,      [QUEUE_CONTENT] = one_message,
         [QUEUE_CHANGE] = changes_piece,  [QUEUE_SHAPE] = queue_shape_piece,
-        [QUEUE_PAUSE] = pause,
+        [QUEUE_PAUSE] = pause,           [QUEUE_FORGET_NAMES] = forget,
+        [QUEUE_FORGET_ABSENT] = forget,
     };
     const struct service *service = request->shard->service;
     if (service->stopping) {

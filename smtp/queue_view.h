@@ -29,6 +29,9 @@ enum queue_op {
     QUEUE_CHANGE,  /* changes: each is tried once */
     QUEUE_SHAPE,   /* shape */
     QUEUE_PAUSE,   /* pause */
+    /* What name servers said is asked anew, for new lookups and those under way. */
+    QUEUE_FORGET_NAMES,
+    QUEUE_FORGET_ABSENT, /* only what was not found, or not to be had */
 };
 
 /* Begins with the results zero, and an empty top. */

@@ -35,12 +35,13 @@ enum rcpt_status {
     RCPT_FAILED = 2,    /* given up; reported where that was wanted */
 };
 
-/* Of rcpt_state.flags; all of them are set by an administrator. */
+/* Of rcpt_state.flags; all but one are set by an administrator. */
 enum {
-    RCPT_PUT_OFF = 1, /* due_ms was set */
-    RCPT_HELD = 2,    /* not tried and not given up until this is taken back */
-    RCPT_EXPIRES = 4, /* expires_ms holds, whatever the schedule says */
-    RCPT_GIVE_UP = 8, /* cancelled: becomes failed, with a report where one is wanted */
+    RCPT_PUT_OFF = 1,    /* due_ms was set */
+    RCPT_TLS_FAILED = 2, /* the last attempt, for want of the TLS that it needed */
+    RCPT_HELD = 4,       /* not tried and not given up until this is taken back */
+    RCPT_EXPIRES = 8,    /* expires_ms holds, whatever the schedule says */
+    RCPT_GIVE_UP = 16,   /* cancelled: becomes failed, with a report where one is wanted */
 };
 
 /* State of one recipient, in memory and stored (without the last two). */

@@ -5,6 +5,7 @@
 #include "io/stream.h"
 #include "smtp/hop.h"
 #include "smtp/hop_lookup.h"
+#include "smtp/strategy.h"
 
 #include <stdlib.h>
 
@@ -15,13 +16,16 @@ struct relay_conn {
     struct hop *hop;
     struct cli *cli;
     struct cli_conf cli_conf;
+    struct strategy_kept strategy;
     struct timer timer;
     unsigned address; /* index in hop->addresses */
+    struct netaddr peer;
     unsigned transactions;
     bool up;         /* connected, and through an implicit handshake */
     bool ever_ready; /* has reached CLI_READY */
     bool handshaking;
-    bool without_tls;                   /* the last handshake with this address failed */
+    bool without_tls;                   /* a handshake failed, this one takes its place */
+    bool idle_timed;                    /* the timer says how long it is kept */
     bool aborting;                      /* shutdown: drop, do not decide */
     bool zombie;                        /* closed, but a read is still in flight */
     char remote[NETADDR_TEXT_MAX + 8];  /* address and port, for the log */
@@ -48,7 +52,8 @@ struct relay_conn {
 };
 
 static void drive(struct relay_conn *conn, struct slice *in);
-static bool conn_open(struct hop *hop, unsigned address, struct delivery *reserved);
+static bool conn_open(struct hop *hop, unsigned address, struct delivery *reserved,
+                      bool without_tls);
 
 static void conn_free(struct relay_conn *conn)
 {
@@ -178,6 +183,7 @@ static void transaction_begin(struct relay_conn *conn, struct delivery *delivery
     struct active *active = delivery->active;
     const struct envelope *env = &active->txn->env;
     conn->delivery = delivery;
+    conn->idle_timed = false;
     delivery->remote = mta_name(conn);
     delivery->peer = conn->remote;
     delivery->tls = conn->stream.tls == NULL ? "none" : tls_version(conn->stream.tls);
@@ -301,7 +307,7 @@ static void go_elsewhere(struct hop *hop, unsigned address, struct delivery *del
     delivery->refused = true;
     if (hop->deliver->stopping || hop->retired) {
         delivery_drop(delivery);
-    } else if (address >= hop->address_count || !conn_open(hop, address, delivery)) {
+    } else if (address >= hop->address_count || !conn_open(hop, address, delivery, false)) {
         struct outcome problem =
             host_problem(SLICE_LITERAL("no connection to another mail host now"), "connect");
         put_off(delivery, &problem);
@@ -353,6 +359,56 @@ static void timer_fire(struct timer *timer, uint64_t now_ns)
     stream_abort(&conn->stream, MX_ERR_TIMEOUT);
 }
 
+static struct routing_host routing_host(const struct relay_conn *conn)
+{
+    const struct netaddr *source = &conn->strategy.source;
+    return (struct routing_host){host_name(conn), &conn->peer, source->family ? source : NULL};
+}
+
+static bool may_take(const struct relay_conn *conn, struct delivery *delivery)
+{
+    struct routing_host host = routing_host(conn);
+    return strategy_fits(&conn->strategy, delivery, &host);
+}
+
+/* The first of the queue that may go over this connection, or NULL; looks at so many only. */
+static struct delivery *take_fitting(const struct relay_conn *conn)
+{
+    struct hop *hop = conn->hop;
+    struct delivery *passed[RELAY_LOOK_MAX], *found = NULL;
+    unsigned max = strategy_is_fixed(hop) ? 1 : RELAY_LOOK_MAX, count = 0;
+    while (found == NULL && count < max) {
+        struct delivery *delivery = hop_take(hop);
+        if (delivery == NULL) {
+            break;
+        }
+        if (may_take(conn, delivery)) {
+            found = delivery;
+        } else {
+            passed[count++] = delivery;
+        }
+    }
+    while (count > 0) {
+        hop_give_back(hop, passed[--count]);
+    }
+    return found;
+}
+
+/* It may fall back to clear text, but not for long. */
+static bool is_spent(const struct relay_conn *conn)
+{
+    unsigned max = (unsigned)conn->hop->deliver->performance.connection_transactions;
+    return conn->transactions >= max ||
+           (conn->without_tls && conn->transactions >= RELAY_CLEAR_MESSAGES);
+}
+
+/* What waits needs another connection, and there is no room for one. */
+static bool is_in_the_way(const struct relay_conn *conn)
+{
+    const struct hop *hop = conn->hop;
+    return hop->waiting_count > 0 && hop->connections >= hop->connections_max;
+}
+
 /* The connection has nothing to do. True: a transaction was begun. */
 static bool conn_ready(struct relay_conn *conn)
 {
@@ -362,13 +418,18 @@ static bool conn_ready(struct relay_conn *conn)
         hop->connecting--;
     }
     hop_works(hop);
-    bool leave = hop->deliver->stopping ||
-                 conn->transactions >= hop->deliver->performance.connection_transactions ||
-                 hop->connections > hop->connections_max;
+    bool leave =
+        hop->deliver->stopping || is_spent(conn) || hop->connections > hop->connections_max;
     struct delivery *delivery = conn->reserved;
     conn->reserved = NULL;
+    if (delivery != NULL && !may_take(conn, delivery)) { /* another configuration */
+        hop_give_back(hop, delivery);
+        delivery = NULL;
+        leave = true;
+    }
     if (delivery == NULL && !leave) {
-        delivery = hop_take(hop);
+        delivery = take_fitting(conn);
+        leave = delivery == NULL && (is_in_the_way(conn) || conn->without_tls);
     }
     if (delivery != NULL) {
         transaction_begin(conn, delivery);
@@ -379,7 +440,10 @@ static bool conn_ready(struct relay_conn *conn)
         return true;
     }
     list_push_back(&hop->idle, &conn->node);
-    timer_set(conn, hop->deliver->performance.connection_idle_ms);
+    if (!conn->idle_timed) {
+        conn->idle_timed = true;
+        timer_set(conn, hop->deliver->performance.connection_idle_ms);
+    }
     return false;
 }
 
@@ -394,14 +458,20 @@ static bool body_step(struct relay_conn *conn, struct writer *out)
     return true;
 }
 
+static bool needs_tls(const struct relay_conn *conn)
+{
+    return conn->hop->route.implicit_tls || conn->strategy.start_tls == START_TLS_REQUIRE;
+}
+
 static void start_tls(struct relay_conn *conn)
 {
     struct deliver *d = conn->hop->deliver;
     const struct route_conf *route = &conn->hop->route;
-    /* Opportunistic TLS takes any certificate: refusing it would mean clear text. */
-    bool strict = route->implicit_tls && !route->allow_invalid_certs;
+    const struct strategy_kept *strategy = &conn->strategy;
+    /* Optional TLS takes any certificate: refusing it would mean clear text. */
+    bool strict = needs_tls(conn) && !route->allow_invalid_certs && !strategy->allow_invalid_certs;
     conn->handshaking = true;
-    timer_set(conn, RELAY_TLS_MS);
+    timer_set(conn, strategy->handshake_ms);
     stream_start_tls(&conn->stream, strict ? d->tls_strict : d->tls_any, host_name(conn));
 }
 
@@ -473,8 +543,8 @@ static void drive(struct relay_conn *conn, struct slice *in)
     if (!out_flush(conn, &out)) {
         return;
     }
-    if (conn->delivery != NULL || !conn->ever_ready) {
-        timer_set(conn, cli_phase_timeout_ms(cli_phase(conn->cli)));
+    if (!conn->handshaking && (conn->delivery != NULL || !conn->ever_ready)) {
+        timer_set(conn, strategy_phase_ms(&conn->strategy, cli_phase(conn->cli)));
     }
 }
 
@@ -528,18 +598,17 @@ static bool retry_elsewhere(struct relay_conn *conn, struct slice reason)
 {
     struct hop *hop = conn->hop;
     unsigned address = conn->address;
-    if (conn->handshaking && !hop->route.implicit_tls && address < hop->address_count &&
-        !hop->addresses[address].avoid_tls) {
-        /* Opportunistic: however the handshake ended, the next connection goes without. */
-        hop->addresses[address].avoid_tls = true;
-        log_passed_over(conn, reason, "the next connection to it goes without TLS");
+    bool in_clear =
+        conn->handshaking && !needs_tls(conn) && !conn->without_tls && address < hop->address_count;
+    if (in_clear) {
+        log_passed_over(conn, reason, "the same attempt goes on without TLS");
     } else if (++address >= hop->address_count) {
         return false;
     } else if (hop->first_address == conn->address) {
         hop->first_address = address;
         log_passed_over(conn, reason, "the next address is tried");
     }
-    if (conn_open(hop, address, conn->reserved)) {
+    if (conn_open(hop, address, conn->reserved, in_clear)) {
         conn->reserved = NULL;
     } else if (conn->reserved != NULL) {
         give_back_reserved(conn);
@@ -547,23 +616,63 @@ static bool retry_elsewhere(struct relay_conn *conn, struct slice reason)
     return true;
 }
 
+static const char *handshake_problem(const struct relay_conn *conn, mx_err why)
+{
+    static const char *const texts[] = {
+        [TLS_FAILURE_CLOSED] = "the other side went away",
+        [TLS_FAILURE_ALERT] = "the other side refused",
+        [TLS_FAILURE_NO_COMMON] = "no version or cipher in common",
+        [TLS_FAILURE_CERTIFICATE] = "the certificate does not verify",
+        [TLS_FAILURE_PROTOCOL] = "the other side does not speak TLS",
+    };
+    return why == MX_ERR_TLS ? texts[conn->stream.tls_failure]
+           : why == MX_OK    ? "closed by the other side"
+                             : err_text(why);
+}
+
+/* Why there is no session. */
+static struct outcome unusable_because(const struct relay_conn *conn, struct writer *w, mx_err why)
+{
+    const struct outcome *refused = conn->up ? cli_problem(conn->cli) : NULL;
+    if (refused != NULL) {
+        return *refused;
+    }
+    put_text(w, conn->handshaking ? "TLS handshake with " : "connection to ");
+    put_text(w, conn->remote);
+    if (conn->strategy.source.family != 0) {
+        put_text(w, " from ");
+        put_netaddr(w, &conn->strategy.source);
+    }
+    put_text(w, " failed: ");
+    put_text(w, conn->handshaking ? handshake_problem(conn, why)
+                : why == MX_OK    ? "closed by the other side"
+                                  : err_text(why));
+    struct outcome problem = host_problem(writer_slice(w), "connect");
+    if (conn->handshaking) {
+        problem.tls_fault = needs_tls(conn);
+        problem.status[1] = 7;
+        problem.status[2] = 5;
+    }
+    return problem;
+}
+
 /* The session never got to a transaction: the host is to blame, or the way to it. */
 static void conn_unusable(struct relay_conn *conn, mx_err why)
 {
     struct hop *hop = conn->hop;
-    const struct outcome *refused = conn->up ? cli_problem(conn->cli) : NULL;
     if (hop->retired) {
         return;
     }
     char text[CLI_TEXT_MAX];
     struct writer w = writer_init(text, sizeof text);
-    put_text(&w, "connection to ");
-    put_text(&w, conn->remote);
-    put_text(&w, " failed: ");
-    put_text(&w, why == MX_OK ? "closed by the other side" : err_text(why));
-    struct outcome problem = host_problem(writer_slice(&w), "connect");
-    problem = refused != NULL ? *refused : problem;
+    struct outcome problem = unusable_because(conn, &w, why);
     if (retry_elsewhere(conn, problem.text)) {
+        return;
+    }
+    if (conn->reserved != NULL && problem.tls_fault && !strategy_is_fixed(hop)) {
+        /* Others may not need what it needs. */
+        put_off(conn->reserved, &problem);
+        conn->reserved = NULL;
         return;
     }
     bool session = relay_has_session(hop);
@@ -661,57 +770,99 @@ static void name_host(struct relay_conn *conn, const struct hop_address *address
     put_netaddr_port(&w, &address->addr);
 }
 
-/* False: no memory now. Every turn tries again what still waits. */
-static bool conn_open(struct hop *hop, unsigned address_index, struct delivery *reserved)
+static enum cli_tls_mode tls_mode(const struct relay_conn *conn)
 {
-    const struct hop_address *address = &hop->addresses[address_index];
+    enum start_tls start = conn->strategy.start_tls;
+    return conn->hop->route.implicit_tls || conn->without_tls || start == START_TLS_DISABLE
+               ? CLI_TLS_NEVER
+           : start == START_TLS_REQUIRE ? CLI_TLS_REQUIRED
+                                        : CLI_TLS_OPPORTUNISTIC;
+}
+
+static void conn_connect(struct relay_conn *conn)
+{
+    struct hop *hop = conn->hop;
+    struct ring_addr to = ring_addr_of(&conn->peer);
+    bool last = conn->address + 1 == hop->address_count;
+    uint64_t connect_ms = conn->strategy.times.connect;
+    if (!last && connect_ms > RELAY_CONNECT_NEXT_MS) {
+        connect_ms = RELAY_CONNECT_NEXT_MS;
+    }
+    timer_set(conn, connect_ms);
+    stream_connect_from(&conn->stream, hop->deliver->shard, &stream_callbacks, &to,
+                        &conn->strategy.source);
+}
+
+/* NULL: no memory now. */
+static struct relay_conn *conn_new(struct hop *hop, unsigned address_index)
+{
     struct deliver *d = hop->deliver;
     struct relay_conn *conn = pool_acquire_zero(&d->conns);
     struct cli *cli = conn == NULL ? NULL : pool_acquire_zero(&d->clis);
     if (cli == NULL) {
         pool_release(&d->conns, conn);
-        return false;
+        return NULL;
     }
     conn->hop = hop;
     conn->cli = cli;
     conn->address = address_index;
-    conn->reserved = reserved;
+    conn->peer = hop->addresses[address_index].addr;
     conn->timer.fire = timer_fire;
-    conn->cli_conf =
-        (struct cli_conf){.ehlo_name = hop->hostname,
-                          .lmtp = hop->route.lmtp,
-                          .tls = address->avoid_tls ? CLI_TLS_NEVER : CLI_TLS_OPPORTUNISTIC,
-                          .under_tls = hop->route.implicit_tls};
-    conn->without_tls = address->avoid_tls;
-    if (hop->route.implicit_tls) {
-        conn->cli_conf.tls = CLI_TLS_NEVER;
+    name_host(conn, &hop->addresses[address_index]);
+    return conn;
+}
+
+/* For this delivery, or for what waits. False: no memory now; every turn tries again what still
+ * waits. */
+static bool conn_open(struct hop *hop, unsigned address_index, struct delivery *reserved,
+                      bool without_tls)
+{
+    struct relay_conn *conn = conn_new(hop, address_index);
+    if (conn == NULL) {
+        return false;
     }
-    name_host(conn, address);
-    cli_init(cli, &conn->cli_conf);
+    struct routing_host host = {host_name(conn), &conn->peer, NULL};
+    if (reserved == NULL && !strategy_is_fixed(hop)) {
+        reserved = hop_take(hop); /* whose strategies they are */
+    }
+    bool wanted = reserved != NULL || strategy_is_fixed(hop);
+    if (!wanted || !strategy_choose(&conn->strategy, hop, reserved, &host)) {
+        conn_free(conn);
+        return true;
+    }
+    conn->reserved = reserved;
+    conn->without_tls = without_tls;
+    conn->cli_conf = (struct cli_conf){.ehlo_name = conn->strategy.ehlo_name,
+                                       .lmtp = hop->route.lmtp,
+                                       .tls = tls_mode(conn),
+                                       .under_tls = hop->route.implicit_tls};
+    cli_init(conn->cli, &conn->cli_conf);
     hop->connections++;
     hop->connecting++;
     count_one(&hop->stats->connections);
     list_push_back(&hop->conns, &conn->all_node);
-    bool last = address_index + 1 == hop->address_count;
-    timer_set(conn, last ? RELAY_CONNECT_MS : RELAY_CONNECT_NEXT_MS);
-    struct ring_addr to = ring_addr_of(&address->addr);
-    stream_connect(&conn->stream, d->shard, &stream_callbacks, &to);
+    conn_connect(conn);
     return true;
 }
 
 void relay_run(struct hop *hop)
 {
+    struct list idle;
     struct list_node *node;
-    while (!list_empty(&hop->waiting) && (node = list_pop_front(&hop->idle)) != NULL) {
+    list_init(&idle);
+    list_splice(&idle, &hop->idle); /* those that cannot take anything come back */
+    while (!list_empty(&hop->waiting) && (node = list_pop_front(&idle)) != NULL) {
         drive(mx_container_of(node, struct relay_conn, node), NULL);
     }
+    list_splice(&hop->idle, &idle);
     if (list_empty(&hop->waiting) || !hop_addresses_known(hop)) {
         return;
     }
     unsigned max = hop->down ? 1 : hop->connections_max;
     bool opened = true;
-    while (opened && hop->connections < max && hop->connecting < hop->waiting_count) {
-        opened = conn_open(hop, hop->first_address, NULL);
+    while (opened && !list_empty(&hop->waiting) && hop->connections < max &&
+           (hop->connecting < hop->waiting_count || !strategy_is_fixed(hop))) {
+        opened = conn_open(hop, hop->first_address, NULL, false);
     }
 }
 

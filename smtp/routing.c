@@ -11,24 +11,25 @@ struct lookup {
     const struct routing_context *ctx;
     const struct envelope *env;
     struct slice rcpt, rcpt_domain;
+    const struct resolution *resolution; /* of this address: */
+    struct slice asked, asked_domain;
     struct rcpt_state state;
+    const struct routing_host *host; /* NULL: not of the context QHOST */
     char status[8];
     char client[NETADDR_TEXT_MAX];
+    char remote[NETADDR_TEXT_MAX], local[NETADDR_TEXT_MAX];
 };
 
 static void split(struct slice address, struct slice *local, struct slice *domain)
 {
-    size_t at = address.len;
-    while (at > 0 && address.ptr[at - 1] != '@') {
-        at--;
-    }
-    if (at == 0) {
+    const uint8_t *at = address.len == 0 ? NULL : memrchr(address.ptr, '@', address.len);
+    if (at == NULL) {
         *local = address;
         *domain = SLICE_EMPTY;
         return;
     }
-    *local = slice_first(address, at - 1);
-    *domain = slice_from(address, at);
+    *local = slice_first(address, (size_t)(at - address.ptr));
+    *domain = slice_from(address, local->len + 1);
 }
 
 static struct expr_value text_value(struct slice text)
@@ -91,9 +92,10 @@ static struct expr_value client(struct lookup *look)
 
 static struct expr_value last_error(const struct lookup *look)
 {
-    return text_value(look->state.code != 0       ? SLICE_LITERAL("unexpected-reply")
-                      : look->state.attempts != 0 ? SLICE_LITERAL("connection")
-                                                  : SLICE_LITERAL("none"));
+    return text_value(look->state.flags & RCPT_TLS_FAILED ? SLICE_LITERAL("tls")
+                      : look->state.code != 0             ? SLICE_LITERAL("unexpected-reply")
+                      : look->state.attempts != 0         ? SLICE_LITERAL("connection")
+                                                          : SLICE_LITERAL("none"));
 }
 
 /* A message that is not in the queue yet has just come. */
@@ -108,6 +110,29 @@ static int64_t expires_in(const struct lookup *look)
     const struct schedule *schedule = look->ctx->schedule;
     int64_t left = schedule == NULL ? 0 : (int64_t)schedule->expire_ms - age_ms(look);
     return left < 0 ? 0 : left / 1000;
+}
+
+static struct expr_value address(char text[NETADDR_TEXT_MAX], const struct netaddr *addr)
+{
+    struct writer w = writer_init(text, NETADDR_TEXT_MAX);
+    if (addr != NULL) {
+        put_netaddr(&w, addr);
+    }
+    return text_value(writer_slice(&w));
+}
+
+static void host_variable(struct lookup *look, uint16_t index, struct expr_value *out)
+{
+    const struct routing_host *host = look->host;
+    if (host == NULL) {
+        *out = text_value(SLICE_EMPTY);
+    } else if (index == EXPR_VAR_MX) {
+        *out = text_value(host->mx);
+    } else if (index == EXPR_VAR_REMOTE_IP) {
+        *out = address(look->remote, host->remote);
+    } else {
+        *out = address(look->local, host->local);
+    }
 }
 
 static void queue_variable(struct lookup *look, uint16_t index, struct expr_value *out)
@@ -136,6 +161,11 @@ static void queue_variable(struct lookup *look, uint16_t index, struct expr_valu
         break;
     case EXPR_VAR_PRIORITY:
         *out = number(0);
+        break;
+    case EXPR_VAR_MX:
+    case EXPR_VAR_REMOTE_IP:
+    case EXPR_VAR_LOCAL_IP:
+        host_variable(look, index, out);
         break;
     default:
         *out = text_value(SLICE_EMPTY);
@@ -173,16 +203,39 @@ static void variable(void *arg, uint16_t index, struct expr_value *out)
     }
 }
 
+static bool same(struct slice a, struct slice b)
+{
+    return a.ptr == b.ptr && a.len == b.len;
+}
+
+/* What the resolver has found need not be looked up again. */
 static bool local_domain(void *arg, struct slice domain)
 {
     const struct lookup *look = arg;
-    return directory_is_local_domain(look->ctx->directory, domain);
+    return (look->resolution->domain != NULL && same(domain, look->asked_domain)) ||
+           directory_is_local_domain(look->ctx->directory, domain);
+}
+
+/* The resolver has found this address itself, not another one by way of it. */
+static bool was_found(const struct lookup *look, struct slice address)
+{
+    const struct resolution *r = look->resolution;
+    return r->kind == RESOLVE_LOCAL && !r->via_tag && !r->via_catch_all && !r->is_postmaster &&
+           same(address, r->mailbox) && slice_equal(address, look->asked);
+}
+
+/* It has looked for this address, to the letter, and there is none. */
+static bool was_missed(const struct lookup *look, struct slice address)
+{
+    return look->resolution->kind != RESOLVE_LOCAL && address.len > 0 &&
+           same(address, look->asked) && address.ptr[0] != '"';
 }
 
 static bool local_address(void *arg, struct slice address)
 {
     const struct lookup *look = arg;
-    return directory_is_local_address(look->ctx->directory, address);
+    return was_found(look, address) || (!was_missed(look, address) &&
+                                        directory_is_local_address(look->ctx->directory, address));
 }
 
 static struct slice system_value(void *arg, struct slice name)
@@ -213,19 +266,23 @@ static enum expr_status evaluate(struct expr_vm *vm, const struct expr_program *
     return status;
 }
 
-static void run_program(struct routing *out, struct lookup *look)
+/* False: it failed. */
+static bool run(struct expr_value *out, struct lookup *look, const struct expr_program *program)
 {
-    const struct image *image = look->ctx->image;
     struct expr_host host = {.arg = look,
                              .variable = variable,
                              .is_local_domain = local_domain,
                              .is_local_address = local_address,
                              .system = system_value,
                              .digest = digest};
+    return evaluate(look->ctx->vm, program, &host, look->ctx->trace, out) == EXPR_DONE;
+}
+
+static void run_program(struct routing *out, struct lookup *look)
+{
+    const struct image *image = look->ctx->image;
     struct expr_value value;
-    enum expr_status status =
-        evaluate(look->ctx->vm, image->route_program, &host, look->ctx->trace, &value);
-    if (status != EXPR_DONE) {
+    if (!run(&value, look, image->route_program)) {
         out->problem = "the route expression could not be evaluated";
     } else if (value.type != EXPR_STRING) {
         out->problem = "the route expression did not yield a route's name";
@@ -235,34 +292,67 @@ static void run_program(struct routing *out, struct lookup *look)
     }
 }
 
+/* An address with an A-label domain, in memory of `ascii`; without need, the address itself. */
+static struct slice as_ascii(uint8_t ascii[ADDRESS_MAX + DOMAIN_MAX], struct slice rcpt)
+{
+    struct slice local, domain;
+    split(rcpt, &local, &domain);
+    struct writer w = writer_init(ascii, ADDRESS_MAX + DOMAIN_MAX);
+    bool foreign = domain.len > 0 && !text_is_ascii(domain);
+    return foreign && idn_address(&w, rcpt, rcpt.len - domain.len) == MX_OK ? writer_slice(&w)
+                                                                            : rcpt;
+}
+
+/* Resolves the recipient and notes what programs ask about it. */
+static void look_at(struct lookup *look, struct resolution *resolution, struct slice rcpt)
+{
+    const struct routing_context *ctx = look->ctx;
+    struct slice local, domain;
+    split(rcpt, &local, &domain);
+    look->rcpt = look->asked = rcpt;
+    look->rcpt_domain = look->asked_domain = domain;
+    look->resolution = resolution;
+    if (ctx->state != NULL) {
+        look->state = *ctx->state;
+    }
+    directory_resolve(ctx->directory, local, domain, ctx->image->postmaster, resolution);
+    if (resolution->kind == RESOLVE_LOCAL) {
+        look->rcpt = resolution->mailbox; /* tag, alias, catch-all: what it leads to is local */
+    } else if (domain.len == 0) {
+        look->rcpt = ctx->image->postmaster; /* <postmaster>: as the configured one */
+    }
+    if (domain.len == 0) {
+        split(look->rcpt, &local, &look->rcpt_domain);
+    }
+}
+
 void routing_find(struct routing *out, const struct routing_context *ctx, struct slice rcpt,
                   const struct envelope *env)
 {
-    struct slice local, domain;
     uint8_t ascii[ADDRESS_MAX + DOMAIN_MAX];
-    split(rcpt, &local, &domain);
-    if (domain.len > 0 && !text_is_ascii(domain)) {
-        struct writer w = writer_init(ascii, sizeof ascii);
-        if (idn_address(&w, rcpt, rcpt.len - domain.len) == MX_OK) {
-            rcpt = writer_slice(&w);
-            split(rcpt, &local, &domain);
-        }
-    }
-    struct lookup look = {.ctx = ctx, .env = env, .rcpt = rcpt, .rcpt_domain = domain};
-    if (ctx->state != NULL) {
-        look.state = *ctx->state;
-    }
+    struct lookup look = {.ctx = ctx, .env = env};
     *out = (struct routing){0};
-    directory_resolve(ctx->directory, local, domain, ctx->image->postmaster, &out->resolution);
-    if (out->resolution.kind == RESOLVE_LOCAL) {
-        look.rcpt = out->resolution.mailbox; /* tag, alias, catch-all: what it leads to is local */
-    } else if (domain.len == 0) {
-        look.rcpt = ctx->image->postmaster; /* <postmaster>: as the configured one */
-    }
-    if (domain.len == 0) {
-        split(look.rcpt, &local, &look.rcpt_domain);
-    }
+    look_at(&look, &out->resolution, as_ascii(ascii, rcpt));
     run_program(out, &look);
+}
+
+bool routing_ask(struct expr_value *out, const struct routing_context *ctx,
+                 const struct expr_program *program, const struct routing_host *host,
+                 struct slice rcpt, const struct envelope *env)
+{
+    uint8_t ascii[ADDRESS_MAX + DOMAIN_MAX];
+    struct resolution resolution;
+    struct lookup look = {.ctx = ctx, .env = env, .host = host};
+    look_at(&look, &resolution, as_ascii(ascii, rcpt));
+    return run(out, &look, program);
+}
+
+bool routing_verifies(const struct routing *routing)
+{
+    const struct resolution *r = &routing->resolution;
+    return r->kind == RESOLVE_RELAY && !r->is_postmaster && r->domain != NULL &&
+           r->domain->verify != DIR_VERIFY_OFF && routing->route != NULL &&
+           routing->route->kind == ROUTE_RELAY;
 }
 
 enum reply routing_reply(const struct routing *routing)

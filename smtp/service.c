@@ -9,6 +9,15 @@
 
 static void turn(struct shard_hook *hook);
 
+struct routing_context service_routing(const struct service *service)
+{
+    return (struct routing_context){.image = service->image,
+                                    .directory = service->directory,
+                                    .vm = service->deliver.vm,
+                                    .now_ms = service->shard->wall_ms,
+                                    .schedule = &service->deliver.conf.schedule};
+}
+
 bool service_has_memory(const struct service *service)
 {
     const struct pool *blocks = &service->shard->blocks;
@@ -202,8 +211,11 @@ static mx_err tuning_open(struct service *service)
 static mx_err sessions_open(struct service *service)
 {
     /* The kernel may give one core all of them. Memory is taken when it is needed. */
-    return pool_init(&service->sessions_pool, "sessions", sizeof(struct srv_conn),
-                     SERVICE_SESSIONS_MAX);
+    mx_err err = pool_init(&service->sessions_pool, "sessions", sizeof(struct srv_conn),
+                           SERVICE_SESSIONS_MAX);
+    return err ? err
+               : pool_init(&service->waits, "waiting-commands", sizeof(struct srv_wait),
+                           SRV_WAITS_MAX);
 }
 
 static const struct {
@@ -319,5 +331,6 @@ void service_close(struct service *service)
     tls_ctx_free(service->tls_server);
     directory_free(service->directory);
     pool_fini(&service->sessions_pool);
+    pool_fini(&service->waits);
     service->shard->service = NULL;
 }

@@ -16,6 +16,7 @@
 #include "smtp/session_count.h"
 #include "smtp/spool.h"
 #include "smtp/srv_engine.h"
+#include "smtp/srv_wait.h"
 #include "smtp/stats.h"
 #include "smtp/takeover.h"
 
@@ -64,6 +65,7 @@ struct service {
     struct tls_ctx *tls_server;
     struct pool sessions_pool;
     struct list sessions;  /* struct srv_conn */
+    struct pool waits;     /* struct srv_wait */
     struct list listeners; /* struct service_listener */
     struct listeners_next next_listeners;
     uint64_t generation;           /* of the configuration that this core runs */
@@ -105,5 +107,7 @@ void service_tune(struct service *service, const struct image *image);
 
 /* After service->image has changed: the name servers that it names, or else the system's. */
 void service_resolver_switch(struct service *service);
+/* What a recipient that comes now is routed by. */
+struct routing_context service_routing(const struct service *service);
 /* For sessions: false = no new transactions now. */
 bool service_has_memory(const struct service *service);

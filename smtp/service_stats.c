@@ -62,9 +62,21 @@ static void take_memory(const struct service *service, struct service_snapshot *
     const struct spool *spool = &service->spool;
     const struct deliver *deliver = &service->deliver;
     const struct pool *pools[] = {
-        &shard->blocks,    &shard->park_blocks, &shard->park_small, &service->sessions_pool,
-        &spool->messages,  &spool->extents,     &spool->writes,     &spool->txns,
-        &spool->incomings, &deliver->actives,   &deliver->clis,     &deliver->conns,
+        &shard->blocks,
+        &shard->park_blocks,
+        &shard->park_small,
+        &service->sessions_pool,
+        &spool->messages,
+        &spool->extents,
+        &spool->writes,
+        &spool->txns,
+        &spool->incomings,
+        &deliver->actives,
+        &deliver->clis,
+        &deliver->conns,
+        &deliver->verify.questions,
+        &deliver->verify.conns,
+        &service->waits,
     };
     unsigned count = 0;
     memset(out->pools, 0, sizeof out->pools);
@@ -86,6 +98,10 @@ static void take_memory(const struct service *service, struct service_snapshot *
                                .used = out->directory.memory_bytes,
                                .used_peak = out->directory.memory_bytes,
                                .taken = out->directory.memory_bytes});
+    size_t kept = verify_cache_bytes(&deliver->verify.cache);
+    add_row(out, &count,
+            &(struct pool_row){
+                .name = "verification-answers", .used = kept, .used_peak = kept, .taken = kept});
     add_row(out, &count,
             &(struct pool_row){.name = "delivery-content",
                                .used = deliver->active_bytes,
@@ -128,6 +144,8 @@ void service_snapshot_take(const struct service *service, struct service_snapsho
     out->session = service->session_stats;
     out->mail = service->mail_stats;
     out->deliver = deliver->stats;
+    out->verify = deliver->verify.stats;
+    out->verify_connections = deliver->verify.conns.used;
     ring_stats(shard->ring, &out->ring);
     journal_stats(service->spool.journal, &out->journal);
     directory_stats(service->directory, &out->directory);

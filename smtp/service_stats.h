@@ -9,6 +9,7 @@
 #include "route/directory.h"
 #include "route/expr.h"
 #include "smtp/stats.h"
+#include "smtp/verify.h"
 
 struct service;
 
@@ -44,6 +45,8 @@ struct service_snapshot {
     struct session_stats session;
     struct mail_stats mail;
     struct deliver_stats deliver;
+    struct verify_stats verify;
+    uint64_t verify_connections; /* now */
     struct pool_row pools[STATS_POOLS_MAX];
 };
 

@@ -43,6 +43,17 @@ static const void *present(const struct directory *directory, const struct dir_c
                                         dir_record_local(change->address));
 }
 
+/* What next hops said of recipients that are other ones now. */
+static void forget_verified(struct verify *verify, const struct dir_change *change)
+{
+    if (change->kind == DIR_PUT_DOMAIN || change->kind == DIR_REMOVE_DOMAIN) {
+        verify_forget_all(verify);
+    } else {
+        verify_forget_address(verify, change->address->domain_id,
+                              dir_record_local(change->address));
+    }
+}
+
 static void apply_record(struct directory *directory, const struct dir_change *change)
 {
     mx_err err = MX_OK;
@@ -118,6 +129,7 @@ static void apply_slice(struct service *service)
             change->replaced[update->applied] = present(service->directory, record);
         }
         apply_record(service->directory, record);
+        forget_verified(&service->deliver.verify, record);
     }
     if (update->applied < change->record_count) {
         shard_after(service->shard, &service->update_timer, 0);

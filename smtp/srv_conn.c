@@ -231,18 +231,60 @@ static enum stats_verdict verdict_of(const struct route_conf *route)
     return verdicts[route->kind];
 }
 
-static enum reply on_rcpt(struct srv_conn *conn, const struct srv_ask *ask)
+static void answer_again(struct srv_conn *conn);
+
+static void verified(struct verify_waiter *waiter)
+{
+    answer_again(mx_container_of(waiter, struct srv_wait, verify)->conn);
+}
+
+/* What the next hop says of the recipient. */
+static enum reply verify(struct srv_conn *conn, const struct routing *routing, bool *later)
+{
+    switch (srv_wait_verify(conn, routing, verified)) {
+    case VERIFY_ACCEPTED:
+        return REPLY_OK;
+    case VERIFY_REFUSED:
+        count_verdict(conn->service, VERDICT_REFUSED_THERE);
+        return REPLY_NO_SUCH_USER;
+    case VERIFY_LATER:
+        *later = true;
+        return REPLY_OK;
+    case VERIFY_UNKNOWN:
+    default:
+        if (routing->resolution.domain->verify == DIR_VERIFY_ELSE_DEFER) {
+            count_verdict(conn->service, VERDICT_NOT_VERIFIED);
+            return REPLY_NOT_VERIFIED;
+        }
+        return REPLY_OK;
+    }
+}
+
+static void count_refused(struct service *service, enum reply reply)
+{
+    count_verdict(service, reply == REPLY_NO_SUCH_USER   ? VERDICT_UNKNOWN_USER
+                           : reply == REPLY_RELAY_DENIED ? VERDICT_UNKNOWN_DOMAIN
+                                                         : VERDICT_NO_ROUTE);
+}
+
+/* *later: the answer comes when the next hop has said something. */
+static enum reply on_rcpt(struct srv_conn *conn, const struct srv_ask *ask, bool *later)
 {
     struct service *service = conn->service;
-    struct routing_context ctx = {.image = service->image,
-                                  .directory = service->directory,
-                                  .vm = service->deliver.vm,
-                                  .now_ms = service->shard->wall_ms,
-                                  .schedule = &service->deliver.conf.schedule};
+    struct routing_context ctx = service_routing(service);
     struct routing routing;
     MX_ASSERT(conn->txn != NULL);
     routing_find(&routing, &ctx, ask->text, &conn->txn->env);
     enum reply reply = routing_reply(&routing);
+    bool known = has_rcpt(conn->txn, ask->text);
+    if (reply != REPLY_OK) {
+        count_refused(service, reply);
+    } else if (!known && routing_verifies(&routing)) {
+        reply = verify(conn, &routing, later);
+    }
+    if (*later) {
+        return REPLY_OK;
+    }
     if (reply == REPLY_NO_SUCH_USER || reply == REPLY_RELAY_DENIED) {
         offences_note(&service->offences, OFFENCE_ABUSE, &conn->client, 1);
     }
@@ -253,12 +295,9 @@ static enum reply on_rcpt(struct srv_conn *conn, const struct srv_ask *ask)
         log_end(&service->shard->log, line);
     }
     if (reply != REPLY_OK) {
-        count_verdict(service, reply == REPLY_NO_SUCH_USER   ? VERDICT_UNKNOWN_USER
-                               : reply == REPLY_RELAY_DENIED ? VERDICT_UNKNOWN_DOMAIN
-                                                             : VERDICT_NO_ROUTE);
         return reply;
     }
-    if (has_rcpt(conn->txn, ask->text)) {
+    if (known) {
         count_verdict(service, VERDICT_DUPLICATE);
         return REPLY_OK; /* once is enough */
     }
@@ -377,7 +416,7 @@ static bool answer_question(struct srv_conn *conn, struct writer *out)
         reply = on_mail(conn, ask);
         break;
     case SRV_ASK_RCPT:
-        reply = on_rcpt(conn, ask);
+        reply = on_rcpt(conn, ask, &later);
         break;
     case SRV_ASK_DATA:
         reply = on_data(conn);
@@ -397,8 +436,24 @@ static bool answer_question(struct srv_conn *conn, struct writer *out)
     }
     if (!later) {
         answer(conn, reply, SLICE_EMPTY, out);
+        srv_wait_end(conn);
     }
     return !later;
+}
+
+/* What the open question waited for is there. */
+static void answer_again(struct srv_conn *conn)
+{
+    uint8_t buf[SRV_REPLY_MAX];
+    struct writer out = writer_init(buf, sizeof buf);
+    if (conn->closing) {
+        return;
+    }
+    conn->phase_ns = conn->service->shard->now_ns;
+    if (answer_question(conn, &out) && flush(conn, &out)) {
+        stream_resume(&conn->stream);
+        pump(conn, NULL);
+    }
 }
 
 /* --- the loop ----------------------------------------------------------------------------------
@@ -429,6 +484,9 @@ static bool step(struct srv_conn *conn, struct slice *in, struct writer *out)
         }
         if (!answer_question(conn, out)) {
             stream_pause(&conn->stream);
+            if (conn->wait != NULL) {
+                srv_wait_look_ahead(conn, *in);
+            }
             return false;
         }
         return true;
@@ -569,6 +627,7 @@ static void on_closed(struct stream *stream, mx_err why)
     struct srv_conn *conn = mx_container_of(stream, struct srv_conn, stream);
     struct service *service = conn->service;
     (void)why;
+    srv_wait_end(conn);
     drop_transaction(conn);
     wheel_cancel(&service->shard->wheel, &conn->timer);
     list_remove(&conn->node);

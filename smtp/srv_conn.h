@@ -10,6 +10,7 @@
 #include "io/stream.h"
 #include "smtp/spool.h"
 #include "smtp/srv_engine.h"
+#include "smtp/srv_wait.h"
 
 struct service;
 struct service_listener;
@@ -37,6 +38,7 @@ struct srv_conn {
     bool refused;  /* over a limit: gets a 421 at once */
     bool tls_wait; /* a handshake is on */
     bool closing;
+    struct srv_wait *wait; /* the open question's answer comes from elsewhere; else NULL */
     struct txn *txn;
     struct incoming *incoming;
 };

@@ -20,6 +20,8 @@ static const char *const verdicts[] = {
     [VERDICT_DUPLICATE] = "duplicate",
     [VERDICT_UNKNOWN_USER] = "unknown_user",
     [VERDICT_UNKNOWN_DOMAIN] = "unknown_domain",
+    [VERDICT_REFUSED_THERE] = "refused_there",
+    [VERDICT_NOT_VERIFIED] = "not_verified",
     [VERDICT_NO_ROUTE] = "no_route",
     [VERDICT_NO_MEMORY] = "no_memory",
 };

@@ -34,7 +34,9 @@ enum stats_verdict {
     VERDICT_DUPLICATE, /* named twice in one message: accepted, delivered once */
     VERDICT_UNKNOWN_USER,
     VERDICT_UNKNOWN_DOMAIN,
-    VERDICT_NO_ROUTE, /* the route expression failed */
+    VERDICT_REFUSED_THERE, /* the next hop has no such recipient */
+    VERDICT_NOT_VERIFIED,  /* it could not say, and the domain wants to know */
+    VERDICT_NO_ROUTE,      /* the route expression failed */
     VERDICT_NO_MEMORY,
     STATS_VERDICTS
 };

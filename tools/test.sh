@@ -1,12 +1,12 @@
 #!/bin/bash
 # Installs, builds and runs every test: tools/test.sh [PART ...]
-# Parts: format layers release asan tsan libs demo sim canary fuzz coverage e2e crash power recovery (default: all)
+# Parts: format layers release counts asan tsan libs demo sim canary fuzz coverage e2e crash power recovery (default: all)
 # The last line says "N passed, N failed" (", N skipped"); the exit code is 0 only if nothing failed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(format layers release asan tsan libs demo sim canary fuzz coverage e2e crash power recovery)
+[ ${#parts[@]} -gt 0 ] || parts=(format layers release counts asan tsan libs demo sim canary fuzz coverage e2e crash power recovery)
 passed=0 failed=0 skipped=0 skips=()
 rounds=${CRASH_ROUNDS:-50}
 seed=${CRASH_SEED:-$RANDOM}
@@ -83,6 +83,15 @@ part_layers() {
 }
 
 part_release() { unit release; }
+
+# Instructions of single operations beside the recorded ones (bench/counts --record renews them).
+part_counts() {
+    build release || { note "build of release" 1; return; }
+    bench/counts --self-test 2>&1 | tee "$logs/counts-self-test.log" | grep -vE '^[0-9]+ passed'
+    add_counts "the gate on instructions fails when it has to" "$logs/counts-self-test.log" "${PIPESTATUS[0]}"
+    bench/counts 2>&1 | tee "$logs/counts.log" | grep -E '^(FAILED|bench/counts:)'
+    add_counts "instructions of single operations" "$logs/counts.log" "${PIPESTATUS[0]}"
+}
 part_asan() { ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 unit asan; }
 # What crosses threads: plain programs, because Criterion does not run under the thread sanitizer.
 part_tsan() {
@@ -180,7 +189,7 @@ part_coverage() {
     build coverage || { note "build of coverage" 1; return; }
     find build/coverage -name '*.gcda' -delete
     # What is no parser or engine, and takes long, does not count lines here.
-    ctest --test-dir build/coverage -j2 -E 'check_(alloc_mail|config|store|journal|stream|tls|ring|threads|work|model)' \
+    ctest --test-dir build/coverage -j2 -E '^(model|sim)/|check_(alloc_mail|config|store|stream|tls|ring|threads|work)' \
         >"$logs/ctest-coverage.log" 2>&1
     note "tests of the preset coverage (see $logs/ctest-coverage.log)" $?
     tools/coverage >"$logs/coverage.log" 2>&1

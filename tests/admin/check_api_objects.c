@@ -91,7 +91,8 @@ static void check_get(void)
            text("{\"ids\":[\"%s\",\"%s\",\"zzzz\",\"NOT 4 id\",\"\"]}", id, id),
            text("[\"x:Domain/get\",{" ACCOUNT ",\"list\":[{\"id\":\"%s\",\"name\":\"example.org\","
                 "\"aliases\":{\"b.example\":true},\"description\":null,\"isEnabled\":true,"
-                "\"allowRelaying\":false,\"catchAllAddress\":null,\"subAddressing\":{\"@type\":"
+                "\"allowRelaying\":false,\"verifyRecipients\":\"disable\",\"catchAllAddress\":null,"
+                "\"subAddressing\":{\"@type\":"
                 "\"Enabled\"}}],\"notFound\":[\"zzzz\",\"NOT 4 id\",\"\"]}]",
                 id));
     EXPECT(&bed, "x:Domain/get", "{\"ids\":null,\"properties\":[\"name\",\"nothing\"]}",

@@ -979,8 +979,32 @@ static void check_login_rate(void)
     free(counts);
 }
 
+/* The name and the password of an administrator that is not set are empty, and so are these: that
+ * was a way in. */
+static void check_nobody_signs_in_without_an_administrator(void)
+{
+    struct world w;
+    world_open(&w); /* no recovery administrator, and nobody was made by `ringmx init` */
+    CHECK(try_basic(&w, "", "") == AUTH_REFUSED);
+    CHECK_TEXT(w.verdict.reason, "malformed");
+    CHECK(try_basic(&w, "", "x") == AUTH_REFUSED);
+    CHECK(try_header(&w, "Basic") != AUTH_OK);
+    CHECK(try_header(&w, "Basic ") != AUTH_OK);
+    CHECK(try_header(&w, "Basic Og") != AUTH_OK);
+    CHECK(try_basic(&w, " ", "") == AUTH_REFUSED);
+    CHECK(try_basic(&w, BOOTSTRAP_USER, "") == AUTH_REFUSED);
+    CHECK_TEXT(w.verdict.reason, "unknown user");
+    CHECK(try_bearer(&w, "") != AUTH_OK);
+    /* Nor with an administrator who is set, by leaving both out. */
+    auth_open(&w, "root", "correct horse battery staple");
+    CHECK(try_basic(&w, "", "") == AUTH_REFUSED && try_basic(&w, "root", "") == AUTH_REFUSED);
+    CHECK(try_basic(&w, "root", "correct horse battery staple") == AUTH_OK);
+    world_close(&w);
+}
+
 int main(void)
 {
+    check_nobody_signs_in_without_an_administrator();
     check_base64();
     check_passwords();
     check_permission_names();

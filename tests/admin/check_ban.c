@@ -15,6 +15,7 @@ struct bed {
     struct store *store;
     struct publisher *publisher;
     struct mbox_hub *hub;
+    struct log log;
     struct ban *ban;
     struct offences offences;
 };
@@ -28,7 +29,8 @@ static void bed_open(struct bed *bed)
     CHECK(store_open_scratch(&bed->store, &problem) == MX_OK);
     CHECK(publisher_new(&bed->publisher, &conf) == MX_OK);
     CHECK(mbox_hub_new(&bed->hub, 1) == MX_OK);
-    CHECK(ban_new(&bed->ban, LOG_INFO) == MX_OK);
+    CHECK(log_init(&bed->log, -1, LOG_INFO) == MX_OK);
+    CHECK(ban_new(&bed->ban, &bed->log) == MX_OK);
     ban_open(bed->ban, bed->store, bed->publisher);
     struct offence_conf offences = {
         .hub = bed->hub, .from = CORE, .to = WORKER, .receive = ban_receive, .owner = bed->ban};
@@ -38,6 +40,7 @@ static void bed_open(struct bed *bed)
 static void bed_close(struct bed *bed)
 {
     ban_free(bed->ban);
+    log_fini(&bed->log);
     mbox_hub_free(bed->hub);
     publisher_free(bed->publisher);
     store_close(bed->store);

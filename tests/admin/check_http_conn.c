@@ -604,6 +604,75 @@ static void check_flood(void)
     close_server();
 }
 
+static void let_pass(uint64_t ms)
+{
+    uint64_t until_ns = shard.now_ns + ms * MX_NS_PER_MS;
+    TURN_UNTIL(&shard, shard.now_ns > until_ns);
+}
+
+/* Is served, in the place of `gone`. */
+static void expect_place_of(int gone)
+{
+    int fd = dial(&addr);
+    say_text(fd, GET("/x"));
+    (void)expect(fd, 200, "/x");
+    expect_end(gone);
+    (void)close(fd);
+}
+
+/* Slow clients keep nobody out: who has waited for longest goes, and who has asked for something
+ * last of all. */
+static void check_slow_give_way(void)
+{
+    struct http_limits limits = http_limits_default();
+    limits.connections_max = 3;
+    limits.yield_ms = 1;
+    open_server(&limits, false);
+    int body = dial(&addr);
+    say_text(body, POST("/echo", "Content-Length: 4\r\n") "ab");
+    TURN_UNTIL(&shard, server.bodies_bytes > 0);
+    int silent = dial(&addr);
+    TURN_UNTIL(&shard, server.conns_count == 2);
+    let_pass(1);
+    int slow = dial(&addr);
+    say_text(slow, "GET /x HTT");
+    TURN_UNTIL(&shard, server.exchanges_count == 2);
+    let_pass(2);
+    expect_place_of(silent);
+    TURN_UNTIL(&shard, server.conns_count == 2);
+    silent = dial(&addr);
+    TURN_UNTIL(&shard, server.conns_count == 3);
+    expect_place_of(slow);
+    CHECK(server.stats.yielded == 2 && server.stats.over_limit == 0);
+    say_text(body, "cd");
+    (void)expect(body, 200, "abcd");
+    (void)close(body);
+    (void)close(silent);
+    close_server();
+}
+
+/* Bodies that do not go on give way to one that does. */
+static void check_slow_bodies_give_way(void)
+{
+    struct http_limits limits = http_limits_default();
+    limits.bodies_bytes_max = 100000;
+    limits.yield_ms = 1;
+    open_server(&limits, false);
+    int slow = dial(&addr);
+    say_text(slow, POST("/x", "Content-Length: 65536\r\n"));
+    say(&shard, slow, big, 60000);
+    TURN_UNTIL(&shard, server.bodies_bytes == 65536);
+    let_pass(2);
+    int fd = dial(&addr);
+    say_text(fd, POST("/x", "Content-Length: 65536\r\n"));
+    say(&shard, fd, big, 65536);
+    (void)expect(fd, 200, "/x");
+    CHECK(server.stats.yielded == 1 && server.stats.refused == 0);
+    expect_end(slow);
+    (void)close(fd);
+    close_server();
+}
+
 /* --- time --- */
 
 static void check_head_timeout(void)
@@ -909,6 +978,8 @@ int main(void)
     RUN(continue);
     RUN(connection_limit);
     RUN(flood);
+    RUN(slow_give_way);
+    RUN(slow_bodies_give_way);
     RUN(head_timeout);
     RUN(idle_timeout);
     RUN(body_timeout);

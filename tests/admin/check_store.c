@@ -90,11 +90,11 @@ static void check_orphan_log(const struct scratch *scratch, const char *path)
 
 static void check_formats(const struct scratch *scratch)
 {
-    CHECK(count_rows(scratch, "PRAGMA user_version") == 3);
+    CHECK(count_rows(scratch, "PRAGMA user_version") == 4);
     (void)count_rows(scratch, "PRAGMA user_version=7");
     struct config_problem problem = load_bad(scratch, MX_ERR_VERSION);
-    CHECK_HAS(problem.text, "was written by a newer ringmx (format 7; this one knows up to 3)");
-    (void)count_rows(scratch, "PRAGMA user_version=3");
+    CHECK_HAS(problem.text, "was written by a newer ringmx (format 7; this one knows up to 4)");
+    (void)count_rows(scratch, "PRAGMA user_version=4");
     (void)count_rows(scratch, "PRAGMA application_id=5");
     problem = load_bad(scratch, MX_ERR_DAMAGED);
     (void)count_rows(scratch, "PRAGMA application_id=1380800561");

@@ -9,6 +9,11 @@ struct object_case {
     const char *expected; /* normal JSON, or "path: text" lines */
 };
 
+/* What the strategies are by default. */
+#define STRATEGIES                                                   \
+    "\"connection\":{\"match\":{},\"else\":\"'default'\"},\"tls\":{" \
+    "\"match\":{},\"else\":\"'default'\"}"
+
 /* What an account has that may do nothing but be a mailbox. */
 #define NO_ACCESS                                                         \
     ",\"credentials\":{},\"roles\":{\"@type\":\"User\"},\"permissions\":" \
@@ -20,19 +25,23 @@ static const struct object_case cases[] = {
     /* Domain */
     {"Domain", "{\"name\":\"Example.ORG.\"}",
      "{\"name\":\"example.org\",\"aliases\":{},\"description\":null,\"isEnabled\":true,"
-     "\"allowRelaying\":false,\"catchAllAddress\":null,\"subAddressing\":{\"@type\":\"Enabled\"}}"},
+     "\"allowRelaying\":false,\"verifyRecipients\":\"disable\",\"catchAllAddress\":null,"
+     "\"subAddressing\":{\"@type\":\"Enabled\"}}"},
     {"Domain",
      "{\"name\":\"b\xc3\xbc"
      "cher.example\",\"aliases\":{\"A.Example\":true,\"b.example\":false},"
-     "\"isEnabled\":false,\"allowRelaying\":true,\"catchAllAddress\":\" All@B\xc3\x9c"
+     "\"isEnabled\":false,\"allowRelaying\":true,\"verifyRecipients\":\"disable\","
+     "\"catchAllAddress\":\" All@B\xc3\x9c"
      "CHER.example\","
      "\"subAddressing\":{\"@type\":\"Disabled\"},\"description\":\"x\"}",
      "{\"name\":\"xn--bcher-kva.example\",\"aliases\":{\"a.example\":true},\"description\":\"x\","
-     "\"isEnabled\":false,\"allowRelaying\":true,\"catchAllAddress\":\"all@xn--bcher-kva.example\","
+     "\"isEnabled\":false,\"allowRelaying\":true,\"verifyRecipients\":\"disable\","
+     "\"catchAllAddress\":\"all@xn--bcher-kva.example\","
      "\"subAddressing\":{\"@type\":\"Disabled\"}}"},
     {"Domain", "{\"name\":\"localhost\"}",
      "{\"name\":\"localhost\",\"aliases\":{},\"description\":null,\"isEnabled\":true,"
-     "\"allowRelaying\":false,\"catchAllAddress\":null,\"subAddressing\":{\"@type\":\"Enabled\"}}"},
+     "\"allowRelaying\":false,\"verifyRecipients\":\"disable\",\"catchAllAddress\":null,"
+     "\"subAddressing\":{\"@type\":\"Enabled\"}}"},
     {"Domain", "{}", "name: is required\n"},
     {"Domain", "[]", ": must be an object\n"},
     {"Domain", "{\"name\":null}", "name: may not be null\n"},
@@ -211,7 +220,24 @@ static const struct object_case cases[] = {
 
     /* MtaOutboundStrategy */
     {"MtaOutboundStrategy", "{\"route\":{\"else\":\"'local'\"}}",
-     "{\"route\":{\"match\":{},\"else\":\"'local'\"}}"},
+     "{\"route\":{\"match\":{},\"else\":\"'local'\"}," STRATEGIES "}"},
+    {"MtaOutboundStrategy", "{\"tls\":{\"else\":\"rcpt\"}}",
+     "tls: every result must be the name of one MtaTlsStrategy in quotes, such as 'local': a "
+     "computed "
+     "result cannot be checked before mail depends on it\n"},
+    {"MtaTlsStrategy", "{\"name\":\"a\",\"startTls\":\"require\"}",
+     "{\"name\":\"a\",\"description\":null,\"startTls\":\"require\",\"allowInvalidCerts\":false,"
+     "\"tlsTimeout\":180000}"},
+    {"MtaTlsStrategy", "{\"name\":\"a\",\"dane\":\"optional\",\"mtaSts\":\"optional\"}",
+     "dane: is not supported by ringmx\nmtaSts: is not supported by ringmx\n"},
+    {"MtaConnectionStrategy",
+     "{\"name\":\"a\",\"sourceIps\":{\"0\":{\"sourceIp\":\"0:0::1\"}},\"connectTimeout\":1000}",
+     "{\"name\":\"a\",\"description\":null,\"sourceIps\":{\"0\":{\"sourceIp\":\"::1\","
+     "\"ehloHostname\":null}},\"ehloHostname\":null,\"connectTimeout\":1000,"
+     "\"greetingTimeout\":300000,\"ehloTimeout\":300000,\"mailFromTimeout\":300000,"
+     "\"rcptToTimeout\":300000,\"dataTimeout\":600000}"},
+    {"MtaConnectionStrategy", "{\"name\":\"a\",\"sourceIps\":{\"0\":{\"sourceIp\":\"host\"}}}",
+     "sourceIps/0/sourceIp: 'host' is not an IP address\n"},
     {"MtaOutboundStrategy", "{\"schedule\":{\"else\":\"'local'\"}}",
      "schedule: is not supported by ringmx\n"},
     {"MtaOutboundStrategy", "{\"route\":\"'local'\"}",
@@ -415,7 +441,8 @@ static const struct patch_case patches[] = {
      "{\"subAddressing\":{\"@type\":\"Disabled\"},\"aliases/B.example\":true}",
      "{\"name\":\"a.example\",\"aliases\":{\"b.example\":true},\"description\":null,\"isEnabled\":"
      "true,"
-     "\"allowRelaying\":false,\"catchAllAddress\":null,\"subAddressing\":{\"@type\":\"Disabled\"}"
+     "\"allowRelaying\":false,\"verifyRecipients\":\"disable\",\"catchAllAddress\":null,"
+     "\"subAddressing\":{\"@type\":\"Disabled\"}"
      "}"},
     /* pointers that lead nowhere */
     {"Domain", "{\"name\":\"a.example\"}", "{\"aliases/b.example/c\":true}",
@@ -431,7 +458,8 @@ static const struct patch_case patches[] = {
      "a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p/q: is not a pointer into the object\n"},
     {"Domain", "{\"name\":\"a.example\"}", "[]", ": must be an object\n"},
     {"MtaOutboundStrategy", "{}", "{\"route/match/0/if\":\"1\",\"route/match/0/then\":\"'mx'\"}",
-     "{\"route\":{\"match\":{\"0\":{\"if\":\"1\",\"then\":\"'mx'\"}},\"else\":\"'mx'\"}}"},
+     "{\"route\":{\"match\":{\"0\":{\"if\":\"1\",\"then\":\"'mx'\"}},\"else\":\"'mx'\"}," STRATEGIES
+     "}"},
     {"MtaOutboundStrategy", "{}", "{\"route/else/x\":\"1\"}",
      "route/else/x: has no parts at this place\n"},
     {"Domain", "{\"name\":\"a.example\"}", "{\"subAddressing/@type\":\"Disabled\"}",

@@ -9,10 +9,16 @@
 static struct content_text text;
 static struct content_head head;
 
+static void make_at(struct content *content, struct dice *dice, size_t size, int64_t wall_ms,
+                    bool dotted)
+{
+    content_head_make(&head, SLICE_LITERAL("a@b"), wall_ms);
+    content_make(content, &text, &head, dice, SLICE_LITERAL("run.1.2"), size, dotted);
+}
+
 static void make(struct content *content, struct dice *dice, size_t size)
 {
-    content_head_make(&head, SLICE_LITERAL("a@b"), 0);
-    content_make(content, &text, &head, dice, SLICE_LITERAL("run.1.2"), size);
+    make_at(content, dice, size, 0, false);
 }
 
 /* Header, trace headers on top as a mail system would put them, body. */
@@ -104,9 +110,10 @@ Test(mark, dotted)
         size_t size = i < 2990
                           ? dice_between(&dice, CONTENT_SIZE_MIN, 2000)
                           : dice_between(&dice, CONTENT_TEXT_BYTES / 2, 3 * CONTENT_TEXT_BYTES);
+        struct dice same = dice;
         make(&content, &dice, size);
         size_t raw_len = message(raw, &content);
-        content_dot(&content, &text);
+        make_at(&content, &same, size, 0, true);
         size_t len = message(dotted, &content);
         more += len - raw_len;
         cr_assert_eq(undot(back, dotted, len), raw_len, "message %u of %zu", i, size);
@@ -114,6 +121,29 @@ Test(mark, dotted)
         cr_assert_eq(content.total, raw_len);
     }
     cr_assert_gt(more, 1000);
+}
+
+/* Bodies of one size take turns; their hashes are of the second in which they are sent. */
+Test(mark, bodies_that_are_used_again)
+{
+    enum { SIZE = 500, MESSAGES = 2000 };
+    static uint8_t raw[CONTENT_HEADER_MAX + SIZE];
+    static uint64_t hashes[MESSAGES];
+    struct dice dice = {.state = 5};
+    struct content content;
+    unsigned again = 0;
+    content_text_make(&text, &dice);
+    for (unsigned i = 0; i < MESSAGES; i++) {
+        make_at(&content, &dice, SIZE, (int64_t)i / 500 * 1000, false);
+        size_t len = message(raw, &content);
+        cr_assert(good(raw, len, len, "run.1.2"), "message %u", i);
+        hashes[i] = content.hash;
+        for (unsigned k = 0; k < i; k++) {
+            again += hashes[k] == hashes[i];
+            cr_assert(hashes[k] != hashes[i] || k / 500 == i / 500, "messages %u and %u", k, i);
+        }
+    }
+    cr_assert_gt(again, MESSAGES);
 }
 
 Test(mark, not_in_the_body)

@@ -52,6 +52,37 @@ Test(text, utf8)
     cr_assert_not(text_is_ascii(slice_of("a\0b", 3)));
 }
 
+/* What is done eight bytes at a time, against the same byte by byte: every length up to three
+ * eights, every byte at every place, at every alignment of the beginning. */
+Test(text, as_byte_by_byte)
+{
+    enum { LEN_MAX = 25 };
+    uint8_t memory[8 + LEN_MAX], other[LEN_MAX], lower[LEN_MAX], buf[LEN_MAX];
+    for (size_t len = 1; len <= LEN_MAX; len++) {
+        for (size_t place = 0; place < len * 256; place++) {
+            uint8_t *bytes = memory + place % 8, byte = (uint8_t)(place % 256);
+            memset(bytes, 'm', len);
+            memset(other, 'M', len);
+            memset(lower, 'm', len);
+            bytes[place / 256] = byte;
+            other[place / 256] = (uint8_t)(byte ^ (ascii_is_alpha(byte) ? 0x20 : 0));
+            lower[place / 256] = ascii_lower(byte);
+            struct slice text = slice_of(bytes, len);
+            cr_assert_eq(text_is_ascii(text), byte != 0 && byte < 0x80, "%zu %zu", len, place);
+            cr_assert_eq(text_is_utf8(text), byte != 0 && byte < 0x80, "%zu %zu", len, place);
+            cr_assert(text_equal_nocase(text, slice_of(other, len)), "%zu %zu", len, place);
+            other[place / 256] ^= 1;
+            cr_assert_not(text_equal_nocase(text, slice_of(other, len)), "%zu %zu", len, place);
+            struct slice lowered = text_lowered(buf, text);
+            cr_assert(slice_equal(lowered, slice_of(lower, len)), "%zu %zu", len, place);
+            cr_assert_eq(lowered.ptr == bytes, memcmp(bytes, lower, len) == 0);
+            text_lower(bytes, text);
+            cr_assert(slice_equal(text, slice_of(lower, len)), "%zu %zu", len, place);
+        }
+    }
+    cr_assert(text_is_ascii(SLICE_EMPTY) && text_equal_nocase(SLICE_EMPTY, SLICE_EMPTY));
+}
+
 Test(text, case_and_trim)
 {
     cr_assert(text_equal_nocase(SLICE_LITERAL("Mail FROM"), SLICE_LITERAL("mAIL from")));

@@ -193,6 +193,7 @@ class Server:
         self.cores, self.retry_ms, self.args = cores, retry_ms, list(args)
         self.env = dict(os.environ, **env_more) if env_more else None
         self.process = None
+        self.prefix, self.pass_fds = [], ()  # a launcher, and what it hands over
         self.log_path = os.path.join(self.folder, "log")
         if listeners is None:
             listeners = {"l": listener(self.port, **(fields or {}))}
@@ -221,14 +222,14 @@ class Server:
     def spawn(self, cores=None, preexec_fn=None, env=None):
         if self not in running:
             running.append(self)
-        command = [ringmx(), "serve", "--data", self.data, "--cores", str(cores or self.cores)]
+        command = [*self.prefix, ringmx(), "serve", "--data", self.data, "--cores", str(cores or self.cores)]
         if self.retry_ms is not None:
             command += ["--retry-ms", str(self.retry_ms)]
         with open(self.log_path, "ab") as log:
             self.log_start = log.tell()
             self.process = subprocess.Popen(command + self.args, stdout=log, stderr=log,
                                             stdin=subprocess.DEVNULL, preexec_fn=preexec_fn,
-                                            env=env or self.env)
+                                            pass_fds=self.pass_fds, env=env or self.env)
 
     def start(self, cores=None, seconds=20, env=None):
         self.spawn(cores, env=env)

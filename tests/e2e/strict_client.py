@@ -167,33 +167,95 @@ class StrictClient:
             equal("@type" in row, form == "multiple", f"@type in {kind}")
         return rows
 
+    def labels(self, kind, ids):
+        """The names shown for ids that rows refer to; errors are not looked at."""
+        label = self.schema["lists"][f"x:{kind}"]["labelProperty"]
+        [answer] = self.post([[f"x:{kind}/get", {"ids": ids, "properties": [label]}, "c0"]])
+        return {row["id"]: row[label] for row in answer["list"]}
+
+    def create_all(self, kind, created, value):
+        """Creates in parts; earlier ids go along only when the part refers to them."""
+        names = list(value)
+        for first in range(0, len(names), self.most_set):
+            part = {name: value[name] for name in names[first:first + self.most_set]}
+            refs = references(part) - set(part)
+            answer = self.set(kind, {ref: created[ref] for ref in sorted(refs) if ref in created}, create=part)
+            equal(answer.get("notCreated"), None, f"creating {kind}")
+            created |= {name: made["id"] for name, made in answer["created"].items()}
+
+    def update_one(self, kind, created, id, patch):
+        refs = {ref: created[ref] for ref in sorted(references(patch)) if ref in created}
+        answer = self.set(kind, refs, update={id: patch})
+        check(len(answer.get("updated", {})) == 1, f"no `updated` entry for {id} of {kind}: {answer}")
+
+    def upsert(self, kind, created, existing, value, matchOn=None, scope=None):
+        """Matches by properties, changes each object that is there in a call of its own; the ids that are accounted for."""
+        multiple = self.type_of(kind)[1] == "multiple"
+        keys = matchOn or [self.schema["lists"][f"x:{kind}"]["labelProperty"]]
+        fields = self.fields_of(kind)
+        if kind not in existing:
+            existing[kind] = self.query(kind)
+        new, seen = {}, set()
+        for name, body in value.items():
+            body = (scope or {}) | body
+
+            def like(row):
+                return all(row.get(k) == (resolved(v, created) if fields.get(k, {}).get("type", {}).get("type") == "objectId" else v)
+                           for k, v in [(k, body[k]) for k in keys] + list((scope or {}).items()) +
+                           ([("@type", body["@type"])] if multiple else []))
+            found = [row for row in existing[kind] if like(row)]
+            check(len(found) <= 1, f"ambiguous: {found}")
+            if not found:
+                new[name] = {k: v for k, v in body.items() if fields.get(k, {}).get("update") != "serverSet"}
+                continue
+            created[name] = found[0]["id"]
+            seen.add(created[name])
+            patch = {k: v for k, v in body.items() if k != "@type" and fields.get(k, {}).get("update") == "mutable"}
+            if patch:
+                self.update_one(kind, created, created[name], patch)
+        self.create_all(kind, created, new)
+        return seen | {created[name] for name in new}
+
+    def fields_of(self, kind):
+        shape = self.schema["schemas"][f"x:{kind}"]
+        names = [v.get("schemaName") for v in shape["variants"]] if shape["type"] == "multiple" else [shape["schemaName"]]
+        return {k: f for name in names if name for k, f in self.schema["fields"][name].get("properties", {}).items()}
+
     def apply(self, operations):
-        """Operations as (word, object, arguments) in the order and in the requests of the client."""
-        created = {}
-        for word, kind, value in operations[::-1]:
+        """Operations as (word, object, value, more) in the order and in the requests of the client."""
+        created, existing, surplus, touched = {}, {}, [], set()
+        operations = [(*operation, {})[:4] for operation in operations]
+        for word, kind, value, _ in operations[::-1]:
             if word == "destroy":
                 ids = [row["id"] for row in self.query(kind, ["id"], **value)]
                 equal(self.delete(kind, ids), {}, f"destroying {kind}")
-        for word, kind, value in operations:
+        for word, kind, value, more in operations:
             if word == "create":
-                answer = self.set(kind, created, create=value)
-                equal(answer.get("notCreated"), None, f"creating {kind}")
-                created |= {name: made["id"] for name, made in answer["created"].items()}
+                self.create_all(kind, created, value)
             elif word == "update":
                 id, patch = value
-                id = created[id[1:]] if id.startswith("#") else id
-                answer = self.set(kind, created, update={id: patch})
-                check(id in answer.get("updated", {}), f"updating {kind}: {answer}")
-            elif word == "upsert":
-                label = self.schema["lists"][f"x:{kind}"]["labelProperty"]
-                known = {row[label]: row["id"] for row in self.query(kind)}
-                new = {name: body for name, body in value.items() if body[label] not in known}
-                if new:
-                    created |= {name: made["id"] for name, made in self.set(kind, created, create=new)["created"].items()}
-                for name, body in value.items():
-                    if name not in new:
-                        created[name] = known[body[label]]
-                        patch = {k: v for k, v in body.items() if k not in (label, "@type")}
-                        answer = self.set(kind, created, update={known[body[label]]: patch})
-                        check(known[body[label]] in answer.get("updated", {}), f"{answer}")
+                self.update_one(kind, created, created[id[1:]] if id.startswith("#") else id, patch)
+            elif word in ("upsert", "reconcile"):
+                ids = self.upsert(kind, created, existing, value, **more)
+                touched |= ids
+                if word == "reconcile":
+                    scope = more.get("scope", {})
+                    surplus.append((kind, [row["id"] for row in existing[kind] if row["id"] not in ids and
+                                           all(row.get(k) == v for k, v in scope.items())]))
+        for kind, ids in surplus[::-1]:
+            ids = [id for id in ids if id not in touched]
+            equal(self.delete(kind, ids) if ids else {}, {}, f"what {kind} has too much")
         return created
+
+
+def references(value):
+    """Client ids that a value refers to: in texts, and in names of members."""
+    if isinstance(value, str):
+        return {value[1:]} if value.startswith("#") and len(value) > 1 else set()
+    if isinstance(value, dict):
+        return {r for k, v in value.items() for r in references(k) | references(v)}
+    return {r for v in value for r in references(v)} if isinstance(value, list) else set()
+
+
+def resolved(value, created):
+    return created[value[1:]] if isinstance(value, str) and value.startswith("#") else value

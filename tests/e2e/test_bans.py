@@ -9,7 +9,7 @@ import subprocess
 import threading
 
 from lib import Skip, check, equal, need_program, session_limits, wait_until
-from test_management import ADMIN, Managed
+from test_management import ADMIN, Api, Managed
 
 CLONE_NEWNET = 0x40000000
 PROXY = {"proxyTrustedNetworks": {"127.0.0.0/8": True}}
@@ -205,6 +205,38 @@ def test_ban_for_failed_sign_ins():
         s.api.destroy("BlockedIp", ban["id"])
         equal(request_from(s.http_port, "192.0.2.7", ADMIN), 200, "after the ban was lifted")
         equal([request_from(s.http_port, "127.0.0.1", "admin:wrong") for _ in range(4)], [401] * 4, "loopback")
+        equal(bans(s), {}, "bans")
+
+
+@in_own_network("192.0.2.7/32")
+def test_statistics_from_elsewhere():
+    """Statistics are for everybody on this machine; from another one they take a sign-in with a permission."""
+    with Managed() as s:
+        domain = s.api.find("Domain", name="example.org")
+        for name, roles in (("root", {"@type": "Admin"}), ("ann", {"@type": "User"})):
+            s.api.create("Account", **{"@type": "User"}, name=name, domainId=domain, roles=roles,
+                         credentials={"0": {"@type": "Password", "secret": "correct horse battery"}})
+        key = Api(s.http_port, "root@example.org:correct horse battery").set("ApiKey", create={"k": {
+            "description": "scraper", "permissions": {"@type": "Replace", "permissions": {
+                "sysSystemSettingsGet": True}}}})["created"]["k"]["secret"]
+        for path in ("/metrics", "/metrics/prometheus", "/stats"):
+            def ask(client, authorization=None):
+                connection = http.client.HTTPConnection("127.0.0.1", s.http_port, timeout=20, source_address=(client, 0))
+                connection.request("GET", path, headers={"Authorization": authorization} if authorization else {})
+                answer = connection.getresponse()
+                body = answer.read()
+                connection.close()
+                return answer.status, len(body) > 1000
+
+            def basic(user, password="correct horse battery"):
+                return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+            equal(ask("127.0.0.1"), (200, True), f"{path} from this machine")
+            equal(ask("192.0.2.7"), (401, False), f"{path} without credentials")
+            equal(ask("192.0.2.7", basic("root@example.org", "wrong")), (401, False), f"{path} with a wrong password")
+            equal(ask("192.0.2.7", basic("ann@example.org")), (403, False), f"{path} without the permission")
+            equal(ask("192.0.2.7", basic("root@example.org")), (200, True), f"{path} for an administrator")
+            equal(ask("192.0.2.7", f"Bearer {key}"), (200, True), f"{path} with a key")
+            equal(request_from(s.http_port, "192.0.2.7", path="/healthz/ready"), 200, "health is for everybody")
         equal(bans(s), {}, "bans")
 
 

@@ -230,6 +230,31 @@ def test_bench_verify_knows_when_a_file_was_written():
     equal((code, counts["excused_by_kill"]), (0, 1), "the copy, the kill, the file")
 
 
+def test_bench_verify_excuses_a_report_after_a_copy():
+    """A file, a kill before its mark, the recipient removed, and the next process reports that there is no such
+    mailbox: excused; without the kill, or as two files of the recipient, one too many."""
+    to, now = b"Delivered-To: bob@example.org\r\n", time.time()
+    report = (b"Delivered-To: s@example.net\r\nContent-Type: multipart/report\r\n\r\n"
+              b"Final-Recipient: rfc822; bob@example.org\r\nAction: failed\r\n\r\n")
+    to_monotonic = time.monotonic() - time.time()
+    for what, second, killed, excused in (("a report after the kill", report, True, True),
+                                          ("a report without a kill", report, False, False),
+                                          ("another copy after the kill", to, True, False)):
+        folder = work_folder()
+        for name in ("new", "cur"):
+            os.mkdir(os.path.join(folder, name))
+        for name, head, at in (("new/1", to, now - 2), ("new/2", second, now - 1)):
+            path = os.path.join(folder, name)
+            with open(path, "wb") as f:
+                f.write(head + MARK % (1, EMPTY_HASH))
+            os.utime(path, (at, at))
+        kill = int((now - 1.8 + to_monotonic) * 1000000)
+        sent = write("sent", copy_line("acked", 1, hash_hex=EMPTY_HASH.decode()),
+                     *[f"kill {kill} {kill + 1000}"] * killed)
+        code, counts, _ = verify(sent, maildirs=[folder])
+        equal((code, counts["excused_by_kill"], counts["duplicated"]), (0, 1, 0) if excused else (1, 0, 1), what)
+
+
 def test_bench_verify_refuses_bad_input():
     """A missing file, a line that is no entry, a line that is cut: exit code 2 with the place."""
     for path, wanted in (("/nonexistent", "not found"), (write("bad", SENT[0], "acked x"), "line 2"),
@@ -569,7 +594,7 @@ def quick(script):
 def test_bench_management_latency():
     """The benchmark of management work beside mail runs through; its figures are not judged here."""
     results = quick("management_latency.py")
-    equal(len(results), 5, f"kinds of work in {list(results)}")
+    equal(len(results), 6, f"kinds of work in {list(results)}")
     for name, [only] in results.items():
         check(only["rcpt"]["count"] > 0 and only["message"]["count"] > 0, f"{name}: nothing was measured")
 
@@ -581,3 +606,19 @@ def test_bench_accounts():
     for start in result["restarts"]:
         equal(len(start["table_bytes"]), start["cores"], "cores that answered")
         check(all(0 < b <= 40 * 5000 for b in start["table_bytes"]), f"bytes of tables: {start}")
+
+
+def test_bench_micro():
+    """Every operation that is listed runs, asserts what it does, and is measured."""
+    listed = bench("micro", "--list").stdout.splitlines()
+    names = {line.split()[0] for line in listed if "only when named" not in line}
+    check(len(names) >= 30 and len(listed) > len(names), f"operations: {listed}")
+    done = bench("micro", "--time", "1", "--json")
+    equal((done.returncode, done.stderr), (0, ""), "exit code")
+    measured = json.loads(done.stdout)["micro"]
+    equal(set(measured), names, "measured")
+    for name, m in measured.items():
+        check(0 < m["fastestNs"] <= m["ns"] < 1e9, f"{name}: {m}")
+    equal(bench("micro", "--once", "pool", "wheel-*").stdout.split()[::2], ["wheel-rearm", "wheel-cancel", "wheel-fire", "pool"],
+          "those that are named")
+    equal(bench("micro", "no-such-thing").returncode, 2, "one that is not there")

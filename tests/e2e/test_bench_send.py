@@ -301,6 +301,21 @@ def test_bench_send_source_addresses_and_proxy_headers():
         check(len(more) > 30 and all(c.startswith("203.0.113.") for c in more), f"clients: {more}")
 
 
+def test_bench_send_ipv6():
+    """The same over IPv6: to ::1, and PROXY headers that name IPv6 clients."""
+    port = free_port()
+    six = {"name": "six", "bind": {f"[::1]:{port}": True}}
+    with Server(listeners={"l": six}, settings={"proxyTrustedNetworks": {"::1/128": True}}) as server:
+        for version in ("v1", "v2"):
+            done = bench("send", "--to", f"[::1]:{port}", *TO_ALICE, "--json", "--quiet", "--messages", "20", "--per-connection", "1",
+                         "--source", "::1", "--proxy", version, "--clients", "2001:db8:7::/48")
+            equal(done.returncode, 0, f"exit code ({done.stderr})")
+            good(json.loads(done.stdout), 20)
+        server.delivered(40)
+        clients = {re.search(r"\[IPv6:([0-9a-f:]+)\]", lib.split_local(m)[2]).group(1) for m in server.mailbox()}
+        check(len(clients) > 30 and all(c.startswith("2001:db8:7:") for c in clients), f"clients: {clients}")
+
+
 def test_bench_send_idle_connections_and_server_statistics():
     """Idle connections are open before the load and held beside it; the server's own counters are in the JSON."""
     http = free_port()
@@ -396,6 +411,84 @@ def test_bench_send_smtp_sink():
                  who=two)
         good(r, 200)
         equal(r["connections"], 200, "connections")
+
+
+# Every option of send, with values that ringmx and Debian's smtp-sink take, and who speaks it: smtp-sink knows no TLS and
+# no PROXY header, and has no statistics.
+BOTH, RINGMX = ("ringmx", "smtp-sink"), ("ringmx",)
+OPTIONS = (
+    (BOTH, ("--rcpt", "bob@example.org")),
+    (BOTH, ("--rcpt-file", "RCPTS")),
+    (BOTH, ("--rcpts-per-message", "1:1,2:1", "--rcpt", "bob@example.org")),
+    (BOTH, ("--unknown", "0%")),
+    (BOTH, ("--sessions", "4")),
+    (BOTH, ("--time", "1", "--warmup", "1")),
+    (BOTH, ("--rate", "200")),
+    (BOTH, ("--think", "1-10")),
+    (BOTH, ("--arrivals", "constant:200")),
+    (BOTH, ("--arrivals", "poisson:200")),
+    (BOTH, ("--sweep", "50-100:2", "--time", "1", "--sessions", "50")),
+    (BOTH, ("--size", "100-100000")),
+    (BOTH, ("--size", "lognormal:2000:1")),
+    (BOTH, ("--folder", "MAIL")),
+    (BOTH, ("--per-connection", "3")),
+    (BOTH, ("--pipelining", "off")),
+    (BOTH, ("--no-pipelining",)),
+    (BOTH, ("--bdat", "0")),
+    (BOTH, ("--bdat", "100", "--chunk", "500", "--pipelining", "full")),
+    (RINGMX, ("--tls", "starttls", "--tls-version", "1.2")),
+    (RINGMX, ("--tls", "starttls", "--tls-resume", "--per-connection", "2")),
+    (RINGMX, ("--proxy", "v1", "--source", "127.9.0.0/16", "--clients", "198.51.100.0/24")),
+    (RINGMX, ("--proxy", "v2", "--source", "127.9.0.0/16")),
+    (BOTH, ("--source", "127.7.0.0/16")),
+    (BOTH, ("--idle", "20")),
+    (BOTH, ("--hostile", "silent:2", "--time", "1")),
+    (BOTH, ("--hostile", "drip:2", "--time", "1")),
+    (RINGMX, ("--hostile", "slow-reader:2", "--time", "1")),  # smtp-sink has one thread, which would block in a write to it
+    (BOTH, ("--hostile", "early:2", "--time", "1")),
+    (BOTH, ("--hostile", "bare-lf:2", "--time", "1")),
+    (BOTH, ("--hostile", "reset:9", "--time", "1")),
+    (BOTH, ("--retry",)),
+    (BOTH, ("--timeout", "30")),
+    (BOTH, ("--ids", "mine")),
+    (BOTH, ("--seed", "7")),
+    (BOTH, ("--cpu", "CPU")),
+    (BOTH, ("--ledger", "LEDGER")),
+    (BOTH, ("--interval", "1")),
+    (BOTH, ("--output", "OUT")),
+    (RINGMX, ("--stats", "STATS")),
+    (BOTH, ("--assert", "errors=0,p99<60s")),
+)
+GIVEN = {"--to", "--from", "--json", "--quiet", "--messages", "--allow-remote", "--help"}
+
+
+def test_bench_send_every_option():
+    """Each option that the help names, into ringmx and into smtp-sink: all is taken, without errors."""
+    known = set(re.findall(r"^  (--[a-z-]+)", bench("send", "--help").stdout, re.MULTILINE))
+    equal({word for _, args in OPTIONS for word in args if word.startswith("--")} | GIVEN, known | {"--help"}, "options of the table")
+    folder, http = work_folder(), free_port()
+    places = {name: os.path.join(folder, name) for name in ("RCPTS", "MAIL", "LEDGER", "OUT")}
+    with open(places["RCPTS"], "w") as f:
+        f.write("alice@example.org\nbob@example.org\n")
+    os.mkdir(places["MAIL"])
+    with open(os.path.join(places["MAIL"], "1"), "wb") as f:
+        f.write(b"Subject: x\r\n\r\n.text\r\n")
+    places |= {"CPU": str(min(os.sched_getaffinity(0))), "STATS": f"http://127.0.0.1:{http}"}
+    port = free_port()
+    fields = {"listeners": {"l": listener(port, useTls=True)}, "users": ("alice", "bob"),
+              "settings": {"proxyTrustedNetworks": {"127.9.0.0/16": True}}}
+    with Server(cores=1, args=["--http", f"127.0.0.1:{http}"], **fields), SmtpSink() as sink:
+        for servers, args in OPTIONS:
+            for name in servers:
+                how = [places.get(word, word) for word in args]
+                timed = "--time" in args
+                if not timed:
+                    how += ["--messages", "20"]
+                elif "--sweep" not in args:
+                    how += ["--rate", "100"]
+                r = send(port if name == "ringmx" else sink.port, *how)
+                equal(r["errors"], 0, f"errors of {args} into {name}")
+                check(r["accepted"] > 0 if timed else r["accepted"] == 20, f"{args} into {name}: {r['accepted']} accepted")
 
 
 def test_bench_send_assert():
@@ -511,7 +604,15 @@ def test_bench_plot():
     check("p99" in texts and "knee" in texts, f"texts: {texts}")
     equal(bench("plot", *runs, "--phase", "mail", "--output", out).returncode, 0, "exit code with a phase")
     check("mail" in lines_of(out)[1], "the title names the phase")
-    for args, code in (((runs[0], "--sweep"), 1), ((os.path.join(folder, "none"),), 1), ((out,), 1), ((), 2),
+    described = os.path.join(folder, "charts.json")
+    with open(described, "w") as f:
+        json.dump({"charts": [{"title": "one", "x": "many", "y": "us", "x_log": True, "series": [
+            {"label": "a", "points": [[1, 5], [10, 5.5], [100, 5]]}, {"label": "b", "points": [[1, 2], [100, 2]]}]}]}, f)
+    equal(bench("plot", "--curves", described, "--output", out).returncode, 0, "exit code of described charts")
+    lines, texts = lines_of(out)
+    equal([len(line) for line in lines], [3, 2], "points of the described lines")
+    check(all(word in texts for word in ("one", "many", "us", "a", "b", "100")), f"texts: {texts}")
+    for args, code in (((runs[0], "--sweep"), 1), ((runs[0], "--curves"), 1), ((described, described, "--curves"), 2), ((os.path.join(folder, "none"),), 1), ((out,), 1), ((), 2),
                        ((runs[0], "--nope"), 2), ((runs[0],) * 5, 2)):
         done = bench("plot", *args)
         equal((done.returncode, bool(done.stderr)), (code, True), f"exit code of plot {args}")
@@ -526,7 +627,7 @@ def test_bench_manual():
                           capture_output=True, text=True)
     equal((done.returncode, done.stderr), (0, ""), "groff")
     manual = re.sub(".\b", "", done.stdout).replace("\u2010", "-").replace("\u2212", "-")
-    for command in ("send", "sink", "verify", "plot"):
+    for command in ("send", "sink", "verify", "plot", "micro"):
         options = set(re.findall(r"(?<![a-z])--[a-z][a-z-]*", bench(command, "--help").stdout))
         check(len(options) >= 3, f"options in the help of {command}: {options}")
         options -= {"--help"}

@@ -401,6 +401,23 @@ def test_cli_apply_batches():
     equal(len(rows), 3, "rows")
 
 
+def test_cli_apply_update_batches():
+    """What was matched is changed in calls of as many as the server takes; what a call did counts, though it was refused in part."""
+    small = talks.session(get=10, put=2)
+    rows = [{"id": i, "name": i} for i in "bcd"]
+    patches = {i: {"name": i, "description": "x"} for i in "bcd"}
+    operations = plan({"@type": "upsert", "object": "Domain", "value": {f"u{i}": patch for i, patch in patches.items()}})
+    both = {i: patches[i] for i in "bc"}
+    talk([existing("x:Domain", rows, 10), put("x:Domain", {"updated": {"b": None, "c": None}}, update=both),
+          put("x:Domain", {"updated": {"d": None}}, update={"d": patches["d"]})],
+         "apply", "--stdin", stdin=operations, session=small, err="Done: 0 destroyed, 3 updated, 0 created (0 failed)\n")
+    refused = {"type": "validationFailed", "description": "no"}
+    talk([existing("x:Domain", rows, 10), put("x:Domain", {"updated": {"b": None}, "notUpdated": {"c": refused}}, update=both)],
+         "apply", "--stdin", stdin=operations, session=small, code=1, err="Done: 0 destroyed, 1 updated, 0 created (1 failed)\n")
+    talk([existing("x:Domain", rows, 10), put("x:Domain", {"updated": {"b": None}}, update=both)],
+         "apply", "--stdin", stdin=operations, session=small, code=1, err="did not acknowledge update for id `c`")
+
+
 def test_cli_apply_matching():
     """What upsert compares, what it drops from patches, and what it refuses to guess."""
     route = {"@type": "Relay", "name": "hub", "address": "192.0.2.25", "port": 26}
@@ -547,6 +564,23 @@ def test_cli_snapshot():
     talk([], "snapshot", "Account", code=1, err="Account references Domain but Domain is not in the snapshot selection")
     talk([], "snapshot", "Account/User", code=1, err="use its bare name")
     talk([], "snapshot", "Account", "--allow-unresolved", "Nothing", code=1, err="unknown object: Nothing")
+
+
+def test_cli_snapshot_lines():
+    """Of many objects a line has as many as a page; what is not one page is asked for once for each variant."""
+    small = talks.session(get=2, put=2)
+    domains = [{"id": i, "name": i} for i in "bcd"]
+    routes = [{"id": "e", "@type": "Relay", "name": "e"}, {"id": "f", "@type": "Local", "name": "f"},
+              {"id": "g", "@type": "Relay", "name": "g"}]
+
+    def pages(kind, rows):
+        return [pair(kind, {"filter": {}, "limit": 2}, None, [r["id"] for r in rows[:2]], rows[:2]),
+                pair(kind, {"filter": {}, "limit": 2, "anchor": rows[1]["id"], "anchorOffset": 1}, None, [rows[2]["id"]], rows[2:])]
+    done = talk(pages("x:Domain", domains), "snapshot", "Domain", "--quiet", session=small)
+    equal([list(json.loads(line)["value"]) for line in done.stdout.splitlines()], [["domain-b", "domain-c"], ["domain-d"]], "lines")
+    done = talk(pages("x:MtaRoute", routes) * 2, "snapshot", "MtaRoute", session=small, err="MtaRoute/Relay: 2\n")
+    lines = [json.loads(line)["value"] for line in done.stdout.splitlines()]
+    equal(sorted(sorted(line) for line in lines), [["mtaroute-e", "mtaroute-g"], ["mtaroute-f"]], "lines of two variants")
 
 
 def test_cli_snapshot_circle():
@@ -1011,6 +1045,25 @@ def test_cli_apply_memory():
                         f"a{i}-{k}": {"@type": "User", "name": f"user{i}-{k}", "domainId": "#d"} for k in range(500)}}) + "\n")
             peaks.append(peak_kib([os.path.join(lib.BUILD, "ringmx-cli"), "apply", "--dry-run", "--file", path], env))
         check("ASAN_OPTIONS" in os.environ or peaks[1] < peaks[0] + 4096, f"KiB for 1 and for 400 lines: {peaks}")
+        everybody = os.path.join(s.folder, "upsert.ndjson")
+        with open(everybody, "w") as f:
+            f.write('{"@type":"upsert","object":"Domain","matchOn":["name"],"value":{"d":{"name":"example.org"}}}\n')
+            for i in range(20):
+                f.write(json.dumps({"@type": "upsert", "object": "Account", "matchOn": ["name", "domainId"], "value": {
+                    f"a{i}-{k}": {"@type": "User", "name": f"person{i}-{k}", "domainId": "#d", "description": "x" * 200}
+                    for k in range(500)}}) + "\n")
+        command = [os.path.join(lib.BUILD, "ringmx-cli"), "apply", "--file", everybody]
+        for what in ("created", "matched"):
+            peak = peak_kib(command, env)
+            check("ASAN_OPTIONS" in os.environ or peak < peaks[0] + 6144, f"KiB with 10,000 accounts {what}: {peak}, {peaks}")
+        equal(s.api.calls(("x:Account/query", {"limit": 1, "calculateTotal": True}))[0]["total"], 10001, "accounts")
+        copy = os.path.join(s.folder, "copy.ndjson")
+        peak = peak_kib([os.path.join(lib.BUILD, "ringmx-cli"), "snapshot", "Domain", "Account", "--allow-unresolved", "Role",
+                         "--output", copy], env)
+        check("ASAN_OPTIONS" in os.environ or peak < peaks[0] + 6144, f"KiB of a snapshot of 10,000 accounts: {peak}, {peaks}")
+        with open(copy) as f:
+            sizes = [len(json.loads(line)["value"]) for line in f]
+        equal((sum(sizes), max(sizes)), (10002, 500), "objects, and the most on a line")
         fifo = os.path.join(s.folder, "fifo")
         os.mkfifo(fifo)
         with subprocess.Popen(["cp", os.path.join(s.folder, "plan-1.ndjson"), fifo]):

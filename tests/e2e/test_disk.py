@@ -167,7 +167,7 @@ def test_disk_filled_by_others():
 
 def test_disk_full_mailbox():
     """A full disk under the mailboxes is a temporary failure; the mail arrives later."""
-    with SmallDisk(40) as disk, Server(cores=1, retry_ms=500) as s:
+    with SmallDisk(40) as disk, Server(cores=1, retry_ms=500, args=["--writable", disk.path]) as s:
         os.makedirs(os.path.join(s.data, "mail"), exist_ok=True)
         os.symlink(disk.path, os.path.join(s.data, "mail", "example.org"))
         disk.fill()

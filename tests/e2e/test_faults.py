@@ -106,7 +106,7 @@ def test_device_read_error():
 
 def test_device_mailbox_error():
     """EIO while a mailbox file is written: a deferral, the file comes whole and once afterwards."""
-    with BlockDevice(256, journal=False) as disk, Server(cores=1) as s:
+    with BlockDevice(256, journal=False) as disk, Server(cores=1, args=["--writable", disk.mount]) as s:
         os.makedirs(os.path.join(s.data, "mail"), exist_ok=True)
         os.symlink(disk.mount, os.path.join(s.data, "mail", "example.org"))
         disk.fail("write")

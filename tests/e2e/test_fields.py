@@ -22,7 +22,8 @@ HOUR_MS = 3600000
 # Type and field -> the end-to-end test, or the unit test, that shows what it does. Descriptions are for people alone.
 EFFECTS = {
     "Domain": {"name": "split_delivery", "aliases": "domain_fields", "isEnabled": "domain_fields",
-               "allowRelaying": "unknown_users", "catchAllAddress": "domain_fields", "subAddressing": "domain_fields"},
+               "allowRelaying": "unknown_users", "verifyRecipients": "verify_unavailable",
+               "catchAllAddress": "domain_fields", "subAddressing": "domain_fields"},
     "AccountUser": {"name": "account_fields", "domainId": "account_fields", "emailAddress": "account_fields",
                     "aliases": "aliases", "credentials": "account_fields", "roles": "nobody_gives_what_he_has_not",
                     "permissions": "permission_fields"},
@@ -55,7 +56,16 @@ EFFECTS = {
     "MtaRouteRelay": {"name": "queue_follows_the_route", "address": "relay_implicit_tls", "port": "queue_follows_the_route",
                       "protocol": "lmtp_outcomes", "implicitTls": "relay_implicit_tls",
                       "allowInvalidCerts": "relay_implicit_tls"},
-    "MtaOutboundStrategy": {"route": "refused_changes_change_nothing"},
+    "MtaOutboundStrategy": {"route": "refused_changes_change_nothing", "connection": "connection_strategy_by_host",
+                            "tls": "tls_strategy_by_recipient"},
+    "MtaTlsStrategy": {"name": "tls_strategy_by_recipient", "startTls": "tls_disabled",
+                       "allowInvalidCerts": "tls_required_certificate", "tlsTimeout": "tls_timeout"},
+    "MtaConnectionStrategy": {"name": "connection_strategy_by_host", "sourceIps": "connection_source_and_name",
+                              "ehloHostname": "connection_source_and_name",
+                              "connectTimeout": "connection_connect_timeout", "greetingTimeout": "connection_timeouts",
+                              "ehloTimeout": "connection_timeouts", "mailFromTimeout": "connection_timeouts",
+                              "rcptToTimeout": "connection_timeouts", "dataTimeout": "connection_timeouts"},
+    "MtaConnectionIpHost": {"sourceIp": "connection_source_and_name", "ehloHostname": "connection_source_and_name"},
     "Expression": {"match": "expression_unknown_route", "else": "refused_changes_change_nothing"},
     "ExpressionMatch": {"if": "expression_unknown_route", "then": "expression_unknown_route"},
     "NetworkListener": {"name": "listeners_change_live", "bind": "listeners_change_live", "protocol": "listener_fields",
@@ -84,7 +94,8 @@ EFFECTS = {
     "Performance": {f: "performance_changes_live" for f in (
         "receiveBuffers", "turnCompletions", "sessionSteps", "commitDelay", "commitRecords", "outcomeDelay", "activeMessages",
         "deliveryMemory", "connectionsPerHop", "connectionIdle", "connectionTransactions")} | {
-            "contentMemory": "every_statistic_moves"},
+            "contentMemory": "every_statistic_moves"} | {f"verification{f}": "verify_tuning" for f in (
+                "Timeout", "KeepAccepted", "KeepRefused", "Cache", "Connections", "Questions")},
     "QueuedMessage": {"returnPath": "queue_listed_and_cancelled", "recipients": "queue_listed_and_cancelled",
                       "nextRetry": "retry_now", "createdAt": "queue_listed_and_cancelled",
                       "size": "queue_listed_and_cancelled", "envId": "queue_listed_and_cancelled",

@@ -165,9 +165,25 @@ def test_listeners_change_live():
             pass
         s.api.destroy("NetworkListener", listener)
         old.quit()
-        taken = s.api.set("NetworkListener", create={"n": {"name": "third",
-                                                           "bind": {f"127.0.0.1:{s.http_port}": True}}})
-        check("in use" in json.dumps(taken["notCreated"]), f"a port that is taken: {taken}")
+
+
+def test_listener_that_cannot_be_bound():
+    """The refusal names the property and what to do; the others of the same call are made."""
+    cases = ("127.0.0.1:{taken}", "in use by another program"), ("192.0.2.200:2525", "is it an address of this machine?")
+    for protocol in ("smtp", "http"):
+        for bind, advice in cases:
+            with Managed() as s:
+                bad = {"name": "bad", "protocol": protocol, "bind": {bind.format(taken=s.http_port): True}}
+                good = {"name": "good", "bind": {f"127.0.0.1:{free_port()}": True}}
+                answer = s.api.set("NetworkListener", create={"g": good, "b": bad})
+                error = answer.get("notCreated", {}).get("b", {})
+                equal((error.get("type"), error.get("properties")), ("validationFailed", ["bind"]), f"{answer}")
+                equal([v["property"] for v in error["validationErrors"]], ["bind"], "validationErrors")
+                check(error["description"].startswith("bind: NetworkListener 'bad': cannot listen on ") and
+                      advice in error["description"], f"description: {error}")
+                check("g" in answer.get("created", {}), f"the other listener: {answer}")
+                ids = s.api.set("NetworkListener", update={answer["created"]["g"]["id"]: {"bind": bad["bind"]}})
+                equal([e["properties"] for e in ids["notUpdated"].values()], [["bind"]], f"an update: {ids}")
 
 
 def test_proxy_networks_change_live():
@@ -309,6 +325,53 @@ def test_failed_sign_ins():
         equal(codes[:4], [401] * 4, "the first answers")
         check("nothing like it" not in s.log(), "the password is in the log")
         check(s.log().count("sign-in-refused") >= 5, "refusals are not logged")
+
+
+def test_every_change_is_logged():
+    """One line for each object: who, from where, what; names of properties, no values. Refused changes have none."""
+    def lines():
+        return [dict(re.findall(r'([a-z]+)=("[^"]*"|\S+)', line)) for line in s.log().splitlines() if " object-changed " in line]
+    with Managed(extra=[update("Security", authBanRate={"count": 100, "period": 3600000})]) as s:
+        domain = s.api.find("Domain", name="example.org")
+        account = s.api.create("Account", **{"@type": "User"}, name="root", domainId=domain, roles={"@type": "Admin"},
+                               credentials={"0": {"@type": "Password", "secret": "correct horse battery"}})
+        root = Api(s.http_port, "root@example.org:correct horse battery")
+        root.update("Account", account, description="a \"b\" x=y", credentials={
+            "0": {"@type": "Password", "secret": "another long secret"}})
+        root = Api(s.http_port, "root@example.org:another long secret")
+        answer = root.set("BlockedIp", create={"good": {"address": "203.0.113.1"}, "bad": {"address": "nonsense"}})
+        blocked = answer["created"]["good"]["id"]
+        root.update("SystemSettings", "singleton", proxyTrustedNetworks={"203.0.113.9": True})
+        root.destroy("BlockedIp", blocked)
+        root.create("Action", **{"@type": "PauseMtaQueue"})
+        root.set("Domain", update={domain: {"description": "x" * 300}}, destroy=[domain])
+        wait_until(lambda: "PauseMtaQueue" in s.log(), 5, "the last line")
+        found = lines()
+        ours = {"who": "root@example.org", "account": account, "from": "127.0.0.1"}
+        wanted = [
+            {"verb": "create", "type": "Account", "variant": "User", "id": account, "name": "root", "who": "admin",
+             "account": "d333333", "from": "127.0.0.1", "properties": "@type,name,domainId,roles,credentials"},
+            {"verb": "update", "type": "Account", "id": account, "name": "root", "properties": "credentials,description"},
+            {"verb": "create", "type": "BlockedIp", "id": blocked, "name": "203.0.113.1", "properties": "address"},
+            {"verb": "update", "type": "SystemSettings", "id": "singleton", "properties": "proxyTrustedNetworks"},
+            {"verb": "destroy", "type": "BlockedIp", "id": blocked, "name": "203.0.113.1"},
+            {"verb": "create", "type": "Action", "variant": "PauseMtaQueue"},
+        ]
+        equal(len(found), len(wanted), f"lines: {found}")
+        for line, want in zip(found, wanted):
+            line["properties"] = ",".join(sorted(line.get("properties", "").split(",")))
+            want["properties"] = ",".join(sorted(want.get("properties", "").split(",")))
+            if line["type"] == "Action":
+                want["properties"] = line["properties"]
+            equal({k: line.get(k) for k in ours | want}, ours | want, f"{line}")
+        generations = [int(line["generation"]) for line in found if "generation" in line]
+        equal(generations, list(range(generations[0], generations[0] + 5)), "a generation for every change of the registry")
+        check("horse" not in s.log() and "another long" not in s.log(), "a secret is in the log")
+        many = {f"n{i}": {"address": f"10.{i // 256}.{i % 256}.1"} for i in range(500)}
+        for _ in range(6):
+            made = root.set("BlockedIp", create=many)["created"]
+            root.set("BlockedIp", destroy=[m["id"] for m in made.values()])
+        wait_until(lambda: len(lines()) == len(wanted) + 6000, 10, "6,000 more lines, none dropped")
 
 
 def test_public_url():

@@ -1,5 +1,6 @@
 """A migration as its guide describes it: the commands, each step while mail flows, and every way back."""
 
+import json
 import os
 import re
 import socket
@@ -263,3 +264,23 @@ def test_debug_log():
         told = "\n".join(lines)
         for part in ("route=source", "route=local", f"127.0.0.1:{source.port}", "tls=", "250"):
             check(part in told, f"{part} is not told: {told}")
+
+
+def test_recovery_mode_provisions():
+    """A plan of thousands of accounts is applied in recovery mode by the command line; the next start delivers to them."""
+    with Managed() as s:
+        s.stop()
+        s.start(env=dict(s.env, STALWART_RECOVERY_MODE="1", STALWART_RECOVERY_MODE_PORT=str(s.http_port)))
+        plan = [{"@type": "upsert", "object": "Domain", "value": {"d": {"name": "new.example"}}}]
+        plan += [{"@type": "upsert", "object": "Account", "matchOn": ["name", "domainId"], "value": {
+            f"a{part}-{i}": {"@type": "User", "name": f"user{part}-{i}", "domainId": "#d"} for i in range(500)}} for part in range(4)]
+        env = dict(os.environ, STALWART_URL=f"http://127.0.0.1:{s.http_port}", STALWART_USER="admin",
+                   STALWART_PASSWORD=ADMIN.split(":", 1)[1], XDG_CACHE_HOME=s.folder)
+        done = subprocess.run([os.path.join(lib.BUILD, "ringmx-cli"), "apply", "--stdin"], env=env, capture_output=True, text=True,
+                              input="".join(json.dumps(op) + "\n" for op in plan), timeout=60)
+        check(done.returncode == 0 and "2001 created (0 failed)" in done.stderr, f"apply: {done.stderr}")
+        s.stop()
+        s.api.connection = None
+        s.start()
+        s.submit("user3-499@new.example", marked("provisioned"))
+        wait_until(lambda: s.mailbox("user3-499", "new.example"), 15, "the mailbox")

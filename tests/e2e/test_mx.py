@@ -300,19 +300,68 @@ def test_mx_resolver_changes_live():
         check(other.asked > 0, "the other server was not asked")
 
 
+def test_mx_names_forgotten():
+    """InvalidateCaches: the next mail goes where the name leads now, though a connection to the old place was kept."""
+    own_network(*NETWORK)
+    zone = {"far.example": mx((10, "a.example")), "a.example": host(MX1)}
+    with sink(MX1) as old, sink(MX2) as new, Far(zone, cores=2, args=["--http", "127.0.0.1:18080"],
+                                                 env_more={"STALWART_RECOVERY_ADMIN": "root:secret"}) as far:
+        far.names.ttl = 300
+        for count in range(8):
+            far.send("bob@far.example")
+            old.got(count + 1)
+        far.names.zone["a.example"] = host(MX2)
+        act_live(18080, "InvalidateCaches")
+        for count in range(8):
+            far.send("bob@far.example")
+            new.got(count + 1)
+        equal(len(old.messages), 8, "mail at the old place")
+        equal(far.server.log().count(" names-forgotten "), 2, "lines of the log, one a core")
+
+
+def test_mx_absent_names_forgotten():
+    """InvalidateNegativeCaches: a domain that appears gets its mail at once; what was found is not asked for again."""
+    own_network(*NETWORK)
+    zone = {"near.example": mx((10, "a.example")), "a.example": host(MX1)}
+    with sink(MX1) as there, Far(zone, domains=("far.example", "near.example"), args=["--http", "127.0.0.1:18080"],
+                                 env_more={"STALWART_RECOVERY_ADMIN": "root:secret"}) as far:
+        far.names.ttl = 300
+        far.send("bob@near.example")
+        there.got(1)
+        far.send("bob@far.example", sender="alice@example.org")
+        far.server.delivered(1)  # a report
+        far.names.zone["far.example"] = mx((10, "a.example"))
+        far.send("bob@far.example", sender="alice@example.org")
+        far.server.delivered(2)
+        asked = len(far.names.questions)
+        act_live(18080, "InvalidateNegativeCaches")
+        far.send("bob@far.example")
+        there.got(2)
+        equal(sorted(far.names.questions[asked:]), [("a.example", "AAAA"), ("far.example", "MX")],
+              "asked anew: what was absent, not the A record")
+
+
+def act_live(port, variant):
+    call_live(port, "Action", {"create": {"n": {"@type": variant}}}, "created")
+
+
 def set_live(port, name, patch):
+    call_live(port, name, {"update": {"singleton": patch}}, "updated")
+
+
+def call_live(port, name, arguments, done_member):
     import base64
     import json
     import urllib.request
     call = {"using": ["urn:ietf:params:jmap:core", "urn:stalwart:jmap"],
-            "methodCalls": [[f"x:{name}/set", {"update": {"singleton": patch}}, "0"]]}
+            "methodCalls": [[f"x:{name}/set", arguments, "0"]]}
     request = urllib.request.Request(f"http://127.0.0.1:{port}/jmap", json.dumps(call).encode(), {
         "Content-Type": "application/json",
         "Authorization": "Basic " + base64.b64encode(b"root:secret").decode()})
     with urllib.request.urlopen(request, timeout=10) as answer:
         done = json.load(answer)["methodResponses"][0][1]
-    if "singleton" not in (done.get("updated") or {}):
-        raise Fail(f"not updated: {done}")
+    if not done.get(done_member):
+        raise Fail(f"not {done_member}: {done}")
 
 
 def test_mx_resolver_fields():

@@ -1,9 +1,12 @@
 """ringmx-bench null: it takes every message, says how many, and speaks TLS."""
 
+import contextlib
+import io
 import json
 import os
 import signal
 import subprocess
+import sys
 
 import lib
 from lib import Wire, equal, free_port, starts
@@ -104,3 +107,45 @@ def test_compare_in_small():
             run, = results[scenario][name]
             lib.check(run["cpu_us"] > 0 and run["rate"] > 0, f"figures of {name} in {scenario}: {run}")
     lib.check(" x" in done.stdout.rsplit("ringmx", 1)[1], "a ratio in the table")
+
+
+def test_scale_in_small():
+    """bench/scale.py measures every curve and the memory, and draws them."""
+    root = os.path.join(os.path.dirname(os.path.abspath(lib.__file__)), "..", "..")
+    result, drawing = (os.path.join(lib.work_folder(), name) for name in ("result.json", "curves.svg"))
+    done = subprocess.run([os.path.join(root, "bench/scale.py"), "--build", lib.BUILD, "--quick", "--json", result, "--svg", drawing],
+                          capture_output=True, text=True, timeout=240)
+    if "needs a control group" in done.stderr:
+        raise lib.Skip("bench/scale.py needs a control group of its own")
+    equal(done.returncode, 0, f"exit code ({done.stderr[-300:]})")
+    with open(result) as f:
+        found = json.load(f)
+    equal(list(found["curves"]), ["sessions", "accounts", "queued", "waiting", "size"], "curves")
+    for name, of in found["curves"].items():
+        for series, points in of.items():
+            equal(len(points), 2, f"points of {name}")
+            for point in points:
+                lib.check(min(point["cpu_us"]) > 0 and min(point["ratio"]) > 0, f"figures of {series} in {name}: {point}")
+    equal(sorted(found["memory"]), ["idle session", "queued message"], "memory")
+    with open(drawing) as f:
+        equal(f.read().count("<polyline"), 7, "lines: five of ringmx, two of the null responder")
+
+
+def test_scale_judges():
+    """bench/scale.py --check: a curve that grows and memory over its limit are found, flat ones are not."""
+    sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(lib.__file__)), "../../bench"))
+    import scale
+
+    def judged(factor, session_bytes):
+        points = [{"x": x, "cpu_us": [20 * f], "ratio": [f]} for x, f in ((0, 1.0), (1000, 1.05), (1000000, factor))]
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            code = scale.judge({"curves": {"queued": {"ringmx": points}}, "memory": {"idle session": (session_bytes, 1024)}})
+        return code, said.getvalue()
+    equal(judged(1.2, 1024), (0, ""), "within the bounds")
+    code, said = judged(1.3, 1024)
+    equal((code, "queued messages: 1.30 x" in said), (1, True), f"a curve that grows ({said})")
+    code, said = judged(1.0, 1025)
+    equal((code, "idle session: 1025 bytes" in said), (1, True), f"memory ({said})")
+    curve = type("Curve", (), {"name": "size", "points": [1024, 65536, 131072, 262144]})
+    run = [{"s": 10.0}, {"s": 10.0 + 63}, {"s": 73.0 + 64}, {"s": 137.0 + 256}]
+    equal(scale.ratios_of(curve, run, "s"), [1.0, 1.0, 1.0, 2.0], "what a KiB costs")

@@ -238,7 +238,7 @@ def test_relay_starttls():
 
 
 def test_relay_starttls_fails():
-    """When the handshake fails the next connection goes without TLS (opportunistic)."""
+    """When the handshake fails the same attempt goes on without TLS (opportunistic)."""
     def hook(session, verb, line):
         if verb == "STARTTLS":
             session.sock.sendall(b"220 Go on\r\nthis is not a handshake")
@@ -248,7 +248,7 @@ def test_relay_starttls_fails():
     with Sink((*Sink.ALL, "STARTTLS"), hook=hook) as sink, Server(relay=sink.port) as s:
         s.submit("bob@example.org", marked())
         check(not sink.got()[0].tls, "under TLS")
-        wait_until(lambda: "goes without TLS" in s.log(), 10, "the line that says so")
+        wait_until(lambda: "goes on without TLS" in s.log(), 10, "the line that says so")
 
 
 def test_relay_starttls_fails_where_it_is_required():
@@ -266,7 +266,7 @@ def test_relay_starttls_fails_where_it_is_required():
 
 
 def test_relay_handshake_dropped():
-    """A next hop that closes in the handshake, without a word: the next connection goes without TLS."""
+    """A next hop that closes in the handshake, without a word: the same attempt goes on without TLS."""
     def hook(session, verb, _line):
         if verb == "STARTTLS":
             session.sock.sendall(b"220 Go on\r\n")

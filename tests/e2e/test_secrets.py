@@ -6,11 +6,12 @@ import os
 import pwd
 import re
 import secrets
+import socket
 import subprocess
 import tempfile
 
 import lib
-from lib import Skip, check, equal
+from lib import Skip, check, equal, wait_until
 from test_management import Api, Managed
 
 
@@ -43,6 +44,34 @@ def found_in(pieces, needles):
     return [n for n in needles if any(n in piece for piece in pieces)]
 
 
+def send_raw(port, data, answered=True):
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as raw:
+        raw.sendall(data)
+        while answered and raw.recv(65536):
+            pass
+
+
+def send_broken(port, words, authorization):
+    """Secrets in requests that fail on their way: each is wiped wherever it got to."""
+    head = f"POST /jmap HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nAuthorization: {authorization}\r\n"
+    coded = base64.b64encode(f"admin:{words['malformed']}".encode()).decode()
+    send_raw(port, f"GET /jmap/session HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Basic {coded}=!!\r\n\r\n".encode())
+    send_raw(port, f"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: {words['header']}\r\nContent-Length: x\r\n\r\n".encode())
+    secret = '{"using": [], "methodCalls": [["x:Account/set", {"create": {"n": {"credentials": {"0": {"secret": "%s"'
+    for word in ("cut", "unparsed", "nowhere", "chunked"):
+        body = (secret % words[word]).encode()
+        if word == "nowhere":
+            send_raw(port, head.replace("/jmap ", "/nowhere ").encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        elif word == "chunked":
+            half = len(body) - 20
+            send_raw(port, head.encode() + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n" % (
+                half, body[:half], 20, body[half:]))
+        elif word == "cut":
+            send_raw(port, head.encode() + b"Content-Length: 100000\r\n\r\n" + body, answered=False)
+        else:
+            send_raw(port, head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+
+
 def test_secrets_leave_no_trace():
     """Passwords and keys that came in requests are not in the process's memory afterwards, nor in log or store."""
     if os.geteuid() != 0:
@@ -50,7 +79,8 @@ def test_secrets_leave_no_trace():
     if "asan" in os.path.basename(lib.BUILD):
         raise Skip("the address sanitizer keeps what is freed, and terabytes of shadow")
     words = {name: f"{name}-{secrets.token_hex(16)}" for name in
-             ("recovery", "first", "second", "wrong", "patched", "refused")}
+             ("recovery", "first", "second", "wrong", "patched", "refused", "malformed", "header", "unparsed", "nowhere",
+              "chunked", "cut")}
     with Managed(start=False) as s:
         s.env["STALWART_RECOVERY_ADMIN"] = f"admin:{words['recovery']}"
         s.start()
@@ -79,6 +109,8 @@ def test_secrets_leave_no_trace():
         check("****" in shown and not any(w in shown for w in words.values()), f"shown: {shown}")
         for api in (s.api, own, by_key):
             api.connection.close()
+        send_broken(s.http_port, words, s.api.headers["Authorization"])
+        wait_until(lambda: "sign-in-refused" in s.log(), 10, "the last refusal")
         needles = [form for word in words.values() for form in forms_of(word)]
         memory = list(memory_of(s.process.pid))
         check(found_in(memory, [b"zaphod"]), "the search finds nothing at all")

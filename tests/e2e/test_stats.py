@@ -186,6 +186,52 @@ def mail(watch):
         watch.until(s, "route_deferred_total{route=mx}")
 
 
+def verifications(watch):
+    """Relays that are asked about recipients."""
+    gate, mood = threading.Event(), {"later": "450 4.2.1 busy", "no": "550 5.1.1 no", "cut": DROP}
+
+    def reply(session, verb, line):
+        if verb != "RCPT":
+            return None
+        if "silent" in line or "held" in line:
+            gate.wait(30)
+        return next((answer for name, answer in mood.items() if f"<{name}" in line), None)
+    with Sink(hook=reply) as sink, Managed(relay=sink.port, cores=1, extra=[
+            {"@type": "update", "object": "Domain", "id": "#d", "value": {"verifyRecipients": "defer"}},
+            update("Performance", verificationTimeout=60000)]) as s:
+        def rcpts(*names):
+            with s.wire(seconds=40) as w:
+                w.expect("MAIL FROM:<a@example.net>", "250")
+                return [w.cmd(f"RCPT TO:<{name}@example.org>")[:3] for name in names]
+        expect_changes(watch, s, lambda: equal(rcpts("bob", "no", "later", "no", "alice"), ["250", "550", "451", "550", "250"],
+                                               "replies"),
+                       {"verifications_total{result=accepted}": 1, "verifications_total{result=refused}": 1,
+                        "verifications_total{result=undecided}": 1, "verifications_kept_total": 1,
+                        "recipients_total{verdict=refused_there}": 2, "recipients_total{verdict=not_verified}": 1,
+                        "recipients_total{verdict=local}": 1, "recipients_total{verdict=relay}": 1})
+        watch.until(s, "verification_connections")
+        tune(s, verificationQuestions=1)
+        waiting_ = [s.wire(seconds=40) for _ in range(2)]
+        for w in waiting_:
+            w.expect("MAIL FROM:<a@example.net>", "250")
+            w.send(b"RCPT TO:<held@example.org>\r\n")
+        watch.until(s, "verifications_shared_total")
+        equal(rcpts("other"), ["451"], "over the bound")
+        watch.until(s, "verifications_total{result=full}")
+        gate.set()
+        for w in waiting_:
+            w.then("250")
+            w.sock.close()
+        gate.clear()
+        tune(s, verificationTimeout=100)
+        equal(rcpts("silent"), ["451"], "no answer")
+        gate.set()
+        watch.until(s, "verifications_total{result=late}")
+        tune(s, verificationTimeout=60000)
+        wait_until(lambda: rcpts("cut") and watch.look(s).get("verifications_total{result=unreachable}"), 20,
+                   "unreachable")
+
+
 def states(watch):
     """One session in every state."""
     implicit = free_port()
@@ -533,7 +579,7 @@ def memory(watch):
         s.delivered(25)
 
 
-SCENARIOS = (mail, states, refusals, tls_server, tls_client, queue, trouble, stall, logs, memory)
+SCENARIOS = (mail, verifications, states, refusals, tls_server, tls_client, queue, trouble, stall, logs, memory)
 
 
 def table():
@@ -728,7 +774,9 @@ TUNING = {"receiveBuffers": tune_receive_buffers, "turnCompletions": tune_turn_c
           "activeMessages": tune_active_messages, "deliveryMemory": tune_delivery_memory,
           "connectionsPerHop": tune_connections_per_hop, "connectionIdle": tune_connection_idle,
           "connectionTransactions": tune_connection_transactions,
-          "contentMemory": None}  # the scenario `memory` above
+          "contentMemory": None} | {  # the scenario `memory` above
+              f"verification{f}": None for f in ("Timeout", "KeepAccepted", "KeepRefused", "Cache", "Connections",
+                                                 "Questions")}  # test_verify.py
 
 
 def test_performance_changes_live():

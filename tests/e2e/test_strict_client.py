@@ -85,6 +85,29 @@ def test_client_applies():
         equal((c.query("Account"), c.query("Role")), ([], []), "destroyed in reverse order")
 
 
+def test_client_reconciles():
+    """upsert by several properties and by reference, and reconcile within a scope: twice the same plan is no change."""
+    plan = [
+        ("upsert", "Domain", {"d1": {"name": "example.org"}, "d2": {"name": "example.com"}}),
+        ("upsert", "Account", {f"u{i}": {"@type": "User", "name": f"u{i}", "domainId": "#d2" if i % 2 else "#d1",
+                                         "description": "one"} for i in range(600)}, {"matchOn": ["name", "domainId"]}),
+        ("reconcile", "MtaRoute", {"r1": {"name": "hub", "address": "192.0.2.25", "port": 26}},
+         {"matchOn": ["name"], "scope": {"@type": "Relay"}}),
+    ]
+    with Bare() as s:
+        c = client_of(s)
+        others = len(c.query("MtaRoute"))
+        c.create("MtaRoute", {"@type": "Relay", "name": "old", "address": "192.0.2.26"})
+        first = c.apply(plan)
+        equal(first, c.apply(plan), "ids of the first and of the second time")
+        equal({r["name"]: r["port"] for r in c.query("MtaRoute") if r["@type"] == "Relay"}, {"hub": 26}, "relays")
+        equal(len(c.query("MtaRoute")), others + 1, "routes")
+        accounts = c.query("Account", ["name", "domainId"])
+        equal(len(accounts), 600, "accounts")
+        equal(c.labels("Domain", sorted({a["domainId"] for a in accounts})),
+              {first["d1"]: "example.org", first["d2"]: "example.com"}, "names of domains")
+
+
 def test_client_snapshots():
     """Every type can be read whole: singletons from the first start, variants named where there are several."""
     with Managed() as s:

@@ -282,5 +282,7 @@ def test_web_connection_limits():
             s.api.update("NetworkListener", web, maxConnections=2)
             equal(ask(port)[0], 200, "with a higher limit")
             s.api.update("NetworkListener", web, maxConnections=1)
+            wait_until(lambda: ask(port)[0] == 200, 10, "the idle connection gives way")
+            equal(first.recv(4096), b"", "the idle connection")
         wait_until(lambda: ask(port)[0] == 200, 10, "the place that became free")
         equal(s.api.http("GET", "/healthz/live", headers={})[0], 200, "the other listener")

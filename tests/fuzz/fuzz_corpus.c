@@ -5,7 +5,7 @@
 
 enum { FILE_MAX = 1 << 20 };
 
-static unsigned run_file(const char *path)
+static unsigned run_file(const char *path, size_t every)
 {
     static uint8_t bytes[FILE_MAX];
     FILE *file = fopen(path, "rb");
@@ -15,8 +15,8 @@ static unsigned run_file(const char *path)
     }
     size_t len = fread(bytes, 1, sizeof bytes, file);
     fclose(file);
-    /* Whole, and every shorter beginning: cheap variety. */
-    for (size_t n = 0; n <= len; n++) {
+    /* Whole, and shorter beginnings: cheap variety. */
+    for (size_t n = len % every; n <= len; n += every) {
         uint8_t *copy =
             malloc(n > 0 ? n : 1); /* exact size, so that a sanitizer sees every byte too far */
         memcpy(copy, bytes, n);
@@ -29,8 +29,9 @@ static unsigned run_file(const char *path)
 int main(int argc, char **argv)
 {
     unsigned files = 0;
-    if (argc != 2) {
-        printf("usage: %s CORPUS-FOLDER\n", argv[0]);
+    size_t every = argc == 3 ? strtoul(argv[2], NULL, 10) : 1; /* how many beginnings */
+    if (argc < 2 || argc > 3 || every == 0) {
+        printf("usage: %s CORPUS-FOLDER [ONE-IN-SO-MANY]\n", argv[0]);
         return 2;
     }
     DIR *dir = opendir(argv[1]);
@@ -42,7 +43,7 @@ int main(int argc, char **argv)
         char path[2048];
         if (entry->d_name[0] != '.') {
             snprintf(path, sizeof path, "%s/%s", argv[1], entry->d_name);
-            files += run_file(path);
+            files += run_file(path, every);
         }
     }
     closedir(dir);

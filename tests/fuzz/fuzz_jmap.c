@@ -4,6 +4,7 @@
 #include "fuzz.h"
 
 #include "admin/api.h"
+#include "admin/audit.h"
 
 #include <jansson.h>
 
@@ -26,6 +27,17 @@ static enum api_sign_in authenticate(void *arg, struct slice authorization,
     (void)peer;
     *out_caller = (struct api_caller){.name = "fuzz", .account_id = "b", .may = may};
     return API_SIGNED_IN;
+}
+
+/* Every change has a line, which is one. */
+static void changed(void *arg, const struct api_caller *caller, const struct api_changed *change)
+{
+    struct log *log = arg;
+    uint8_t text[LOG_LINE_BYTES + 64];
+    struct writer w = writer_init(text, sizeof text);
+    audit_write(log, caller, change, store_generation(store));
+    FUZZ_CHECK(log_take(log, &w) && !w.overflow);
+    FUZZ_CHECK(slice_find(writer_slice(&w), '\n') == w.len - 1);
 }
 
 static json_t *post(struct slice body)
@@ -55,7 +67,10 @@ static void make(void)
         "\"name\":\"ann\",\"domainId\":\"#d\"}}},\"1\"]]}";
     struct config_problem problem;
     FUZZ_CHECK(store_open_scratch(&store, &problem) == MX_OK);
-    struct api_conf conf = {.store = store, .authenticate = authenticate};
+    static struct log log;
+    FUZZ_CHECK(log.lines != NULL || log_init(&log, -1, LOG_INFO) == MX_OK);
+    struct api_conf conf = {
+        .store = store, .arg = &log, .authenticate = authenticate, .changed = changed};
     FUZZ_CHECK(api_new(&api, &conf) == MX_OK);
     json_decref(post(slice_of_text(fill)));
     generation = store_generation(store);

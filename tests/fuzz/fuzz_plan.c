@@ -98,7 +98,7 @@ static void apply(struct store *store, const uint8_t *data, size_t size)
     FUZZ_CHECK(store_begin(store, "fuzz", 1790000000000) == MX_OK);
     bool good = run(store, data, size, &changed);
     struct config *config = NULL;
-    struct config_problem problem = {{0}};
+    struct config_problem problem = {0};
     const struct reg_type *type;
     if (good) {
         mx_err err = config_build(&config, store, CONFIG_WHOLE, &type, &problem);

@@ -3,7 +3,10 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
+
+enum { REGISTER_FILES = 2 }; /* IORING_REGISTER_FILES of the kernel */
 
 struct seen {
     struct op op;
@@ -89,6 +92,31 @@ static void check_send_recv(void)
     ring_send(ring, &send_seen.op, pair[1], SLICE_LITERAL("x"));
     run_until(ring, &send_seen, 2);
     CHECK(send_seen.last.err == MX_ERR_CLOSED);
+    CHECK(ring_pending(ring) == 0);
+    (void)close(pair[1]);
+    ring_close(ring);
+}
+
+/* One receive for all that comes, until the end. */
+static void check_recv_multishot(void)
+{
+    enum { COUNT = 5 };
+    int pair[2];
+    struct ring *ring = ring_new(0, 0);
+    struct seen recv_seen = seen_new(ring);
+    struct seen send_seen = seen_new(ring);
+    local_pair(pair);
+    ring_recv_multishot(ring, &recv_seen.op, pair[1]);
+    for (unsigned i = 1; i <= COUNT; i++) {
+        ring_send(ring, &send_seen.op, pair[0], SLICE_LITERAL("again"));
+        run_until(ring, &send_seen, i);
+        run_until(ring, &recv_seen, i);
+        CHECK(recv_seen.last.more && recv_seen.op.pending);
+        CHECK(recv_seen.last.value == 5 && memcmp(recv_seen.bytes, "again", 5) == 0);
+    }
+    (void)close(pair[0]);
+    run_until(ring, &recv_seen, COUNT + 1);
+    CHECK(recv_seen.last.value == 0 && !recv_seen.last.more && !recv_seen.op.pending);
     CHECK(ring_pending(ring) == 0);
     (void)close(pair[1]);
     ring_close(ring);
@@ -402,11 +430,37 @@ static void check_stats(void)
     CHECK(close(fd) == 0);
 }
 
+static int ring_descriptor(void)
+{
+    char path[64], target[64];
+    for (int fd = 3; fd < 1024; fd++) {
+        (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        ssize_t len = readlink(path, target, sizeof target - 1);
+        target[len > 0 ? len : 0] = '\0';
+        if (strcmp(target, "anon_inode:[io_uring]") == 0) {
+            return fd;
+        }
+    }
+    return -1;
+}
+
+/* What ring_uring.c does not ask of a ring, nobody can: here, a file's descriptor of its own. */
+static void check_restricted(void)
+{
+    struct ring *ring = ring_new(0, 8);
+    int fd = ring_descriptor(), files[1] = {STDERR_FILENO};
+    CHECK(fd >= 0);
+    CHECK(syscall(SYS_io_uring_register, fd, REGISTER_FILES, files, 1) == -1 && errno == EACCES);
+    ring_close(ring);
+}
+
 int main(void)
 {
     check_probe();
+    check_restricted();
     check_stats();
     check_send_recv();
+    check_recv_multishot();
     check_sendv_overflow(0);
     check_sendv_overflow(8);
     check_sendv_overflow(5); /* not a power of two: the kernel makes it 8 */

@@ -222,3 +222,24 @@ Test(dns_cache, the_bound_holds_and_what_is_used_stays)
     cr_assert_gt(cache.entries, 20);
     dns_cache_fini(&cache);
 }
+
+Test(dns_cache, forgets_what_was_absent)
+{
+    struct dns_cache cache;
+    struct dns_name found = numbered(1), absent = numbered(2);
+    cr_assert_eq(dns_cache_init(&cache, 100000, 1), MX_OK);
+    dns_cache_keep(&cache, &found, answer_of(DNS_A, 10, 20), 0);
+    struct dns_answer *none = answer_of(DNS_A, 10, 0);
+    none->status = DNS_NO_NAME;
+    dns_cache_keep(&cache, &absent, none, 0);
+    none = answer_of(DNS_MX, 10, 0);
+    none->status = DNS_UNKNOWN;
+    dns_cache_keep(&cache, &found, none, 0);
+    cr_assert_eq(cache.entries, 3);
+    dns_cache_clear_absent(&cache);
+    cr_assert_eq(cache.entries, 1);
+    cr_assert_not_null(dns_cache_find(&cache, &found, DNS_A, 0));
+    cr_assert_null(dns_cache_find(&cache, &found, DNS_MX, 0));
+    cr_assert_null(dns_cache_find(&cache, &absent, DNS_A, 0));
+    dns_cache_fini(&cache);
+}

@@ -39,7 +39,7 @@ size_t bound_process(const struct life_conf *conf)
            (size_t)conf->changes * SETTINGS_CHANGES_MAX * RECORD_BYTES + segments * SEGMENT_BYTES;
 }
 
-enum { POOLS = 12 };
+enum { POOLS = 15 };
 
 struct demand {
     const struct pool *pool;
@@ -57,11 +57,14 @@ static void demands(struct demand out[POOLS], const struct life_conf *conf,
     size_t connections =
         mx_min_size(load->messages * MAIL_RCPTS_MAX,
                     (size_t)(d->image->route_count * d->performance.hop_connections));
+    bool asks = conf->verify != DIR_VERIFY_OFF;
+    size_t asking = asks ? (size_t)(d->image->route_count * d->performance.verify_connections) : 0;
+    size_t questions = asks ? sessions * (1 + SRV_AHEAD_MAX) : 0;
     size_t active = mx_min_size(load->messages, DELIVER_ACTIVE_MAX);
     const struct demand all[POOLS] = {
         {&shard->blocks, load->content / BLOCK_DATA + 2 * (load->messages + sessions)},
-        {&shard->park_blocks, sessions + connections},
-        {&shard->park_small, sessions + connections},
+        {&shard->park_blocks, sessions + connections + asking},
+        {&shard->park_small, sessions + connections + asking},
         {&service->sessions_pool, sessions},
         {&spool->writes, load->messages},
         {&spool->txns, load->messages},
@@ -69,8 +72,11 @@ static void demands(struct demand out[POOLS], const struct life_conf *conf,
         {&spool->messages, load->messages},
         {&spool->extents, load->messages + load->content / EXTENT_BYTES},
         {&d->actives, active},
-        {&d->clis, connections},
+        {&d->clis, connections + asking},
         {&d->conns, connections},
+        {&d->verify.questions, questions},
+        {&d->verify.conns, asking},
+        {&service->waits, sessions},
     };
     memcpy(out, all, sizeof all);
 }
@@ -83,6 +89,7 @@ size_t bound_core(const struct life_conf *conf, const struct shard *shard,
     demands(all, conf, shard, service);
     size_t bytes = log_bytes() + RING_BYTES + (size_t)conf->recv_bufs * (RING_RECV_BYTES + 1) +
                    2 * conf->group_bytes + ZEROS_BYTES + DIRECTORY_BYTES + JOURNAL_KEPT_BYTES;
+    bytes += verify_cache_bytes(&service->deliver.verify.cache);
     for (size_t i = 0; i < POOLS; i++) {
         const struct pool *pool = all[i].pool;
         bytes += pool->slots_per_slab * pool->slot_bytes + pool->slab_max * sizeof(void *);

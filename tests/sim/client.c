@@ -2,6 +2,7 @@
  * answer. They insist on one reply per command, in order. */
 #include "core/check.h"
 #include "core/text.h"
+#include "route/dir_record.h"
 #include "tests/sim/manager.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/peer.h"
@@ -9,8 +10,21 @@
 
 #include <stdio.h>
 
-enum tag { T_BANNER, T_EHLO, T_TLS, T_MAIL, T_RCPT, T_DATA, T_CHUNK, T_END, T_RSET, T_QUIT };
-enum { TAGS_MAX = 64, RECONNECT_MS = 200 };
+enum tag {
+    T_BANNER,
+    T_EHLO,
+    T_TLS,
+    T_MAIL,
+    T_RCPT,
+    T_DATA,
+    T_CHUNK,
+    T_END,
+    T_RSET,
+    T_QUIT,
+    T_TRY_MAIL, /* a transaction that only tries recipients */
+    T_TRY
+};
+enum { TAGS_MAX = 64, RECONNECT_MS = 200, TRIES = 8, TRY_NAMES = 6 };
 
 struct client {
     struct peer peer;
@@ -28,6 +42,11 @@ struct client {
     char host[64];    /* the server's name in this session */
     uint64_t epoch;   /* of the configuration, when it asked */
     struct mail *mail;
+    bool trouble;    /* something could go wrong when it connected */
+    bool tried;      /* before the next message */
+    bool tries_good; /* its MAIL was accepted */
+    unsigned try_replies;
+    char tries[TRIES][MAIL_ADDRESS_MAX];
 };
 
 static struct {
@@ -102,12 +121,59 @@ static void quit(struct client *c)
     peer_say(&c->peer, "QUIT\r\n");
 }
 
+/* Recipients that are there, that are not, and that are here, all at once: the replies tell which
+ * is which, in order. */
+static void try_some(struct client *c)
+{
+    static const struct {
+        const char *name, *domain;
+    } forms[] = {{"nobody", "source"}, {"known", "source"}, {"user", "local"}, {"nobody", "lmtp"}};
+    c->tried = true;
+    c->try_replies = 0;
+    expect(c, T_TRY_MAIL);
+    peer_say(&c->peer, "MAIL FROM:<try@client.example>\r\n");
+    for (unsigned i = 0; i < TRIES; i++) {
+        unsigned form = (unsigned)sim_below(mx_countof(forms));
+        unsigned number = (unsigned)sim_below(form == 2 ? 2 : TRY_NAMES);
+        char *address = c->tries[i];
+        (void)snprintf(address, sizeof c->tries[i], "%s%u@%s.example", forms[form].name, number,
+                       forms[form].domain);
+        expect(c, T_TRY);
+        peer_say(&c->peer, "RCPT TO:<%s>\r\n", address);
+    }
+    expect(c, T_RSET);
+    peer_say(&c->peer, "RSET\r\n");
+}
+
+static void on_try(struct client *c, unsigned code)
+{
+    const char *address = c->tries[c->try_replies++];
+    bool nobody = strncmp(address, "nobody", 6) == 0;
+    bool refused = code / 100 == 5, put_off = code / 100 == 4;
+    if (!c->tries_good) {
+        return;
+    }
+    /* Who is there is never refused, and while nothing goes wrong nobody is put off either. */
+    bool trouble = c->trouble || sim.faults || sim.struck;
+    bool let_in = code == 250 && c->plan.verify == DIR_VERIFY_ELSE_ACCEPT;
+    bool good =
+        nobody ? refused || (trouble && (put_off || let_in)) : code == 250 || (trouble && put_off);
+    if (!good) {
+        sim_fail("RCPT to %s, which is only tried, was answered %u", address, code);
+    }
+}
+
 static void next_message(struct client *c)
 {
     if (c->plan.messages == 0 || clients.stopped) {
         quit(c);
         return;
     }
+    if (c->plan.verify != DIR_VERIFY_OFF && !c->tried) {
+        try_some(c);
+        return;
+    }
+    c->tried = false;
     c->plan.messages--;
     c->mail = oracle_mail((size_t)sim_scale(1, c->plan.bytes_max));
     (void)snprintf(c->mail->client, sizeof c->mail->client, "%s", c->address);
@@ -223,6 +289,12 @@ static void on_reply(struct client *c, enum tag tag, unsigned code)
         break;
     case T_RCPT:
         on_rcpt(c, code);
+        break;
+    case T_TRY_MAIL:
+        c->tries_good = code == 250;
+        break;
+    case T_TRY:
+        on_try(c, code);
         break;
     case T_DATA:
         if (code == 354) {
@@ -360,6 +432,7 @@ static void connect_again(struct client *c)
     c->tag_count = 0;
     c->tls = c->tls_wait = false;
     c->mail = NULL;
+    c->trouble = sim.faults;
     if (c->plan.messages == 0 || clients.stopped) {
         c->peer.finished = true;
         clients.open--;

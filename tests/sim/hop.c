@@ -4,6 +4,7 @@
 #include "core/text.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/peer.h"
+#include "tests/sim/settings.h"
 #include "tests/sim/sim.h"
 
 enum { RCPTS_MAX = 128, ODDS = 12 };
@@ -196,12 +197,20 @@ static void on_rcpt(struct session *s, struct slice line)
         return;
     }
     path_of(s->rcpts[s->rcpt_count], MAIL_ADDRESS_MAX, line);
+    bool asks = s->sender[0] == '\0' && settings_verification() != DIR_VERIFY_OFF;
+    if (asks && strncmp(s->rcpts[s->rcpt_count], "user", 4) == 0) { /* always here */
+        sim_fail("a next hop was asked about %s", s->rcpts[s->rcpt_count]);
+    }
     if (unkind(s)) {
-        bool forever = may_refuse(s, s->rcpts[s->rcpt_count]) && sim_chance(2);
+        bool forever = !asks && may_refuse(s, s->rcpts[s->rcpt_count]) && sim_chance(2);
         peer_say(&s->peer, forever ? "550 5.1.1 unknown\r\n" : "450 4.2.1 busy\r\n");
         if (forever) {
             oracle_rejected(slice_of_text(s->sender), slice_of_text(s->rcpts[s->rcpt_count]));
         }
+        return;
+    }
+    if (strncmp(s->rcpts[s->rcpt_count], "nobody", 6) == 0) {
+        peer_say(&s->peer, "550 5.1.1 unknown\r\n");
         return;
     }
     s->rcpt_count++;

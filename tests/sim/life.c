@@ -234,6 +234,7 @@ void life_boot(const struct life_conf *conf)
     memset(&life, 0, sizeof life);
     life.conf = *conf;
     settings_tune(&conf->performance);
+    settings_verify(conf->verify);
     life.conf.group_bytes = GROUP_BYTES;
     sim.ops = 0;
     sim.reads = 0;
@@ -435,10 +436,19 @@ static void hops_check(const struct deliver *d, bool drained)
 static void core_check(struct core *core, bool drained)
 {
     struct service *s = &core->service;
-    const struct pool *always[] = {
-        &core->shard.blocks, &core->shard.park_blocks, &core->shard.park_small, &s->sessions_pool,
-        &s->spool.writes,    &s->spool.txns,           &s->spool.incomings,     &s->deliver.actives,
-        &s->deliver.clis,    &s->deliver.conns};
+    const struct pool *always[] = {&core->shard.blocks,
+                                   &core->shard.park_blocks,
+                                   &core->shard.park_small,
+                                   &s->sessions_pool,
+                                   &s->spool.writes,
+                                   &s->spool.txns,
+                                   &s->spool.incomings,
+                                   &s->deliver.actives,
+                                   &s->deliver.clis,
+                                   &s->deliver.conns,
+                                   &s->deliver.verify.questions,
+                                   &s->deliver.verify.conns,
+                                   &s->waits};
     for (size_t i = 0; i < mx_countof(always); i++) {
         pool_check(always[i]);
     }

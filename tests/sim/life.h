@@ -22,6 +22,7 @@ struct life_conf {
     uint64_t segment_bytes;
     size_t blocks;
     struct performance performance; /* of all lives; zeros: defaults */
+    uint8_t verify;                 /* enum dir_verify: of all domains that relay */
     unsigned changes;               /* of the configuration, while it runs */
     uint64_t change_gap_ms;
     unsigned steers;      /* of the queue, by an administrator */

@@ -169,7 +169,7 @@ static void applied(mx_err err, const char *problem)
 static void publish(const struct object_change *changes, size_t count,
                     const struct answers before[])
 {
-    struct config_problem problem = {{0}};
+    struct config_problem problem = {0};
     const struct reg_type *type;
     size_t tables_before = tables_bytes();
     manager.was_stalled = false;

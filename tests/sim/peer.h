@@ -49,6 +49,7 @@ struct client_plan {
     size_t bytes_max;
     bool misbehave; /* cuts connections */
     bool second;    /* comes through a proxy now and then */
+    uint8_t verify; /* enum dir_verify of the domains that relay: it tries who is accepted */
 };
 void client_start(const struct client_plan *plan);
 bool clients_done(void);

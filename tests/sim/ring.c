@@ -28,6 +28,12 @@ mx_err ring_socket(int *out_fd, int family)
     return MX_OK;
 }
 
+mx_err ring_socket_from(int *out_fd, const struct ring_addr *from)
+{
+    (void)from; /* the simulated network does not look at it */
+    return ring_socket(out_fd, 0);
+}
+
 mx_err ring_udp(int *out_fd, const struct ring_addr *to)
 {
     if (sim.faults && sim_chance(50)) {
@@ -220,6 +226,12 @@ void ring_accept(struct ring *ring, struct op *op, int fd)
 void ring_recv(struct ring *ring, struct op *op, int fd, bool poll_first)
 {
     (void)poll_first;
+    begin(ring, op, OP_RECV, fd);
+}
+
+/* Once: the kernel may end a multishot receive at any time. */
+void ring_recv_multishot(struct ring *ring, struct op *op, int fd)
+{
     begin(ring, op, OP_RECV, fd);
 }
 

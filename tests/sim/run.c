@@ -167,7 +167,9 @@ void run_plan(const struct plan *plan)
     hops_start();
     dns_start();
     for (unsigned i = 0; i < plan->clients; i++) {
-        client_start(&plan->client);
+        struct client_plan client = plan->client;
+        client.verify = plan->conf.verify;
+        client_start(&client);
     }
     for (unsigned i = 0; i < plan->lives; i++) {
         one_life(plan, i);

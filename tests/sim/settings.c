@@ -306,6 +306,18 @@ static void add_listener(struct made *made, const char *name, uint16_t port, boo
                                                 .proxy_network_count = proxy ? 1 : 0};
 }
 
+static uint8_t verification; /* enum dir_verify */
+
+void settings_verify(uint8_t verify)
+{
+    verification = verify;
+}
+
+uint8_t settings_verification(void)
+{
+    return verification;
+}
+
 static struct performance tuned; /* zeros: defaults */
 
 void settings_tune(const struct performance *performance)
@@ -353,6 +365,7 @@ static void add_domain(struct made *made, uint64_t id, const char *name, bool re
                                                                      .name = keep(made, name),
                                                                      .enabled = true,
                                                                      .allow_relaying = relay,
+                                                                     .verify = verification,
                                                                      .tag_mode = 1};
 }
 

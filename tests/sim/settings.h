@@ -52,5 +52,8 @@ void settings_killed(void);
 const char *settings_probe(unsigned n);
 /* Is RCPT to this address (as clients and settings_probe use them) answered 250? */
 bool settings_accepts(const struct settings *settings, const char *address);
+/* What all configurations say of domains that relay from now on: enum dir_verify. */
+void settings_verify(uint8_t verify);
+uint8_t settings_verification(void);
 /* What the images of all configurations say of performance from now on. */
 void settings_tune(const struct performance *performance);

@@ -30,9 +30,10 @@ static json_t *domain_json(const struct settings *s, uint64_t id)
     if (id == 5 && s->domain_alias) {
         (void)json_object_set_new(aliases, "also.example", json_true());
     }
-    return json_pack("{s:s, s:o, s:b, s:b, s:{s:s}}", "name", sim_domain_name(s, id), "aliases",
-                     aliases, "isEnabled", 1, "allowRelaying", id == 5 ? s->relay : id > 1,
-                     "subAddressing", "@type", "Enabled");
+    return json_pack("{s:s, s:o, s:b, s:b, s:s, s:{s:s}}", "name", sim_domain_name(s, id),
+                     "aliases", aliases, "isEnabled", 1, "allowRelaying",
+                     id == 5 ? s->relay : id > 1, "verifyRecipients",
+                     dir_verify_name(settings_verification()), "subAddressing", "@type", "Enabled");
 }
 
 static json_t *account_json(const struct settings *s, const struct sim_account *account)
@@ -198,14 +199,6 @@ uint64_t store_generation(const struct store *store)
 
 /* --- admin/config.h, config_build.h, tls_files.h -----------------------------------------------
  */
-
-void config_problem_set(struct config_problem *problem, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    (void)vsnprintf(problem->text, sizeof problem->text, format, args);
-    va_end(args);
-}
 
 mx_err config_build(struct config **out_config, struct store *store, enum config_parts parts,
                     const struct reg_type **out_type, struct config_problem *problem)

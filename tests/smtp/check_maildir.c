@@ -31,6 +31,84 @@ static struct maildir_delivery delivery(const char *local, uint64_t sequence,
                                      .piece_count = count};
 }
 
+/* --- the seam's calls, wrapped (see CMakeLists.txt): folders that were synced, and what is asked
+ * of them at the moment of a call
+ */
+
+enum { SYNCED_MAX = 64 };
+
+static char synced[SYNCED_MAX][PATH_BYTES];
+static unsigned synced_count;
+static const char *watched; /* a mailbox: ROOT/DOMAIN/LOCAL */
+static bool durable_before_tmp, durable_before_move;
+static unsigned moves;
+
+static bool was_synced(const char *folder)
+{
+    for (unsigned i = 0; i < synced_count; i++) {
+        if (strcmp(synced[i], folder) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The names of the folders that lead to new/, and of new/ itself. */
+static bool path_is_durable(void)
+{
+    char domain[PATH_BYTES];
+    snprintf(domain, sizeof domain, "%s/example.org", root);
+    return was_synced(root) && was_synced(domain) && was_synced(watched);
+}
+
+static void watch(const char *mailbox)
+{
+    watched = mailbox;
+    synced_count = moves = 0;
+    durable_before_tmp = durable_before_move = false;
+}
+
+mx_err __real_sys_sync_dir(const char *path);
+mx_err __wrap_sys_sync_dir(const char *path);
+mx_err __wrap_sys_sync_dir(const char *path)
+{
+    mx_err err = __real_sys_sync_dir(path);
+    if (watched != NULL && !err) {
+        CHECK(synced_count < SYNCED_MAX);
+        snprintf(synced[synced_count++], PATH_BYTES, "%s", path);
+    }
+    return err;
+}
+
+mx_err __real_sys_mkdir(const char *path);
+mx_err __wrap_sys_mkdir(const char *path);
+mx_err __wrap_sys_mkdir(const char *path)
+{
+    char tmp[PATH_BYTES], in_new[PATH_BYTES];
+    bool exists = false;
+    if (watched != NULL) {
+        snprintf(tmp, sizeof tmp, "%s/tmp", watched);
+        snprintf(in_new, sizeof in_new, "%s/new", watched);
+        if (strcmp(path, tmp) == 0) {
+            CHECK(sys_exists(&exists, in_new) == MX_OK);
+            durable_before_tmp = exists && path_is_durable();
+        }
+    }
+    return __real_sys_mkdir(path);
+}
+
+mx_err __real_sys_rename(const char *from, const char *to);
+mx_err __wrap_sys_rename(const char *from, const char *to);
+mx_err __wrap_sys_rename(const char *from, const char *to)
+{
+    durable_before_move = watched != NULL && path_is_durable();
+    moves++;
+    return __real_sys_rename(from, to);
+}
+
+/* --- a batch -----------------------------------------------------------------------------------
+ */
+
 static struct slice hostname = SLICE_LITERAL("mx/1:x.example");
 
 static void run(struct maildir_delivery *deliveries, uint32_t count)
@@ -156,6 +234,36 @@ static void test_folders_broken_off(void)
     }
 }
 
+/* Two workers can make one mailbox at the same time: the second found the folders there before the
+ * first had synced their parents, and its delivery counted. tmp/, without which nobody delivers, is
+ * made when the rest is durable; and whoever makes folders syncs the whole path. */
+static void test_delivery_counts_only_in_durable_folders(void)
+{
+    struct maildir_piece piece = {.bytes = SLICE_LITERAL("Subject: x\r\n\r\nbody\r\n")};
+    char mailbox[PATH_BYTES], path[PATH_BYTES + 8];
+    snprintf(mailbox, sizeof mailbox, "%s/example.org/first", root);
+    struct maildir_delivery d = delivery("first", 1, &piece, 1);
+    watch(mailbox);
+    run(&d, 1);
+    CHECK(d.err == MX_OK && moves == 1);
+    CHECK(durable_before_tmp && durable_before_move);
+    /* Another worker has made all but tmp/ and not synced them yet. */
+    snprintf(mailbox, sizeof mailbox, "%s/example.org/second", root);
+    watched = NULL;
+    CHECK(sys_mkdir(mailbox) == MX_OK);
+    static const char *const subs[] = {"new", "cur"};
+    for (size_t i = 0; i < mx_countof(subs); i++) {
+        snprintf(path, sizeof path, "%s/%s", mailbox, subs[i]);
+        CHECK(sys_mkdir(path) == MX_OK);
+    }
+    d = delivery("second", 1, &piece, 1);
+    watch(mailbox);
+    run(&d, 1);
+    CHECK(d.err == MX_OK && list("second", "new").count == 1);
+    CHECK(durable_before_tmp && durable_before_move);
+    watched = NULL;
+}
+
 /* Hostile names stay inside their folder, and no two meet. */
 static void test_names(void)
 {
@@ -259,6 +367,7 @@ int main(void)
     test_delivery_and_repeat();
     test_repeat_under_another_name();
     test_folders_broken_off();
+    test_delivery_counts_only_in_durable_folders();
     test_names();
     test_pieces_of_files();
     test_failures_stay_apart();

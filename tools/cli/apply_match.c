@@ -1,22 +1,12 @@
 #include "tools/cli/apply_match.h"
 
+#include "core/hash.h"
+#include "tools/cli/apply_known.h"
 #include "tools/cli/apply_scope.h"
 #include "tools/cli/fail.h"
 #include "tools/cli/schema.h"
 
 #include <stdlib.h>
-
-void matcher_init(struct matcher *m, json_t *schema)
-{
-    *m = (struct matcher){
-        .schema = schema, .objects = need(json_object()), .indexes = need(json_object())};
-}
-
-void matcher_free(struct matcher *m)
-{
-    json_decref(m->objects);
-    json_decref(m->indexes);
-}
 
 /* --- signatures --------------------------------------------------------------------------------
  */
@@ -102,105 +92,205 @@ char *match_signature(const struct match_key *key, json_t *schema, const json_t 
     return text;
 }
 
-/* --- indexes -----------------------------------------------------------------------------------
- *
- * An index: {"properties": ..., "scope": ..., "ids": signature -> [id, ...]}.
+void match_compared(json_t *names, const struct op *op, json_t *schema)
+{
+    json_t *properties = op_match_properties(op, schema), *item;
+    const char *name;
+    size_t i;
+    json_object_set_new(names, "@type", json_true());
+    json_array_foreach(properties, i, item)
+    {
+        json_object_set_new(names, json_string_value(item), json_true());
+    }
+    json_object_foreach(op->scope, name, item)
+    {
+        json_object_set_new(names, name, json_true());
+    }
+    if (properties == NULL) {
+        json_t *all = schema_all_fields(schema, op->object);
+        json_object_foreach(all, name, item)
+        {
+            if (is_comparable(item)) {
+                json_object_set_new(names, name, json_true());
+            }
+        }
+        json_decref(all);
+    }
+    json_decref(properties);
+}
+
+/* --- tables ------------------------------------------------------------------------------------
  */
 
-static struct match_key key_of(const char *object, const json_t *index)
+/* The objects of a type by one key. A changed object is added anew: its older entries lead to it,
+ * but do not fit any more. */
+struct match_table {
+    struct match_table *next;
+    json_t *properties, *scope; /* of the key; NULL as there */
+    struct known_index index;
+};
+
+struct matched_type {
+    struct matched_type *next;
+    const char *object; /* borrowed from the schema */
+    struct known known;
+    struct match_table *tables;
+};
+
+static struct match_key key_of(const struct matched_type *type, const struct match_table *table)
 {
-    json_t *properties = json_object_get(index, "properties"), *scope;
-    scope = json_object_get(index, "scope");
-    return (struct match_key){.object = object,
-                              .properties = json_is_null(properties) ? NULL : properties,
-                              .scope = json_is_null(scope) ? NULL : scope};
+    return (struct match_key){
+        .object = type->object, .properties = table->properties, .scope = table->scope};
 }
 
-static void index_add(struct matcher *m, const char *object, json_t *index, const json_t *value)
+static uint64_t hash_of(const char *signature)
 {
-    struct match_key key = key_of(object, index);
-    const char *id = member_text(value, "id");
-    char *signature = id != NULL && scope_has(key.scope, value)
-                          ? match_signature(&key, m->schema, value, NULL)
-                          : NULL;
+    return hash_seeded(slice_of_text(signature), 0);
+}
+
+static void table_add(struct matcher *m, struct matched_type *type, struct match_table *table,
+                      uint32_t record, const json_t *value)
+{
+    struct match_key key = key_of(type, table);
+    char *signature =
+        scope_has(key.scope, value) ? match_signature(&key, m->schema, value, NULL) : NULL;
     if (signature != NULL) {
-        json_t *all = json_object_get(index, "ids"), *ids = json_object_get(all, signature);
-        if (ids == NULL) {
-            ids = need(json_array());
-            json_object_set_new(all, signature, ids);
-        }
-        json_array_append_new(ids, json_string(id));
+        known_index_add(&table->index, hash_of(signature), record);
     }
     free(signature);
 }
 
-static void index_remove(struct matcher *m, const char *object, json_t *index, const json_t *value)
+static bool same(json_t *a, json_t *b)
 {
-    struct match_key key = key_of(object, index);
-    const char *id = member_text(value, "id");
-    char *signature = match_signature(&key, m->schema, value, NULL);
-    json_t *ids = signature ? json_object_get(json_object_get(index, "ids"), signature) : NULL,
-           *item;
-    size_t i;
-    json_array_foreach(ids, i, item)
-    {
-        if (id != NULL && strcmp(json_string_value(item), id) == 0) {
-            json_array_remove(ids, i);
-            break;
-        }
-    }
-    free(signature);
+    return a == NULL || b == NULL ? a == b : json_equal(a, b);
 }
 
-static json_t *index_get(struct matcher *m, const struct match_key *key)
+static struct match_table *table_get(struct matcher *m, struct matched_type *type,
+                                     const struct match_key *key)
 {
-    json_t *spec = need(json_pack("[o,o]", or_null(key->properties), or_null(key->scope))), *value;
-    char *text = need(json_dumps(spec, JSON_COMPACT | JSON_SORT_KEYS));
-    json_t *of_type = json_object_get(m->indexes, key->object);
-    if (of_type == NULL) {
-        of_type = need(json_object());
-        json_object_set_new(m->indexes, key->object, of_type);
+    struct match_table *table = type->tables;
+    while (table != NULL &&
+           !(same(table->properties, key->properties) && same(table->scope, key->scope))) {
+        table = table->next;
     }
-    json_t *index = json_object_get(of_type, text);
-    if (index == NULL) {
-        const char *id;
-        index = need(json_pack("{s:O,s:O,s:{}}", "properties", json_array_get(spec, 0), "scope",
-                               json_array_get(spec, 1), "ids"));
-        json_object_set_new(of_type, text, index);
-        json_object_foreach(json_object_get(m->objects, key->object), id, value)
-        {
-            index_add(m, key->object, index, value);
-        }
+    if (table != NULL) {
+        return table;
     }
-    free(text);
-    json_decref(spec);
-    return index;
+    table = need(calloc(1, sizeof *table));
+    *table = (struct match_table){.next = type->tables,
+                                  .properties = json_incref(key->properties),
+                                  .scope = json_incref(key->scope)};
+    type->tables = table;
+    for (uint32_t i = 0; i < type->known.count; i++) {
+        json_t *value = known_get(&type->known, i);
+        table_add(m, type, table, i, value);
+        json_decref(value);
+    }
+    return table;
+}
+
+static void type_free(struct matched_type *type)
+{
+    while (type->tables != NULL) {
+        struct match_table *table = type->tables;
+        type->tables = table->next;
+        known_index_free(&table->index);
+        json_decref(table->properties);
+        json_decref(table->scope);
+        free(table);
+    }
+    known_free(&type->known);
+    free(type);
 }
 
 /* --- the matcher -------------------------------------------------------------------------------
  */
 
+void matcher_init(struct matcher *m, json_t *schema, struct plan *plan)
+{
+    *m = (struct matcher){.schema = schema, .plan = plan};
+}
+
+static struct matched_type **place_of(struct matcher *m, const char *object)
+{
+    struct matched_type **at = &m->types;
+    while (*at != NULL && strcmp((*at)->object, object) != 0) {
+        at = &(*at)->next;
+    }
+    return at;
+}
+
+void matcher_forget(struct matcher *m, const char *object)
+{
+    struct matched_type **at = place_of(m, object), *type = *at;
+    if (type != NULL) {
+        *at = type->next;
+        type_free(type);
+    }
+}
+
+void matcher_free(struct matcher *m)
+{
+    while (m->types != NULL) {
+        matcher_forget(m, m->types->object);
+    }
+}
+
+static bool keep(void *arg, const json_t *value)
+{
+    struct matched_type *type = arg;
+    uint32_t record;
+    return known_put(&type->known, value, &record);
+}
+
 bool matcher_load(struct matcher *m, struct client *client, const char *object)
 {
-    if (json_object_get(m->objects, object) != NULL) {
+    struct matched_type **at = place_of(m, object);
+    if (*at != NULL) {
         return true;
     }
-    json_t *found = need(json_array()), *by_id = need(json_object()), *value;
-    size_t i;
-    bool good = jmap_all_objects(client, object, true, found);
-    json_array_foreach(found, i, value)
+    json_t *names = need(json_array()), *flag;
+    const char *name;
+    json_object_foreach(json_object_get(m->plan->compared, object), name, flag)
     {
-        const char *id = member_text(value, "id");
-        if (id != NULL) {
-            json_object_set(by_id, id, value);
-        }
+        json_array_append_new(names, json_string(name));
     }
-    if (good) {
-        json_object_set(m->objects, object, by_id);
+    *at = need(calloc(1, sizeof **at));
+    (*at)->object = object;
+    known_init(&(*at)->known, names);
+    bool good = jmap_each_object(client, object, true, keep, *at);
+    if (!good) {
+        matcher_forget(m, object);
     }
-    json_decref(by_id);
-    json_decref(found);
     return good;
+}
+
+/* Looking for what has a signature. */
+struct search {
+    struct matcher *m;
+    const struct matched_type *type;
+    const struct match_key *key;
+    const char *signature;
+    uint32_t found;
+    size_t count; /* of different ones */
+};
+
+static bool fits(void *arg, uint32_t record)
+{
+    struct search *s = arg;
+    if (s->count > 0 && s->found == record) {
+        return false; /* an older entry of it */
+    }
+    json_t *value = known_get(&s->type->known, record);
+    char *signature =
+        scope_has(s->key->scope, value) ? match_signature(s->key, s->m->schema, value, NULL) : NULL;
+    if (signature != NULL && strcmp(signature, s->signature) == 0) {
+        s->found = record;
+        s->count++;
+    }
+    free(signature);
+    json_decref(value);
+    return false; /* all of them */
 }
 
 bool matcher_find(struct matcher *m, const struct match_key *key, const json_t *value,
@@ -210,66 +300,66 @@ bool matcher_find(struct matcher *m, const struct match_key *key, const json_t *
     if (signature == NULL) {
         return false;
     }
-    const json_t *ids = json_object_get(json_object_get(index_get(m, key), "ids"), signature);
+    struct matched_type *type = *place_of(m, key->object);
+    struct search search = {.m = m, .type = type, .key = key, .signature = signature};
+    struct match_table *table = table_get(m, type, key);
+    (void)known_index_find(&table->index, hash_of(signature), fits, &search);
     free(signature);
-    size_t count = json_array_size(ids);
-    *out_id = json_string_value(json_array_get(ids, 0));
-    return count <= 1 || fail("%s: ambiguous: %zu existing objects match one of the plan",
-                              schema_display(key->object), count);
+    *out_id = search.count > 0 ? known_id(&type->known, search.found) : NULL;
+    return search.count <= 1 || fail("%s: ambiguous: %zu existing objects match one of the plan",
+                                     schema_display(key->object), search.count);
 }
 
-json_t *matcher_in_scope(struct matcher *m, const struct match_key *key)
+void matcher_each_in_scope(struct matcher *m, const struct match_key *key,
+                           void (*each)(void *arg, const char *id), void *arg)
 {
-    json_t *found = need(json_object()), *value;
-    const char *id;
-    json_object_foreach(json_object_get(m->objects, key->object), id, value)
-    {
+    const struct matched_type *type = *place_of(m, key->object);
+    for (uint32_t i = 0; i < type->known.count; i++) {
+        json_t *value = known_get(&type->known, i);
         if (scope_has(key->scope, value)) {
-            json_object_set(found, id, value);
+            each(arg, known_id(&type->known, i));
         }
-    }
-    return found;
-}
-
-void matcher_created(struct matcher *m, const char *object, const json_t *value)
-{
-    json_t *by_id = json_object_get(m->objects, object), *index;
-    const char *id = member_text(value, "id"), *spec;
-    if (by_id == NULL || id == NULL) {
-        return;
-    }
-    json_object_set(by_id, id, (json_t *)(uintptr_t)value);
-    json_object_foreach(json_object_get(m->indexes, object), spec, index)
-    {
-        index_add(m, object, index, value);
+        json_decref(value);
     }
 }
 
-void matcher_updated(struct matcher *m, const char *object, const char *id, const json_t *patch)
+static bool keep_anew(struct matcher *m, struct matched_type *type, const json_t *value)
 {
-    json_t *value = json_object_get(json_object_get(m->objects, object), id), *part, *index;
-    const char *name, *spec;
-    if (value == NULL) {
-        return;
+    uint32_t record;
+    if (!known_put(&type->known, value, &record)) {
+        return false;
     }
-    json_object_foreach(json_object_get(m->indexes, object), spec, index)
-    {
-        index_remove(m, object, index, value);
+    for (struct match_table *table = type->tables; table != NULL; table = table->next) {
+        table_add(m, type, table, record, value);
     }
+    return true;
+}
+
+bool matcher_created(struct matcher *m, const char *object, const json_t *value)
+{
+    struct matched_type *type = *place_of(m, object);
+    return type == NULL || keep_anew(m, type, value);
+}
+
+bool matcher_updated(struct matcher *m, const char *object, const char *id, const json_t *patch)
+{
+    struct matched_type *type = *place_of(m, object);
+    uint32_t record;
+    if (type == NULL || !known_find(&type->known, id, &record)) {
+        return true;
+    }
+    json_t *value = known_get(&type->known, record), *part;
+    const char *name;
+    bool changed = false;
     json_object_foreach((json_t *)(uintptr_t)patch, name, part)
     {
-        if (strchr(name, '/') == NULL) {
+        json_t *old = json_object_get(value, name);
+        if (old != NULL && !json_equal(old, part)) {
             json_object_set(value, name, part);
+            changed = true;
         }
     }
-    json_object_foreach(json_object_get(m->indexes, object), spec, index)
-    {
-        index_add(m, object, index, value);
-    }
-}
-
-void matcher_forget(struct matcher *m, const char *object)
-{
-    json_object_del(m->objects, object);
-    json_object_del(m->indexes, object);
+    bool good = !changed || keep_anew(m, type, value);
+    json_decref(value);
+    return good;
 }

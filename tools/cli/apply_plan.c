@@ -1,6 +1,7 @@
 #include "tools/cli/apply_plan.h"
 
 #include "core/text.h"
+#include "tools/cli/apply_match.h"
 #include "tools/cli/apply_scope.h"
 #include "tools/cli/fail.h"
 #include "tools/cli/schema.h"
@@ -25,6 +26,7 @@ void plan_free(struct plan *plan)
 {
     lines_close(&plan->lines);
     json_decref(plan->refs);
+    json_decref(plan->compared);
     *plan = (struct plan){0};
 }
 
@@ -349,6 +351,19 @@ static bool references_check(const struct plan *plan, const struct op *op, json_
     return true;
 }
 
+static void note_compared(struct plan *plan, const struct op *op, json_t *schema)
+{
+    json_t *names = json_object_get(plan->compared, op->object);
+    if (op->kind != OP_UPSERT && op->kind != OP_RECONCILE) {
+        return;
+    }
+    if (names == NULL) {
+        names = need(json_object());
+        json_object_set_new(plan->compared, op->object, names);
+    }
+    match_compared(names, op, schema);
+}
+
 static bool check_one(struct plan *plan, size_t index, json_t *schema, json_t *declared)
 {
     struct op op;
@@ -357,6 +372,7 @@ static bool check_one(struct plan *plan, size_t index, json_t *schema, json_t *d
     }
     plan->ops[op.kind]++;
     plan->objects[op.kind] += op.kind >= OP_CREATE ? json_object_size(op.value) : 0;
+    note_compared(plan, &op, schema);
     bool good = references_check(plan, &op, schema, declared) || wrong_line(plan, index);
     op_free(&op);
     return good;
@@ -365,6 +381,7 @@ static bool check_one(struct plan *plan, size_t index, json_t *schema, json_t *d
 bool plan_check(struct plan *plan, json_t *schema)
 {
     json_t *declared = need(json_object());
+    plan->compared = need(json_object());
     bool good = refs_find(plan);
     for (size_t i = 0; good && i < plan->lines.count; i++) {
         good = check_one(plan, i, schema, declared);

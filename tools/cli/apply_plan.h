@@ -24,6 +24,7 @@ struct op {
 struct plan {
     struct lines lines; /* open */
     json_t *refs;       /* client id -> true: those that something refers to, few of many */
+    json_t *compared;   /* type -> property -> true: what upserts and reconciles match by */
     size_t ops[OP_KINDS], objects[OP_KINDS]; /* how many of each */
 };
 

@@ -418,7 +418,21 @@ bool jmap_all_ids(struct client *client, const char *object, json_t *filter, jso
     return true;
 }
 
-bool jmap_all_objects(struct client *client, const char *object, bool with_total, json_t *objects)
+static bool each_of(const json_t *list, bool (*each)(void *arg, const json_t *value), void *arg)
+{
+    size_t i;
+    json_t *value;
+    json_array_foreach(list, i, value)
+    {
+        if (!each(arg, value)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool jmap_each_object(struct client *client, const char *object, bool with_total,
+                      bool (*each)(void *arg, const json_t *value), void *arg)
 {
     json_t *filter = need(json_object());
     char *anchor = NULL;
@@ -433,9 +447,9 @@ bool jmap_all_objects(struct client *client, const char *object, bool with_total
         anchor = NULL;
         count = good ? json_array_size(json_object_get(query, "ids")) : 0;
         if (count > 0) {
-            json_array_extend(objects, json_object_get(get, "list"));
             const char *last = last_id(json_object_get(query, "ids"));
             anchor = last ? need(strdup(last)) : NULL;
+            good = each_of(json_object_get(get, "list"), each, arg);
         }
         json_decref(query);
         json_decref(get);

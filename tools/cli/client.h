@@ -38,8 +38,9 @@ bool jmap_query_get(struct client *client, const char *object, json_t *query_arg
 json_t *jmap_page(json_t *filter, size_t limit, const char *anchor, bool with_total);
 /* Adds the ids of all objects that a filter (borrowed, may be NULL) finds. */
 bool jmap_all_ids(struct client *client, const char *object, json_t *filter, json_t *ids);
-/* Adds all objects of a type. */
-bool jmap_all_objects(struct client *client, const char *object, bool with_total, json_t *objects);
+/* Calls each for every object of a type, page by page, until it is false (a failure). */
+bool jmap_each_object(struct client *client, const char *object, bool with_total,
+                      bool (*each)(void *arg, const json_t *value), void *arg);
 
 /* Borrowed: the text of a member, or NULL. */
 const char *member_text(const json_t *object, const char *name);

@@ -131,10 +131,9 @@ static size_t note_created(struct apply *a, const char *object, const json_t *ch
         json_t *value = need(json_copy(json_object_get(chunk, name)));
         json_object_update(value, given);
         note_id(a, name, id);
-        matcher_created(&a->matcher, object, value);
         touch(a, object, id);
+        count += matcher_created(&a->matcher, object, value);
         json_decref(value);
-        count++;
     }
     return count;
 }
@@ -173,23 +172,49 @@ static bool create_all(struct apply *a, const char *object, json_t *value, size_
     return good;
 }
 
-static bool update_one(struct apply *a, const char *object, const char *id, json_t *patch,
-                       size_t *updated)
+/* id -> patch, at most as many as the server takes in one call. */
+static bool update_chunk(struct apply *a, const char *object, json_t *patches, size_t *updated)
 {
     json_t *result =
-        call_set(a, object, need(json_pack("{s:{s:O}}", "update", id, patch)), patch, NULL);
+        call_set(a, object, need(json_pack("{s:O}", "update", patches)), patches, NULL);
     if (result == NULL) {
         return false;
     }
-    bool good = none_refused(object, json_object_get(result, "notUpdated"), "update") &&
-                (json_object_get(json_object_get(result, "updated"), id) != NULL ||
-                 fail("%s: server did not acknowledge update for id `%s` (the id may not exist)",
-                      schema_display(object), id));
+    bool good = true;
+    const char *id, *silent = NULL;
+    json_t *patch, *refused = json_object_get(result, "notUpdated");
+    json_object_foreach(patches, id, patch)
+    {
+        if (json_object_get(json_object_get(result, "updated"), id) != NULL) {
+            good = matcher_updated(&a->matcher, object, id, patch) && good;
+            touch(a, object, id);
+            *updated += 1;
+        } else if (json_object_get(refused, id) == NULL) {
+            silent = id;
+        }
+    }
+    good = good && none_refused(object, refused, "update") &&
+           (silent == NULL ||
+            fail("%s: server did not acknowledge update for id `%s` (the id may not exist)",
+                 schema_display(object), silent));
     json_decref(result);
-    if (good) {
-        matcher_updated(&a->matcher, object, id, patch);
-        touch(a, object, id);
-        *updated += 1;
+    return good;
+}
+
+static bool update_all(struct apply *a, const char *object, json_t *patches, size_t *updated)
+{
+    size_t most = a->cli->client.max_set, batch = 0;
+    void *at = json_object_iter(patches);
+    bool good = true;
+    while (good && at != NULL) {
+        json_t *chunk = need(json_object());
+        for (size_t i = 0; i < most && at != NULL; i++) {
+            json_object_set(chunk, json_object_iter_key(at), json_object_iter_value(at));
+            at = json_object_iter_next(patches, at);
+        }
+        report_batch(&a->report, "updating", object, ++batch, json_object_size(chunk));
+        good = update_chunk(a, object, chunk, updated);
+        json_decref(chunk);
     }
     return good;
 }
@@ -310,32 +335,34 @@ static bool split_all(struct apply *a, const struct op *op, const struct match_k
 static bool change_all(struct apply *a, const char *object, const struct split *split,
                        struct done *done)
 {
-    const char *id;
-    json_t *patch;
-    bool good = create_all(a, object, split->creates, &done->created);
-    json_object_foreach(split->updates, id, patch)
-    {
-        good = good && update_one(a, object, id, patch, &done->updated);
+    return create_all(a, object, split->creates, &done->created) &&
+           update_all(a, object, split->updates, &done->updated);
+}
+
+struct surplus {
+    const json_t *matched, *touched;
+    json_t *ids;
+};
+
+static void add_surplus(void *arg, const char *id)
+{
+    struct surplus *surplus = arg;
+    if (json_object_get(surplus->matched, id) == NULL &&
+        json_object_get(surplus->touched, id) == NULL) {
+        json_array_append_new(surplus->ids, json_string(id));
     }
-    return good;
 }
 
 /* What is in scope and neither matched nor created here: to be destroyed at the end. */
 static void note_surplus(struct apply *a, const struct op *op, const struct match_key *key,
                          const struct split *split)
 {
-    json_t *found = matcher_in_scope(&a->matcher, key), *ids = need(json_array()), *value;
-    const json_t *touched = json_object_get(a->touched, op->object);
-    const char *id;
-    json_object_foreach(found, id, value)
-    {
-        if (json_object_get(split->matched, id) == NULL && json_object_get(touched, id) == NULL) {
-            json_array_append_new(ids, json_string(id));
-        }
-    }
+    struct surplus surplus = {.matched = split->matched,
+                              .touched = json_object_get(a->touched, op->object),
+                              .ids = need(json_array())};
+    matcher_each_in_scope(&a->matcher, key, add_surplus, &surplus);
     json_array_append_new(a->surplus, need(json_pack("{s:s,s:I,s:o}", "object", op->object, "index",
-                                                     (json_int_t)op->index, "ids", ids)));
-    json_decref(found);
+                                                     (json_int_t)op->index, "ids", surplus.ids)));
 }
 
 static bool match_and_change(struct apply *a, const struct op *op, struct done *done)
@@ -384,7 +411,10 @@ static bool run_update(struct apply *a, const struct op *op, struct done *done)
             return fail("%s: `%s` was not created", schema_display(op->object), op->id);
         }
     }
-    return update_one(a, op->object, id, op->value, &done->updated);
+    json_t *patches = need(json_pack("{s:O}", id, op->value));
+    bool good = update_chunk(a, op->object, patches, &done->updated);
+    json_decref(patches);
+    return good;
 }
 
 static bool run_create(struct apply *a, const struct op *op, struct done *done)
@@ -543,7 +573,7 @@ bool command_apply(struct cli *cli)
                       .touched = need(json_object()),
                       .surplus = need(json_array())};
     report_init(&a.report, cli);
-    matcher_init(&a.matcher, cli->client.schema);
+    matcher_init(&a.matcher, cli->client.schema, &a.plan);
     bool good = check_explain(cli->args) && read_plan(&a);
     if (good && cli->args->given[OPT_EXPLAIN]) {
         good = explain_plan(&a);

@@ -198,6 +198,10 @@ static void put_route(struct buf *out, const json_t *answer, bool color)
         buf_format(out, "  %s (%s)\n", text(route, "name"), text(route, "type"));
     }
     put_members(out, json_object_get(answer, "nextHop"));
+    if (json_is_object(json_object_get(answer, "verification"))) {
+        put_heading(out, color, "Asked at the relay");
+        put_members(out, json_object_get(answer, "verification"));
+    }
     put_heading(out, color, "Schedule (ms)");
     put_members(out, json_object_get(answer, "schedule"));
     if (json_is_true(json_object_get(answer, "paused"))) {

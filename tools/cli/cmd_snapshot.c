@@ -15,7 +15,7 @@ struct snapshot {
     json_t *schema;
     json_t *objects, *singletons, *selected; /* arrays of names; the last has both */
     json_t *allowed;                         /* name -> true */
-    json_t *fetched;                         /* type -> array of objects */
+    json_t *fetched;                         /* type -> array of objects, where they are few */
     struct snapshot_order order;
     struct snapshot_rules rules;
     FILE *file; /* NULL: standard output */
@@ -61,20 +61,51 @@ static bool write_op(struct snapshot *s, json_t *op)
 /* --- objects -----------------------------------------------------------------------------------
  */
 
-/* Borrowed: all objects of the type. */
-static json_t *fetch(struct snapshot *s, const char *object)
+typedef bool (*object_fn)(void *arg, const json_t *value);
+
+/* Keeps the objects of a type as long as one page has them all: its parts need them again. */
+struct pass {
+    object_fn each;
+    void *arg;
+    json_t *page; /* NULL: there are more */
+    size_t most;
+};
+
+static bool pass_one(void *arg, const json_t *value)
 {
-    json_t *objects = json_object_get(s->fetched, object);
-    if (objects != NULL) {
-        return objects;
+    struct pass *pass = arg;
+    if (pass->page != NULL && json_array_size(pass->page) == pass->most) {
+        json_decref(pass->page);
+        pass->page = NULL;
     }
-    objects = need(json_array());
-    if (!jmap_all_objects(&s->cli->client, object, false, objects)) {
-        json_decref(objects);
-        return NULL;
+    if (pass->page != NULL) {
+        json_array_append(pass->page, (json_t *)(uintptr_t)value);
     }
-    json_object_set_new(s->fetched, object, objects);
-    return objects;
+    return pass->each(pass->arg, value);
+}
+
+/* Calls each for all objects of the type until it is false (a failure). */
+static bool each_object(struct snapshot *s, const char *object, object_fn each, void *arg)
+{
+    json_t *kept = json_object_get(s->fetched, object), *value;
+    size_t i;
+    json_array_foreach(kept, i, value)
+    {
+        if (!each(arg, value)) {
+            return false;
+        }
+    }
+    if (kept != NULL) {
+        return true;
+    }
+    struct pass pass = {
+        .each = each, .arg = arg, .page = need(json_array()), .most = s->cli->client.max_get};
+    bool good = jmap_each_object(&s->cli->client, object, false, pass_one, &pass);
+    if (good && pass.page != NULL) {
+        json_object_set(s->fetched, object, pass.page);
+    }
+    json_decref(pass.page);
+    return good;
 }
 
 static bool is_of(const struct snapshot_part *part, const json_t *value)
@@ -102,75 +133,110 @@ static json_t *entry_of(struct snapshot *s, const struct snapshot_part *part, co
     return entry;
 }
 
+/* The entries of a part, as many on a line as are asked for at a time. */
+struct lot {
+    struct snapshot *s;
+    const struct snapshot_part *part;
+    const char *label; /* what apply matches by; NULL: nothing */
+    json_t *entries;
+    size_t count; /* of all lines */
+};
+
+static bool write_lot(struct lot *lot)
+{
+    json_t *op = need(
+        json_pack("{s:s,s:s}", "@type", "upsert", "object", schema_display(lot->part->object)));
+    if (lot->label != NULL) {
+        json_object_set_new(op, "matchOn", need(json_pack("[s]", lot->label)));
+    }
+    json_object_set_new(op, "value", lot->entries);
+    lot->entries = need(json_object());
+    return write_op(lot->s, op);
+}
+
+static bool add_entry(void *arg, const json_t *value)
+{
+    struct lot *lot = arg;
+    struct snapshot *s = lot->s;
+    if (!is_of(lot->part, value)) {
+        return true;
+    }
+    if (json_object_size(lot->entries) == s->cli->client.max_get && !write_lot(lot)) {
+        return false;
+    }
+    struct buf id = {0};
+    put_client_id(&id, lot->part->object, member_text(value, "id"));
+    json_object_set_new(lot->entries, id.at, entry_of(s, lot->part, value, lot->label));
+    buf_free(&id);
+    lot->count++;
+    return true;
+}
+
 static bool write_part(struct snapshot *s, const struct snapshot_part *part)
 {
-    json_t *objects = fetch(s, part->object), *entries = need(json_object()), *value;
-    const char *label = schema_label(s->schema, part->object);
-    size_t i;
-    json_array_foreach(objects, i, value)
-    {
-        if (is_of(part, value)) {
-            struct buf id = {0};
-            put_client_id(&id, part->object, member_text(value, "id"));
-            json_object_set_new(entries, id.at, entry_of(s, part, value, label));
-            buf_free(&id);
-        }
-    }
-    bool good = objects != NULL;
-    size_t count = json_object_size(entries);
+    struct lot lot = {.s = s,
+                      .part = part,
+                      .label = schema_label(s->schema, part->object),
+                      .entries = need(json_object())};
+    bool good = each_object(s, part->object, add_entry, &lot);
     if (good) {
-        tell(s, part->object, part->variant, count);
+        tell(s, part->object, part->variant, lot.count);
         warn_masked(s, part->object);
     }
-    if (good && count > 0) {
-        json_t *op =
-            need(json_pack("{s:s,s:s}", "@type", "upsert", "object", schema_display(part->object)));
-        if (label != NULL) {
-            json_object_set_new(op, "matchOn", need(json_pack("[s]", label)));
-        } else {
+    if (good && lot.count > 0) {
+        if (lot.label == NULL) {
             fprintf(stderr, "warning: %s has no match key: apply matches it by value\n",
                     schema_display(part->object));
         }
-        json_object_set(op, "value", entries);
-        good = write_op(s, op);
+        good = write_lot(&lot);
     }
-    json_decref(entries);
+    json_decref(lot.entries);
+    return good;
+}
+
+struct later {
+    struct snapshot *s;
+    const struct snapshot_part *part;
+};
+
+static bool write_one_later(void *arg, const json_t *value)
+{
+    const struct later *later = arg;
+    const struct snapshot_part *part = later->part;
+    if (!is_of(part, value)) {
+        return true;
+    }
+    json_t *whole = snapshot_value(&later->s->rules, part->object, value), *flag;
+    json_t *patch = need(json_object());
+    const char *field;
+    json_object_foreach(part->later, field, flag)
+    {
+        json_t *its = json_object_get(whole, field);
+        if (its != NULL) {
+            json_object_set(patch, field, its);
+        }
+    }
+    struct buf id = {0};
+    buf_add(&id, "#");
+    put_client_id(&id, part->object, member_text(value, "id"));
+    bool good = true;
+    if (json_object_size(patch) > 0) {
+        good = write_op(later->s,
+                        need(json_pack("{s:s,s:s,s:s,s:O}", "@type", "update", "object",
+                                       schema_display(part->object), "id", id.at, "value", patch)));
+    }
+    buf_free(&id);
+    json_decref(patch);
+    json_decref(whole);
     return good;
 }
 
 /* The fields that had to wait, as updates. */
 static bool write_later(struct snapshot *s, const struct snapshot_part *part)
 {
-    json_t *objects = json_object_size(part->later) > 0 ? fetch(s, part->object) : NULL, *value;
-    size_t i;
-    bool good = true;
-    json_array_foreach(objects, i, value)
-    {
-        if (!good || !is_of(part, value)) {
-            continue;
-        }
-        json_t *whole = snapshot_value(&s->rules, part->object, value), *flag;
-        json_t *patch = need(json_object());
-        const char *field;
-        json_object_foreach(part->later, field, flag)
-        {
-            json_t *later = json_object_get(whole, field);
-            if (later != NULL) {
-                json_object_set(patch, field, later);
-            }
-        }
-        struct buf id = {0};
-        buf_add(&id, "#");
-        put_client_id(&id, part->object, member_text(value, "id"));
-        if (json_object_size(patch) > 0) {
-            good = write_op(
-                s, need(json_pack("{s:s,s:s,s:s,s:O}", "@type", "update", "object",
-                                  schema_display(part->object), "id", id.at, "value", patch)));
-        }
-        buf_free(&id);
-        json_decref(patch);
-        json_decref(whole);
-    }
+    struct later later = {.s = s, .part = part};
+    bool good =
+        json_object_size(part->later) == 0 || each_object(s, part->object, write_one_later, &later);
     s->rules.masked = false; /* was said */
     return good;
 }

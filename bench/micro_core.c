@@ -1,0 +1,142 @@
+/* Timers, hashes, pools. */
+#include "bench/micro.h"
+#include "core/check.h"
+#include "core/hash.h"
+#include "core/pool.h"
+#include "core/wheel.h"
+
+#include <stdlib.h>
+
+enum { TIMERS = 4096, SLOTS = 1000, HASHED_BYTES = 4096, HASHES = 100, SLOT_BYTES = 256 };
+
+struct core {
+    struct wheel wheel;
+    struct timer timers[TIMERS];
+    unsigned fired;
+    struct pool pool;
+    void *slots[SLOTS];
+    uint8_t bytes[HASHED_BYTES];
+    uint64_t hash;
+};
+
+static const uint64_t begin_ns = 1000 * MX_NS_PER_S;
+
+static void fire(struct timer *timer, uint64_t now_ns)
+{
+    MX_ASSERT(timer->deadline_ns <= now_ns);
+}
+
+static void *make(uint64_t size)
+{
+    struct core *core = micro_take(sizeof *core);
+    (void)size;
+    for (unsigned i = 0; i < TIMERS; i++) {
+        core->timers[i].fire = fire;
+    }
+    for (unsigned i = 0; i < HASHED_BYTES; i++) {
+        core->bytes[i] = (uint8_t)(i * 31 >> 3);
+    }
+    core->hash = hash_checksum(slice_of(core->bytes, HASHED_BYTES));
+    MX_ASSERT(pool_init(&core->pool, "micro", SLOT_BYTES, SLOTS) == MX_OK);
+    wheel_init(&core->wheel, begin_ns);
+    return core;
+}
+
+static void end(void *state)
+{
+    struct core *core = state;
+    pool_fini(&core->pool);
+    free(core);
+}
+
+/* --- timers ------------------------------------------------------------------------------------
+ */
+
+static void ready_wheel(void *state)
+{
+    struct core *core = state;
+    for (unsigned i = 0; i < TIMERS; i++) {
+        wheel_cancel(&core->wheel, &core->timers[i]);
+    }
+    wheel_init(&core->wheel, begin_ns);
+}
+
+/* Deadlines as sessions have them: within five minutes. */
+static uint64_t deadline_ns(unsigned i)
+{
+    return begin_ns + (uint64_t)(i * 2654435761u % 300000) * MX_NS_PER_MS;
+}
+
+/* As a session does with every read: the timer that is armed moves. */
+static void run_rearm(void *state)
+{
+    struct core *core = state;
+    for (unsigned i = 0; i < TIMERS; i++) {
+        wheel_arm(&core->wheel, &core->timers[i % 64], deadline_ns(i));
+    }
+    MX_ASSERT(core->wheel.armed == 64);
+}
+
+static void run_cancel(void *state)
+{
+    struct core *core = state;
+    for (unsigned i = 0; i < TIMERS; i++) {
+        wheel_arm(&core->wheel, &core->timers[i], deadline_ns(i));
+        wheel_cancel(&core->wheel, &core->timers[i]);
+    }
+    MX_ASSERT(core->wheel.armed == 0);
+}
+
+static void ready_fire(void *state)
+{
+    struct core *core = state;
+    ready_wheel(core);
+    for (unsigned i = 0; i < TIMERS; i++) {
+        wheel_arm(&core->wheel, &core->timers[i], deadline_ns(i));
+    }
+}
+
+static void run_fire(void *state)
+{
+    struct core *core = state;
+    size_t fired = 0;
+    uint64_t now_ns = begin_ns;
+    for (; now_ns < begin_ns + 301 * MX_NS_PER_S; now_ns += WHEEL_TICK_MS * MX_NS_PER_MS) {
+        fired += wheel_advance(&core->wheel, now_ns, TIMERS);
+    }
+    MX_ASSERT(fired == TIMERS && core->wheel.armed == 0);
+}
+
+/* --- memory ------------------------------------------------------------------------------------
+ */
+
+static void run_pool(void *state)
+{
+    struct core *core = state;
+    for (unsigned i = 0; i < SLOTS; i++) {
+        core->slots[i] = pool_acquire(&core->pool);
+        MX_ASSERT(core->slots[i] != NULL);
+    }
+    for (unsigned i = 0; i < SLOTS; i++) {
+        pool_release(&core->pool, core->slots[i]);
+    }
+}
+
+static void run_checksum(void *state)
+{
+    struct core *core = state;
+    for (unsigned i = 0; i < HASHES; i++) {
+        MX_ASSERT(hash_checksum(slice_of(core->bytes, HASHED_BYTES)) == core->hash);
+    }
+}
+
+static const struct micro items[] = {
+    {"wheel-rearm", "an armed timer moved", TIMERS, 0, false, make, ready_wheel, run_rearm, end},
+    {"wheel-cancel", "a timer armed and cancelled", TIMERS, 0, false, make, ready_wheel, run_cancel,
+     end},
+    {"wheel-fire", "a timer fired, its part of the ticks until then", TIMERS, 0, false, make,
+     ready_fire, run_fire, end},
+    {"pool", "a slot taken and given back", SLOTS, 0, false, make, NULL, run_pool, end},
+    {"checksum-4k", "XXH3 of 4 KiB", HASHES, 0, false, make, NULL, run_checksum, end},
+};
+const struct micro_group micro_core = {items, mx_countof(items)};

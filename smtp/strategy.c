@@ -1,0 +1,212 @@
+#include "smtp/strategy.h"
+
+#include "core/check.h"
+#include "smtp/hop.h"
+
+struct pick {
+    const struct tls_strategy *tls;
+    const struct connection_strategy *connection;
+};
+
+bool strategy_is_fixed(const struct hop *hop)
+{
+    return outbound_is_fixed(&hop->deliver->image->outbound);
+}
+
+/* --- what holds --------------------------------------------------------------------------------
+ */
+
+static bool is_usable(const struct source_address *source, const struct netaddr *remote)
+{
+    return source->addr.family == remote->family;
+}
+
+static uint32_t usable_sources(const struct connection_strategy *connection,
+                               const struct netaddr *remote)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < connection->source_count; i++) {
+        count += is_usable(&connection->sources[i], remote);
+    }
+    return count;
+}
+
+static const struct source_address *usable_source(const struct connection_strategy *connection,
+                                                  const struct netaddr *remote, uint32_t which)
+{
+    uint32_t at = 0;
+    while (!is_usable(&connection->sources[at], remote) || which-- > 0) {
+        at++;
+    }
+    return &connection->sources[at];
+}
+
+/* An empty name when the program failed. */
+static struct slice ask(const struct expr_program *program, const struct delivery *delivery,
+                        uint32_t rcpt, const struct routing_host *host)
+{
+    struct active *active = delivery->active;
+    struct deliver *d = active->deliver;
+    struct routing_context context = {.image = d->image,
+                                      .directory = d->directory,
+                                      .vm = d->vm,
+                                      .now_ms = d->shard->wall_ms,
+                                      .state = &active->msg->rcpts[rcpt],
+                                      .schedule = &d->conf.schedule};
+    struct expr_value value;
+    bool known = routing_ask(&value, &context, program, host, active->txn->rcpts[rcpt].address,
+                             &active->txn->env);
+    return known && value.type == EXPR_STRING ? value.string : SLICE_EMPTY;
+}
+
+/* Of one recipient of the envelope. False: it cannot be worked out. */
+static bool pick(struct pick *out, const struct delivery *delivery, uint32_t rcpt,
+                 const struct routing_host *host)
+{
+    const struct outbound_conf *conf = &delivery->active->deliver->image->outbound;
+    struct routing_host from = *host;
+    out->connection =
+        conf->connection_fixed != NULL
+            ? conf->connection_fixed
+            : outbound_connection(conf, ask(conf->connection_program, delivery, rcpt, host));
+    if (out->connection == NULL) {
+        return false;
+    }
+    if (usable_sources(out->connection, host->remote) == 1) {
+        from.local = &usable_source(out->connection, host->remote, 0)->addr;
+    }
+    out->tls = conf->tls_fixed != NULL
+                   ? conf->tls_fixed
+                   : outbound_tls(conf, ask(conf->tls_program, delivery, rcpt, &from));
+    return out->tls != NULL;
+}
+
+static struct pick pick_fixed(const struct outbound_conf *conf)
+{
+    return (struct pick){.tls = conf->tls_fixed != NULL ? conf->tls_fixed : &outbound_tls_default,
+                         .connection = conf->connection_fixed != NULL
+                                           ? conf->connection_fixed
+                                           : &outbound_connection_default};
+}
+
+static bool is_same(const struct strategy_kept *kept, const struct pick *pick)
+{
+    return kept->tls_effect == pick->tls->effect &&
+           kept->connection_effect == pick->connection->effect;
+}
+
+/* --- recipients --------------------------------------------------------------------------------
+ */
+
+/* Moves those for whom something else holds out of the delivery. False: all of them, or no memory.
+ */
+static bool narrow(const struct strategy_kept *kept, struct delivery *delivery,
+                   const struct routing_host *host)
+{
+    uint32_t others[DELIVER_RCPTS_MAX], count = 0;
+    for (uint32_t i = 0; i < delivery->rcpt_count; i++) {
+        struct pick own;
+        if (!delivery->rcpts[i].decided &&
+            !(pick(&own, delivery, delivery->rcpts[i].rcpt, host) && is_same(kept, &own))) {
+            others[count++] = i;
+        }
+    }
+    if (count == delivery->open) {
+        return false;
+    }
+    struct delivery *other = count == 0 ? NULL : delivery_split(delivery, others, count);
+    if (other != NULL) {
+        hop_give_back(delivery->hop, other);
+    }
+    return count == 0 || other != NULL;
+}
+
+bool strategy_fits(const struct strategy_kept *kept, struct delivery *delivery,
+                   const struct routing_host *host)
+{
+    if (strategy_is_fixed(delivery->hop)) {
+        struct pick fixed = pick_fixed(&delivery->active->deliver->image->outbound);
+        return is_same(kept, &fixed);
+    }
+    return narrow(kept, delivery, host);
+}
+
+static void keep(struct strategy_kept *out, struct hop *hop, const struct pick *pick,
+                 const struct netaddr *remote)
+{
+    uint32_t sources = usable_sources(pick->connection, remote);
+    struct slice name = pick->connection->ehlo_name;
+    *out = (struct strategy_kept){.tls_effect = pick->tls->effect,
+                                  .connection_effect = pick->connection->effect,
+                                  .start_tls = pick->tls->start_tls,
+                                  .allow_invalid_certs = pick->tls->allow_invalid_certs,
+                                  .handshake_ms = pick->tls->handshake_ms,
+                                  .times = pick->connection->times};
+    if (sources > 0) {
+        uint32_t which = sources == 1 ? 0 : (uint32_t)(deliver_random(hop->deliver) % sources);
+        const struct source_address *source = usable_source(pick->connection, remote, which);
+        out->source = source->addr;
+        name = source->ehlo_name.len > 0 ? source->ehlo_name : name;
+    }
+    name = slice_first(name.len > 0 ? name : hop->hostname, sizeof out->ehlo_text);
+    memcpy(out->ehlo_text, name.ptr, name.len);
+    out->ehlo_name = slice_of(out->ehlo_text, name.len);
+}
+
+void strategy_of_questions(struct strategy_kept *out, struct hop *hop, const struct netaddr *remote)
+{
+    struct pick chosen = pick_fixed(&hop->deliver->image->outbound);
+    keep(out, hop, &chosen, remote);
+}
+
+bool strategy_choose(struct strategy_kept *out, struct hop *hop, struct delivery *delivery,
+                     const struct routing_host *host)
+{
+    struct pick chosen = pick_fixed(&hop->deliver->image->outbound);
+    if (strategy_is_fixed(hop)) {
+        keep(out, hop, &chosen, host->remote);
+        return true;
+    }
+    struct outcome problem =
+        deliver_problem(SLICE_LITERAL("the tls or connection expression could not be evaluated"),
+                        SLICE_LITERAL("routing"));
+    problem.host_fault = false;
+    for (uint32_t i = 0; i < delivery->rcpt_count; i++) {
+        if (delivery->rcpts[i].decided) {
+            continue;
+        }
+        if (pick(&chosen, delivery, delivery->rcpts[i].rcpt, host)) {
+            keep(out, hop, &chosen, host->remote);
+            if (narrow(out, delivery, host)) {
+                return true;
+            }
+            problem.text = SLICE_LITERAL("out of memory");
+        }
+        delivery_decide(delivery, i, &problem);
+    }
+    delivery_done(delivery);
+    return false;
+}
+
+uint64_t strategy_phase_ms(const struct strategy_kept *kept, enum cli_phase phase)
+{
+    const struct connection_times *times = &kept->times;
+    uint64_t normal_ms = cli_phase_timeout_ms(phase);
+    switch (phase) {
+    case CLI_PHASE_GREETING:
+        return times->greeting;
+    case CLI_PHASE_EHLO:
+        return times->ehlo;
+    case CLI_PHASE_MAIL:
+        return times->mail;
+    case CLI_PHASE_RCPT:
+        return times->rcpt;
+    case CLI_PHASE_END:
+        return times->data;
+    case CLI_PHASE_DATA:
+    case CLI_PHASE_BODY:
+        return times->data < normal_ms ? times->data : normal_ms;
+    default:
+        return normal_ms;
+    }
+}

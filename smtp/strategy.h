@@ -1,0 +1,35 @@
+/* Which strategies (route/outbound.h) hold for recipients at a host, and what a connection keeps of
+ * its own: images go, connections stay. */
+#pragma once
+
+#include "smtp/deliver.h"
+
+/* Of one connection. */
+struct strategy_kept {
+    uint64_t tls_effect, connection_effect;
+    enum start_tls start_tls;
+    bool allow_invalid_certs;
+    uint32_t handshake_ms;
+    struct connection_times times;
+    struct netaddr source; /* family 0: the system chooses */
+    struct slice ehlo_name;
+    uint8_t ehlo_text[DOMAIN_MAX];
+};
+
+/* The strategies for the delivery's first recipient without outcome at this host. Recipients for
+ * whom others hold become a delivery of their own, in front of the hop's queue. Without a delivery,
+ * what holds for everybody. False: nothing can be chosen, and nothing is left of the delivery. */
+bool strategy_choose(struct strategy_kept *out, struct hop *hop, struct delivery *delivery,
+                     const struct routing_host *host);
+/* For a connection that carries no mail, only questions about recipients: what holds for everybody,
+ * the defaults where an expression chooses by recipient. */
+void strategy_of_questions(struct strategy_kept *out, struct hop *hop,
+                           const struct netaddr *remote);
+/* True when the delivery may go over a connection with these: recipients who may not become a
+ * delivery of their own, in front of the queue. False: none may, it is as it was. */
+bool strategy_fits(const struct strategy_kept *kept, struct delivery *delivery,
+                   const struct routing_host *host);
+/* True when it is the same for everybody, so that no delivery has to be looked at. */
+bool strategy_is_fixed(const struct hop *hop);
+/* How long the other side may take now, in ms. */
+uint64_t strategy_phase_ms(const struct strategy_kept *kept, enum cli_phase phase);

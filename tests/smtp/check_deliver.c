@@ -1,0 +1,208 @@
+/* What happens to a message between the queue and a hop, with a journal and hops that are in here.
+ */
+#include "io/journal.h"
+#include "smtp/hop.h"
+
+#include <string.h>
+
+static bool fake_submit(struct hop *hop, struct delivery *delivery);
+static void fake_park(struct hop *hop, struct message *msg);
+static void fake_read(struct journal *journal, struct journal_read *read);
+
+#define hop_submit fake_submit
+#define hop_park fake_park
+#define journal_read(journal, read) fake_read(journal, read)
+#define journal_read_bytes(ref) ((size_t)(ref).len)
+#include "smtp/deliver.c"
+
+#include <stdio.h>
+
+#define CHECK(cond)                                           \
+    do {                                                      \
+        if (!(cond)) {                                        \
+            printf("%s:%d: %s\n", __FILE__, __LINE__, #cond); \
+            exit(1);                                          \
+        }                                                     \
+    } while (0)
+
+enum { RCPTS = 2, RECORD_MAX = 1024 };
+
+static struct shard shard;
+static struct spool spool;
+static struct deliver deliver;
+static struct message msg;
+static struct rcpt_state states[RCPTS];
+static struct hop hop;
+static bool hop_has_room;
+static unsigned parked;
+static struct journal_read *reading;
+/* As in journal.c only known by its address. */
+static uint8_t segments[2];
+static struct segment *const here = (struct segment *)(void *)&segments[0];
+static struct segment *const there = (struct segment *)(void *)&segments[1];
+
+static bool fake_submit(struct hop *to, struct delivery *delivery)
+{
+    (void)delivery;
+    CHECK(to == &hop);
+    return hop_has_room;
+}
+
+static void fake_park(struct hop *at, struct message *message)
+{
+    CHECK(at == &hop && message == &msg);
+    parked++;
+}
+
+static void fake_read(struct journal *journal, struct journal_read *read)
+{
+    (void)journal;
+    reading = read;
+}
+
+static void setup(void)
+{
+    memset(&shard, 0, sizeof shard);
+    shard.wall_ms = 1000000;
+    shard.now_ns = 5 * MX_NS_PER_S;
+    wheel_init(&shard.wheel, shard.now_ns);
+    CHECK(pool_init(&shard.blocks, "blocks", sizeof(struct block), 1000) == MX_OK);
+    CHECK(log_init(&shard.log, -1, LOG_ERROR) == MX_OK);
+    spool = (struct spool){.shard = &shard};
+    CHECK(pool_init(&spool.txns, "txns", sizeof(struct txn), 10) == MX_OK);
+    CHECK(pool_init(&spool.writes, "writes", 64, 100) == MX_OK);
+    deliver = (struct deliver){.shard = &shard, .spool = &spool};
+    schedule_default(&deliver.conf.schedule);
+    CHECK(pool_init(&deliver.actives, "actives", sizeof(struct active), 10) == MX_OK);
+    hop = (struct hop){.deliver = &deliver};
+    msg = (struct message){.rcpts = states, .rcpt_count = RCPTS, .rcpts_left = RCPTS};
+    msg.arrived_ms = shard.wall_ms;
+    for (unsigned i = 0; i < RCPTS; i++) {
+        states[i] = (struct rcpt_state){.due_ms = shard.wall_ms};
+    }
+    parked = 0;
+    reading = NULL;
+}
+
+static void teardown(void)
+{
+    CHECK(deliver.actives.used == 0 && spool.txns.used == 0 && shard.blocks.used == 0);
+    CHECK(hop.references == 0);
+    pool_fini(&deliver.actives);
+    pool_fini(&spool.writes);
+    pool_fini(&spool.txns);
+    pool_fini(&shard.blocks);
+    log_fini(&shard.log);
+}
+
+/* A message that found no room at its hop got a later time, which a move of its record stored:
+ * after a crash it waited for a minute. Its timer alone may be later. */
+static void busy_hop_does_not_move_the_times_of_a_message(void)
+{
+    struct active *active = active_new(&deliver, &msg);
+    CHECK(NULL != active);
+    active->deliveries++; /* as in dispatch */
+    struct delivery *delivery = delivery_new(active, &hop, RCPTS);
+    CHECK(NULL != delivery);
+    for (unsigned i = 0; i < RCPTS; i++) {
+        delivery->rcpts[i].rcpt = i;
+    }
+    delivery->rcpt_count = delivery->open = RCPTS;
+    hop_has_room = false;
+    submit(delivery);
+    active_release(active);
+    CHECK(msg.active == NULL && parked == 1);
+    for (unsigned i = 0; i < RCPTS; i++) {
+        CHECK(states[i].due_ms == shard.wall_ms && states[i].attempts == 0);
+    }
+    CHECK(timer_armed(&msg.due) && msg.due.deadline_ns > shard.now_ns);
+}
+
+/* Its record as it was written first, without states; returns its length. */
+static size_t record_make(uint8_t *buf, struct slice content)
+{
+    static const struct envelope_rcpt rcpts[RCPTS] = {{.address = SLICE_LITERAL("a@example.org")},
+                                                      {.address = SLICE_LITERAL("b@example.org")}};
+    const struct envelope env = {.sender = SLICE_LITERAL("s@example.com"),
+                                 .body_bytes = content.len,
+                                 .rcpt_count = RCPTS,
+                                 .rcpts = rcpts};
+    struct record_message head = {.rcpt_count = RCPTS,
+                                  .envelope_bytes = (uint32_t)envelope_bytes(&env),
+                                  .inline_bytes = (uint32_t)content.len,
+                                  .extent_count = 1};
+    struct writer w = writer_init(buf, RECORD_MAX);
+    record_message_head_put(&w, &head);
+    envelope_encode(&w, &env);
+    put_slice(&w, content);
+    CHECK(!w.overflow && w.len == record_message_bytes(&head));
+    msg.envelope_bytes = head.envelope_bytes;
+    msg.inline_bytes = head.inline_bytes;
+    return w.len;
+}
+
+/* A message that was moved while it was read was taken for damaged and held until a restart: where
+ * its envelope begins was looked up in what is known of the copy, which holds its states as well.
+ */
+static void message_moved_while_it_is_read(void)
+{
+    struct slice content = SLICE_LITERAL("Subject: x\r\n\r\nbody\r\n");
+    struct extent extent = {.res.resident.ref = {.segment = here, .len = 100}};
+    uint8_t record[RECORD_MAX];
+    size_t len = record_make(record, content);
+    msg.extents = &extent;
+    msg.extent_count = 1;
+    msg.res.resident.ref = (struct journal_ref){.segment = here, .len = (uint32_t)len};
+    deliver.performance.delivery_bytes = DELIVER_BYTES_MAX;
+    activate(&deliver, &msg);
+    CHECK(reading != NULL && reading->ref.segment == here);
+    /* The copy is durable elsewhere before the read has ended. */
+    msg.res.resident.ref =
+        (struct journal_ref){.segment = there, .len = (uint32_t)len + RCPTS * RECORD_RCPT_BYTES};
+    struct journal_read *read = reading;
+    reading = NULL;
+    read->payload = slice_of(record, len);
+    read->done(read, MX_OK);
+    CHECK(!msg.held && msg.active != NULL);
+    CHECK(reading != NULL);
+    CHECK(slice_equal(msg.active->inline_content, content));
+    CHECK(slice_equal(msg.active->txn->env.sender, SLICE_LITERAL("s@example.com")));
+    /* An error now ends it for a moment, not for good. */
+    reading->done(reading, MX_ERR_IO);
+    CHECK(!msg.held && msg.active == NULL && timer_armed(&msg.due));
+}
+
+/* The old place was given to others before the read: not damage, it is read again. */
+static void message_moved_before_it_is_read(void)
+{
+    msg.res.resident.ref = (struct journal_ref){.segment = here, .len = 100};
+    activate(&deliver, &msg);
+    msg.res.resident.ref.segment = there;
+    reading->done(reading, MX_ERR_DAMAGED);
+    CHECK(!msg.held && timer_armed(&msg.due));
+}
+
+/* Damage where the message is: it is kept, and not tried again. */
+static void damaged_message_is_held(void)
+{
+    msg.res.resident.ref = (struct journal_ref){.segment = here, .len = 100};
+    activate(&deliver, &msg);
+    reading->done(reading, MX_ERR_DAMAGED);
+    CHECK(msg.held && msg.active == NULL && msg.rcpts_left == RCPTS);
+}
+
+int main(void)
+{
+    static void (*const tests[])(void) = {
+        busy_hop_does_not_move_the_times_of_a_message,
+        message_moved_while_it_is_read,
+        message_moved_before_it_is_read,
+        damaged_message_is_held,
+    };
+    for (size_t i = 0; i < mx_countof(tests); i++) {
+        setup();
+        tests[i]();
+        teardown();
+    }
+    return 0;
+}

@@ -1,0 +1,189 @@
+/* A large message: its record makes it exist, so it is written when the extents are durable and not
+ * at all when one of them failed. Before, a record whose extents had failed could be durable: mail
+ * that nobody was promised and that stayed in the queue for ever, incomplete. */
+#include <criterion/criterion.h>
+
+#include "io/journal.h"
+#include "smtp/spool.h"
+
+static mx_err fake_append(struct journal *journal, struct journal_append *append, uint8_t type,
+                          struct qid id, uint32_t len, unsigned flags, struct writer *out_payload);
+
+/* The code under test over a journal that is in here. */
+#define journal_append(journal, append, type, id, len, flags, out) \
+    fake_append(journal, append, type, id, len, flags, out)
+#define journal_next_id(journal) ((struct qid){.sequence = 7})
+#define journal_wait(journal, waiter) (waiting = (waiter))
+#define journal_unwait(waiter) (waiting = waiting == (waiter) ? NULL : waiting)
+#define journal_depend(journal, later, of) ((void)(of))
+#define journal_leave(journal, resident) ((void)(resident))
+#define journal_settle(journal, resident, ref) settled++
+#define spool_message_new(spool) pool_acquire_zero(&(spool)->messages)
+#define spool_message_free(spool, msg) pool_release(&(spool)->messages, msg)
+#define spool_txn_free(spool, txn) ((void)(txn))
+#define spool_settle_end(spool, msg) ((void)(msg))
+
+enum { EXTENTS = 2, APPENDS_MAX = 4, BODY_BYTES = EXTENTS * EXTENT_BYTES + 100 };
+
+static struct journal_waiter *waiting;
+static unsigned settled;
+
+#include "smtp/incoming.c"
+
+static struct {
+    struct journal_append *append;
+    uint8_t type;
+} appends[APPENDS_MAX];
+static unsigned append_count;
+static bool no_room;
+static uint8_t payloads[APPENDS_MAX][EXTENT_BYTES + 1024];
+
+static struct shard shard;
+static struct spool spool;
+static struct txn txn;
+static unsigned queued, done;
+static mx_err done_err;
+
+static mx_err fake_append(struct journal *journal, struct journal_append *append, uint8_t type,
+                          struct qid id, uint32_t len, unsigned flags, struct writer *out_payload)
+{
+    (void)journal;
+    (void)id;
+    (void)flags;
+    if (no_room) {
+        return MX_ERR_AGAIN;
+    }
+    cr_assert(append_count < APPENDS_MAX && len <= sizeof payloads[0]);
+    *out_payload = writer_init(payloads[append_count], len);
+    appends[append_count].append = append;
+    appends[append_count++].type = type;
+    return MX_OK;
+}
+
+static void on_queued(void *arg, struct message *msg, struct txn *of, struct chain *content)
+{
+    (void)arg;
+    (void)of;
+    queued++;
+    chain_clear(content, &shard.blocks);
+    cr_assert(msg->extent_count == EXTENTS);
+}
+
+static void on_done(struct incoming *in, mx_err err)
+{
+    (void)in;
+    done++;
+    done_err = err;
+}
+
+static const struct spool_ops ops = {.queued = on_queued};
+
+static void setup(void)
+{
+    append_count = settled = queued = done = 0;
+    no_room = false;
+    waiting = NULL;
+    spool = (struct spool){.shard = &shard, .ops = &ops};
+    cr_assert(pool_init(&shard.blocks, "blocks", sizeof(struct block), 1024) == MX_OK);
+    cr_assert(pool_init(&spool.incomings, "incomings", sizeof(struct incoming), 4) == MX_OK);
+    cr_assert(pool_init(&spool.extents, "extents", sizeof(struct extent), 16) == MX_OK);
+    cr_assert(pool_init(&spool.messages, "messages", sizeof(struct message), 4) == MX_OK);
+    list_init(&spool.all);
+    txn_init(&txn, &shard.blocks);
+    cr_assert(txn_add_rcpt(&txn, SLICE_LITERAL("a@example.org"), &(struct rcpt_params){0}) ==
+              MX_OK);
+}
+
+/* Both extents are on their way. */
+static struct incoming *body_arrives(void)
+{
+    static uint8_t body[BODY_BYTES];
+    struct incoming *in = incoming_begin(&spool, &spool);
+    cr_assert_not_null(in);
+    in->done = on_done;
+    cr_assert(incoming_body(in, slice_of(body, sizeof body)) == MX_OK);
+    cr_assert(append_count == EXTENTS && appends[0].type == RECORD_EXTENT);
+    return in;
+}
+
+static void append_ends(unsigned i, mx_err err)
+{
+    appends[i].append->done(appends[i].append, err);
+}
+
+static void nothing_is_left(void)
+{
+    cr_assert(spool.incomings.used == 0 && spool.extents.used == (queued > 0 ? EXTENTS : 0));
+    cr_assert(spool.messages.used == queued && waiting == NULL);
+}
+
+TestSuite(incoming, .init = setup);
+
+Test(incoming, record_waits_for_its_extents)
+{
+    struct incoming *in = body_arrives();
+    cr_assert(incoming_commit(in, &txn) == MX_OK);
+    cr_assert(append_count == EXTENTS, "the record went ahead of the extents");
+    append_ends(1, MX_OK);
+    cr_assert(append_count == EXTENTS && done == 0);
+    append_ends(0, MX_OK);
+    cr_assert(append_count == EXTENTS + 1 && appends[EXTENTS].type == RECORD_MESSAGE && done == 0);
+    append_ends(EXTENTS, MX_OK);
+    cr_assert(done == 1 && done_err == MX_OK && queued == 1 && settled == EXTENTS + 1);
+    nothing_is_left();
+}
+
+Test(incoming, no_record_without_an_extent)
+{
+    for (unsigned failing = 0; failing < EXTENTS; failing++) {
+        append_count = 0;
+        struct incoming *in = body_arrives();
+        cr_assert(incoming_commit(in, &txn) == MX_OK);
+        append_ends(0, failing == 0 ? MX_ERR_IO : MX_OK);
+        append_ends(1, failing == 1 ? MX_ERR_IO : MX_OK);
+        cr_assert(append_count == EXTENTS, "a record was written although an extent had failed");
+        cr_assert(done == failing + 1 && done_err == MX_ERR_IO && queued == 0);
+        nothing_is_left();
+    }
+}
+
+Test(incoming, extent_that_failed_before_the_commit)
+{
+    struct incoming *in = body_arrives();
+    append_ends(0, MX_ERR_IO);
+    append_ends(1, MX_OK);
+    cr_assert(incoming_commit(in, &txn) == MX_ERR_IO);
+    cr_assert(append_count == EXTENTS && done == 0 && queued == 0);
+    nothing_is_left();
+}
+
+Test(incoming, record_waits_for_room_behind_its_extents)
+{
+    struct incoming *in = body_arrives();
+    cr_assert(incoming_commit(in, &txn) == MX_OK);
+    no_room = true;
+    append_ends(0, MX_OK);
+    append_ends(1, MX_OK);
+    cr_assert(append_count == EXTENTS && waiting != NULL && done == 0);
+    no_room = false;
+    struct journal_waiter *waiter = waiting;
+    waiting = NULL;
+    waiter->ready(waiter);
+    cr_assert(append_count == EXTENTS + 1);
+    append_ends(EXTENTS, MX_OK);
+    cr_assert(done == 1 && queued == 1);
+    nothing_is_left();
+}
+
+/* The session is gone, the message not: it may exist. */
+Test(incoming, client_gone_during_the_commit)
+{
+    struct incoming *in = body_arrives();
+    cr_assert(incoming_commit(in, &txn) == MX_OK);
+    in->owner = NULL;
+    append_ends(0, MX_OK);
+    append_ends(1, MX_OK);
+    append_ends(EXTENTS, MX_OK);
+    cr_assert(done == 0 && queued == 1);
+    nothing_is_left();
+}
