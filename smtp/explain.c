@@ -96,6 +96,9 @@ static void decide(struct explanation *out, const struct explain_query *query, b
         out->stage = "RCPT";
         out->outcome = reply_row(out->reply)->code < 500 ? EXPLAIN_TEMPORARY : EXPLAIN_REFUSED;
         out->reason = out->routing.problem;
+        if (out->reply == REPLY_RELAY_DENIED && out->image->stages[STAGE_RELAYING] != NULL) {
+            out->reason = "unless MtaStageRcpt.allowRelaying lets the client relay";
+        }
     } else {
         decide_accepted(out);
     }

@@ -88,7 +88,9 @@ EFFECTS = {
     "MtaInboundSession": {"timeout": "timeouts", "maxDuration": "timeouts", "dataTimeout": "timeouts",
                           "maxErrors": "too_many_errors", "maxCommands": "too_many_commands",
                           "maxLineLength": "session_fields"},
-    "MtaStageRcpt": {"maxRecipients": "too_many_recipients"},
+    "MtaStageConnect": {"smtpGreeting": "stage_greeting"}, "MtaStageEhlo": {"rejectNonFqdn": "stage_helo"},
+    "MtaStageMail": {"isSenderAllowed": "stage_sender"},
+    "MtaStageRcpt": {"maxRecipients": "too_many_recipients", "allowRelaying": "stage_relaying"},
     "MtaStageData": {"maxMessageSize": "size", "maxMessages": "too_many_commands", "maxReceivedHeaders": "received_loop",
                      "bareNewlines": "normalize", "binaryMime": "session_fields"},
     "Performance": {f: "performance_changes_live" for f in (
