@@ -8,6 +8,7 @@
 #include "smtp/hop.h"
 #include "smtp/mx_hops.h"
 #include "smtp/relay.h"
+#include "smtp/slots.h"
 
 #include <stdlib.h>
 
@@ -769,6 +770,7 @@ static mx_err parts_open(struct deliver *d)
     if (!err) {
         err = verify_open(&d->verify, d);
     }
+    err = err ? err : slots_open(&d->slots, d);
     d->vm = err ? NULL : calloc(1, sizeof *d->vm);
     return !err && d->vm == NULL ? MX_ERR_NOMEM : err;
 }
@@ -827,6 +829,7 @@ void deliver_abort(struct deliver *d)
 void deliver_close(struct deliver *d)
 {
     struct list_node *node;
+    d->stopping = true;
     /* Those of domains come after their route's, to which they refer. */
     while (d->hops.head.next != NULL && !list_empty(&d->hops)) {
         node = d->hops.head.prev;
@@ -834,6 +837,7 @@ void deliver_close(struct deliver *d)
         hop_free(mx_container_of(node, struct hop, all_node));
     }
     mx_hops_close(d);
+    slots_close(d->slots);
     pool_fini(&d->actives);
     pool_fini(&d->clis);
     pool_fini(&d->conns);
@@ -906,10 +910,6 @@ void deliver_switch(struct deliver *d, const struct image *image)
     for (uint32_t i = 0; i < image->route_count; i++) {
         struct hop *hop = d->route[i];
         hop->route.index = i;
-        if (d->performance.hop_connections != before.hop_connections ||
-            !list_linked(&hop->all_node)) {
-            hop->connections_max = (unsigned)d->performance.hop_connections;
-        }
         if (d->performance.connection_idle_ms != before.connection_idle_ms) {
             relay_keep_idle(hop);
         }
@@ -929,6 +929,9 @@ void deliver_switch(struct deliver *d, const struct image *image)
     verify_tune(&d->verify);
     if (!same_routes) {
         verify_forget_all(&d->verify);
+    }
+    if (d->performance.hop_connections != before.hop_connections) {
+        slots_limit(d->slots);
     }
 }
 

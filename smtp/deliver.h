@@ -57,6 +57,8 @@ struct deliver;
 struct expansion;
 struct hop_lookup;
 struct relay_conn;
+struct slot_account;
+struct slots;
 
 /* A message in memory. */
 struct active {
@@ -137,8 +139,9 @@ struct hop {
     struct list idle;  /* struct relay_conn, ready for a transaction */
     struct list conns; /* all of them */
     unsigned connections;
-    unsigned connecting;      /* of them, not yet ready for a first transaction */
-    unsigned connections_max; /* as configured, or what the host let us have lately */
+    unsigned connecting;          /* of them, not yet ready for a first transaction */
+    struct slot_account *account; /* a slot for every connection: smtp/slots */
+    struct list_node slot_node;
     struct hop_address addresses[HOP_ADDRESSES_MAX];
     unsigned address_count;
     unsigned first_address; /* those before it did not answer lately */
@@ -182,6 +185,7 @@ struct deliver {
     struct pool actives;
     struct pool clis;
     struct pool conns;
+    struct slots *slots;
     struct tls_ctx *tls_strict, *tls_any; /* clients: verifying, and not */
     size_t active_bytes;
     size_t active_rcpts;      /* of all that are in memory */

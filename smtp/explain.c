@@ -148,7 +148,7 @@ static void look_at_hop(struct explain_hop *out, const struct deliver *d,
                                 .down = hop->down,
                                 .failures = hop->failures,
                                 .connections = hop->connections,
-                                .connections_max = hop->connections_max,
+                                .connections_max = (unsigned)d->performance.hop_connections,
                                 .waiting = hop->waiting_count};
     struct writer w = writer_init(out->problem, sizeof out->problem - 1);
     if (hop->down) {

@@ -7,6 +7,7 @@
 #include "smtp/mx_hops.h"
 #include "smtp/relay.h"
 #include "smtp/service.h"
+#include "smtp/slots.h"
 
 #include <stdlib.h>
 
@@ -47,7 +48,6 @@ struct hop *hop_new(struct deliver *d, const struct route_conf *route, struct sl
     hop->row = stats_row(d->stats.routes, sizeof(struct route_row), route->name);
     hop->stats = &d->stats.classes[class_of(route)];
     hop->route = *route;
-    hop->connections_max = (unsigned)d->performance.hop_connections;
     hop->route.name = keep_text(&at, route->name);
     hop->route.address = keep_text(&at, route->address);
     hop->hostname = keep_text(&at, hostname);
@@ -58,6 +58,10 @@ struct hop *hop_new(struct deliver *d, const struct route_conf *route, struct sl
     list_init(&hop->conns);
     verify_hop_init(&hop->verify);
     hop->probe.fire = probe_fire;
+    if (route->kind != ROUTE_LOCAL && slots_join(d->slots, hop)) {
+        free(hop);
+        return NULL;
+    }
     return hop;
 }
 
@@ -67,6 +71,9 @@ void hop_free(struct hop *hop)
     list_remove(&hop->busy_node);
     if (hop->parent != NULL) {
         mx_hop_forget(hop);
+    }
+    if (hop->account != NULL) {
+        slots_leave(hop->deliver->slots, hop);
     }
     free(hop->host_names);
     free(hop);
@@ -200,6 +207,9 @@ void hop_retire(struct hop *hop)
     hop_busy(hop);
     relay_stop_idle(hop);
     verify_hop_stop(hop);
+    if (hop->account != NULL) {
+        slots_settle(hop);
+    }
 }
 
 void hop_run(struct hop *hop)
@@ -321,6 +331,9 @@ static void go_down(struct hop *hop, const struct outcome *problem)
         delivery_decide_rest(delivery, &outcome);
         delivery_done(delivery);
     }
+    if (hop->account != NULL) {
+        slots_settle(hop);
+    }
 }
 
 static void go_up(struct hop *hop)
@@ -343,10 +356,9 @@ static void health_receive(struct mbox_msg *msg, struct shard *at)
         if (health->domain_len > 0) {
             hop = mx_hop_find(d, hop, slice_of(health->domain, health->domain_len));
         }
-        if (hop == NULL) {
-            /* no mail for that domain here */
-        } else if (health->down && relay_has_session(hop)) {
-            relay_share(hop); /* the host works: it may just give no more connections */
+        if (hop == NULL || (health->down && relay_has_session(hop))) {
+            /* no mail for that domain here; or the host works, and may just give no more
+             * connections */
         } else if (health->down && !hop->down) {
             health->problem.text.ptr = health->text;
             go_down(hop, &health->problem);
@@ -431,6 +443,9 @@ void hop_pause(struct hop *hop)
 {
     drop_waiting(hop);
     relay_stop_idle(hop);
+    if (hop->account != NULL) {
+        slots_settle(hop);
+    }
 }
 
 void hop_stop(struct hop *hop)
