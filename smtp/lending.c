@@ -16,8 +16,9 @@ void lending_init(struct lending *lending, struct lending_core *cores, unsigned 
 
 void lending_limit(struct lending *lending, unsigned limit)
 {
+    bool at_limit = lending->window == lending->limit;
     lending->limit = limit;
-    lending->window = least(lending->window, limit);
+    lending->window = at_limit ? limit : least(lending->window, limit);
 }
 
 static void shrink(struct lending *lending, uint64_t now_ns)

@@ -44,7 +44,7 @@ struct lending_report {
 
 void lending_init(struct lending *lending, struct lending_core *cores, unsigned count,
                   unsigned limit);
-/* The configured limit has changed. */
+/* The configured limit has changed; a window that was held by it follows. */
 void lending_limit(struct lending *lending, unsigned limit);
 /* What a core says. Call lending_next until there is nothing more. */
 void lending_report(struct lending *lending, unsigned core, const struct lending_report *report,

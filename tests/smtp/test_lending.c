@@ -49,6 +49,10 @@ Test(lending, begins_small_and_grows_by_one_for_each_round)
     cr_assert_eq(lending.window, 8);
     lending_init(&lending, cores, CORES, 3);
     cr_assert_eq(lending.window, 3);
+    lending_limit(&lending, 9); /* an administrator's word */
+    cr_assert_eq(lending.window, 9);
+    lending_limit(&lending, 4);
+    cr_assert_eq(lending.window, 4);
 }
 
 Test(lending, halves_once_for_failures_at_a_time_and_rests)
