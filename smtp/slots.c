@@ -255,6 +255,17 @@ static bool is_over(const struct slot_account *account, uint64_t now_ns)
            now_ns >= account->left_ns + SLOT_ACCOUNTS_KEPT_MS * MX_NS_PER_MS;
 }
 
+static void account_free(struct slots *slots, struct slot_account *account)
+{
+    struct slot_account **at = &slots->accounts[bucket_of(account->key)];
+    while (*at != account) {
+        at = &(*at)->next;
+    }
+    *at = account->next;
+    slots->account_count--;
+    free(account);
+}
+
 static bool accounts_sweep(struct slots *slots, uint64_t now_ns)
 {
     bool left = false;
@@ -469,7 +480,11 @@ void slots_leave(struct slots *slots, struct hop *hop)
     list_remove(&hop->slot_node);
     hop->account = NULL;
     account->left_ns = slots->d->shard->now_ns;
-    settle(slots, account);
+    if (account->asked_ns != 0) {
+        settle(slots, account);
+    } else if (list_empty(&account->hops)) {
+        account_free(slots, account); /* no loan can be on its way */
+    }
 }
 
 bool slot_take(struct hop *hop)
