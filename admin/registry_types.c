@@ -363,7 +363,8 @@ static const struct reg_field listener_fields[] = {
      .format = FORMAT_NETWORK,
      .description =
          "Peers of this listener that must send a PROXY protocol header. When not "
-         "empty it takes the place of SystemSettings.proxyTrustedNetworks. Not for `http`."},
+         "empty it takes the place of SystemSettings.proxyTrustedNetworks; `0.0.0.0` alone, which "
+         "no peer has, means nobody. Not for `http`."},
     {.name = "useTls",
      .kind = REG_BOOLEAN,
      .initial = "true",

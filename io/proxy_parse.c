@@ -118,7 +118,7 @@ static enum proxy_status v1_finish(struct proxy_parse *p)
         return malformed(p, "version 1: unknown protocol");
     }
     if (!next_word(&rest, &source) || !next_word(&rest, &destination) ||
-        !next_word(&rest, &source_port) || slice_find(rest, ' ') < rest.len) {
+        !next_word(&rest, &source_port) || rest.len == 0 || slice_find(rest, ' ') < rest.len) {
         return malformed(p, "version 1: wrong number of fields");
     }
     destination_port = rest;

@@ -49,6 +49,19 @@ static const char *protocol_of(const struct received *r)
     return names[r->lmtp][r->smtputf8][r->under_tls];
 }
 
+/* TCP-info; nothing for family 0. */
+static void put_literal(struct folding *f, const struct netaddr *addr)
+{
+    uint8_t room[TOKEN_MAX];
+    struct writer token = writer_init(room, sizeof room);
+    if (addr->family != 0) {
+        put_text(&token, addr->family == 6 ? "([IPv6:" : "([");
+        put_netaddr(&token, addr);
+        put_text(&token, "])");
+        put_token(f, &token);
+    }
+}
+
 static void put_from(struct folding *f, const struct received *r)
 {
     uint8_t room[TOKEN_MAX];
@@ -57,13 +70,7 @@ static void put_from(struct folding *f, const struct received *r)
     put_text(&token, "from ");
     put_slice(&token, valid ? r->helo : SLICE_LITERAL("unknown"));
     put_token(f, &token);
-    if (r->client.family != 0) {
-        token = writer_init(room, sizeof room);
-        put_text(&token, r->client.family == 6 ? "([IPv6:" : "([");
-        put_netaddr(&token, &r->client);
-        put_text(&token, "])");
-        put_token(f, &token);
-    }
+    put_literal(f, &r->client);
 }
 
 static void put_by(struct folding *f, const struct received *r)
@@ -73,6 +80,7 @@ static void put_by(struct folding *f, const struct received *r)
     put_text(&token, "by ");
     put_slice(&token, r->hostname);
     put_token(f, &token);
+    put_literal(f, &r->server);
 
     token = writer_init(room, sizeof room);
     put_text(&token, "with ");

@@ -9,6 +9,7 @@ struct received {
     struct slice helo; /* as given by the client; printed only if it is a valid Domain or literal */
     struct netaddr client;
     struct slice hostname; /* ours */
+    struct netaddr server; /* what the client connected to; family 0: not printed */
     bool esmtp, under_tls, smtputf8, lmtp;
     struct slice tls_version, tls_cipher; /* empty without TLS */
     struct qid id;

@@ -25,9 +25,10 @@ struct service;
 enum {
     SERVICE_SESSIONS_MAX = 1024 * 1024, /* per core, whatever is configured */
     SERVICE_REFUSALS_MAX = 64, /* sessions over the limit that can be told so at a time, per core */
-    SERVICE_STOP_MS = 10000,   /* sessions with content on its way get this long at shutdown */
-    SERVICE_DRAIN_MS = 20000,  /* then deliveries in flight until here */
-    SERVICE_MEMORY_PERCENT = 70, /* of the blocks in use: no new transactions */
+    SERVICE_PROXY_WAITS_MAX = 1024, /* connections that wait for a PROXY header, per core */
+    SERVICE_STOP_MS = 10000,        /* sessions with content on its way get this long at shutdown */
+    SERVICE_DRAIN_MS = 20000,       /* then deliveries in flight until here */
+    SERVICE_MEMORY_PERCENT = 70,    /* of the blocks in use: no new transactions */
 };
 
 /* What the starter of the cores provides. The image, the domains and the addresses stay until
@@ -64,7 +65,9 @@ struct service {
     struct resolv_conf resolv; /* what dns goes by */
     struct tls_ctx *tls_server;
     struct pool sessions_pool;
-    struct list sessions;  /* struct srv_conn */
+    struct list sessions;    /* struct srv_conn */
+    struct list proxy_waits; /* struct proxy_wait, the oldest first */
+    size_t proxy_wait_count;
     struct pool waits;     /* struct srv_wait */
     struct list listeners; /* struct service_listener */
     struct listeners_next next_listeners;

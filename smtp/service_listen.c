@@ -78,13 +78,17 @@ static enum stats_refusal over_limit(const struct service_listener *listener)
     return service_has_memory(service) ? STATS_REFUSALS : REFUSAL_MEMORY;
 }
 
+void listener_hold(struct service_listener *listener)
+{
+    listener->conns++;
+    listener->profile->references++;
+}
+
 bool listener_session_began(struct service_listener *listener)
 {
     struct service *service = listener->service;
     struct session_count *count = service->conf.sessions;
     session_count_add(count, service->shard->conf.id, listener->slot, 1);
-    listener->sessions++;
-    listener->profile->references++;
     enum stats_refusal why = over_limit(listener);
     if (why == STATS_REFUSALS) {
         count_one(&service->session_stats.accepted);
@@ -92,7 +96,7 @@ bool listener_session_began(struct service_listener *listener)
     } else {
         listener_count_refusal(listener, why);
     }
-    if (service->sessions_pool.used >=
+    if (service->sessions_pool.used - service->proxy_wait_count >=
         (size_t)service->image->connections_max + SERVICE_REFUSALS_MAX) {
         /* Nobody could be answered any more: let them wait in the kernel's queue. */
         each_open(service, listener_pause);
@@ -109,19 +113,24 @@ static void resume(struct listener *listener)
 
 static void free_if_gone(struct service_listener *listener)
 {
-    if (listener->conf == NULL && !listener->open && listener->sessions == 0) {
+    if (listener->conf == NULL && !listener->open && listener->conns == 0) {
         list_remove(&listener->node);
         profile_release(listener->profile);
         free(listener);
     }
 }
 
-void listener_session_ended(struct service_listener *listener, struct srv_profile *profile)
+void listener_session_ended(struct service_listener *listener)
+{
+    const struct service *service = listener->service;
+    session_count_add(service->conf.sessions, service->shard->conf.id, listener->slot, -1);
+}
+
+void listener_release(struct service_listener *listener, struct srv_profile *profile)
 {
     struct service *service = listener->service;
-    session_count_add(service->conf.sessions, service->shard->conf.id, listener->slot, -1);
     profile_release(profile);
-    listener->sessions--;
+    listener->conns--;
     free_if_gone(listener);
     if (!service->stopping) {
         each_open(service, resume);

@@ -27,11 +27,11 @@ struct service_listener {
     const struct listener_conf *conf; /* of the service's image; NULL: retired */
     struct netaddr bind;
     struct srv_profile *profile;
-    uint32_t slot;     /* of its session counters */
-    unsigned row;      /* of its statistics */
-    uint32_t sessions; /* that refer to it */
-    int fd;            /* until it is opened, else -1 */
-    bool kept;         /* only while a new image is prepared: it is there too */
+    uint32_t slot;  /* of its session counters */
+    unsigned row;   /* of its statistics */
+    uint32_t conns; /* that refer to it */
+    int fd;         /* until it is opened, else -1 */
+    bool kept;      /* only while a new image is prepared: it is there too */
     bool open;
 };
 
@@ -58,9 +58,11 @@ bool listeners_closed(const struct service *service);
 /* Frees all; no session is left. */
 void listeners_free(struct service *service);
 
-/* For sessions. A session refers to its listener and its profile from began to ended. False: over a
- * limit, the session is to be refused. */
+/* For connections. One refers to its listener and its profile from hold to release. */
+void listener_hold(struct service_listener *listener);
+void listener_release(struct service_listener *listener, struct srv_profile *profile);
+/* It is a session from began to ended. False: over a limit, it is to be refused. */
 bool listener_session_began(struct service_listener *listener);
+void listener_session_ended(struct service_listener *listener);
 /* Counts a connection that is not served. */
 void listener_count_refusal(struct service_listener *listener, enum stats_refusal why);
-void listener_session_ended(struct service_listener *listener, struct srv_profile *profile);

@@ -132,7 +132,8 @@ void service_snapshot_take(const struct service *service, struct service_snapsho
     out->ready = out->not_ready == NULL;
     out->paused = deliver->conf.pause.all;
     out->generation = service->generation;
-    out->sessions = service->sessions_pool.used;
+    out->sessions = service->sessions_pool.used - service->proxy_wait_count;
+    out->proxy_waits = service->proxy_wait_count;
     out->queued = service->spool.count;
     out->active = deliver->actives.used;
     out->turns = shard->turns;

@@ -29,6 +29,7 @@ struct service_snapshot {
     uint64_t paused;                                          /* deliveries: 0 or 1 */
     uint64_t generation;                                      /* of the configuration */
     uint64_t sessions;                                        /* open now */
+    uint64_t proxy_waits;                                     /* connections that are none yet */
     uint64_t queued;                                          /* messages now */
     uint64_t active;                                          /* of them in memory */
     uint64_t hops, hops_down, hops_waiting, hops_connections; /* now */

@@ -69,8 +69,10 @@ static uint64_t deadline_ns(const struct srv_conn *conn)
         conn->own != NULL ? &conn->own->limits : &conn->service->image->limits;
     uint64_t wait_ms = limits->idle_ms;
     if (conn->proxy != NULL) {
-        wait_ms = limits->proxy_header_ms;
-    } else if (conn->tls_wait) {
+        /* For all of the header: bytes that trickle in win no time. */
+        return conn->began_ns + limits->proxy_header_ms * MX_NS_PER_MS;
+    }
+    if (conn->tls_wait) {
         wait_ms = limits->tls_handshake_ms;
     } else if (srv_phase(&conn->srv) == SRV_PHASE_DATA) {
         wait_ms = limits->data_block_ms;
@@ -91,6 +93,10 @@ static void timer_fire(struct timer *timer, uint64_t now_ns)
     if (now_ns < at_ns || srv_phase(&conn->srv) == SRV_PHASE_ANSWER) {
         uint64_t next_ns = now_ns < at_ns ? at_ns : now_ns + MX_NS_PER_S;
         wheel_arm(&conn->service->shard->wheel, &conn->timer, next_ns);
+        return;
+    }
+    if (conn->proxy != NULL) {
+        srv_proxy_refuse(conn, REFUSAL_PROXY_TIMEOUT, "no complete header in time");
         return;
     }
     count_one(&conn->service->session_stats.timeouts);
@@ -427,6 +433,7 @@ static mx_err trace_header(struct srv_conn *conn)
         .helo = slice_of(conn->helo, conn->helo_len),
         .client = conn->client,
         .hostname = conn->profile->conf.hostname,
+        .server = conn->server,
         .esmtp = conn->srv.esmtp,
         .under_tls = tls != NULL,
         .smtputf8 = env->mail.smtputf8,
@@ -612,59 +619,18 @@ static void pump(struct srv_conn *conn, struct slice *in)
     }
 }
 
-/* --- PROXY header ------------------------------------------------------------------------------
- */
-
-static void session_start(struct srv_conn *conn);
-
-static void proxy_reject(struct srv_conn *conn, const char *reason)
-{
-    struct log *log = &conn->service->shard->log;
-    struct log_line *line = log_begin(log, LOG_WARN, "proxy-header-refused");
-    char text[NETADDR_TEXT_MAX];
-    struct writer w = writer_init(text, sizeof text);
-    put_netaddr(&w, &conn->client);
-    log_slice(line, "peer", writer_slice(&w));
-    log_text(line, "reason", reason);
-    log_end(log, line);
-    listener_count_refusal(conn->listener, REFUSAL_PROXY_HEADER);
-    conn->closing = true;
-    stream_abort(&conn->stream, MX_ERR_SYNTAX);
-}
-
-static void proxy_input(struct srv_conn *conn, struct slice *in)
-{
-    struct proxy_parse *proxy = conn->proxy;
-    size_t used = 0;
-    enum proxy_status status = proxy_parse_feed(proxy, *in, &used);
-    *in = slice_from(*in, used);
-    if (status == PROXY_MORE) {
-        return;
-    }
-    if (status == PROXY_MALFORMED) {
-        in->len = 0;
-        proxy_reject(conn, proxy_parse_problem(proxy));
-        return;
-    }
-    if (!proxy_parse_is_local(proxy)) {
-        conn->client = *proxy_parse_source(proxy);
-    }
-    conn->proxy = NULL;
-    free(proxy);
-    conn->phase_ns = conn->service->shard->now_ns;
-    session_start(conn);
-}
-
 /* --- stream events -----------------------------------------------------------------------------
  */
+
+static void session_begin(struct srv_conn *conn);
 
 static size_t on_input(struct stream *stream, struct slice in)
 {
     struct srv_conn *conn = mx_container_of(stream, struct srv_conn, stream);
     size_t len = in.len;
     conn->phase_ns = conn->service->shard->now_ns;
-    if (conn->proxy != NULL) {
-        proxy_input(conn, &in);
+    if (conn->proxy != NULL && srv_proxy_input(conn, &in) == PROXY_DONE) {
+        session_begin(conn);
     }
     if (conn->proxy == NULL && !conn->closing) {
         pump(conn, &in);
@@ -706,10 +672,13 @@ static void on_closed(struct stream *stream, mx_err why)
     wheel_cancel(&service->shard->wheel, &conn->timer);
     list_remove(&conn->node);
     srv_leave(&conn->srv);
-    free(conn->proxy);
+    srv_proxy_closed(conn);
     free(conn->helo);
     free(conn->own);
-    listener_session_ended(conn->listener, conn->profile);
+    if (conn->counted) {
+        listener_session_ended(conn->listener);
+    }
+    listener_release(conn->listener, conn->profile);
     pool_release(&service->sessions_pool, conn);
 }
 
@@ -719,34 +688,12 @@ static const struct stream_ops stream_callbacks = {
 /* --- begin and end -----------------------------------------------------------------------------
  */
 
-static bool in_networks(const struct netmask *networks, uint32_t count, const struct netaddr *addr)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        if (netmask_contains(&networks[i], addr)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool proxy_trusted(const struct srv_conn *conn)
-{
-    const struct listener_conf *conf = conn->listener->conf;
-    const struct image *image = conn->service->image;
-    if (conf == NULL) {
-        return false; /* the listener is gone: whoever waited in its queue is told so at once */
-    }
-    return conf->proxy_override
-               ? in_networks(conf->proxy_networks, conf->proxy_network_count, &conn->client)
-               : in_networks(image->proxy_networks, image->proxy_network_count, &conn->client);
-}
-
 /* Of the real client. What may never be blocked is looked at only when it would be. */
 static bool is_blocked(const struct srv_conn *conn)
 {
     const struct image *image = conn->service->image;
     int64_t wall_ms = conn->service->shard->wall_ms;
-    return image_blocks(image, &conn->client, wall_ms) && !proxy_trusted(conn);
+    return image_blocks(image, &conn->client, wall_ms) && !srv_proxy_trusted(conn);
 }
 
 /* Closed without a word: whoever is blocked learns nothing. */
@@ -768,6 +715,17 @@ static bool close_blocked(struct srv_conn *conn)
     return true;
 }
 
+/* Where the client has connected to: at the proxy, or here. */
+static struct netaddr server_address(const struct srv_conn *conn)
+{
+    struct ring_addr local;
+    if (conn->server.family != 0) {
+        return conn->server;
+    }
+    return ring_local(&local, conn->stream.fd) == MX_OK ? ring_addr_netaddr(&local)
+                                                        : conn->listener->bind;
+}
+
 /* Limits of this session alone. What cannot be worked out is an end for now, no other limit. */
 static void take_settings(struct srv_conn *conn)
 {
@@ -775,7 +733,7 @@ static void take_settings(struct srv_conn *conn)
     const char *problem = "out of memory";
     struct session_facts facts = {.listener = conn->listener->conf,
                                   .client = conn->client,
-                                  .local = conn->listener->bind,
+                                  .local = server_address(conn),
                                   .directory = service->directory,
                                   .tls = conn->profile->tls_implicit};
     conn->own = malloc(sizeof *conn->own);
@@ -809,6 +767,14 @@ static void session_start(struct srv_conn *conn)
     }
 }
 
+/* Of a client that is known now. */
+static void session_begin(struct srv_conn *conn)
+{
+    conn->refused = !listener_session_began(conn->listener);
+    conn->counted = true;
+    session_start(conn);
+}
+
 void srv_conn_accept(struct service_listener *listener, int fd)
 {
     struct service *service = listener->service;
@@ -828,18 +794,19 @@ void srv_conn_accept(struct service_listener *listener, int fd)
     conn->began_ns = service->shard->now_ns;
     conn->phase_ns = conn->began_ns;
     conn->profile = listener->profile;
-    conn->refused = !listener_session_began(listener);
+    listener_hold(listener);
     list_push_back(&service->sessions, &conn->node);
-    if (proxy_trusted(conn)) {
-        conn->proxy = calloc(1, sizeof *conn->proxy);
-        conn->refused = conn->refused || conn->proxy == NULL;
-    }
     stream_open(&conn->stream, service->shard, &stream_callbacks, fd);
+    bool trusted = srv_proxy_trusted(conn);
+    if (trusted && !srv_proxy_begin(conn)) {
+        listener_count_refusal(listener, REFUSAL_NO_SESSION);
+        conn->closing = true;
+        stream_abort(&conn->stream, MX_ERR_NOMEM);
+        return;
+    }
     timer_start(conn);
-    if (conn->proxy != NULL) {
-        proxy_parse_init(conn->proxy);
-    } else {
-        session_start(conn);
+    if (!trusted) {
+        session_begin(conn);
     }
 }
 

@@ -6,10 +6,10 @@
 #pragma once
 
 #include "io/listen.h"
-#include "io/proxy_parse.h"
 #include "io/stream.h"
 #include "smtp/spool.h"
 #include "smtp/srv_engine.h"
+#include "smtp/srv_proxy.h"
 #include "smtp/srv_wait.h"
 
 struct service;
@@ -30,11 +30,13 @@ struct srv_conn {
     struct list_node node;        /* in service->sessions */
     struct timer timer;
     uint64_t began_ns;
-    uint64_t phase_ns;         /* when the current wait for the client began */
-    struct netaddr client;     /* the real one: from PROXY, else the peer */
-    struct proxy_parse *proxy; /* while the header is awaited */
-    uint8_t *helo;             /* as given, malloc'd; NULL before */
+    uint64_t phase_ns;        /* when the current wait for the client began */
+    struct netaddr client;    /* the real one: from PROXY, else the peer */
+    struct netaddr server;    /* where it connected to, when PROXY says so; else family 0 */
+    struct proxy_wait *proxy; /* while the header is awaited */
+    uint8_t *helo;            /* as given, malloc'd; NULL before */
     uint16_t helo_len;
+    bool counted;  /* as a session of its listener */
     bool refused;  /* over a limit: gets a 421 at once */
     bool tls_wait; /* a handshake is on */
     bool closing;

@@ -10,6 +10,8 @@ static const char *const refusals[] = {
     [REFUSAL_STOPPING] = "stopping",
     [REFUSAL_BLOCKED] = "blocked",
     [REFUSAL_PROXY_HEADER] = "proxy_header",
+    [REFUSAL_PROXY_TIMEOUT] = "proxy_timeout",
+    [REFUSAL_PROXY_WAITS] = "proxy_waits",
 };
 _Static_assert(mx_countof(refusals) == STATS_REFUSALS, "every refusal has a name");
 

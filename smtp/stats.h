@@ -22,7 +22,9 @@ enum stats_refusal {
     REFUSAL_NO_SESSION,    /* no memory for the session itself */
     REFUSAL_STOPPING,
     REFUSAL_BLOCKED,
-    REFUSAL_PROXY_HEADER,
+    REFUSAL_PROXY_HEADER,  /* malformed or cut off */
+    REFUSAL_PROXY_TIMEOUT, /* not complete in time */
+    REFUSAL_PROXY_WAITS,   /* too many waited for theirs: the oldest one goes */
     STATS_REFUSALS
 };
 

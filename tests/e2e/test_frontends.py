@@ -1,13 +1,16 @@
 """PROXY protocol, HAProxy, and Debian's smtp-source and smtp-sink."""
 
+import contextlib
+import csv
 import ipaddress
 import os
 import socket
 import struct
 import subprocess
 
-from lib import (Server, Wire, check, equal, free_port, marked, need_program,
+from lib import (Fail, Server, Wire, check, equal, free_port, marked, need_program,
                  postfix_program, split_local, wait_until)
+from test_management import Managed
 
 TRUSTED = {"proxyTrustedNetworks": {"127.0.0.0/8": True}}
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
@@ -118,38 +121,60 @@ def test_proxy_then_tls():
         check("([192.0.2.7])" in received and "ESMTPS" in received, received)
 
 
-def through_haproxy(version):
+@contextlib.contextmanager
+def haproxy(server, listen, servers, defaults=""):
+    """HAProxy in front of a server; gives its port and what it says of every server line."""
     program = need_program("haproxy")
-    with Server(settings=TRUSTED) as s:
-        port = free_port()
-        config = os.path.join(s.folder, "haproxy.cfg")
-        with open(config, "w") as f:
-            f.write("defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 30s\n"
-                    f"  timeout server 30s\nlisten mx\n  bind 127.0.0.1:{port}\n"
-                    f"  server ringmx 127.0.0.1:{s.port} {version}\n")
-        proxy = subprocess.Popen([program, "-f", config, "-db"], stdout=subprocess.DEVNULL,
-                                 stderr=subprocess.DEVNULL)
-        try:
-            def up():
-                try:
-                    socket.create_connection(("127.0.0.1", port), 1).close()
-                    return True
-                except OSError:
-                    return False
-            wait_until(up, 10, "haproxy listens")
-            # A client address that only the header can tell.
-            sock = socket.create_connection(("127.0.0.1", port), 20, ("127.0.0.77", 0))
-            w = Wire.__new__(Wire)
-            w.sock, w.buffer = sock, b""
-            with w:
-                w.hello()
-                w.message("alice@example.org", marked())
-            check("([127.0.0.77])" in split_local(s.delivered()[0])[2],
-                  split_local(s.mailbox()[0])[2])
-            wait_until(lambda: "client=127.0.0.77" in s.log(), 5, "the client address in the log")
-        finally:
-            proxy.terminate()
-            proxy.wait(10)
+    config, control, log = (os.path.join(server.folder, f"haproxy.{end}") for end in ("cfg", "sock", "log"))
+    port = free_port()
+    at = f"[{listen}]" if ":" in listen else listen
+    with open(config, "w") as f:
+        f.write(f"global\n  stats socket {control}\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 30s\n"
+                f"  timeout server 30s\n  timeout check 5s\n  balance first\n{defaults}"
+                f"listen mx\n  bind {at}:{port}\n"
+                + "".join(f"  server {name} 127.0.0.1:{server.port} {rest}\n" for name, rest in servers.items()))
+
+    def status():
+        """{server: its state and its last check}, as `show stat` has it."""
+        with socket.socket(socket.AF_UNIX) as asked:
+            asked.settimeout(10)
+            asked.connect(control)
+            asked.sendall(b"show stat\n")
+            text = b"".join(iter(lambda: asked.recv(65536), b"")).decode()
+        rows = csv.DictReader(text.lstrip("# ").splitlines())
+        return {row["svname"]: (row["status"], row["check_status"].lstrip("* ")) for row in rows if row["svname"] in servers}
+
+    with open(log, "wb") as f:
+        proxy = subprocess.Popen([program, "-f", config, "-db"], stdout=f, stderr=f)
+    try:
+        def up():
+            if proxy.poll() is not None:
+                with open(log) as said:
+                    raise Fail(f"haproxy ended: {said.read()}")
+            try:
+                return status()
+            except OSError:
+                return None
+        wait_until(up, 10, "haproxy listens")
+        yield port, status
+    finally:
+        proxy.terminate()
+        proxy.wait(10)
+
+
+def through_haproxy(version, listen="127.0.0.1", client="127.0.0.77", shown="[127.0.0.77]"):
+    """Client and destination that only the header can tell."""
+    with Server(settings=TRUSTED) as s, haproxy(s, listen, {"ringmx": version}) as (port, _):
+        w = Wire.__new__(Wire)
+        w.sock, w.buffer = socket.create_connection((listen, port), 20, (client, 0)), b""
+        with w:
+            w.hello()
+            w.message("alice@example.org", marked())
+        received = split_local(s.delivered()[0])[2]
+        check(f"({shown})" in received, received)
+        here = f"[IPv6:{listen}]" if ":" in listen else f"[{listen}]"
+        check(f"by mx.example.org ({here}) with" in " ".join(received.split()), received)
+        wait_until(lambda: f"client={client} " in s.log(), 5, "the client address in the log")
 
 
 def test_haproxy_v1():
@@ -158,8 +183,38 @@ def test_haproxy_v1():
 
 
 def test_haproxy_v2():
-    """Through HAProxy with send-proxy-v2 the client's own address is in Received and log."""
+    """Through HAProxy with send-proxy-v2, every TLV that it knows and a CRC32C the same."""
     through_haproxy("send-proxy-v2")
+    through_haproxy("send-proxy-v2 proxy-v2-options crc32c,unique-id,ssl,cert-cn,authority")
+
+
+def test_haproxy_ipv6():
+    """Over IPv6 as well: what the proxy was connected with counts, not how it comes to us."""
+    for version in ("send-proxy", "send-proxy-v2", "send-proxy-v2 proxy-v2-options crc32c"):
+        through_haproxy(version, "::1", "::1", "[IPv6:::1]")
+
+
+def test_haproxy_health_checks():
+    """Checks with and without a header, of the connection alone or in SMTP, find the server up and leave no line in its log."""
+    checks = {
+        "v1": ("check send-proxy", "", "L4OK"), "v2": ("check send-proxy-v2", "", "L4OK"),
+        "bare": ("check port {port}", "", "L4OK"),
+        "smtp1": ("check send-proxy", "  option smtpchk EHLO check.example.net\n", "L7OK"),
+        "smtp2": ("check send-proxy-v2 proxy-v2-options crc32c", "  option smtpchk EHLO check.example.net\n", "L7OK"),
+    }
+    for name, (how, defaults, wanted) in checks.items():
+        with Managed(cores=1, settings=TRUSTED) as s:
+            wait_until(lambda: "queue-recovered" in s.log(), 20, "the end of the start")
+            before = s.log()
+            how = how.format(port=s.port) + " inter 100ms fastinter 100ms"
+            with haproxy(s, "127.0.0.1", {"ringmx": how}, defaults) as (_, status):
+                wait_until(lambda: status()["ringmx"] == ("UP", wanted), 20, f"{name}: {wanted}, not {status()}")
+                if name != "bare":
+                    wait_until(lambda: sum(c["sessions_accepted_total"] for c in s.api.stats()) >= 5, 20, f"{name}: checks")
+                equal(status()["ringmx"], ("UP", wanted), name)
+            wait_until(lambda: sum(c["sessions"] + c["proxy_headers_awaited"] for c in s.api.stats()) == 0, 20,
+                       f"{name}: nothing is left open")
+            equal(s.log()[len(before):], "", f"{name}: log")
 
 
 def test_smtp_source():

@@ -24,10 +24,11 @@ ELSEWHERE = {
     "ring_overflowed_total": ("tests/io/check_ring.c", "stats.overflowed > 0"),
 }
 # Rows that need memory to run out (tests/smtp/check_alloc_mail.c does that), or the moment in which a listener ends;
-# and what is not tried here: mailboxes have no connections, a server checks no certificates, MX hosts are foreign.
+# and what is not tried here: a thousand silent proxies (test_proxy.py does), mailboxes have no connections, a server
+# checks no certificates, MX hosts are foreign.
 NEVER = {
     "sessions_refused_total{reason=no_session}",
-    "sessions_refused_total{reason=stopping}", "recipients_total{verdict=no_memory}",
+    "sessions_refused_total{reason=stopping}", "sessions_refused_total{reason=proxy_waits}", "recipients_total{verdict=no_memory}",
     "tls_server_handshakes_failed_total{reason=certificate}",
 } | {f"delivery_connections{kind}_total{{class={c}}}" for kind in ("", "_failed", "_reused")
      for c in ("local", "mx")} | {
@@ -313,6 +314,9 @@ def refusals(watch):
             w.send("not a header\r\n")
             w.at_end()
         watch.until(s, "sessions_refused_total{reason=proxy_header}")
+        with s.wire(hello=False):
+            watch.until(s, "proxy_headers_awaited")
+            watch.until(s, "sessions_refused_total{reason=proxy_timeout}")
         with s.wire(hello=False, first=b"PROXY TCP4 203.0.113.7 127.0.0.1 4000 25\r\n") as w:
             w.at_end()
         watch.until(s, "sessions_refused_total{reason=blocked}")

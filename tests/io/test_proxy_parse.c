@@ -94,6 +94,14 @@ static const struct header headers[] = {
     /* version 1, bad: ends and lengths */
     {BYTES("PROXY TCP4 192.0.2.1 198.51.100.1 12345 25\n"), NULL, 0},
     {BYTES("PROXY TCP4 192.0.2.1 198.51.100.1 12345 25\r "), NULL, 0},
+    {BYTES("PROXY TCP4 192.0.2.1 198.51.100.1 12345 25\rX\n"), NULL, 0},
+    {BYTES("PROXY TCP4 192.0.2.1 198.51.100.1 12345 25\0\r\n"), NULL, 0},
+    {BYTES("PROXY\r\n"), NULL, 0},
+    {BYTES("PROXY TCP4 192.0.2.1 198.51.100.1  25\r\n"), NULL, 0},
+    {BYTES("PROXY TCP4 192.0.2.1,198.51.100.1,12345,25\r\n"), NULL, 0},
+    {BYTES("PROXY TCP4 192.0.2.1/32 198.51.100.1 12345 25\r\n"), NULL, 0},
+    {BYTES("PROXY TCP4 3221225985 198.51.100.1 12345 25\r\n"), NULL, 0},
+    {BYTES("PROXY UNKNOWNX\r\n"), NULL, 0},
     {BYTES("PROXY TCP4 192.0.2.1 198.51.100.1 12345 25\r\r\n"), NULL, 0},
     {BYTES("PROXY TCP4 192.0.2.1\0 198.51.100.1 12345 25\r\n"), NULL, 0},
     {BYTES("PROXY UNKNOWN \xff\r\n"), NULL, 0},
@@ -224,6 +232,48 @@ Test(proxy_parse, table_whole_split_and_trickled)
             feed(&headers[i], split, false);
         }
         feed(&headers[i], 0, true);
+    }
+}
+
+/* Cut off anywhere, a good header is incomplete: never done, never refused before the rest. */
+Test(proxy_parse, good_headers_truncated_at_every_byte)
+{
+    static struct proxy_parse p;
+    size_t good = 0;
+    for (size_t i = 0; i < mx_countof(headers); i++) {
+        const struct header *h = &headers[i];
+        good += h->client != NULL;
+        for (size_t cut = 0; h->client != NULL && cut < h->len; cut++) {
+            size_t used = cut + 1;
+            proxy_parse_init(&p);
+            cr_assert_eq(proxy_parse_feed(&p, slice_of(h->bytes, cut), &used), PROXY_MORE,
+                         "header %zu, %zu bytes: %s", i, cut, proxy_parse_problem(&p));
+            cr_assert_eq(used, cut);
+        }
+    }
+    cr_assert_geq(good, 30);
+}
+
+/* What the header says of the address that the client came to. */
+Test(proxy_parse, destinations)
+{
+    static const struct header told[] = {
+        {BYTES("PROXY TCP4 192.0.2.1 198.51.100.1 12345 25\r\n"), "198.51.100.1", 25},
+        {BYTES("PROXY TCP6 2001:db8::1 2001:db8::2 12345 465\r\n"), "2001:db8::2", 465},
+        {BYTES("PROXY TCP6 ::ffff:192.0.2.1 ::ffff:192.0.2.2 5 0\r\n"), "192.0.2.2", 0},
+        {BYTES(SIG "\x21\x11\x00\x0c" V4), "198.51.100.1", 25},
+        {BYTES(SIG "\x21\x21\x00\x24" V6), "2001:db8::2", 25},
+        {BYTES(SIG "\x21\x21\x00\x24" MAPPED), "192.0.2.2", 25},
+    };
+    static struct proxy_parse p;
+    for (size_t i = 0; i < mx_countof(told); i++) {
+        struct netaddr wanted;
+        size_t used;
+        proxy_parse_init(&p);
+        cr_assert_eq(proxy_parse_feed(&p, slice_of(told[i].bytes, told[i].len), &used), PROXY_DONE);
+        cr_assert_eq(netaddr_parse(&wanted, slice_of_text(told[i].client)), MX_OK);
+        cr_assert(netaddr_equal(proxy_parse_destination(&p), &wanted), "header %zu", i);
+        cr_assert_eq(proxy_parse_destination(&p)->port, told[i].port, "header %zu", i);
     }
 }
 

@@ -53,7 +53,8 @@ static void demands(struct demand out[POOLS], const struct life_conf *conf,
     const struct spool *spool = &service->spool;
     const struct deliver *d = &service->deliver;
     size_t sessions =
-        mx_min_size(load->sessions, service->image->connections_max + SERVICE_REFUSALS_MAX);
+        mx_min_size(load->sessions, service->image->connections_max + SERVICE_REFUSALS_MAX +
+                                        SERVICE_PROXY_WAITS_MAX);
     size_t connections =
         mx_min_size(load->messages * MAIL_RCPTS_MAX,
                     (size_t)(d->image->route_count * d->performance.hop_connections));

@@ -57,6 +57,18 @@ Test(received, client_address_and_protocol)
                                          "with SMTP id"));
 }
 
+/* The address that the client came to, when a proxy tells it. */
+Test(received, server_address)
+{
+    struct received r = make("client.example.net");
+    cr_assert_eq(netaddr_parse(&r.server, SLICE_LITERAL("198.51.100.1")), MX_OK);
+    cr_assert_str_eq(print(&r), "Received: from client.example.net ([192.0.2.7])\r\n"
+                                "\tby mx.example.org ([198.51.100.1]) with ESMTP id 1-2-3-4;\r\n"
+                                "\tMon, 21 Sep 2026 14:13:20 +0000\r\n");
+    cr_assert_eq(netaddr_parse(&r.server, SLICE_LITERAL("2001:db8::25")), MX_OK);
+    cr_assert_not_null(strstr(print(&r), "by mx.example.org ([IPv6:2001:db8::25]) with ESMTP"));
+}
+
 /* The name is whole, and on the field's own line. */
 Test(received, longest_names)
 {
