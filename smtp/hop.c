@@ -73,6 +73,7 @@ struct hop *hop_new(struct deliver *d, const struct route_conf *route, struct sl
     verify_hop_init(&hop->verify);
     hop->probe.fire = probe_fire;
     if (route->kind != ROUTE_LOCAL && slots_join(d->slots, hop)) {
+        texts_drop(&d->spool->texts, hop->name);
         free(hop);
         return NULL;
     }
