@@ -36,8 +36,10 @@ enum rcpt_status {
 
 /* Of rcpt_state.flags. */
 enum {
-    RCPT_PUT_OFF = 1,    /* due_ms was set by an administrator */
-    RCPT_TLS_FAILED = 2, /* the last attempt, for want of the TLS that it needed */
+    RCPT_PUT_OFF = 1,     /* due_ms was set by an administrator */
+    RCPT_FOR_NOTICE = 16, /* due_ms is the time of a delay DSN alone */
+    RCPT_TLS_FAILED = 64, /* the last attempt, for want of the TLS that it needed */
+    RCPT_EARLY = 32,      /* to be tried now, before due_ms: its next hop may be back */
 };
 
 /* State of one recipient, in memory and stored. */
@@ -47,7 +49,7 @@ struct rcpt_state {
     uint8_t notified; /* delay DSNs sent */
     uint8_t expanded; /* a list: buckets of members that have got their mail (route/list.h) */
     uint16_t code;    /* last SMTP reply code, 0 = none */
-    uint8_t flags;    /* RCPT_PUT_OFF and others */
+    uint8_t flags;    /* RCPT_PUT_OFF ... */
     int64_t due_ms;   /* wall time of the next attempt */
 };
 
