@@ -4,6 +4,7 @@
  *
  *   GET  /.well-known/jmap, /jmap/session, /api/schema, /api/schema/HASH, /api/account, /healthz
  *   POST /jmap, /jmap/          x:TYPE/get, x:TYPE/query, x:TYPE/set
+ *   GET  /jmap/download/ACCOUNT/BLOB/NAME, /api/queue/shape
  *   POST /api/explain           {"recipient", "sender", "ip", "listener", "size"}, or
  *                               {"plan", "recipients"}: where they would go after a plan
  *
@@ -129,6 +130,11 @@ struct api_conf {
      * line) would go elsewhere. MX_ERR_INVALID: it says what is wrong. May be NULL. */
     mx_err (*dry_run)(void *arg, struct slice plan_text, struct slice recipients,
                       char **out_report);
+    /* A message's text (malloc'd). MX_ERR_NOTFOUND, MX_ERR_LIMIT, MX_ERR_DAMAGED, or not now. May
+     * be NULL. */
+    mx_err (*download)(void *arg, uint64_t id, bool headers, uint8_t **out_text, size_t *out_len);
+    /* A new reference. May be NULL. */
+    mx_err (*shape)(void *arg, json_t **out_shape);
     const struct api_foreign *foreign; /* outlive the api */
     size_t foreign_count;
 };

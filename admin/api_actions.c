@@ -12,6 +12,7 @@ static const struct {
     {"ReloadBlockedIps", ACTION_RELOAD_BLOCKED},
     {"PauseMtaQueue", ACTION_PAUSE_QUEUE},
     {"ResumeMtaQueue", ACTION_RESUME_QUEUE},
+    {"ChangeMtaQueue", ACTION_CHANGE_QUEUE},
     {"InvalidateCaches", ACTION_INVALIDATE_CACHES},
     {"InvalidateNegativeCaches", ACTION_INVALIDATE_NEGATIVE},
 };
@@ -21,11 +22,11 @@ static mx_err create(void *arg, const struct api_caller *caller, const json_t *b
 {
     const struct api_actions *actions = arg;
     const char *variant = json_string_value(json_object_get(body, "@type"));
-    (void)out_shown;
     for (size_t i = 0; i < mx_countof(table); i++) {
         if (strcmp(table[i].variant, variant) == 0) {
             struct api_problem problem = {.change = API_ANY_CHANGE};
-            mx_err err = actions->act(actions->arg, caller, table[i].action, &problem);
+            mx_err err = actions->act(actions->arg, caller, table[i].action, body, out_shown,
+                                      errors, &problem);
             if (err) {
                 set_error_add(errors, SET_VALIDATION_FAILED, NULL, "%s",
                               problem.text[0] ? problem.text : err_text(err));

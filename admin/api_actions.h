@@ -14,12 +14,15 @@ enum api_action {
     ACTION_RESUME_QUEUE,
     ACTION_INVALIDATE_CACHES,
     ACTION_INVALIDATE_NEGATIVE,
+    ACTION_CHANGE_QUEUE,
 };
 
 struct api_actions {
     void *arg;
-    /* Does it and returns when it is in force; an error is reported with problem->text. */
+    /* Does it and returns when it is in force; body is in normal form, and *out_shown as in
+     * api_foreign.create. An error is reported with problem->text, errors as they are. */
     mx_err (*act)(void *arg, const struct api_caller *caller, enum api_action action,
+                  const json_t *body, json_t **out_shown, struct set_errors *errors,
                   struct api_problem *problem);
 };
 

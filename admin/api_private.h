@@ -84,6 +84,9 @@ void api_answer_json(struct api_answer *answer, unsigned status, json_t *body); 
 /* Problem details (RFC 9457). */
 void api_answer_problem(struct api_answer *answer, unsigned status, const char *title,
                         const char *detail);
+/* GET /jmap/download/..., GET /api/queue/shape */
+void api_download(struct api *api, const struct api_request *request, struct api_answer *answer);
+void api_get_shape(struct api *api, const struct api_request *request, struct api_answer *answer);
 /* POST /jmap */
 void api_jmap(struct api *api, const struct api_caller *caller, const struct api_request *request,
               struct api_answer *answer);

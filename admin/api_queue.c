@@ -2,6 +2,7 @@
 
 #include "admin/validate.h"
 #include "core/check.h"
+#include "core/hash.h"
 #include "core/timefmt.h"
 
 #include <stdlib.h>
@@ -10,7 +11,7 @@
  */
 
 /* Addresses are kept as they were sent; what is no UTF-8 is shown as far as it can be. */
-static json_t *text_json(struct slice text)
+json_t *api_queue_text(struct slice text)
 {
     json_t *value = json_stringn((const char *)text.ptr, text.len);
     if (value == NULL) {
@@ -26,7 +27,7 @@ static json_t *text_json(struct slice text)
 
 static json_t *text_or_null(struct slice text)
 {
-    return text.len > 0 ? text_json(text) : json_null();
+    return text.len > 0 ? api_queue_text(text) : json_null();
 }
 
 static json_t *date_json(int64_t wall_ms)
@@ -44,7 +45,7 @@ static json_t *due_json(int64_t due_ms)
 
 static int64_t due_of(const struct rcpt_state *state)
 {
-    return state->status == RCPT_PENDING ? state->due_ms : INT64_MAX;
+    return rcpt_waits(state) ? state->due_ms : INT64_MAX;
 }
 
 static int64_t first_due(const struct queue_detail *detail)
@@ -57,7 +58,19 @@ static int64_t first_due(const struct queue_detail *detail)
     return due_ms;
 }
 
-static json_t *status_json(const struct rcpt_state *state)
+static int64_t last_expiry(const struct queue_detail *detail)
+{
+    int64_t expires_ms = INT64_MIN;
+    for (uint32_t i = 0; i < detail->rcpt_count; i++) {
+        const struct rcpt_state *state = &detail->rcpts[i];
+        if (state->status == RCPT_PENDING && state->expires_ms > expires_ms) {
+            expires_ms = state->expires_ms;
+        }
+    }
+    return expires_ms == INT64_MIN ? INT64_MAX : expires_ms;
+}
+
+static json_t *status_json(const struct rcpt_state *state, const struct queue_rcpt_text *text)
 {
     const char *word = state->status == RCPT_DELIVERED ? "Completed"
                        : state->status == RCPT_FAILED  ? "PermanentFailure"
@@ -67,28 +80,32 @@ static json_t *status_json(const struct rcpt_state *state)
     if (state->status != RCPT_PENDING || state->attempts > 0) {
         json_object_set_new(status, "responseCode",
                             state->code ? json_integer(state->code) : json_null());
+        json_object_set_new(status, "responseMessage",
+                            text_or_null(slice_of(text->reply, text->reply_len)));
     }
     return status;
 }
 
-static json_t *rcpt_json(const struct queue_detail *detail, const struct rcpt_state *state,
+static json_t *rcpt_json(const struct rcpt_state *state, const struct queue_rcpt_text *text,
                          struct slice orcpt)
 {
-    int64_t expires_ms = detail->arrived_ms + (int64_t)detail->expire_ms;
-    return json_pack("{s:o,s:i,s:o,s:i,s:{s:s,s:o},s:o}", "status", status_json(state),
-                     "retryCount", state->attempts, "retryDue", due_json(due_of(state)),
-                     "notifyCount", state->notified, "expires", "@type", "Ttl", "expiresAt",
-                     date_json(expires_ms), "orcpt", text_or_null(orcpt));
+    return json_pack("{s:o,s:i,s:o,s:i,s:{s:s,s:o},s:o,s:o,s:b}", "status",
+                     status_json(state, text), "retryCount", state->attempts, "retryDue",
+                     due_json(due_of(state)), "notifyCount", state->notified, "expires", "@type",
+                     "Ttl", "expiresAt", due_json(state->expires_ms), "orcpt", text_or_null(orcpt),
+                     "nextHop", text_or_null(slice_of(text->hop, text->hop_len)), "held",
+                     state->status == RCPT_PENDING && state->flags & RCPT_HELD);
 }
 
 /* An address that was given twice is shown once, as long as one of them waits. */
 static void add_rcpt(json_t *rcpts, const struct queue_detail *detail,
-                     const struct envelope_rcpt *rcpt, const struct rcpt_state *state)
+                     const struct envelope_rcpt *rcpt, uint32_t i)
 {
-    json_t *key = text_json(rcpt->address);
+    const struct rcpt_state *state = &detail->rcpts[i];
+    json_t *key = api_queue_text(rcpt->address);
     const char *name = json_string_value(key);
     if (state->status == RCPT_PENDING || json_object_get(rcpts, name) == NULL) {
-        json_object_set_new(rcpts, name, rcpt_json(detail, state, rcpt->params.orcpt));
+        json_object_set_new(rcpts, name, rcpt_json(state, &detail->texts[i], rcpt->params.orcpt));
     }
     json_decref(key);
 }
@@ -109,11 +126,11 @@ static void add_envelope(json_t *object, const struct queue_detail *detail,
 {
     json_t *rcpts = json_object();
     for (uint32_t i = 0; i < env->rcpt_count && i < detail->rcpt_count; i++) {
-        add_rcpt(rcpts, detail, &env->rcpts[i], &detail->rcpts[i]);
+        add_rcpt(rcpts, detail, &env->rcpts[i], i);
     }
     const char *flag = env->source == SOURCE_DSN ? "dsn" : "unauthenticated";
     json_object_set_new(object, "returnPath",
-                        env->sender.len > 0 ? text_json(env->sender) : json_string("<>"));
+                        env->sender.len > 0 ? api_queue_text(env->sender) : json_string("<>"));
     json_object_set_new(object, "recipients", rcpts);
     json_object_set_new(object, "envId", text_or_null(env->mail.envid));
     json_object_set_new(object, "receivedFromIp", client_json(env));
@@ -131,20 +148,50 @@ static void add_unknown(json_t *object)
     json_object_set_new(object, "flags", json_object());
 }
 
-static json_t *message_json(const struct queue_detail *detail)
+bool api_queue_envelope(const struct queue_detail *detail, struct envelope *env,
+                        struct envelope_rcpt **out_rcpts)
 {
-    char text[QID_TEXT_MAX];
-    struct writer w = writer_init(text, sizeof text);
-    qid_print(&w, detail->id);
-    json_t *object =
-        json_pack("{s:o,s:o,s:I,s:o,s:b}", "nextRetry", due_json(first_due(detail)), "createdAt",
-                  date_json(detail->arrived_ms), "size", (json_int_t)detail->body_bytes, "queueId",
-                  json_stringn(text, w.len), "held", detail->held);
-    struct envelope_rcpt *rcpts = calloc(detail->rcpt_count, sizeof *rcpts);
-    struct envelope env;
-    if (detail->envelope != NULL && rcpts != NULL &&
-        envelope_decode(&env, rcpts, detail->rcpt_count,
+    *out_rcpts =
+        detail->envelope == NULL ? NULL : calloc(detail->rcpt_count, sizeof(struct envelope_rcpt));
+    if (*out_rcpts != NULL &&
+        envelope_decode(env, *out_rcpts, detail->rcpt_count,
                         slice_of(detail->envelope, detail->envelope_bytes)) == MX_OK) {
+        return true;
+    }
+    free(*out_rcpts);
+    *out_rcpts = NULL;
+    return false;
+}
+
+static bool is_held(const struct queue_detail *detail)
+{
+    bool held = false;
+    for (uint32_t i = 0; i < detail->rcpt_count; i++) {
+        if (detail->rcpts[i].status == RCPT_PENDING) {
+            if (!(detail->rcpts[i].flags & RCPT_HELD)) {
+                return false;
+            }
+            held = true;
+        }
+    }
+    return held;
+}
+
+static json_t *message_json(const struct queue_detail *detail, uint64_t id)
+{
+    char text[QID_TEXT_MAX], blob[OBJECT_ID_TEXT_MAX];
+    struct writer w = writer_init(text, sizeof text), b = writer_init(blob, sizeof blob);
+    qid_print(&w, detail->id);
+    put_object_id(&b, id);
+    json_t *object =
+        json_pack("{s:o,s:o,s:o,s:I,s:o,s:o,s:b,s:b,s:b}", "nextRetry", due_json(first_due(detail)),
+                  "expiresAt", due_json(last_expiry(detail)), "createdAt",
+                  date_json(detail->arrived_ms), "size", (json_int_t)detail->body_bytes, "blobId",
+                  json_stringn(blob, b.len), "queueId", json_stringn(text, w.len), "held",
+                  is_held(detail), "damaged", detail->damaged, "active", detail->active);
+    struct envelope_rcpt *rcpts;
+    struct envelope env;
+    if (api_queue_envelope(detail, &env, &rcpts)) {
         add_envelope(object, detail, &env);
     } else {
         add_unknown(object);
@@ -155,10 +202,11 @@ static json_t *message_json(const struct queue_detail *detail)
 
 static mx_err get(void *arg, json_t **out_object, uint64_t id)
 {
+    const struct api_queue *q = arg;
     struct queue_detail detail;
-    mx_err err = queue_cores_read(arg, id, &detail);
+    mx_err err = queue_cores_read(q->queue, id, &detail);
     if (!err) {
-        *out_object = message_json(&detail);
+        *out_object = message_json(&detail, id);
         queue_detail_free(&detail);
     }
     return err;
@@ -167,35 +215,52 @@ static mx_err get(void *arg, json_t **out_object, uint64_t id)
 /* --- lists -------------------------------------------------------------------------------------
  */
 
-static struct slice string_of(const json_t *value)
+struct slice api_queue_string(const json_t *value)
 {
     return json_is_string(value) ? slice_of(json_string_value(value), json_string_length(value))
                                  : SLICE_EMPTY;
 }
 
-static mx_err due_condition(struct queue_filter *filter, enum store_compare compare,
-                            const json_t *value)
+mx_err api_queue_range(int64_t *min_ms, int64_t *max_ms, enum store_compare compare,
+                       const json_t *value)
 {
     int64_t ms;
-    mx_err err = rfc3339_parse(&ms, string_of(value));
+    mx_err err = rfc3339_parse(&ms, api_queue_string(value));
     if (err) {
         return err;
     }
-    int64_t min_ms = compare == STORE_LESS || compare == STORE_LESS_EQUAL ? INT64_MIN
+    int64_t low_ms = compare == STORE_LESS || compare == STORE_LESS_EQUAL ? INT64_MIN
                      : compare == STORE_GREATER                           ? ms + 1
                                                                           : ms;
-    int64_t max_ms = compare == STORE_GREATER || compare == STORE_GREATER_EQUAL ? INT64_MAX
-                     : compare == STORE_LESS                                    ? ms - 1
-                                                                                : ms;
-    filter->due_min_ms = min_ms > filter->due_min_ms ? min_ms : filter->due_min_ms;
-    filter->due_max_ms = max_ms < filter->due_max_ms ? max_ms : filter->due_max_ms;
+    int64_t high_ms = compare == STORE_GREATER || compare == STORE_GREATER_EQUAL ? INT64_MAX
+                      : compare == STORE_LESS                                    ? ms - 1
+                                                                                 : ms;
+    *min_ms = low_ms > *min_ms ? low_ms : *min_ms;
+    *max_ms = high_ms < *max_ms ? high_ms : *max_ms;
     return MX_OK;
+}
+
+unsigned api_queue_status(struct slice word)
+{
+    static const struct {
+        const char *word;
+        unsigned status;
+    } table[] = {{"fresh", QUEUE_FRESH},
+                 {"deferred", QUEUE_DEFERRED},
+                 {"held", QUEUE_HELD},
+                 {"damaged", QUEUE_DAMAGED}};
+    for (size_t i = 0; i < mx_countof(table); i++) {
+        if (slice_equal(word, slice_of_text(table[i].word))) {
+            return table[i].status;
+        }
+    }
+    return 0;
 }
 
 /* The same text cannot be asked for twice. */
 static mx_err text_condition(struct slice *place, const json_t *value)
 {
-    struct slice text = string_of(value);
+    struct slice text = api_queue_string(value);
     if (place->len > 0 || text.len > QUEUE_TEXT_MAX) {
         return MX_ERR_UNSUPPORTED;
     }
@@ -203,26 +268,66 @@ static mx_err text_condition(struct slice *place, const json_t *value)
     return MX_OK;
 }
 
+static mx_err add_condition(struct queue_filter *filter, const char *name,
+                            const struct store_condition *condition)
+{
+    const struct {
+        const char *name;
+        struct slice *place;
+    } texts[] = {{"text", &filter->text},
+                 {"to", &filter->recipient},
+                 {"returnPath", &filter->sender},
+                 {"nextHop", &filter->hop},
+                 {"error", &filter->error}};
+    for (size_t i = 0; i < mx_countof(texts); i++) {
+        if (strcmp(texts[i].name, name) == 0) {
+            return text_condition(texts[i].place, condition->value);
+        }
+    }
+    if (strcmp(name, "due") == 0) {
+        return api_queue_range(&filter->due_min_ms, &filter->due_max_ms, condition->compare,
+                               condition->value);
+    }
+    if (strcmp(name, "createdAt") == 0) {
+        return api_queue_range(&filter->arrived_min_ms, &filter->arrived_max_ms, condition->compare,
+                               condition->value);
+    }
+    if (strcmp(name, "queueId") == 0 && qid_none(filter->id)) {
+        return qid_parse(&filter->id, api_queue_string(condition->value)) ? MX_ERR_UNSUPPORTED
+                                                                          : MX_OK;
+    }
+    if (strcmp(name, "status") == 0 && filter->status == 0) {
+        filter->status = api_queue_status(api_queue_string(condition->value));
+        return filter->status != 0 ? MX_OK : MX_ERR_UNSUPPORTED;
+    }
+    return MX_ERR_UNSUPPORTED;
+}
+
 static mx_err filter_of(struct queue_filter *filter, const struct store_query *query)
 {
-    *filter = (struct queue_filter){.due_min_ms = INT64_MIN, .due_max_ms = INT64_MAX};
+    queue_filter_init(filter);
     mx_err err = MX_OK;
     for (size_t i = 0; !err && i < query->condition_count; i++) {
         const struct store_condition *condition = &query->conditions[i];
-        const char *name = condition->field == NULL ? "text" : condition->field->name;
-        if (strcmp(name, "due") == 0) {
-            err = due_condition(filter, condition->compare, condition->value);
-        } else if (strcmp(name, "text") == 0) {
-            err = text_condition(&filter->text, condition->value);
-        } else if (strcmp(name, "to") == 0) {
-            err = text_condition(&filter->recipient, condition->value);
-        } else if (strcmp(name, "returnPath") == 0) {
-            err = text_condition(&filter->sender, condition->value);
-        } else {
-            err = MX_ERR_UNSUPPORTED;
-        }
+        err = add_condition(filter, condition->field == NULL ? "text" : condition->field->name,
+                            condition);
     }
     return err;
+}
+
+/* What is asked for, apart from the place. */
+static uint64_t question_hash(const struct queue_question *question)
+{
+    const struct queue_filter *f = &question->filter;
+    const struct slice texts[] = {f->text, f->sender, f->recipient, f->hop, f->error};
+    const int64_t numbers[] = {(int64_t)qid_hash(f->id), f->due_min_ms,      f->due_max_ms,
+                               f->arrived_min_ms,        f->arrived_max_ms,  f->status,
+                               question->by_due,         question->ascending};
+    uint64_t hash = hash_checksum(slice_of(numbers, sizeof numbers));
+    for (size_t i = 0; i < mx_countof(texts); i++) {
+        hash = hash_checksum_next(hash, texts[i]) + texts[i].len;
+    }
+    return hash;
 }
 
 static mx_err anchor_key(struct queue_cores *queue, struct queue_question *question, uint64_t id)
@@ -249,7 +354,8 @@ static mx_err resolve_place(struct queue_cores *queue, struct queue_question *qu
         return err;
     }
     question->window = 1;
-    err = queue_cores_scan(queue, question, &found);
+    question->count = true;
+    err = queue_cores_find(queue, question, &found);
     if (err) {
         return err;
     }
@@ -263,164 +369,154 @@ static mx_err resolve_place(struct queue_cores *queue, struct queue_question *qu
     return MX_OK;
 }
 
+/* Goes on to a place that is farther away than a question can see. */
+static mx_err skip_far(struct queue_cores *queue, struct queue_question *question, size_t limit,
+                       uint64_t *skip)
+{
+    mx_err err = MX_OK;
+    while (!err && *skip + limit >= QUEUE_WINDOW_MAX) {
+        struct queue_found found;
+        question->window = mx_min_size((size_t)*skip, QUEUE_WINDOW_MAX);
+        err = queue_cores_find(queue, question, &found);
+        if (!err && found.count > 0) {
+            question->from_given = true;
+            question->from = queue_key_next(&found.keys[found.count - 1], question->ascending);
+        }
+        *skip -= err ? 0 : found.count;
+        if (!err && found.count < question->window) {
+            *skip = 0; /* behind the end: there is nothing from there on */
+        }
+    }
+    return err;
+}
+
+/* The position of a page whose question was not counted: the last one may have ended there. */
+static bool position_known(const struct api_queue *q, const struct queue_question *question,
+                           const struct store_query *query, uint64_t *out_before)
+{
+    *out_before = q->bookmark.position;
+    return !query->anchored ||
+           (q->bookmark.question == question_hash(question) && q->bookmark.id == query->anchor);
+}
+
+static void fill_page(struct api_queue *q, struct store_page *page,
+                      const struct queue_question *question, const struct queue_found *found,
+                      uint64_t skip, size_t limit)
+{
+    page->count = 0;
+    for (size_t i = (size_t)skip; i < found->count && page->count < limit; i++) {
+        page->ids[page->count++] = found->keys[i].id;
+    }
+    page->total = found->total;
+    page->more = skip + page->count < found->count;
+    if (page->count > 0) {
+        q->bookmark.question = question_hash(question);
+        q->bookmark.id = page->ids[page->count - 1];
+        q->bookmark.position = page->position + page->count - 1;
+    }
+}
+
 static mx_err select_page(void *arg, struct store_page *page, const struct store_query *query)
 {
+    struct api_queue *q = arg;
     struct queue_question question = {.by_due = query->sort != NULL &&
                                                 strcmp(query->sort->name, "due") == 0,
                                       .ascending = query->ascending};
     struct queue_found found;
-    uint64_t skip;
+    uint64_t skip, before = 0;
     if (query->sort != NULL && !question.by_due) {
         return MX_ERR_UNSUPPORTED;
     }
     mx_err err = filter_of(&question.filter, query);
-    err = err ? err : resolve_place(arg, &question, query, &skip);
-    if (!err && skip + query->limit > QUEUE_WINDOW_MAX) {
-        err = MX_ERR_UNSUPPORTED;
-    }
+    err = err ? err : resolve_place(q->queue, &question, query, &skip);
     if (err) {
         return err;
     }
-    question.window = mx_max_size((size_t)skip + query->limit, 1);
-    err = queue_cores_scan(arg, &question, &found);
+    bool anchored = question.from_given;
+    uint64_t asked = skip;
+    question.count = false;
+    err = skip_far(q->queue, &question, query->limit, &skip);
     if (err) {
         return err;
     }
-    if (question.from_given && (found.count == 0 || found.keys[0].id != query->anchor)) {
+    question.window = (size_t)skip + query->limit + 1; /* one more: is there another page? */
+    question.count = query->want_total || !position_known(q, &question, query, &before);
+    err = queue_cores_find(q->queue, &question, &found);
+    if (err) {
+        return err;
+    }
+    if (anchored && asked == skip && (found.count == 0 || found.keys[0].id != query->anchor)) {
         return MX_ERR_NOTFOUND;
     }
-    page->count = 0;
-    for (size_t i = (size_t)skip; i < found.count && page->count < query->limit; i++) {
-        page->ids[page->count++] = found.keys[i].id;
-    }
-    page->position = found.before + skip;
-    page->total = found.total;
-    page->more = page->position + page->count < found.total;
+    page->position = found.counted ? found.before + skip : anchored ? before + asked : asked;
+    fill_page(q, page, &question, &found, skip, query->limit);
     return MX_OK;
 }
 
-/* --- changes -----------------------------------------------------------------------------------
+/* --- content and shape -------------------------------------------------------------------------
  */
 
-/* Problems of this one message become its error; others are the call's. */
-static mx_err problem_of(mx_err err, struct set_errors *errors)
+/* With the empty line behind them. */
+static size_t headers_end(const uint8_t *text, size_t len)
 {
-    switch (err) {
-    case MX_ERR_NOTFOUND:
-        set_error_add(errors, SET_NOT_FOUND, NULL, "is not in the queue");
-        return MX_OK;
-    case MX_ERR_TIMEOUT:
-    case MX_ERR_AGAIN:
-        set_error_add(errors, SET_VALIDATION_FAILED, NULL,
-                      "is being delivered, or the change is not on the disk yet; try again");
-        return MX_OK;
-    case MX_ERR_UNSUPPORTED:
-        set_error_add(errors, SET_VALIDATION_FAILED, NULL,
-                      "is incomplete or unreadable and cannot be tried");
-        return MX_OK;
-    default:
-        return err;
-    }
+    const uint8_t *end = memmem(text, len, "\r\n\r\n", 4);
+    return end == NULL ? len : (size_t)(end - text) + 4;
 }
 
-static const struct reg_variant *variant_of(void)
+mx_err api_queue_download(struct api_queue *q, uint64_t id, bool headers, uint8_t **out_text,
+                          size_t *out_len)
 {
-    return &reg_type_find(SLICE_LITERAL("QueuedMessage"))->shape.variants[0];
-}
-
-/* The only thing that can be changed. */
-static bool check_patch(const json_t *patch, struct set_errors *errors)
-{
-    const struct reg_variant *variant = variant_of();
-    const char *key;
-    json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)patch, key, value)
-    {
-        const struct reg_field *field = reg_field_find(variant, slice_of_text(key));
-        if (field == NULL || field->mode == REG_SERVER_SET) {
-            set_error_add(errors, SET_INVALID_PATCH, key, "%s",
-                          field != NULL ? "is set by the server" : "is not supported by ringmx");
-        }
+    mx_err err = queue_cores_content(q->queue, id, out_text, out_len);
+    if (!err && headers) {
+        *out_len = headers_end(*out_text, *out_len);
     }
-    return errors->count == 0;
-}
-
-static mx_err update(void *arg, const struct api_caller *caller, uint64_t id, const json_t *patch,
-                     struct set_errors *errors)
-{
-    const struct reg_field *field = reg_field_find(variant_of(), SLICE_LITERAL("nextRetry"));
-    const json_t *given = json_object_get(patch, "nextRetry");
-    int64_t due_ms = 0;
-    size_t number;
-    (void)caller;
-    if (!check_patch(patch, errors)) {
-        return MX_OK;
-    }
-    if (given == NULL) {
-        return queue_cores_look(arg, &number, id);
-    }
-    json_t *value = field_normalize(field, given, NULL, errors);
-    if (errors->count > 0) {
-        return MX_OK;
-    }
-    mx_err err = json_is_null(value) ? MX_OK : rfc3339_parse(&due_ms, string_of(value));
-    if (json_is_null(value)) {
-        set_error_add(errors, SET_INVALID_PATCH, "nextRetry", "may not be set to null");
-    } else if (!err) {
-        err = queue_cores_retry(arg, &number, id, due_ms);
-    }
-    json_decref(value);
     return err;
 }
 
-static mx_err destroy(void *arg, const struct api_caller *caller, uint64_t id,
-                      struct set_errors *errors)
+static json_t *row_json(const struct queue_shape_row *row)
 {
-    size_t number;
-    (void)caller;
-    (void)errors;
-    return queue_cores_cancel(arg, &number, id);
-}
-
-static void begin(void *arg)
-{
-    queue_cores_forget(arg);
-}
-
-struct settling {
-    api_refused_fn refused;
-    void *refused_arg;
-    mx_err err;
-};
-
-static void settled(void *arg, size_t number, mx_err err)
-{
-    struct settling *settling = arg;
-    struct set_errors errors;
-    errors.count = 0;
-    err = problem_of(err, &errors);
-    if (errors.count > 0) {
-        settling->refused(settling->refused_arg, number, &errors);
+    json_t *ages = json_array();
+    for (size_t i = 0; i < QUEUE_SHAPE_AGES; i++) {
+        json_array_append_new(ages, json_integer((json_int_t)row->ages[i]));
     }
-    settling->err = settling->err ? settling->err : err;
+    return json_pack("{s:o,s:I,s:I,s:o}", "nextHop", text_or_null(slice_of(row->hop, row->hop_len)),
+                     "total", (json_int_t)row->total, "held", (json_int_t)row->held, "ages", ages);
 }
 
-static mx_err settle(void *arg, const struct api_caller *caller, api_refused_fn refused,
-                     void *refused_arg)
+mx_err api_queue_shape(struct api_queue *q, json_t **out_shape)
 {
-    struct settling settling = {refused, refused_arg, MX_OK};
-    queue_cores_settle(arg, caller->name, settled, &settling);
-    return settling.err;
+    struct queue_shape_rows shape;
+    mx_err err = queue_cores_shape(q->queue, &shape);
+    if (err) {
+        return err;
+    }
+    json_t *rows = json_array(), *minutes = json_array();
+    for (size_t i = 0; i < shape.count && i < QUEUE_SHAPE_ROWS; i++) {
+        json_array_append_new(rows, row_json(&shape.rows[i]));
+    }
+    for (size_t i = QUEUE_SHAPE_ROWS; i < shape.count; i++) {
+        for (size_t age = 0; age < QUEUE_SHAPE_AGES; age++) {
+            shape.others.ages[age] += shape.rows[i].ages[age];
+        }
+        shape.others.total += shape.rows[i].total;
+        shape.others.held += shape.rows[i].held;
+    }
+    for (size_t i = 0; i < QUEUE_SHAPE_AGES - 1; i++) {
+        json_array_append_new(minutes, json_integer(queue_shape_minutes[i]));
+    }
+    *out_shape = json_pack("{s:o,s:o,s:o}", "minutes", minutes, "rows", rows, "others",
+                           row_json(&shape.others));
+    return MX_OK;
 }
 
-struct api_foreign api_queue_type(struct queue_cores *queue)
+struct api_foreign api_queue_type(struct api_queue *q)
 {
     return (struct api_foreign){.type = "QueuedMessage",
-                                .arg = queue,
+                                .arg = q,
                                 .get = get,
                                 .query = select_page,
-                                .update = update,
-                                .destroy = destroy,
-                                .begin = begin,
-                                .settle = settle};
+                                .update = api_queue_update,
+                                .destroy = api_queue_destroy,
+                                .begin = api_queue_begin,
+                                .settle = api_queue_settle};
 }

@@ -9,6 +9,7 @@
 #include "admin/ban.h"
 #include "admin/bootstrap.h"
 #include "admin/explain_json.h"
+#include "admin/pause_file.h"
 #include "admin/plan.h"
 #include "core/check.h"
 #include "io/clock.h"
@@ -27,6 +28,8 @@ struct backend {
     struct request_job *running; /* on the worker */
     unsigned delayed;            /* answers that wait, on the loop */
     struct api_actions actions;
+    struct api_queue queue;
+    struct deliver_pause pause;    /* as it is in force */
     struct worker_idle bans;       /* makes them between jobs */
     struct api_foreign foreign[2]; /* types outside of the store */
     struct config_problem problem;
@@ -181,21 +184,78 @@ static mx_err reload(struct backend *b, struct api_problem *problem)
     return err;
 }
 
-static mx_err tell_cores(struct backend *b, const struct api_caller *caller, enum queue_op op,
-                         struct api_problem *problem)
+/* First where it survives, then where it has its effect. */
+static mx_err pause_set(struct backend *b, const struct deliver_pause *pause, const char *by)
 {
-    mx_err err = queue_cores_tell(b->conf.queue, op, caller->name);
+    mx_err err = !b->conf.delivers ? MX_ERR_UNSUPPORTED : pause_file_write(pause, b->conf.data_dir);
+    if (!err) {
+        b->pause = *pause;
+        err = queue_cores_pause(b->conf.queue, pause, by);
+    }
+    return err;
+}
+
+/* MX_ERR_NOTFOUND */
+static mx_err route_exists(struct backend *b, const json_t *name)
+{
+    const struct reg_type *type = reg_type_find(SLICE_LITERAL("MtaRoute"));
+    uint64_t id;
+    struct store_condition named = {
+        .field = reg_field_find(&type->shape.variants[0], SLICE_LITERAL("name")), .value = name};
+    struct store_query query = {
+        .type = type, .conditions = &named, .condition_count = 1, .limit = 1};
+    struct store_page page = {.ids = &id};
+    mx_err err = store_select(b->store, &page, &query);
+    return err ? err : page.count == 1 ? MX_OK : MX_ERR_NOTFOUND;
+}
+
+static mx_err pause_queue(struct backend *b, const struct api_caller *caller, bool yes,
+                          const json_t *body, struct api_problem *problem)
+{
+    struct deliver_pause pause = b->pause;
+    struct slice route = api_queue_string(json_object_get(body, "route"));
+    mx_err err = MX_OK;
+    if (yes && route.len > 0) {
+        err = route_exists(b, json_object_get(body, "route"));
+    }
+    if (yes) {
+        err = err ? err : pause_add(&pause, route);
+    } else {
+        pause_remove(&pause, route);
+    }
+    err = err ? err : pause_set(b, &pause, caller->name);
     if (err == MX_ERR_UNSUPPORTED) {
         (void)snprintf(problem->text, sizeof problem->text,
                        "nothing is delivered in recovery mode");
-    } else if (err) {
+    } else if (err == MX_ERR_NOTFOUND) {
+        (void)snprintf(problem->text, sizeof problem->text, "there is no such route");
+    } else if (err == MX_ERR_LIMIT) {
+        (void)snprintf(problem->text, sizeof problem->text, "more than %d routes are paused",
+                       PAUSED_ROUTES_MAX);
+    } else if (err == MX_ERR_TIMEOUT || err == MX_ERR_AGAIN) {
         (void)snprintf(problem->text, sizeof problem->text,
                        "not all cores have answered; try again");
+    } else if (err) {
+        (void)snprintf(problem->text, sizeof problem->text, "it cannot be written down: %s",
+                       err_text(err));
+    }
+    return err;
+}
+
+static mx_err forget_names(struct backend *b, const struct api_caller *caller, enum queue_op op,
+                           struct api_problem *problem)
+{
+    mx_err err = queue_cores_tell(b->conf.queue, op, caller->name);
+    if (err) {
+        (void)snprintf(problem->text, sizeof problem->text, "%s",
+                       err == MX_ERR_UNSUPPORTED ? "nothing is looked up in recovery mode"
+                                                 : "not all cores have answered; try again");
     }
     return err;
 }
 
 static mx_err on_action(void *arg, const struct api_caller *caller, enum api_action action,
+                        const json_t *body, json_t **out_shown, struct set_errors *errors,
                         struct api_problem *problem)
 {
     struct backend *b = arg;
@@ -206,15 +266,37 @@ static mx_err on_action(void *arg, const struct api_caller *caller, enum api_act
     case ACTION_RELOAD_BLOCKED:
         return MX_OK; /* in force since they were made */
     case ACTION_PAUSE_QUEUE:
-        return tell_cores(b, caller, QUEUE_PAUSE, problem);
     case ACTION_RESUME_QUEUE:
-        return tell_cores(b, caller, QUEUE_RESUME, problem);
+        return pause_queue(b, caller, action == ACTION_PAUSE_QUEUE, body, problem);
+    case ACTION_CHANGE_QUEUE:
+        return api_queue_change(&b->queue, caller, body, out_shown, errors);
     case ACTION_INVALIDATE_CACHES:
-        return tell_cores(b, caller, QUEUE_FORGET_NAMES, problem);
+        return forget_names(b, caller, QUEUE_FORGET_NAMES, problem);
     case ACTION_INVALIDATE_NEGATIVE:
-        return tell_cores(b, caller, QUEUE_FORGET_ABSENT, problem);
+        return forget_names(b, caller, QUEUE_FORGET_ABSENT, problem);
     }
     return MX_ERR_BUG;
+}
+
+static mx_err on_download(void *arg, uint64_t id, bool headers, uint8_t **out_text, size_t *out_len)
+{
+    struct backend *b = arg;
+    return api_queue_download(&b->queue, id, headers, out_text, out_len);
+}
+
+static mx_err on_shape(void *arg, json_t **out_shape)
+{
+    struct backend *b = arg;
+    mx_err err = api_queue_shape(&b->queue, out_shape);
+    if (!err) {
+        json_t *routes = json_array();
+        for (unsigned i = 0; i < b->pause.route_count; i++) {
+            json_array_append_new(routes, json_string(b->pause.routes[i]));
+        }
+        json_object_set_new(*out_shape, "paused",
+                            json_pack("{s:b,s:o}", "everything", b->pause.all, "routes", routes));
+    }
+    return err;
 }
 
 static mx_err on_explain(void *arg, const struct explain_query *query, json_t **out_explanation,
@@ -438,7 +520,9 @@ static mx_err api_open(struct backend *b)
 {
     b->actions = (struct api_actions){.arg = b, .act = on_action};
     b->foreign[0] = api_actions_type(&b->actions);
-    b->foreign[1] = api_queue_type(b->conf.queue);
+    b->queue = (struct api_queue){.queue = b->conf.queue};
+    b->pause = b->conf.pause;
+    b->foreign[1] = api_queue_type(&b->queue);
     struct api_conf conf = {.store = b->store,
                             .public_url = slice_of_text(b->conf.env->public_url),
                             .arg = b,
@@ -450,6 +534,8 @@ static mx_err api_open(struct backend *b)
                             .health = on_health,
                             .explain = on_explain,
                             .dry_run = on_dry_run,
+                            .download = on_download,
+                            .shape = on_shape,
                             .foreign = b->foreign,
                             .foreign_count = mx_countof(b->foreign)};
     return api_new(&b->api, &conf);

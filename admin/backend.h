@@ -17,6 +17,8 @@ struct backend_conf {
     const struct environment *env;
     struct publisher *publisher;
     struct queue_cores *queue;
+    bool delivers;              /* there are cores, not in recovery mode */
+    struct deliver_pause pause; /* as the cores began */
     struct explain_cores *explain;
     struct worker *worker;
     struct ban *ban;

@@ -168,6 +168,44 @@ static mx_err build_stages(struct builder *b, struct session_limits *limits)
     return err;
 }
 
+/* What is as by default is no program, and costs sessions nothing. */
+static mx_err build_stage(struct builder *b, enum stage_program which, const char *type,
+                          const char *name)
+{
+    json_t *object;
+    mx_err err = builder_singleton(b, &object, type);
+    if (err) {
+        return err;
+    }
+    const struct reg_field *field =
+        reg_field_find(&b->type->shape.variants[0], slice_of_text(name));
+    json_t *usual = json_loads(field->initial, 0, NULL);
+    if (usual == NULL) {
+        err = no_memory(b);
+    } else if (!json_equal(json_object_get(object, name), usual)) {
+        err = builder_compile(b, &b->programs->stages[which], object, name, field->context);
+        b->config->image.stages[which] = b->programs->stages[which];
+    }
+    json_decref(usual);
+    json_decref(object);
+    return err;
+}
+
+static mx_err build_decisions(struct builder *b)
+{
+    static const struct {
+        const char *type, *field;
+    } stages[STAGE_PROGRAMS] = {[STAGE_GREETING] = {"MtaStageConnect", "smtpGreeting"},
+                                [STAGE_FQDN] = {"MtaStageEhlo", "rejectNonFqdn"},
+                                [STAGE_SENDER] = {"MtaStageMail", "isSenderAllowed"},
+                                [STAGE_RELAYING] = {"MtaStageRcpt", "allowRelaying"}};
+    mx_err err = MX_OK;
+    for (unsigned i = 0; !err && i < STAGE_PROGRAMS; i++) {
+        err = build_stage(b, (enum stage_program)i, stages[i].type, stages[i].field);
+    }
+    return err;
+}
+
 static uint64_t number_member(const json_t *object, const char *field)
 {
     json_int_t value = json_integer_value(json_object_get(object, field));
@@ -682,6 +720,7 @@ mx_err config_build(struct config **out_config, struct store *store, enum config
     mx_err err = build_settings(&b);
     err = err ? err : build_session(&b, &config->image.limits);
     err = err ? err : build_stages(&b, &config->image.limits);
+    err = err ? err : build_decisions(&b);
     err = err ? err : build_performance(&b, &config->image.performance);
     err = err ? err : build_routes(&b);
     err = err ? err : build_schedules(&b);
@@ -717,6 +756,9 @@ void config_free(struct config *config)
     expr_free(memory->connection);
     for (size_t i = 0; i < SESSION_SETTINGS; i++) {
         expr_free(memory->sessions[i]);
+    }
+    for (size_t i = 0; i < STAGE_PROGRAMS; i++) {
+        expr_free(memory->stages[i]);
     }
     netset_free(memory->blocked);
     netset_free(memory->allowed);

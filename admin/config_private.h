@@ -9,6 +9,7 @@ struct config_memory {
     struct arena arena;
     struct expr_program *route, *schedule, *tls, *connection;
     struct expr_program *sessions[SESSION_SETTINGS];
+    struct expr_program *stages[STAGE_PROGRAMS];
     struct netset *blocked, *allowed;
 };
 

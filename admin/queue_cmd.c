@@ -49,16 +49,23 @@ static void print_rcpt(FILE *out, const struct spool_listed *m, const struct env
     fprintf(out, "  to=<");
     print_slice(out, env->rcpts[i].address);
     fprintf(out, "> state=%s attempts=%u", states[state->status], state->attempts);
-    if (state->status == RCPT_PENDING) {
+    if (rcpt_waits(state)) {
         fprintf(out, " next=");
         print_time(out, state->due_ms);
+    } else if (state->status == RCPT_PENDING) {
+        fprintf(out, " held");
+    }
+    if (state->flags & RCPT_EXPIRES) {
+        fprintf(out, " expires=");
+        print_time(out, state->expires_ms);
     }
     if (state->code != 0) {
         fprintf(out, " code=%u", state->code);
     }
-    if (m->reasons != NULL && m->reasons[i].len > 0) {
+    struct slice reason = texts_get(m->texts, state->reply);
+    if (reason.len > 0) {
         fprintf(out, " reason=\"");
-        print_slice(out, m->reasons[i]);
+        print_slice(out, reason);
         fprintf(out, "\"");
     }
     fputc('\n', out);
@@ -145,7 +152,7 @@ static int show(struct listing *l, struct data_dir *dir)
         return report(l); /* no journal yet */
     }
     if (err == MX_OK) {
-        struct spool_recover_conf conf = {.log = &log, .reasons = true};
+        struct spool_recover_conf conf = {.log = &log};
         err = spool_recover(&recovery, l->store, &conf, &found);
     }
     uint8_t line[LOG_LINE_BYTES + 64];

@@ -1,34 +1,10 @@
-#include "admin/queue_cores.h"
+#include "admin/queue_cores_private.h"
 
 #include "core/check.h"
 #include "io/clock.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-
-struct core_queue {
-    struct queue_request request;
-    bool waiting; /* for its answer */
-    struct queue_key *keys;
-    size_t keys_max;
-};
-
-struct queue_cores {
-    struct queue_cores_conf conf;
-    struct core_queue *parts;
-    struct queue_filter filter; /* what the cores read; borrows from texts */
-    uint8_t texts[3][QUEUE_TEXT_MAX];
-    struct queue_key *merged;
-    size_t merged_max;
-    struct change {
-        enum queue_op op;
-        uint64_t id;
-        int64_t due_ms;
-        bool asked;
-        mx_err err; /* MX_ERR_AGAIN: not made yet */
-    } changes[QUEUE_CHANGES_MAX];
-    size_t change_count;
-};
 
 /* --- messages ----------------------------------------------------------------------------------
  */
@@ -48,9 +24,9 @@ static void send(struct queue_cores *queue, unsigned core)
     MX_ASSERT(err == MX_OK); /* one question at a time */
 }
 
-static uint64_t deadline_ns(void)
+uint64_t queue_cores_deadline_ns(unsigned wait_ms)
 {
-    return clock_monotonic_ns() + QUEUE_WAIT_MS * MX_NS_PER_MS;
+    return clock_monotonic_ns() + wait_ms * MX_NS_PER_MS;
 }
 
 /* False: time is over. */
@@ -85,15 +61,31 @@ static mx_err await_all(struct queue_cores *queue, uint64_t until_ns)
 }
 
 /* What an earlier question left is over. */
-static mx_err ready(struct queue_cores *queue, uint64_t until_ns)
+mx_err queue_cores_ready(struct queue_cores *queue, uint64_t until_ns)
 {
     if (await_all(queue, until_ns)) {
         return MX_ERR_AGAIN;
     }
     for (unsigned i = 0; i < queue->conf.cores; i++) {
         queue_detail_free(&queue->parts[i].request.detail);
+        free(queue->parts[i].request.content.buf);
+        queue->parts[i].request.content.buf = NULL;
     }
     return MX_OK;
+}
+
+/* Asks all cores, which are ready, the same. */
+mx_err queue_cores_ask_all(struct queue_cores *queue, enum queue_op op, uint64_t until_ns)
+{
+    for (unsigned i = 0; i < queue->conf.cores; i++) {
+        queue->parts[i].request.op = op;
+        send(queue, i);
+    }
+    mx_err err = await_all(queue, until_ns);
+    for (unsigned i = 0; !err && i < queue->conf.cores; i++) {
+        err = queue->parts[i].request.err;
+    }
+    return err;
 }
 
 /* --- scan --------------------------------------------------------------------------------------
@@ -123,41 +115,44 @@ static mx_err room_for(struct queue_key **keys, size_t *max, size_t wanted)
     return MX_OK;
 }
 
-static mx_err scan_begin(struct queue_cores *queue, const struct queue_question *question)
+static void filter_keep(struct queue_cores *queue, const struct queue_filter *filter)
 {
-    queue->filter = question->filter;
-    queue->filter.text = keep(queue->texts[0], question->filter.text);
-    queue->filter.sender = keep(queue->texts[1], question->filter.sender);
-    queue->filter.recipient = keep(queue->texts[2], question->filter.recipient);
-    mx_err err =
-        room_for(&queue->merged, &queue->merged_max, question->window * queue->conf.cores + 1);
-    for (unsigned i = 0; !err && i < queue->conf.cores; i++) {
-        struct core_queue *part = &queue->parts[i];
-        err = room_for(&part->keys, &part->keys_max, question->window + 1);
-        part->request.op = QUEUE_SCAN;
-        part->request.err = err;
-        part->request.scan = (struct queue_scan){
-            .filter = &queue->filter,
-            .by_due = question->by_due,
-            .from_given = question->from_given,
-            .from = question->from,
-            .top = {.keys = part->keys, .max = question->window, .ascending = question->ascending}};
+    struct slice *const kept[] = {&queue->filter.text, &queue->filter.sender,
+                                  &queue->filter.recipient, &queue->filter.hop,
+                                  &queue->filter.error};
+    _Static_assert(mx_countof(kept) == mx_countof(queue->texts), "a place for every text");
+    queue->filter = *filter;
+    for (size_t i = 0; i < mx_countof(kept); i++) {
+        *kept[i] = keep(queue->texts[i], *kept[i]);
     }
-    return err;
 }
 
-/* Sends every core its next piece; false when none has one. */
-static bool scan_go_on(struct queue_cores *queue)
+/* What a pass over everything begins with: the candidates from a place on. */
+struct pass {
+    const struct queue_question *question;
+    bool from_given, count;
+    struct queue_key from;
+    size_t window;
+    struct queue_digest parts;
+};
+
+static mx_err pass_prepare(struct queue_cores *queue, const struct pass *pass)
 {
-    bool busy = false;
-    for (unsigned i = 0; i < queue->conf.cores; i++) {
+    mx_err err = room_for(&queue->merged, &queue->merged_max, pass->window * queue->conf.cores + 1);
+    for (unsigned i = 0; !err && i < queue->conf.cores; i++) {
         struct core_queue *part = &queue->parts[i];
-        if (!part->waiting && !part->request.err && !part->request.scan.finished) {
-            send(queue, i);
-        }
-        busy = busy || part->waiting;
+        err = room_for(&part->keys, &part->keys_max, pass->window + 1);
+        part->request.scan = (struct queue_scan){.filter = &queue->filter,
+                                                 .parts = pass->parts,
+                                                 .by_due = pass->question->by_due,
+                                                 .count = pass->count,
+                                                 .from_given = pass->from_given,
+                                                 .from = pass->from,
+                                                 .top = {.keys = part->keys,
+                                                         .max = pass->window,
+                                                         .ascending = pass->question->ascending}};
     }
-    return busy;
+    return err;
 }
 
 static int ascending(const void *a, const void *b)
@@ -170,45 +165,148 @@ static int descending(const void *a, const void *b)
     return queue_key_order(a, b, false);
 }
 
-static mx_err scan_end(struct queue_cores *queue, const struct queue_question *question,
+/* The first keys of all cores together. */
+static void pass_merge(struct queue_cores *queue, const struct pass *pass,
                        struct queue_found *found)
 {
-    *found = (struct queue_found){.keys = queue->merged};
+    *found = (struct queue_found){.keys = queue->merged, .counted = pass->count};
+    bool passed_over = false;
     for (unsigned i = 0; i < queue->conf.cores; i++) {
-        const struct queue_request *request = &queue->parts[i].request;
-        if (request->err) {
-            return request->err;
-        }
-        memcpy(queue->merged + found->count, request->scan.top.keys,
-               request->scan.top.count * sizeof *queue->merged);
-        found->count += request->scan.top.count;
-        found->total += request->scan.total;
-        found->before += request->scan.before;
+        const struct queue_scan *scan = &queue->parts[i].request.scan;
+        memcpy(queue->merged + found->count, scan->top.keys,
+               scan->top.count * sizeof *queue->merged);
+        found->count += scan->top.count;
+        found->total += scan->total;
+        found->before += scan->before;
+        passed_over = passed_over || scan->passed_over;
     }
     qsort(queue->merged, found->count, sizeof *queue->merged,
-          question->ascending ? ascending : descending);
-    found->count = mx_min_size(found->count, question->window);
-    return MX_OK;
+          pass->question->ascending ? ascending : descending);
+    found->count = mx_min_size(found->count, pass->window);
+    found->more = passed_over || found->before + found->count < found->total;
 }
 
-mx_err queue_cores_scan(struct queue_cores *queue, const struct queue_question *question,
+static mx_err pass_run(struct queue_cores *queue, const struct pass *pass, uint64_t until_ns,
+                       struct queue_found *found)
+{
+    mx_err err = pass_prepare(queue, pass);
+    err = err ? err : queue_cores_ask_all(queue, QUEUE_SCAN, until_ns);
+    if (!err) {
+        pass_merge(queue, pass, found);
+    }
+    return err;
+}
+
+/* --- by addresses ------------------------------------------------------------------------------
+ */
+
+static mx_err room_for_fits(struct queue_cores *queue, size_t wanted)
+{
+    if (queue->fits_max < wanted) {
+        free(queue->fits);
+        queue->fits = malloc(wanted * sizeof *queue->fits);
+        queue->fits_max = queue->fits == NULL ? 0 : wanted;
+    }
+    return queue->fits == NULL ? MX_ERR_NOMEM : MX_OK;
+}
+
+/* Which of the candidates fit. */
+static mx_err check(struct queue_cores *queue, const struct queue_found *found, uint64_t until_ns)
+{
+    mx_err err = room_for_fits(queue, found->count + 1);
+    if (err) {
+        return err;
+    }
+    memset(queue->fits, 0, found->count * sizeof *queue->fits);
+    for (unsigned i = 0; i < queue->conf.cores; i++) {
+        queue->parts[i].request.check = (struct queue_check){.filter = &queue->filter,
+                                                             .keys = found->keys,
+                                                             .fits = queue->fits,
+                                                             .count = found->count};
+    }
+    return queue_cores_ask_all(queue, QUEUE_CHECK, until_ns);
+}
+
+/* Takes over those that fit; counts those that lie before the place that was asked for. */
+static void take_fitting(struct queue_cores *queue, const struct queue_question *question,
+                         const struct queue_found *candidates, struct queue_found *found)
+{
+    for (size_t i = 0; i < candidates->count; i++) {
+        const struct queue_key *key = &candidates->keys[i];
+        if (!queue->fits[i]) {
+            continue;
+        }
+        found->total++;
+        if (question->from_given &&
+            queue_key_order(key, &question->from, question->ascending) < 0) {
+            found->before++;
+        } else if (found->count < question->window) {
+            queue->kept[found->count++] = *key;
+        } else {
+            found->more = true;
+        }
+    }
+}
+
+/* Candidates in their order, more and more of them, until there are enough, or none is left. */
+static mx_err search(struct queue_cores *queue, const struct queue_question *question,
+                     uint64_t until_ns, struct queue_found *found)
+{
+    struct pass pass = {.question = question,
+                        .from_given = question->from_given && !question->count,
+                        .from = question->from,
+                        .window = mx_max_size(2 * question->window, QUEUE_CANDIDATES_MIN)};
+    bool left = true;
+    queue_filter_parts(&queue->filter, &pass.parts);
+    mx_err err = room_for(&queue->kept, &queue->kept_max, question->window + 1);
+    *found = (struct queue_found){.keys = queue->kept, .counted = question->count};
+    while (!err && left && (question->count || !found->more)) {
+        struct queue_found candidates;
+        pass.window = mx_min_size(pass.window, QUEUE_WINDOW_MAX);
+        err = pass_run(queue, &pass, until_ns, &candidates);
+        err = err ? err : check(queue, &candidates, until_ns);
+        if (err) {
+            break;
+        }
+        take_fitting(queue, question, &candidates, found);
+        left = candidates.more;
+        if (candidates.count > 0) {
+            pass.from_given = true;
+            pass.from = queue_key_next(&candidates.keys[candidates.count - 1], question->ascending);
+        }
+        pass.window *= 4;
+    }
+    return err;
+}
+
+mx_err queue_cores_find(struct queue_cores *queue, const struct queue_question *question,
                         struct queue_found *found)
 {
     MX_ASSERT(question->window <= QUEUE_WINDOW_MAX);
-    uint64_t until_ns = deadline_ns();
-    mx_err err = ready(queue, until_ns);
-    err = err ? err : scan_begin(queue, question);
-    while (!err && scan_go_on(queue)) {
-        err = wait_a_moment(queue, until_ns) ? MX_OK : MX_ERR_TIMEOUT;
+    bool reads = queue_filter_reads(&question->filter);
+    uint64_t until_ns = queue_cores_deadline_ns(reads ? QUEUE_SEARCH_WAIT_MS : QUEUE_WAIT_MS);
+    mx_err err = queue_cores_ready(queue, until_ns);
+    if (err) {
+        return err;
     }
-    return err ? err : scan_end(queue, question, found);
+    filter_keep(queue, &question->filter);
+    if (reads) {
+        return search(queue, question, until_ns, found);
+    }
+    struct pass pass = {.question = question,
+                        .from_given = question->from_given,
+                        .count = question->count,
+                        .from = question->from,
+                        .window = question->window};
+    return pass_run(queue, &pass, until_ns, found);
 }
 
 /* --- one message -------------------------------------------------------------------------------
  */
 
 /* NULL: there is no such core. */
-static struct queue_request *request_for(struct queue_cores *queue, enum queue_op op, uint64_t id)
+struct queue_request *queue_cores_request_for(struct queue_cores *queue, enum queue_op op,
+                                              uint64_t id)
 {
     struct queue_place place = queue_id_place(id);
     if (place.core >= queue->conf.cores) {
@@ -225,8 +323,8 @@ static void set_by(struct queue_request *request, const char *by)
     (void)snprintf(request->by, sizeof request->by, "%.*s", QUEUE_BY_MAX - 1, by);
 }
 
-static mx_err ask_one(struct queue_cores *queue, const struct queue_request *request,
-                      uint64_t until_ns)
+mx_err queue_cores_ask_one(struct queue_cores *queue, const struct queue_request *request,
+                           uint64_t until_ns)
 {
     send(queue, queue_id_place(request->id).core);
     mx_err err = await_all(queue, until_ns);
@@ -236,19 +334,20 @@ static mx_err ask_one(struct queue_cores *queue, const struct queue_request *req
 void queue_detail_free(struct queue_detail *detail)
 {
     free(detail->rcpts);
+    free(detail->texts);
     free(detail->envelope);
     *detail = (struct queue_detail){0};
 }
 
 mx_err queue_cores_read(struct queue_cores *queue, uint64_t id, struct queue_detail *detail)
 {
-    uint64_t until_ns = deadline_ns();
-    mx_err err = ready(queue, until_ns);
+    uint64_t until_ns = queue_cores_deadline_ns(QUEUE_WAIT_MS);
+    mx_err err = queue_cores_ready(queue, until_ns);
     if (err) {
         return err;
     }
-    struct queue_request *request = request_for(queue, QUEUE_READ, id);
-    err = request == NULL ? MX_ERR_NOTFOUND : ask_one(queue, request, until_ns);
+    struct queue_request *request = queue_cores_request_for(queue, QUEUE_READ, id);
+    err = request == NULL ? MX_ERR_NOTFOUND : queue_cores_ask_one(queue, request, until_ns);
     if (!err) {
         *detail = request->detail;
         request->detail = (struct queue_detail){0};
@@ -259,32 +358,16 @@ mx_err queue_cores_read(struct queue_cores *queue, uint64_t id, struct queue_det
 /* --- changes -----------------------------------------------------------------------------------
  */
 
-static mx_err collect(struct queue_cores *queue, size_t *out_number, const struct change *change)
+mx_err queue_cores_change(struct queue_cores *queue, size_t *out_number, uint64_t id,
+                          const struct deliver_change *change)
 {
     if (queue->change_count == QUEUE_CHANGES_MAX) {
         return MX_ERR_LIMIT;
     }
     *out_number = queue->change_count;
-    queue->changes[queue->change_count++] = *change;
+    queue->changes[queue->change_count++] =
+        (struct queue_change){.id = id, .change = *change, .err = MX_ERR_AGAIN};
     return MX_OK;
-}
-
-mx_err queue_cores_cancel(struct queue_cores *queue, size_t *out_number, uint64_t id)
-{
-    struct change change = {.op = QUEUE_CANCEL, .id = id, .err = MX_ERR_AGAIN};
-    return collect(queue, out_number, &change);
-}
-
-mx_err queue_cores_retry(struct queue_cores *queue, size_t *out_number, uint64_t id, int64_t due_ms)
-{
-    struct change change = {.op = QUEUE_RETRY, .id = id, .due_ms = due_ms, .err = MX_ERR_AGAIN};
-    return collect(queue, out_number, &change);
-}
-
-mx_err queue_cores_look(struct queue_cores *queue, size_t *out_number, uint64_t id)
-{
-    struct change change = {.op = QUEUE_READ, .id = id, .err = MX_ERR_AGAIN};
-    return collect(queue, out_number, &change);
 }
 
 void queue_cores_forget(struct queue_cores *queue)
@@ -292,48 +375,70 @@ void queue_cores_forget(struct queue_cores *queue)
     queue->change_count = 0;
 }
 
-/* A message that was there and is gone has been cancelled, durably. */
-static mx_err ask_for(struct queue_cores *queue, struct change *change, const char *by,
-                      uint64_t until_ns)
-{
-    struct queue_request *request = request_for(queue, change->op, change->id);
-    if (request == NULL) {
-        return MX_ERR_NOTFOUND;
-    }
-    set_by(request, by);
-    request->due_ms = change->due_ms;
-    mx_err err = ask_one(queue, request, until_ns);
-    bool cancelled = change->asked && change->op == QUEUE_CANCEL && err == MX_ERR_NOTFOUND;
-    change->asked = true;
-    queue_detail_free(&request->detail);
-    return cancelled ? MX_OK : err;
-}
-
-/* Every change that is not made yet, once. Returns whether some are left. */
-static bool ask_for_all(struct queue_cores *queue, const char *by, uint64_t until_ns)
+/* Gives every core those of its changes that are not made yet. Returns whether there are any. */
+static bool changes_divide(struct queue_cores *queue)
 {
     bool left = false;
+    for (unsigned i = 0; i < queue->conf.cores; i++) {
+        queue->parts[i].request.change_count = 0;
+    }
     for (size_t i = 0; i < queue->change_count; i++) {
-        struct change *change = &queue->changes[i];
-        if (change->err == MX_ERR_AGAIN) {
-            change->err = ask_for(queue, change, by, until_ns);
-            left = left || change->err == MX_ERR_AGAIN;
+        struct queue_change *change = &queue->changes[i];
+        struct queue_place place = queue_id_place(change->id);
+        if (change->err != MX_ERR_AGAIN) {
+            continue;
         }
+        if (place.core >= queue->conf.cores) {
+            change->err = MX_ERR_NOTFOUND;
+            continue;
+        }
+        struct core_queue *part = &queue->parts[place.core];
+        part->changes[part->request.change_count++] = change;
+        left = true;
     }
     return left;
+}
+
+static mx_err changes_ask(struct queue_cores *queue, const char *by, uint64_t until_ns)
+{
+    for (unsigned i = 0; i < queue->conf.cores; i++) {
+        struct core_queue *part = &queue->parts[i];
+        set_by(&part->request, by);
+        part->request.changes = part->changes;
+        part->request.change_next = 0;
+    }
+    return queue_cores_ask_all(queue, QUEUE_CHANGE, until_ns);
+}
+
+/* A message that was changed and is gone has ended by the change, durably. */
+static mx_err outcome_of(const struct queue_change *change, mx_err err)
+{
+    if (change->err == MX_ERR_NOTFOUND && change->made) {
+        return MX_OK;
+    }
+    return change->err != MX_ERR_AGAIN ? change->err : err ? err : MX_ERR_TIMEOUT;
 }
 
 void queue_cores_settle(struct queue_cores *queue, const char *by, queue_settled_fn settled,
                         void *arg)
 {
-    uint64_t until_ns = deadline_ns();
-    mx_err err = queue->change_count == 0 ? MX_OK : ready(queue, until_ns);
-    while (!err && ask_for_all(queue, by, until_ns) && clock_monotonic_ns() < until_ns) {
-        queue->conf.wait(queue->conf.wait_arg, QUEUE_POLL_MS);
+    uint64_t until_ns = queue_cores_deadline_ns(QUEUE_WAIT_MS);
+    mx_err err = queue->change_count == 0 ? MX_OK : queue_cores_ready(queue, until_ns);
+    while (!err && changes_divide(queue)) {
+        err = changes_ask(queue, by, until_ns);
+        if (!err && changes_divide(queue)) {
+            if (clock_monotonic_ns() >= until_ns) {
+                break;
+            }
+            queue->conf.wait(queue->conf.wait_arg, QUEUE_POLL_MS);
+        }
+    }
+    if (err == MX_ERR_TIMEOUT) {
+        /* The cores still have them: nothing may be told of what they write. */
+        (void)await_all(queue, queue_cores_deadline_ns(QUEUE_WAIT_MS));
     }
     for (size_t i = 0; i < queue->change_count; i++) {
-        mx_err own = queue->changes[i].err;
-        settled(arg, i, err ? err : own == MX_ERR_AGAIN ? MX_ERR_TIMEOUT : own);
+        settled(arg, i, any_waiting(queue) ? MX_ERR_TIMEOUT : outcome_of(&queue->changes[i], err));
     }
     queue_cores_forget(queue);
 }
@@ -341,20 +446,30 @@ void queue_cores_settle(struct queue_cores *queue, const char *by, queue_settled
 /* --- all cores ---------------------------------------------------------------------------------
  */
 
+mx_err queue_cores_pause(struct queue_cores *queue, const struct deliver_pause *pause,
+                         const char *by)
+{
+    uint64_t until_ns = queue_cores_deadline_ns(QUEUE_WAIT_MS);
+    mx_err err = queue->conf.cores == 0 ? MX_ERR_UNSUPPORTED : queue_cores_ready(queue, until_ns);
+    if (err) {
+        return err;
+    }
+    queue->pause = *pause;
+    for (unsigned i = 0; i < queue->conf.cores; i++) {
+        queue->parts[i].request.pause = &queue->pause;
+        set_by(&queue->parts[i].request, by);
+    }
+    return queue_cores_ask_all(queue, QUEUE_PAUSE, until_ns);
+}
+
 mx_err queue_cores_tell(struct queue_cores *queue, enum queue_op op, const char *by)
 {
-    uint64_t until_ns = deadline_ns();
-    mx_err err = queue->conf.cores == 0 ? MX_ERR_UNSUPPORTED : ready(queue, until_ns);
+    uint64_t until_ns = queue_cores_deadline_ns(QUEUE_WAIT_MS);
+    mx_err err = queue->conf.cores == 0 ? MX_ERR_UNSUPPORTED : queue_cores_ready(queue, until_ns);
     for (unsigned i = 0; !err && i < queue->conf.cores; i++) {
-        queue->parts[i].request.op = op;
         set_by(&queue->parts[i].request, by);
-        send(queue, i);
     }
-    err = err ? err : await_all(queue, until_ns);
-    for (unsigned i = 0; !err && i < queue->conf.cores; i++) {
-        err = queue->parts[i].request.err;
-    }
-    return err;
+    return err ? err : queue_cores_ask_all(queue, op, until_ns);
 }
 
 /* --- life --------------------------------------------------------------------------------------
@@ -387,9 +502,13 @@ void queue_cores_free(struct queue_cores *queue)
     }
     for (unsigned i = 0; i < queue->conf.cores; i++) {
         queue_detail_free(&queue->parts[i].request.detail);
+        free(queue->parts[i].request.content.buf);
         free(queue->parts[i].keys);
     }
     free(queue->parts);
     free(queue->merged);
+    free(queue->kept);
+    free(queue->fits);
+    free(queue->rows);
     free(queue);
 }

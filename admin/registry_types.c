@@ -616,11 +616,20 @@ static const struct reg_variant session_variants[] = {
 static const struct reg_field stage_rcpt_fields[] = {
     CONSTANT("maxRecipients", FORMAT_UNSIGNED, 1, 1000, "1000",
              "Recipients per message; RFC 5321 asks for at least 100."),
+    {.name = "allowRelaying",
+     .kind = REG_EXPRESSION,
+     .context = EXPR_RCPT,
+     .initial = "{\"match\":{},\"else\":\"false\"}",
+     .description =
+         "Whether a recipient whose domain is not served here is accepted and goes where "
+         "the route expression says; else it gets 550 5.7.1. Look at the client: who is "
+         "let in may send to everybody. May ask the DNS; when that fails, the answer is "
+         "451."},
 };
 static const struct reg_variant stage_rcpt_variants[] = {
     {.label = "RCPT stage",
      .fields = FIELDS(stage_rcpt_fields),
-     .unsupported = "allowRelaying maxFailures waitOnFail rewrite script"},
+     .unsupported = "maxFailures waitOnFail rewrite script"},
 };
 
 static const struct reg_enum bare_newlines = {
@@ -765,6 +774,15 @@ const struct reg_type reg_types[] = {
     {.shape = {.name = "MtaInboundSession", .variants = VARIANTS(session_variants)},
      .singleton = true,
      .description = "Limits of inbound sessions."},
+    {.shape = {.name = "MtaStageConnect", .variants = VARIANTS(reg_stage_connect_variants)},
+     .singleton = true,
+     .description = "What a client is greeted with."},
+    {.shape = {.name = "MtaStageEhlo", .variants = VARIANTS(reg_stage_ehlo_variants)},
+     .singleton = true,
+     .description = "What is asked of EHLO and HELO."},
+    {.shape = {.name = "MtaStageMail", .variants = VARIANTS(reg_stage_mail_variants)},
+     .singleton = true,
+     .description = "Which senders are accepted."},
     {.shape = {.name = "MtaStageRcpt", .variants = VARIANTS(stage_rcpt_variants)},
      .singleton = true,
      .description = "Limits on recipients."},

@@ -8,6 +8,7 @@
 #include "admin/environment.h"
 #include "admin/inherited.h"
 #include "admin/management.h"
+#include "admin/pause_file.h"
 #include "admin/privileges.h"
 #include "admin/publish.h"
 #include "admin/sandbox.h"
@@ -60,7 +61,8 @@ struct server {
     const struct server_options *options;
     struct environment env;
     struct data_dir dir;
-    struct config *config; /* of the start; later ones belong to the publisher */
+    struct deliver_pause pause; /* of the start */
+    struct config *config;      /* of the start; later ones belong to the publisher */
     struct tls_files tls;
     struct bindings bindings; /* of the start */
     struct journal_store *store;
@@ -269,9 +271,8 @@ static mx_err core_prepare(struct server *server, unsigned index)
     core->conf.key_pem = server->tls.key_pem;
     core->conf.stopped = service_stopped;
     core->conf.offences = offences_from(server, index);
-    core->conf.deliver = (struct deliver_conf){.retry_ms = options->retry_ms,
-                                               .mail_root = server->dir.mail,
-                                               .paused = options->delivery_off};
+    core->conf.deliver = (struct deliver_conf){
+        .retry_ms = options->retry_ms, .mail_root = server->dir.mail, .pause = server->pause};
     schedule_default(&core->conf.deliver.schedule);
     return shard_init(&core->shard, &conf);
 }
@@ -450,11 +451,22 @@ static bool take_back(struct server *server)
     return server->options->user == NULL || privileges_return(stderr);
 }
 
+static bool pause_open(struct server *server)
+{
+    mx_err err = pause_file_read(&server->pause, server->dir.root);
+    server->pause.all = server->pause.all || server->options->delivery_off;
+    if (err) {
+        fprintf(stderr, "ringmx: '%s/paused', which says what is not delivered: %s\n",
+                server->dir.root, err_text(err));
+    }
+    return err == MX_OK;
+}
+
 static bool data_open(struct server *server)
 {
     return lend(server) &&
            data_dir_open(&server->dir, server->options->data_dir, stderr) == MX_OK &&
-           take_back(server);
+           pause_open(server) && take_back(server);
 }
 
 static const char *config_advice(const struct server *server, mx_err err)
@@ -632,6 +644,8 @@ static bool management_start(struct server *server)
                                        .env = &server->env,
                                        .publisher = server->publisher,
                                        .queue = server->queue,
+                                       .delivers = server->core_count > 0,
+                                       .pause = server->pause,
                                        .explain = server->explain,
                                        .worker = server->worker,
                                        .ban = server->ban,

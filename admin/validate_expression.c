@@ -101,7 +101,9 @@ void check_expression(struct checker *c, const struct reg_field *field, const js
         path_pop(c, base);
         return;
     }
-    if (field->format != FORMAT_LABEL) {
+    if (field->format == FORMAT_NONE) {
+        /* true or not, or a text: whatever it is */
+    } else if (field->format != FORMAT_LABEL) {
         check_numbers(c, field, program);
     } else if (!expr_literal_results(program, ignore_name, NULL)) {
         refuse(c,

@@ -244,7 +244,7 @@ mx_err jf_index_get(struct jf_index *out_index, struct slice block)
     index.groups = get_u64(&r);
     index.checksum = get_u64(&r);
     uint64_t check = get_u64(&r);
-    if (r.overrun || magic != INDEX_MAGIC || version != JF_VERSION ||
+    if (r.overrun || magic != INDEX_MAGIC || version == 0 || version > JF_VERSION ||
         check != hash_checksum(slice_first(block, INDEX_SUMMED_BYTES))) {
         return MX_ERR_DAMAGED;
     }

@@ -19,7 +19,7 @@
 #include "core/qid.h"
 
 enum {
-    JF_VERSION = 1,
+    JF_VERSION = 2, /* 1: recipient states had a fixed size; it is read as well */
     JF_BLOCK_BYTES = 4096,
     JF_GROUP_HEADER_BYTES = 48,
     JF_RECORD_HEADER_BYTES = 40,

@@ -137,8 +137,8 @@ struct expr_host {
     size_t (*digest)(void *arg, struct slice algorithm, struct slice text,
                      uint8_t out[EXPR_DIGEST_MAX]);
     /* EXPR_ANSWERED: *out is set (it stays as long as the run). EXPR_UNANSWERED: *reason is set
-     * (static text), the run fails. EXPR_LATER: the run stops; expr_resume. Only asked what the
-     * program was compiled for. */
+     * (static text; only then), the run fails. EXPR_LATER: the run stops; expr_resume. Only asked
+     * what the program was compiled for. */
     enum expr_answer (*ask)(void *arg, const struct expr_question *question, struct expr_value *out,
                             const char **reason);
 };

@@ -90,6 +90,15 @@ enum session_setting {
     SESSION_SETTINGS
 };
 
+/* Decisions of sessions that are expressions. */
+enum stage_program {
+    STAGE_GREETING, /* CONN: text of the banner */
+    STAGE_FQDN,     /* CONN: must the name at EHLO be fully qualified? */
+    STAGE_SENDER,   /* MAIL: is the sender allowed? */
+    STAGE_RELAYING, /* RCPT: are recipients accepted whose domain is not served here? */
+    STAGE_PROGRAMS
+};
+
 /* Name servers instead of the system's. */
 struct resolver_conf {
     const struct netaddr *servers;
@@ -110,9 +119,10 @@ struct image {
     struct session_limits limits; /* where no program says something else: */
     /* Context CONN; every result is an integer in the setting's range. NULL: as in limits. */
     const struct expr_program *session_programs[SESSION_SETTINGS];
-    bool session_varies;            /* there is one */
-    struct performance performance; /* zeros: defaults */
-    uint32_t connections_max;       /* all listeners, whole process */
+    bool session_varies;                               /* there is one */
+    const struct expr_program *stages[STAGE_PROGRAMS]; /* NULL: as by default */
+    struct performance performance;                    /* zeros: defaults */
+    uint32_t connections_max;                          /* all listeners, whole process */
     const struct listener_conf *listeners;
     uint32_t listener_count;
     const struct listener_conf *http_listeners; /* of management; slots count from 0 here too */

@@ -64,6 +64,7 @@ uint64_t connection_strategy_effect(const struct connection_strategy *strategy)
     effect = hash_checksum_next(effect, strategy->ehlo_name);
     for (uint32_t i = 0; i < strategy->source_count; i++) {
         const struct source_address *source = &strategy->sources[i];
+        effect = hash_checksum_next(effect, slice_of(&source->addr.family, 1));
         effect = hash_checksum_next(effect, slice_of(source->addr.bytes, 16));
         effect = hash_checksum_next(effect, source->ehlo_name);
     }

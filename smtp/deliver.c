@@ -8,6 +8,7 @@
 #include "smtp/hop.h"
 #include "smtp/mx_hops.h"
 #include "smtp/relay.h"
+#include "smtp/slots.h"
 
 #include <stdlib.h>
 
@@ -45,11 +46,11 @@ void deliver_ready(struct deliver *d, struct message *msg)
 }
 
 /* When its earliest recipient is due; INT64_MAX when none waits. */
-static int64_t earliest_due_ms(const struct message *msg)
+int64_t deliver_due_ms(const struct message *msg)
 {
     int64_t due_ms = INT64_MAX;
     for (uint32_t i = 0; i < msg->rcpt_count; i++) {
-        if (msg->rcpts[i].status == RCPT_PENDING && msg->rcpts[i].due_ms < due_ms) {
+        if (rcpt_waits(&msg->rcpts[i]) && msg->rcpts[i].due_ms < due_ms) {
             due_ms = msg->rcpts[i].due_ms;
         }
     }
@@ -62,7 +63,7 @@ static void due_fire(struct timer *timer, uint64_t now_ns)
 {
     (void)now_ns;
     struct message *msg = mx_container_of(timer, struct message, due);
-    int64_t due_ms = earliest_due_ms(msg);
+    int64_t due_ms = deliver_due_ms(msg);
     int64_t back_ms = due_ms - msg->deliver->shard->wall_ms;
     for (uint32_t i = 0; due_ms != INT64_MAX && back_ms > 0 && i < msg->rcpt_count; i++) {
         msg->rcpts[i].due_ms -= back_ms;
@@ -95,6 +96,7 @@ static void cut_waits(struct deliver *d, struct message *msg)
     for (uint32_t i = 0; i < msg->rcpt_count; i++) {
         struct rcpt_state *state = &msg->rcpts[i];
         uint64_t longest_ms = longest_wait_ms(d, state->attempts);
+        longest_ms = longest_ms > d->conf.retry_ms ? longest_ms : d->conf.retry_ms;
         if (!(state->flags & RCPT_PUT_OFF) &&
             state->due_ms > d->shard->wall_ms + (int64_t)longest_ms) {
             state->due_ms = d->shard->wall_ms;
@@ -105,7 +107,7 @@ static void cut_waits(struct deliver *d, struct message *msg)
 void deliver_schedule(struct deliver *d, struct message *msg)
 {
     cut_waits(d, msg);
-    int64_t due_ms = earliest_due_ms(msg);
+    int64_t due_ms = deliver_due_ms(msg);
     if (due_ms == INT64_MAX || msg->held) {
         return;
     }
@@ -209,7 +211,7 @@ void active_release(struct active *active)
 void deliver_queued(struct deliver *d, struct message *msg, struct txn *txn, struct chain *content)
 {
     msg->deliver = d;
-    bool now = !d->conf.paused && !d->stopping && msg->extent_count == 0 && has_budget(d);
+    bool now = !d->conf.pause.all && !d->stopping && msg->extent_count == 0 && has_budget(d);
     struct active *active = now ? active_new(d, msg) : NULL;
     if (active == NULL) {
         /* Later, from the disk; a large message always: its beginning is no longer in memory. */
@@ -378,7 +380,7 @@ static void turn(struct shard_hook *hook)
     if (d->stopping) {
         return;
     }
-    unsigned starts = d->conf.paused ? 0 : DELIVER_STARTS_MAX;
+    unsigned starts = d->conf.pause.all ? 0 : DELIVER_STARTS_MAX;
     for (unsigned i = 0; i < starts && !list_empty(&d->ready) && has_budget(d); i++) {
         struct list_node *node = list_pop_front(&d->ready);
         activate(d, mx_container_of(node, struct message, wait_node));
@@ -523,14 +525,53 @@ static struct routing_context routing_context(const struct active *active, uint3
                                     .schedule = &d->conf.schedule};
 }
 
+/* An administrator has cancelled it, and its sender is to be told. */
+static void give_up(struct grouping *group, struct active *active, uint32_t i)
+{
+    struct delivery *delivery = delivery_for(group, active, active->deliver->route[0], 0);
+    if (delivery != NULL) {
+        struct outcome outcome = {.kind = OUTCOME_PERMANENT,
+                                  .status = {5, 0, 0},
+                                  .text = SLICE_LITERAL("cancelled by an administrator"),
+                                  .command = SLICE_LITERAL("queue")};
+        uint32_t at = delivery->rcpt_count++;
+        delivery->open++;
+        delivery->rcpts[at].rcpt = i;
+        delivery_decide(delivery, at, &outcome);
+    }
+}
+
+static void name_hop(struct deliver *d, struct rcpt_state *state, const struct hop *hop)
+{
+    if (state->hop != hop->name) {
+        texts_drop(&d->spool->texts, state->hop);
+        state->hop = texts_share(&d->spool->texts, hop->name);
+    }
+}
+
+/* For who looks at the queue. */
+static void note_end(struct rcpt_state *state, const struct schedule *schedule, int64_t arrived_ms)
+{
+    if (!(state->flags & RCPT_EXPIRES)) {
+        int64_t end_ms =
+            schedule_end_ms(schedule, &(struct schedule_progress){.arrived_ms = arrived_ms});
+        state->expires_ms = end_ms != 0 ? end_ms : RCPT_BY_ATTEMPTS;
+    }
+}
+
 /* Adds recipient i to the delivery that it belongs to; decides at once what cannot be delivered. */
 static void route_rcpt(struct grouping *group, struct active *active, uint32_t i)
 {
     struct deliver *d = active->deliver;
+    if (active->msg->rcpts[i].flags & RCPT_GIVE_UP) {
+        give_up(group, active, i);
+        return;
+    }
     struct routing_context ctx = routing_context(active, i);
     struct routing routing;
     routing_find(&routing, &ctx, active->txn->rcpts[i].address, &active->txn->env);
     unsigned queue = virtual_queue_slot(&d->queues, d->image, routing.schedule);
+    note_end(&active->msg->rcpts[i], routing.schedule, active->msg->arrived_ms);
     struct hop *hop = d->route[routing.route != NULL ? routing.route->index : 0];
     struct outcome outcome;
     bool expanded;
@@ -540,6 +581,9 @@ static void route_rcpt(struct grouping *group, struct active *active, uint32_t i
     if (routing.route != NULL && routing.route->kind == ROUTE_MX) {
         struct hop *of_domain = mx_hop(d, hop, domain_of(active->txn->rcpts[i].address));
         hop = of_domain != NULL ? of_domain : hop;
+    }
+    if (routing.route != NULL) {
+        name_hop(d, &active->msg->rcpts[i], hop);
     }
     struct delivery *delivery = delivery_for(group, active, hop, queue);
     if (delivery == NULL) {
@@ -580,10 +624,10 @@ static void submit(struct delivery *delivery)
     struct active *active = delivery->active;
     if (delivery->open == 0) {
         delivery_done(delivery);
-    } else if (hop_is_down(hop)) {
+    } else if (!hop->paused && hop_is_down(hop)) {
         delivery_decide_rest(delivery, &hop->problem);
         delivery_done(delivery);
-    } else if (!hop_submit(hop, delivery)) {
+    } else if (hop->paused || !hop_submit(hop, delivery)) {
         park_at(active, hop);
         active->no_room = true;
         active->deliveries--;
@@ -593,7 +637,7 @@ static void submit(struct delivery *delivery)
 
 static bool is_due(const struct deliver *d, const struct rcpt_state *state)
 {
-    return state->status == RCPT_PENDING &&
+    return rcpt_waits(state) &&
            (state->due_ms <= d->shard->wall_ms + WHEEL_TICK_MS || (state->flags & RCPT_EARLY) != 0);
 }
 
@@ -602,7 +646,7 @@ static void dispatch(struct active *active)
     struct deliver *d = active->deliver;
     struct message *msg = active->msg;
     struct grouping group = {.count = 0};
-    bool start = !d->stopping && !d->conf.paused;
+    bool start = !d->stopping && !d->conf.pause.all;
     active->deliveries++; /* held until all are submitted */
     for (uint32_t i = 0; start && i < msg->rcpt_count; i++) {
         const struct rcpt_state *state = &msg->rcpts[i];
@@ -667,6 +711,11 @@ static void log_outcome(struct delivery *delivery, const struct delivery_rcpt *r
     log_end(log, line);
 }
 
+static int64_t set_end_ms(const struct rcpt_state *state)
+{
+    return state->flags & RCPT_EXPIRES ? state->expires_ms : 0;
+}
+
 static bool is_early(const struct rcpt_state *state, int64_t now_ms)
 {
     return (state->flags & RCPT_EARLY) != 0 && state->due_ms > now_ms;
@@ -706,6 +755,13 @@ static void expire(struct outcome *o)
     memcpy(o->status, expired, sizeof expired);
 }
 
+static void note_reply(struct deliver *d, struct rcpt_state *state, const struct outcome *o)
+{
+    state->code = o->code;
+    texts_drop(&d->spool->texts, state->reply);
+    state->reply = texts_hold(&d->spool->texts, o->text);
+}
+
 /* Since its arrival; the calendar may have been set back meanwhile. */
 static uint64_t age_ns(const struct deliver *d, const struct message *msg)
 {
@@ -724,6 +780,7 @@ static int apply_temporary(struct delivery *delivery, struct delivery_rcpt *rcpt
     const struct schedule *schedule =
         routing_schedule(&ctx, active->txn->rcpts[rcpt->rcpt].address, &active->txn->env);
     struct schedule_progress progress = {.arrived_ms = msg->arrived_ms,
+                                         .end_ms = set_end_ms(state),
                                          .attempts = state->attempts,
                                          .notified = state->notified,
                                          .tells_delays =
@@ -738,6 +795,7 @@ static int apply_temporary(struct delivery *delivery, struct delivery_rcpt *rcpt
     progress.notified = is_news ? notices : state->notified;
     rcpt->notices = (uint8_t)progress.notified;
     rcpt->retry_until_ms = schedule_end_ms(schedule, &progress);
+    note_end(state, schedule, msg->arrived_ms);
     count_one(&delivery->hop->stats->deferred);
     count_one(&d->stats.routes[delivery->hop->row].deferred);
     defer(d, state, schedule, &progress);
@@ -756,7 +814,7 @@ static int apply(struct delivery *delivery, struct delivery_rcpt *rcpt)
     struct class_stats *stats = delivery->hop->stats;
     struct route_row *row = &d->stats.routes[delivery->hop->row];
     MX_ASSERT(state->status == RCPT_PENDING);
-    state->code = o->code;
+    note_reply(d, state, o);
     state->flags &= (uint8_t)~RCPT_TLS_FAILED;
     state->flags |= o->tls_fault ? RCPT_TLS_FAILED : 0;
     bool counts = o->kind != OUTCOME_TEMPORARY || !is_extra(state, d->shard->wall_ms);
@@ -863,6 +921,7 @@ static mx_err parts_open(struct deliver *d)
     if (!err) {
         err = verify_open(&d->verify, d);
     }
+    err = err ? err : slots_open(&d->slots, d);
     d->vm = err ? NULL : calloc(1, sizeof *d->vm);
     return !err && d->vm == NULL ? MX_ERR_NOMEM : err;
 }
@@ -922,6 +981,7 @@ void deliver_abort(struct deliver *d)
 void deliver_close(struct deliver *d)
 {
     struct list_node *node;
+    d->stopping = true;
     /* Those of domains come after their route's, to which they refer. */
     while (d->hops.head.next != NULL && !list_empty(&d->hops)) {
         node = d->hops.head.prev;
@@ -929,6 +989,7 @@ void deliver_close(struct deliver *d)
         hop_free(mx_container_of(node, struct hop, all_node));
     }
     mx_hops_close(d);
+    slots_close(d->slots);
     pool_fini(&d->actives);
     pool_fini(&d->clis);
     pool_fini(&d->conns);
@@ -1007,10 +1068,6 @@ void deliver_switch(struct deliver *d, const struct image *image)
     for (uint32_t i = 0; i < image->route_count; i++) {
         struct hop *hop = d->route[i];
         hop->route.index = i;
-        if (d->performance.hop_connections != before.hop_connections ||
-            !list_linked(&hop->all_node)) {
-            hop->connections_max = (unsigned)d->performance.hop_connections;
-        }
         if (d->performance.connection_idle_ms != before.connection_idle_ms) {
             relay_keep_idle(hop);
         }
@@ -1022,6 +1079,7 @@ void deliver_switch(struct deliver *d, const struct image *image)
     for (; node != NULL; node = list_next(&d->hops, node)) {
         struct hop *hop = mx_container_of(node, struct hop, all_node);
         bool kept = hop->parent != NULL ? hop->parent->kept : hop->kept;
+        hop_pause(hop); /* it may have been made before the last pause */
         if (!kept && !hop->retired) {
             hop_retire(hop);
         }
@@ -1030,6 +1088,9 @@ void deliver_switch(struct deliver *d, const struct image *image)
     verify_tune(&d->verify);
     if (!same_routes) {
         verify_forget_all(&d->verify);
+    }
+    if (d->performance.hop_connections != before.hop_connections) {
+        slots_limit(d->slots);
     }
 }
 

@@ -58,6 +58,8 @@ struct deliver;
 struct expansion;
 struct hop_lookup;
 struct relay_conn;
+struct slot_account;
+struct slots;
 
 /* A message in memory. */
 struct active {
@@ -125,7 +127,9 @@ struct hop {
     struct slice hostname;      /* what we call ourselves there */
     unsigned row;               /* of its route's statistics */
     struct class_stats *stats;  /* of its kind */
+    text_id name;               /* as administrators call it: ROUTE or ROUTE:DOMAIN; 0: no memory */
     bool retired;
+    bool paused;                      /* its route is, or everything */
     bool kept;                        /* only while a new image is prepared: it serves there too */
     unsigned references;              /* deliveries, and messages that will park here */
     struct list waiting[QUEUE_SLOTS]; /* struct delivery, by virtual queue */
@@ -145,8 +149,9 @@ struct hop {
     struct list idle;  /* struct relay_conn, ready for a transaction */
     struct list conns; /* all of them */
     unsigned connections;
-    unsigned connecting;      /* of them, not yet ready for a first transaction */
-    unsigned connections_max; /* as configured, or what the host let us have lately */
+    unsigned connecting;          /* of them, not yet ready for a first transaction */
+    struct slot_account *account; /* a slot for every connection: smtp/slots */
+    struct list_node slot_node;
     struct hop_address addresses[HOP_ADDRESSES_MAX];
     unsigned address_count;
     unsigned first_address; /* those before it did not answer lately */
@@ -159,12 +164,21 @@ struct hop {
     unsigned lane;
 };
 
+/* What is not delivered: accepted and queued only. */
+enum { PAUSED_ROUTES_MAX = 64, PAUSED_NAME_MAX = 127 };
+struct deliver_pause {
+    bool all;
+    unsigned route_count; /* mail on these routes */
+    char routes[PAUSED_ROUTES_MAX][PAUSED_NAME_MAX + 1];
+};
+bool deliver_pause_has(const struct deliver_pause *pause, struct slice route);
+
 struct deliver_conf {
     struct schedule schedule; /* where the image says nothing */
     uint64_t retry_ms;        /* 0, or: all retries and probes after this time (tests) */
     const char *mail_root;    /* folder of the mailboxes */
-    bool paused;              /* accept and queue only; changed by deliver_pause and _resume */
-    struct dns *dns;          /* of the core */
+    struct deliver_pause pause;
+    struct dns *dns; /* of the core */
     const struct names *names;
 };
 
@@ -192,6 +206,7 @@ struct deliver {
     struct pool actives;
     struct pool clis;
     struct pool conns;
+    struct slots *slots;
     struct tls_ctx *tls_strict, *tls_any; /* clients: verifying, and not */
     size_t active_bytes;
     size_t active_rcpts;      /* of all that are in memory */
@@ -220,19 +235,38 @@ bool deliver_quiet(const struct deliver *d);
 void deliver_abort(struct deliver *d);
 void deliver_close(struct deliver *d);
 
-/* No new attempts until deliver_resume; what waits at the hops is given back and is due at once
- * then. Transactions on their way end as they would. */
-void deliver_pause(struct deliver *d);
-void deliver_resume(struct deliver *d);
+/* Another pause: no new attempts that it covers; what waits at the hops is given back, and is due
+ * at once when it ends. Transactions on their way end as they would. */
+void deliver_pause(struct deliver *d, const struct deliver_pause *pause);
 /* The addresses of all next hops are looked up anew before they are used again, and connections
  * that are kept to them end. */
 void deliver_forget_addresses(struct deliver *d);
-/* Pending recipients of a message that is not active become failed, durably, without a report; it
- * ends when that is on the disk. */
-void deliver_cancel_message(struct deliver *d, struct message *msg);
-/* Pending recipients of a message that is not active are due at due_ms. When that is now, it is
- * really tried: a hop that is down is probed. */
-void deliver_reschedule(struct deliver *d, struct message *msg, int64_t due_ms);
+/* What an administrator may change about recipients that are not decided. */
+enum deliver_change_kind {
+    CHANGE_HOLD,    /* neither tried nor given up any more */
+    CHANGE_RELEASE, /* held ones are tried again, at once */
+    CHANGE_RETRY,   /* due at at_ms; when that has passed it is really tried: a hop that is down is
+                       probed. Held ones stay held */
+    CHANGE_EXPIRE,  /* given up at at_ms instead of when the schedule says */
+    CHANGE_CANCEL,  /* become failed, without a report */
+    CHANGE_GIVE_UP, /* become failed, with a report to the sender where one is wanted */
+};
+enum { CHANGE_ALL = UINT32_MAX };
+struct deliver_change {
+    enum deliver_change_kind kind;
+    uint32_t rcpt; /* its index, or CHANGE_ALL */
+    int64_t at_ms;
+};
+/* Makes a change; to be called again, with the same *made (first false), until it says more than
+ * MX_ERR_AGAIN. MX_OK: it is made, durably (a retry at once: made). MX_ERR_AGAIN: *made: it is on
+ * its way to the disk; else nothing has been done, as the message is being delivered, or something
+ * is being written about it that would undo the change. MX_ERR_UNSUPPORTED: there is nobody to be
+ * changed: everyone concerned is decided, or of a retry held. A message that ends by a change goes
+ * once that is durable. */
+MX_MUST_CHECK mx_err deliver_change(struct deliver *d, struct message *msg,
+                                    const struct deliver_change *change, bool *made);
+/* When the earliest recipient of a message is due; INT64_MAX: none waits for an attempt. */
+int64_t deliver_due_ms(const struct message *msg);
 
 /* A new image in two steps, so that the second cannot fail: prepare takes the memory, then either
  * switch or cancel. Hops whose route has not changed stay. */

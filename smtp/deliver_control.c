@@ -11,16 +11,19 @@ static void each_hop(struct deliver *d, void (*each)(struct hop *hop))
     }
 }
 
-void deliver_pause(struct deliver *d)
+bool deliver_pause_has(const struct deliver_pause *pause, struct slice route)
 {
-    d->conf.paused = true;
-    each_hop(d, hop_pause);
+    bool has = pause->all;
+    for (unsigned i = 0; !has && i < pause->route_count; i++) {
+        has = slice_equal(slice_of_text(pause->routes[i]), route);
+    }
+    return has;
 }
 
-void deliver_resume(struct deliver *d)
+void deliver_pause(struct deliver *d, const struct deliver_pause *pause)
 {
-    d->conf.paused = false;
-    each_hop(d, hop_busy);
+    d->conf.pause = *pause;
+    each_hop(d, hop_pause);
 }
 
 static void forget_addresses(struct hop *hop)
@@ -34,40 +37,6 @@ void deliver_forget_addresses(struct deliver *d)
     each_hop(d, forget_addresses);
 }
 
-/* Writes the states of the recipients that were pending, a record's worth of them at a time. */
-static void mark_pending(struct deliver *d, struct message *msg,
-                         void (*change)(struct rcpt_state *state, int64_t due_ms), int64_t due_ms)
-{
-    struct record_outcome marks[DELIVER_RCPTS_MAX];
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < msg->rcpt_count; i++) {
-        if (msg->rcpts[i].status != RCPT_PENDING) {
-            continue;
-        }
-        change(&msg->rcpts[i], due_ms);
-        marks[count++] = (struct record_outcome){.rcpt = i, .state = msg->rcpts[i]};
-        if (count == DELIVER_RCPTS_MAX) {
-            spool_mark(d->spool, msg, marks, count);
-            count = 0;
-        }
-    }
-    if (count > 0) {
-        spool_mark(d->spool, msg, marks, count);
-    }
-}
-
-static void set_failed(struct rcpt_state *state, int64_t unused)
-{
-    (void)unused;
-    state->status = RCPT_FAILED;
-}
-
-static void set_due(struct rcpt_state *state, int64_t due_ms)
-{
-    state->due_ms = due_ms;
-    state->flags |= RCPT_PUT_OFF;
-}
-
 /* It neither waits for a time nor for a hop any more. */
 static void unschedule(struct deliver *d, struct message *msg)
 {
@@ -77,21 +46,176 @@ static void unschedule(struct deliver *d, struct message *msg)
     msg->parked_at = NULL;
 }
 
-void deliver_cancel_message(struct deliver *d, struct message *msg)
+/* --- kinds of changes --------------------------------------------------------------------------
+ */
+
+static bool is_held(const struct rcpt_state *state, int64_t at_ms)
 {
-    unschedule(d, msg);
-    msg->rcpts_left = 0;
-    mark_pending(d, msg, set_failed, 0);
+    (void)at_ms;
+    return state->flags & RCPT_HELD;
 }
 
-void deliver_reschedule(struct deliver *d, struct message *msg, int64_t due_ms)
+static bool is_released(const struct rcpt_state *state, int64_t at_ms)
 {
+    return !is_held(state, at_ms);
+}
+
+static bool is_put_off(const struct rcpt_state *state, int64_t at_ms)
+{
+    return state->flags & RCPT_PUT_OFF && state->due_ms == at_ms;
+}
+
+static bool expires_then(const struct rcpt_state *state, int64_t at_ms)
+{
+    return state->flags & RCPT_EXPIRES && state->expires_ms == at_ms;
+}
+
+static bool is_failed(const struct rcpt_state *state, int64_t at_ms)
+{
+    (void)at_ms;
+    return state->status == RCPT_FAILED;
+}
+
+static bool is_given_up(const struct rcpt_state *state, int64_t at_ms)
+{
+    (void)at_ms;
+    return state->flags & RCPT_GIVE_UP;
+}
+
+static void hold(struct rcpt_state *state, int64_t at_ms)
+{
+    (void)at_ms;
+    state->flags |= RCPT_HELD;
+}
+
+/* Only flags: what is written of two states with as many attempts, the later one counts. */
+static void release(struct rcpt_state *state, int64_t now_ms)
+{
+    state->flags = (uint8_t)((state->flags & ~RCPT_HELD) | RCPT_PUT_OFF);
+    state->due_ms = now_ms;
+}
+
+static void put_off(struct rcpt_state *state, int64_t at_ms)
+{
+    state->due_ms = at_ms;
+    state->flags |= RCPT_PUT_OFF;
+}
+
+static void expire(struct rcpt_state *state, int64_t at_ms)
+{
+    state->expires_ms = at_ms;
+    state->flags |= RCPT_EXPIRES;
+}
+
+static void fail(struct rcpt_state *state, int64_t at_ms)
+{
+    (void)at_ms;
+    state->status = RCPT_FAILED;
+}
+
+static void give_up(struct rcpt_state *state, int64_t now_ms)
+{
+    release(state, now_ms);
+    state->flags |= RCPT_GIVE_UP;
+}
+
+static const struct kind {
+    bool (*is_made)(const struct rcpt_state *state, int64_t at_ms);
+    void (*make)(struct rcpt_state *state, int64_t at_ms);
+    bool now;      /* takes effect at once */
+    bool not_held; /* those that are held are left alone */
+} kinds[] = {
+    [CHANGE_HOLD] = {is_held, hold},
+    [CHANGE_RELEASE] = {is_released, release, .now = true},
+    [CHANGE_RETRY] = {is_put_off, put_off, .not_held = true},
+    [CHANGE_EXPIRE] = {expires_then, expire},
+    [CHANGE_CANCEL] = {is_failed, fail},
+    [CHANGE_GIVE_UP] = {is_given_up, give_up, .now = true},
+};
+
+/* --- changes -----------------------------------------------------------------------------------
+ */
+
+static bool concerns(const struct deliver_change *change, const struct message *msg, uint32_t i)
+{
+    const struct rcpt_state *state = &msg->rcpts[i];
+    return (change->rcpt == CHANGE_ALL || change->rcpt == i) && state->status == RCPT_PENDING &&
+           !(kinds[change->kind].not_held && state->flags & RCPT_HELD);
+}
+
+/* How many recipients are concerned; of them, how many are not yet as they are to be. */
+static uint32_t count(const struct deliver_change *change, const struct message *msg,
+                      uint32_t *out_left)
+{
+    uint32_t concerned = 0;
+    *out_left = 0;
+    for (uint32_t i = 0; i < msg->rcpt_count; i++) {
+        if (concerns(change, msg, i)) {
+            concerned++;
+            *out_left += !kinds[change->kind].is_made(&msg->rcpts[i], change->at_ms);
+        }
+    }
+    return concerned;
+}
+
+/* Makes it in memory and writes it, a record's worth of recipients at a time. */
+static void make(struct deliver *d, struct message *msg, const struct deliver_change *change,
+                 int64_t at_ms)
+{
+    struct record_outcome marks[DELIVER_RCPTS_MAX];
+    uint32_t marked = 0;
+    for (uint32_t i = 0; i < msg->rcpt_count; i++) {
+        if (!concerns(change, msg, i)) {
+            continue;
+        }
+        kinds[change->kind].make(&msg->rcpts[i], at_ms);
+        msg->rcpts_left -= msg->rcpts[i].status != RCPT_PENDING;
+        marks[marked++] =
+            (struct record_outcome){.rcpt = i,
+                                    .state = msg->rcpts[i],
+                                    .text = texts_get(&d->spool->texts, msg->rcpts[i].reply)};
+        if (marked == DELIVER_RCPTS_MAX) {
+            spool_mark(d->spool, msg, marks, marked);
+            marked = 0;
+        }
+    }
+    if (marked > 0) {
+        spool_mark(d->spool, msg, marks, marked);
+    }
+}
+
+mx_err deliver_change(struct deliver *d, struct message *msg, const struct deliver_change *change,
+                      bool *made)
+{
+    const struct kind *kind = &kinds[change->kind];
+    int64_t now_ms = d->shard->wall_ms;
+    uint32_t left;
+    if (msg->rcpts_left == 0) {
+        return MX_ERR_AGAIN; /* it has ended but for the disk */
+    }
+    if (*made) {
+        return msg->writes > 0 ? MX_ERR_AGAIN : MX_OK;
+    }
+    uint32_t concerned = count(change, msg, &left);
+    if (concerned == 0) {
+        return MX_ERR_UNSUPPORTED;
+    }
+    bool at_once = kind->now || (change->kind == CHANGE_RETRY && change->at_ms <= now_ms);
+    if (left == 0 && !(change->kind == CHANGE_RETRY && at_once)) {
+        return msg->writes > 0 ? MX_ERR_AGAIN : MX_OK;
+    }
+    if (msg->active != NULL || msg->writes > 0) {
+        return MX_ERR_AGAIN; /* what is written now has to come first */
+    }
     unschedule(d, msg);
-    bool now = due_ms <= d->shard->wall_ms;
-    mark_pending(d, msg, set_due, now ? d->shard->wall_ms : due_ms);
-    deliver_schedule(d, msg);
-    if (now) {
+    make(d, msg, change, at_once ? now_ms : change->at_ms);
+    *made = true;
+    if (msg->rcpts_left > 0) {
+        deliver_schedule(d, msg);
+    }
+    if (at_once && msg->rcpts_left > 0) {
         each_hop(d, hop_probe);
         deliver_ready(d, msg);
     }
+    return change->kind == CHANGE_RETRY && at_once ? MX_OK : MX_ERR_AGAIN;
 }

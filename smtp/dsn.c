@@ -245,6 +245,20 @@ static void put_machine(struct writer *w, const struct dsn *dsn)
     }
 }
 
+/* Quoted content goes on as a message of lines, whatever it came as: what BINARYMIME may hold, bare
+ * CR and LF and NUL, would be a false end of data for a lenient server. So would half a CRLF, where
+ * a long header was cut. One byte for each: the size does not change. */
+static void put_quoted(struct writer *w, struct slice text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        uint8_t c = text.ptr[i];
+        bool odd = c == '\r'   ? i + 1 == text.len || text.ptr[i + 1] != '\n'
+                   : c == '\n' ? i == 0 || text.ptr[i - 1] != '\r'
+                               : c == '\0';
+        put_u8(w, odd ? '?' : c);
+    }
+}
+
 /* The header ends with a line end of its own. */
 static void put_original(struct writer *w, const struct dsn *dsn)
 {
@@ -255,12 +269,12 @@ static void put_original(struct writer *w, const struct dsn *dsn)
     } else {
         put_part(w, dsn, is_utf8(dsn) ? "message/global-headers" : "text/rfc822-headers", is_8bit);
     }
-    put_slice(w, dsn->original_header);
+    put_quoted(w, dsn->original_header);
     if (whole) {
-        put_slice(w, dsn->original_body);
+        put_quoted(w, dsn->original_body);
     }
     struct slice s = dsn->original_header;
-    if (!whole && (s.len < 2 || s.ptr[s.len - 1] != '\n')) {
+    if (!whole && (s.len < 2 || memcmp(s.ptr + s.len - 2, "\r\n", 2) != 0)) {
         put_text(w, "\r\n");
     }
 }

@@ -96,6 +96,9 @@ static void decide(struct explanation *out, const struct explain_query *query, b
         out->stage = "RCPT";
         out->outcome = reply_row(out->reply)->code < 500 ? EXPLAIN_TEMPORARY : EXPLAIN_REFUSED;
         out->reason = out->routing.problem;
+        if (out->reply == REPLY_RELAY_DENIED && out->image->stages[STAGE_RELAYING] != NULL) {
+            out->reason = "unless MtaStageRcpt.allowRelaying lets the client relay";
+        }
     } else {
         decide_accepted(out);
     }
@@ -148,7 +151,7 @@ static void look_at_hop(struct explain_hop *out, const struct deliver *d,
                                 .down = hop->down,
                                 .failures = hop->failures,
                                 .connections = hop->connections,
-                                .connections_max = hop->connections_max,
+                                .connections_max = (unsigned)d->performance.hop_connections,
                                 .waiting = hop->waiting_count};
     struct writer w = writer_init(out->problem, sizeof out->problem - 1);
     if (hop->down) {
@@ -195,7 +198,9 @@ static void run(struct explain_request *request, struct shard *at)
     struct routing_context context = service_routing(service);
     explain(out, &request->query, &context);
     look_at_kept(out, &request->query, service);
-    out->paused = service->deliver.conf.paused;
+    out->paused =
+        deliver_pause_has(&service->deliver.conf.pause,
+                          out->routing.route == NULL ? SLICE_EMPTY : out->routing.route->name);
     look_at_hop(&out->hop, &service->deliver, out->routing.route);
 }
 

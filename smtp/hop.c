@@ -7,6 +7,7 @@
 #include "smtp/mx_hops.h"
 #include "smtp/relay.h"
 #include "smtp/service.h"
+#include "smtp/slots.h"
 
 #include <stdlib.h>
 
@@ -34,6 +35,18 @@ static struct slice keep_text(uint8_t **at, struct slice text)
     return kept;
 }
 
+static text_id name_hold(struct deliver *d, const struct slice *route, struct slice domain)
+{
+    uint8_t text[TEXT_BYTES];
+    struct writer w = writer_init(text, sizeof text);
+    put_slice(&w, slice_first(*route, sizeof text / 2));
+    if (domain.len > 0) {
+        put_u8(&w, ':');
+        put_slice(&w, slice_first(domain, writer_room(&w)));
+    }
+    return texts_hold(&d->spool->texts, writer_slice(&w));
+}
+
 struct hop *hop_new(struct deliver *d, const struct route_conf *route, struct slice hostname,
                     struct slice domain)
 {
@@ -47,11 +60,12 @@ struct hop *hop_new(struct deliver *d, const struct route_conf *route, struct sl
     hop->row = stats_row(d->stats.routes, sizeof(struct route_row), route->name);
     hop->stats = &d->stats.classes[class_of(route)];
     hop->route = *route;
-    hop->connections_max = (unsigned)d->performance.hop_connections;
     hop->route.name = keep_text(&at, route->name);
     hop->route.address = keep_text(&at, route->address);
     hop->hostname = keep_text(&at, hostname);
     hop->domain = keep_text(&at, domain);
+    hop->name = name_hold(d, &route->name, domain);
+    hop->paused = deliver_pause_has(&d->conf.pause, route->name);
     for (unsigned i = 0; i < QUEUE_SLOTS; i++) {
         list_init(&hop->waiting[i]);
     }
@@ -60,6 +74,10 @@ struct hop *hop_new(struct deliver *d, const struct route_conf *route, struct sl
     list_init(&hop->conns);
     verify_hop_init(&hop->verify);
     hop->probe.fire = probe_fire;
+    if (route->kind != ROUTE_LOCAL && slots_join(d->slots, hop)) {
+        free(hop);
+        return NULL;
+    }
     return hop;
 }
 
@@ -70,6 +88,10 @@ void hop_free(struct hop *hop)
     if (hop->parent != NULL) {
         mx_hop_forget(hop);
     }
+    if (hop->account != NULL) {
+        slots_leave(hop->deliver->slots, hop);
+    }
+    texts_drop(&hop->deliver->spool->texts, hop->name);
     free(hop->host_names);
     free(hop);
 }
@@ -218,7 +240,7 @@ static void unpark(struct hop *hop, unsigned max)
     while (max-- > 0 && (node = list_pop_front(&hop->parked)) != NULL) {
         struct message *msg = mx_container_of(node, struct message, wait_node);
         for (uint32_t i = 0; i < msg->rcpt_count; i++) {
-            if (msg->rcpts[i].status == RCPT_PENDING) {
+            if (rcpt_waits(&msg->rcpts[i])) {
                 msg->rcpts[i].flags |= RCPT_EARLY;
             }
         }
@@ -258,6 +280,9 @@ void hop_retire(struct hop *hop)
     hop_busy(hop);
     relay_stop_idle(hop);
     verify_hop_stop(hop);
+    if (hop->account != NULL) {
+        slots_settle(hop);
+    }
 }
 
 void hop_run(struct hop *hop)
@@ -270,10 +295,13 @@ void hop_run(struct hop *hop)
         return;
     }
     verify_hop_run(hop);
-    if (!hop->down && !hop->deliver->conf.paused && !list_empty(&hop->parked) && has_room(hop, 2)) {
+    if (hop->paused) {
+        return;
+    }
+    if (!hop->down && !list_empty(&hop->parked) && has_room(hop, 2)) {
         unpark(hop, UNPARK_PER_RUN);
     }
-    if (hop_ready_queue(hop) < 0 || hop->deliver->conf.paused) {
+    if (hop_ready_queue(hop) < 0) {
         return;
     }
     if (hop->route.kind == ROUTE_LOCAL) {
@@ -286,7 +314,8 @@ void hop_run(struct hop *hop)
 /* A hop that is down waits for its probe. */
 static bool is_waiting(const struct hop *hop)
 {
-    return hop->retired || hop->waiting_count > 0 || (!hop->down && !list_empty(&hop->parked));
+    bool can_go_on = !hop->down && !hop->paused;
+    return hop->retired || hop->waiting_count > 0 || (can_go_on && !list_empty(&hop->parked));
 }
 
 void hops_run(struct deliver *d)
@@ -338,6 +367,10 @@ static void probe_fire(struct timer *timer, uint64_t now_ns)
     if (!hop->down) {
         return;
     }
+    if (hop->paused) {
+        probe_arm(hop); /* until it may be tried */
+        return;
+    }
     hop->probing = true;
     unpark(hop, 1);
 }
@@ -379,6 +412,9 @@ static void go_down(struct hop *hop, const struct outcome *problem)
         delivery_decide_rest(delivery, &outcome);
         delivery_done(delivery);
     }
+    if (hop->account != NULL) {
+        slots_settle(hop);
+    }
 }
 
 static void go_up(struct hop *hop)
@@ -401,10 +437,9 @@ static void health_receive(struct mbox_msg *msg, struct shard *at)
         if (health->domain_len > 0) {
             hop = mx_hop_find(d, hop, slice_of(health->domain, health->domain_len));
         }
-        if (hop == NULL) {
-            /* no mail for that domain here */
-        } else if (health->down && relay_has_session(hop)) {
-            relay_share(hop); /* the host works: it may just give no more connections */
+        if (hop == NULL || (health->down && relay_has_session(hop))) {
+            /* no mail for that domain here; or the host works, and may just give no more
+             * connections */
         } else if (health->down && !hop->down) {
             health->problem.text.ptr = health->text;
             go_down(hop, &health->problem);
@@ -487,8 +522,18 @@ void hop_probe(struct hop *hop)
 
 void hop_pause(struct hop *hop)
 {
-    drop_waiting(hop);
-    relay_stop_idle(hop);
+    const struct deliver_pause *pause = &hop->deliver->conf.pause;
+    bool was = hop->paused;
+    hop->paused = deliver_pause_has(pause, hop->route.name);
+    if (hop->paused && !was) {
+        drop_waiting(hop);
+        relay_stop_idle(hop);
+        if (hop->account != NULL) {
+            slots_settle(hop);
+        }
+    } else if (was && !hop->paused) {
+        hop_busy(hop);
+    }
 }
 
 void hop_stop(struct hop *hop)

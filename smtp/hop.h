@@ -48,6 +48,6 @@ void hop_works(struct hop *hop);
 bool hop_is_down(const struct hop *hop);
 /* When it is down, the next message is let through to see whether the host is back. */
 void hop_probe(struct hop *hop);
-/* Gives back what waits here. */
+/* deliver->conf.pause has changed: gives back what waits here, or goes on. */
 void hop_pause(struct hop *hop);
 void hop_stop(struct hop *hop);

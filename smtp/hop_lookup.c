@@ -194,7 +194,6 @@ static uint8_t *keep_names(struct hop_lookup *lookup)
 static void addresses_fresh(struct hop *hop)
 {
     hop->resolved_ns = hop->deliver->shard->now_ns;
-    hop->connections_max = (unsigned)hop->deliver->performance.hop_connections;
     hop->first_address = 0;
 }
 

@@ -195,9 +195,12 @@ static struct message *message_new(struct incoming *in)
     }
     msg->id = in->id;
     msg->arrived_ms = env->arrived_wall_ms;
+    spool_arrived(in->spool, msg);
     msg->body_bytes = in->body_bytes;
     msg->rcpt_count = env->rcpt_count;
     msg->rcpts_left = env->rcpt_count;
+    queue_digest_of(&msg->digest, env);
+    msg->has_digest = true;
     for (uint32_t i = 0; i < env->rcpt_count; i++) {
         msg->rcpts[i].due_ms = env->arrived_wall_ms;
     }

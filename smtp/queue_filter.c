@@ -47,6 +47,17 @@ int queue_key_order(const struct queue_key *a, const struct queue_key *b, bool a
     return a->id == b->id ? 0 : a->id < b->id ? -way : way;
 }
 
+struct queue_key queue_key_next(const struct queue_key *key, bool ascending)
+{
+    struct queue_key next = *key;
+    if (ascending) {
+        next.at_ms += ++next.id == 0;
+    } else {
+        next.at_ms -= next.id-- == 0;
+    }
+    return next;
+}
+
 static void swap(struct queue_key *a, struct queue_key *b)
 {
     struct queue_key key = *a;
@@ -94,6 +105,39 @@ void queue_top_add(struct queue_top *top, struct queue_key key)
     }
 }
 
+/* --- digests ------------------------------------------------------------------------------------
+ */
+
+void queue_digest_add(struct queue_digest *digest, struct slice text)
+{
+    uint32_t part = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        part = (part << 8 | ascii_lower(text.ptr[i])) & 0xffffff;
+        if (i >= 2) {
+            unsigned bit = part * UINT32_C(2654435761) >> 25;
+            digest->bits[bit / 64] |= UINT64_C(1) << bit % 64;
+        }
+    }
+}
+
+void queue_digest_of(struct queue_digest *out_digest, const struct envelope *env)
+{
+    if (env->rcpt_count > QUEUE_DIGEST_RCPTS_MAX) {
+        *out_digest = (struct queue_digest){{UINT64_MAX, UINT64_MAX}};
+        return;
+    }
+    *out_digest = (struct queue_digest){{0, 0}};
+    queue_digest_add(out_digest, env->sender);
+    for (uint32_t i = 0; i < env->rcpt_count; i++) {
+        queue_digest_add(out_digest, env->rcpts[i].address);
+    }
+}
+
+bool queue_digest_may_have(const struct queue_digest *digest, const struct queue_digest *parts)
+{
+    return (parts->bits[0] & ~digest->bits[0]) == 0 && (parts->bits[1] & ~digest->bits[1]) == 0;
+}
+
 /* --- filter -------------------------------------------------------------------------------------
  */
 
@@ -117,10 +161,22 @@ static bool any_recipient(const struct envelope *env, struct slice part)
     return false;
 }
 
+static bool is_null_sender(struct slice part)
+{
+    return slice_equal(part, SLICE_LITERAL("<>"));
+}
+
 static bool sender_is(const struct envelope *env, struct slice part)
 {
-    return slice_equal(part, SLICE_LITERAL("<>")) ? env->sender.len == 0
-                                                  : contains(env->sender, part);
+    return is_null_sender(part) ? env->sender.len == 0 : contains(env->sender, part);
+}
+
+void queue_filter_init(struct queue_filter *filter)
+{
+    *filter = (struct queue_filter){.due_min_ms = INT64_MIN,
+                                    .due_max_ms = INT64_MAX,
+                                    .arrived_min_ms = INT64_MIN,
+                                    .arrived_max_ms = INT64_MAX};
 }
 
 bool queue_filter_reads(const struct queue_filter *filter)
@@ -128,9 +184,43 @@ bool queue_filter_reads(const struct queue_filter *filter)
     return filter->text.len > 0 || filter->sender.len > 0 || filter->recipient.len > 0;
 }
 
-bool queue_filter_due(const struct queue_filter *filter, int64_t due_ms)
+void queue_filter_parts(const struct queue_filter *filter, struct queue_digest *out_parts)
 {
-    return due_ms >= filter->due_min_ms && due_ms <= filter->due_max_ms;
+    *out_parts = (struct queue_digest){{0, 0}};
+    queue_digest_add(out_parts, filter->text);
+    queue_digest_add(out_parts, filter->recipient);
+    if (!is_null_sender(filter->sender)) {
+        queue_digest_add(out_parts, filter->sender);
+    }
+}
+
+bool queue_filter_times(const struct queue_filter *filter, int64_t due_ms, int64_t arrived_ms)
+{
+    return due_ms >= filter->due_min_ms && due_ms <= filter->due_max_ms &&
+           arrived_ms >= filter->arrived_min_ms && arrived_ms <= filter->arrived_max_ms;
+}
+
+bool queue_filter_hop(const struct queue_filter *filter, struct slice hop)
+{
+    struct slice wanted = filter->hop;
+    return wanted.len == 0 || text_equal_nocase(hop, wanted) ||
+           (text_starts_nocase(hop, wanted) && hop.ptr[wanted.len] == ':');
+}
+
+bool queue_filter_error(const struct queue_filter *filter, struct slice reply)
+{
+    return filter->error.len == 0 || contains(reply, filter->error);
+}
+
+bool queue_filter_address(const struct queue_filter *filter, struct slice recipient)
+{
+    return filter->recipient.len == 0 || contains(recipient, filter->recipient);
+}
+
+bool queue_filter_is_of_rcpts(const struct queue_filter *filter)
+{
+    return filter->hop.len > 0 || filter->error.len > 0 || filter->recipient.len > 0 ||
+           (filter->status & QUEUE_HELD) != 0;
 }
 
 bool queue_filter_envelope(const struct queue_filter *filter, const struct envelope *env)

@@ -1,70 +1,64 @@
 #include "smtp/queue_view.h"
 
 #include "core/check.h"
-#include "smtp/deliver.h"
 #include "smtp/service.h"
 
 #include <stdlib.h>
 
 _Static_assert(SPOOL_MESSAGES_MAX <= 1 << QUEUE_ID_HANDLE_BITS, "a handle fits into a number");
 
-static struct spool *spool_of(const struct queue_request *request)
+struct spool *queue_spool(const struct queue_request *request)
 {
     struct service *service = request->shard->service;
     return &service->spool;
 }
 
-static void answer(struct queue_request *request)
+static void go_on(struct queue_view *view);
+
+bool queue_is_there(const struct message *msg)
 {
-    struct shard *shard = request->shard;
-    mx_err err = mbox_send(shard->hub, shard->conf.id, request->reply_to, &request->reply);
-    MX_ASSERT(err == MX_OK); /* one question at a time */
+    return msg != NULL && list_linked(&msg->all_node);
 }
 
-/* NULL: it has gone. */
-static struct message *find(const struct queue_request *request, uint64_t id)
+struct message *queue_find(const struct queue_request *request, uint64_t id)
 {
     struct queue_place place = queue_id_place(id);
-    struct message *msg = handles_get(&spool_of(request)->handles, place.handle);
-    bool same = place.core == request->shard->conf.id && msg != NULL &&
-                list_linked(&msg->all_node) && queue_id_is(id, msg->id);
+    struct message *msg = handles_get(&queue_spool(request)->handles, place.handle);
+    bool same =
+        place.core == request->shard->conf.id && queue_is_there(msg) && queue_id_is(id, msg->id);
     return same ? msg : NULL;
 }
 
-static int64_t due_of(const struct message *msg)
-{
-    int64_t due_ms = INT64_MAX;
-    for (uint32_t i = 0; i < msg->rcpt_count; i++) {
-        const struct rcpt_state *state = &msg->rcpts[i];
-        if (state->status == RCPT_PENDING && state->due_ms < due_ms) {
-            due_ms = state->due_ms;
-        }
-    }
-    return due_ms;
-}
-
-/* --- envelopes from the journal ----------------------------------------------------------------
+/* --- records from the journal ------------------------------------------------------------------
  */
 
 static void read_done(struct journal_read *read, mx_err err);
 
-/* False: no memory. */
-static bool read_begin(struct queue_read *read, const struct message *msg)
+static mx_err read_begin(struct queue_read *read, struct journal_ref ref)
 {
-    struct journal_ref ref = msg->res.resident.ref;
     size_t bytes = (size_t)mx_round_up(journal_read_bytes(ref), JOURNAL_BLOCK_BYTES);
     void *buf = aligned_alloc(JOURNAL_BLOCK_BYTES, bytes);
     if (buf == NULL) {
-        return false;
+        return MX_ERR_NOMEM;
     }
     read->read = (struct journal_read){.done = read_done, .ref = ref, .buf = buf};
     read->request->reading++;
-    journal_read(spool_of(read->request)->journal, &read->read);
-    return true;
+    journal_read(queue_spool(read->request)->journal, &read->read);
+    return MX_OK;
 }
 
-/* The encoded envelope, borrowed from the read. */
-static mx_err envelope_of(struct slice *out_bytes, const struct queue_read *read)
+mx_err queue_read(struct queue_read *read, struct queue_request *request, const struct message *msg,
+                  struct journal_ref ref)
+{
+    *read = (struct queue_read){.request = request,
+                                .id = msg->id,
+                                .handle = msg->handle,
+                                .envelope_bytes = msg->envelope_bytes,
+                                .at = read->at};
+    return read_begin(read, ref);
+}
+
+mx_err queue_envelope(struct slice *out_bytes, const struct queue_read *read)
 {
     struct record_message head;
     mx_err err = record_message_head_get(&head, read->read.payload);
@@ -79,37 +73,29 @@ static mx_err envelope_of(struct slice *out_bytes, const struct queue_read *read
     return MX_OK;
 }
 
-static void scan_count(struct queue_scan *scan, struct queue_key key)
+/* Of the extent that has a part of the content, from 1. */
+static const struct extent *extent_of(const struct message *msg, uint32_t part)
 {
-    scan->total++;
-    if (scan->from_given && queue_key_order(&key, &scan->from, scan->top.ascending) < 0) {
-        scan->before++;
-    } else {
-        queue_top_add(&scan->top, key);
+    const struct extent *extent = msg->extents;
+    while (extent != NULL && extent->number + 1 != part) {
+        extent = extent->next;
     }
+    return extent;
 }
 
-static mx_err scan_envelope(struct queue_request *request, const struct queue_read *read,
-                            uint32_t rcpt_count)
+static struct journal_ref ref_of(const struct queue_request *request, const struct message *msg)
 {
-    struct slice bytes;
-    struct envelope env;
-    struct envelope_rcpt *rcpts = calloc(rcpt_count, sizeof *rcpts);
-    mx_err err = rcpts == NULL ? MX_ERR_NOMEM : envelope_of(&bytes, read);
-    if (!err) {
-        err = envelope_decode(&env, rcpts, rcpt_count, bytes);
-    }
-    if (!err && queue_filter_envelope(request->scan.filter, &env)) {
-        scan_count(&request->scan, read->key);
-    }
-    free(rcpts);
-    return err == MX_ERR_NOMEM ? err : MX_OK; /* who cannot be read has no sender to be found by */
+    const struct extent *extent =
+        request->op == QUEUE_CONTENT && request->part > 0 ? extent_of(msg, request->part) : NULL;
+    return extent != NULL ? extent->res.resident.ref : msg->res.resident.ref;
 }
 
-static mx_err detail_envelope(struct queue_detail *detail, const struct queue_read *read)
+static mx_err detail_use(struct queue_request *request, const struct queue_read *read,
+                         bool readable)
 {
+    struct queue_detail *detail = &request->detail;
     struct slice bytes;
-    if (envelope_of(&bytes, read)) {
+    if (!readable || queue_envelope(&bytes, read)) {
         return MX_OK;
     }
     detail->envelope = malloc(bytes.len + 1);
@@ -121,215 +107,307 @@ static mx_err detail_envelope(struct queue_detail *detail, const struct queue_re
     return MX_OK;
 }
 
-static void read_use(struct queue_read *read, const struct message *msg, bool readable)
+/* The buffer changes hands. */
+static mx_err content_use(struct queue_request *request, struct queue_read *read,
+                          const struct message *msg)
+{
+    struct queue_content *content = &request->content;
+    struct slice payload = read->read.payload, envelope;
+    if (request->part > 0) {
+        content->body = slice_from(payload, mx_min_size(RECORD_EXTENT_HEAD_BYTES, payload.len));
+    } else {
+        struct envelope env;
+        struct envelope_rcpt *rcpts = calloc(msg->rcpt_count, sizeof *rcpts);
+        mx_err err = rcpts == NULL ? MX_ERR_NOMEM : queue_envelope(&envelope, read);
+        err = err ? err : envelope_decode(&env, rcpts, msg->rcpt_count, envelope);
+        free(rcpts);
+        if (err) {
+            return err;
+        }
+        content->prefix = env.prefix;
+        content->body = slice_from(payload, (size_t)(envelope.ptr + envelope.len - payload.ptr));
+    }
+    content->buf = read->read.buf;
+    read->read.buf = NULL;
+    return MX_OK;
+}
+
+static mx_err read_use(struct queue_read *read, struct message *msg, mx_err problem)
 {
     struct queue_request *request = read->request;
-    mx_err err = MX_OK;
-    if (request->op == QUEUE_READ && msg == NULL) {
-        err = MX_ERR_NOTFOUND;
-    } else if (readable && msg != NULL) {
-        err = request->op == QUEUE_READ ? detail_envelope(&request->detail, read)
-                                        : scan_envelope(request, read, msg->rcpt_count);
+    if (request->op == QUEUE_CHECK) {
+        if (!problem && msg != NULL) {
+            queue_check_use(request, read, msg);
+        }
+        return MX_OK; /* who cannot be read has no addresses to be found by */
     }
-    request->err = request->err ? request->err : err;
+    if (msg == NULL) {
+        return MX_ERR_NOTFOUND;
+    }
+    if (request->op == QUEUE_READ) {
+        return detail_use(request, read, !problem);
+    }
+    return problem ? problem : content_use(request, read, msg);
 }
 
 static void read_done(struct journal_read *journal_read, mx_err err)
 {
     struct queue_read *read = mx_container_of(journal_read, struct queue_read, read);
     struct queue_request *request = read->request;
-    struct message *msg = handles_get(&spool_of(request)->handles, read->handle);
-    if (msg != NULL && !(list_linked(&msg->all_node) && qid_equal(msg->id, read->id))) {
+    struct message *msg = handles_get(&queue_spool(request)->handles, read->handle);
+    if (!queue_is_there(msg) || !qid_equal(msg->id, read->id)) {
         msg = NULL; /* it has ended meanwhile */
     }
     request->reading--;
-    bool moved = msg != NULL && msg->res.resident.ref.segment != read->read.ref.segment;
+    bool moved = msg != NULL && ref_of(request, msg).segment != read->read.ref.segment;
     if (err && moved && ++read->tries < QUEUE_READ_TRIES) {
         free(read->read.buf);
-        if (read_begin(read, msg)) {
+        read->read.buf = NULL;
+        err = read_begin(read, ref_of(request, msg));
+        if (!err) {
             return;
         }
-        request->err = MX_ERR_NOMEM;
-    } else {
-        read_use(read, msg, err == MX_OK);
-        free(read->read.buf);
     }
+    err = read_use(read, msg, err);
+    request->err = request->err ? request->err : err;
+    free(read->read.buf);
     if (request->reading == 0) {
-        answer(request);
+        struct service *service = request->shard->service;
+        go_on(&service->queue_view);
     }
-}
-
-static void read_init(struct queue_read *read, struct queue_request *request,
-                      const struct message *msg)
-{
-    *read = (struct queue_read){.request = request,
-                                .id = msg->id,
-                                .handle = msg->handle,
-                                .envelope_bytes = msg->envelope_bytes};
-}
-
-/* --- scan --------------------------------------------------------------------------------------
- */
-
-/* One message: counted, passed over, or its envelope is on its way. */
-static mx_err scan_one(struct queue_request *request, const struct message *msg)
-{
-    struct queue_scan *scan = &request->scan;
-    int64_t due_ms = due_of(msg);
-    if (msg->rcpts_left == 0 || !queue_filter_due(scan->filter, due_ms)) {
-        return MX_OK;
-    }
-    struct queue_key key = {.at_ms = scan->by_due ? due_ms : msg->arrived_ms,
-                            .id = queue_id(request->shard->conf.id, msg->handle, msg->id)};
-    if (!queue_filter_reads(scan->filter)) {
-        scan_count(scan, key);
-        return MX_OK;
-    }
-    struct queue_read *read = &request->reads[request->reading];
-    read_init(read, request, msg);
-    read->key = key;
-    return read_begin(read, msg) ? MX_OK : MX_ERR_NOMEM;
-}
-
-static mx_err scan_piece(struct queue_request *request)
-{
-    struct queue_scan *scan = &request->scan;
-    const struct handles *handles = &spool_of(request)->handles;
-    mx_err err = MX_OK;
-    for (unsigned i = 0; !err && i < QUEUE_LOOKS_MAX && scan->next < handles->made; i++) {
-        if (request->reading == QUEUE_READS_MAX) {
-            break;
-        }
-        const struct message *msg = handles_get(handles, scan->next++);
-        if (msg != NULL && list_linked(&msg->all_node)) {
-            err = scan_one(request, msg);
-        }
-    }
-    scan->finished = scan->next >= handles->made;
-    return err;
 }
 
 /* --- one message -------------------------------------------------------------------------------
  */
 
+static void text_copy(uint8_t *out, uint8_t *out_len, struct slice text)
+{
+    *out_len = (uint8_t)text.len;
+    if (text.len > 0) {
+        memcpy(out, text.ptr, text.len);
+    }
+}
+
+static void detail_states(struct queue_detail *detail, const struct service *service,
+                          const struct message *msg)
+{
+    const struct texts *texts = &service->spool.texts;
+    for (uint32_t i = 0; i < msg->rcpt_count; i++) {
+        const struct rcpt_state *state = &msg->rcpts[i];
+        struct queue_rcpt_text *text = &detail->texts[i];
+        detail->rcpts[i] = *state;
+        if (state->expires_ms == 0) { /* nobody has looked up its schedule yet */
+            detail->rcpts[i].expires_ms = RCPT_BY_ATTEMPTS;
+        }
+        text_copy(text->reply, &text->reply_len, texts_get(texts, state->reply));
+        text_copy(text->hop, &text->hop_len, texts_get(texts, state->hop));
+    }
+}
+
 static mx_err read_one(struct queue_request *request, const struct message *msg)
 {
-    const struct service *service = request->shard->service;
     struct queue_detail *detail = &request->detail;
     *detail = (struct queue_detail){.id = msg->id,
                                     .arrived_ms = msg->arrived_ms,
                                     .body_bytes = msg->body_bytes,
-                                    .held = msg->held,
-                                    .expire_ms = service->deliver.conf.schedule.expire_ms,
+                                    .damaged = msg->held,
+                                    .active = msg->active != NULL,
                                     .rcpt_count = msg->rcpt_count};
     detail->rcpts = malloc(msg->rcpt_count * sizeof *detail->rcpts);
-    if (detail->rcpts == NULL) {
+    detail->texts = malloc(msg->rcpt_count * sizeof *detail->texts);
+    if (detail->rcpts == NULL || detail->texts == NULL) {
         return MX_ERR_NOMEM;
     }
-    memcpy(detail->rcpts, msg->rcpts, msg->rcpt_count * sizeof *detail->rcpts);
-    read_init(&request->reads[0], request, msg);
-    return read_begin(&request->reads[0], msg) ? MX_OK : MX_ERR_NOMEM;
+    detail_states(detail, request->shard->service, msg);
+    return queue_read(&request->reads[0], request, msg, msg->res.resident.ref);
 }
 
-static void log_change(const struct queue_request *request, const char *event,
-                       const struct message *msg)
+static mx_err content_one(struct queue_request *request, const struct message *msg)
 {
-    struct log *log = &request->shard->log;
-    struct log_line *line = log_begin(log, LOG_INFO, event);
-    if (msg != NULL) {
-        log_qid(line, "id", msg->id);
-    }
-    log_text(line, "by", request->by);
-    log_end(log, line);
-}
-
-static mx_err cancel(struct queue_request *request, struct message *msg)
-{
-    struct service *service = request->shard->service;
-    if (msg->rcpts_left == 0 || msg->active != NULL || msg->writes > 0) {
-        return MX_ERR_AGAIN; /* what is written now may say "pending" and has to come first */
-    }
-    log_change(request, "cancelled", msg);
-    deliver_cancel_message(&service->deliver, msg);
-    return MX_ERR_AGAIN;
-}
-
-static mx_err retry(struct queue_request *request, struct message *msg)
-{
-    struct service *service = request->shard->service;
-    if (msg->held) {
-        return MX_ERR_UNSUPPORTED;
-    }
-    if (msg->rcpts_left == 0 || msg->active != NULL) {
-        return MX_ERR_AGAIN;
-    }
-    log_change(request, "rescheduled", msg);
-    deliver_reschedule(&service->deliver, msg, request->due_ms);
-    return MX_OK;
-}
-
-static mx_err run_on_message(struct queue_request *request)
-{
-    struct message *msg = find(request, request->id);
-    if (msg == NULL) {
+    if (request->part > msg->extent_count ||
+        (request->part > 0 && extent_of(msg, request->part) == NULL)) {
         return MX_ERR_NOTFOUND;
     }
-    switch (request->op) {
-    case QUEUE_READ:
-        return read_one(request, msg);
-    case QUEUE_CANCEL:
-        return cancel(request, msg);
-    case QUEUE_RETRY:
-        return retry(request, msg);
-    default:
-        return MX_ERR_BUG;
+    request->content =
+        (struct queue_content){.extent_count = msg->extent_count, .body_bytes = msg->body_bytes};
+    return queue_read(&request->reads[0], request, msg, ref_of(request, msg));
+}
+
+static void one_message(struct queue_request *request)
+{
+    const struct message *msg = queue_find(request, request->id);
+    request->done = true;
+    request->err = msg == NULL                 ? MX_ERR_NOTFOUND
+                   : request->op == QUEUE_READ ? read_one(request, msg)
+                                               : content_one(request, msg);
+}
+
+/* --- changes -----------------------------------------------------------------------------------
+ */
+
+static struct log_line *log_begin_by(const struct queue_request *request, const char *event)
+{
+    struct log_line *line = log_begin(&request->shard->log, LOG_INFO, event);
+    log_text(line, "by", request->by);
+    return line;
+}
+
+static void log_change(const struct queue_request *request, const struct deliver_change *change,
+                       struct qid id)
+{
+    static const char *const events[] = {
+        [CHANGE_HOLD] = "held",         [CHANGE_RELEASE] = "released",
+        [CHANGE_RETRY] = "rescheduled", [CHANGE_EXPIRE] = "expiry-changed",
+        [CHANGE_CANCEL] = "cancelled",  [CHANGE_GIVE_UP] = "cancelled-with-report",
+    };
+    struct log_line *line = log_begin_by(request, events[change->kind]);
+    log_qid(line, "id", id);
+    if (change->rcpt != CHANGE_ALL) {
+        log_u64(line, "recipient", change->rcpt);
+    }
+    log_end(&request->shard->log, line);
+}
+
+static void change_one(struct queue_request *request, struct queue_change *change)
+{
+    struct service *service = request->shard->service;
+    struct message *msg = queue_find(request, change->id);
+    bool made = change->made;
+    if (msg == NULL) {
+        change->err = MX_ERR_NOTFOUND;
+        return;
+    }
+    if (msg->held && change->change.kind == CHANGE_RETRY) {
+        change->err = MX_ERR_UNSUPPORTED;
+        return;
+    }
+    struct qid id = msg->id;
+    change->err = deliver_change(&service->deliver, msg, &change->change, &change->made);
+    if (change->made && !made) {
+        log_change(request, &change->change, id);
     }
 }
 
-static mx_err run(struct queue_request *request)
+static void changes_piece(struct queue_request *request)
+{
+    for (unsigned i = 0; i < QUEUE_STEPS_MAX && request->change_next < request->change_count; i++) {
+        change_one(request, request->changes[request->change_next++]);
+    }
+    request->done = request->change_next == request->change_count;
+}
+
+static void log_pause(const struct queue_request *request)
+{
+    const struct deliver_pause *pause = request->pause;
+    bool ends = !pause->all && pause->route_count == 0;
+    struct log_line *line = log_begin_by(request, ends ? "delivery-resumed" : "delivery-paused");
+    if (!ends) {
+        log_text(line, "everything", pause->all ? "yes" : "no");
+        log_u64(line, "routes", pause->route_count);
+    }
+    log_end(&request->shard->log, line);
+}
+
+static void pause(struct queue_request *request)
 {
     struct service *service = request->shard->service;
-    if (service == NULL || !service->started || service->stopping) {
-        return MX_ERR_AGAIN;
+    if (memcmp(&service->deliver.conf.pause, request->pause, sizeof *request->pause) != 0) {
+        log_pause(request);
+        deliver_pause(&service->deliver, request->pause);
     }
-    switch (request->op) {
-    case QUEUE_SCAN:
-        return scan_piece(request);
-    case QUEUE_PAUSE:
-        if (!service->deliver.conf.paused) {
-            log_change(request, "delivery-paused", NULL);
-            deliver_pause(&service->deliver);
-        }
-        return MX_OK;
-    case QUEUE_RESUME:
-        if (service->deliver.conf.paused) {
-            log_change(request, "delivery-resumed", NULL);
-            deliver_resume(&service->deliver);
-        }
-        return MX_OK;
-    case QUEUE_FORGET_NAMES:
-        log_change(request, "names-forgotten", NULL);
-        dns_forget(&service->dns);
-        deliver_forget_addresses(&service->deliver);
-        return MX_OK;
-    case QUEUE_FORGET_ABSENT:
-        log_change(request, "absent-names-forgotten", NULL);
-        dns_forget_absent(&service->dns);
-        return MX_OK;
-    default:
-        return run_on_message(request);
+    request->done = true;
+}
+
+static void forget_names(struct queue_request *request)
+{
+    struct service *service = request->shard->service;
+    log_end(&request->shard->log, log_begin_by(request, "names-forgotten"));
+    dns_forget(&service->dns);
+    deliver_forget_addresses(&service->deliver);
+    request->done = true;
+}
+
+static void forget_absent(struct queue_request *request)
+{
+    struct service *service = request->shard->service;
+    log_end(&request->shard->log, log_begin_by(request, "absent-names-forgotten"));
+    dns_forget_absent(&service->dns);
+    request->done = true;
+}
+
+/* --- turns -------------------------------------------------------------------------------------
+ */
+
+static void piece(struct queue_request *request)
+{
+    static void (*const pieces[])(struct queue_request * request) = {
+        [QUEUE_SCAN] = queue_scan_piece,
+        [QUEUE_CHECK] = queue_check_piece,
+        [QUEUE_READ] = one_message,
+        [QUEUE_CONTENT] = one_message,
+        [QUEUE_CHANGE] = changes_piece,
+        [QUEUE_SHAPE] = queue_shape_piece,
+        [QUEUE_PAUSE] = pause,
+        [QUEUE_FORGET_NAMES] = forget_names,
+        [QUEUE_FORGET_ABSENT] = forget_absent,
+    };
+    const struct service *service = request->shard->service;
+    if (service->stopping) {
+        request->err = MX_ERR_AGAIN;
+    } else {
+        pieces[request->op](request);
     }
+}
+
+/* Nothing is being read. */
+static void go_on(struct queue_view *view)
+{
+    struct queue_request *request = view->running;
+    struct shard *shard = request->shard;
+    if (!request->done && !request->err) {
+        piece(request);
+    }
+    if (request->reading > 0) {
+        return;
+    }
+    if (!request->done && !request->err) {
+        shard_again(shard);
+        return;
+    }
+    view->running = NULL;
+    mx_err err = mbox_send(shard->hub, shard->conf.id, request->reply_to, &request->reply);
+    MX_ASSERT(err == MX_OK); /* one question at a time */
+}
+
+static void turn(struct shard_hook *hook)
+{
+    struct queue_view *view = mx_container_of(hook, struct queue_view, hook);
+    if (view->running != NULL && view->running->reading == 0) {
+        go_on(view);
+    }
+}
+
+void queue_view_open(struct queue_view *view, struct shard *shard)
+{
+    *view = (struct queue_view){.hook = {.turn = turn}};
+    shard_add_hook(shard, &view->hook);
 }
 
 void queue_request_receive(struct mbox_msg *msg, struct shard *at)
 {
     struct queue_request *request = mx_container_of(msg, struct queue_request, msg);
+    struct service *service = at->service;
     request->shard = at;
     request->reading = 0;
+    request->done = false;
     request->err = MX_OK;
-    mx_err err = run(request);
-    request->err = request->err ? request->err : err;
-    if (request->reading == 0) {
-        answer(request);
+    if (service == NULL || !service->started) {
+        request->err = MX_ERR_AGAIN;
+        mx_err err = mbox_send(at->hub, at->conf.id, request->reply_to, &request->reply);
+        MX_ASSERT(err == MX_OK);
+        return;
     }
+    MX_ASSERT(service->queue_view.running == NULL);
+    service->queue_view.running = request;
+    go_on(&service->queue_view);
 }

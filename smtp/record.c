@@ -6,7 +6,9 @@ enum { FLAG_STATES = 1 };
 
 size_t record_message_prefix_bytes(const struct record_message *m)
 {
-    size_t states = m->has_states ? (size_t)m->rcpt_count * RECORD_RCPT_BYTES : 0;
+    size_t states = !m->has_states        ? 0
+                    : m->states_bytes > 0 ? m->states_bytes
+                                          : (size_t)m->rcpt_count * RECORD_RCPT_BYTES;
     return RECORD_MESSAGE_HEAD_BYTES + m->marks_bytes + states;
 }
 
@@ -27,7 +29,7 @@ void record_message_head_put(struct writer *w, const struct record_message *m)
     put_u32(w, m->extent_count);
     put_u32(w, m->mark_count);
     put_u32(w, m->marks_bytes);
-    put_u32(w, 0);
+    put_u32(w, m->states_bytes);
     put_u64(w, m->body_bytes);
     put_u64(w, (uint64_t)m->arrived_ms);
     put_qid(w, m->marks_of);
@@ -47,7 +49,7 @@ mx_err record_message_head_get(struct record_message *out_m, struct slice payloa
     m.extent_count = get_u32(&r);
     m.mark_count = get_u32(&r);
     m.marks_bytes = get_u32(&r);
-    (void)get_u32(&r);
+    m.states_bytes = get_u32(&r);
     m.body_bytes = get_u64(&r);
     m.arrived_ms = (int64_t)get_u64(&r);
     m.marks_of = get_qid(&r);
@@ -73,6 +75,11 @@ uint32_t record_indexed_bytes(uint8_t type, struct slice payload)
     return payload.len > UINT32_MAX ? UINT32_MAX : (uint32_t)payload.len;
 }
 
+size_t record_rcpt_bytes(const struct rcpt_state *state)
+{
+    return state->flags & RCPT_EXPIRES ? RECORD_RCPT_BYTES_MAX : RECORD_RCPT_BYTES;
+}
+
 void record_rcpt_put(struct writer *w, const struct rcpt_state *state)
 {
     put_u8(w, state->status);
@@ -83,6 +90,9 @@ void record_rcpt_put(struct writer *w, const struct rcpt_state *state)
     put_u8(w, state->flags);
     put_u8(w, 0);
     put_u64(w, (uint64_t)state->due_ms);
+    if (state->flags & RCPT_EXPIRES) {
+        put_u64(w, (uint64_t)state->expires_ms);
+    }
 }
 
 void record_rcpt_get(struct rcpt_state *out_state, struct reader *r)
@@ -95,6 +105,9 @@ void record_rcpt_get(struct rcpt_state *out_state, struct reader *r)
     out_state->flags = get_u8(r);
     (void)get_u8(r);
     out_state->due_ms = (int64_t)get_u64(r);
+    out_state->expires_ms = out_state->flags & RCPT_EXPIRES ? (int64_t)get_u64(r) : 0;
+    out_state->reply = 0;
+    out_state->hop = 0;
 }
 
 void record_extent_put(struct writer *w, const struct record_extent *e)
@@ -125,7 +138,7 @@ static struct slice stored_text(const struct record_outcome *o)
 
 size_t record_outcome_bytes(const struct record_outcome *o)
 {
-    return 4 + RECORD_RCPT_BYTES + 2 + stored_text(o).len;
+    return 4 + record_rcpt_bytes(&o->state) + 2 + stored_text(o).len;
 }
 
 void record_outcome_put(struct writer *w, const struct record_outcome *o)

@@ -20,8 +20,9 @@ enum {
     RECORD_VERSION = 1,
     RECORD_MESSAGE_HEAD_BYTES = 64,
     RECORD_EXTENT_HEAD_BYTES = 16,
-    RECORD_RCPT_BYTES = 16, /* one recipient state, without text */
-    RECORD_TEXT_MAX = 200,  /* reason kept for the operator */
+    RECORD_RCPT_BYTES = 16,     /* one recipient state, without text */
+    RECORD_RCPT_BYTES_MAX = 24, /* ... with an expiry of its own */
+    RECORD_TEXT_MAX = 200,      /* reason kept for the operator */
     RECORD_OUTCOME_BYTES_MAX = 1024,
     EXTENT_BYTES =
         256 * 1024, /* content per EXTENT record, and the most that a MESSAGE record holds */
@@ -34,15 +35,18 @@ enum rcpt_status {
     RCPT_FAILED = 2,    /* given up; reported where that was wanted */
 };
 
-/* Of rcpt_state.flags. */
+/* Of rcpt_state.flags; those without another word are set by an administrator. */
 enum {
-    RCPT_PUT_OFF = 1,     /* due_ms was set by an administrator */
+    RCPT_PUT_OFF = 1,     /* due_ms was set */
+    RCPT_HELD = 2,        /* not tried and not given up until this is taken back */
+    RCPT_EXPIRES = 4,     /* expires_ms holds, whatever the schedule says */
+    RCPT_TLS_FAILED = 64, /* the last attempt failed for want of the TLS that it needed */
+    RCPT_GIVE_UP = 8,     /* cancelled: becomes failed, with a report where one is wanted */
     RCPT_FOR_NOTICE = 16, /* due_ms is the time of a delay DSN alone */
-    RCPT_TLS_FAILED = 64, /* the last attempt, for want of the TLS that it needed */
     RCPT_EARLY = 32,      /* to be tried now, before due_ms: its next hop may be back */
 };
 
-/* State of one recipient, in memory and stored. */
+/* State of one recipient, in memory and stored (without the last two). */
 struct rcpt_state {
     uint8_t status;   /* enum rcpt_status */
     uint8_t attempts; /* stays at 255 */
@@ -51,7 +55,20 @@ struct rcpt_state {
     uint16_t code;    /* last SMTP reply code, 0 = none */
     uint8_t flags;    /* RCPT_PUT_OFF ... */
     int64_t due_ms;   /* wall time of the next attempt */
+    /* When it is given up; stored with RCPT_EXPIRES only, else what the schedule said last: 0 = not
+     * known, RCPT_BY_ATTEMPTS. */
+    int64_t expires_ms;
+    uint32_t reply; /* last reply or reason (smtp/texts), 0 = not known */
+    uint32_t hop;   /* next hop of the last attempt (smtp/texts), 0 = not known */
 };
+
+#define RCPT_BY_ATTEMPTS INT64_MAX
+
+/* It waits for an attempt. */
+static inline bool rcpt_waits(const struct rcpt_state *state)
+{
+    return state->status == RCPT_PENDING && !(state->flags & RCPT_HELD);
+}
 
 struct record_message {
     uint32_t rcpt_count;
@@ -61,6 +78,7 @@ struct record_message {
     uint64_t body_bytes; /* whole content */
     int64_t arrived_ms;
     bool has_states;
+    uint32_t states_bytes; /* encoded size of the states; 0: RECORD_RCPT_BYTES for each */
     uint32_t mark_count;
     uint32_t marks_bytes; /* encoded size of the marks section */
     struct qid marks_of;  /* when mark_count > 0 */
@@ -75,6 +93,7 @@ size_t record_message_bytes(const struct record_message *m);
 void record_message_head_put(struct writer *w, const struct record_message *m);
 MX_MUST_CHECK mx_err record_message_head_get(struct record_message *out_m, struct slice payload);
 
+size_t record_rcpt_bytes(const struct rcpt_state *state);
 void record_rcpt_put(struct writer *w, const struct rcpt_state *state);
 void record_rcpt_get(struct rcpt_state *out_state, struct reader *r);
 

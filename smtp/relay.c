@@ -5,6 +5,7 @@
 #include "io/stream.h"
 #include "smtp/hop.h"
 #include "smtp/hop_lookup.h"
+#include "smtp/slots.h"
 #include "smtp/strategy.h"
 
 #include <stdlib.h>
@@ -24,8 +25,12 @@ struct relay_conn {
     bool up;         /* connected, and through an implicit handshake */
     bool ever_ready; /* has reached CLI_READY */
     bool handshaking;
-    bool without_tls;                   /* a handshake failed, this one takes its place */
-    bool idle_timed;                    /* the timer says how long it is kept */
+    bool without_tls; /* a handshake failed, this one takes its place */
+    bool idle_timed;  /* the timer says how long it is kept */
+    bool leaving;     /* for another core */
+    bool moves_on;    /* what is reserved goes to the next address when it ends */
+    bool gone;        /* closed */
+    uint64_t opened_ns;
     bool aborting;                      /* shutdown: drop, do not decide */
     bool zombie;                        /* closed, but a read is still in flight */
     char remote[NETADDR_TEXT_MAX + 8];  /* address and port, for the log */
@@ -300,14 +305,22 @@ static void put_off(struct delivery *delivery, const struct outcome *problem)
     delivery_done(delivery);
 }
 
-/* To the next address: this one said 4xx to MAIL. The addresses may have changed meanwhile. */
-static void go_elsewhere(struct hop *hop, unsigned address, struct delivery *delivery)
+/* To the next address: this one said 4xx to MAIL. The addresses may have changed meanwhile. Without
+ * a slot it waits for that of this connection, which has nothing more to do. */
+static void go_elsewhere(struct relay_conn *conn, struct delivery *delivery)
 {
+    struct hop *hop = conn->hop;
+    unsigned address = conn->address + 1;
     forget_peer(delivery);
     delivery->refused = true;
     if (hop->deliver->stopping || hop->retired) {
         delivery_drop(delivery);
-    } else if (address >= hop->address_count || !conn_open(hop, address, delivery, false)) {
+    } else if (address < hop->address_count && conn_open(hop, address, delivery, false)) {
+        return;
+    } else if (address < hop->address_count && !conn->gone) {
+        conn->reserved = delivery;
+        conn->moves_on = true;
+    } else {
         struct outcome problem =
             host_problem(SLICE_LITERAL("no connection to another mail host now"), "connect");
         put_off(delivery, &problem);
@@ -328,10 +341,15 @@ static void transaction_end(struct relay_conn *conn)
     conn->delivery = NULL;
     read_buf_free(conn);
     hdr_add(&conn->hop->stats->attempt_ns, conn->hop->deliver->shard->now_ns - conn->delivery_ns);
+    if (conn->gone) {
+        slot_failed(conn->hop);
+    } else {
+        slot_worked(conn->hop);
+    }
     if (conn->used_up) {
         go_again(conn->hop, delivery);
     } else if (conn->refused_mail) {
-        go_elsewhere(conn->hop, conn->address + 1, delivery);
+        go_elsewhere(conn, delivery);
     } else {
         delivery_done(delivery);
     }
@@ -402,11 +420,27 @@ static bool is_spent(const struct relay_conn *conn)
            (conn->without_tls && conn->transactions >= RELAY_CLEAR_MESSAGES);
 }
 
-/* What waits needs another connection, and there is no room for one. */
+/* What waits needs another connection, and there is no slot for one. */
 static bool is_in_the_way(const struct relay_conn *conn)
 {
-    const struct hop *hop = conn->hop;
-    return hop->waiting_count > 0 && hop->connections >= hop->connections_max;
+    const struct slot_account *account = conn->hop->account;
+    return conn->hop->waiting_count > 0 && account->used >= account->lent;
+}
+
+/* Its slot goes to another core. */
+static bool is_called_back(struct relay_conn *conn, bool idle)
+{
+    if (!conn->leaving && slot_is_due(conn->hop, conn->opened_ns, idle)) {
+        conn->leaving = true;
+        conn->hop->account->leaving++;
+    }
+    return conn->leaving;
+}
+
+static void quit(struct relay_conn *conn)
+{
+    cli_quit(conn->cli);
+    timer_set(conn, RELAY_QUIT_MS);
 }
 
 /* The connection has nothing to do. True: a transaction was begun. */
@@ -418,8 +452,11 @@ static bool conn_ready(struct relay_conn *conn)
         hop->connecting--;
     }
     hop_works(hop);
-    bool leave =
-        hop->deliver->stopping || is_spent(conn) || hop->connections > hop->connections_max;
+    if (conn->moves_on) {
+        quit(conn);
+        return true;
+    }
+    bool leave = hop->deliver->stopping || is_spent(conn) || is_called_back(conn, false);
     struct delivery *delivery = conn->reserved;
     conn->reserved = NULL;
     if (delivery != NULL && !may_take(conn, delivery)) { /* another configuration */
@@ -429,14 +466,15 @@ static bool conn_ready(struct relay_conn *conn)
     }
     if (delivery == NULL && !leave) {
         delivery = take_fitting(conn);
-        leave = delivery == NULL && (is_in_the_way(conn) || conn->without_tls);
+        leave = delivery == NULL &&
+                (is_in_the_way(conn) || conn->without_tls || is_called_back(conn, true));
     }
     if (delivery != NULL) {
         transaction_begin(conn, delivery);
         return true;
     }
     if (leave || hop->retired) {
-        cli_quit(conn->cli);
+        quit(conn);
         return true;
     }
     list_push_back(&hop->idle, &conn->node);
@@ -675,6 +713,7 @@ static void conn_unusable(struct relay_conn *conn, mx_err why)
         conn->reserved = NULL;
         return;
     }
+    slot_failed(hop);
     bool session = relay_has_session(hop);
     if (conn->reserved != NULL && conn->reserved->refused && session) {
         put_off(conn->reserved, &problem);
@@ -683,9 +722,8 @@ static void conn_unusable(struct relay_conn *conn, mx_err why)
         give_back_reserved(conn);
     }
     if (session) {
-        /* A limit of the host, or chance: what waits goes over the sessions that there are. */
-        hop->connections_max = hop->connections;
-        return;
+        return; /* a limit of the host, or chance: what waits goes over the sessions that there are
+                 */
     }
     hop->first_address = 0;
     hop_failed(hop, &problem);
@@ -728,6 +766,9 @@ static void on_closed(struct stream *stream, mx_err why)
     wheel_cancel(&d->shard->wheel, &conn->timer);
     list_remove(&conn->node);
     list_remove(&conn->all_node);
+    conn->gone = true;
+    hop->account->leaving -= conn->leaving;
+    slot_give(hop);
     hop->connections--;
     hop->connecting -= !conn->ever_ready;
     count_add(&hop->stats->connections_failed, !conn->ever_ready);
@@ -743,6 +784,10 @@ static void on_closed(struct stream *stream, mx_err why)
         transaction_lost(conn, why);
     } else if (!conn->ever_ready && !conn->aborting && !d->stopping) {
         conn_unusable(conn, why);
+    } else if (conn->moves_on && !conn->aborting) {
+        struct delivery *reserved = conn->reserved;
+        conn->reserved = NULL;
+        go_elsewhere(conn, reserved);
     }
     if (conn->reserved != NULL) {
         delivery_drop(conn->reserved);
@@ -751,6 +796,7 @@ static void on_closed(struct stream *stream, mx_err why)
     if (!conn->zombie) {
         conn_free(conn);
     }
+    slots_settle(hop);
     hop_run(hop);
 }
 
@@ -793,7 +839,7 @@ static void conn_connect(struct relay_conn *conn)
                         &conn->strategy.source);
 }
 
-/* NULL: no memory now. */
+/* With a slot, which it gives back with NULL: no memory now. */
 static struct relay_conn *conn_new(struct hop *hop, unsigned address_index)
 {
     struct deliver *d = hop->deliver;
@@ -801,8 +847,10 @@ static struct relay_conn *conn_new(struct hop *hop, unsigned address_index)
     struct cli *cli = conn == NULL ? NULL : pool_acquire_zero(&d->clis);
     if (cli == NULL) {
         pool_release(&d->conns, conn);
+        slot_give(hop);
         return NULL;
     }
+    conn->opened_ns = d->shard->now_ns;
     conn->hop = hop;
     conn->cli = cli;
     conn->address = address_index;
@@ -812,12 +860,12 @@ static struct relay_conn *conn_new(struct hop *hop, unsigned address_index)
     return conn;
 }
 
-/* For this delivery, or for what waits. False: no memory now; every turn tries again what still
- * waits. */
+/* For this delivery, or for what waits. False: no slot or no memory now; every turn tries again
+ * what still waits. */
 static bool conn_open(struct hop *hop, unsigned address_index, struct delivery *reserved,
                       bool without_tls)
 {
-    struct relay_conn *conn = conn_new(hop, address_index);
+    struct relay_conn *conn = slot_take(hop) ? conn_new(hop, address_index) : NULL;
     if (conn == NULL) {
         return false;
     }
@@ -828,6 +876,7 @@ static bool conn_open(struct hop *hop, unsigned address_index, struct delivery *
     bool wanted = reserved != NULL || strategy_is_fixed(hop);
     if (!wanted || !strategy_choose(&conn->strategy, hop, reserved, &host)) {
         conn_free(conn);
+        slot_give(hop);
         return true;
     }
     conn->reserved = reserved;
@@ -858,35 +907,31 @@ void relay_run(struct hop *hop)
     if (hop_ready_queue(hop) < 0 || !hop_addresses_known(hop)) {
         return;
     }
-    unsigned max = hop->down ? 1 : hop->connections_max;
     bool opened = true;
-    while (opened && hop_ready_queue(hop) >= 0 && hop->connections < max &&
+    while (opened && hop_ready_queue(hop) >= 0 && !(hop->down && hop->connections > 0) &&
            (hop->connecting < hop->waiting_count || !strategy_is_fixed(hop))) {
         opened = conn_open(hop, hop->first_address, NULL, false);
     }
+    slots_settle(hop);
 }
 
-static bool idle_quit(struct hop *hop)
+static bool idle_quit(struct hop *hop, bool lends)
 {
     struct list_node *node = list_pop_front(&hop->idle);
     if (node == NULL) {
         return false;
     }
     struct relay_conn *conn = mx_container_of(node, struct relay_conn, node);
-    cli_quit(conn->cli);
-    timer_set(conn, RELAY_QUIT_MS);
+    conn->leaving = lends;
+    hop->account->leaving += lends;
+    quit(conn);
     drive(conn, NULL);
     return true;
 }
 
-void relay_share(struct hop *hop)
+bool relay_quit_one(struct hop *hop)
 {
-    hop->connections_max = hop->connections > 1 ? hop->connections / 2 : 1;
-    for (unsigned over = hop->connections - hop->connections_max; over > 0; over--) {
-        if (!idle_quit(hop)) {
-            return; /* the others leave when they have ended their transaction */
-        }
-    }
+    return idle_quit(hop, true);
 }
 
 void relay_keep_idle(struct hop *hop)
@@ -901,7 +946,7 @@ void relay_keep_idle(struct hop *hop)
 void relay_stop_idle(struct hop *hop)
 {
     struct list_node *node;
-    while (idle_quit(hop)) {
+    while (idle_quit(hop, false)) {
     }
     /* Without content on its way there is nothing to wait for: the message is still queued. */
     node = list_first(&hop->conns);

@@ -17,8 +17,8 @@ size_t relay_conn_bytes(void);
 void relay_run(struct hop *hop);
 /* True when some connection got as far as taking mail. */
 bool relay_has_session(const struct hop *hop);
-/* Another core got no connection: gives up half of ours until the addresses are looked up again. */
-void relay_share(struct hop *hop);
+/* Ends one idle connection, for another core; false: there is none. */
+bool relay_quit_one(struct hop *hop);
 /* The time that idle connections are kept has changed: it begins anew. */
 void relay_keep_idle(struct hop *hop);
 /* Ends idle connections politely. */

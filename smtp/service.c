@@ -246,6 +246,7 @@ mx_err service_open(struct service *service, struct shard *shard, const struct s
     }
     service->hook.turn = turn;
     shard_add_hook(shard, &service->hook);
+    queue_view_open(&service->queue_view, shard);
     shard->service = service;
     return MX_OK;
 }
@@ -322,10 +323,10 @@ void service_close(struct service *service)
 {
     service_update_close(service);
     listeners_free(service);
+    deliver_close(&service->deliver);     /* its hops have texts of the spool */
     if (service->spool.journal != NULL) { /* else opening had failed before it */
         spool_close(&service->spool);
     }
-    deliver_close(&service->deliver);
     dns_close(&service->dns);
     tls_ctx_free(service->tls_server);
     directory_free(service->directory);

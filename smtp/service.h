@@ -10,6 +10,7 @@
 #include "route/image.h"
 #include "smtp/deliver.h"
 #include "smtp/offence.h"
+#include "smtp/queue_view.h"
 #include "smtp/service_listen.h"
 #include "smtp/service_update.h"
 #include "smtp/session_count.h"
@@ -81,6 +82,7 @@ struct service {
     struct session_stats session_stats;
     struct mail_stats mail_stats;
     struct offences offences;
+    struct queue_view queue_view;
 };
 
 /* In the core's thread, after shard_open. On failure *out_what (static text) says which part

@@ -130,7 +130,7 @@ void service_snapshot_take(const struct service *service, struct service_snapsho
     const struct deliver *deliver = &service->deliver;
     out->not_ready = why_not_ready(service);
     out->ready = out->not_ready == NULL;
-    out->paused = deliver->conf.paused;
+    out->paused = deliver->conf.pause.all;
     out->generation = service->generation;
     out->sessions = service->sessions_pool.used;
     out->queued = service->spool.count;

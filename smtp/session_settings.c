@@ -21,12 +21,6 @@ struct srv_limits session_engine_limits(const struct session_limits *limits)
 /* --- the expressions' view ---------------------------------------------------------------------
  */
 
-struct view {
-    const struct session_facts *facts;
-    const struct image *image;
-    char client[NETADDR_TEXT_MAX], local[NETADDR_TEXT_MAX];
-};
-
 static struct expr_value text(struct slice s)
 {
     return (struct expr_value){.type = EXPR_STRING, .string = s};
@@ -44,9 +38,9 @@ static struct expr_value number(int64_t value)
     return (struct expr_value){.type = EXPR_INTEGER, .integer = value};
 }
 
-static void variable(void *arg, uint16_t index, struct expr_value *out)
+void session_variable(void *arg, uint16_t index, struct expr_value *out)
 {
-    struct view *view = arg;
+    struct session_view *view = arg;
     const struct session_facts *facts = view->facts;
     switch (index) {
     case EXPR_VAR_LISTENER:
@@ -78,17 +72,17 @@ static void variable(void *arg, uint16_t index, struct expr_value *out)
 
 static bool local_domain(void *arg, struct slice domain)
 {
-    return directory_is_local_domain(((const struct view *)arg)->facts->directory, domain);
+    return directory_is_local_domain(((const struct session_view *)arg)->facts->directory, domain);
 }
 
 static bool local_address(void *arg, struct slice name)
 {
-    return directory_is_local_address(((const struct view *)arg)->facts->directory, name);
+    return directory_is_local_address(((const struct session_view *)arg)->facts->directory, name);
 }
 
 static struct slice system_value(void *arg, struct slice name)
 {
-    const struct image *image = ((const struct view *)arg)->image;
+    const struct image *image = ((const struct session_view *)arg)->image;
     return slice_equal(name, SLICE_LITERAL("domain")) ? image->domain : image->hostname;
 }
 
@@ -97,6 +91,16 @@ static size_t digest(void *arg, struct slice algorithm, struct slice bytes,
 {
     (void)arg;
     return digest_named(out, algorithm, bytes);
+}
+
+struct expr_host session_host(struct session_view *view)
+{
+    return (struct expr_host){.arg = view,
+                              .variable = session_variable,
+                              .is_local_domain = local_domain,
+                              .is_local_address = local_address,
+                              .system = system_value,
+                              .digest = digest};
 }
 
 /* --- results -----------------------------------------------------------------------------------
@@ -124,13 +128,8 @@ bool session_settings_take(struct session_settings *out, const struct image *ima
                            const struct srv_conf *conf, const struct session_facts *facts,
                            struct expr_vm *vm, const char **out_problem)
 {
-    struct view view = {.facts = facts, .image = image};
-    struct expr_host host = {.arg = &view,
-                             .variable = variable,
-                             .is_local_domain = local_domain,
-                             .is_local_address = local_address,
-                             .system = system_value,
-                             .digest = digest};
+    struct session_view view = {.facts = facts, .image = image};
+    struct expr_host host = session_host(&view);
     out->limits = image->limits;
     for (size_t i = 0; i < SESSION_SETTINGS; i++) {
         struct expr_value value;

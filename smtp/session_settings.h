@@ -14,6 +14,16 @@ struct session_facts {
     bool tls; /* from the first byte */
 };
 
+/* What expressions of a session see; the first member of what a host is given. */
+struct session_view {
+    const struct session_facts *facts;
+    const struct image *image;
+    char client[NETADDR_TEXT_MAX], local[NETADDR_TEXT_MAX];
+};
+/* A host for it; the caller may put functions of its own in the place of some. */
+struct expr_host session_host(struct session_view *view);
+void session_variable(void *view, uint16_t index, struct expr_value *out);
+
 struct session_settings {
     struct session_limits limits;
     struct srv_conf conf;

@@ -191,8 +191,19 @@ struct message *spool_message_new(struct spool *spool)
     return msg;
 }
 
+void spool_arrived(struct spool *spool, const struct message *msg)
+{
+    struct spool_block *block = &spool->blocks[msg->handle / SPOOL_BLOCK];
+    block->oldest_ms = msg->arrived_ms < block->oldest_ms ? msg->arrived_ms : block->oldest_ms;
+    block->newest_ms = msg->arrived_ms > block->newest_ms ? msg->arrived_ms : block->newest_ms;
+}
+
 void spool_message_free(struct spool *spool, struct message *msg)
 {
+    for (uint32_t i = 0; msg->rcpts != NULL && i < msg->rcpt_count; i++) {
+        texts_drop(&spool->texts, msg->rcpts[i].reply);
+        texts_drop(&spool->texts, msg->rcpts[i].hop);
+    }
     if (msg->rcpts != &msg->one) {
         free(msg->rcpts);
     }
@@ -263,13 +274,15 @@ static mx_err pools_open(struct spool *spool)
             return err;
         }
     }
-    return handles_init(&spool->handles, SPOOL_MESSAGES_MAX);
+    mx_err err = handles_init(&spool->handles, SPOOL_MESSAGES_MAX);
+    return err ? err : texts_init(&spool->texts);
 }
 
 static void pools_close(struct spool *spool)
 {
     pool_fini(&spool->messages);
     handles_fini(&spool->handles);
+    texts_fini(&spool->texts);
     pool_fini(&spool->extents);
     pool_fini(&spool->writes);
     pool_fini(&spool->txns);
@@ -285,6 +298,9 @@ mx_err spool_open(struct spool *spool, struct shard *shard, struct journal_store
                   const struct spool_ops *ops, void *arg)
 {
     *spool = (struct spool){.shard = shard, .ops = ops, .arg = arg};
+    for (size_t i = 0; i < mx_countof(spool->blocks); i++) {
+        spool->blocks[i] = (struct spool_block){.oldest_ms = INT64_MAX, .newest_ms = INT64_MIN};
+    }
     list_init(&spool->all);
     list_init(&spool->blocked_writes);
     spool->writes_waiter.ready = writes_room;

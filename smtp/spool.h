@@ -14,7 +14,9 @@
 #include "core/wheel.h"
 #include "io/journal.h"
 #include "io/shard.h"
+#include "smtp/queue_filter.h"
 #include "smtp/record.h"
+#include "smtp/texts.h"
 #include "smtp/txn.h"
 
 struct spool;
@@ -73,10 +75,12 @@ struct message {
     uint32_t inline_bytes;
     uint32_t extent_count;
     struct extent *extents;
-    uint32_t handle; /* in spool->handles */
-    bool recovered;  /* from an earlier process: a delivery may have happened already */
-    bool held;       /* incomplete in the journal: kept, never tried */
-    bool unmarked;   /* its states are newer than what was written; counts as one of writes */
+    struct queue_digest digest; /* of its addresses */
+    uint32_t handle;            /* in spool->handles */
+    bool has_digest;            /* else its addresses have not been looked at in this process */
+    bool recovered;             /* from an earlier process: a delivery may have happened already */
+    bool held;                  /* incomplete in the journal: kept, never tried */
+    bool unmarked; /* its states are newer than what was written; counts as one of writes */
 };
 
 struct spool_ops {
@@ -90,6 +94,12 @@ struct spool_ops {
     void (*ended)(void *arg, struct message *msg);
 };
 
+/* Arrivals of the messages with SPOOL_BLOCK handles in a row: all of them lie between. */
+enum { SPOOL_BLOCK = 1024 };
+struct spool_block {
+    int64_t oldest_ms, newest_ms;
+};
+
 struct spool {
     struct shard *shard;
     struct journal *journal;
@@ -97,10 +107,12 @@ struct spool {
     void *arg;
     struct pool messages;
     struct handles handles; /* of the messages, whether they are in `all` yet or not */
+    struct spool_block blocks[SPOOL_MESSAGES_MAX / SPOOL_BLOCK];
     struct pool extents;
     struct pool writes;
     struct pool txns;
     struct pool incomings;
+    struct texts texts;         /* of the recipients' states */
     struct list all;            /* messages */
     struct list blocked_writes; /* OUTCOME records waiting for room */
     struct journal_waiter writes_waiter;
@@ -182,6 +194,8 @@ MX_MUST_CHECK mx_err incoming_commit(struct incoming *in, struct txn *txn);
 /* Forgets it. Not after incoming_commit; there, set owner to NULL instead. */
 void incoming_abort(struct incoming *in);
 
+/* msg->arrived_ms is set. */
+void spool_arrived(struct spool *spool, const struct message *msg);
 /* For the spool's own files: a zeroed message, or NULL; and one that is not queued (any more). */
 struct message *spool_message_new(struct spool *spool);
 void spool_message_free(struct spool *spool, struct message *msg);

@@ -61,12 +61,14 @@ static bool extents_new(struct spool *spool, struct message *msg, const struct e
     return true;
 }
 
-static void states_copy(struct message *msg, struct entry *entry)
+static void states_copy(struct spool *spool, struct message *msg, struct entry *entry)
 {
+    const struct texts *found = &spool->part->recovery->texts;
     const struct rcpt_state *states = entry_rcpts(entry);
     for (uint32_t i = 0; i < entry->rcpt_count; i++) {
         struct rcpt_state *state = &msg->rcpts[i];
         *state = states[i];
+        state->reply = texts_hold(&spool->texts, texts_get(found, states[i].reply));
         msg->rcpts_left += state->status == RCPT_PENDING;
         if (state->attempts == 0 && !(state->flags & RCPT_PUT_OFF)) {
             state->due_ms = entry->arrived_ms; /* it only waited for its turn */
@@ -83,6 +85,7 @@ static bool adopt_message(struct spool *spool, struct entry *entry)
     }
     msg->id = entry->id;
     msg->arrived_ms = entry->arrived_ms;
+    spool_arrived(spool, msg);
     msg->body_bytes = entry->body_bytes;
     msg->rcpt_count = entry->rcpt_count;
     msg->envelope_bytes = entry->envelope_bytes;
@@ -90,7 +93,7 @@ static bool adopt_message(struct spool *spool, struct entry *entry)
     msg->extent_count = entry->extent_count;
     msg->recovered = true;
     msg->held = entry->incomplete;
-    states_copy(msg, entry);
+    states_copy(spool, msg, entry);
     journal_settle(spool->journal, &msg->res.resident, entry->ref);
     list_push_back(&spool->all, &msg->all_node);
     spool->count++;

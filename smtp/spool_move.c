@@ -88,6 +88,10 @@ static mx_err write_message(struct move *move, struct message *msg)
     }
     size_t old_prefix = record_message_prefix_bytes(&head);
     head.has_states = true;
+    head.states_bytes = 0;
+    for (uint32_t i = 0; i < msg->rcpt_count; i++) {
+        head.states_bytes += (uint32_t)record_rcpt_bytes(&msg->rcpts[i]);
+    }
     head.mark_count = 0;
     head.marks_bytes = 0;
     head.marks_of = (struct qid){0};

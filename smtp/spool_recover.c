@@ -101,36 +101,31 @@ static void depend(struct spool_recovery *rec, struct segment *later, struct seg
 /* --- records -----------------------------------------------------------------------------------
  */
 
-static void reason_set(const struct spool_recovery *rec, struct entry *entry, uint32_t rcpt,
-                       struct slice text)
-{
-    if (!rec->conf.reasons || text.len == 0) {
-        return;
-    }
-    if (entry->reasons == NULL) {
-        entry->reasons = calloc(entry->rcpt_count, sizeof *entry->reasons);
-    }
-    uint8_t *copy = entry->reasons != NULL ? malloc(text.len) : NULL;
-    if (copy == NULL) {
-        return; /* a reason is a comfort, not a need */
-    }
-    memcpy(copy, text.ptr, text.len);
-    free((void *)(uintptr_t)entry->reasons[rcpt].ptr);
-    entry->reasons[rcpt] = slice_of(copy, text.len);
-}
-
 /* Records of one recipient may come out of order: one whose write failed was written again later.
- * What is final stays, and attempts, notices and what a list has expanded to only grow. */
-static void state_merge(struct rcpt_state *state, const struct rcpt_state *other)
+ * What is final stays, and attempts, notices and what a list has expanded to only grow. Returns
+ * whether the record's text is about the state now. */
+static bool state_merge(struct rcpt_state *state, const struct rcpt_state *other)
 {
+    uint32_t reply = state->reply;
     uint8_t notified = mx_max_size(state->notified, other->notified) & UINT8_MAX;
     uint8_t expanded = mx_max_size(state->expanded, other->expanded) & UINT8_MAX;
     bool newer = other->status != RCPT_PENDING || other->attempts >= state->attempts;
-    if (state->status == RCPT_PENDING && newer) {
+    newer = newer && state->status == RCPT_PENDING;
+    if (newer) {
         *state = *other;
     }
     state->notified = notified;
     state->expanded = expanded;
+    state->reply = reply;
+    return newer;
+}
+
+static void reply_set(struct spool_recovery *rec, struct rcpt_state *state, struct slice text)
+{
+    if (text.len > 0) {
+        texts_drop(&rec->texts, state->reply);
+        state->reply = texts_hold(&rec->texts, text);
+    }
 }
 
 static mx_err apply_outcomes(struct spool_recovery *rec, struct qid id, struct reader *r,
@@ -146,14 +141,16 @@ static mx_err apply_outcomes(struct spool_recovery *rec, struct qid id, struct r
         if (err || o.rcpt >= entry->rcpt_count) {
             return MX_ERR_DAMAGED;
         }
-        state_merge(&entry_rcpts(entry)[o.rcpt], &o.state);
-        reason_set(rec, entry, o.rcpt, o.text);
+        struct rcpt_state *state = &entry_rcpts(entry)[o.rcpt];
+        if (state_merge(state, &o.state)) {
+            reply_set(rec, state, o.text);
+        }
     }
     depend(rec, segment, entry->ref.segment);
     return MX_OK;
 }
 
-/* Replaces what an earlier copy of the record said. */
+/* Replaces what an earlier copy of the record said, but for the texts, which a copy has not. */
 static mx_err states_read(struct entry *entry, const struct record_message *head, struct reader *r)
 {
     struct rcpt_state *rcpts = &entry->one;
@@ -164,10 +161,12 @@ static mx_err states_read(struct entry *entry, const struct record_message *head
         }
     }
     for (uint32_t i = 0; i < head->rcpt_count; i++) {
+        uint32_t reply = entry->ref.segment != NULL ? entry_rcpts(entry)[i].reply : 0;
         rcpts[i] = (struct rcpt_state){.due_ms = head->arrived_ms};
         if (head->has_states) {
             record_rcpt_get(&rcpts[i], r);
         }
+        rcpts[i].reply = reply;
     }
     free(entry->rcpts);
     entry->rcpts = rcpts == &entry->one ? NULL : rcpts;
@@ -364,7 +363,8 @@ mx_err spool_recover(struct spool_recovery **out_recovery, struct journal_store 
         rec->set_parent[i] = (uint16_t)i;
     }
     struct spool_recovered result = {.scan = {0}};
-    mx_err err = journal_store_scan(store, &ops, rec, &result.scan);
+    mx_err err = texts_init(&rec->texts);
+    err = err ? err : journal_store_scan(store, &ops, rec, &result.scan);
     if (err) {
         spool_recovery_free(rec);
         return err;
@@ -453,10 +453,6 @@ static void entry_fini(struct entry *entry)
         free(entry->extents);
         entry->extents = next;
     }
-    for (uint32_t i = 0; entry->reasons != NULL && i < entry->rcpt_count; i++) {
-        free((void *)(uintptr_t)entry->reasons[i].ptr);
-    }
-    free(entry->reasons);
     free(entry->rcpts);
 }
 
@@ -470,6 +466,7 @@ void spool_recovery_free(struct spool_recovery *rec)
     }
     free(rec->entries);
     free(rec->slots);
+    texts_fini(&rec->texts);
     for (unsigned i = 0; i < rec->cores; i++) {
         journal_part_free(&rec->parts[i].segments);
     }
@@ -496,7 +493,7 @@ void spool_recovery_each(struct spool_recovery *rec,
             .inline_bytes = entry->inline_bytes,
             .extent_count = entry->extent_count,
             .rcpts = entry->rcpts != NULL ? entry->rcpts : &entry->one,
-            .reasons = entry->reasons,
+            .texts = &rec->texts,
             .incomplete = entry->incomplete,
         };
         each(arg, &listed);

@@ -22,7 +22,6 @@ struct spool_recovered {
 
 struct spool_recover_conf {
     struct log *log; /* of the calling thread */
-    bool reasons;    /* keep the texts of outcomes, for listing */
     /* Before each segment; an error ends the recovery with it. May be NULL. */
     mx_err (*progress)(void *arg, uint64_t done, uint64_t total);
     void *arg;
@@ -47,7 +46,7 @@ struct spool_listed {
     uint32_t rcpt_count;
     uint32_t prefix_bytes, envelope_bytes, inline_bytes, extent_count;
     const struct rcpt_state *rcpts;
-    const struct slice *reasons; /* per recipient: last reason, may be empty */
+    const struct texts *texts; /* that the states refer to */
     bool incomplete;
 };
 void spool_recovery_each(struct spool_recovery *recovery,

@@ -20,7 +20,6 @@ struct entry {
     uint32_t next;            /* of its part: index + 1, 0 = last */
     struct rcpt_state *rcpts; /* NULL for a single recipient */
     struct rcpt_state one;
-    struct slice *reasons; /* malloc'd texts, or NULL */
     struct found_extent *extents;
     bool incomplete;
 };
@@ -37,6 +36,7 @@ struct spool_part {
 struct spool_recovery {
     struct journal_store *store;
     struct spool_recover_conf conf;
+    struct texts texts; /* of the states: last replies */
     struct entry *entries;
     size_t entry_count, entry_cap;
     uint32_t *slots; /* index + 1 into entries */

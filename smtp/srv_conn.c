@@ -5,6 +5,7 @@
 #include "smtp/received.h"
 #include "smtp/service.h"
 #include "smtp/session_settings.h"
+#include "smtp/srv_stage.h"
 
 #include <stdlib.h>
 
@@ -158,13 +159,52 @@ static void drop_transaction(struct srv_conn *conn)
     conn->txn = NULL;
 }
 
-static enum reply on_connect(struct srv_conn *conn)
+static void answer_again(struct srv_conn *conn);
+
+/* The program that decides, if there is one. */
+static enum stage_verdict decide(struct srv_conn *conn, enum stage_program which,
+                                 enum stage_verdict usual)
 {
-    return conn->refused || conn->service->stopping ? REPLY_OVERLOAD : REPLY_OK;
+    bool usually = conn->service->image->stages[which] == NULL;
+    return usually ? usual : srv_stage_run(conn, which, NULL, answer_again);
+}
+
+/* *banner is valid until the vm runs again. */
+static enum reply on_connect(struct srv_conn *conn, struct slice *banner)
+{
+    struct expr_value value;
+    if (conn->refused || conn->service->stopping) {
+        return REPLY_OVERLOAD;
+    }
+    if (conn->service->image->stages[STAGE_GREETING] == NULL) {
+        return REPLY_OK;
+    }
+    enum stage_verdict verdict = srv_stage_run(conn, STAGE_GREETING, &value, answer_again);
+    if (verdict == STAGE_TRUE && value.type == EXPR_STRING) {
+        *banner = value.string;
+    }
+    return REPLY_OK;
+}
+
+static bool is_qualified(struct slice name)
+{
+    size_t dot = slice_find(name, '.');
+    return dot > 0 && dot + 1 < name.len && name.ptr[0] != '[';
 }
 
 static enum reply on_helo(struct srv_conn *conn, struct slice name)
 {
+    switch (decide(conn, STAGE_FQDN, STAGE_FALSE)) {
+    case STAGE_TRUE:
+        if (!is_qualified(name)) {
+            return REPLY_HELO_NOT_FQDN;
+        }
+        break;
+    case STAGE_FALSE:
+        break;
+    default:
+        return REPLY_BUSY;
+    }
     uint8_t *copy = malloc(name.len + 1);
     if (copy == NULL) {
         return REPLY_BUSY;
@@ -178,11 +218,23 @@ static enum reply on_helo(struct srv_conn *conn, struct slice name)
     return REPLY_OK;
 }
 
-static enum reply on_mail(struct srv_conn *conn, const struct srv_ask *ask)
+static enum reply on_mail(struct srv_conn *conn, const struct srv_ask *ask, bool *later)
 {
     struct service *service = conn->service;
     if (service->stopping) {
         return REPLY_SHUTDOWN;
+    }
+    switch (decide(conn, STAGE_SENDER, STAGE_TRUE)) {
+    case STAGE_TRUE:
+        break;
+    case STAGE_FALSE:
+        return REPLY_SENDER_DENIED;
+    case STAGE_LATER:
+        *later = true;
+        return REPLY_OK;
+    case STAGE_FAILED:
+    default:
+        return REPLY_LOOKUP_FAILED;
     }
     if (!service_has_memory(service)) {
         return REPLY_BUSY;
@@ -231,8 +283,6 @@ static enum stats_verdict verdict_of(const struct route_conf *route)
     return verdicts[route->kind];
 }
 
-static void answer_again(struct srv_conn *conn);
-
 static void verified(struct verify_waiter *waiter)
 {
     answer_again(mx_container_of(waiter, struct srv_wait, verify)->conn);
@@ -260,6 +310,23 @@ static enum reply verify(struct srv_conn *conn, const struct routing *routing, b
     }
 }
 
+/* A recipient whose domain is not served here. */
+static enum reply relay(struct srv_conn *conn, const struct routing *routing, bool *later)
+{
+    switch (decide(conn, STAGE_RELAYING, STAGE_FALSE)) {
+    case STAGE_TRUE:
+        return routing->route == NULL ? REPLY_LOOKUP_FAILED : REPLY_OK;
+    case STAGE_FALSE:
+        return REPLY_RELAY_DENIED;
+    case STAGE_LATER:
+        *later = true;
+        return REPLY_OK;
+    case STAGE_FAILED:
+    default:
+        return REPLY_LOOKUP_FAILED;
+    }
+}
+
 static void count_refused(struct service *service, enum reply reply)
 {
     count_verdict(service, reply == REPLY_NO_SUCH_USER   ? VERDICT_UNKNOWN_USER
@@ -277,6 +344,12 @@ static enum reply on_rcpt(struct srv_conn *conn, const struct srv_ask *ask, bool
     routing_find(&routing, &ctx, ask->text, &conn->txn->env);
     enum reply reply = routing_reply(&routing);
     bool known = has_rcpt(conn->txn, ask->text);
+    if (reply == REPLY_RELAY_DENIED) {
+        reply = relay(conn, &routing, later);
+    }
+    if (*later) {
+        return REPLY_OK;
+    }
     if (reply != REPLY_OK) {
         count_refused(service, reply);
     } else if (!known && routing_verifies(&routing)) {
@@ -288,7 +361,7 @@ static enum reply on_rcpt(struct srv_conn *conn, const struct srv_ask *ask, bool
     if (reply == REPLY_NO_SUCH_USER || reply == REPLY_RELAY_DENIED) {
         offences_note(&service->offences, OFFENCE_ABUSE, &conn->client, 1);
     }
-    if (reply == REPLY_LOOKUP_FAILED) {
+    if (reply == REPLY_LOOKUP_FAILED && routing.problem != NULL) {
         struct log_line *line = log_begin(&service->shard->log, LOG_WARN, "routing-failed");
         log_slice(line, "to", ask->text);
         log_text(line, "reason", routing.problem);
@@ -405,15 +478,16 @@ static bool answer_question(struct srv_conn *conn, struct writer *out)
     const struct srv_ask *ask = &conn->srv.ask;
     enum reply reply = REPLY_OK;
     bool later = false;
+    struct slice text = SLICE_EMPTY;
     switch (ask->kind) {
     case SRV_ASK_CONNECT:
-        reply = on_connect(conn);
+        reply = on_connect(conn, &text);
         break;
     case SRV_ASK_HELO:
         reply = on_helo(conn, ask->text);
         break;
     case SRV_ASK_MAIL:
-        reply = on_mail(conn, ask);
+        reply = on_mail(conn, ask, &later);
         break;
     case SRV_ASK_RCPT:
         reply = on_rcpt(conn, ask, &later);
@@ -435,7 +509,7 @@ static bool answer_question(struct srv_conn *conn, struct writer *out)
         break;
     }
     if (!later) {
-        answer(conn, reply, SLICE_EMPTY, out);
+        answer(conn, reply, text, out);
         srv_wait_end(conn);
     }
     return !later;
@@ -484,7 +558,7 @@ static bool step(struct srv_conn *conn, struct slice *in, struct writer *out)
         }
         if (!answer_question(conn, out)) {
             stream_pause(&conn->stream);
-            if (conn->wait != NULL) {
+            if (conn->wait != NULL && conn->srv.ask.kind == SRV_ASK_RCPT) {
                 srv_wait_look_ahead(conn, *in);
             }
             return false;

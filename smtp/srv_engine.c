@@ -439,7 +439,11 @@ static void accepted(struct srv *srv, struct slice text, struct writer *out)
     switch (srv->ask.kind) {
     case SRV_ASK_CONNECT:
         srv_enter(srv, SRV_STATE_BANNERED);
-        srv_say(srv, REPLY_BANNER, srv->conf->hostname, out);
+        if (text.len > 0) {
+            srv_say(srv, REPLY_GREETING, text, out);
+        } else {
+            srv_say(srv, REPLY_BANNER, srv->conf->hostname, out);
+        }
         return;
     case SRV_ASK_HELO:
         accept_helo(srv, out);

@@ -145,8 +145,9 @@ void srv_init(struct srv *srv, const struct srv_conf *conf, bool under_tls);
 enum srv_act srv_next(struct srv *srv, struct slice *in, struct writer *out);
 /* Answers the open question; out as in srv_next and with at least SRV_REPLY_MAX bytes of room.
  * REPLY_OK accepts; any other reply refuses with that reply. text: for SRV_ASK_END the queue id;
- * for SRV_ASK_CONNECT nothing; else put in the place of the reply's "%s" if it has one. A refusal
- * of SRV_ASK_BODY is remembered: the rest is read and thrown away, and the end gets that reply. */
+ * for SRV_ASK_CONNECT the banner, empty = the usual one; else put in the place of the reply's "%s"
+ * if it has one. A refusal of SRV_ASK_BODY is remembered: the rest is read and thrown away, and the
+ * end gets that reply. */
 void srv_answer(struct srv *srv, enum reply reply, struct slice text, struct writer *out);
 /* The handshake after SRV_START_TLS is complete: everything learnt before is forgotten. */
 void srv_tls_started(struct srv *srv);

@@ -6,6 +6,7 @@
 #include "smtp/cmd_parse.h"
 #include "smtp/service.h"
 #include "smtp/srv_conn.h"
+#include "smtp/srv_stage.h"
 
 static struct verify_key key_of(const struct routing *routing, struct slice address)
 {
@@ -34,9 +35,12 @@ static struct srv_wait *begin(struct srv_conn *conn)
     wait = pool_acquire(&conn->service->waits);
     if (wait != NULL) {
         wait->conn = conn;
+        wait->dns = NULL;
         wait->verify = (struct verify_waiter){.answer = VERIFY_LATER};
         keep_text(&ask->text, wait->text, sizeof wait->text);
-        keep_text(&ask->rcpt.orcpt, wait->orcpt, sizeof wait->orcpt);
+        if (ask->kind == SRV_ASK_RCPT) {
+            keep_text(&ask->rcpt.orcpt, wait->orcpt, sizeof wait->orcpt);
+        }
         conn->wait = wait;
     }
     return wait;
@@ -46,9 +50,19 @@ void srv_wait_end(struct srv_conn *conn)
 {
     if (conn->wait != NULL) {
         verify_cancel(&conn->wait->verify);
+        srv_dns_free(conn->wait->dns);
         pool_release(&conn->service->waits, conn->wait);
         conn->wait = NULL;
     }
+}
+
+struct srv_dns *srv_wait_dns(struct srv_conn *conn)
+{
+    struct srv_wait *wait = begin(conn);
+    if (wait != NULL && wait->dns == NULL) {
+        wait->dns = srv_dns_new();
+    }
+    return wait == NULL ? NULL : wait->dns;
 }
 
 enum verify_answer srv_wait_verify(struct srv_conn *conn, const struct routing *routing,

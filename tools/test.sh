@@ -40,18 +40,22 @@ add_counts() { # name, log, exit code
     [ "$bad" -gt 0 ] || [ "$3" = 0 ] || note "$1 ended with code $3" 1
 }
 
-build() { # preset
-    cmake --preset "$1" >"$logs/cmake-$1.log" 2>&1 && cmake --build --preset "$1" -- --quiet >"$logs/build-$1.log" 2>&1
+build() { # preset, targets (default: all)
+    local preset=$1
+    shift
+    cmake --preset "$preset" >"$logs/cmake-$preset.log" 2>&1 &&
+        cmake --build --preset "$preset" ${1:+--target "$@"} -- --quiet >"$logs/build-$preset.log" 2>&1
     local code=$?
-    [ $code = 0 ] || tail -n 40 "$logs/cmake-$1.log" "$logs/build-$1.log" 2>/dev/null
+    [ $code = 0 ] || tail -n 40 "$logs/cmake-$preset.log" "$logs/build-$preset.log" 2>/dev/null
     return $code
 }
 
 # Builds a preset and runs its unit tests; every test program counts as one.
-unit() { # preset, extra arguments of ctest
-    local preset=$1
-    shift
-    if ! build "$preset"; then
+unit() { # preset, targets or "", extra arguments of ctest
+    local preset=$1 targets
+    read -ra targets <<<"${2:-}"
+    shift $(($# > 1 ? 2 : 1))
+    if ! build "$preset" "${targets[@]}"; then
         note "build of $preset" 1
         return
     fi
@@ -95,7 +99,7 @@ part_counts() {
 part_asan() { ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 unit asan; }
 # What crosses threads: plain programs, because Criterion does not run under the thread sanitizer.
 part_tsan() {
-    unit tsan -R '/check_(spsc|threads|work)'
+    unit tsan "check_spsc check_threads check_work ringmx hold_reads" -R '/check_(spsc|threads|work)$'
     # The whole process: start and end of the cores, workers, hand-over of the old queue.
     TSAN_OPTIONS=halt_on_error=1 python3 tests/e2e/run.py --build build/tsan --only during_recovery 2>&1 |
         tee "$logs/e2e-tsan.log" | grep -vE '^ok '
@@ -168,7 +172,7 @@ fuzz_one() { # target, seconds: what it finds lies in build/test-logs
 # Every target for a short time from its corpus, two at a time.
 part_fuzz() {
     local seconds=${FUZZ_SECONDS:-6} target code
-    build fuzz || { note "build of fuzz" 1; return; }
+    build fuzz fuzz_targets || { note "build of fuzz" 1; return; }
     for target in tests/fuzz/corpus/fuzz_*; do
         target=$(basename "$target")
         [ "$(jobs -rp | wc -l)" -lt 2 ] || wait -n
@@ -236,6 +240,8 @@ part_recovery() {
     build release || { note "build of release" 1; return; }
     python3 tests/recovery/run.py --build build/release --messages "${RECOVERY_MESSAGES:-10000}" 2>&1 | tee "$logs/recovery.log"
     add_counts "recovery test" "$logs/recovery.log" "${PIPESTATUS[0]}"
+    python3 tests/queue/run.py --build build/release --messages "${QUEUE_MESSAGES:-4000}" 2>&1 | tee "$logs/queue.log"
+    add_counts "queue test" "$logs/queue.log" "${PIPESTATUS[0]}"
 }
 
 part_power() {
@@ -260,6 +266,7 @@ for part in "${parts[@]}"; do
     echo "-- $part: $((SECONDS - began)) s"
 done
 for skip in "${skips[@]}"; do echo "$skip"; done
+[ "$failed" = 0 ] || echo "commit $(git rev-parse --short HEAD)$(git diff --quiet HEAD || echo ', changed'), logs in $logs"
 if [ "$skipped" -gt 0 ]; then
     echo "$passed passed, $failed failed, $skipped skipped"
 else

@@ -7,13 +7,17 @@
 /* Actions ---------------------------------------------------------------------------------- */
 
 struct acted {
-    int counts[ACTION_INVALIDATE_NEGATIVE + 1];
+    int counts[ACTION_CHANGE_QUEUE + 1];
     mx_err result;
 };
 
 static mx_err act(void *arg, const struct api_caller *caller, enum api_action action,
+                  const json_t *body, json_t **out_shown, struct set_errors *errors,
                   struct api_problem *problem)
 {
+    (void)out_shown;
+    (void)errors;
+    CHECK(json_is_object(body));
     struct acted *acted = arg;
     CHECK_TEXT(caller->name, "admin");
     acted->counts[action]++;
@@ -45,8 +49,8 @@ static void check_actions(void)
            "[\"x:Action/set\",{\"accountId\":\"d333333\",\"notCreated\":{\"a\":{\"type\":"
            "\"invalidPatch\",\"description\":\"@type: 'ClassifySpam' is not supported by ringmx; "
            "it takes 'ReloadSettings', 'ReloadTlsCertificates', 'ReloadBlockedIps', "
-           "'PauseMtaQueue', 'ResumeMtaQueue', 'InvalidateCaches', "
-           "'InvalidateNegativeCaches'\",\"properties\":[\"@type\"]}}}]");
+           "'PauseMtaQueue', 'ResumeMtaQueue', 'InvalidateCaches', 'InvalidateNegativeCaches', "
+           "'ChangeMtaQueue'\",\"properties\":[\"@type\"]}}}]");
     acted.result = MX_ERR_NOTFOUND;
     EXPECT(&bed, "x:Action/set", "{\"create\":{\"a\":{\"@type\":\"ReloadSettings\"}}}",
            "[\"x:Action/set\",{\"accountId\":\"d333333\",\"notCreated\":{\"a\":{\"type\":"

@@ -329,7 +329,8 @@ static const struct object_case cases[] = {
     {"MtaInboundSession", "{\"transferLimit\":{\"else\":\"1\"}}",
      "transferLimit: is not supported by ringmx\n"},
     {"MtaStageRcpt", "{\"maxRecipients\":{\"else\":\"100\"}}",
-     "{\"maxRecipients\":{\"match\":{},\"else\":\"100\"}}"},
+     "{\"maxRecipients\":{\"match\":{},\"else\":\"100\"},\"allowRelaying\":{\"match\":{},\"else\":"
+     "\"false\"}}"},
     {"MtaStageRcpt", "{\"maxRecipients\":{\"else\":\"1001\"}}",
      "maxRecipients: must be 1 to 1000\n"},
     {"MtaStageData", "{\"bareNewlines\":\"normalize\",\"binaryMime\":true}",
@@ -458,7 +459,8 @@ static const struct patch_case patches[] = {
      "{\"@type\":\"Mx\",\"name\":\"y\",\"description\":null,\"maxMxHosts\":5,"
      "\"maxMultihomed\":2,\"ipLookupStrategy\":\"v4ThenV6\"}"},
     {"MtaStageRcpt", "{}", "{\"maxRecipients/else\":\"5\"}",
-     "{\"maxRecipients\":{\"match\":{},\"else\":\"5\"}}"},
+     "{\"maxRecipients\":{\"match\":{},\"else\":\"5\"},\"allowRelaying\":{\"match\":{},\"else\":"
+     "\"false\"}}"},
     {"MtaStageRcpt", "{}", "{\"maxRecipients/else\":null}", "maxRecipients/else: is required\n"},
     {"Domain", "{\"name\":\"a.example\"}",
      "{\"subAddressing\":{\"@type\":\"Disabled\"},\"aliases/B.example\":true}",

@@ -5,16 +5,21 @@ program that a line "Program: ..." in its text names) has to find it. A patch th
     tests/canary/run.py [--only NAME]
 """
 import argparse
+import concurrent.futures
 import pathlib
 import shutil
 import subprocess
 import sys
+import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PATCHES = ROOT / "tests" / "canary"
 COPY = ROOT / "build" / "canary"
 BUILD = COPY / "build"
+PROGRAMS = COPY / "programs"  # one for every bug, until it has been looked for
+JOBS = 2  # programs that search, or one of them and the build of the next bug
+slots = threading.Semaphore(JOBS)
 # What looks for a bug: the first that fails has found it. A line "Search: ..." in a patch's text replaces it.
 SEARCHES = [["--seeds", "1500"], ["--exhaustive", "--stride", "7"]]
 WRONG_USE = 2  # exit code of sim
@@ -64,11 +69,9 @@ class NoSearch(Exception):
     """A search that the program does not know finds nothing: scenarios and options have other names by now."""
 
 
-def search(patch):
+def search(program, path, searches):
     """The line in which the bug is reported, or None."""
-    program = program_of(patch)
-    path = BUILD / ("tests/sim/sim" if program == "sim" else f"tests/{program}")
-    for arguments in said(patch, "Search") or (SEARCHES if program == "sim" else [[]]):
+    for arguments in searches:
         try:
             result = run(path, *arguments, timeout=SEARCH_SECONDS)
         except subprocess.TimeoutExpired:
@@ -81,25 +84,77 @@ def search(patch):
     return None
 
 
-def try_patch(patch):
-    """What went wrong, or None."""
-    began = time.monotonic()
+def keep_program(program, name):
+    """A copy of what was built, which the next build leaves alone."""
+    PROGRAMS.mkdir(exist_ok=True)
+    return shutil.copy(BUILD / ("tests/sim/sim" if program == "sim" else f"tests/{program}"), PROGRAMS / name)
+
+
+def make_program(patch):
+    """(what went wrong or None, the program with the bug)."""
     applied = run("patch", "-p1", "--no-backup-if-mismatch", "-i", patch, cwd=COPY)
     if applied.returncode:
-        return f"does not apply: {applied.stdout}"
+        return f"does not apply: {applied.stdout}", None
     try:
         problem = build(program_of(patch))
-        if problem:
-            return f"does not build: {problem}"
-        found = search(patch)
-    except NoSearch as problem:
-        return str(problem)
+        return (f"does not build: {problem}", None) if problem else (None, keep_program(program_of(patch), patch.stem))
     finally:
         run("patch", "-p1", "-R", "--no-backup-if-mismatch", "-i", patch, cwd=COPY)
-    if found is None:
-        return "was not found"
-    print(f"found  {patch.stem}: {found} ({time.monotonic() - began:.1f} s)", flush=True)
-    return None
+
+
+def look_for(patch, path):
+    """What went wrong, or None."""
+    with slots:
+        began = time.monotonic()
+        program = program_of(patch)
+        try:
+            found = search(program, path, said(patch, "Search") or (SEARCHES if program == "sim" else [[]]))
+        except NoSearch as problem:
+            return str(problem)
+        finally:
+            path.unlink()
+        if found is None:
+            return "was not found"
+        print(f"found  {patch.stem}: {found} ({time.monotonic() - began:.1f} s)", flush=True)
+        return None
+
+
+def passes(path, first, count):
+    """The tree without a bug: what fails there would be taken for one that was found. None, or what it says."""
+    with slots:
+        result = run(path, "--seeds", str(count), "--from", str(first), timeout=SEARCH_SECONDS)
+        return result.stdout[-3000:] if result.returncode else None
+
+
+def try_all(patches):
+    """How many bugs were not found, or None when the tree fails without one. The next is built while others are looked for."""
+    failed = 0
+
+    def ended(patch, problem):
+        nonlocal failed
+        if problem:
+            failed += 1
+            print(f"FAILED {patch.stem}: {problem}", flush=True)
+
+    unchanged = keep_program("sim", "unchanged")
+    half = int(SEARCHES[0][1]) // 2
+    with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
+        clean = [pool.submit(passes, unchanged, first, half) for first in (1, 1 + half)]
+        searches = []
+        for patch in patches:
+            with slots:
+                problem, path = make_program(patch)
+            if problem:
+                ended(patch, problem)
+            else:
+                searches.append((patch, pool.submit(look_for, patch, path)))
+        for patch, future in searches:
+            ended(patch, future.result())
+        wrong = [future.result() for future in clean if future.result()]
+    if wrong:
+        print(f"the unchanged tree fails: {wrong[0]}")
+        return None
+    return failed
 
 
 def main():
@@ -116,17 +171,10 @@ def main():
     if problem:
         print(f"the unchanged tree does not build: {problem}\n0 passed, 1 failed")
         return 1
-    # What fails without a bug would be taken for one that was found.
-    result = run(BUILD / "tests/sim/sim", *SEARCHES[0], timeout=SEARCH_SECONDS)
-    if result.returncode:
-        print(f"the unchanged tree fails: {result.stdout[-3000:]}\n0 passed, 1 failed")
+    failed = try_all(patches)
+    if failed is None:
+        print("0 passed, 1 failed")
         return 1
-    failed = 0
-    for patch in patches:
-        problem = try_patch(patch)
-        if problem:
-            failed += 1
-            print(f"FAILED {patch.stem}: {problem}", flush=True)
     print(f"{len(patches) - failed} passed, {failed} failed")
     return 1 if failed else 0
 

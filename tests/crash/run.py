@@ -318,6 +318,8 @@ def main():
         shutil.rmtree(options.data, ignore_errors=True)
     print(f"crash test {'passed' if good else 'FAILED'} with seed {options.seed}: {done} kills in "
           f"{time.monotonic() - began:.0f} s")
+    if not good:
+        print(lib.how_to_repeat(f"CRASH_SEED={options.seed} CRASH_ROUNDS={options.kills} tools/test.sh crash"))
     return 0 if good else 1
 
 

@@ -33,6 +33,13 @@ class Skip(Exception):
     """A test that cannot run here, with the reason."""
 
 
+def how_to_repeat(command):
+    """What a failure says last."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True,
+                            cwd=os.path.dirname(os.path.abspath(__file__)), check=False).stdout.strip()
+    return f"commit {commit or 'unknown'}; repeat: {command}"
+
+
 def check(holds, why):
     if not holds:
         raise Fail(why)

@@ -60,6 +60,7 @@ def run_here(name, function):
             with open(server.log_path, errors="replace") as f:
                 for line in f.read().splitlines()[-15:]:
                     print(f"    {line}")
+        print(f"    {lib.how_to_repeat(f'python3 tests/e2e/run.py --build {os.path.relpath(lib.BUILD)} --exact {name}')}")
         sys.stdout.flush()
         return "failed"
     finally:

@@ -95,7 +95,9 @@ EFFECTS = {
     "MtaInboundSession": {"timeout": "timeouts", "maxDuration": "timeouts", "dataTimeout": "timeouts",
                           "maxErrors": "too_many_errors", "maxCommands": "too_many_commands",
                           "maxLineLength": "session_fields"},
-    "MtaStageRcpt": {"maxRecipients": "too_many_recipients"},
+    "MtaStageConnect": {"smtpGreeting": "stage_greeting"}, "MtaStageEhlo": {"rejectNonFqdn": "stage_helo"},
+    "MtaStageMail": {"isSenderAllowed": "stage_sender"},
+    "MtaStageRcpt": {"maxRecipients": "too_many_recipients", "allowRelaying": "stage_relaying"},
     "MtaStageData": {"maxMessageSize": "size", "maxMessages": "too_many_commands", "maxReceivedHeaders": "received_loop",
                      "bareNewlines": "normalize", "binaryMime": "session_fields"},
     "Performance": {f: "performance_changes_live" for f in (
@@ -107,14 +109,25 @@ EFFECTS = {
                       "nextRetry": "retry_now", "createdAt": "queue_listed_and_cancelled",
                       "size": "queue_listed_and_cancelled", "envId": "queue_listed_and_cancelled",
                       "receivedFromIp": "queue_listed_and_cancelled", "flags": "queue_listed_and_cancelled",
-                      "queueId": "queue_listed_and_cancelled", "held": "queue_listed_and_cancelled"},
+                      "queueId": "queue_listed_and_cancelled", "held": "queue_held_after_a_kill",
+                      "expiresAt": "queue_expiry_changed", "blobId": "queue_content_and_replies",
+                      "damaged": "queue_active_and_damaged", "active": "queue_active_and_damaged"},
     "QueuedRecipient": {"status": "recipient_fields", "retryCount": "queue_paused",
                         "retryDue": "queue_listed_and_cancelled", "notifyCount": "recipient_fields",
-                        "expires": "queue_listed_and_cancelled", "orcpt": "queue_listed_and_cancelled"},
+                        "expires": "queue_expiry_changed", "orcpt": "queue_listed_and_cancelled",
+                        "nextHop": "queue_content_and_replies", "held": "queue_by_filter"},
+    "ActionPauseMtaQueue": {"route": "queue_route_paused"},
+    "ActionResumeMtaQueue": {"route": "queue_route_paused"},
+    "ActionChangeMtaQueue": dict.fromkeys(("operation", "at", "returnPath", "to", "nextHop", "error", "cursor"), "queue_by_filter") | {
+        "status": "queue_held_after_a_kill"} | dict.fromkeys(
+        ("text", "createdBefore", "createdAfter", "dueBefore", "dueAfter"), "queue_filters_of_changes"),
     "QueueExpiryTtl": {"expiresAt": "queue_listed_and_cancelled"},
-    "RecipientStatusCompleted": {"responseCode": "recipient_fields"},
-    "RecipientStatusTemporaryFailure": {"responseCode": "recipient_fields"},
-    "RecipientStatusPermanentFailure": {"responseCode": "recipient_fields"},
+    "RecipientStatusCompleted": {"responseCode": "recipient_fields",
+                                        "responseMessage": "queue_content_and_replies"},
+    "RecipientStatusTemporaryFailure": {"responseCode": "recipient_fields",
+                                        "responseMessage": "queue_content_and_replies"},
+    "RecipientStatusPermanentFailure": {"responseCode": "recipient_fields",
+                                        "responseMessage": "queue_content_and_replies"},
 }
 
 

@@ -50,7 +50,10 @@ BAD_TEXTS = {"emailAddress": ["nonsense", "@x", "a@"], "ipNetwork": ["300.1.1.1"
              "permission": ["nonsense"], "local": ["a b", "a@b"], "x:Domain.name": ["-a.example", "a..b"],
              "x:Domain.aliases": ["-a.example"], "x:MtaRoute.name": ["a b"], "x:NetworkListener.name": ["a b"]}
 CONSTANTS = {"timeout": ["2m", "30s"], "maxDuration": ["2h"], "dataTimeout": ["3m"], "maxErrors": ["7", "100"],
-             "maxCommands": ["500"], "maxLineLength": ["512", "1000"], "maxRecipients": ["100"], "maxMessageSize": ["2048"],
+             "maxCommands": ["500"], "maxLineLength": ["512", "1000"], "maxRecipients": ["100"], "allowRelaying": ["false", "remote_ip == '192.0.2.9'"],
+             "smtpGreeting": ["system('hostname')"], "rejectNonFqdn": ["false", "true"],
+             "connection": ["'default'"], "tls": ["'default'"],
+             "isSenderAllowed": ["true", "sender != 'nobody@example.net'"], "maxMessageSize": ["2048"],
              "maxMessages": ["5"], "maxReceivedHeaders": ["9"]}
 REQUIRED = {"x:Domain": ["name"], "x:AccountUser": ["name", "domainId"], "x:AccountGroup": ["name", "domainId"],
             "x:MailingList": ["name", "domainId"], "x:Role": ["description"], "x:MtaRouteLocal": ["name"],

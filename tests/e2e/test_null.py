@@ -146,6 +146,9 @@ def test_scale_judges():
     equal((code, "queued messages: 1.30 x" in said), (1, True), f"a curve that grows ({said})")
     code, said = judged(1.0, 1025)
     equal((code, "idle session: 1025 bytes" in said), (1, True), f"memory ({said})")
+    sessions = lambda values: [{"x": x, "cpu_us": [v], "ratio": [v / values[0]]} for x, v in enumerate(values)]  # noqa: E731
+    of = {"ringmx": sessions([60, 30, 40]), "null": sessions([20, 20, 26])}
+    lib.check(1.02 < scale.growth("sessions", of) < 1.03, f"sessions: {scale.growth('sessions', of)}")
     curve = type("Curve", (), {"name": "size", "points": [1024, 65536, 131072, 262144]})
     run = [{"s": 10.0}, {"s": 10.0 + 63}, {"s": 73.0 + 64}, {"s": 137.0 + 256}]
     equal(scale.ratios_of(curve, run, "s"), [1.0, 1.0, 1.0, 2.0], "what a KiB costs")

@@ -198,16 +198,26 @@ def test_queue_paused():
         equal(s.log().count("delivery-paused"), s.cores, "lines of the log")
 
 
-def test_pause_ends_with_the_process():
-    """A pause is no setting: after a restart mail is delivered."""
+def test_pause_outlives_the_process():
+    """After a restart, or a kill, nothing is delivered until it is resumed."""
     with Managed() as s:
         act(s, "PauseMtaQueue")
         s.submit("alice@example.org")
         equal(len(query(s)["ids"]), 1, "waiting")
-        s.stop()
+        for end in (s.stop, s.kill):
+            end()
+            s.api.connection = None
+            s.start()
+            wait_until(lambda: query(s)["ids"], 10, "the queue is taken over")
+        s.submit("alice@example.org")
+        equal((len(query(s)["ids"]), s.mailbox()), (2, []), "still waiting")
+        act(s, "ResumeMtaQueue")
+        s.delivered(2)
+        s.kill()
         s.api.connection = None
         s.start()
-        s.delivered(1)
+        s.submit("alice@example.org")
+        s.delivered(3)
 
 
 def served_certificate(server):

@@ -6,6 +6,7 @@ import os
 import socket
 import ssl
 import subprocess
+import threading
 import time
 
 from lib import (DROP, Server, Sink, Skip, check, equal, free_port, marked, need_program, relay_route, sink_tls, update,
@@ -314,3 +315,61 @@ def test_connection_connect_timeout():
             s.submit("bob@example.org", marked())
             in_log(s, " deferred ", 15)
             check("timed out" in s.log() or "timeout" in s.log(), "not by the timeout")
+
+
+def counting(most, delay=0.01):
+    """A sink's hook that notes how many sessions there are at a time: from the greeting to QUIT."""
+    active = set()
+
+    def hook(session, verb, _line):
+        with session.sink.lock:
+            if verb == "BANNER":
+                active.add(session.number)
+                most.append(len(active))
+            elif verb == "QUIT":
+                active.discard(session.number)
+        if verb == "EOD":
+            time.sleep(delay)
+        return None
+    return hook
+
+
+def submit_many(s, count, sessions, to="bob@example.org"):
+    def run():
+        with s.wire() as w:
+            for _ in range(count // sessions):
+                w.message(to, b"x\r\n")
+    threads = [threading.Thread(target=run) for _ in range(sessions)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+
+
+def test_connections_of_all_cores():
+    """connectionsPerHop counts for the whole process: on any number of cores there are as many connections as it says,
+    and never more."""
+    for cores in (1, 2, 3, 4):
+        most = []
+        with Sink(hook=counting(most)) as sink, \
+                Server(relay=sink.port, cores=cores, extra=[update("Performance", connectionsPerHop=10)]) as s:
+            submit_many(s, 480, 16)
+            sink.got(480, 60)
+            equal(max(most), 10, f"most connections at a time, with {cores} cores")
+
+
+def test_one_connection_goes_round():
+    """A next hop that may have one connection: every core gets its mail through, one after the other."""
+    most, by_core = [], {}
+    with Sink(hook=counting(most, 0.002)) as sink, \
+            Server(relay=sink.port, cores=3, retry_ms=None, extra=[update("Performance", connectionsPerHop=1)]) as s:
+        submit_many(s, 90, 18)
+        sink.got(90, 60)
+        equal(max(most), 1, "most connections at a time")
+        check(sink.connections >= 2, "no core gave the connection up")
+        check("next-hop-down" not in s.log() and " deferred " not in s.log(), "mail was put off")
+        for line in s.log().splitlines():
+            if " received " in line:
+                core = line.split("core=")[1].split(" ")[0]
+                by_core[core] = by_core.get(core, 0) + 1
+        check(len(by_core) > 1, f"mail came to one core only: {by_core}")

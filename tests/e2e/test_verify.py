@@ -1,10 +1,14 @@
 """Recipients that are not here: the relay is asked before they are accepted."""
 
+import os
 import re
+import socket
+import subprocess
 import threading
 import time
 
-from lib import DROP, NO_REPLY, Server, Sink, check, equal, marked, sink_tls, starts, update, wait_until
+from lib import (DROP, NO_REPLY, Server, Sink, check, equal, free_port, marked, postfix_program, sink_tls, starts,
+                 update, wait_until)
 from test_bans import PROXY, banned, say, session_of
 from test_explain import cli, explain
 from test_management import Managed
@@ -235,6 +239,36 @@ def test_verify_bans():
         for number in range(5):
             equal(say(session, f"RCPT TO:<no{number % 2}@example.org>")[:3], "550", "an unknown recipient")
         banned(s, "203.0.113.7", "rcptToFailure")
+
+
+def test_verify_smtp_sink():
+    """Postfix's smtp-sink as the relay: many recipients in few transactions; when it says 4xx, as nobody could say."""
+    program, environment = postfix_program("smtp-sink")
+    for flags, replies in (([], {"250"}), (["-r", "RCPT"], {"451"})):
+        port = free_port()
+        user = ["-u", "nobody"] if os.getuid() == 0 else []
+        sink = subprocess.Popen([program, *user, *flags, f"inet:127.0.0.1:{port}", "100"], env=environment,
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            def up():
+                try:
+                    socket.create_connection(("127.0.0.1", port), 1).close()
+                    return True
+                except OSError:
+                    return False
+            wait_until(up, 10, "smtp-sink listens")
+            with Managed(relay=port, cores=1, extra=verifying("defer")) as s:
+                for start in range(0, 200, 50):
+                    got = ask(s, *[f"n{n}@example.org" for n in range(start, start + 50)], "alice@example.org")
+                    equal((set(got[i][:3] for i in range(50)), got[50][:3]), (replies, "250"), "replies")
+                told = results(s)
+                if flags:  # never kept, so what was asked ahead of its turn may be asked again
+                    check(set(told) <= {"undecided", "shared"} and told["undecided"] >= 200, f"results: {told}")
+                else:
+                    equal(told["accepted"], 200, f"results: {told}")
+        finally:
+            sink.terminate()
+            sink.wait(10)
 
 
 def test_verify_explained():

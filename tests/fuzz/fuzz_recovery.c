@@ -280,7 +280,7 @@ static mx_err start(struct found *found)
 {
     struct journal_conf conf = {.node = 1};
     struct spool_recovery *recovery = NULL;
-    struct spool_recover_conf recover = {.log = &journal_log, .reasons = true};
+    struct spool_recover_conf recover = {.log = &journal_log};
     *found = (struct found){0};
     mx_err err = journal_store_open(&found->store, root, &conf, &journal_log);
     if (err) {

@@ -327,6 +327,8 @@ def main():
         if not options.keep:
             shutil.rmtree(folder, ignore_errors=True)
     print(f"power cuts with seed {options.seed}: {time.monotonic() - began:.0f} s")
+    if "failed" in outcomes:
+        print(lib.how_to_repeat(f"POWER_SEED={options.seed} POWER_CUTS={options.cuts} tools/test.sh power"))
     line = f"{outcomes.count('passed')} passed, {outcomes.count('failed')} failed"
     print(line + (f", {outcomes.count('skipped')} skipped" if "skipped" in outcomes else ""))
     return 1 if "failed" in outcomes else 0

@@ -21,6 +21,7 @@ enum {
     RING_BYTES = 128 * 1024,         /* of a simulated ring, without receive buffers */
     JOURNAL_KEPT_BYTES = 600 * 1024, /* indexes of two segments, a header */
     DIRECTORY_BYTES = 16 * 1024,     /* of one core: a few addresses */
+    QUEUE_BYTES = 1024 * 1024,       /* an administrator's questions, with their keys */
 };
 
 static size_t log_bytes(void)
@@ -34,6 +35,7 @@ size_t bound_process(const struct life_conf *conf)
     size_t segments = conf->load.content / conf->segment_bytes + 64;
     return LOGS * log_bytes() + 2 * RING_BYTES + 2 * JOURNAL_GROUP_BYTES /* the scan's window */
            + threads * threads * (MBOX_CELLS * sizeof(void *) + 256) + IMAGES_MAX * IMAGE_BYTES +
+           (conf->steers > 0 || conf->release ? QUEUE_BYTES : 0) +
            (size_t)conf->changes * SETTINGS_CHANGES_MAX * RECORD_BYTES + segments * SEGMENT_BYTES;
 }
 

@@ -19,7 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { MAX_STEP_NS = 20000, GROUP_BYTES = 384 * 1024 };
+enum { MAX_STEP_NS = 20000, GROUP_BYTES = 384 * 1024, CONNECTIONS_EVERY = 16 /* steps */ };
 
 void life_setup(void)
 {
@@ -167,7 +167,9 @@ static mx_err management_open(void)
                                 .log_level = sim.trace ? LOG_INFO : LOG_ERROR,
                                 .service = service_at,
                                 .changes = life.conf.changes,
-                                .change_gap_ms = life.conf.change_gap_ms};
+                                .change_gap_ms = life.conf.change_gap_ms,
+                                .steers = life.conf.steers,
+                                .release = life.conf.release};
     mx_err err = manager_open(&conf, life.store);
     while (!err) {
         err = bindings_open(&life.bindings, &manager_config()->image, NULL, life.conf.cores, 0,
@@ -377,6 +379,40 @@ static void fibers_step(unsigned n)
     }
 }
 
+/* Of all cores to what has this name. */
+static unsigned connections_to(const struct hop *named)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < life.conf.cores; i++) {
+        const struct deliver *d = &life.cores[i].service.deliver;
+        struct list_node *node = d->slots == NULL ? NULL : list_first(&d->hops);
+        for (; node != NULL; node = list_next(&d->hops, node)) {
+            const struct hop *hop = mx_container_of(node, struct hop, all_node);
+            bool same = slice_equal(hop->route.name, named->route.name) &&
+                        slice_equal(hop->domain, named->domain);
+            count += same ? hop->connections : 0;
+        }
+    }
+    return count;
+}
+
+/* Never more connections to a next hop than its limit says, however many cores there are. */
+static void connections_check(void)
+{
+    for (unsigned i = 0; i < life.conf.cores; i++) {
+        const struct deliver *d = &life.cores[i].service.deliver;
+        struct list_node *node = d->slots == NULL ? NULL : list_first(&d->hops);
+        for (; node != NULL; node = list_next(&d->hops, node)) {
+            const struct hop *hop = mx_container_of(node, struct hop, all_node);
+            if (connections_to(hop) > d->performance.hop_connections) {
+                sim_fail("%u connections to %.*s, of at most %llu", connections_to(hop),
+                         SLICE_ARGS(hop->route.name),
+                         (unsigned long long)d->performance.hop_connections);
+            }
+        }
+    }
+}
+
 void life_step(void)
 {
     uint64_t next_ns = UINT64_MAX;
@@ -401,6 +437,9 @@ void life_step(void)
         peers_step(n - fibers - kernel);
     }
     sim.now_ns += sim_below(MAX_STEP_NS);
+    if (!sim.dead && !life.closing && sim.steps % CONNECTIONS_EVERY == 0) {
+        connections_check();
+    }
     if (!sim.dead && !life.closing && (sim.trace || sim.steps % 64 == 0)) {
         logs_drain();
     }

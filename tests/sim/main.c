@@ -225,6 +225,8 @@ static void print_totals(double took, uint64_t hash)
     printf("%llu configurations tried, %llu refused, %llu in force, %llu of them late\n",
            (unsigned long long)manager_counts.tried, (unsigned long long)manager_counts.refused,
            (unsigned long long)manager_counts.done, (unsigned long long)manager_counts.late);
+    printf("%llu times mail was held, cancelled or bounced\n",
+           (unsigned long long)run_totals.steered);
     printf("%llu runs, %llu lives, %llu crashes, %llu messages, %llu operations, %.1f s, trace "
            "%016llx\n",
            (unsigned long long)run_totals.runs, (unsigned long long)run_totals.lives,

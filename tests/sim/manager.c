@@ -5,6 +5,7 @@
 #include "core/check.h"
 #include "io/mbox.h"
 #include "tests/sim/answers.h"
+#include "tests/sim/operator.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/sim.h"
 
@@ -22,6 +23,7 @@ static struct {
     struct shard shard;
     struct ring *worker_ring;
     struct publisher *publisher;
+    struct queue_cores *queue;
     bool open, taken, failed, stop, stopping, worker_ended;
     uint64_t recovered;
     unsigned stalled; /* cores that do not come to their messages */
@@ -209,6 +211,21 @@ static void change(void)
     manager.epoch++;
 }
 
+static void steer(void)
+{
+    for (unsigned i = 0; i < manager.conf.steers && !manager.stop; i++) {
+        uint64_t gap_ms = sim_scale(1, manager.conf.change_gap_ms);
+        fiber_wait(sim.now_ns + gap_ms * MX_NS_PER_MS, &manager.stop);
+        operator_steer(manager.queue);
+    }
+    if (manager.conf.release) {
+        while (!manager.taken && !manager.failed && !manager.stop) {
+            fiber_wait(sim.now_ns + STALL_WAIT_MS * MX_NS_PER_MS, &manager.stop);
+        }
+        (void)operator_release_all(manager.queue, &manager.stop);
+    }
+}
+
 static void worker_run(void *arg)
 {
     (void)arg;
@@ -219,6 +236,7 @@ static void worker_run(void *arg)
             change();
         }
     }
+    steer();
     manager.worker_ended = true;
 }
 
@@ -232,6 +250,16 @@ static void queue_taken(void *owner, const struct takeover_result *result)
     manager.taken = !manager.failed;
     manager.recovered = result->found.messages;
     sim_note("recovered", result->found.messages, result->found.finished);
+}
+
+static mx_err queue_open(void)
+{
+    struct queue_cores_conf conf = {.hub = manager.conf.hub,
+                                    .cores = manager.conf.cores,
+                                    .index = manager.conf.cores + 1,
+                                    .wait = take_messages};
+    bool wanted = manager.conf.steers > 0 || manager.conf.release;
+    return wanted ? queue_cores_new(&manager.queue, &conf) : MX_OK;
 }
 
 static mx_err publisher_open(void)
@@ -275,7 +303,8 @@ mx_err manager_open(const struct manager_conf *conf, struct journal_store *store
     mx_err err = shard_init(&manager.shard, &shard);
     err = err ? err : shard_open(&manager.shard);
     err = err ? err : takeover_new(&manager.takeover, &takeover);
-    return err ? err : publisher_open();
+    err = err ? err : publisher_open();
+    return err ? err : queue_open();
 }
 
 const struct config *manager_config(void)
@@ -328,7 +357,8 @@ bool manager_idle(void)
 
 bool manager_done(void)
 {
-    return manager.conf.changes == 0 || manager.worker_ended;
+    bool idle = manager.conf.changes == 0 && manager.conf.steers == 0 && !manager.conf.release;
+    return idle || manager.worker_ended;
 }
 
 bool manager_quiet(void)
@@ -339,6 +369,7 @@ bool manager_quiet(void)
 void manager_close(void)
 {
     takeover_end(manager.takeover);
+    queue_cores_free(manager.queue);
     publisher_free(manager.publisher);
     ring_close(manager.worker_ring);
     shard_close(&manager.shard);

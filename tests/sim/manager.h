@@ -13,6 +13,8 @@ struct manager_conf {
     struct service *(*service)(unsigned core);
     unsigned changes;       /* of the configuration, to be tried in this life */
     uint64_t change_gap_ms; /* between two, about */
+    unsigned steers;        /* times that an administrator changes the queue */
+    bool release;           /* in the end he releases what is held */
 };
 
 /* In the fiber that starts the process, before the cores: what they are started with. */

@@ -21,6 +21,7 @@ static struct {
     bool rot, rot_lost;
     struct oracle_conf conf;
     unsigned accepted, delivered, bounced;
+    unsigned held, ended; /* changes that were answered */
 } oracle;
 
 /* --- messages ----------------------------------------------------------------------------------
@@ -237,6 +238,42 @@ void oracle_answered(struct mail *mail, bool accepted)
     }
 }
 
+/* --- what an administrator does ----------------------------------------------------------------
+ */
+
+struct mail *oracle_from(struct slice sender)
+{
+    unsigned id;
+    char text[MAIL_ADDRESS_MAX];
+    (void)snprintf(text, sizeof text, "%.*s", SLICE_ARGS(sender));
+    return sscanf(text, "sim-%u-e@", &id) == 1 ? oracle_find(id) : NULL;
+}
+
+void oracle_asked(struct mail *mail, enum deliver_change_kind kind)
+{
+    mail->held = mail->held && kind == CHANGE_HOLD;
+    mail->cancel_asked = mail->cancel_asked || kind == CHANGE_CANCEL;
+    mail->report_asked = mail->report_asked || kind == CHANGE_GIVE_UP;
+}
+
+void oracle_changed(struct mail *mail, enum deliver_change_kind kind)
+{
+    mail->held = mail->held || kind == CHANGE_HOLD;
+    mail->ended = mail->ended || kind == CHANGE_CANCEL || kind == CHANGE_GIVE_UP;
+    oracle.held += kind == CHANGE_HOLD;
+    oracle.ended += kind == CHANGE_CANCEL || kind == CHANGE_GIVE_UP;
+}
+
+static void check_changed(const struct mail *mail, const struct copy *copy)
+{
+    if (mail->held && !copy->orphan) {
+        sim_fail("message %u was delivered although it is held", mail->id);
+    }
+    if (mail->ended && !copy->orphan) {
+        sim_fail("message %u was delivered after it was cancelled", mail->id);
+    }
+}
+
 /* --- what the next hops see --------------------------------------------------------------------
  */
 
@@ -320,7 +357,7 @@ static void take_failed(const struct mail *mail, struct mail_rcpt *of, struct co
     of->failed_dsns++;
     of->dsn = copy;
     of->expired = is_older(mail, oracle.conf.expire_ns);
-    if (of->rejected == 0 && !of->expired && !of->may_go && !oracle.rot) {
+    if (of->rejected == 0 && !of->expired && !of->may_go && !mail->report_asked && !oracle.rot) {
         sim_fail("a failure DSN about %s and message %u, for nothing", of->address, mail->id);
     }
     bool known = of->copies > 0 && !may_repeat(&of->last);
@@ -340,6 +377,11 @@ static void take_delayed(const struct mail *mail, struct mail_rcpt *of, struct c
     }
     of->delay_dsns++;
     of->delay_dsn = copy;
+}
+
+unsigned oracle_changes(void)
+{
+    return oracle.held + oracle.ended;
 }
 
 void oracle_notices(uint64_t *delayed, uint64_t *expired)
@@ -418,6 +460,7 @@ void oracle_delivered(struct slice sender, struct slice rcpt, struct slice conte
         sim_fail("message %u was delivered although it was refused", mail->id);
     }
     sim_say("message %u taken for %s", mail->id, of->address);
+    check_changed(mail, &copy);
     take_copy(mail, of, copy);
 }
 
@@ -561,9 +604,10 @@ static void judge(struct mail *mail)
     for (unsigned i = 0; i < mail->all_count; i++) {
         const struct mail_rcpt *rcpt = rcpt_of(mail, slice_of_text(mail->rcpts[i].address));
         unsigned due = copies_due(mail, rcpt->address);
-        bool may_fail = rcpt->rejected > 0 || rcpt->may_go || rcpt->expired ||
-                        (mail->null_sender && oracle.conf.expire_ns > 0);
-        bool reported = may_fail && (mail->null_sender || rcpt->failed_dsns > 0);
+        bool may_fail = rcpt->rejected > 0 || rcpt->may_go || rcpt->expired || mail->cancel_asked ||
+                        mail->report_asked || (mail->null_sender && oracle.conf.expire_ns > 0);
+        bool reported =
+            may_fail && (mail->null_sender || mail->cancel_asked || rcpt->failed_dsns > 0);
         if (rcpt->copies < due && !reported) {
             sim_fail("message %u was answered 250 and is lost for %s (%u of %u copies, rejected "
                      "%u, DSNs %u)",

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "core/slice.h"
+#include "smtp/deliver.h"
 
 enum { MAIL_RCPTS_MAX = 4, MAIL_MEMBERS_MAX = 12, MAIL_ADDRESS_MAX = 64, MAIL_PLACES_MAX = 4 };
 
@@ -57,6 +58,8 @@ struct mail {
     uint64_t made_ns; /* before it arrived */
     enum mail_state state;
     unsigned durable; /* bits: sender, beginning, end */
+    /* An administrator: what was answered; cancelling that was asked for may have happened. */
+    bool held, ended, cancel_asked, report_asked;
 };
 
 struct oracle_conf {
@@ -71,6 +74,14 @@ void oracle_notices(uint64_t *delayed, uint64_t *expired);
 struct mail *oracle_mail(size_t bytes);
 struct mail *oracle_find(unsigned id);
 unsigned oracle_count(void);
+
+/* The message with this sender, or NULL. */
+struct mail *oracle_from(struct slice sender);
+/* An administrator asks for this, and got the answer that it is done, durably. */
+void oracle_asked(struct mail *mail, enum deliver_change_kind kind);
+void oracle_changed(struct mail *mail, enum deliver_change_kind kind);
+/* How many times mail was held or cancelled. */
+unsigned oracle_changes(void);
 
 /* The disk has made these bytes durable. */
 void oracle_durable(struct slice bytes);

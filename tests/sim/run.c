@@ -114,6 +114,8 @@ static void last_life(const struct plan *plan, unsigned cores, bool ghost)
     sim.faults = false;
     sim.strike_at = 0;
     sim.full_until_ns = 0;
+    conf.release = !ghost && conf.steers > 0;
+    conf.steers = 0;
     if (ghost) {
         conf.changes = 0;
         clients_stop();
@@ -185,6 +187,7 @@ void run_plan(const struct plan *plan)
     run_totals.lives += plan->lives + 2;
     run_totals.messages += oracle_count();
     oracle_notices(&run_totals.delayed, &run_totals.expired);
+    run_totals.steered += oracle_changes();
     run_totals.ops += sim.ops_all;
 }
 

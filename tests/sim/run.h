@@ -32,6 +32,7 @@ struct plan {
 struct run_totals {
     uint64_t runs, lives, crashes, messages, ops;
     uint64_t delayed, expired;    /* notices */
+    uint64_t steered;             /* times that mail was held or cancelled */
     uint64_t life_ops[LIVES_MAX]; /* of the last run: operations per life */
     uint64_t life_reads[LIVES_MAX];
 };

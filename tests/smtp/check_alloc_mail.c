@@ -316,7 +316,7 @@ static mx_err core_start(void)
                                 .listen_fds = &world.listen_fd,
                                 .cert_pem = cert_pem,
                                 .key_pem = key_pem,
-                                .deliver = {.mail_root = world.mail, .paused = world.paused},
+                                .deliver = {.mail_root = world.mail, .pause.all = world.paused},
                                 .stopped = on_stopped};
     schedule_default(&conf.deliver.schedule);
     bool has_shard = !err && (err = shard_init(&world.shard, &shard_conf)) == MX_OK;

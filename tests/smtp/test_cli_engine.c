@@ -21,6 +21,7 @@ struct dialogue {
     bool lmtp;
     bool no_final_crlf;
     const char *address1; /* instead of one@x.example */
+    bool only_asks;
 };
 
 #define GREET "220 hi\r\n"
@@ -50,6 +51,38 @@ static const struct dialogue dialogues[] = {
       {"QUIT\r\n", "221 bye\r\n"}},
      "250:2.0.0 450:4.2.1 250:2.0.0",
      "DATA\r\nSubject"},
+    {"only asking, pipelined",
+     {{"", GREET},
+      {"EHLO me\r\n", EHLO_PIPE},
+      {"MAIL FROM:<s@x.example>\r\nRCPT TO:<one@x.example>\r\nRCPT TO:<two@x.example>\r\n"
+       "RCPT TO:<three@x.example>\r\n",
+       "250 ok\r\n250 2.1.5 ok\r\n550 5.1.1 no\r\n450-4.2.1 not\r\n450 4.2.1 now\r\n"},
+      {"RSET\r\n", "250 ok\r\n"},
+      {"QUIT\r\n", "221 bye\r\n"}},
+     "250:2.1.5 550:5.1.1 450:4.2.1",
+     "three@x.example>\r\nRSET\r\nQUIT",
+     .only_asks = true},
+    {"only asking, in lock-step, with CHUNKING",
+     {{"", GREET},
+      {"EHLO me\r\n", "250-hi\r\n250 CHUNKING\r\n"},
+      {"MAIL FROM:<s@x.example>\r\n", "250 ok\r\n"},
+      {"RCPT TO:<one@x.example>\r\n", "250 ok\r\n"},
+      {"RCPT TO:<two@x.example>\r\n", "250 ok\r\n"},
+      {"RCPT TO:<three@x.example>\r\n", "551 5.1.6 moved\r\n"},
+      {"RSET\r\n", "250 ok\r\n"},
+      {"QUIT\r\n", "221 bye\r\n"}},
+     "250:2.0.0 250:2.0.0 551:5.1.6",
+     "three@x.example>\r\nRSET\r\nQUIT",
+     .only_asks = true},
+    {"only asking, MAIL refused",
+     {{"", GREET},
+      {"EHLO me\r\n", EHLO_PIPE},
+      {"RCPT TO:<three@x.example>\r\n",
+       "550 5.7.1 no null sender\r\n503 no\r\n503 no\r\n503 no\r\n"},
+      {"QUIT\r\n", "221 bye\r\n"}},
+     "550:5.7.1 550:5.7.1 550:5.7.1",
+     "three@x.example>\r\nQUIT",
+     .only_asks = true},
     {"all refused while pipelined, yet 354",
      {{"", GREET},
       {"EHLO me\r\n", EHLO_PIPE},
@@ -208,7 +241,8 @@ static struct run *run_new(const struct dialogue *d)
     run.env.rcpts = run.rcpts;
     run.env.rcpt_count = RCPTS;
     run.msg = (struct cli_message){.env = &run.env, .rcpts = index, .rcpt_count = RCPTS};
-    run.msg.content_bytes = sizeof body - 1 - (d->no_final_crlf ? 2 : 0);
+    run.msg.content_bytes = d->only_asks ? 0 : sizeof body - 1 - (d->no_final_crlf ? 2 : 0);
+    run.msg.only_asks = d->only_asks;
     return &run;
 }
 

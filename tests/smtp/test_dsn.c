@@ -104,6 +104,37 @@ Test(dsn, quoted_8bit)
     cr_assert_null(strstr(out, "delivery-status\r\nContent-Transfer-Encoding"));
 }
 
+/* What came as BINARYMIME, or was cut in the middle of a CRLF, is quoted in lines: no bare CR or LF
+ * and no NUL, that a lenient server could take for an end of data. */
+Test(dsn, quoted_binary)
+{
+    static const char *const alphabet = "\r\n.";
+    struct envelope env = {.sender = SLICE_LITERAL("s@remote.example")};
+    struct dsn_rcpt one = {.rcpt = &rcpts[1], .action = DSN_FAILED, .status = {5, 6, 1}};
+    for (unsigned code = 0; code < 4 * 4 * 4 * 4 * 4; code++) {
+        uint8_t bytes[] = "X: 12345y";
+        for (unsigned i = 0; i < 5; i++) {
+            bytes[3 + i] = (uint8_t)alphabet[code >> (2 * i) & 3]; /* the fourth is the NUL */
+        }
+        for (unsigned cut = 3; cut < sizeof bytes; cut++) {
+            struct dsn dsn = make(&env, &one, 1);
+            dsn.original_header = slice_of(bytes, cut);
+            dsn.original_body = cut == 8 ? slice_of(bytes, 8) : SLICE_EMPTY;
+            struct writer w = writer_init(text, sizeof text);
+            dsn_print(&w, &dsn);
+            cr_assert_leq(w.len, dsn_bytes_max(&dsn));
+            for (size_t i = 0; i < w.len; i++) {
+                cr_assert(text[i] != '\0' && (text[i] != '\n' || text[i - 1] == '\r') &&
+                              (text[i] != '\r' || text[i + 1] == '\n'),
+                          "code %u cut %u", code, cut);
+            }
+        }
+    }
+    struct dsn dsn = make(&env, &one, 1);
+    dsn.original_header = SLICE_LITERAL("A: b\n.\nC: d\r\n.\r\n");
+    cr_assert_not_null(strstr(print(&dsn), "\r\n\r\nA: b?.?C: d\r\n.\r\n\r\n--"));
+}
+
 /* Nothing from outside can begin a new header or part. */
 Test(dsn, hostile_texts)
 {

@@ -1,6 +1,7 @@
 #include "smtp/queue_filter.h"
 
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 Test(queue_filter, numbers_lead_back_to_the_message)
@@ -86,7 +87,60 @@ Test(queue_filter, envelopes)
                      "report, case %zu", i);
         cr_expect_eq(queue_filter_reads(&cases[i].filter), i > 0);
     }
-    struct queue_filter due = {.due_min_ms = 10, .due_max_ms = 20};
-    cr_expect(queue_filter_due(&due, 10) && queue_filter_due(&due, 20));
-    cr_expect(!queue_filter_due(&due, 9) && !queue_filter_due(&due, 21));
+    struct queue_filter times;
+    queue_filter_init(&times);
+    cr_expect(queue_filter_times(&times, INT64_MAX, 0));
+    times.due_min_ms = 10;
+    times.due_max_ms = 20;
+    times.arrived_max_ms = 5;
+    cr_expect(queue_filter_times(&times, 10, 5) && queue_filter_times(&times, 20, 5));
+    cr_expect(!queue_filter_times(&times, 9, 5) && !queue_filter_times(&times, 21, 5));
+    cr_expect(!queue_filter_times(&times, 10, 6));
+}
+
+Test(queue_filter, next_hops_and_replies)
+{
+    struct queue_filter filter = {.hop = SLICE_LITERAL("MX"), .error = SLICE_LITERAL("grey")};
+    cr_expect(queue_filter_hop(&filter, SLICE_LITERAL("mx")));
+    cr_expect(queue_filter_hop(&filter, SLICE_LITERAL("mx:example.org")));
+    cr_expect(!queue_filter_hop(&filter, SLICE_LITERAL("mx2")));
+    cr_expect(!queue_filter_hop(&filter, SLICE_EMPTY));
+    cr_expect(queue_filter_error(&filter, SLICE_LITERAL("4.7.1 Greylisted")));
+    cr_expect(!queue_filter_error(&filter, SLICE_EMPTY));
+    cr_expect(queue_filter_is_of_rcpts(&filter));
+    filter = (struct queue_filter){.sender = SLICE_LITERAL("a"), .status = QUEUE_FRESH};
+    cr_expect(!queue_filter_is_of_rcpts(&filter));
+    cr_expect(queue_filter_hop(&filter, SLICE_EMPTY) && queue_filter_error(&filter, SLICE_EMPTY));
+}
+
+/* Whatever part of an address is looked for, its digest may have it; few others do. */
+Test(queue_filter, digests)
+{
+    struct envelope_rcpt rcpt = {.address = SLICE_LITERAL("Bob.Builder@Example.org")};
+    struct envelope env = {
+        .sender = SLICE_LITERAL("alice@example.net"), .rcpts = &rcpt, .rcpt_count = 1};
+    struct queue_digest digest, part;
+    queue_digest_of(&digest, &env);
+    for (size_t from = 0; from < rcpt.address.len; from++) {
+        for (size_t len = 1; len <= rcpt.address.len - from; len++) {
+            struct queue_filter filter = {.text = slice_first(slice_from(rcpt.address, from), len)};
+            queue_filter_parts(&filter, &part);
+            cr_assert(queue_digest_may_have(&digest, &part));
+        }
+    }
+    unsigned taken = 0;
+    for (unsigned n = 0; n < 1000; n++) {
+        char text[32];
+        (void)snprintf(text, sizeof text, "user%u@other.test", n);
+        struct queue_filter filter = {.recipient = slice_of_text(text)};
+        queue_filter_parts(&filter, &part);
+        taken += queue_digest_may_have(&digest, &part);
+    }
+    cr_assert_lt(taken, 10);
+    struct queue_filter null_sender = {.sender = SLICE_LITERAL("<>")};
+    queue_filter_parts(&null_sender, &part);
+    cr_assert(part.bits[0] == 0 && part.bits[1] == 0);
+    env.rcpt_count = QUEUE_DIGEST_RCPTS_MAX + 1;
+    queue_digest_of(&digest, &env);
+    cr_assert(digest.bits[0] == UINT64_MAX && digest.bits[1] == UINT64_MAX);
 }

@@ -91,6 +91,32 @@ static const struct option_spec explain_options[] = {
     END,
 };
 
+static const struct option_spec queue_options[] = {
+    {OPT_FROM, "from", 0, "TEXT", false, "part of the sender; <>: the null sender"},
+    {OPT_TO, "to", 0, "TEXT", false, "part of a recipient"},
+    {OPT_TEXT, "text", 0, "TEXT", false, "part of either"},
+    {OPT_NEXT_HOP, "next-hop", 0, "NAME", false, "ROUTE or ROUTE:DOMAIN of the last attempt"},
+    {OPT_ERROR, "error", 0, "TEXT", false, "part of the last reply"},
+    {OPT_STATUS, "status", 0, "WORD", false, "fresh, deferred, held or damaged"},
+    {OPT_OLDER, "older", 0, "TIME", false,
+     "accepted longer ago than 30m, 2h, 7d; or before a date"},
+    {OPT_NEWER, "newer", 0, "TIME", false, "the opposite"},
+    {OPT_DUE_BEFORE, "due-before", 0, "TIME", false, "next attempt within, or before a date"},
+    {OPT_DUE_AFTER, "due-after", 0, "TIME", false, "the opposite"},
+    {OPT_ALL, "all", 0, NULL, false, "changes: all messages"},
+    {OPT_RCPT, "rcpt", 0, "ADDRESS", true, "changes by id: only this recipient"},
+    {OPT_AT, "at", 0, "TIME", false, "expire, retry: then"},
+    {OPT_LIMIT, "limit", 0, "N", false, "list: so many (50)"},
+    {OPT_POSITION, "position", 0, "N", false, "list: from this one on"},
+    {OPT_AFTER, "after", 0, "QUEUE-ID", false, "list: behind this one"},
+    {OPT_SORT, "sort", 0, "due", false, "list: by the next attempt, not newest first"},
+    {OPT_TOTAL, "total", 0, NULL, false, "list: also how many there are"},
+    {OPT_HEADERS, "headers", 0, NULL, false, "content: only the header"},
+    {OPT_ROUTE, "route", 0, "NAME", false, "pause, resume: only this route"},
+    JSON_OUT,
+    END,
+};
+
 const struct command commands[] = {
     {"describe", "[NAME]", "Objects and enums of the schema", 0, 1, false, no_options,
      command_describe},
@@ -106,6 +132,10 @@ const struct command commands[] = {
     {"explain", "RECIPIENT",
      "What would become of mail, and why (exit: 0 delivered here, 3 relayed, 4 refused, 5 later)",
      1, 1, true, explain_options, command_explain},
+    {"queue", "VERB [QUEUE-ID ...]",
+     "list, show, content, shape; hold, release, retry, expire, cancel (no report), bounce (with "
+     "report); pause, resume (exit: 0 done, 1 failed or refused, 3 nothing found)",
+     1, OBJECTS_MAX, false, queue_options, command_queue},
     {"stats", "", "Statistics of the server", 0, 0, true, stats_options, command_stats},
     {"top", "", "What every core does now", 0, 0, true, top_options, command_top},
     {"health", "", "Is it alive, would it take a message", 0, 0, true, json_options,

@@ -1,0 +1,39 @@
+/* Shared by queue_cores.c (asking, finding, changing) and queue_cores_show.c (content, shape). */
+#pragma once
+
+#include "admin/queue_cores.h"
+
+struct core_queue {
+    struct queue_request request;
+    bool waiting; /* for its answer */
+    struct queue_key *keys;
+    size_t keys_max;
+    struct queue_change *changes[QUEUE_CHANGES_MAX];
+};
+
+struct queue_cores {
+    struct queue_cores_conf conf;
+    struct core_queue *parts;
+    struct queue_filter filter; /* what the cores read; borrows from texts */
+    uint8_t texts[5][QUEUE_TEXT_MAX];
+    struct queue_key *merged, *kept; /* candidates; those that fit */
+    size_t merged_max, kept_max;
+    bool *fits; /* per candidate */
+    size_t fits_max;
+    struct queue_shape_row *rows;
+    struct deliver_pause pause;
+    struct queue_change changes[QUEUE_CHANGES_MAX];
+    size_t change_count;
+};
+
+uint64_t queue_cores_deadline_ns(unsigned wait_ms);
+/* What an earlier question left is over. MX_ERR_AGAIN: it is not. */
+MX_MUST_CHECK mx_err queue_cores_ready(struct queue_cores *queue, uint64_t until_ns);
+/* Asks all cores, which are ready, the same. */
+MX_MUST_CHECK mx_err queue_cores_ask_all(struct queue_cores *queue, enum queue_op op,
+                                         uint64_t until_ns);
+/* The request for the core of a message; NULL: there is no such core. */
+struct queue_request *queue_cores_request_for(struct queue_cores *queue, enum queue_op op,
+                                              uint64_t id);
+MX_MUST_CHECK mx_err queue_cores_ask_one(struct queue_cores *queue,
+                                         const struct queue_request *request, uint64_t until_ns);

@@ -1,0 +1,43 @@
+/* The types that say what happens at connection, EHLO and MAIL. */
+#include "admin/registry_private.h"
+
+static const struct reg_field connect_fields[] = {
+    {.name = "smtpGreeting",
+     .kind = REG_EXPRESSION,
+     .context = EXPR_CONN,
+     .initial = "{\"match\":{},\"else\":\"system('hostname') + ' ESMTP'\"}",
+     .description = "Text of the banner behind its 220. It has to begin with the name of this "
+                    "server (RFC 5321 section 4.2)."},
+};
+const struct reg_variant reg_stage_connect_variants[1] = {
+    {.label = "Connect stage", .fields = FIELDS(connect_fields), .unsupported = "hostname script"},
+};
+
+static const struct reg_field ehlo_fields[] = {
+    {.name = "rejectNonFqdn",
+     .kind = REG_EXPRESSION,
+     .context = EXPR_CONN,
+     .initial = "{\"match\":{},\"else\":\"false\"}",
+     .description = "Whether EHLO and HELO need a name with a dot in it; else they get 550 5.5.0. "
+                    "Address literals are then refused as well."},
+};
+const struct reg_variant reg_stage_ehlo_variants[1] = {
+    {.label = "EHLO stage",
+     .fields = FIELDS(ehlo_fields),
+     .unsupported = "require script",
+     .note = "MAIL always needs EHLO or HELO before it."},
+};
+
+static const struct reg_field mail_fields[] = {
+    {.name = "isSenderAllowed",
+     .kind = REG_EXPRESSION,
+     .context = EXPR_MAIL,
+     .initial = "{\"match\":{},\"else\":\"true\"}",
+     .description = "Whether mail of this sender is taken from this client; else MAIL gets 550 "
+                    "5.7.1. May ask the DNS, also block lists: "
+                    "`is_empty(dns_query(ip_reverse_name(remote_ip) + '.zone.example', 'ipv4'))`; "
+                    "when that fails, the answer is 451."},
+};
+const struct reg_variant reg_stage_mail_variants[1] = {
+    {.label = "MAIL stage", .fields = FIELDS(mail_fields), .unsupported = "rewrite script"},
+};

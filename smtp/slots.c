@@ -1,0 +1,590 @@
+#include "smtp/slots.h"
+
+#include "core/check.h"
+#include "core/hash.h"
+#include "io/mbox.h"
+#include "smtp/hop.h"
+#include "smtp/lending.h"
+#include "smtp/relay.h"
+#include "smtp/service.h"
+
+#include <stdlib.h>
+
+enum { BUCKETS = 4096 }; /* power of two */
+
+/* What the lender has of one next hop. */
+struct loans {
+    struct loans *next;
+    uint64_t key;
+    uint64_t used_ns;
+    struct list_node untold_node;
+    struct lending lending;
+    struct loan_untold {
+        uint16_t granted, recalled;
+    } * untold; /* by core */
+};
+
+struct slots {
+    struct deliver *d;
+    struct slot_account *accounts[BUCKETS];
+    struct loans *loans[BUCKETS];
+    struct list untold_accounts, untold_loans;
+    struct timer again, sweep;
+    unsigned self, cores;
+    size_t account_count, loans_count;
+};
+
+struct report_msg {
+    struct mbox_msg msg;
+    unsigned from;
+    uint64_t key;
+    struct lending_report report;
+};
+
+struct loan_msg {
+    struct mbox_msg msg;
+    uint64_t key;
+    uint16_t granted, recalled;
+};
+
+static unsigned bucket_of(uint64_t key)
+{
+    return (unsigned)(key >> 32) & (BUCKETS - 1);
+}
+
+static unsigned lender_of(const struct slots *slots, uint64_t key)
+{
+    return (unsigned)(key % slots->cores);
+}
+
+/* The slots of a core, when it delivers. */
+static struct slots *slots_at(struct shard *at)
+{
+    struct service *service = at->service;
+    return service == NULL ? NULL : service->deliver.slots;
+}
+
+static void sweep_later(struct slots *slots)
+{
+    if (!timer_armed(&slots->sweep)) {
+        shard_after(slots->d->shard, &slots->sweep, SLOT_LOANS_KEPT_MS * MX_NS_PER_MS);
+    }
+}
+
+static void retry_later(struct slots *slots)
+{
+    if (!timer_armed(&slots->again)) {
+        shard_after(slots->d->shard, &slots->again, SLOT_RETRY_MS * MX_NS_PER_MS);
+    }
+}
+
+/* --- the lender --------------------------------------------------------------------------------
+ */
+
+static struct loans *loans_find(struct slots *slots, uint64_t key)
+{
+    struct loans *loans = slots->loans[bucket_of(key)];
+    while (loans != NULL && loans->key != key) {
+        loans = loans->next;
+    }
+    return loans;
+}
+
+static bool loans_sweep(struct slots *slots, uint64_t now_ns)
+{
+    bool left = false;
+    for (unsigned i = 0; i < BUCKETS; i++) {
+        struct loans **at = &slots->loans[i];
+        while (*at != NULL) {
+            struct loans *loans = *at;
+            if (lending_is_idle(&loans->lending) && !list_linked(&loans->untold_node) &&
+                now_ns >= loans->used_ns + SLOT_LOANS_KEPT_MS * MX_NS_PER_MS) {
+                *at = loans->next;
+                slots->loans_count--;
+                free(loans);
+            } else {
+                at = &loans->next;
+                left = true;
+            }
+        }
+    }
+    return left;
+}
+
+static struct loans *loans_of(struct slots *slots, uint64_t key)
+{
+    struct loans *loans = loans_find(slots, key);
+    if (loans != NULL) {
+        return loans;
+    }
+    size_t each = sizeof(struct lending_core) + sizeof(struct loan_untold);
+    if (slots->loans_count >= SLOT_NAMES_MAX) {
+        (void)loans_sweep(slots, slots->d->shard->now_ns);
+    }
+    loans =
+        slots->loans_count < SLOT_NAMES_MAX ? calloc(1, sizeof *loans + slots->cores * each) : NULL;
+    if (loans == NULL) {
+        return NULL;
+    }
+    struct lending_core *cores = (struct lending_core *)(loans + 1);
+    loans->key = key;
+    loans->untold = (struct loan_untold *)(cores + slots->cores);
+    lending_init(&loans->lending, cores, slots->cores,
+                 (unsigned)slots->d->performance.hop_connections);
+    loans->next = slots->loans[bucket_of(key)];
+    slots->loans[bucket_of(key)] = loans;
+    slots->loans_count++;
+    sweep_later(slots);
+    return loans;
+}
+
+static void loan_apply(struct slots *slots, uint64_t key, unsigned granted, unsigned recalled);
+
+static void loan_receive(struct mbox_msg *msg, struct shard *at)
+{
+    struct loan_msg *loan = mx_container_of(msg, struct loan_msg, msg);
+    struct slots *slots = slots_at(at);
+    if (slots != NULL) {
+        loan_apply(slots, loan->key, loan->granted, loan->recalled);
+    }
+    free(loan);
+}
+
+/* False: not now. */
+static bool loan_send(struct slots *slots, const struct loans *loans, unsigned core)
+{
+    if (slots->d->stopping) {
+        return true; /* so are the others */
+    }
+    struct loan_untold *untold = &loans->untold[core];
+    struct loan_msg *loan = calloc(1, sizeof *loan);
+    if (loan == NULL) {
+        return false;
+    }
+    *loan = (struct loan_msg){.msg = {.receive = loan_receive},
+                              .key = loans->key,
+                              .granted = untold->granted,
+                              .recalled = untold->recalled};
+    if (mbox_send(slots->d->shard->hub, slots->self, core, &loan->msg)) {
+        free(loan);
+        return false;
+    }
+    return true;
+}
+
+static void loans_tell(struct slots *slots, struct loans *loans)
+{
+    bool all = true;
+    for (unsigned i = 0; i < slots->cores; i++) {
+        struct loan_untold untold = loans->untold[i];
+        if (untold.granted == 0 && untold.recalled == 0) {
+            continue;
+        }
+        if (i != slots->self && !loan_send(slots, loans, i)) {
+            all = false;
+            continue;
+        }
+        loans->untold[i] = (struct loan_untold){0};
+        if (i == slots->self) {
+            loan_apply(slots, loans->key, untold.granted, untold.recalled);
+        }
+    }
+    list_remove(&loans->untold_node);
+    if (!all) {
+        list_push_back(&slots->untold_loans, &loans->untold_node);
+        retry_later(slots);
+    }
+}
+
+static void loans_decide(struct slots *slots, struct loans *loans)
+{
+    enum lending_act act;
+    unsigned core;
+    bool news = false;
+    while ((act = lending_next(&loans->lending, &core)) != LENDING_NOTHING) {
+        struct loan_untold *untold = &loans->untold[core];
+        uint16_t *number = act == LENDING_GRANT ? &untold->granted : &untold->recalled;
+        ++*number;
+        news = true;
+    }
+    if (news) {
+        loans_tell(slots, loans);
+    }
+}
+
+static void report_apply(struct slots *slots, uint64_t key, unsigned from,
+                         const struct lending_report *told)
+{
+    struct loans *loans = loans_of(slots, key);
+    if (loans == NULL) {
+        return; /* the core asks again; nothing was lent */
+    }
+    loans->used_ns = slots->d->shard->now_ns;
+    lending_report(&loans->lending, from, told, loans->used_ns);
+    loans_decide(slots, loans);
+}
+
+static void report_receive(struct mbox_msg *msg, struct shard *at)
+{
+    struct report_msg *told = mx_container_of(msg, struct report_msg, msg);
+    struct slots *slots = slots_at(at);
+    if (slots != NULL) {
+        report_apply(slots, told->key, told->from, &told->report);
+    }
+    free(told);
+}
+
+void slots_limit(struct slots *slots)
+{
+    for (unsigned i = 0; i < BUCKETS; i++) {
+        for (struct loans *loans = slots->loans[i]; loans != NULL; loans = loans->next) {
+            lending_limit(&loans->lending, (unsigned)slots->d->performance.hop_connections);
+            loans_decide(slots, loans);
+        }
+    }
+}
+
+/* --- the borrower ------------------------------------------------------------------------------
+ */
+
+/* Nobody refers to it; a loan that is still on its way comes sooner than this. */
+static bool is_over(const struct slot_account *account, uint64_t now_ns)
+{
+    return list_empty(&account->hops) && account->lent == 0 &&
+           !list_linked(&account->untold_node) &&
+           now_ns >= account->left_ns + SLOT_ACCOUNTS_KEPT_MS * MX_NS_PER_MS;
+}
+
+static void account_free(struct slots *slots, struct slot_account *account)
+{
+    struct slot_account **at = &slots->accounts[bucket_of(account->key)];
+    while (*at != account) {
+        at = &(*at)->next;
+    }
+    *at = account->next;
+    slots->account_count--;
+    free(account);
+}
+
+static bool accounts_sweep(struct slots *slots, uint64_t now_ns)
+{
+    bool left = false;
+    for (unsigned i = 0; i < BUCKETS; i++) {
+        struct slot_account **at = &slots->accounts[i];
+        while (*at != NULL) {
+            struct slot_account *account = *at;
+            if (is_over(account, now_ns)) {
+                *at = account->next;
+                slots->account_count--;
+                free(account);
+            } else {
+                at = &account->next;
+                left = true;
+            }
+        }
+    }
+    return left;
+}
+
+static struct slot_account *account_find(struct slots *slots, uint64_t key)
+{
+    struct slot_account *account = slots->accounts[bucket_of(key)];
+    while (account != NULL && account->key != key) {
+        account = account->next;
+    }
+    return account;
+}
+
+/* Made when there is none; NULL: no memory, or too many. */
+static struct slot_account *account_of(struct slots *slots, uint64_t key)
+{
+    struct slot_account *account = account_find(slots, key);
+    if (account != NULL) {
+        return account;
+    }
+    if (slots->account_count >= SLOT_NAMES_MAX) {
+        (void)accounts_sweep(slots, slots->d->shard->now_ns);
+    }
+    account = slots->account_count < SLOT_NAMES_MAX ? calloc(1, sizeof *account) : NULL;
+    if (account == NULL) {
+        return NULL;
+    }
+    account->key = key;
+    account->left_ns = slots->d->shard->now_ns;
+    list_init(&account->hops);
+    account->next = slots->accounts[bucket_of(key)];
+    slots->accounts[bucket_of(key)] = account;
+    slots->account_count++;
+    sweep_later(slots);
+    return account;
+}
+
+/* Ours, or in a message. False: not now. */
+static bool report_send(struct slots *slots, const struct slot_account *account,
+                        const struct lending_report *told)
+{
+    unsigned lender = lender_of(slots, account->key);
+    struct report_msg *msg = calloc(1, sizeof *msg);
+    if (msg == NULL) {
+        return false;
+    }
+    *msg = (struct report_msg){.msg = {.receive = report_receive},
+                               .from = slots->self,
+                               .key = account->key,
+                               .report = *told};
+    if (mbox_send(slots->d->shard->hub, slots->self, lender, &msg->msg)) {
+        free(msg);
+        return false;
+    }
+    return true;
+}
+
+static uint16_t cut(uint32_t number)
+{
+    return number < UINT16_MAX ? (uint16_t)number : UINT16_MAX;
+}
+
+/* Tells the lender what it does not know. */
+static void report(struct slots *slots, struct slot_account *account)
+{
+    if (slots->d->stopping) {
+        return; /* so are the others */
+    }
+    struct lending_report told = {.asks = account->asks,
+                                  .wants = cut(account->wants),
+                                  .returned = cut(account->returned),
+                                  .failures = cut(account->failures),
+                                  .successes = account->successes};
+    bool own = lender_of(slots, account->key) == slots->self;
+    if (!own && !report_send(slots, account, &told)) {
+        if (!list_linked(&account->untold_node)) {
+            list_push_back(&slots->untold_accounts, &account->untold_node);
+        }
+        retry_later(slots);
+        return;
+    }
+    list_remove(&account->untold_node);
+    account->asks = false;
+    account->returned -= told.returned;
+    account->failures = account->successes = 0;
+    if (own) {
+        report_apply(slots, account->key, slots->self, &told);
+    }
+}
+
+static bool is_needed(const struct slots *slots, const struct slot_account *account)
+{
+    struct list_node *node = list_first(&account->hops);
+    for (; node != NULL; node = list_next(&account->hops, node)) {
+        const struct hop *hop = mx_container_of(node, struct hop, slot_node);
+        if (hop->waiting_count > 0 && !hop->retired && !hop->paused) {
+            return !slots->d->stopping;
+        }
+    }
+    return false;
+}
+
+static void give_back(struct slots *slots, struct slot_account *account, uint32_t count)
+{
+    MX_ASSERT(count <= account->lent - account->used);
+    account->lent -= count;
+    account->recalled -= count < account->recalled ? count : account->recalled;
+    account->returned += count;
+    report(slots, account);
+}
+
+static void settle(struct slots *slots, struct slot_account *account)
+{
+    uint32_t unused = account->lent - account->used;
+    bool needed = is_needed(slots, account);
+    uint32_t count = !needed || unused < account->recalled ? unused : account->recalled;
+    bool cancel = account->asked && !needed && account->used == 0;
+    if (cancel) {
+        account->asked = false;
+        account->asks = true;
+        account->wants = 0;
+    }
+    if (count > 0 || cancel) {
+        give_back(slots, account, count);
+    }
+}
+
+static void loan_apply(struct slots *slots, uint64_t key, unsigned granted, unsigned recalled)
+{
+    struct slot_account *account = granted == 0 ? account_find(slots, key) : account_of(slots, key);
+    if (account == NULL) {
+        return; /* nothing is left to be given back */
+    }
+    account->lent += granted;
+    account->asked = account->asked && granted == 0;
+    account->recalled += recalled;
+    if (account->recalled > account->lent) {
+        account->recalled = account->lent;
+    }
+    if (!is_needed(slots, account)) { /* else it is used once before it goes on */
+        settle(slots, account);
+    }
+    struct list_node *node = list_first(&account->hops);
+    for (; node != NULL && recalled > 0; node = list_next(&account->hops, node)) {
+        struct hop *hop = mx_container_of(node, struct hop, slot_node);
+        while (account->recalled > account->leaving && relay_quit_one(hop)) {
+        }
+    }
+}
+
+static void again_fire(struct timer *timer, uint64_t now_ns)
+{
+    (void)now_ns;
+    struct slots *slots = mx_container_of(timer, struct slots, again);
+    struct list accounts, loans;
+    struct list_node *node;
+    list_init(&accounts);
+    list_init(&loans);
+    list_splice(&accounts, &slots->untold_accounts);
+    list_splice(&loans, &slots->untold_loans);
+    while ((node = list_pop_front(&accounts)) != NULL) {
+        report(slots, mx_container_of(node, struct slot_account, untold_node));
+    }
+    while ((node = list_pop_front(&loans)) != NULL) {
+        loans_tell(slots, mx_container_of(node, struct loans, untold_node));
+    }
+}
+
+static void sweep_fire(struct timer *timer, uint64_t now_ns)
+{
+    struct slots *slots = mx_container_of(timer, struct slots, sweep);
+    bool accounts_left = accounts_sweep(slots, now_ns);
+    if (loans_sweep(slots, now_ns) || accounts_left) {
+        sweep_later(slots);
+    }
+}
+
+/* --- for hops ----------------------------------------------------------------------------------
+ */
+
+mx_err slots_join(struct slots *slots, struct hop *hop)
+{
+    struct slot_account *account =
+        account_of(slots, hash_checksum_next(hash_checksum(hop->route.name), hop->domain));
+    if (account == NULL) {
+        return MX_ERR_NOMEM;
+    }
+    hop->account = account;
+    list_push_back(&account->hops, &hop->slot_node);
+    return MX_OK;
+}
+
+void slots_leave(struct slots *slots, struct hop *hop)
+{
+    struct slot_account *account = hop->account;
+    list_remove(&hop->slot_node);
+    hop->account = NULL;
+    account->left_ns = slots->d->shard->now_ns;
+    if (account->asked_ns != 0) {
+        settle(slots, account);
+    } else if (list_empty(&account->hops)) {
+        account_free(slots, account); /* no loan can be on its way */
+    }
+}
+
+bool slot_take(struct hop *hop)
+{
+    struct slots *slots = hop->deliver->slots;
+    struct slot_account *account = hop->account;
+    uint64_t now_ns = hop->deliver->shard->now_ns;
+    if (account->used > 0 && now_ns < account->quiet_ns) {
+        return false; /* the next hop may give no more than it does */
+    }
+    bool asks = !account->asked || now_ns >= account->asked_ns + SLOT_ASK_AGAIN_MS * MX_NS_PER_MS;
+    if (account->used >= account->lent && asks) {
+        account->asked = account->asks = true;
+        account->asked_ns = now_ns;
+        account->wants = hop->waiting_count > 1 ? hop->waiting_count : 1;
+        report(slots, account);
+    }
+    if (account->used >= account->lent) {
+        return false;
+    }
+    account->used++;
+    return true;
+}
+
+void slot_give(struct hop *hop)
+{
+    MX_ASSERT(hop->account->used > 0);
+    hop->account->used--;
+}
+
+void slots_settle(struct hop *hop)
+{
+    if (hop->account->lent > hop->account->used) {
+        settle(hop->deliver->slots, hop->account);
+    }
+}
+
+void slot_worked(struct hop *hop)
+{
+    struct slot_account *account = hop->account;
+    account->successes++;
+    if (account->asked && account->successes >= account->lent) {
+        report(hop->deliver->slots, account);
+    }
+}
+
+void slot_failed(struct hop *hop)
+{
+    struct slot_account *account = hop->account;
+    account->failures++;
+    account->quiet_ns = hop->deliver->shard->now_ns + SLOT_QUIET_MS * MX_NS_PER_MS;
+    give_back(hop->deliver->slots, account, account->lent > account->used);
+}
+
+bool slot_is_due(const struct hop *hop, uint64_t opened_ns, bool idle)
+{
+    const struct slot_account *account = hop->account;
+    uint64_t now_ns = hop->deliver->shard->now_ns;
+    return account->recalled > account->leaving &&
+           (idle || now_ns >= opened_ns + SLOT_TERM_MS * MX_NS_PER_MS);
+}
+
+/* --- life --------------------------------------------------------------------------------------
+ */
+
+mx_err slots_open(struct slots **out_slots, struct deliver *d)
+{
+    struct slots *slots = calloc(1, sizeof *slots);
+    if (slots == NULL) {
+        return MX_ERR_NOMEM;
+    }
+    slots->d = d;
+    slots->cores = d->shard->hub == NULL || d->shard->conf.count == 0 ? 1 : d->shard->conf.count;
+    slots->self = slots->cores == 1 ? 0 : d->shard->conf.id;
+    list_init(&slots->untold_accounts);
+    list_init(&slots->untold_loans);
+    slots->again.fire = again_fire;
+    slots->sweep.fire = sweep_fire;
+    *out_slots = slots;
+    return MX_OK;
+}
+
+void slots_close(struct slots *slots)
+{
+    if (slots == NULL) {
+        return;
+    }
+    wheel_cancel(&slots->d->shard->wheel, &slots->again);
+    wheel_cancel(&slots->d->shard->wheel, &slots->sweep);
+    for (unsigned i = 0; i < BUCKETS; i++) {
+        while (slots->accounts[i] != NULL) {
+            struct slot_account *account = slots->accounts[i];
+            slots->accounts[i] = account->next;
+            free(account);
+        }
+        while (slots->loans[i] != NULL) {
+            struct loans *loans = slots->loans[i];
+            slots->loans[i] = loans->next;
+            free(loans);
+        }
+    }
+    free(slots);
+}

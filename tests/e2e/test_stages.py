@@ -1,0 +1,152 @@
+"""Decisions of sessions that are expressions; some ask the DNS."""
+
+import socket
+
+from lib import LOCAL, Sink, check, constant, equal, relay_route, starts, wait_until
+from nameserver import NameServer
+from test_bans import PROXY, say, session_of
+from test_explain import explain
+from test_management import Managed
+
+
+def when(condition, then, otherwise):
+    return {"match": {"0": {"if": condition, "then": then}}, "else": otherwise}
+
+
+def greeted(s, name):
+    with s.wire(hello=False) as w:
+        w.then("220")
+        return w.cmd(f"EHLO {name}")[:9], w.cmd(f"HELO {name}")[:9]
+
+
+def test_stage_greeting():
+    """The banner is the result of smtpGreeting, for each client; what is no text leaves the usual one."""
+    with Managed(cores=1, settings=PROXY) as s:
+        equal(say_banner(s, "203.0.113.7"), "220 mx.example.org ESMTP", "the usual banner")
+        s.api.update("MtaStageConnect", "singleton", smtpGreeting=when(
+            "is_ip_in_cidr(remote_ip, '203.0.113.0/24')", "system('hostname') + ' ESMTP hello ' + remote_ip", "0"))
+        equal(say_banner(s, "203.0.113.7"), "220 mx.example.org ESMTP hello 203.0.113.7", "of its own")
+        equal(say_banner(s, "192.0.2.1"), "220 mx.example.org ESMTP", "no text")
+        refused = s.api.set("MtaStageConnect", update={"singleton": {"smtpGreeting": constant("sender")}})
+        check("singleton" in refused.get("notUpdated", {}), f"a variable that is not known yet: {refused}")
+        refused = s.api.set("MtaStageConnect", update={"singleton": {"script": constant("'x'")}})
+        check("singleton" in refused.get("notUpdated", {}), f"scripts: {refused}")
+
+
+def say_banner(s, client):
+    """The banner for a client behind the proxy."""
+    with socket.create_connection(("127.0.0.1", s.port), timeout=20) as sock:
+        sock.sendall(f"PROXY TCP4 {client} 127.0.0.1 4000 25\r\n".encode())
+        return sock.makefile("rb").readline().decode().rstrip("\r\n")
+
+
+def test_stage_helo():
+    """rejectNonFqdn: names without a dot, and address literals, get 550 5.5.0; another name may follow."""
+    with Managed(cores=1) as s:
+        equal(greeted(s, "localhost"), ("250-mx.ex", "250 mx.ex"), "by default")
+        s.api.update("MtaStageEhlo", "singleton", rejectNonFqdn=when(f"local_port == {s.port}", "true", "false"))
+        for name in ("localhost", "[192.0.2.1]", "a"):
+            equal(greeted(s, name), ("550 5.5.0", "550 5.5.0"), name)
+        equal(greeted(s, "client.example.net")[0], "250-mx.ex", "a name with a dot")
+        with s.wire(hello=False) as w:
+            w.then("220")
+            w.expect("EHLO localhost", "550 5.5.0")
+            w.expect("MAIL FROM:<a@example.net>", "503")
+            w.expect("EHLO client.example.net", "250-")
+            w.expect("MAIL FROM:<a@example.net>", "250")
+        s.api.update("MtaStageEhlo", "singleton", rejectNonFqdn=constant("false"))
+        equal(greeted(s, "localhost"), ("250-mx.ex", "250 mx.ex"), "again")
+
+
+def test_stage_sender():
+    """isSenderAllowed refuses with 550 5.7.1; it may ask the DNS: block lists, each name once, order kept, 451 when nobody can say."""
+    zone = {"7.113.0.203.list.example": {"A": ["127.0.0.2"]}, "good.example": {"MX": [(10, "mx.good.example")], "A": ["192.0.2.5"]},
+            "7.113.0.203.in-addr.arpa": {"PTR": ["client.example.net"]}, "t.example": {"TXT": ["one", "two"]}}
+    with NameServer(zone) as names, Managed(cores=1, settings=PROXY, extra=[names.resolver(attempts=1)]) as s:
+        def allowed(expression):
+            s.api.update("MtaStageMail", "singleton", isSenderAllowed=constant(expression))
+
+        def code(client="203.0.113.7", sender="a@good.example"):
+            session = session_of(s, client)
+            equal(say(session, "EHLO client.example.net")[:3], "250", "EHLO")
+            reply = say(session, f"MAIL FROM:<{sender}>")
+            equal(say(session, "RSET")[:3], "250", "the session goes on")
+            session.close()
+            return reply[:9]
+        allowed("sender_domain != 'bad.example'")
+        equal(code(sender="a@bad.example"), "550 5.7.1", "a sender that is not wanted")
+        equal(code(), "250 2.1.0", "another")
+        equal(code(sender=""), "250 2.1.0", "the null sender")
+        allowed("is_empty(dns_query(ip_reverse_name(remote_ip) + '.list.example', 'ipv4'))")
+        equal(code(), "550 5.7.1", "on the list")
+        equal(code("203.0.113.8"), "250 2.1.0", "not on the list")
+        equal(names.questions.count(("7.113.0.203.list.example", "A")), 1, "questions")
+        for expression in ("contains(dns_query(sender_domain, 'mx'), 'mx.good.example')",
+                           "dns_query(sender_domain, 'ip') == ['192.0.2.5']", "is_empty(dns_query(sender_domain, 'ipv6'))",
+                           "dns_query(remote_ip, 'ptr') == ['client.example.net']", "count(dns_query('t.example', 'txt')) == 2",
+                           "is_empty(dns_query('no..name', 'ipv4'))", "is_empty(dns_query('nowhere.example', 'txt'))",
+                           # without a time to live nothing is kept from one evaluation to the next
+                           "dns_query('good.example', 'ipv4') == dns_query(sender_domain, 'ipv4')"):
+            allowed(expression)
+            equal(code(), "250 2.1.0", expression)
+        allowed(" && ".join(f"is_empty(dns_query('n{n}.example', 'ipv4'))" for n in range(9)))
+        equal(code(), "451 4.4.3", "more names than it may ask about")
+        wait_until(lambda: "expression-failed field=isSenderAllowed" in s.log(), 10, "the log line")
+        allowed("is_empty(dns_query('x.' + sender_domain, 'ipv4'))")
+        names.mode = "servfail"
+        equal(code(), "451 4.4.3", "nobody can say")
+        names.mode = "answer"
+        refused = s.api.set("MtaStageMail", update={"singleton": {"rewrite": constant("'x'")}})
+        check("singleton" in refused.get("notUpdated", {}), f"rewriting: {refused}")
+
+
+def test_stage_sender_waits():
+    """While the DNS is silent a session waits with its pipelined commands; it can be cut, and the server can stop."""
+    with NameServer({}) as names, Managed(cores=1, extra=[names.resolver(timeout=30000)]) as s:
+        s.api.update("MtaStageMail", "singleton", isSenderAllowed=constant("is_empty(dns_query(sender_domain, 'ipv4'))"))
+        names.mode = "silent"
+        commands = b"MAIL FROM:<a@one.example>\r\nRCPT TO:<alice@example.org>\r\nDATA\r\n"
+        gone = s.wire()
+        gone.send(commands)
+        wait_until(lambda: names.asked >= 1, 10, "a question")
+        gone.sock.close()
+        stays = s.wire()
+        stays.send(commands)
+        other = s.wire()
+        other.expect("NOOP", "250")
+        stops = s.wire()
+        stops.send(b"MAIL FROM:<a@two.example>\r\n")
+        wait_until(lambda: names.asked >= 2, 10, "a question")
+        s.stop()
+        for w in (stays, stops, other):
+            starts(w.reply(), "421", "the end")
+
+
+def test_stage_relaying():
+    """allowRelaying lets some clients send to domains that are not served here; mail goes where the route leads."""
+    zone = {"7.113.0.203.friends.example": {"A": ["127.0.0.1"]}}
+    to_far = {"match": {"0": {"if": "is_local_domain(rcpt_domain)", "then": "'local'"}}, "else": "'far'"}
+    with NameServer(zone) as names, Sink() as far, Managed(cores=2, settings=PROXY, strategy=LOCAL, extra=[
+            names.resolver(attempts=1), relay_route(far.port, name="far"),
+            {"@type": "update", "object": "MtaOutboundStrategy", "value": {"route": to_far}}]) as s:
+        def code(client, rcpt):
+            session = session_of(s, client)
+            for line in ("EHLO client.example.net", "MAIL FROM:<a@example.net>"):
+                equal(say(session, line)[:3], "250", line)
+            reply = say(session, f"RCPT TO:<{rcpt}>")
+            if reply[:3] == "250":
+                equal(say(session, "DATA")[:3], "354", "DATA")
+                equal(say(session, "Subject: x\r\n\r\nhello\r\n.")[:3], "250", "the message")
+            session.close()
+            return reply[:9]
+        equal(code("203.0.113.7", "x@far.example"), "550 5.7.1", "by default")
+        s.api.update("MtaStageRcpt", "singleton", allowRelaying=constant(
+            "rcpt_domain == 'far.example' && !is_empty(dns_query(ip_reverse_name(remote_ip) + '.friends.example', 'ipv4'))"))
+        equal(code("203.0.113.7", "x@far.example"), "250 2.1.5", "a friend")
+        equal(far.got(1)[0].rcpts, ["x@far.example"], "recipients")
+        equal(code("203.0.113.8", "x@far.example"), "550 5.7.1", "somebody else")
+        equal(code("203.0.113.7", "x@other.example"), "550 5.7.1", "another domain")
+        equal(code("203.0.113.7", "alice@example.org"), "250 2.1.5", "a local account")
+        names.mode = "servfail"
+        equal(code("203.0.113.9", "x@far.example"), "451 4.4.3", "nobody can say")
+        check("allowRelaying" in explain(s, "x@far.example")["reason"], "explain names the field")
