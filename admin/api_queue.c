@@ -92,7 +92,7 @@ static json_t *rcpt_json(const struct rcpt_state *state, const struct queue_rcpt
     return json_pack("{s:o,s:i,s:o,s:i,s:{s:s,s:o},s:o,s:o,s:b}", "status",
                      status_json(state, text), "retryCount", state->attempts, "retryDue",
                      due_json(due_of(state)), "notifyCount", state->notified, "expires", "@type",
-                     "Ttl", "expiresAt", date_json(state->expires_ms), "orcpt", text_or_null(orcpt),
+                     "Ttl", "expiresAt", due_json(state->expires_ms), "orcpt", text_or_null(orcpt),
                      "nextHop", text_or_null(slice_of(text->hop, text->hop_len)), "held",
                      state->status == RCPT_PENDING && state->flags & RCPT_HELD);
 }

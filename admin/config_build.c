@@ -491,6 +491,7 @@ static mx_err build_strategy(struct builder *b)
         return err;
     }
     err = builder_compile(b, &b->programs->route, object, "route", EXPR_QRCPT);
+    err = err ? err : build_schedule_program(b, object);
     json_decref(object);
     if (err) {
         return err;
@@ -722,6 +723,7 @@ mx_err config_build(struct config **out_config, struct store *store, enum config
     err = err ? err : build_decisions(&b);
     err = err ? err : build_performance(&b, &config->image.performance);
     err = err ? err : build_routes(&b);
+    err = err ? err : build_schedules(&b);
     err = err ? err : build_strategy(&b);
     err = err ? err : build_outbound(&b);
     err = err ? err : build_resolver(&b);
@@ -749,6 +751,7 @@ void config_free(struct config *config)
     }
     struct config_memory *memory = config->arena;
     expr_free(memory->route);
+    expr_free(memory->schedule);
     expr_free(memory->tls);
     expr_free(memory->connection);
     for (size_t i = 0; i < SESSION_SETTINGS; i++) {

@@ -7,7 +7,7 @@
 /* What a config owns. */
 struct config_memory {
     struct arena arena;
-    struct expr_program *route, *tls, *connection;
+    struct expr_program *route, *schedule, *tls, *connection;
     struct expr_program *sessions[SESSION_SETTINGS];
     struct expr_program *stages[STAGE_PROGRAMS];
     struct netset *blocked, *allowed;
@@ -27,13 +27,16 @@ mx_err builder_fail(struct builder *b, mx_err err, const char *format, ...) MX_P
 mx_err builder_store_failed(struct builder *b, mx_err err);
 /* A setting's object as stored or by default; sets b->type. Caller releases. */
 MX_MUST_CHECK mx_err builder_singleton(struct builder *b, json_t **out_object, const char *name);
+/* Compiles a field of a normal object; errors name field and position. */
+MX_MUST_CHECK mx_err builder_compile(struct builder *b, struct expr_program **out_program,
+                                     const json_t *object, const char *field,
+                                     enum expr_context context);
+/* Queues and schedules, and the strategy's field that chooses among them (config_schedule.c). */
+MX_MUST_CHECK mx_err build_schedules(struct builder *b);
+MX_MUST_CHECK mx_err build_schedule_program(struct builder *b, const json_t *strategy);
 /* The resolver (config_resolver.c). */
 MX_MUST_CHECK mx_err build_resolver(struct builder *b);
 /* How connections to other mail systems are made (config_outbound.c). */
 MX_MUST_CHECK mx_err build_outbound(struct builder *b);
-/* Compiles a field of an object; errors name field and position. */
-MX_MUST_CHECK mx_err builder_compile(struct builder *b, struct expr_program **out_program,
-                                     const json_t *object, const char *field,
-                                     enum expr_context context);
 /* Domains and addresses. */
 MX_MUST_CHECK mx_err build_records(struct builder *b);

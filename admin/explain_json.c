@@ -247,12 +247,18 @@ static json_t *times(const uint64_t *ms, uint32_t count)
     return list;
 }
 
-static json_t *schedule_of(const struct schedule *schedule)
+static json_t *schedule_of(const struct image *image, const struct schedule *schedule)
 {
     json_t *object = json_object();
+    set(object, "name", text(schedule->name));
+    set(object, "queue",
+        text(schedule->queue < image->queue_count ? image->queues[schedule->queue].name
+                                                  : SLICE_EMPTY));
     set(object, "retry", times(schedule->retry_ms, schedule->retry_count));
     set(object, "notify", times(schedule->notify_ms, schedule->notify_count));
-    set(object, "expiry", number(schedule->expire_ms));
+    set(object, "expiry", schedule->attempts_max > 0 ? json_null() : number(schedule->expire_ms));
+    set(object, "maxAttempts",
+        schedule->attempts_max > 0 ? number(schedule->attempts_max) : json_null());
     return object;
 }
 
@@ -299,7 +305,7 @@ json_t *explain_json(const struct explanation *e, const struct explain_query *qu
     set(object, "route", route_of(e->routing.route));
     set(object, "nextHop", e->routing.route != NULL ? next_hop(e, query->rcpt) : json_null());
     set(object, "verification", verification_of(e));
-    set(object, "schedule", schedule_of(&e->schedule));
+    set(object, "schedule", schedule_of(e->image, &e->schedule));
     set(object, "paused", json_boolean(e->paused));
     set(object, "limits", limits_of(e));
     return object;

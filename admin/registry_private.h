@@ -9,6 +9,8 @@
 #define SECOND_MS INT64_C(1000)
 #define DAY_MS (86400 * SECOND_MS)
 
+/* registry_schedule.c */
+extern const struct reg_variant reg_virtual_queue_variants[1], reg_schedule_variants[1];
 /* registry_dns.c */
 extern const struct reg_variant reg_dns_variants[2];
 /* registry_stages.c */

@@ -46,7 +46,12 @@ static const struct reg_shape rcpt_status = {.name = "RecipientStatus",
                                              .variants = VARIANTS(rcpt_status_variants)};
 
 static const struct reg_field ttl_fields[] = {
-    SHOWN("expiresAt", REG_DATE, "When it is given up."),
+    {.name = "expiresAt",
+     .kind = REG_DATE,
+     .mode = REG_SERVER_SET,
+     .flags = REG_NULLABLE,
+     .description = "When it is given up; null: that depends on the attempts, or it has not been "
+                    "tried in this process."},
 };
 static const struct reg_variant rcpt_expiry_variants[] = {
     {.name = "Ttl", .label = "After a time", .fields = FIELDS(ttl_fields)},

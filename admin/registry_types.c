@@ -308,6 +308,19 @@ static const struct reg_field strategy_fields[] = {
                 "\"else\":\"'mx'\"}",
      .description = "Name of the MtaRoute that a recipient takes. Every result must be a route "
                     "name in quotes. Evaluated again at every attempt."},
+    {.name = "schedule",
+     .kind = REG_EXPRESSION,
+     .format = FORMAT_LABEL,
+     .refers = "MtaDeliverySchedule",
+     .context = EXPR_QRCPT,
+     .initial = "{\"match\":{\"0\":{\"if\":\"is_local_address(rcpt)\",\"then\":\"'local'\"},"
+                "\"1\":{\"if\":\"source == 'dsn'\",\"then\":\"'dsn'\"},"
+                "\"2\":{\"if\":\"source == 'report'\",\"then\":\"'report'\"}},"
+                "\"else\":\"'remote'\"}",
+     .description =
+         "Name of the MtaDeliverySchedule of a recipient, in quotes. Evaluated at every "
+         "attempt and again when one fails, so a change holds for queued mail from its "
+         "next attempt on. Mail that is relayed is not `local`, whosever the domain is."},
     {.name = "connection",
      .kind = REG_EXPRESSION,
      .format = FORMAT_LABEL,
@@ -327,7 +340,7 @@ static const struct reg_field strategy_fields[] = {
                     "name in quotes."},
 };
 static const struct reg_variant strategy_variants[] = {
-    {.label = "Outbound strategy", .fields = FIELDS(strategy_fields), .unsupported = "schedule"},
+    {.label = "Outbound strategy", .fields = FIELDS(strategy_fields)},
 };
 
 /* NetworkListener --------------------------------------------------------------------------- */
@@ -719,7 +732,15 @@ const struct reg_type reg_types[] = {
      .description = "A way that mail can take from here."},
     {.shape = {.name = "MtaOutboundStrategy", .variants = VARIANTS(strategy_variants)},
      .singleton = true,
-     .description = "Which route a recipient takes, and by what kind of connection."},
+     .description = "Which route a recipient takes, when, and by what kind of connection."},
+    {.shape = {.name = "MtaDeliverySchedule", .variants = VARIANTS(reg_schedule_variants)},
+     .label = "name",
+     .unique = "name",
+     .description = "When deliveries are tried again, and when they are given up."},
+    {.shape = {.name = "MtaVirtualQueue", .variants = VARIANTS(reg_virtual_queue_variants)},
+     .label = "name",
+     .unique = "name",
+     .description = "Deliveries that share a number of workers."},
     {.shape = {.name = "MtaTlsStrategy", .variants = VARIANTS(reg_tls_strategy_variants)},
      .label = "name",
      .unique = "name",

@@ -4,6 +4,7 @@
 #include "admin/store_private.h"
 #include "admin/validate.h"
 #include "core/check.h"
+#include "io/clock.h"
 #include "io/random.h"
 #include "io/sys.h"
 
@@ -349,32 +350,11 @@ uint64_t store_next_id(struct store *store)
 
 /* First start ------------------------------------------------------------------------------ */
 
-static mx_err seed(struct store *store, const char *type_name, uint64_t id, const char *text)
+/* What this version makes at a first start and an earlier one did not. */
+static mx_err add_seeds(struct store *store, uint64_t have)
 {
-    const struct reg_type *type = reg_type_find(slice_of_text(type_name));
-    struct set_errors errors;
-    errors.count = 0;
-    json_t *body = json_loads(text, 0, NULL);
-    json_t *object = body ? object_normalize(type, body, NULL, &errors) : NULL;
-    struct store_conflict conflict;
-    mx_err err = object ? store_write(store, type, id, NULL, object, &conflict)
-                        : store_no_memory(store); /* the text is right: a test builds it */
-    json_decref(object);
-    json_decref(body);
-    return err;
-}
-
-/* A dead host should not hold mail up for as long as the contract's defaults allow. */
-static mx_err seed_strategies(struct store *store)
-{
-    mx_err err = seed(store, "MtaConnectionStrategy", STORE_SEED_CONNECTION,
-                      "{\"name\":\"default\",\"connectTimeout\":60000}");
-    err = err ? err
-              : seed(store, "MtaTlsStrategy", STORE_SEED_TLS,
-                     "{\"name\":\"default\",\"tlsTimeout\":60000}");
-    return err ? err
-               : seed(store, "MtaTlsStrategy", STORE_SEED_INVALID_TLS,
-                      "{\"name\":\"invalid-tls\",\"allowInvalidCerts\":true,\"tlsTimeout\":60000}");
+    mx_err err = store_seed(store, have);
+    return err ? err : write_meta(store, "seeds", STORE_SEEDS);
 }
 
 static mx_err build(struct store *store)
@@ -388,14 +368,7 @@ static mx_err build(struct store *store)
     err = err ? err : execute(store, schema);
     store->node = (uint32_t)(random_u64() & ((1u << OBJECT_NODE_BITS) - 1));
     err = err ? err : write_meta(store, "node", store->node);
-    err =
-        err ? err
-            : seed(store, "MtaRoute", STORE_SEED_LOCAL, "{\"@type\":\"Local\",\"name\":\"local\"}");
-    err = err ? err : seed(store, "MtaRoute", STORE_SEED_MX, "{\"@type\":\"Mx\",\"name\":\"mx\"}");
-    err = err ? err
-              : seed(store, "NetworkListener", STORE_SEED_LISTENER,
-                     "{\"name\":\"smtp\",\"bind\":{\"[::]:25\":true}}");
-    err = err ? err : seed_strategies(store);
+    err = err ? err : add_seeds(store, 0);
     if (err) {
         store_rollback(store);
         return err;
@@ -519,6 +492,40 @@ static mx_err check_format(struct store *store)
     return MX_OK;
 }
 
+/* A registry that an earlier version made has no entry. */
+static mx_err read_seeds(struct store *store, uint64_t *out_have)
+{
+    sqlite3_stmt *stmt;
+    bool row = false;
+    mx_err err = store_statement(store, &stmt, STMT_META_GET);
+    if (!err) {
+        bind_slice(stmt, 1, SLICE_LITERAL("seeds"));
+        err = store_step(store, stmt, &row);
+    }
+    *out_have = 1;
+    if (row) {
+        *out_have = (uint64_t)sqlite3_column_int64(stmt, 0);
+        (void)sqlite3_reset(stmt);
+    }
+    return err;
+}
+
+static mx_err complete_seeds(struct store *store)
+{
+    uint64_t have;
+    mx_err err = read_seeds(store, &have);
+    if (err || have >= STORE_SEEDS) {
+        return err;
+    }
+    err = store_begin(store, "ringmx", clock_wall_ms());
+    err = err ? err : add_seeds(store, have);
+    if (err) {
+        store_rollback(store);
+        return err;
+    }
+    return store_commit(store);
+}
+
 static mx_err prepare(struct store *store)
 {
     mx_err err = check_format(store);
@@ -531,7 +538,7 @@ static mx_err prepare(struct store *store)
     err = err ? err : read_meta(store, "last_id", &store->last_id);
     err = err ? err : read_meta(store, "node", &node);
     store->node = (uint32_t)node;
-    return err;
+    return err ? err : complete_seeds(store);
 }
 
 static mx_err registry_path(char path[STORE_PATH_MAX], const char *data_dir, const char *suffix)

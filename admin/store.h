@@ -29,9 +29,18 @@ enum {
     STORE_SEED_LOCAL = 1,
     STORE_SEED_MX = 2,
     STORE_SEED_LISTENER = 3,
+    STORE_SEED_QUEUE_LOCAL = 8,
+    STORE_SEED_QUEUE_REMOTE = 9,
+    STORE_SEED_QUEUE_DSN = 10,
+    STORE_SEED_QUEUE_REPORT = 11,
+    STORE_SEED_SCHEDULE_LOCAL = 12,
+    STORE_SEED_SCHEDULE_REMOTE = 13,
+    STORE_SEED_SCHEDULE_DSN = 14,
+    STORE_SEED_SCHEDULE_REPORT = 15,
     STORE_SEED_CONNECTION = 16,
     STORE_SEED_TLS = 17,
-    STORE_SEED_INVALID_TLS = 18
+    STORE_SEED_INVALID_TLS = 18,
+    STORE_SEEDS = 2, /* sets of them; a registry of an earlier version gets what it has not */
 };
 
 /* Opens DATA_DIR/registry.db; makes it with its first objects when it is absent. The folder exists.

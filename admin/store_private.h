@@ -66,6 +66,8 @@ struct store {
     char problem[512];
 };
 
+/* Writes the objects of the first start that are not among the first `have` sets of them. */
+MX_MUST_CHECK mx_err store_seed(struct store *store, uint64_t have);
 /* Notes the problem; MX_ERR_NOMEM. */
 mx_err store_no_memory(struct store *store);
 /* The prepared statement, reset and without bindings. */

@@ -9,6 +9,7 @@
 #include "route/netset.h"
 #include "route/outbound.h"
 #include "route/performance.h"
+#include "route/schedule.h"
 
 enum route_kind { ROUTE_LOCAL, ROUTE_MX, ROUTE_RELAY };
 
@@ -29,6 +30,15 @@ struct route_conf {
 
 enum {
     IMAGE_LISTENERS_MAX = 256,
+    IMAGE_QUEUES_MAX = 16,
+    IMAGE_SCHEDULES_MAX = 256,
+    QUEUE_NAME_MAX = 8,
+};
+
+/* A virtual queue: deliveries that share a number of workers. */
+struct queue_conf {
+    struct slice name; /* at most QUEUE_NAME_MAX bytes */
+    uint32_t workers;  /* deliveries at a time, all cores together */
 };
 
 struct listener_conf {
@@ -120,7 +130,13 @@ struct image {
     const struct route_conf *routes;
     uint32_t route_count;
     const struct expr_program *route_program; /* context QRCPT; yields a route's name */
-    struct outbound_conf outbound;            /* all zero: the defaults */
+    const struct queue_conf *queues;          /* none: one without a bound */
+    uint32_t queue_count;
+    const struct schedule *schedules; /* none: as deliver_conf says */
+    uint32_t schedule_count;
+    const struct expr_program *schedule_program; /* context QRCPT; yields a schedule's name; with
+                                                    schedules only */
+    struct outbound_conf outbound;               /* all zero: the defaults */
     const struct netmask *proxy_networks;
     uint32_t proxy_network_count;
     struct resolver_conf resolver;
@@ -130,6 +146,8 @@ struct image {
 
 /* NULL when there is none of that name. */
 const struct route_conf *image_route(const struct image *image, struct slice name);
+/* NULL when there is none of that name. */
+const struct schedule *image_schedule(const struct image *image, struct slice name);
 /* Is this client not to be served? Loopback and what is allowed never is. */
 static inline bool image_blocks(const struct image *image, const struct netaddr *client,
                                 int64_t wall_ms)

@@ -137,8 +137,8 @@ static mx_err text_make(struct bounce *bounce, struct active *active,
                                          .code = o->code,
                                          .text = o->text,
                                          .remote_host = items[i].remote,
-                                         .retry_until_ms = deliver_expires_ms(
-                                             d, active->msg, &active->msg->rcpts[items[i].rcpt])};
+                                         .expired = o->expired,
+                                         .retry_until_ms = items[i].retry_until_ms};
         }
         struct dsn dsn = {.hostname = d->image->hostname,
                           .id = journal_next_id(d->spool->journal),
@@ -185,7 +185,7 @@ static struct bounce *bounce_new(struct active *active, const struct bounce_item
         }
         struct rcpt_state state = active->msg->rcpts[items[i].rcpt];
         if (items[i].action == DSN_DELAYED) {
-            state.notified++;
+            state.notified = items[i].notices;
         }
         bounce->marks[i] = (struct record_outcome){
             .rcpt = items[i].rcpt, .state = state, .text = slice_of(copy, text.len)};

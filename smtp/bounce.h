@@ -9,6 +9,8 @@ struct bounce_item {
     uint32_t rcpt; /* index in the envelope */
     enum dsn_action action;
     struct outcome outcome; /* text valid during the call */
+    uint8_t notices; /* delayed: how many of such DSNs this one stands for, with earlier ones */
+    int64_t retry_until_ms; /* delayed: when it is given up; 0: not known */
     struct slice remote;
 };
 

@@ -44,6 +44,7 @@ struct outcome {
     uint16_t code; /* SMTP reply code, 0 = none (connection lost, our own decision) */
     uint8_t
         status[3]; /* enhanced status class, subject, detail; made from the code if none was sent */
+    bool expired;  /* was temporary, and the last attempt */
     bool host_fault; /* the connection or host is to blame, not this message or recipient */
     bool tls_fault;  /* there was no TLS as it is required */
     struct slice

@@ -71,13 +71,31 @@ static void due_fire(struct timer *timer, uint64_t now_ns)
     deliver_ready(msg->deliver, msg);
 }
 
-/* A recipient whose time is farther away than any wait was stored when the calendar was ahead,
- * unless an administrator wanted it so. */
+static uint64_t longest_wait_ms(const struct deliver *d, uint32_t attempts)
+{
+    uint32_t step = attempts > 0 ? attempts - 1 : 0;
+    return d->longest_ms[step < SCHEDULE_STEPS_MAX ? step : SCHEDULE_STEPS_MAX - 1];
+}
+
+/* Whichever schedule it has. */
+static void find_longest_waits(struct deliver *d, const struct image *image)
+{
+    for (uint32_t i = 0; i < SCHEDULE_STEPS_MAX; i++) {
+        d->longest_ms[i] = schedule_longest_wait_ms(&d->conf.schedule, i + 1);
+        for (uint32_t k = 0; k < image->schedule_count; k++) {
+            uint64_t longest_ms = schedule_longest_wait_ms(&image->schedules[k], i + 1);
+            d->longest_ms[i] = longest_ms > d->longest_ms[i] ? longest_ms : d->longest_ms[i];
+        }
+    }
+}
+
+/* A recipient whose time is farther away than any wait was stored when the calendar was ahead, or
+ * when waits were longer, unless an administrator wanted it so. */
 static void cut_waits(struct deliver *d, struct message *msg)
 {
     for (uint32_t i = 0; i < msg->rcpt_count; i++) {
         struct rcpt_state *state = &msg->rcpts[i];
-        uint64_t longest_ms = schedule_longest_wait_ms(&d->conf.schedule, state->attempts);
+        uint64_t longest_ms = longest_wait_ms(d, state->attempts);
         longest_ms = longest_ms > d->conf.retry_ms ? longest_ms : d->conf.retry_ms;
         if (!(state->flags & RCPT_PUT_OFF) &&
             state->due_ms > d->shard->wall_ms + (int64_t)longest_ms) {
@@ -373,18 +391,20 @@ static void turn(struct shard_hook *hook)
 /* --- routing and grouping ----------------------------------------------------------------------
  */
 
-/* Deliveries of one message under construction, one per hop. */
+/* Deliveries of one message under construction, one per hop and virtual queue. */
 struct grouping {
     struct delivery *list[64];
     unsigned count;
 };
 
-static struct delivery *delivery_new(struct active *active, struct hop *hop, uint32_t rcpts_max)
+static struct delivery *delivery_new(struct active *active, struct hop *hop, unsigned queue,
+                                     uint32_t rcpts_max)
 {
     struct delivery *delivery = calloc(1, sizeof *delivery + rcpts_max * sizeof delivery->rcpts[0]);
     if (delivery != NULL) {
         delivery->active = active;
         delivery->hop = hop;
+        delivery->queue = (uint8_t)queue;
         hop->references++;
         active->deliveries++;
     }
@@ -394,7 +414,7 @@ static struct delivery *delivery_new(struct active *active, struct hop *hop, uin
 struct delivery *delivery_split(struct delivery *delivery, const uint32_t *positions,
                                 uint32_t count)
 {
-    struct delivery *other = delivery_new(delivery->active, delivery->hop, count);
+    struct delivery *other = delivery_new(delivery->active, delivery->hop, delivery->queue, count);
     if (other == NULL) {
         return NULL;
     }
@@ -419,6 +439,9 @@ struct delivery *delivery_split(struct delivery *delivery, const uint32_t *posit
 static void delivery_free(struct delivery *delivery)
 {
     delivery->hop->references--;
+    if (delivery->has_worker) {
+        hop_worker_free(delivery->active->deliver, delivery->queue);
+    }
     free(delivery);
 }
 
@@ -432,11 +455,13 @@ static void park_at(struct active *active, struct hop *hop)
     hop->references++;
 }
 
-static struct delivery *delivery_for(struct grouping *group, struct active *active, struct hop *hop)
+static struct delivery *delivery_for(struct grouping *group, struct active *active, struct hop *hop,
+                                     unsigned queue)
 {
     for (unsigned i = 0; i < group->count; i++) {
         struct delivery *delivery = group->list[i];
-        if (delivery->hop == hop && delivery->rcpt_count < DELIVER_RCPTS_MAX) {
+        if (delivery->hop == hop && delivery->queue == queue &&
+            delivery->rcpt_count < DELIVER_RCPTS_MAX) {
             return delivery;
         }
     }
@@ -445,7 +470,7 @@ static struct delivery *delivery_for(struct grouping *group, struct active *acti
     }
     uint32_t max = active->txn->env.rcpt_count;
     struct delivery *delivery =
-        delivery_new(active, hop, max < DELIVER_RCPTS_MAX ? max : DELIVER_RCPTS_MAX);
+        delivery_new(active, hop, queue, max < DELIVER_RCPTS_MAX ? max : DELIVER_RCPTS_MAX);
     if (delivery != NULL) {
         group->list[group->count++] = delivery;
     }
@@ -489,10 +514,21 @@ static struct slice domain_of(struct slice address)
     return at == 0 ? SLICE_EMPTY : slice_from(address, at);
 }
 
+static struct routing_context routing_context(const struct active *active, uint32_t i)
+{
+    const struct deliver *d = active->deliver;
+    return (struct routing_context){.image = d->image,
+                                    .directory = d->directory,
+                                    .vm = d->vm,
+                                    .now_ms = d->shard->wall_ms,
+                                    .state = &active->msg->rcpts[i],
+                                    .schedule = &d->conf.schedule};
+}
+
 /* An administrator has cancelled it, and its sender is to be told. */
 static void give_up(struct grouping *group, struct active *active, uint32_t i)
 {
-    struct delivery *delivery = delivery_for(group, active, active->deliver->route[0]);
+    struct delivery *delivery = delivery_for(group, active, active->deliver->route[0], 0);
     if (delivery != NULL) {
         struct outcome outcome = {.kind = OUTCOME_PERMANENT,
                                   .status = {5, 0, 0},
@@ -513,6 +549,16 @@ static void name_hop(struct deliver *d, struct rcpt_state *state, const struct h
     }
 }
 
+/* For who looks at the queue. */
+static void note_end(struct rcpt_state *state, const struct schedule *schedule, int64_t arrived_ms)
+{
+    if (!(state->flags & RCPT_EXPIRES)) {
+        int64_t end_ms =
+            schedule_end_ms(schedule, &(struct schedule_progress){.arrived_ms = arrived_ms});
+        state->expires_ms = end_ms != 0 ? end_ms : RCPT_BY_ATTEMPTS;
+    }
+}
+
 /* Adds recipient i to the delivery that it belongs to; decides at once what cannot be delivered. */
 static void route_rcpt(struct grouping *group, struct active *active, uint32_t i)
 {
@@ -521,14 +567,11 @@ static void route_rcpt(struct grouping *group, struct active *active, uint32_t i
         give_up(group, active, i);
         return;
     }
-    struct routing_context ctx = {.image = d->image,
-                                  .directory = d->directory,
-                                  .vm = d->vm,
-                                  .now_ms = d->shard->wall_ms,
-                                  .state = &active->msg->rcpts[i],
-                                  .schedule = &d->conf.schedule};
+    struct routing_context ctx = routing_context(active, i);
     struct routing routing;
     routing_find(&routing, &ctx, active->txn->rcpts[i].address, &active->txn->env);
+    unsigned queue = virtual_queue_slot(&d->queues, d->image, routing.schedule);
+    note_end(&active->msg->rcpts[i], routing.schedule, active->msg->arrived_ms);
     struct hop *hop = d->route[routing.route != NULL ? routing.route->index : 0];
     struct outcome outcome;
     bool expanded;
@@ -542,7 +585,7 @@ static void route_rcpt(struct grouping *group, struct active *active, uint32_t i
     if (routing.route != NULL) {
         name_hop(d, &active->msg->rcpts[i], hop);
     }
-    struct delivery *delivery = delivery_for(group, active, hop);
+    struct delivery *delivery = delivery_for(group, active, hop, queue);
     if (delivery == NULL) {
         return;
     }
@@ -592,6 +635,12 @@ static void submit(struct delivery *delivery)
     }
 }
 
+static bool is_due(const struct deliver *d, const struct rcpt_state *state)
+{
+    return rcpt_waits(state) &&
+           (state->due_ms <= d->shard->wall_ms + WHEEL_TICK_MS || (state->flags & RCPT_EARLY) != 0);
+}
+
 static void dispatch(struct active *active)
 {
     struct deliver *d = active->deliver;
@@ -601,7 +650,7 @@ static void dispatch(struct active *active)
     active->deliveries++; /* held until all are submitted */
     for (uint32_t i = 0; start && i < msg->rcpt_count; i++) {
         const struct rcpt_state *state = &msg->rcpts[i];
-        if (rcpt_waits(state) && state->due_ms <= d->shard->wall_ms + WHEEL_TICK_MS) {
+        if (is_due(d, state)) {
             route_rcpt(&group, active, i);
         }
     }
@@ -662,22 +711,48 @@ static void log_outcome(struct delivery *delivery, const struct delivery_rcpt *r
     log_end(log, line);
 }
 
-int64_t deliver_expires_ms(const struct deliver *d, const struct message *msg,
-                           const struct rcpt_state *state)
+static int64_t set_end_ms(const struct rcpt_state *state)
 {
-    return state->flags & RCPT_EXPIRES ? state->expires_ms
-                                       : msg->arrived_ms + (int64_t)d->conf.schedule.expire_ms;
+    return state->flags & RCPT_EXPIRES ? state->expires_ms : 0;
 }
 
-static void defer(struct deliver *d, const struct message *msg, struct rcpt_state *state)
+static bool is_early(const struct rcpt_state *state, int64_t now_ms)
 {
-    state->flags &= (uint8_t)~RCPT_PUT_OFF;
-    /* The schedule knows ends by arrivals. */
-    const struct schedule *schedule = &d->conf.schedule;
-    int64_t arrived_ms = deliver_expires_ms(d, msg, state) - (int64_t)schedule->expire_ms;
-    state->due_ms = d->conf.retry_ms > 0 ? d->shard->wall_ms + (int64_t)d->conf.retry_ms
-                                         : schedule_next_ms(schedule, d->shard->wall_ms, arrived_ms,
-                                                            state->attempts, deliver_random(d));
+    return (state->flags & RCPT_EARLY) != 0 && state->due_ms > now_ms;
+}
+
+/* Before its time, or only to tell of a delay: no step of the schedule. */
+static bool is_extra(const struct rcpt_state *state, int64_t now_ms)
+{
+    return is_early(state, now_ms) ||
+           (state->flags & (RCPT_FOR_NOTICE | RCPT_PUT_OFF)) == RCPT_FOR_NOTICE;
+}
+
+/* Sets the time of the next attempt. */
+static void defer(struct deliver *d, struct rcpt_state *state, const struct schedule *schedule,
+                  const struct schedule_progress *progress)
+{
+    int64_t now_ms = d->shard->wall_ms;
+    if (is_early(state, now_ms)) {
+        state->flags &= (uint8_t)~RCPT_EARLY; /* its time is still to come */
+        return;
+    }
+    struct schedule_time next = schedule_next(schedule, now_ms, progress, deliver_random(d));
+    if (d->conf.retry_ms > 0) {
+        next = (struct schedule_time){.due_ms = now_ms + (int64_t)d->conf.retry_ms};
+    }
+    state->flags &= (uint8_t) ~(RCPT_PUT_OFF | RCPT_FOR_NOTICE | RCPT_EARLY);
+    state->flags |= next.is_extra ? RCPT_FOR_NOTICE : 0;
+    state->due_ms = next.due_ms;
+}
+
+/* Given up: what was said last stays, the status says why it ends (RFC 3463: 5.4.7). */
+static void expire(struct outcome *o)
+{
+    static const uint8_t expired[3] = {5, 4, 7};
+    o->kind = OUTCOME_PERMANENT;
+    o->expired = true;
+    memcpy(o->status, expired, sizeof expired);
 }
 
 static void note_reply(struct deliver *d, struct rcpt_state *state, const struct outcome *o)
@@ -694,6 +769,40 @@ static uint64_t age_ns(const struct deliver *d, const struct message *msg)
     return age_ms > 0 ? (uint64_t)age_ms * MX_NS_PER_MS : 0;
 }
 
+/* A temporary failure under the schedule that the recipient has now. Returns as apply. */
+static int apply_temporary(struct delivery *delivery, struct delivery_rcpt *rcpt)
+{
+    struct active *active = delivery->active;
+    struct deliver *d = active->deliver;
+    struct message *msg = active->msg;
+    struct rcpt_state *state = &msg->rcpts[rcpt->rcpt];
+    struct routing_context ctx = routing_context(active, rcpt->rcpt);
+    const struct schedule *schedule =
+        routing_schedule(&ctx, active->txn->rcpts[rcpt->rcpt].address, &active->txn->env);
+    struct schedule_progress progress = {.arrived_ms = msg->arrived_ms,
+                                         .end_ms = set_end_ms(state),
+                                         .attempts = state->attempts,
+                                         .notified = state->notified,
+                                         .tells_delays =
+                                             bounce_wanted(active, rcpt->rcpt, DSN_DELAYED)};
+    int64_t now_ms = d->shard->wall_ms;
+    if (schedule_expired(schedule, now_ms, &progress)) {
+        expire(&rcpt->outcome);
+        return -1;
+    }
+    uint32_t notices = schedule_notices_due(schedule, now_ms, msg->arrived_ms);
+    bool is_news = notices > state->notified;
+    progress.notified = is_news ? notices : state->notified;
+    rcpt->notices = (uint8_t)progress.notified;
+    rcpt->retry_until_ms = schedule_end_ms(schedule, &progress);
+    note_end(state, schedule, msg->arrived_ms);
+    count_one(&delivery->hop->stats->deferred);
+    count_one(&d->stats.routes[delivery->hop->row].deferred);
+    defer(d, state, schedule, &progress);
+    log_outcome(delivery, rcpt, "deferred");
+    return is_news ? DSN_DELAYED : -1;
+}
+
 /* Applies one outcome to the recipient's state; returns which DSN it calls for (or -1). */
 static int apply(struct delivery *delivery, struct delivery_rcpt *rcpt)
 {
@@ -708,22 +817,15 @@ static int apply(struct delivery *delivery, struct delivery_rcpt *rcpt)
     note_reply(d, state, o);
     state->flags &= (uint8_t)~RCPT_TLS_FAILED;
     state->flags |= o->tls_fault ? RCPT_TLS_FAILED : 0;
-    if (state->attempts < UINT8_MAX) {
+    bool counts = o->kind != OUTCOME_TEMPORARY || !is_extra(state, d->shard->wall_ms);
+    if (counts && state->attempts < UINT8_MAX) {
         state->attempts++;
     }
-    if (o->kind == OUTCOME_TEMPORARY && d->shard->wall_ms >= deliver_expires_ms(d, msg, state)) {
-        o->kind = OUTCOME_PERMANENT;
-        o->status[0] = 5;
-    }
     if (o->kind == OUTCOME_TEMPORARY) {
-        count_one(&stats->deferred);
-        count_one(&row->deferred);
-        defer(d, msg, state);
-        log_outcome(delivery, rcpt, "deferred");
-        return schedule_notify_due(&d->conf.schedule, d->shard->wall_ms, msg->arrived_ms,
-                                   state->notified)
-                   ? DSN_DELAYED
-                   : -1;
+        int action = apply_temporary(delivery, rcpt);
+        if (o->kind == OUTCOME_TEMPORARY) {
+            return action;
+        }
     }
     MX_ASSERT(msg->rcpts_left > 0);
     msg->rcpts_left--;
@@ -771,6 +873,8 @@ void delivery_done(struct delivery *delivery)
             items[item_count++] = (struct bounce_item){.rcpt = rcpt->rcpt,
                                                        .action = (enum dsn_action)action,
                                                        .outcome = rcpt->outcome,
+                                                       .notices = rcpt->notices,
+                                                       .retry_until_ms = rcpt->retry_until_ms,
                                                        .remote = delivery->remote};
         } else {
             plain[plain_count++] = (struct record_outcome){
@@ -834,6 +938,7 @@ mx_err deliver_open(struct deliver *d, struct shard *shard, struct spool *spool,
                           .conf = *conf,
                           .random = random_u64() | 1,
                           .mx_seed = random_u64()};
+    virtual_queues_init(&d->queues);
     list_init(&d->ready);
     list_init(&d->busy);
     list_init(&d->hops);
@@ -915,6 +1020,10 @@ static struct hop *hop_serving(struct deliver *d, const struct route_conf *route
 mx_err deliver_prepare(struct deliver *d, const struct image *image)
 {
     MX_ASSERT(image->route_count > 0 && d->next_route == NULL);
+    mx_err err = virtual_queues_prepare(&d->queues, image);
+    if (err) {
+        return err;
+    }
     d->next_count = image->route_count;
     d->next_route = calloc(image->route_count, sizeof(struct hop *));
     if (d->next_route == NULL) {
@@ -952,6 +1061,8 @@ void deliver_switch(struct deliver *d, const struct image *image)
     d->route = d->next_route;
     d->next_route = NULL;
     d->image = image;
+    virtual_queues_switch(&d->queues, image, d->shard->conf.id, d->shard->conf.count);
+    find_longest_waits(d, image);
     struct performance before = d->performance;
     d->performance = performance_complete(&image->performance);
     for (uint32_t i = 0; i < image->route_count; i++) {

@@ -16,12 +16,13 @@
 #include "io/work.h"
 #include "route/directory.h"
 #include "route/image.h"
+#include "route/schedule.h"
 #include "smtp/cli_engine.h"
 #include "smtp/reply.h"
-#include "smtp/schedule.h"
 #include "smtp/spool.h"
 #include "smtp/stats.h"
 #include "smtp/verify.h"
+#include "smtp/virtual_queue.h"
 
 enum {
     /* Lanes of the workers (io/work.h). */
@@ -84,6 +85,9 @@ struct delivery_rcpt {
     bool decided;
     bool expanded;          /* a list: delivered means that all its members have got their mail */
     struct outcome outcome; /* text in the transaction's memory */
+    /* When it was put off: */
+    uint8_t notices;        /* delay DSNs that are due by now, sent or not */
+    int64_t retry_until_ms; /* 0: depends on the attempts */
 };
 
 /* One message for one next hop. */
@@ -95,6 +99,8 @@ struct delivery {
     const char *peer, *tls; /* for the log: its address and port, TLS version; NULL: nobody spoke */
     uint32_t open;          /* recipients without outcome */
     uint32_t rcpt_count;
+    uint8_t queue;   /* slot of its virtual queue */
+    bool has_worker; /* takes one of the queue's workers */
     bool retried;    /* was given back once because a kept connection had died */
     bool refused;    /* for now, by a mail host: this attempt ends when the next one fails too */
     bool dsn_passed; /* the next hop took over the DSN duty */
@@ -123,10 +129,12 @@ struct hop {
     struct class_stats *stats;  /* of its kind */
     text_id name;               /* as administrators call it: ROUTE or ROUTE:DOMAIN; 0: no memory */
     bool retired;
-    bool paused;         /* its route is, or everything */
-    bool kept;           /* only while a new image is prepared: it serves there too */
-    unsigned references; /* deliveries, and messages that will park here */
-    struct list waiting; /* struct delivery */
+    bool paused;                      /* its route is, or everything */
+    bool kept;                        /* only while a new image is prepared: it serves there too */
+    unsigned references;              /* deliveries, and messages that will park here */
+    struct list waiting[QUEUE_SLOTS]; /* struct delivery, by virtual queue */
+    uint32_t waiting_mask;            /* those that are not empty */
+    unsigned next_queue;              /* whose turn it is */
     uint32_t waiting_count;
     size_t waiting_bytes; /* memory of the messages in waiting */
     struct list parked;   /* struct message by wait_node */
@@ -166,9 +174,9 @@ struct deliver_pause {
 bool deliver_pause_has(const struct deliver_pause *pause, struct slice route);
 
 struct deliver_conf {
-    struct schedule schedule;
-    uint64_t retry_ms;     /* 0, or: all retries and probes after this time (tests) */
-    const char *mail_root; /* folder of the mailboxes */
+    struct schedule schedule; /* where the image says nothing */
+    uint64_t retry_ms;        /* 0, or: all retries and probes after this time (tests) */
+    const char *mail_root;    /* folder of the mailboxes */
     struct deliver_pause pause;
     struct dns *dns; /* of the core */
     const struct names *names;
@@ -181,10 +189,12 @@ struct deliver {
     struct performance performance; /* of the image, complete */
     const struct directory *directory;
     struct deliver_conf conf;
-    struct list hops;        /* of the image, and retired ones */
-    struct list busy;        /* those to be looked at in this turn */
-    struct hop **route;      /* by route_conf.index: the image's hops */
-    struct hop **next_route; /* the same for the image that is prepared */
+    struct virtual_queues queues;
+    uint64_t longest_ms[SCHEDULE_STEPS_MAX]; /* of all schedules: wait after so many attempts - 1 */
+    struct list hops;                        /* of the image, and retired ones */
+    struct list busy;                        /* those to be looked at in this turn */
+    struct hop **route;                      /* by route_conf.index: the image's hops */
+    struct hop **next_route;                 /* the same for the image that is prepared */
     uint32_t next_count;
     struct hop **mx_slots; /* smtp/mx_hops */
     size_t mx_count;
@@ -257,9 +267,6 @@ MX_MUST_CHECK mx_err deliver_change(struct deliver *d, struct message *msg,
                                     const struct deliver_change *change, bool *made);
 /* When the earliest recipient of a message is due; INT64_MAX: none waits for an attempt. */
 int64_t deliver_due_ms(const struct message *msg);
-/* When a recipient is given up. */
-int64_t deliver_expires_ms(const struct deliver *d, const struct message *msg,
-                           const struct rcpt_state *state);
 
 /* A new image in two steps, so that the second cannot fail: prepare takes the memory, then either
  * switch or cancel. Hops whose route has not changed stay. */
@@ -299,8 +306,9 @@ void deliver_ready(struct deliver *d, struct message *msg);
 
 struct routing {
     struct resolution resolution;
-    const struct route_conf *route; /* NULL: could not be evaluated */
-    const char *problem;            /* static text then */
+    const struct route_conf *route;  /* NULL: could not be evaluated */
+    const char *problem;             /* static text then */
+    const struct schedule *schedule; /* of the image, or of the context */
 };
 struct routing_context {
     const struct image *image;
@@ -308,7 +316,7 @@ struct routing_context {
     struct expr_vm *vm;
     int64_t now_ms;
     const struct rcpt_state *state;  /* of the recipient; NULL: not tried yet */
-    const struct schedule *schedule; /* NULL: has not been queued */
+    const struct schedule *schedule; /* where the image says nothing; may be NULL */
     const struct expr_trace *trace;  /* NULL: nobody asks why */
 };
 /* Where mail is delivered to, for programs of the context QHOST. */
@@ -321,9 +329,13 @@ struct routing_host {
 bool routing_ask(struct expr_value *out, const struct routing_context *ctx,
                  const struct expr_program *program, const struct routing_host *host,
                  struct slice rcpt, const struct envelope *env);
-/* Resolves the address and runs the route program. rcpt is the address as sent. */
+/* Resolves the address and runs the programs: schedule, then route. rcpt is the address as sent. */
 void routing_find(struct routing *out, const struct routing_context *ctx, struct slice rcpt,
                   const struct envelope *env);
+/* Resolves the address and runs the schedule program alone. When that does not yield a schedule,
+ * the context's. */
+const struct schedule *routing_schedule(const struct routing_context *ctx, struct slice rcpt,
+                                        const struct envelope *env);
 /* Is the next hop asked whether it has the recipient? */
 bool routing_verifies(const struct routing *routing);
 /* What RCPT answers; REPLY_OK: accepted, or to be verified. */

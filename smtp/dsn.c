@@ -145,6 +145,7 @@ static void put_human_group(struct writer *w, const struct dsn *dsn, enum dsn_ac
         put_text(w, "  <");
         put_safe(w, r->rcpt->address, is_utf8(dsn));
         put_text(w, ">\r\n      ");
+        put_text(w, r->expired ? "Given up; at last: " : "");
         if (r->remote_host.len > 0) {
             put_safe(w, r->remote_host, false);
             put_text(w, " said: ");
@@ -217,7 +218,7 @@ static void put_rcpt(struct writer *w, const struct dsn *dsn, const struct dsn_r
         put_safe(w, r->text, is_utf8(dsn));
         put_text(w, "\r\n");
     }
-    if (r->action == DSN_DELAYED) {
+    if (r->action == DSN_DELAYED && r->retry_until_ms != 0) {
         put_text(w, "Will-Retry-Until: ");
         put_rfc5322(w, r->retry_until_ms);
         put_text(w, "\r\n");

@@ -13,7 +13,8 @@ struct dsn_rcpt {
     uint16_t code;            /* 0 = no SMTP reply */
     struct slice text;        /* reply text or reason */
     struct slice remote_host; /* next hop, may be empty */
-    int64_t retry_until_ms;   /* delayed only: when we give up */
+    bool expired;             /* failed only: given up, the reply is the last one */
+    int64_t retry_until_ms;   /* delayed only: when we give up; 0: not known */
 };
 
 struct dsn {

@@ -130,8 +130,8 @@ void explain(struct explanation *out, const struct explain_query *query,
     routing_find(&out->routing, &traced, query->rcpt, &env);
     out->verify =
         (struct explain_verify){.asks = routing_verifies(&out->routing), .known = VERIFY_LATER};
-    if (context->schedule != NULL) {
-        out->schedule = *context->schedule;
+    if (out->routing.schedule != NULL) {
+        out->schedule = *out->routing.schedule;
     }
     bool limits_known = take_limits(out, query, context);
     decide(out, query, limits_known);

@@ -66,7 +66,9 @@ struct hop *hop_new(struct deliver *d, const struct route_conf *route, struct sl
     hop->domain = keep_text(&at, domain);
     hop->name = name_hold(d, &route->name, domain);
     hop->paused = deliver_pause_has(&d->conf.pause, route->name);
-    list_init(&hop->waiting);
+    for (unsigned i = 0; i < QUEUE_SLOTS; i++) {
+        list_init(&hop->waiting[i]);
+    }
     list_init(&hop->parked);
     list_init(&hop->idle);
     list_init(&hop->conns);
@@ -135,14 +137,21 @@ static bool has_room(const struct hop *hop, unsigned parts)
            hop->waiting_bytes < bytes_max / parts;
 }
 
+static void count_in(struct hop *hop, const struct delivery *delivery)
+{
+    hop->waiting_mask |= UINT32_C(1) << delivery->queue;
+    hop->waiting_count++;
+    hop->waiting_bytes += delivery_bytes(delivery);
+    hop->deliver->queues.slots[delivery->queue].waiting++;
+}
+
 bool hop_submit(struct hop *hop, struct delivery *delivery)
 {
     if (!has_room(hop, 1) || hop->deliver->stopping || hop->retired) {
         return false;
     }
-    list_push_back(&hop->waiting, &delivery->node);
-    hop->waiting_count++;
-    hop->waiting_bytes += delivery_bytes(delivery);
+    list_push_back(&hop->waiting[delivery->queue], &delivery->node);
+    count_in(hop, delivery);
     hop_busy(hop);
     return true;
 }
@@ -155,27 +164,76 @@ void hop_park(struct hop *hop, struct message *msg)
     hop_busy(hop);
 }
 
-struct delivery *hop_take(struct hop *hop)
+int hop_ready_queue(const struct hop *hop)
 {
-    struct list_node *node = list_pop_front(&hop->waiting);
+    uint32_t ready = hop->waiting_mask & hop->deliver->queues.open;
+    for (unsigned i = 0; ready != 0 && i < QUEUE_SLOTS; i++) {
+        unsigned queue = (hop->next_queue + i) % QUEUE_SLOTS;
+        if (ready >> queue & 1) {
+            return (int)queue;
+        }
+    }
+    return -1;
+}
+
+struct delivery *hop_take_of(struct hop *hop, unsigned queue)
+{
+    struct list_node *node = list_pop_front(&hop->waiting[queue]);
     if (node == NULL) {
         return NULL;
     }
     struct delivery *delivery = mx_container_of(node, struct delivery, node);
+    if (list_empty(&hop->waiting[queue])) {
+        hop->waiting_mask &= ~(UINT32_C(1) << queue);
+    }
+    hop->next_queue = queue + 1;
     hop->waiting_count--;
     hop->waiting_bytes -= delivery_bytes(delivery);
+    hop->deliver->queues.slots[queue].waiting--;
     return delivery;
+}
+
+struct delivery *hop_take(struct hop *hop)
+{
+    int queue = hop_ready_queue(hop);
+    struct delivery *delivery = queue < 0 ? NULL : hop_take_of(hop, (unsigned)queue);
+    if (delivery != NULL) {
+        virtual_queue_take(&hop->deliver->queues, delivery->queue);
+        delivery->has_worker = true;
+    }
+    return delivery;
+}
+
+void hop_worker_free(struct deliver *d, unsigned queue)
+{
+    if (virtual_queue_release(&d->queues, queue)) {
+        shard_again(d->shard); /* a hop that was looked at in this turn may wait for it */
+    }
+}
+
+struct delivery *hop_take_any(struct hop *hop)
+{
+    unsigned queue = 0;
+    while (queue < QUEUE_SLOTS && list_empty(&hop->waiting[queue])) {
+        queue++;
+    }
+    return queue < QUEUE_SLOTS ? hop_take_of(hop, queue) : NULL;
 }
 
 void hop_give_back(struct hop *hop, struct delivery *delivery)
 {
-    list_push_front(&hop->waiting, &delivery->node);
-    hop->waiting_count++;
-    hop->waiting_bytes += delivery_bytes(delivery);
+    if (delivery->has_worker) {
+        /* Who waits for it looks in the next turn: a connection that only looked for something that
+         * fits it must not keep the loop from resting. */
+        delivery->has_worker = false;
+        (void)!virtual_queue_release(&hop->deliver->queues, delivery->queue);
+    }
+    list_push_front(&hop->waiting[delivery->queue], &delivery->node);
+    count_in(hop, delivery);
     hop_busy(hop);
 }
 
-/* Calls parked messages back; their recipients are due now. */
+/* Calls parked messages back; their recipients are tried now. */
 static void unpark(struct hop *hop, unsigned max)
 {
     struct deliver *d = hop->deliver;
@@ -184,7 +242,7 @@ static void unpark(struct hop *hop, unsigned max)
         struct message *msg = mx_container_of(node, struct message, wait_node);
         for (uint32_t i = 0; i < msg->rcpt_count; i++) {
             if (rcpt_waits(&msg->rcpts[i])) {
-                msg->rcpts[i].due_ms = d->shard->wall_ms;
+                msg->rcpts[i].flags |= RCPT_EARLY;
             }
         }
         deliver_ready(d, msg);
@@ -194,7 +252,7 @@ static void unpark(struct hop *hop, unsigned max)
 static void drop_waiting(struct hop *hop)
 {
     struct delivery *delivery;
-    while ((delivery = hop_take(hop)) != NULL) {
+    while ((delivery = hop_take_any(hop)) != NULL) {
         delivery_drop(delivery);
     }
 }
@@ -244,7 +302,7 @@ void hop_run(struct hop *hop)
     if (!hop->down && !list_empty(&hop->parked) && has_room(hop, 2)) {
         unpark(hop, UNPARK_PER_RUN);
     }
-    if (list_empty(&hop->waiting)) {
+    if (hop_ready_queue(hop) < 0) {
         return;
     }
     if (hop->route.kind == ROUTE_LOCAL) {
@@ -351,7 +409,7 @@ static void go_down(struct hop *hop, const struct outcome *problem)
     probe_arm(hop);
     struct outcome outcome = hop->problem;
     struct delivery *delivery;
-    while ((delivery = hop_take(hop)) != NULL) {
+    while ((delivery = hop_take_any(hop)) != NULL) {
         delivery_decide_rest(delivery, &outcome);
         delivery_done(delivery);
     }

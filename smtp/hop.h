@@ -22,8 +22,18 @@ void hop_retire(struct hop *hop);
 bool hop_submit(struct hop *hop, struct delivery *delivery);
 /* Puts a message that waits for this hop aside (without content). */
 void hop_park(struct hop *hop, struct message *msg);
-/* Next delivery of the queue, or NULL. */
+/* Number of the virtual queue (slot) whose turn it is: something of it waits here, and it has a
+ * worker free. Negative: none. */
+int hop_ready_queue(const struct hop *hop);
+/* Next delivery of that queue, or NULL; takes no worker. */
+struct delivery *hop_take_of(struct hop *hop, unsigned queue);
+/* Next delivery that may begin, with a worker of its queue until it is done, dropped or given back;
+ * or NULL. */
 struct delivery *hop_take(struct hop *hop);
+/* Next delivery, whatever its queue's workers do, or NULL; takes no worker. */
+struct delivery *hop_take_any(struct hop *hop);
+/* Gives a worker back. */
+void hop_worker_free(struct deliver *d, unsigned queue);
 /* Puts a delivery back to the front. */
 void hop_give_back(struct hop *hop, struct delivery *delivery);
 /* Starts what can be started: batches or connections. Frees a retired hop that nothing refers to,

@@ -91,7 +91,7 @@ static void never(struct hop_lookup *lookup, const char *problem, uint8_t subjec
     outcome.host_fault = false;
     hop->address_count = 0;
     hop_works(hop); /* an answer: its mail need not wait for a probe */
-    while ((delivery = hop_take(hop)) != NULL) {
+    while ((delivery = hop_take_any(hop)) != NULL) {
         delivery_decide_rest(delivery, &outcome);
         delivery_done(delivery);
     }

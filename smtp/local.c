@@ -19,6 +19,7 @@ struct item {
 struct batch {
     struct maildir_batch maildir;
     struct hop *hop;
+    unsigned queue; /* all its deliveries are of this virtual queue; it takes one worker */
     uint64_t began_ns;
     struct maildir_delivery deliveries[MAILDIR_BATCH_MAX];
     struct item items[MAILDIR_BATCH_MAX];
@@ -165,6 +166,7 @@ static void batch_done(struct work_job *job)
         }
     }
     hop->batches--;
+    hop_worker_free(hop->deliver, batch->queue);
     free(batch);
     hop_run(hop);
 }
@@ -177,7 +179,7 @@ static void batch_fill(struct batch *batch)
         deliver_problem(SLICE_LITERAL("out of memory"), SLICE_LITERAL("local delivery"));
     no_memory.host_fault = false;
     struct delivery *delivery;
-    while ((delivery = hop_take(hop)) != NULL) {
+    while ((delivery = hop_take_of(hop, batch->queue)) != NULL) {
         if (delivery->open > MAILDIR_BATCH_MAX - batch->maildir.count && batch->maildir.count > 0) {
             hop_give_back(hop, delivery);
             return;
@@ -194,7 +196,7 @@ static void batch_fill(struct batch *batch)
     }
 }
 
-static bool batch_start(struct hop *hop)
+static bool batch_start(struct hop *hop, unsigned queue)
 {
     struct deliver *d = hop->deliver;
     struct batch *batch = calloc(1, sizeof *batch);
@@ -202,6 +204,7 @@ static bool batch_start(struct hop *hop)
         return false;
     }
     batch->hop = hop;
+    batch->queue = queue;
     batch->began_ns = d->shard->now_ns;
     batch->maildir.root = d->conf.mail_root;
     batch->maildir.hostname = hop->hostname;
@@ -214,6 +217,7 @@ static bool batch_start(struct hop *hop)
         return false;
     }
     hop->batches++;
+    virtual_queue_take(&d->queues, queue);
     if (work_submit(d->shard->work, &batch->maildir.job, hop->lane++ % DELIVER_LANES) != MX_OK) {
         /* Cannot be: fewer batches than queue cells. Undone all the same. */
         for (uint32_t i = 0; i < batch->maildir.count; i++) {
@@ -227,8 +231,9 @@ static bool batch_start(struct hop *hop)
 
 void local_run(struct hop *hop)
 {
-    while (!list_empty(&hop->waiting) && hop->batches < LOCAL_BATCHES_MAX) {
-        if (!batch_start(hop)) {
+    int queue;
+    while (hop->batches < LOCAL_BATCHES_MAX && (queue = hop_ready_queue(hop)) >= 0) {
+        if (!batch_start(hop, (unsigned)queue)) {
             return;
         }
     }

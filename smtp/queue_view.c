@@ -196,7 +196,9 @@ static void detail_states(struct queue_detail *detail, const struct service *ser
         const struct rcpt_state *state = &msg->rcpts[i];
         struct queue_rcpt_text *text = &detail->texts[i];
         detail->rcpts[i] = *state;
-        detail->rcpts[i].expires_ms = deliver_expires_ms(&service->deliver, msg, state);
+        if (state->expires_ms == 0) { /* nobody has looked up its schedule yet */
+            detail->rcpts[i].expires_ms = RCPT_BY_ATTEMPTS;
+        }
         text_copy(text->reply, &text->reply_len, texts_get(texts, state->reply));
         text_copy(text->hop, &text->hop_len, texts_get(texts, state->hop));
     }

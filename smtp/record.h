@@ -42,21 +42,27 @@ enum {
     RCPT_EXPIRES = 4,     /* expires_ms holds, whatever the schedule says */
     RCPT_TLS_FAILED = 64, /* the last attempt failed for want of the TLS that it needed */
     RCPT_GIVE_UP = 8,     /* cancelled: becomes failed, with a report where one is wanted */
+    RCPT_FOR_NOTICE = 16, /* due_ms is the time of a delay DSN alone */
+    RCPT_EARLY = 32,      /* to be tried now, before due_ms: its next hop may be back */
 };
 
 /* State of one recipient, in memory and stored (without the last two). */
 struct rcpt_state {
-    uint8_t status;     /* enum rcpt_status */
-    uint8_t attempts;   /* stays at 255 */
-    uint8_t notified;   /* delay DSNs sent */
-    uint8_t expanded;   /* a list: buckets of members that have got their mail (route/list.h) */
-    uint16_t code;      /* last SMTP reply code, 0 = none */
-    uint8_t flags;      /* RCPT_PUT_OFF ... */
-    int64_t due_ms;     /* wall time of the next attempt */
-    int64_t expires_ms; /* with RCPT_EXPIRES: when it is given up */
-    uint32_t reply;     /* last reply or reason (smtp/texts), 0 = not known */
-    uint32_t hop;       /* next hop of the last attempt (smtp/texts), 0 = not known */
+    uint8_t status;   /* enum rcpt_status */
+    uint8_t attempts; /* stays at 255 */
+    uint8_t notified; /* delay DSNs sent */
+    uint8_t expanded; /* a list: buckets of members that have got their mail (route/list.h) */
+    uint16_t code;    /* last SMTP reply code, 0 = none */
+    uint8_t flags;    /* RCPT_PUT_OFF ... */
+    int64_t due_ms;   /* wall time of the next attempt */
+    /* When it is given up; stored with RCPT_EXPIRES only, else what the schedule said last: 0 = not
+     * known, RCPT_BY_ATTEMPTS. */
+    int64_t expires_ms;
+    uint32_t reply; /* last reply or reason (smtp/texts), 0 = not known */
+    uint32_t hop;   /* next hop of the last attempt (smtp/texts), 0 = not known */
 };
+
+#define RCPT_BY_ATTEMPTS INT64_MAX
 
 /* It waits for an attempt. */
 static inline bool rcpt_waits(const struct rcpt_state *state)

@@ -900,15 +900,15 @@ void relay_run(struct hop *hop)
     struct list_node *node;
     list_init(&idle);
     list_splice(&idle, &hop->idle); /* those that cannot take anything come back */
-    while (!list_empty(&hop->waiting) && (node = list_pop_front(&idle)) != NULL) {
+    while (hop_ready_queue(hop) >= 0 && (node = list_pop_front(&idle)) != NULL) {
         drive(mx_container_of(node, struct relay_conn, node), NULL);
     }
     list_splice(&hop->idle, &idle);
-    if (list_empty(&hop->waiting) || !hop_addresses_known(hop)) {
+    if (hop_ready_queue(hop) < 0 || !hop_addresses_known(hop)) {
         return;
     }
     bool opened = true;
-    while (opened && !list_empty(&hop->waiting) && !(hop->down && hop->connections > 0) &&
+    while (opened && hop_ready_queue(hop) >= 0 && !(hop->down && hop->connections > 0) &&
            (hop->connecting < hop->waiting_count || !strategy_is_fixed(hop))) {
         opened = conn_open(hop, hop->first_address, NULL, false);
     }

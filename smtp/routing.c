@@ -10,6 +10,7 @@ enum { TIMED_EVERY = 16 /* evaluations: reading the clock costs more than most o
 struct lookup {
     const struct routing_context *ctx;
     const struct envelope *env;
+    const struct schedule *schedule; /* NULL: not known yet */
     struct slice rcpt, rcpt_domain;
     const struct resolution *resolution; /* of this address: */
     struct slice asked, asked_domain;
@@ -105,11 +106,26 @@ static int64_t age_ms(const struct lookup *look)
     return look->env->arrived_wall_ms == 0 || age < 0 ? 0 : age;
 }
 
+/* Seconds, or attempts. */
 static int64_t expires_in(const struct lookup *look)
 {
-    const struct schedule *schedule = look->ctx->schedule;
-    int64_t left = schedule == NULL ? 0 : (int64_t)schedule->expire_ms - age_ms(look);
-    return left < 0 ? 0 : left / 1000;
+    const struct schedule *schedule = look->schedule;
+    if (schedule == NULL) {
+        return 0;
+    }
+    int64_t left = schedule->attempts_max > 0
+                       ? (int64_t)schedule->attempts_max - look->state.attempts
+                       : ((int64_t)schedule->expire_ms - age_ms(look)) / 1000;
+    return left < 0 ? 0 : left;
+}
+
+/* Of the schedule that was chosen; empty while it is being chosen. */
+static struct slice queue_name(const struct lookup *look)
+{
+    const struct image *image = look->ctx->image;
+    return look->schedule != NULL && look->schedule->queue < image->queue_count
+               ? image->queues[look->schedule->queue].name
+               : SLICE_EMPTY;
 }
 
 static struct expr_value address(char text[NETADDR_TEXT_MAX], const struct netaddr *addr)
@@ -155,6 +171,9 @@ static void queue_variable(struct lookup *look, uint16_t index, struct expr_valu
         break;
     case EXPR_VAR_LAST_ERROR:
         *out = last_error(look);
+        break;
+    case EXPR_VAR_QUEUE_NAME:
+        *out = text_value(queue_name(look));
         break;
     case EXPR_VAR_RECEIVED_FROM_IP:
         *out = client(look);
@@ -266,8 +285,8 @@ static enum expr_status evaluate(struct expr_vm *vm, const struct expr_program *
     return status;
 }
 
-/* False: it failed. */
-static bool run(struct expr_value *out, struct lookup *look, const struct expr_program *program)
+static enum expr_status run(struct lookup *look, const struct expr_program *program,
+                            const struct expr_trace *trace, struct expr_value *value)
 {
     struct expr_host host = {.arg = look,
                              .variable = variable,
@@ -275,14 +294,15 @@ static bool run(struct expr_value *out, struct lookup *look, const struct expr_p
                              .is_local_address = local_address,
                              .system = system_value,
                              .digest = digest};
-    return evaluate(look->ctx->vm, program, &host, look->ctx->trace, out) == EXPR_DONE;
+    return evaluate(look->ctx->vm, program, &host, trace, value);
 }
 
-static void run_program(struct routing *out, struct lookup *look)
+static void choose_route(struct routing *out, struct lookup *look)
 {
     const struct image *image = look->ctx->image;
     struct expr_value value;
-    if (!run(&value, look, image->route_program)) {
+    enum expr_status status = run(look, image->route_program, look->ctx->trace, &value);
+    if (status != EXPR_DONE) {
         out->problem = "the route expression could not be evaluated";
     } else if (value.type != EXPR_STRING) {
         out->problem = "the route expression did not yield a route's name";
@@ -292,59 +312,106 @@ static void run_program(struct routing *out, struct lookup *look)
     }
 }
 
-/* An address with an A-label domain, in memory of `ascii`; without need, the address itself. */
-static struct slice as_ascii(uint8_t ascii[ADDRESS_MAX + DOMAIN_MAX], struct slice rcpt)
+/* NULL when the image says nothing, or cannot say it now. */
+static const struct schedule *choose_schedule(struct lookup *look, const char **out_problem)
 {
-    struct slice local, domain;
-    split(rcpt, &local, &domain);
-    struct writer w = writer_init(ascii, ADDRESS_MAX + DOMAIN_MAX);
-    bool foreign = domain.len > 0 && !text_is_ascii(domain);
-    return foreign && idn_address(&w, rcpt, rcpt.len - domain.len) == MX_OK ? writer_slice(&w)
-                                                                            : rcpt;
+    const struct image *image = look->ctx->image;
+    const struct schedule *schedule = NULL;
+    struct expr_value value;
+    *out_problem = NULL;
+    if (image->schedule_program == NULL) {
+        return NULL;
+    }
+    if (run(look, image->schedule_program, NULL, &value) != EXPR_DONE) {
+        *out_problem = "the schedule expression could not be evaluated";
+    } else if (value.type == EXPR_STRING) {
+        schedule = image_schedule(image, value.string);
+    }
+    if (schedule == NULL && *out_problem == NULL) {
+        *out_problem = "the schedule expression names no schedule";
+    }
+    return schedule;
 }
 
-/* Resolves the recipient and notes what programs ask about it. */
-static void look_at(struct lookup *look, struct resolution *resolution, struct slice rcpt)
+/* The address without what IDN writes in it otherwise, and what it leads to. */
+struct resolved {
+    struct lookup look;
+    struct resolution resolution;
+    uint8_t ascii[ADDRESS_MAX + DOMAIN_MAX];
+};
+
+static void resolve(struct resolved *r, const struct routing_context *ctx, struct slice rcpt,
+                    const struct envelope *env)
 {
-    const struct routing_context *ctx = look->ctx;
     struct slice local, domain;
     split(rcpt, &local, &domain);
-    look->rcpt = look->asked = rcpt;
-    look->rcpt_domain = look->asked_domain = domain;
-    look->resolution = resolution;
-    if (ctx->state != NULL) {
-        look->state = *ctx->state;
+    if (domain.len > 0 && !text_is_ascii(domain)) {
+        struct writer w = writer_init(r->ascii, sizeof r->ascii);
+        if (idn_address(&w, rcpt, rcpt.len - domain.len) == MX_OK) {
+            rcpt = writer_slice(&w);
+            split(rcpt, &local, &domain);
+        }
     }
-    directory_resolve(ctx->directory, local, domain, ctx->image->postmaster, resolution);
-    if (resolution->kind == RESOLVE_LOCAL) {
-        look->rcpt = resolution->mailbox; /* tag, alias, catch-all: what it leads to is local */
+    r->look = (struct lookup){.ctx = ctx,
+                              .env = env,
+                              .rcpt = rcpt,
+                              .rcpt_domain = domain,
+                              .asked = rcpt,
+                              .asked_domain = domain,
+                              .resolution = &r->resolution};
+    if (ctx->state != NULL) {
+        r->look.state = *ctx->state;
+    }
+    directory_resolve(ctx->directory, local, domain, ctx->image->postmaster, &r->resolution);
+    if (r->resolution.kind == RESOLVE_LOCAL) {
+        r->look.rcpt = r->resolution.mailbox; /* tag, alias, catch-all: where it leads is local */
     } else if (domain.len == 0) {
-        look->rcpt = ctx->image->postmaster; /* <postmaster>: as the configured one */
+        r->look.rcpt = ctx->image->postmaster; /* <postmaster>: as the configured one */
     }
     if (domain.len == 0) {
-        split(look->rcpt, &local, &look->rcpt_domain);
+        split(r->look.rcpt, &local, &r->look.rcpt_domain);
     }
+}
+
+const struct schedule *routing_schedule(const struct routing_context *ctx, struct slice rcpt,
+                                        const struct envelope *env)
+{
+    struct resolved r;
+    const char *problem;
+    resolve(&r, ctx, rcpt, env);
+    const struct schedule *schedule = choose_schedule(&r.look, &problem);
+    return schedule != NULL ? schedule : ctx->schedule;
 }
 
 void routing_find(struct routing *out, const struct routing_context *ctx, struct slice rcpt,
                   const struct envelope *env)
 {
-    uint8_t ascii[ADDRESS_MAX + DOMAIN_MAX];
-    struct lookup look = {.ctx = ctx, .env = env};
-    *out = (struct routing){0};
-    look_at(&look, &out->resolution, as_ascii(ascii, rcpt));
-    run_program(out, &look);
+    struct resolved r;
+    const char *problem;
+    resolve(&r, ctx, rcpt, env);
+    *out = (struct routing){.resolution = r.resolution};
+    out->schedule = choose_schedule(&r.look, &problem);
+    if (out->schedule == NULL) {
+        out->schedule = ctx->schedule;
+    }
+    r.look.schedule = out->schedule;
+    choose_route(out, &r.look);
+    if (problem != NULL) {
+        out->route = NULL;
+        out->problem = problem;
+    }
 }
 
 bool routing_ask(struct expr_value *out, const struct routing_context *ctx,
                  const struct expr_program *program, const struct routing_host *host,
                  struct slice rcpt, const struct envelope *env)
 {
-    uint8_t ascii[ADDRESS_MAX + DOMAIN_MAX];
-    struct resolution resolution;
-    struct lookup look = {.ctx = ctx, .env = env, .host = host};
-    look_at(&look, &resolution, as_ascii(ascii, rcpt));
-    return run(out, &look, program);
+    struct resolved r;
+    const char *problem;
+    resolve(&r, ctx, rcpt, env);
+    r.look.schedule = choose_schedule(&r.look, &problem);
+    r.look.host = host;
+    return run(&r.look, program, ctx->trace, out) == EXPR_DONE;
 }
 
 bool routing_verifies(const struct routing *routing)

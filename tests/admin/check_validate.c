@@ -219,8 +219,33 @@ static const struct object_case cases[] = {
      "address: is not a property of MtaRoute of the variant Local\n"},
 
     /* MtaOutboundStrategy */
-    {"MtaOutboundStrategy", "{\"route\":{\"else\":\"'local'\"}}",
-     "{\"route\":{\"match\":{},\"else\":\"'local'\"}," STRATEGIES "}"},
+    {"MtaOutboundStrategy", "{\"route\":{\"else\":\"'local'\"},\"schedule\":{\"else\":\"'dsn'\"}}",
+     "{\"route\":{\"match\":{},\"else\":\"'local'\"},"
+     "\"schedule\":{\"match\":{},\"else\":\"'dsn'\"}," STRATEGIES "}"},
+    {"MtaVirtualQueue", "{\"name\":\"ninebytes\"}", "name: is longer than 8 bytes\n"},
+    {"MtaVirtualQueue", "{\"name\":\"bulk\",\"threadsPerNode\":0}",
+     "threadsPerNode: must be 1 to 1000000\n"},
+    {"MtaVirtualQueue", "{\"name\":\"bulk\"}",
+     "{\"name\":\"bulk\",\"description\":null,\"threadsPerNode\":25}"},
+    {"MtaDeliverySchedule", "{\"name\":\"a\",\"queueId\":\"i\"}",
+     "{\"name\":\"a\",\"description\":null,\"queueId\":\"i\",\"retry\":{\"@type\":\"Default\"},"
+     "\"notify\":{\"@type\":\"Default\"},"
+     "\"expiry\":{\"@type\":\"Ttl\",\"expire\":259200000}}"},
+    {"MtaDeliverySchedule",
+     "{\"name\":\"a\",\"queueId\":\"i\",\"retry\":{\"@type\":\"Custom\",\"intervals\":{"
+     "\"5\":{\"duration\":3600000},\"2\":{\"duration\":60000}}},"
+     "\"expiry\":{\"@type\":\"Attempts\"}}",
+     "{\"name\":\"a\",\"description\":null,\"queueId\":\"i\",\"retry\":{\"@type\":\"Custom\","
+     "\"intervals\":{\"0\":{\"duration\":60000},\"1\":{\"duration\":3600000}}},"
+     "\"notify\":{\"@type\":\"Default\"},"
+     "\"expiry\":{\"@type\":\"Attempts\",\"maxAttempts\":5}}"},
+    {"MtaDeliverySchedule",
+     "{\"name\":\"a\",\"queueId\":\"i\",\"retry\":{\"@type\":\"Custom\",\"intervals\":{}}}",
+     "retry/intervals: must have at least 1\n"},
+    {"MtaDeliverySchedule", "{\"name\":\"a\"}", "queueId: is required\n"},
+    {"MtaDeliverySchedule",
+     "{\"name\":\"a\",\"queueId\":\"i\",\"expiry\":{\"@type\":\"Attempts\",\"maxAttempts\":251}}",
+     "expiry/maxAttempts: must be 1 to 250\n"},
     {"MtaOutboundStrategy", "{\"tls\":{\"else\":\"rcpt\"}}",
      "tls: every result must be the name of one MtaTlsStrategy in quotes, such as 'local': a "
      "computed "
@@ -238,8 +263,6 @@ static const struct object_case cases[] = {
      "\"rcptToTimeout\":300000,\"dataTimeout\":600000}"},
     {"MtaConnectionStrategy", "{\"name\":\"a\",\"sourceIps\":{\"0\":{\"sourceIp\":\"host\"}}}",
      "sourceIps/0/sourceIp: 'host' is not an IP address\n"},
-    {"MtaOutboundStrategy", "{\"schedule\":{\"else\":\"'local'\"}}",
-     "schedule: is not supported by ringmx\n"},
     {"MtaOutboundStrategy", "{\"route\":\"'local'\"}",
      "route: must be an expression object such as {\"match\": {}, \"else\": \"...\"}\n"},
     {"MtaOutboundStrategy", "{\"route\":{\"match\":{}}}", "route/else: is required\n"},
@@ -460,8 +483,11 @@ static const struct patch_case patches[] = {
      "a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p/q: is not a pointer into the object\n"},
     {"Domain", "{\"name\":\"a.example\"}", "[]", ": must be an object\n"},
     {"MtaOutboundStrategy", "{}", "{\"route/match/0/if\":\"1\",\"route/match/0/then\":\"'mx'\"}",
-     "{\"route\":{\"match\":{\"0\":{\"if\":\"1\",\"then\":\"'mx'\"}},\"else\":\"'mx'\"}," STRATEGIES
-     "}"},
+     "{\"route\":{\"match\":{\"0\":{\"if\":\"1\",\"then\":\"'mx'\"}},\"else\":\"'mx'\"},"
+     "\"schedule\":{\"match\":{\"0\":{\"if\":\"is_local_address(rcpt)\",\"then\":\"'local'\"},"
+     "\"1\":{\"if\":\"source == 'dsn'\",\"then\":\"'dsn'\"},"
+     "\"2\":{\"if\":\"source == "
+     "'report'\",\"then\":\"'report'\"}},\"else\":\"'remote'\"}," STRATEGIES "}"},
     {"MtaOutboundStrategy", "{}", "{\"route/else/x\":\"1\"}",
      "route/else/x: has no parts at this place\n"},
     {"Domain", "{\"name\":\"a.example\"}", "{\"subAddressing/@type\":\"Disabled\"}",

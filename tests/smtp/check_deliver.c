@@ -102,7 +102,7 @@ static void busy_hop_does_not_move_the_times_of_a_message(void)
     struct active *active = active_new(&deliver, &msg);
     CHECK(NULL != active);
     active->deliveries++; /* as in dispatch */
-    struct delivery *delivery = delivery_new(active, &hop, RCPTS);
+    struct delivery *delivery = delivery_new(active, &hop, 0, RCPTS);
     CHECK(NULL != delivery);
     for (unsigned i = 0; i < RCPTS; i++) {
         delivery->rcpts[i].rcpt = i;

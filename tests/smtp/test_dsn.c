@@ -1,5 +1,4 @@
 #include "smtp/dsn.h"
-#include "smtp/schedule.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -169,34 +168,4 @@ Test(dsn, wanted_by_notify)
     cr_assert_not(dsn_wanted(NOTIFY_FAILURE, DSN_DELAYED));
     cr_assert(dsn_wanted(NOTIFY_SUCCESS | NOTIFY_DELAY, DSN_RELAYED));
     cr_assert_not(dsn_wanted(NOTIFY_SUCCESS, DSN_FAILED));
-}
-
-Test(schedule, steps_jitter_and_end)
-{
-    static const int64_t minutes[] = {2, 5, 10, 15, 30, 60, 120, 1440, 4320, 4320};
-    struct schedule s;
-    schedule_default(&s);
-    for (uint32_t attempts = 1; attempts <= 8; attempts++) {
-        int64_t step_ms = minutes[attempts - 1] * 60000, least = INT64_MAX, most = 0;
-        for (uint64_t r = 0; r < 5000; r++) {
-            int64_t wait_ms =
-                schedule_next_ms(&s, 1000000, 1000000, attempts, r * UINT64_C(0x9e3779b97f4a7c15)) -
-                1000000;
-            least = wait_ms < least ? wait_ms : least;
-            most = wait_ms > most ? wait_ms : most;
-        }
-        cr_assert_geq(least, step_ms - step_ms / 10);
-        cr_assert_leq(most, step_ms + step_ms / 10);
-        cr_assert_gt(most - least, step_ms / 10); /* they do spread */
-    }
-    int64_t day = 86400000;
-    /* The last attempt is at the expiry, not behind it. */
-    cr_assert_eq(schedule_next_ms(&s, 4 * day, 0, 9, 0), 5 * day);
-    cr_assert_not(schedule_expired(&s, 5 * day - 1, 0));
-    cr_assert(schedule_expired(&s, 5 * day, 0));
-    cr_assert_not(schedule_notify_due(&s, day - 1, 0, 0));
-    cr_assert(schedule_notify_due(&s, day, 0, 0));
-    cr_assert_not(schedule_notify_due(&s, 2 * day, 0, 1));
-    cr_assert(schedule_notify_due(&s, 3 * day, 0, 1));
-    cr_assert_not(schedule_notify_due(&s, 4 * day, 0, 2));
 }

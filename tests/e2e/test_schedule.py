@@ -1,0 +1,135 @@
+"""When deliveries are tried again and given up, how many there are at a time, and what senders are told."""
+
+import threading
+import time
+
+from lib import Sink, check, equal, marked, wait_until
+from test_explain import explain
+from test_management import Managed
+from test_relay import bounces, recipients, status_fields
+
+BUSY = "451 4.3.2 not now, says the host"
+
+
+def later(session, verb, line):
+    """Every recipient, for ever."""
+    return BUSY if verb == "RCPT" else None
+
+
+def seconds(*values):
+    return {"@type": "Custom", "intervals": {str(i): {"duration": int(v * 1000)} for i, v in enumerate(values)}}
+
+
+def queue_of(s, name):
+    return s.api.find("MtaVirtualQueue", name=name)
+
+
+def choose(s, otherwise, **by_rcpt):
+    """Schedules by the recipient's local part; what is local here (reports) has its own."""
+    match = {"0": {"if": "is_local_address(rcpt)", "then": "'local'"}}
+    for local, name in by_rcpt.items():
+        match[str(len(match))] = {"if": f"starts_with(rcpt, '{local}')", "then": f"'{name}'"}
+    s.api.update("MtaOutboundStrategy", "singleton", schedule={"match": match, "else": f"'{otherwise}'"})
+
+
+def attempts(s, address):
+    """As the log tells them."""
+    return sum(any(f"{event} id=" in line for event in ("deferred", "failed")) and f"to={address} " in line
+               for line in s.log().splitlines())
+
+
+def test_schedule_by_recipient():
+    """Two recipients of one message, each with its own waits and number of attempts; the rest waits for days."""
+    with Sink(hook=later) as sink, Managed(relay=sink.port, cores=1, retry_ms=None) as s:
+        for name, tries in (("two", 2), ("three", 3)):
+            s.api.create("MtaDeliverySchedule", name=name, queueId=queue_of(s, "remote"), retry=seconds(1),
+                         expiry={"@type": "Attempts", "maxAttempts": tries})
+        choose(s, "remote", two="two", three="three")
+        s.submit(["two@example.org", "three@example.org", "days@example.org"], marked(), sender="alice@example.org")
+        wait_until(lambda: len(s.mailbox()) == 2, 20, "a report for each that was given up")
+        wait_until(lambda: [attempts(s, f"{who}@example.org") for who in ("two", "three", "days")] == [2, 3, 1], 5,
+                   "the attempts")
+        found = {}
+        for dsn in bounces(s, 2):
+            [fields] = status_fields(dsn)[1]
+            found[recipients(dsn)[0]] = (fields["Action"], fields["Status"], fields["Diagnostic-Code"])
+        given_up = ("failed", "5.4.7", "smtp;451 not now, says the host")
+        equal(found, {"two@example.org": given_up, "three@example.org": given_up}, "reports")
+
+
+def test_schedule_changes_live():
+    """A schedule that is changed holds for what is queued, from the next attempt on; a deleted one is not deleted."""
+    with Sink(hook=later) as sink, Managed(relay=sink.port, cores=1, retry_ms=None) as s:
+        slow = s.api.create("MtaDeliverySchedule", name="slow", queueId=queue_of(s, "remote"), retry=seconds(1, 3600))
+        choose(s, "slow")
+        s.submit("bob@example.org", marked(), sender="alice@example.org")
+        wait_until(lambda: attempts(s, "bob@example.org") == 2, 10, "two attempts, then an hour")
+        refused = s.api.set("MtaDeliverySchedule", destroy=[slow])["notDestroyed"][slow]
+        equal(refused["type"], "objectIsLinked", "a schedule in use")
+        s.api.update("MtaDeliverySchedule", slow, expiry={"@type": "Attempts", "maxAttempts": 3})
+        [message] = s.api.calls(("x:QueuedMessage/query", {}))[0]["ids"]
+        s.api.update("QueuedMessage", message, nextRetry="2001-01-01T00:00:00Z")
+        wait_until(lambda: len(s.mailbox()) == 1, 10, "given up with the third attempt")
+        wait_until(lambda: attempts(s, "bob@example.org") == 3, 5, "the attempts")
+
+
+def test_schedule_notices():
+    """Delay reports at the ages that were asked for, once each, whatever the waits are; none where NOTIFY says no."""
+    with Sink(hook=later) as sink, Managed(relay=sink.port, cores=1, retry_ms=None) as s:
+        s.api.create("MtaDeliverySchedule", name="long", queueId=queue_of(s, "remote"), retry=seconds(3600),
+                     notify=seconds(1, 2), expiry={"@type": "Ttl", "expire": 4000})
+        choose(s, "long")
+        began = time.time()
+        with s.wire() as w:
+            w.expect("MAIL FROM:<alice@example.org>", "250")
+            w.expect("RCPT TO:<bob@example.org>", "250")
+            w.expect("RCPT TO:<carol@example.org> NOTIFY=FAILURE", "250")
+            w.expect("DATA", "354")
+            w.expect("Subject: x\r\n\r\nx\r\n.", "250")
+        wait_until(lambda: len(s.mailbox()) == 3, 20, "two reports of delay, one of failure")
+        check(time.time() - began >= 4, "not before its time")
+        told = sorted((status_fields(d)[1][0]["Action"], recipients(d)) for d in bounces(s, 3))
+        equal(told, [("delayed", ["bob@example.org"]), ("delayed", ["bob@example.org"]),
+                     ("failed", ["bob@example.org", "carol@example.org"])], "one report for each event")
+        wait_until(lambda: [attempts(s, f"{who}@example.org") for who in ("bob", "carol")] == [4, 2], 5, "the attempts")
+
+
+def test_queue_workers():
+    """A virtual queue has as many deliveries at a time as it has workers; one that is full holds up no other."""
+    lock, now, most, gate = threading.Lock(), [0], [0], threading.Event()
+
+    def slow(session, verb, line):
+        if verb == "RCPT":
+            session.is_bulk = "<bulk" in line
+        if verb == "EOD" and session.is_bulk:
+            with lock:
+                now[0] += 1
+                most[0] = max(most[0], now[0])
+            gate.wait(20)
+            with lock:
+                now[0] -= 1
+        return None
+
+    with Sink(hook=slow) as sink, Managed(relay=sink.port, cores=1, retry_ms=None) as s:
+        queue = s.api.create("MtaVirtualQueue", name="bulk", threadsPerNode=2)
+        s.api.create("MtaDeliverySchedule", name="bulk", queueId=queue)
+        choose(s, "remote", bulk="bulk")
+        for i in range(8):
+            s.submit(f"bulk{i}@example.org", marked())
+        wait_until(lambda: now[0] == 2, 10, "two transactions")
+        s.submit("other@example.org", marked())
+        wait_until(lambda: any(m.rcpts == ["other@example.org"] for m in sink.messages), 10, "another queue's mail")
+        equal(most[0], 2, "at a time")
+        s.api.update("MtaVirtualQueue", queue, threadsPerNode=4)
+        wait_until(lambda: now[0] == 4, 10, "four after the change")
+        gate.set()
+        wait_until(lambda: len(sink.messages) == 9, 10, "the rest")
+        equal(most[0], 4, "at a time")
+
+
+def test_relayed_mail_is_not_local():
+    """By default the queue of a recipient is local only if his mailbox is; whose domain it is does not matter."""
+    with Sink() as sink, Managed(relay=sink.port, cores=1) as s:
+        answers = [explain(s, a)["schedule"] for a in ("alice@example.org", "bob@example.org")]
+        equal([(a["name"], a["queue"]) for a in answers], [("local", "local"), ("remote", "remote")], "schedules")
+        equal([a["expiry"] for a in answers], [259200000, 259200000], "three days")
