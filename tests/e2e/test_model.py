@@ -52,7 +52,7 @@ BAD_TEXTS = {"emailAddress": ["nonsense", "@x", "a@"], "ipNetwork": ["300.1.1.1"
 CONSTANTS = {"timeout": ["2m", "30s"], "maxDuration": ["2h"], "dataTimeout": ["3m"], "maxErrors": ["7", "100"],
              "maxCommands": ["500"], "maxLineLength": ["512", "1000"], "maxRecipients": ["100"], "allowRelaying": ["false", "remote_ip == '192.0.2.9'"],
              "smtpGreeting": ["system('hostname')"], "rejectNonFqdn": ["false", "true"],
-             "connection": ["'default'"], "tls": ["'default'"],
+             "connection": ["'default'"], "tls": ["'default'"], "schedule": ["'local'", "'remote'"],
              "isSenderAllowed": ["true", "sender != 'nobody@example.net'"], "maxMessageSize": ["2048"],
              "maxMessages": ["5"], "maxReceivedHeaders": ["9"]}
 REQUIRED = {"x:Domain": ["name"], "x:AccountUser": ["name", "domainId"], "x:AccountGroup": ["name", "domainId"],
