@@ -29,6 +29,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (a == PROXY_DONE) {
         FUZZ_CHECK(proxy_parse_is_local(&whole) == proxy_parse_is_local(&single));
         FUZZ_CHECK(netaddr_equal(proxy_parse_source(&whole), proxy_parse_source(&single)));
+        FUZZ_CHECK(
+            netaddr_equal(proxy_parse_destination(&whole), proxy_parse_destination(&single)));
     }
     return 0;
 }
