@@ -130,6 +130,14 @@ postfix_tools() {
     (cd build/postfix && apt-get download -qq postfix && dpkg -x postfix_*.deb .) >"$logs/postfix.log" 2>&1
 }
 
+# A real next hop for the end-to-end tests, not installed.
+exim_tools() {
+    [ -x build/exim/usr/sbin/exim4 ] && return
+    mkdir -p build/exim
+    (cd build/exim && apt-get download -qq exim4-daemon-light libgnutls-dane0 libidn12 libunbound8 libevent-2.1-7 &&
+        for package in ./*.deb; do dpkg -x "$package" . || exit 1; done) >"$logs/exim.log" 2>&1
+}
+
 prometheus_tools() {
     [ -x build/prometheus/usr/bin/promtool ] && return
     mkdir -p build/prometheus
@@ -150,12 +158,13 @@ part_e2e() {
     read -ra sanitized <<<"${E2E_SANITIZED:-session relay routing lists mx frontends disk faults recovery web queue_api management explain}"
     prometheus_tools || echo "promtool could not be had: see $logs/prometheus.log"
     postfix_tools || echo "postfix's smtp-source and smtp-sink could not be had: see $logs/postfix.log"
+    exim_tools || echo "exim could not be had: see $logs/exim.log"
     dns_tools || echo "nsd and unbound could not be had: see $logs/dns.log"
     for preset in release asan; do
         build "$preset" || { note "build of $preset" 1; continue; }
         local files=()
         [ "$preset" = release ] || files=("${sanitized[@]/#/--file=}")
-        python3 tests/e2e/run.py --build "build/$preset" --postfix build/postfix --dns build/dns --jobs 3 "${files[@]}" 2>&1 |
+        python3 tests/e2e/run.py --build "build/$preset" --postfix build/postfix --exim build/exim --dns build/dns --jobs 3 "${files[@]}" 2>&1 |
             tee "$logs/e2e-$preset.log" |
             grep -vE '^ok '
         add_counts "end-to-end tests ($preset)" "$logs/e2e-$preset.log" "${PIPESTATUS[0]}"

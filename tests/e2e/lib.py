@@ -17,6 +17,7 @@ os.environ.setdefault("RINGMX_HTTP", "off")  # tests of the management endpoint 
 
 BUILD = None  # folder of the ringmx binary
 POSTFIX = None  # folder with Debian's postfix unpacked, or None
+EXIM = None  # the same with exim4-daemon-light and its libraries
 DNS = None  # the same with nsd and unbound
 NO_REPLY = object()  # a sink's hook: say nothing
 DROP = object()  # a sink's hook: close the connection

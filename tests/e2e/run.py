@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """End-to-end tests on the real process.
 
-  run.py --build DIR [--only NAME] [--file FILE] [--list] [--postfix DIR] [--dns DIR] [--jobs N]
+  run.py --build DIR [--only NAME] [--file FILE] [--list] [--postfix DIR] [--exim DIR] [--dns DIR] [--jobs N]
 
 DIR of --build has the binary `ringmx`. --only takes a test's name or a part of it and may be
-repeated. --postfix names a folder into which Debian's postfix package was unpacked (dpkg -x), --dns
+repeated. --postfix names a folder into which Debian's postfix package was unpacked (dpkg -x), --exim and --dns
 one with nsd, unbound and the libraries that they need.
 """
 
@@ -72,6 +72,8 @@ def run_apart(name, options):
     command = [sys.executable, os.path.abspath(__file__), "--build", options.build, "--exact", name]
     if options.postfix:
         command += ["--postfix", options.postfix]
+    if options.exim:
+        command += ["--exim", options.exim]
     if options.dns:
         command += ["--dns", options.dns]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -89,6 +91,7 @@ def main():
     parser.add_argument("--exact", help="exactly this test")
     parser.add_argument("--list", action="store_true", help="name the tests and what they show")
     parser.add_argument("--postfix", help="folder with Debian's postfix package unpacked")
+    parser.add_argument("--exim", help="folder with Debian's exim4-daemon-light package unpacked")
     parser.add_argument("--dns", help="folder with Debian's nsd and unbound packages unpacked")
     parser.add_argument("--jobs", type=int, default=1, help="tests at a time")
     options = parser.parse_args()
@@ -106,6 +109,7 @@ def main():
         parser.error("no such test")
     lib.BUILD = os.path.abspath(options.build)
     lib.POSTFIX = os.path.abspath(options.postfix) if options.postfix else None
+    lib.EXIM = os.path.abspath(options.exim) if options.exim else None
     lib.DNS = os.path.abspath(options.dns) if options.dns else None
 
     began = time.monotonic()
