@@ -496,20 +496,12 @@ static bool body_step(struct relay_conn *conn, struct writer *out)
     return true;
 }
 
-static bool needs_tls(const struct relay_conn *conn)
-{
-    return conn->hop->route.implicit_tls || conn->strategy.start_tls == START_TLS_REQUIRE;
-}
-
 static void start_tls(struct relay_conn *conn)
 {
     struct deliver *d = conn->hop->deliver;
-    const struct route_conf *route = &conn->hop->route;
-    const struct strategy_kept *strategy = &conn->strategy;
-    /* Optional TLS takes any certificate: refusing it would mean clear text. */
-    bool strict = needs_tls(conn) && !route->allow_invalid_certs && !strategy->allow_invalid_certs;
+    bool strict = strategy_verifies(&conn->strategy, &conn->hop->route);
     conn->handshaking = true;
-    timer_set(conn, strategy->handshake_ms);
+    timer_set(conn, conn->strategy.handshake_ms);
     stream_start_tls(&conn->stream, strict ? d->tls_strict : d->tls_any, host_name(conn));
 }
 
@@ -636,8 +628,8 @@ static bool retry_elsewhere(struct relay_conn *conn, struct slice reason)
 {
     struct hop *hop = conn->hop;
     unsigned address = conn->address;
-    bool in_clear =
-        conn->handshaking && !needs_tls(conn) && !conn->without_tls && address < hop->address_count;
+    bool in_clear = conn->handshaking && !strategy_needs_tls(&conn->strategy, &conn->hop->route) &&
+                    !conn->without_tls && address < hop->address_count;
     if (in_clear) {
         log_passed_over(conn, reason, "the same attempt goes on without TLS");
     } else if (++address >= hop->address_count) {
@@ -687,7 +679,7 @@ static struct outcome unusable_because(const struct relay_conn *conn, struct wri
                                   : err_text(why));
     struct outcome problem = host_problem(writer_slice(w), "connect");
     if (conn->handshaking) {
-        problem.tls_fault = needs_tls(conn);
+        problem.tls_fault = strategy_needs_tls(&conn->strategy, &conn->hop->route);
         problem.status[1] = 7;
         problem.status[2] = 5;
     }
@@ -816,15 +808,6 @@ static void name_host(struct relay_conn *conn, const struct hop_address *address
     put_netaddr_port(&w, &address->addr);
 }
 
-static enum cli_tls_mode tls_mode(const struct relay_conn *conn)
-{
-    enum start_tls start = conn->strategy.start_tls;
-    return conn->hop->route.implicit_tls || conn->without_tls || start == START_TLS_DISABLE
-               ? CLI_TLS_NEVER
-           : start == START_TLS_REQUIRE ? CLI_TLS_REQUIRED
-                                        : CLI_TLS_OPPORTUNISTIC;
-}
-
 static void conn_connect(struct relay_conn *conn)
 {
     struct hop *hop = conn->hop;
@@ -881,10 +864,11 @@ static bool conn_open(struct hop *hop, unsigned address_index, struct delivery *
     }
     conn->reserved = reserved;
     conn->without_tls = without_tls;
-    conn->cli_conf = (struct cli_conf){.ehlo_name = conn->strategy.ehlo_name,
-                                       .lmtp = hop->route.lmtp,
-                                       .tls = tls_mode(conn),
-                                       .under_tls = hop->route.implicit_tls};
+    conn->cli_conf =
+        (struct cli_conf){.ehlo_name = conn->strategy.ehlo_name,
+                          .lmtp = hop->route.lmtp,
+                          .tls = strategy_tls_mode(&conn->strategy, &hop->route, without_tls),
+                          .under_tls = hop->route.implicit_tls};
     cli_init(conn->cli, &conn->cli_conf);
     hop->connections++;
     hop->connecting++;

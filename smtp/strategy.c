@@ -210,3 +210,22 @@ uint64_t strategy_phase_ms(const struct strategy_kept *kept, enum cli_phase phas
         return normal_ms;
     }
 }
+
+bool strategy_needs_tls(const struct strategy_kept *kept, const struct route_conf *route)
+{
+    return route->implicit_tls || kept->start_tls == START_TLS_REQUIRE;
+}
+
+bool strategy_verifies(const struct strategy_kept *kept, const struct route_conf *route)
+{
+    return strategy_needs_tls(kept, route) && !route->allow_invalid_certs &&
+           !kept->allow_invalid_certs;
+}
+
+enum cli_tls_mode strategy_tls_mode(const struct strategy_kept *kept,
+                                    const struct route_conf *route, bool in_clear)
+{
+    return route->implicit_tls || in_clear || kept->start_tls == START_TLS_DISABLE ? CLI_TLS_NEVER
+           : kept->start_tls == START_TLS_REQUIRE ? CLI_TLS_REQUIRED
+                                                  : CLI_TLS_OPPORTUNISTIC;
+}

@@ -31,5 +31,13 @@ bool strategy_fits(const struct strategy_kept *kept, struct delivery *delivery,
                    const struct routing_host *host);
 /* True when it is the same for everybody, so that no delivery has to be looked at. */
 bool strategy_is_fixed(const struct hop *hop);
+/* Without TLS there is no session. */
+bool strategy_needs_tls(const struct strategy_kept *kept, const struct route_conf *route);
+/* ... and its certificate has to verify. Optional TLS takes any: refusing one would mean clear
+ * text. */
+bool strategy_verifies(const struct strategy_kept *kept, const struct route_conf *route);
+/* What the client engine is told; in_clear: a handshake failed, this connection takes its place. */
+enum cli_tls_mode strategy_tls_mode(const struct strategy_kept *kept,
+                                    const struct route_conf *route, bool in_clear);
 /* How long the other side may take now, in ms. */
 uint64_t strategy_phase_ms(const struct strategy_kept *kept, enum cli_phase phase);

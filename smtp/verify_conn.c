@@ -184,17 +184,11 @@ bool verify_conn_use_idle(struct hop *hop)
 /* --- the session -------------------------------------------------------------------------------
  */
 
-static bool needs_tls(const struct verify_conn *conn)
-{
-    return conn->hop->route.implicit_tls || conn->strategy.start_tls == START_TLS_REQUIRE;
-}
-
 static void start_tls(struct verify_conn *conn)
 {
     struct deliver *d = conn->hop->deliver;
     const struct route_conf *route = &conn->hop->route;
-    bool strict =
-        needs_tls(conn) && !route->allow_invalid_certs && !conn->strategy.allow_invalid_certs;
+    bool strict = strategy_verifies(&conn->strategy, route);
     conn->handshaking = true;
     stream_start_tls(&conn->stream, strict ? d->tls_strict : d->tls_any, route->address);
 }
@@ -305,7 +299,8 @@ static void conn_unusable(struct verify_conn *conn, mx_err why)
     struct hop *hop = conn->hop;
     const struct outcome *refused = conn->up ? cli_problem(conn->cli) : NULL;
     unsigned address = conn->address;
-    bool in_clear = conn->handshaking && !needs_tls(conn) && !conn->without_tls;
+    bool in_clear = conn->handshaking && !strategy_needs_tls(&conn->strategy, &conn->hop->route) &&
+                    !conn->without_tls;
     address += !in_clear;
     if (address < hop->address_count && !list_empty(&hop->verify.waiting) &&
         conn_open(hop, address, in_clear)) {
@@ -346,15 +341,6 @@ static void on_closed(struct stream *stream, mx_err why)
 static const struct stream_ops stream_callbacks = {
     .input = on_input, .drained = on_drained, .ready = on_ready, .closed = on_closed};
 
-static enum cli_tls_mode tls_mode(const struct verify_conn *conn)
-{
-    enum start_tls start = conn->strategy.start_tls;
-    return conn->hop->route.implicit_tls || conn->without_tls || start == START_TLS_DISABLE
-               ? CLI_TLS_NEVER
-           : start == START_TLS_REQUIRE ? CLI_TLS_REQUIRED
-                                        : CLI_TLS_OPPORTUNISTIC;
-}
-
 static bool conn_open(struct hop *hop, unsigned address_index, bool without_tls)
 {
     const struct hop_address *address = &hop->addresses[address_index];
@@ -371,10 +357,11 @@ static bool conn_open(struct hop *hop, unsigned address_index, bool without_tls)
     conn->timer.fire = timer_fire;
     conn->without_tls = without_tls;
     strategy_of_questions(&conn->strategy, hop, &address->addr);
-    conn->cli_conf = (struct cli_conf){.ehlo_name = conn->strategy.ehlo_name,
-                                       .lmtp = hop->route.lmtp,
-                                       .tls = tls_mode(conn),
-                                       .under_tls = hop->route.implicit_tls};
+    conn->cli_conf =
+        (struct cli_conf){.ehlo_name = conn->strategy.ehlo_name,
+                          .lmtp = hop->route.lmtp,
+                          .tls = strategy_tls_mode(&conn->strategy, &hop->route, without_tls),
+                          .under_tls = hop->route.implicit_tls};
     struct writer w = writer_init(conn->remote, sizeof conn->remote - 1);
     put_netaddr_port(&w, &address->addr);
     cli_init(cli, &conn->cli_conf);
