@@ -396,6 +396,8 @@ static mx_err build_settings(struct builder *b)
     }
     image->connections_max =
         (uint32_t)json_integer_value(json_object_get(settings, "maxConnections"));
+    image->client_connections_max =
+        (uint32_t)json_integer_value(json_object_get(settings, "maxConnectionsPerClient"));
     err = build_hostname(b, settings);
     err = err ? err : build_domain(b, settings);
     err = err ? err : build_postmaster(b, settings);

@@ -443,6 +443,15 @@ static const struct reg_field settings_fields[] = {
      .max = 10000000,
      .initial = "8192",
      .description = "Inbound connections at a time, all listeners together."},
+    {.name = "maxConnectionsPerClient",
+     .kind = REG_NUMBER,
+     .format = FORMAT_UNSIGNED,
+     .min = 1,
+     .max = 10000000,
+     .initial = "200",
+     .description = "Of them, connections of one client: an IPv4 address, or an IPv6 network of 64 "
+                    "bits. One more is answered 421 and the limit. Loopback and the trusted "
+                    "proxies have none; clients behind a proxy have their own."},
     {.name = "proxyTrustedNetworks",
      .kind = REG_SET,
      .format = FORMAT_NETWORK,

@@ -543,7 +543,8 @@ static bool journal_store_ready(struct server *server)
 
 static bool hub_open(struct server *server)
 {
-    mx_err err = session_count_new(&server->sessions, server->core_count, IMAGE_LISTENERS_MAX);
+    mx_err err =
+        session_count_new(&server->sessions, server->core_count, IMAGE_LISTENERS_MAX, random_u64());
     err = err ? err : log_init(&server->worker_log, -1, server->options->log_level);
     err = err ? err : ban_new(&server->ban, &server->worker_log);
     if (!err) {

@@ -123,6 +123,7 @@ struct image {
     const struct expr_program *stages[STAGE_PROGRAMS]; /* NULL: as by default */
     struct performance performance;                    /* zeros: defaults */
     uint32_t connections_max;                          /* all listeners, whole process */
+    uint32_t client_connections_max;                   /* of them, of one client */
     const struct listener_conf *listeners;
     uint32_t listener_count;
     const struct listener_conf *http_listeners; /* of management; slots count from 0 here too */

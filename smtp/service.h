@@ -8,6 +8,7 @@
 #include "io/shard.h"
 #include "route/directory.h"
 #include "route/image.h"
+#include "smtp/client_limit.h"
 #include "smtp/deliver.h"
 #include "smtp/offence.h"
 #include "smtp/queue_view.h"
@@ -85,6 +86,7 @@ struct service {
     struct session_stats session_stats;
     struct mail_stats mail_stats;
     struct offences offences;
+    struct client_limit client_limit;
     struct queue_view queue_view;
 };
 

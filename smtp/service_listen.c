@@ -62,12 +62,15 @@ void listener_count_refusal(struct service_listener *listener, enum stats_refusa
 }
 
 /* STATS_REFUSALS: within all limits. */
-static enum stats_refusal over_limit(const struct service_listener *listener)
+static enum stats_refusal over_limit(const struct service_listener *listener, bool client_full)
 {
     const struct service *service = listener->service;
     const struct session_count *count = service->conf.sessions;
     if (service->stopping || listener->conf == NULL) {
         return REFUSAL_STOPPING;
+    }
+    if (client_full) {
+        return REFUSAL_CLIENT_FULL;
     }
     if (session_count_of(count, listener->slot) > listener->conf->connections_max) {
         return REFUSAL_LISTENER_FULL;
@@ -84,12 +87,12 @@ void listener_hold(struct service_listener *listener)
     listener->profile->references++;
 }
 
-bool listener_session_began(struct service_listener *listener)
+enum stats_refusal listener_session_began(struct service_listener *listener, bool client_full)
 {
     struct service *service = listener->service;
     struct session_count *count = service->conf.sessions;
     session_count_add(count, service->shard->conf.id, listener->slot, 1);
-    enum stats_refusal why = over_limit(listener);
+    enum stats_refusal why = over_limit(listener, client_full);
     if (why == STATS_REFUSALS) {
         count_one(&service->session_stats.accepted);
         count_one(&service->session_stats.listeners[listener->row].accepted);
@@ -101,7 +104,7 @@ bool listener_session_began(struct service_listener *listener)
         /* Nobody could be answered any more: let them wait in the kernel's queue. */
         each_open(service, listener_pause);
     }
-    return why == STATS_REFUSALS;
+    return why;
 }
 
 static void resume(struct listener *listener)

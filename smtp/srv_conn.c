@@ -2,6 +2,7 @@
 
 #include "core/check.h"
 #include "core/text.h"
+#include "smtp/client_limit.h"
 #include "smtp/received.h"
 #include "smtp/service.h"
 #include "smtp/session_settings.h"
@@ -175,10 +176,14 @@ static enum stage_verdict decide(struct srv_conn *conn, enum stage_program which
     return usually ? usual : srv_stage_run(conn, which, NULL, answer_again);
 }
 
-/* *banner is valid until the vm runs again. */
+/* *banner, or what the refusal says, is valid until the next question. */
 static enum reply on_connect(struct srv_conn *conn, struct slice *banner)
 {
     struct expr_value value;
+    if (conn->too_many) {
+        *banner = client_limit_text(conn);
+        return REPLY_TOO_MANY_CONNECTIONS;
+    }
     if (conn->refused || conn->service->stopping) {
         return REPLY_OVERLOAD;
     }
@@ -676,6 +681,7 @@ static void on_closed(struct stream *stream, mx_err why)
     free(conn->helo);
     free(conn->own);
     if (conn->counted) {
+        client_limit_leave(conn);
         listener_session_ended(conn->listener);
     }
     listener_release(conn->listener, conn->profile);
@@ -770,7 +776,10 @@ static void session_start(struct srv_conn *conn)
 /* Of a client that is known now. */
 static void session_begin(struct srv_conn *conn)
 {
-    conn->refused = !listener_session_began(conn->listener);
+    bool client_full = !client_limit_enter(conn);
+    enum stats_refusal why = listener_session_began(conn->listener, client_full);
+    conn->refused = why != STATS_REFUSALS;
+    conn->too_many = why == REFUSAL_CLIENT_FULL;
     conn->counted = true;
     session_start(conn);
 }

@@ -18,6 +18,7 @@ enum {
 enum stats_refusal {
     REFUSAL_LISTENER_FULL, /* NetworkListener.maxConnections */
     REFUSAL_SERVER_FULL,   /* SystemSettings.maxConnections */
+    REFUSAL_CLIENT_FULL,   /* SystemSettings.maxConnectionsPerClient */
     REFUSAL_MEMORY,        /* of the core, for content and output */
     REFUSAL_NO_SESSION,    /* no memory for the session itself */
     REFUSAL_STOPPING,

@@ -118,7 +118,7 @@ static void core_memory(void)
     struct session_count *sessions = NULL;
     alloc_arm();
     mx_err err = mbox_hub_new(&conf.hub, CORES);
-    err = err ? err : session_count_new(&sessions, CORES, 3);
+    err = err ? err : session_count_new(&sessions, CORES, 3, 1);
     if (!err) {
         err = shard_init(&shard, &conf);
         void *block = err ? NULL : pool_acquire(&shard.blocks);

@@ -41,7 +41,7 @@ static void check_defaults(void)
     CHECK(image->generation == 1);
     CHECK(image->hostname.len > 0);
     CHECK(image->postmaster.len == 0);
-    CHECK(image->connections_max == 8192);
+    CHECK(image->connections_max == 8192 && image->client_connections_max == 200);
     CHECK(image->certificate == NULL);
     CHECK(image->proxy_network_count == 0);
     CHECK(image->route_program != NULL);

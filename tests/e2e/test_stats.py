@@ -307,6 +307,12 @@ def refusals(watch):
         with s.wire(), s.wire(hello=False) as w:
             w.then("421")
             watch.until(s, "sessions_refused_total{reason=server_full}")
+    with Managed(cores=1, settings={"proxyTrustedNetworks": {"127.0.0.1/32": True}, "maxConnectionsPerClient": 1}) as s:
+        header = b"PROXY TCP4 203.0.113.7 127.0.0.1 4000 25\r\n"
+        with s.wire(hello=False, first=header) as w, s.wire(hello=False, first=header) as other:
+            w.then("220")
+            other.then("421")
+            watch.until(s, "sessions_refused_total{reason=client_full}")
     with Managed(cores=1, settings={"proxyTrustedNetworks": {"127.0.0.1/32": True}},
                  extra=[{"@type": "create", "object": "BlockedIp",
                          "value": {"b": {"address": "203.0.113.0/24"}}}]) as s:

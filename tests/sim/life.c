@@ -148,7 +148,7 @@ static mx_err parts_open(void)
                                    .kept_bytes = 256 * 1024};
     mx_err err = sys_mkdirs("/ringmx/mail");
     if (!err) {
-        err = session_count_new(&life.sessions, life.conf.cores, IMAGE_LISTENERS_MAX);
+        err = session_count_new(&life.sessions, life.conf.cores, IMAGE_LISTENERS_MAX, 1);
     }
     if (!err) {
         err = mbox_hub_new(&life.hub, life.conf.cores);

@@ -332,6 +332,7 @@ static void image_make(struct made *made, const struct settings *s)
     *image = (struct image){.generation = s->generation,
                             .hostname = keep(made, s->other_name ? "mx2.example" : "mx.example"),
                             .connections_max = SIM_CONNECTIONS_MAX,
+                            .client_connections_max = SIM_CONNECTIONS_MAX,
                             .listeners = made->listeners,
                             .routes = made->routes};
     image->performance = tuned;

@@ -221,6 +221,7 @@ static void configure(void)
                                       .messages_max = 100,
                                       .commands_max = 100},
                            .connections_max = 10,
+                           .client_connections_max = 10,
                            .listeners = &listener_conf,
                            .listener_count = 1,
                            .routes = routes,
@@ -300,7 +301,7 @@ static mx_err core_start(void)
     if (err) {
         return err;
     }
-    err = session_count_new(&world.sessions, 1, 1);
+    err = session_count_new(&world.sessions, 1, 1, 1);
     if (!err) {
         err = journal_store_open(&world.store, world.journal, &journal_conf, &world.log);
     }

@@ -205,7 +205,7 @@ int main(void)
     CHECK(tls_self_signed(&cert_pem, &key_pem, SLICE_LITERAL("mx.example.org"), 0) == MX_OK);
     CHECK(log_init(&log, -1, LOG_ERROR) == MX_OK);
     CHECK(journal_store_open(&store, dir, &journal, &log) == MX_OK);
-    CHECK(session_count_new(&sessions, 1, 1) == MX_OK);
+    CHECK(session_count_new(&sessions, 1, 1, 1) == MX_OK);
     failed_start_keeps_nothing();
     session_count_free(sessions);
     journal_store_close(store);

@@ -1,0 +1,158 @@
+"""How many connections one client may have: who is meant, what it is told, and who is not limited."""
+
+import socket
+import time
+
+from lib import Wire, check, equal, free_port, wait_until
+from netns import own_network
+from test_bans import PROXY
+from test_frontends import proxy_v2
+from test_management import Managed
+from test_stats import act
+
+SERVER, CLIENT, OTHER, SERVER_6, CLIENT_6 = "192.0.2.10", "192.0.2.1", "192.0.2.2", "2001:db8:5::10", "2001:db8:6::1"
+
+
+def told(address, limit):
+    return f"421 4.7.0 Too many connections from {address} (limit {limit})"
+
+
+def refused(s):
+    return sum(row["value"] for core in s.api.stats() for row in core["sessions_refused_total"] if row["reason"] == "client_full")
+
+
+def sessions(s):
+    return sum(core["sessions"] for core in s.api.stats())
+
+
+def proxied(s, client):
+    return Wire(s.port, first=proxy_v2(client))
+
+
+def open_sessions(s, client, count):
+    wires = [proxied(s, client) for _ in range(count)]
+    for w in wires:
+        w.hello()
+    return wires
+
+
+def is_refused(w, address, limit):
+    with w:
+        equal(w.reply(), told(address, limit), "the reply")
+        w.at_end()
+
+
+def test_limit_of_a_client():
+    """One connection too many is answered at once by a text that names address and limit; on every core together; others are served."""
+    with Managed(cores=2, settings=PROXY | {"maxConnectionsPerClient": 5}) as s:
+        mine = open_sessions(s, "203.0.113.7", 5)
+        for number in range(1, 21):
+            is_refused(proxied(s, "203.0.113.7"), "[203.0.113.7]", 5)
+            equal(refused(s), number, "counted")
+        for w in open_sessions(s, "203.0.113.8", 5):
+            w.sock.close()
+        for w in mine:
+            w.expect("NOOP", "250")
+        mine.pop().expect("QUIT", "221")
+        wait_until(lambda: sessions(s) == 4, 10, "the end of the others")
+        mine += open_sessions(s, "203.0.113.7", 1)
+        is_refused(proxied(s, "203.0.113.7"), "[203.0.113.7]", 5)
+        equal(refused(s), 21, "counted")
+        for w in mine:
+            w.sock.close()
+
+
+def test_limit_of_an_ipv6_client():
+    """Of IPv6 a network of 64 bits is one client."""
+    with Managed(cores=2, settings=PROXY | {"maxConnectionsPerClient": 4}) as s:
+        mine = [w for host in range(1, 5) for w in open_sessions(s, f"2001:db8:0:1::{host}", 1)]
+        is_refused(proxied(s, "2001:db8:0:1:ffff::"), "[2001:db8:0:1:ffff::]/64", 4)
+        for w in mine + open_sessions(s, "2001:db8:0:2::1", 4):
+            w.sock.close()
+
+
+def test_limit_of_a_client_changes_live():
+    """Another limit holds for the next connection, and cuts no open one."""
+    with Managed(cores=2, settings=PROXY | {"maxConnectionsPerClient": 3}) as s:
+        mine = open_sessions(s, "203.0.113.7", 3)
+        s.api.update("SystemSettings", "singleton", maxConnectionsPerClient=5)
+        mine += open_sessions(s, "203.0.113.7", 2)
+        is_refused(proxied(s, "203.0.113.7"), "[203.0.113.7]", 5)
+        s.api.update("SystemSettings", "singleton", maxConnectionsPerClient=1)
+        is_refused(proxied(s, "203.0.113.7"), "[203.0.113.7]", 1)
+        for w in mine:
+            w.expect("NOOP", "250")
+            w.sock.close()
+
+
+def test_limit_does_not_fill_the_log():
+    """Refusals have at most one log line a second and core, which says how many there were."""
+    with Managed(cores=1, settings=PROXY | {"maxConnectionsPerClient": 1}) as s:
+        [mine] = open_sessions(s, "203.0.113.7", 1)
+        began = time.monotonic()
+        for _ in range(100):
+            is_refused(proxied(s, "203.0.113.7"), "[203.0.113.7]", 1)
+        seconds = time.monotonic() - began
+        equal(refused(s), 100, "counted")
+        mine.sock.close()
+        s.stop()
+        lines = [line for line in s.log().splitlines() if "client-over-limit" in line]
+        check(1 <= len(lines) <= 1 + seconds, f"{len(lines)} lines in {seconds} s")
+        check(lines[0].endswith(" client=203.0.113.7 limit=1 refused=1"), lines[0])
+
+
+def test_limit_spares_proxies():
+    """A trusted proxy that speaks for itself is not limited, nor are clients on loopback that it names."""
+    with Managed(cores=1, settings=PROXY | {"maxConnectionsPerClient": 1}) as s:
+        wires = [Wire(s.port, first=proxy_v2(command=0)) for _ in range(10)]
+        for w in wires:
+            w.hello()
+        for w in wires + open_sessions(s, "::1", 5):
+            w.sock.close()
+        equal(refused(s), 0, "refused")
+
+
+def session_from(address, to, port):
+    w = Wire.__new__(Wire)
+    w.sock, w.buffer = socket.create_connection((to, port), timeout=20, source_address=(address, 0)), b""
+    return w
+
+
+def test_limit_without_a_proxy():
+    """The peer's address counts, of IPv4 and IPv6, on all listeners together; connections over loopback are not limited."""
+    own_network(SERVER, CLIENT, OTHER, SERVER_6, CLIENT_6)
+    with Managed(cores=2, settings={"maxConnectionsPerClient": 2}) as s:
+        ports = [free_port(), free_port()]
+        for port in ports:
+            s.api.create("NetworkListener", name=f"open{port}", bind={f"[::]:{port}": True})
+        mine = [session_from(CLIENT, SERVER, port) for port in ports] + [session_from(CLIENT_6, SERVER_6, port) for port in ports]
+        for w in mine:
+            w.hello()
+        for port in ports:
+            is_refused(session_from(CLIENT, SERVER, port), f"[{CLIENT}]", 2)
+            is_refused(session_from(CLIENT_6, SERVER_6, port), f"[{CLIENT_6}]/64", 2)
+        more = [session_from(OTHER, SERVER, ports[0])] + [session_from(f"127.0.0.{n % 3 + 1}", "127.0.0.1", ports[0]) for n in range(30)]
+        more += [session_from("::1", "::1", ports[1]) for _ in range(10)]
+        for w in mine + more:
+            if w in more:
+                w.hello()
+            w.expect("NOOP", "250")
+        for w in mine + more:
+            w.sock.close()
+        equal(refused(s), 4, "refused")
+
+
+def test_a_large_sender_is_within_the_limits():
+    """By default one client can keep 100 connections, and send 1,000 messages over one."""
+    with Managed(cores=1, settings=PROXY) as s:
+        wires = open_sessions(s, "203.0.113.7", 100)
+        act(s, "PauseMtaQueue")
+        for number in range(1000):
+            wires[0].send("MAIL FROM:<a@example.net>\r\nRCPT TO:<alice@example.org>\r\nDATA\r\n")
+            for code in ("250", "250", "354"):
+                wires[0].then(code, f"message {number}")
+            wires[0].send("Subject: many\r\n\r\nx\r\n.\r\n")
+            wires[0].then("250", f"message {number}")
+        for w in wires:
+            w.expect("NOOP", "250")
+            w.sock.close()
