@@ -36,9 +36,10 @@ struct srv_conn {
     struct proxy_wait *proxy; /* while the header is awaited */
     uint8_t *helo;            /* as given, malloc'd; NULL before */
     uint16_t helo_len;
-    bool counted;  /* as a session of its listener */
-    bool refused;  /* over a limit: gets a 421 at once */
-    bool tls_wait; /* a handshake is on */
+    uint16_t refused_len; /* behind helo: sender or recipient of the first refusal */
+    bool counted;         /* as a session of its listener */
+    bool refused;         /* over a limit: gets a 421 at once */
+    bool tls_wait;        /* a handshake is on */
     bool closing;
     struct srv_wait *wait; /* the open question's answer comes from elsewhere; else NULL */
     struct txn *txn;
