@@ -430,7 +430,7 @@ static void log_refused(struct backend *b, const struct request_job *own)
 {
     struct log *log = &b->conf.shard->log;
     const struct auth_verdict *verdict = &own->verdict;
-    struct log_line *line = log_begin(log, LOG_WARN, "sign-in-refused");
+    struct log_line *line = log_begin_repeated(log, LOG_WARN, "sign-in-refused");
     char text[NETADDR_TEXT_MAX];
     struct writer w = writer_init(text, sizeof text);
     put_netaddr(&w, &own->exchange->request.peer);

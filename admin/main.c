@@ -31,6 +31,8 @@ static void help(FILE *out)
         "      --user NAME        become this user once the ports are bound\n"
         "      --memory MIB       per core, for content and output; default 256\n"
         "      --log LEVEL        error, warn, info (default), debug\n"
+        "      --log-format F     key-value (default), json\n"
+        "      --log-file PATH    instead of standard error; SIGHUP opens it anew\n"
         "      --delivery on|off  off: accept and queue only\n"
         "      --core-dumps       a crash may leave a core, which holds keys and mail\n"
         "      --no-pin           do not pin threads to CPUs\n"
@@ -83,6 +85,18 @@ static bool level_option(const char *text, enum log_level *out)
     return false;
 }
 
+static bool format_option(const char *text, enum log_format *out)
+{
+    static const char *const names[] = {[LOG_KEY_VALUE] = "key-value", [LOG_JSON] = "json"};
+    for (size_t i = 0; text != NULL && i < mx_countof(names); i++) {
+        if (strcmp(text, names[i]) == 0) {
+            *out = (enum log_format)i;
+            return true;
+        }
+    }
+    return false;
+}
+
 /* One option of serve with its value; false: unknown or malformed. */
 static bool serve_option(struct server_options *o, const char *name, const char *value)
 {
@@ -105,6 +119,13 @@ static bool serve_option(struct server_options *o, const char *name, const char 
     }
     if (strcmp(name, "--log") == 0) {
         return level_option(value, &o->log_level);
+    }
+    if (strcmp(name, "--log-format") == 0) {
+        return format_option(value, &o->log_output.format);
+    }
+    if (strcmp(name, "--log-file") == 0) {
+        o->log_output.path = value;
+        return value != NULL;
     }
     if (strcmp(name, "--delivery") == 0 && value != NULL) {
         o->delivery_off = strcmp(value, "off") == 0;

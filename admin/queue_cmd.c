@@ -155,7 +155,7 @@ static int show(struct listing *l, struct data_dir *dir)
         struct spool_recover_conf conf = {.log = &log};
         err = spool_recover(&recovery, l->store, &conf, &found);
     }
-    uint8_t line[LOG_LINE_BYTES + 64];
+    uint8_t line[LOG_TEXT_BYTES];
     struct writer w = writer_init(line, sizeof line);
     while (log_take(&log, &w)) {
         (void)fwrite(line, 1, w.len, l->err);

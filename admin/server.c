@@ -25,8 +25,6 @@
 #include "smtp/service.h"
 
 #include <errno.h>
-#include <limits.h>
-#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
@@ -84,8 +82,9 @@ struct server {
     struct management *management; /* NULL: switched off */
     int http_fd;
     struct netaddr http_addr; /* family 0: switched off */
-    struct log log;           /* of the start and the end */
-    struct log worker_log;    /* written by the worker's thread */
+    struct log_output log_output;
+    struct log log;        /* of the start and the end */
+    struct log worker_log; /* written by the worker's thread */
     struct core_thread *cores;
     unsigned core_count;
     const struct pulse *pulses[SERVER_CORES_MAX];
@@ -102,22 +101,8 @@ struct server {
 /* --- log lines ---------------------------------------------------------------------------------
  */
 
-/* Never waits for a reader: lines that cannot be written at once are dropped. A pipe that can be
- * written to takes PIPE_BUF bytes without blocking. */
-static void write_lines(struct writer *lines)
-{
-    struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
-    if (lines->len > 0 && poll(&out, 1, 0) == 1 && (out.revents & POLLOUT) != 0) {
-        ssize_t written = write(STDERR_FILENO, lines->buf, lines->len);
-        (void)written;
-    }
-    lines->len = 0;
-}
-
 static void logs_write(struct server *server)
 {
-    uint8_t buf[PIPE_BUF];
-    struct writer lines = writer_init(buf, sizeof buf);
     server->log.wall_ms = clock_wall_ms();
     struct log *logs[SERVER_CORES_MAX + 4] = {&server->log, &server->shard.log,
                                               &server->worker_log};
@@ -128,15 +113,23 @@ static void logs_write(struct server *server)
     for (unsigned i = 0; i < server->core_count; i++) {
         logs[count++] = &server->cores[i].shard.log;
     }
-    for (unsigned i = 0; i < count; i++) {
-        struct log *log = logs[i];
-        for (unsigned n = 0; n < LOG_LINES && log_take(log, &lines); n++) {
-            if (writer_room(&lines) < LOG_LINE_BYTES + 64) {
-                write_lines(&lines);
-            }
-        }
+    log_output_write(&server->log_output, logs, count);
+}
+
+/* What waits goes to the file that has the name now. */
+static void log_reopen(struct server *server)
+{
+    mx_err err = log_output_reopen(&server->log_output);
+    struct log_line *line = log_begin(&server->log, err ? LOG_ERROR : LOG_INFO,
+                                      err ? "log-not-reopened" : "log-reopened");
+    if (server->options->log_output.path != NULL) {
+        log_text(line, "file", server->options->log_output.path);
     }
-    write_lines(&lines);
+    if (err) {
+        log_err(line, "reason", err);
+        log_text(line, "effect", "lines still go to the file that was open");
+    }
+    log_end(&server->log, line);
 }
 
 static bool failed(struct server *server, const char *what, mx_err err)
@@ -431,6 +424,7 @@ static bool signals_open(struct server *server)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
     /* Blocked before the first thread, so that all threads inherit it. */
     if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0 || signal(SIGPIPE, SIG_IGN) == SIG_ERR) {
         return failed(server, "signals", MX_ERR_INVALID);
@@ -466,7 +460,9 @@ static bool data_open(struct server *server)
 {
     return lend(server) &&
            data_dir_open(&server->dir, server->options->data_dir, stderr) == MX_OK &&
-           pause_open(server) && take_back(server);
+           pause_open(server) &&
+           log_output_open(&server->log_output, &server->options->log_output, stderr) &&
+           take_back(server);
 }
 
 static const char *config_advice(const struct server *server, mx_err err)
@@ -705,21 +701,33 @@ static bool mail_root_make(struct server *server)
 static bool confine(struct server *server)
 {
     /* Each may be a link to another place. */
-    const char *folders[4 + SERVER_WRITABLE_MAX] = {server->dir.root, server->dir.journal,
+    const char *folders[5 + SERVER_WRITABLE_MAX] = {server->dir.root, server->dir.journal,
                                                     server->dir.mail, server->dir.tls};
     const struct server_options *options = server->options;
-    memcpy(folders + 4, options->writable, options->writable_count * sizeof *folders);
+    unsigned count = 4;
+    if (options->log_output.path != NULL) {
+        folders[count++] = server->log_output.folder;
+    }
+    for (unsigned i = 0; i < options->writable_count; i++) {
+        folders[count++] = options->writable[i];
+    }
     struct sandbox sandbox = {0};
     bool whole = false;
     if (!options->no_sandbox) {
-        whole = sandbox_folders(&sandbox, folders, 4 + options->writable_count);
+        whole = sandbox_folders(&sandbox, folders, count);
         whole = sandbox_system_calls(&sandbox) && whole;
     }
     struct log_line *line = log_begin(&server->log, whole ? LOG_INFO : LOG_WARN, "sandbox");
     log_u64(line, "landlock", (uint64_t)sandbox.landlock);
     log_u64(line, "system-calls", sandbox.filters);
-    for (unsigned i = 0; i < options->writable_count; i++) {
-        log_text(line, "writable", options->writable[i]);
+    if (options->writable_count > 0) {
+        char text[LOG_LINE_BYTES];
+        struct writer w = writer_init(text, sizeof text);
+        for (unsigned i = 0; i < options->writable_count; i++) {
+            put_text(&w, i > 0 ? ":" : "");
+            put_text(&w, options->writable[i]);
+        }
+        log_slice(line, "writable", writer_slice(&w));
     }
     if (!whole) {
         log_text(line, "advice",
@@ -852,11 +860,15 @@ static void stop(struct server *server)
     }
 }
 
-/* First signal: an orderly end. Second: at once. */
+/* SIGHUP: the log's file anew. First of the others: an orderly end. Second: at once. */
 static void signals_read(struct server *server)
 {
     struct signalfd_siginfo info;
     while (read(server->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
+        if (info.ssi_signo == SIGHUP) {
+            log_reopen(server);
+            continue;
+        }
         if (server->stopping) {
             logs_write(server);
             _exit(1);
@@ -977,12 +989,14 @@ static void end(struct server *server)
     if (server->signal_fd >= 0) {
         close(server->signal_fd);
     }
+    log_output_close(&server->log_output);
     data_dir_close(&server->dir);
 }
 
 int server_run(const struct server_options *options)
 {
-    struct server server = {.options = options, .signal_fd = -1, .http_fd = -1};
+    struct server server = {
+        .options = options, .signal_fd = -1, .http_fd = -1, .log_output.fd = -1};
     if (!environment_read(&server.env, stderr) || !inherit()) {
         return 1;
     }
@@ -1013,6 +1027,9 @@ int server_run(const struct server_options *options)
         log_ready(&server);
     } else {
         server.stopping = true;
+        if (options->log_output.path != NULL) {
+            fprintf(stderr, "ringmx: cannot start: %s says why\n", options->log_output.path);
+        }
     }
     if (server.shard_is_open) {
         loop(&server);

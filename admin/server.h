@@ -3,8 +3,8 @@
  */
 #pragma once
 
+#include "admin/log_output.h"
 #include "core/base.h"
-#include "core/log.h"
 
 enum { SERVER_WRITABLE_MAX = 16 };
 
@@ -23,6 +23,7 @@ struct server_options {
     uint64_t retry_ms;     /* 0, or: every retry after this time (for tests) */
     uint64_t memory_bytes; /* per core, for content and output; 0: SERVER_MEMORY_BYTES */
     enum log_level log_level;
+    struct log_output_conf log_output;
 };
 
 enum {

@@ -1,8 +1,7 @@
 #include "core/log.h"
 
 #include "core/check.h"
-#include "core/text.h"
-#include "core/timefmt.h"
+#include "core/log_field.h"
 
 #include <stdlib.h>
 
@@ -30,13 +29,6 @@ void log_fini(struct log *log)
     log->lines = NULL;
 }
 
-static void append(struct log_line *line, const void *bytes, size_t len)
-{
-    struct writer w = {.buf = line->text, .len = line->len, .cap = sizeof line->text};
-    put_bytes(&w, bytes, len);
-    line->len = (uint32_t)w.len;
-}
-
 bool log_is_full(struct log *log)
 {
     return log->lines != NULL && spsc_empty(&log->spare);
@@ -55,8 +47,8 @@ struct log_line *log_begin(struct log *log, enum log_level level, const char *ev
     }
     line->wall_ms = log->wall_ms;
     line->level = level;
+    line->event = event;
     line->len = 0;
-    append(line, event, strlen(event));
     if (log->dropped > 0) {
         log_u64(line, "lines-dropped-before", log->dropped);
         log->dropped = 0;
@@ -64,62 +56,77 @@ struct log_line *log_begin(struct log *log, enum log_level level, const char *ev
     return line;
 }
 
-static size_t line_room(const struct log_line *line)
+/* The event's entry. Few call sites exist, each with its literal. */
+static struct log_repeat *repeat_of(struct log *log, const char *event)
 {
-    return sizeof line->text - line->len;
-}
-
-static bool is_plain(uint8_t c)
-{
-    return ascii_is_graph(c) && c != '"' && c != '\\' && c != '=';
-}
-
-static void append_key(struct log_line *line, const char *key)
-{
-    append(line, " ", 1);
-    append(line, key, strlen(key));
-    append(line, "=", 1);
-}
-
-/* What follows in a value that was cut: the quotes are closed in any case, so that the rest of the
- * line keeps its meaning. */
-#define CUT "...\""
-enum { CUT_BYTES = sizeof CUT - 1 };
-
-static void append_quoted(struct log_line *line, struct slice value)
-{
-    append(line, "\"", 1);
-    for (size_t i = 0; i < value.len; i++) {
-        uint8_t c = value.ptr[i];
-        bool as_is = is_plain(c) || c == ' ' || c == '=';
-        char escaped[4] = {'\\', 'x', "0123456789abcdef"[c >> 4], "0123456789abcdef"[c & 15]};
-        if (line_room(line) < (as_is ? 1 : sizeof escaped) + CUT_BYTES) {
-            append(line, CUT, CUT_BYTES);
-            return;
-        }
-        if (as_is) {
-            append(line, &c, 1);
-        } else {
-            append(line, escaped, sizeof escaped);
+    for (size_t i = 0; i < LOG_REPEATS; i++) {
+        struct log_repeat *repeat = &log->repeats[i];
+        if (repeat->event == event || repeat->event == NULL) {
+            repeat->event = event;
+            return repeat;
         }
     }
-    append(line, "\"", 1);
+    MX_ASSERT(false);
+    return NULL;
+}
+
+struct log_line *log_begin_repeated(struct log *log, enum log_level level, const char *event)
+{
+    if (log == NULL || log->lines == NULL || level > log->level) {
+        return NULL;
+    }
+    struct log_repeat *repeat = repeat_of(log, event);
+    int64_t passed_ms = log->wall_ms - repeat->since_ms;
+    if (passed_ms < 0 || passed_ms >= LOG_REPEATS_MS) { /* the calendar may be set back */
+        repeat->since_ms = log->wall_ms;
+        repeat->lines = 0;
+    }
+    if (repeat->lines >= LOG_REPEATS_MAX) {
+        repeat->left_out++;
+        log->repeats_total++;
+        return NULL;
+    }
+    struct log_line *line = log_begin(log, level, event);
+    if (line != NULL) {
+        repeat->lines++;
+        if (repeat->left_out > 0) {
+            log_u64(line, "repeats-left-out", repeat->left_out);
+            repeat->left_out = 0;
+        }
+    }
+    return line;
+}
+
+/* One field, if there is room for its head. */
+static void append(struct log_line *line, struct log_field field, const char *key,
+                   const void *value, size_t len)
+{
+    size_t room = sizeof line->fields - line->len;
+    size_t key_len = strlen(key);
+    size_t head = sizeof field + key_len;
+    MX_ASSERT(key_len <= UINT8_MAX);
+    if (room < head + (field.kind == LOG_FIELD_NUMBER ? len : 0)) {
+        return;
+    }
+    if (len > room - head) {
+        len = room - head;
+        field.kind = LOG_FIELD_CUT;
+    }
+    field.key_len = (uint8_t)key_len;
+    field.len = (uint16_t)len;
+    uint8_t *to = line->fields + line->len;
+    memcpy(to, &field, sizeof field);
+    memcpy(to + sizeof field, key, key_len);
+    if (len > 0) {
+        memcpy(to + head, value, len);
+    }
+    line->len += (uint32_t)(head + len);
 }
 
 void log_slice(struct log_line *line, const char *key, struct slice value)
 {
-    if (line == NULL || line_room(line) < strlen(key) + 3 + CUT_BYTES) {
-        return;
-    }
-    bool plain = value.len > 0;
-    for (size_t i = 0; i < value.len && plain; i++) {
-        plain = is_plain(value.ptr[i]);
-    }
-    append_key(line, key);
-    if (plain && value.len <= line_room(line)) {
-        append(line, value.ptr, value.len);
-    } else {
-        append_quoted(line, value);
+    if (line != NULL) {
+        append(line, (struct log_field){.kind = LOG_FIELD_TEXT}, key, value.ptr, value.len);
     }
 }
 
@@ -130,10 +137,9 @@ void log_text(struct log_line *line, const char *key, const char *value)
 
 void log_u64(struct log_line *line, const char *key, uint64_t value)
 {
-    char digits[24];
-    struct writer w = writer_init(digits, sizeof digits);
-    put_decimal(&w, value);
-    log_slice(line, key, writer_slice(&w));
+    if (line != NULL) {
+        append(line, (struct log_field){.kind = LOG_FIELD_NUMBER}, key, &value, sizeof value);
+    }
 }
 
 void log_qid(struct log_line *line, const char *key, struct qid id)
@@ -157,24 +163,20 @@ void log_end(struct log *log, struct log_line *line)
     }
 }
 
-bool log_take(struct log *log, struct writer *w)
+bool log_take_as(struct log *log, const struct log_style *style, struct writer *w)
 {
-    static const char *const levels[] = {"error", "warn", "info", "debug"};
     struct log_line *line = log->lines ? spsc_pop(&log->ready) : NULL;
     if (line == NULL) {
         return false;
     }
-    put_rfc3339_ms(w, line->wall_ms);
-    put_char(w, ' ');
-    put_text(w, levels[line->level]);
-    if (log->core >= 0) {
-        put_text(w, " core=");
-        put_decimal(w, (uint64_t)log->core);
-    }
-    put_char(w, ' ');
-    put_bytes(w, line->text, line->len);
-    put_char(w, '\n');
+    log_render(w, style, log->core, line);
     bool returned = spsc_push(&log->spare, line);
     MX_ASSERT(returned);
     return true;
+}
+
+bool log_take(struct log *log, struct writer *w)
+{
+    static const struct log_style style = {.format = LOG_KEY_VALUE};
+    return log_take_as(log, &style, w);
 }

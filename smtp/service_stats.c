@@ -139,6 +139,7 @@ void service_snapshot_take(const struct service *service, struct service_snapsho
     out->turns = shard->turns;
     out->longest_turn_ns = shard->longest_turn_ns;
     out->log_dropped = shard->log.dropped_total;
+    out->log_repeats = shard->log.repeats_total;
     out->accept_shortages = accept_shortages(service);
     out->loop = shard->stats;
     out->route = deliver->vm->stats;

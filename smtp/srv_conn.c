@@ -116,8 +116,26 @@ static void timer_start(struct srv_conn *conn)
 /* --- answers -----------------------------------------------------------------------------------
  */
 
+/* For the log, when the session ends. */
+static void note_refused(struct srv_conn *conn, enum reply reply)
+{
+    const struct srv_ask *ask = &conn->srv.ask;
+    bool has_address = ask->kind == SRV_ASK_MAIL || ask->kind == SRV_ASK_RCPT;
+    if (reply == REPLY_OK || conn->srv.refusals > 0 || !has_address || ask->text.len == 0 ||
+        conn->helo == NULL) {
+        return;
+    }
+    uint8_t *both = realloc(conn->helo, conn->helo_len + ask->text.len);
+    if (both != NULL) {
+        memcpy(both + conn->helo_len, ask->text.ptr, ask->text.len);
+        conn->helo = both;
+        conn->refused_len = (uint16_t)ask->text.len;
+    }
+}
+
 static void answer(struct srv_conn *conn, enum reply reply, struct slice text, struct writer *out)
 {
+    note_refused(conn, reply);
     srv_answer(&conn->srv, reply, text, out);
 }
 
@@ -226,6 +244,7 @@ static enum reply on_helo(struct srv_conn *conn, struct slice name)
     free(conn->helo);
     conn->helo = copy;
     conn->helo_len = (uint16_t)name.len;
+    conn->refused_len = 0;
     return REPLY_OK;
 }
 
@@ -373,7 +392,8 @@ static enum reply on_rcpt(struct srv_conn *conn, const struct srv_ask *ask, bool
         offences_note(&service->offences, OFFENCE_ABUSE, &conn->client, 1);
     }
     if (reply == REPLY_LOOKUP_FAILED && routing.problem != NULL) {
-        struct log_line *line = log_begin(&service->shard->log, LOG_WARN, "routing-failed");
+        struct log_line *line =
+            log_begin_repeated(&service->shard->log, LOG_WARN, "routing-failed");
         log_slice(line, "to", ask->text);
         log_text(line, "reason", routing.problem);
         log_end(&service->shard->log, line);
@@ -419,7 +439,7 @@ static void commit_done(struct incoming *in, mx_err err)
     if (err) {
         count_one(&conn->service->mail_stats.not_stored);
         struct log *log = &conn->service->shard->log;
-        struct log_line *line = log_begin(log, LOG_ERROR, "message-not-stored");
+        struct log_line *line = log_begin_repeated(log, LOG_ERROR, "message-not-stored");
         log_qid(line, "id", in->id);
         log_err(line, "reason", err);
         log_text(line, "effect", "the client was told to try again");
@@ -663,8 +683,41 @@ static void on_ready(struct stream *stream)
         free(conn->helo);
         conn->helo = NULL;
         conn->helo_len = 0;
+        conn->refused_len = 0;
     }
     pump(conn, NULL);
+}
+
+/* One line for a session in which something was refused: the first refusal and their number. */
+static void log_refused(const struct srv_conn *conn)
+{
+    const struct srv *srv = &conn->srv;
+    struct log *log = &conn->service->shard->log;
+    if (srv->refusals == 0) {
+        return;
+    }
+    struct log_line *line = log_begin_repeated(log, LOG_INFO, "session-refused");
+    if (line == NULL) {
+        return;
+    }
+    char text[NETADDR_TEXT_MAX];
+    struct writer w = writer_init(text, sizeof text);
+    const struct reply_row *row = reply_row((enum reply)srv->refused);
+    put_netaddr(&w, &conn->client);
+    log_slice(line, "client", writer_slice(&w));
+    log_slice(line, "listener", conn->listener->conf->name);
+    if (conn->helo != NULL) {
+        log_slice(line, "helo", slice_of(conn->helo, conn->helo_len));
+    }
+    log_text(line, "command", srv_verb_name(srv->refused_verb));
+    if (conn->refused_len > 0) {
+        log_slice(line, "address", slice_of(conn->helo + conn->helo_len, conn->refused_len));
+    }
+    log_u64(line, "code", row->code);
+    log_text(line, "reason", reply_name((enum reply)srv->refused));
+    log_u64(line, "refusals", srv->refusals);
+    log_u64(line, "ms", (conn->service->shard->now_ns - conn->began_ns) / MX_NS_PER_MS);
+    log_end(log, line);
 }
 
 static void on_closed(struct stream *stream, mx_err why)
@@ -672,6 +725,7 @@ static void on_closed(struct stream *stream, mx_err why)
     struct srv_conn *conn = mx_container_of(stream, struct srv_conn, stream);
     struct service *service = conn->service;
     (void)why;
+    log_refused(conn);
     srv_wait_end(conn);
     drop_transaction(conn);
     wheel_cancel(&service->shard->wheel, &conn->timer);
@@ -709,7 +763,7 @@ static bool close_blocked(struct srv_conn *conn)
         return false;
     }
     struct log *log = &conn->service->shard->log;
-    struct log_line *line = log_begin(log, LOG_DEBUG, "client-blocked");
+    struct log_line *line = log_begin_repeated(log, LOG_DEBUG, "client-blocked");
     char text[NETADDR_TEXT_MAX];
     struct writer w = writer_init(text, sizeof text);
     put_netaddr(&w, &conn->client);
@@ -750,7 +804,8 @@ static void take_settings(struct srv_conn *conn)
     free(conn->own);
     conn->own = NULL;
     conn->refused = true;
-    struct log_line *line = log_begin(&service->shard->log, LOG_WARN, "session-settings-failed");
+    struct log_line *line =
+        log_begin_repeated(&service->shard->log, LOG_WARN, "session-settings-failed");
     log_text(line, "reason", problem);
     log_end(&service->shard->log, line);
 }

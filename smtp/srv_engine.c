@@ -47,7 +47,7 @@ void srv_enter(struct srv *srv, enum srv_state state)
 void srv_close(struct srv *srv, enum srv_close_reason reason)
 {
     if (srv->state != SRV_STATE_CLOSED) {
-        srv->close_reason = reason;
+        srv->close_reason = (uint8_t)reason;
         srv_enter(srv, SRV_STATE_CLOSED);
     }
 }
@@ -68,6 +68,19 @@ static enum srv_close_reason reason_of(enum reply reply)
     }
 }
 
+_Static_assert(REPLY_COUNT <= UINT8_MAX, "a reply fits");
+
+static void note_refusal(struct srv *srv, enum reply reply)
+{
+    if (reply_row(reply)->code < 400 || srv->refusals == UINT16_MAX) {
+        return;
+    }
+    if (srv->refusals++ == 0) {
+        srv->refused = (uint8_t)reply;
+        srv->refused_verb = srv->verb;
+    }
+}
+
 void srv_say(struct srv *srv, enum reply reply, struct slice arg, struct writer *out)
 {
     const struct reply_row *row = reply_row(reply);
@@ -76,6 +89,7 @@ void srv_say(struct srv *srv, enum reply reply, struct slice arg, struct writer 
     reply_print(out, reply, arg);
     count_reply(srv, reply);
     srv->unknown += reply == REPLY_UNKNOWN_COMMAND;
+    note_refusal(srv, reply);
     if (row->code == 421) {
         srv_close(srv, reason_of(reply));
     } else if (row->counts_as_error && ++srv->errors >= errors_max && errors_max != 0) {

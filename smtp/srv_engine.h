@@ -112,11 +112,14 @@ enum {
 
 struct srv {
     const struct srv_conf *conf;
-    struct srv_ask ask; /* the open question */
-    enum srv_close_reason close_reason;
+    struct srv_ask ask;   /* the open question */
+    uint8_t close_reason; /* enum srv_close_reason */
+    uint8_t refused;      /* enum reply of the first 4xx or 5xx of the session */
+    uint8_t refused_verb; /* what it answered: see smtp/srv_counts.h */
     bool esmtp;
     bool under_tls;
-    uint32_t unknown; /* commands that nobody knows, so far */
+    uint16_t refusals; /* replies of 4xx and 5xx so far, at most 65535 */
+    uint32_t unknown;  /* commands that nobody knows, so far */
     /* The rest is private to the engine. */
     bool waiting;         /* a question is open */
     bool open;            /* MAIL was accepted, and neither END nor ABORT was asked since */

@@ -59,7 +59,7 @@ bool srv_proxy_begin(struct srv_conn *conn)
 static void count_and_log(struct srv_conn *conn, enum stats_refusal why, const char *reason)
 {
     struct log *log = &conn->service->shard->log;
-    struct log_line *line = log_begin(log, LOG_WARN, "proxy-header-refused");
+    struct log_line *line = log_begin_repeated(log, LOG_WARN, "proxy-header-refused");
     char text[NETADDR_TEXT_MAX];
     struct writer w = writer_init(text, sizeof text);
     put_netaddr(&w, &conn->client);

@@ -300,7 +300,7 @@ static void log_failed(const struct srv_conn *conn, enum stage_program which, co
                                                        [STAGE_SENDER] = "isSenderAllowed",
                                                        [STAGE_RELAYING] = "allowRelaying"};
     struct log *log = &conn->service->shard->log;
-    struct log_line *line = log_begin(log, LOG_WARN, "expression-failed");
+    struct log_line *line = log_begin_repeated(log, LOG_WARN, "expression-failed");
     char text[NETADDR_TEXT_MAX];
     struct writer w = writer_init(text, sizeof text);
     put_netaddr(&w, &conn->client);

@@ -87,7 +87,7 @@ static void log_answer(const struct verify_question *q, enum verify_result resul
                        const struct outcome *o, uint64_t ns)
 {
     struct log *log = &q->verify->deliver->shard->log;
-    struct log_line *line = log_begin(log, LOG_INFO, "recipient-verified");
+    struct log_line *line = log_begin_repeated(log, LOG_INFO, "recipient-verified");
     log_slice(line, "to", slice_of(q->address, q->len));
     log_slice(line, "route", q->hop->route.name);
     log_text(line, "result", verify_result_name(result));

@@ -8,7 +8,7 @@ static struct log log_;
 /* The line behind its time. */
 static const char *line_of(const struct api_changed *changed, uint64_t generation)
 {
-    static char text[LOG_LINE_BYTES + 64];
+    static char text[LOG_TEXT_BYTES];
     struct writer w = writer_init(text, sizeof text - 1);
     struct api_caller caller = {.name = "ann b\"c", .account_id = "e"};
     CHECK(netaddr_parse(&caller.peer, SLICE_LITERAL("2001:db8::7")) == MX_OK);

@@ -264,7 +264,7 @@ static struct slice take(struct log *log, char *buf, size_t cap)
 Test(log, a_peer_cannot_forge_lines)
 {
     struct log log;
-    char buf[LOG_LINE_BYTES + 64];
+    char buf[LOG_TEXT_BYTES];
     cr_assert_eq(log_init(&log, 3, LOG_INFO), MX_OK);
     struct log_line *line = log_begin(&log, LOG_INFO, "event");
     log_slice(line, "from", SLICE_LITERAL("a\"b\r\nfake line\x01\\"));
@@ -282,7 +282,7 @@ Test(log, a_peer_cannot_forge_lines)
 Test(log, a_full_ring_drops_and_says_so)
 {
     struct log log;
-    char buf[LOG_LINE_BYTES + 64];
+    char buf[LOG_TEXT_BYTES];
     cr_assert_eq(log_init(&log, -1, LOG_INFO), MX_OK);
     for (unsigned i = 0; i < LOG_LINES + 5; i++) {
         log_end(&log, log_begin(&log, LOG_INFO, "x"));
@@ -302,7 +302,7 @@ Test(log, a_full_ring_drops_and_says_so)
 Test(log, long_values_are_cut_not_overrun)
 {
     struct log log;
-    char buf[LOG_LINE_BYTES + 64];
+    char buf[LOG_TEXT_BYTES];
     static uint8_t large[5000];
     cr_assert_eq(log_init(&log, 0, LOG_INFO), MX_OK);
     memset(large, 'x', sizeof large);

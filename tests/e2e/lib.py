@@ -245,7 +245,8 @@ class Server:
         def ready():
             if self.process.poll() is not None:
                 raise Fail(f"the server ended with {self.process.returncode}: {self.log()[-300:]}")
-            return " ready " in self.log()
+            log = self.log()
+            return " ready " in log or '"event":"ready"' in log
         wait_until(ready, seconds, "the log line 'ready'")
 
     def log(self):

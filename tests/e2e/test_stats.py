@@ -316,10 +316,12 @@ def refusals(watch):
     with Managed(cores=1, settings={"proxyTrustedNetworks": {"127.0.0.1/32": True}},
                  extra=[{"@type": "create", "object": "BlockedIp",
                          "value": {"b": {"address": "203.0.113.0/24"}}}]) as s:
-        with s.wire(hello=False) as w:
-            w.send("not a header\r\n")
-            w.at_end()
+        for _ in range(30):
+            with s.wire(hello=False) as w:
+                w.send("not a header\r\n")
+                w.at_end()
         watch.until(s, "sessions_refused_total{reason=proxy_header}")
+        watch.until(s, "log_repeats_total")
         with s.wire(hello=False):
             watch.until(s, "proxy_headers_awaited")
             watch.until(s, "sessions_refused_total{reason=proxy_timeout}")

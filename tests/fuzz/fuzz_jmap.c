@@ -33,7 +33,7 @@ static enum api_sign_in authenticate(void *arg, struct slice authorization,
 static void changed(void *arg, const struct api_caller *caller, const struct api_changed *change)
 {
     struct log *log = arg;
-    uint8_t text[LOG_LINE_BYTES + 64];
+    uint8_t text[LOG_TEXT_BYTES];
     struct writer w = writer_init(text, sizeof text);
     audit_write(log, caller, change, store_generation(store));
     FUZZ_CHECK(log_take(log, &w) && !w.overflow);

@@ -1,4 +1,6 @@
+#include "route/image.h"
 #include "route/schedule.h"
+
 
 #include <criterion/criterion.h>
 
@@ -155,4 +157,17 @@ Test(schedule, attempts)
     cr_assert(schedule_expired(&s, 8, &p));
     p.end_ms = 9; /* an end that was set goes first */
     cr_assert_not(schedule_expired(&s, 8, &p));
+}
+
+Test(schedule, by_name)
+{
+    struct schedule list[2];
+    schedule_default(&list[0]);
+    schedule_default(&list[1]);
+    list[0].name = SLICE_LITERAL("local");
+    list[1].name = SLICE_LITERAL("remote");
+    struct image image = {.schedules = list, .schedule_count = 2};
+    cr_assert(image_schedule(&image, SLICE_LITERAL("remote")) == &list[1]);
+    cr_assert_null(image_schedule(&image, SLICE_LITERAL("Remote")));
+    cr_assert_null(image_schedule(&image, SLICE_EMPTY));
 }

@@ -332,7 +332,7 @@ static void line_judge(struct slice line)
 
 static void log_drain(struct log *log)
 {
-    uint8_t buf[LOG_LINE_BYTES + 64];
+    uint8_t buf[LOG_TEXT_BYTES];
     struct writer w = writer_init(buf, sizeof buf);
     while (log->lines != NULL && log_take(log, &w)) {
         line_judge(writer_slice(&w));

@@ -357,7 +357,7 @@ static mx_err core_start(void)
 /* Takes the lines; with ALLOC_ONLY they are shown. */
 static void log_show(void)
 {
-    char line[LOG_LINE_BYTES + 64];
+    char line[LOG_TEXT_BYTES];
     struct writer w = writer_init(line, sizeof line);
     while (log_take(&world.shard.log, &w)) {
         if (getenv("ALLOC_ONLY") != NULL) {

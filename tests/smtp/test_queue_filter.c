@@ -108,6 +108,10 @@ Test(queue_filter, next_hops_and_replies)
     cr_expect(queue_filter_error(&filter, SLICE_LITERAL("4.7.1 Greylisted")));
     cr_expect(!queue_filter_error(&filter, SLICE_EMPTY));
     cr_expect(queue_filter_is_of_rcpts(&filter));
+    cr_expect(queue_filter_address(&filter, SLICE_LITERAL("bob@example.org")));
+    filter = (struct queue_filter){.recipient = SLICE_LITERAL("BOB@")};
+    cr_expect(queue_filter_address(&filter, SLICE_LITERAL("bob@example.org")));
+    cr_expect(!queue_filter_address(&filter, SLICE_LITERAL("alice@example.org")));
     filter = (struct queue_filter){.sender = SLICE_LITERAL("a"), .status = QUEUE_FRESH};
     cr_expect(!queue_filter_is_of_rcpts(&filter));
     cr_expect(queue_filter_hop(&filter, SLICE_EMPTY) && queue_filter_error(&filter, SLICE_EMPTY));
