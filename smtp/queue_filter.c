@@ -47,6 +47,17 @@ int queue_key_order(const struct queue_key *a, const struct queue_key *b, bool a
     return a->id == b->id ? 0 : a->id < b->id ? -way : way;
 }
 
+struct queue_key queue_key_next(const struct queue_key *key, bool ascending)
+{
+    struct queue_key next = *key;
+    if (ascending) {
+        next.at_ms += ++next.id == 0;
+    } else {
+        next.at_ms -= next.id-- == 0;
+    }
+    return next;
+}
+
 static void swap(struct queue_key *a, struct queue_key *b)
 {
     struct queue_key key = *a;

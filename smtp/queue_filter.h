@@ -33,6 +33,9 @@ struct queue_key {
 /* -1, 0, 1: a before, same as, behind b. */
 int queue_key_order(const struct queue_key *a, const struct queue_key *b, bool ascending);
 
+/* The key right behind one. */
+struct queue_key queue_key_next(const struct queue_key *key, bool ascending);
+
 /* The first keys of an order among all that are added, at most max of them. */
 struct queue_top {
     struct queue_key *keys; /* the caller's array; a heap with the last one at its root */

@@ -243,7 +243,7 @@ static enum reply on_helo(struct srv_conn *conn, struct slice name)
     }
     free(conn->helo);
     conn->helo = copy;
-    conn->helo_len = (uint16_t)name.len;
+    conn->helo_len = (uint8_t)name.len;
     conn->refused_len = 0;
     return REPLY_OK;
 }

@@ -1,9 +1,7 @@
 #include "route/image.h"
 #include "route/schedule.h"
 
-
 #include <criterion/criterion.h>
-
 #define MINUTE INT64_C(60000)
 #define HOUR (60 * MINUTE)
 #define DAY (24 * HOUR)

@@ -148,3 +148,19 @@ Test(queue_filter, digests)
     queue_digest_of(&digest, &env);
     cr_assert(digest.bits[0] == UINT64_MAX && digest.bits[1] == UINT64_MAX);
 }
+
+Test(queue_filter, next_keys)
+{
+    static const struct {
+        struct queue_key key, next;
+        bool ascending;
+    } cases[] = {{{5, 7}, {5, 8}, true},
+                 {{5, UINT64_MAX}, {6, 0}, true},
+                 {{5, 7}, {5, 6}, false},
+                 {{5, 0}, {4, UINT64_MAX}, false}};
+    for (size_t i = 0; i < mx_countof(cases); i++) {
+        struct queue_key next = queue_key_next(&cases[i].key, cases[i].ascending);
+        cr_expect(queue_key_order(&next, &cases[i].next, true) == 0, "case %zu", i);
+        cr_expect(queue_key_order(&cases[i].key, &next, cases[i].ascending) == -1, "case %zu", i);
+    }
+}
