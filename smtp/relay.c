@@ -313,7 +313,7 @@ static void go_elsewhere(struct relay_conn *conn, struct delivery *delivery)
     unsigned address = conn->address + 1;
     forget_peer(delivery);
     delivery->refused = true;
-    if (hop->deliver->stopping || hop->retired) {
+    if (hop->deliver->stopping || hop->retired || hop->paused) {
         delivery_drop(delivery);
     } else if (address < hop->address_count && conn_open(hop, address, delivery, false)) {
         return;
