@@ -95,6 +95,11 @@ static bool is_same(const struct strategy_kept *kept, const struct pick *pick)
            kept->connection_effect == pick->connection->effect;
 }
 
+bool strategy_is_like(const struct strategy_kept *a, const struct strategy_kept *b)
+{
+    return a->tls_effect == b->tls_effect && a->connection_effect == b->connection_effect;
+}
+
 /* --- recipients --------------------------------------------------------------------------------
  */
 

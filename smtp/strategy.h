@@ -29,6 +29,8 @@ void strategy_of_questions(struct strategy_kept *out, struct hop *hop,
  * delivery of their own, in front of the queue. False: none may, it is as it was. */
 bool strategy_fits(const struct strategy_kept *kept, struct delivery *delivery,
                    const struct routing_host *host);
+/* True when connections with these are made alike. */
+bool strategy_is_like(const struct strategy_kept *a, const struct strategy_kept *b);
 /* True when it is the same for everybody, so that no delivery has to be looked at. */
 bool strategy_is_fixed(const struct hop *hop);
 /* How long the other side may take now, in ms. */

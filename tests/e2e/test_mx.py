@@ -117,6 +117,24 @@ def test_mx_next_host_after_mail():
         equal(len(a.messages) + len(b.messages), 1, "messages taken")
 
 
+def test_mx_next_host_for_want_of_tls():
+    """Hosts that have not the TLS that one recipient needs: the mail of others still goes to the first of them."""
+    own_network(*NETWORK)
+    zone = {"far.example": mx((10, "a.example"), (20, "b.example")),
+            "a.example": host(MX1), "b.example": host(MX2)}
+    plan = [{"@type": "upsert", "object": "MtaTlsStrategy", "matchOn": ["name"],
+             "value": {"s": {"name": "strict", "startTls": "require"}}},
+            update("MtaOutboundStrategy", tls={"match": {"0": {"if": "rcpt == 'bank@far.example'", "then": "'strict'"}},
+                                               "else": "'default'"})]
+    with sink(MX1) as a, sink(MX2) as b, Far(zone, retry_ms=60000, extra=plan) as far:
+        far.send("bank@far.example")
+        wait_until(lambda: "deferred" in far.server.log(), 10, "put off")
+        equal([a.connections, b.connections], [1, 1], "both hosts were tried")
+        far.send("bob@far.example")
+        a.got()
+        equal(len(b.messages), 0, "messages at the second host")
+
+
 def test_mx_next_host_paused():
     """A message that waits for the end of a connection to go to the next host: not when its route is paused meanwhile."""
     own_network(*NETWORK)
