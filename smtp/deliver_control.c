@@ -98,7 +98,7 @@ static void release(struct rcpt_state *state, int64_t now_ms)
 static void put_off(struct rcpt_state *state, int64_t at_ms)
 {
     state->due_ms = at_ms;
-    state->flags |= RCPT_PUT_OFF;
+    state->flags = (uint8_t)((state->flags & ~RCPT_EARLY) | RCPT_PUT_OFF);
 }
 
 static void expire(struct rcpt_state *state, int64_t at_ms)
