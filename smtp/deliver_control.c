@@ -101,10 +101,12 @@ static void put_off(struct rcpt_state *state, int64_t at_ms)
     state->flags = (uint8_t)((state->flags & ~RCPT_EARLY) | RCPT_PUT_OFF);
 }
 
+/* The last attempt is made then. */
 static void expire(struct rcpt_state *state, int64_t at_ms)
 {
     state->expires_ms = at_ms;
     state->flags |= RCPT_EXPIRES;
+    state->due_ms = state->due_ms < at_ms ? state->due_ms : at_ms;
 }
 
 static void fail(struct rcpt_state *state, int64_t at_ms)
