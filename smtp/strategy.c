@@ -164,6 +164,12 @@ void strategy_of_questions(struct strategy_kept *out, struct hop *hop, const str
     keep(out, hop, &chosen, remote);
 }
 
+bool strategy_fits_questions(const struct strategy_kept *kept, const struct hop *hop)
+{
+    struct pick chosen = pick_fixed(&hop->deliver->image->outbound);
+    return is_same(kept, &chosen);
+}
+
 bool strategy_choose(struct strategy_kept *out, struct hop *hop, struct delivery *delivery,
                      const struct routing_host *host)
 {

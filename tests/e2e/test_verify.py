@@ -290,6 +290,18 @@ def test_verify_explained():
         equal(explain(s, "alice@example.org")["verification"], None, "a local account")
 
 
+def test_verify_strategy_changes_live():
+    """A connection that was made by the TLS strategy of before asks nothing more when it has changed."""
+    with Sink(hook=knows("bob", "ann"), tls=sink_tls(), extensions=("PIPELINING", "STARTTLS")) as source, \
+            Managed(relay=source.port, cores=1, extra=verifying()) as s:
+        equal(ask(s, "bob@example.org")[0][:3], "250", "by the first connection")
+        equal(source.verbs(1)[:3], ["EHLO", "STARTTLS", "EHLO"], "commands")
+        s.api.create("MtaTlsStrategy", name="never", startTls="disable")
+        s.api.update("MtaOutboundStrategy", "singleton", tls={"match": {}, "else": "'never'"})
+        equal(ask(s, "ann@example.org")[0][:3], "250", "by another one")
+        check("STARTTLS" not in source.verbs(2) and "RCPT" in source.verbs(2), f"commands: {source.commands}")
+
+
 def test_verify_lmtp_and_tls():
     """Over LMTP, and over STARTTLS; a relay whose handshake fails is asked in clear."""
     with Sink(lmtp=True, hook=knows("bob")) as source, \
