@@ -30,6 +30,7 @@ static void forget_addresses(struct hop *hop)
 {
     hop->resolved_ns = hop->deliver->shard->now_ns - HOP_RESOLVE_KEEP_MS * MX_NS_PER_MS;
     relay_stop_idle(hop);
+    verify_conns_stop(hop);
 }
 
 void deliver_forget_addresses(struct deliver *d)
