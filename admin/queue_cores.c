@@ -364,6 +364,13 @@ mx_err queue_cores_change(struct queue_cores *queue, size_t *out_number, uint64_
     if (queue->change_count == QUEUE_CHANGES_MAX) {
         return MX_ERR_LIMIT;
     }
+    if (queue->change_count == 0 && any_waiting(queue)) {
+        /* A core that has not answered may still read the changes of an earlier call here. */
+        mx_err err = queue_cores_ready(queue, queue_cores_deadline_ns(QUEUE_WAIT_MS));
+        if (err) {
+            return err;
+        }
+    }
     *out_number = queue->change_count;
     queue->changes[queue->change_count++] =
         (struct queue_change){.id = id, .change = *change, .err = MX_ERR_AGAIN};

@@ -56,7 +56,8 @@ static const struct reg_field domain_fields[] = {
                     "asked first if it has such a recipient, so that the others are refused (550 "
                     "5.1.1) instead of being returned to senders who are often forged. Has an "
                     "effect with allowRelaying, on routes of the type Relay. Performance has its "
-                    "times and bounds."},
+                    "times and bounds. Where the tls expression of MtaOutboundStrategy chooses by "
+                    "recipient, questions go with optional TLS, whoever they are about."},
     {.name = "catchAllAddress",
      .kind = REG_STRING,
      .format = FORMAT_EMAIL,

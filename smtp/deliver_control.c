@@ -30,6 +30,7 @@ static void forget_addresses(struct hop *hop)
 {
     hop->resolved_ns = hop->deliver->shard->now_ns - HOP_RESOLVE_KEEP_MS * MX_NS_PER_MS;
     relay_stop_idle(hop);
+    verify_conns_stop(hop);
 }
 
 void deliver_forget_addresses(struct deliver *d)
@@ -98,13 +99,15 @@ static void release(struct rcpt_state *state, int64_t now_ms)
 static void put_off(struct rcpt_state *state, int64_t at_ms)
 {
     state->due_ms = at_ms;
-    state->flags |= RCPT_PUT_OFF;
+    state->flags = (uint8_t)((state->flags & ~RCPT_EARLY) | RCPT_PUT_OFF);
 }
 
+/* The last attempt is made then. */
 static void expire(struct rcpt_state *state, int64_t at_ms)
 {
     state->expires_ms = at_ms;
     state->flags |= RCPT_EXPIRES;
+    state->due_ms = state->due_ms < at_ms ? state->due_ms : at_ms;
 }
 
 static void fail(struct rcpt_state *state, int64_t at_ms)

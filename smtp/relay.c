@@ -313,7 +313,7 @@ static void go_elsewhere(struct relay_conn *conn, struct delivery *delivery)
     unsigned address = conn->address + 1;
     forget_peer(delivery);
     delivery->refused = true;
-    if (hop->deliver->stopping || hop->retired) {
+    if (hop->deliver->stopping || hop->retired || hop->paused) {
         delivery_drop(delivery);
     } else if (address < hop->address_count && conn_open(hop, address, delivery, false)) {
         return;
@@ -623,20 +623,42 @@ static void give_back_reserved(struct relay_conn *conn)
     conn->reserved = NULL;
 }
 
+/* What failed is the TLS that it needs, which others may not need. */
+static bool is_own_fault(const struct relay_conn *conn, const struct outcome *problem)
+{
+    return problem->tls_fault && !strategy_is_fixed(conn->hop);
+}
+
+/* A session that may serve what this connection was for. */
+static bool has_session_like(const struct relay_conn *conn)
+{
+    const struct hop *hop = conn->hop;
+    struct list_node *node = list_first(&hop->conns);
+    for (; node != NULL; node = list_next(&hop->conns, node)) {
+        const struct relay_conn *other = mx_container_of(node, struct relay_conn, all_node);
+        if (other->ever_ready && strategy_is_like(&other->strategy, &conn->strategy)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Another connection takes the place of one that failed: in clear, or to the next address. */
-static bool retry_elsewhere(struct relay_conn *conn, struct slice reason)
+static bool retry_elsewhere(struct relay_conn *conn, const struct outcome *problem)
 {
     struct hop *hop = conn->hop;
     unsigned address = conn->address;
     bool in_clear = conn->handshaking && !strategy_needs_tls(&conn->strategy, &conn->hop->route) &&
                     !conn->without_tls && address < hop->address_count;
     if (in_clear) {
-        log_passed_over(conn, reason, "the same attempt goes on without TLS");
+        log_passed_over(conn, problem->text, "the same attempt goes on without TLS");
     } else if (++address >= hop->address_count) {
         return false;
     } else if (hop->first_address == conn->address) {
-        hop->first_address = address;
-        log_passed_over(conn, reason, "the next address is tried");
+        if (!is_own_fault(conn, problem)) {
+            hop->first_address = address;
+        }
+        log_passed_over(conn, problem->text, "the next address is tried");
     }
     if (conn_open(hop, address, conn->reserved, in_clear)) {
         conn->reserved = NULL;
@@ -696,19 +718,18 @@ static void conn_unusable(struct relay_conn *conn, mx_err why)
     char text[CLI_TEXT_MAX];
     struct writer w = writer_init(text, sizeof text);
     struct outcome problem = unusable_because(conn, &w, why);
-    if (retry_elsewhere(conn, problem.text)) {
+    if (retry_elsewhere(conn, &problem)) {
         return;
     }
-    if (conn->reserved != NULL && problem.tls_fault && !strategy_is_fixed(hop)) {
-        /* Others may not need what it needs. */
+    if (conn->reserved != NULL && is_own_fault(conn, &problem)) {
         put_off(conn->reserved, &problem);
         conn->reserved = NULL;
         return;
     }
     slot_failed(hop);
     bool session = relay_has_session(hop);
-    if (conn->reserved != NULL && conn->reserved->refused && session) {
-        put_off(conn->reserved, &problem);
+    if (conn->reserved != NULL && session && (conn->reserved->refused || !has_session_like(conn))) {
+        put_off(conn->reserved, &problem); /* the sessions that there are cannot take it */
         conn->reserved = NULL;
     } else if (conn->reserved != NULL) {
         give_back_reserved(conn);

@@ -95,6 +95,11 @@ static bool is_same(const struct strategy_kept *kept, const struct pick *pick)
            kept->connection_effect == pick->connection->effect;
 }
 
+bool strategy_is_like(const struct strategy_kept *a, const struct strategy_kept *b)
+{
+    return a->tls_effect == b->tls_effect && a->connection_effect == b->connection_effect;
+}
+
 /* --- recipients --------------------------------------------------------------------------------
  */
 
@@ -157,6 +162,12 @@ void strategy_of_questions(struct strategy_kept *out, struct hop *hop, const str
 {
     struct pick chosen = pick_fixed(&hop->deliver->image->outbound);
     keep(out, hop, &chosen, remote);
+}
+
+bool strategy_fits_questions(const struct strategy_kept *kept, const struct hop *hop)
+{
+    struct pick chosen = pick_fixed(&hop->deliver->image->outbound);
+    return is_same(kept, &chosen);
 }
 
 bool strategy_choose(struct strategy_kept *out, struct hop *hop, struct delivery *delivery,

@@ -25,10 +25,14 @@ bool strategy_choose(struct strategy_kept *out, struct hop *hop, struct delivery
  * the defaults where an expression chooses by recipient. */
 void strategy_of_questions(struct strategy_kept *out, struct hop *hop,
                            const struct netaddr *remote);
+/* True while these are what strategy_of_questions chooses. */
+bool strategy_fits_questions(const struct strategy_kept *kept, const struct hop *hop);
 /* True when the delivery may go over a connection with these: recipients who may not become a
  * delivery of their own, in front of the queue. False: none may, it is as it was. */
 bool strategy_fits(const struct strategy_kept *kept, struct delivery *delivery,
                    const struct routing_host *host);
+/* True when connections with these are made alike. */
+bool strategy_is_like(const struct strategy_kept *a, const struct strategy_kept *b);
 /* True when it is the same for everybody, so that no delivery has to be looked at. */
 bool strategy_is_fixed(const struct hop *hop);
 /* Without TLS there is no session. */

@@ -157,6 +157,7 @@ static bool conn_ready(struct verify_conn *conn)
     }
     conn->leaving = conn->leaving || conn->hop->retired || conn->hop->deliver->stopping ||
                     conn->refusals >= VERIFY_REFUSALS_MAX ||
+                    !strategy_fits_questions(&conn->strategy, conn->hop) ||
                     vh->connections > tuning(conn)->verify_connections;
     if (conn->leaving) {
         cli_quit(conn->cli);

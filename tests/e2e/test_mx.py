@@ -117,6 +117,46 @@ def test_mx_next_host_after_mail():
         equal(len(a.messages) + len(b.messages), 1, "messages taken")
 
 
+def test_mx_next_host_for_want_of_tls():
+    """Hosts that have not the TLS that one recipient needs: the mail of others still goes to the first of them."""
+    own_network(*NETWORK)
+    zone = {"far.example": mx((10, "a.example"), (20, "b.example")),
+            "a.example": host(MX1), "b.example": host(MX2)}
+    plan = [{"@type": "upsert", "object": "MtaTlsStrategy", "matchOn": ["name"],
+             "value": {"s": {"name": "strict", "startTls": "require"}}},
+            update("MtaOutboundStrategy", tls={"match": {"0": {"if": "rcpt == 'bank@far.example'", "then": "'strict'"}},
+                                               "else": "'default'"})]
+    with sink(MX1) as a, sink(MX2) as b, Far(zone, retry_ms=60000, extra=plan) as far:
+        far.send("bank@far.example")
+        wait_until(lambda: "deferred" in far.server.log(), 10, "put off")
+        equal([a.connections, b.connections], [1, 1], "both hosts were tried")
+        far.send("bob@far.example")
+        a.got()
+        equal(len(b.messages), 0, "messages at the second host")
+
+
+def test_mx_next_host_paused():
+    """A message that waits for the end of a connection to go to the next host: not when its route is paused meanwhile."""
+    own_network(*NETWORK)
+    zone = {"far.example": mx((10, "a.example"), (20, "b.example")),
+            "a.example": host(MX1), "b.example": host(MX2)}
+
+    def hook(_session, verb, _line):
+        if verb == "QUIT":
+            time.sleep(1.5)
+        return "451 4.3.2 not now" if verb == "MAIL" else None
+    with sink(MX1, hook=hook) as a, sink(MX2) as b, \
+            Far(zone, retry_ms=60000, extra=[update("Performance", connectionsPerHop=1)],
+                args=["--http", "127.0.0.1:18080"], env_more={"STALWART_RECOVERY_ADMIN": "root:secret"}) as far:
+        far.send("bob@far.example")
+        wait_until(lambda: "QUIT" in a.verbs(), 10, "the end of the first connection")
+        act_live(18080, "PauseMtaQueue")
+        time.sleep(3)
+        equal(b.connections, 0, "connections to the second host while all is paused")
+        act_live(18080, "ResumeMtaQueue")
+        b.got()
+
+
 def test_mx_null():
     """A domain with a null MX takes no mail: bounced at once with 5.1.10 (RFC 7505)."""
     own_network(*NETWORK)

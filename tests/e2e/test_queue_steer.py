@@ -4,6 +4,7 @@ true after a kill."""
 import json
 import os
 import subprocess
+import time
 
 import lib
 from lib import NO_REPLY, Sink, check, equal, free_port, wait_until
@@ -120,6 +121,21 @@ def test_queue_expiry_changed():
         [report] = s.delivered(1)
         check(b"Action: failed" in report and b"bob@example.org" in report, f"{report}")
         wait_until(lambda: query(s)["ids"] == [], 10, "an empty queue")
+
+
+def test_queue_expiry_before_the_next_attempt():
+    """An expiry before the next attempt is due: the last attempt is made then, and the sender gets the report."""
+    def hook(_session, verb, _line):
+        return "451 4.2.1 not now" if verb == "RCPT" else None
+    with Sink(hook=hook) as sink, Managed(relay=sink.port, retry_ms=600000) as s:
+        s.submit("bob@example.org", sender="alice@example.org")
+        wait_until(lambda: "deferred" in s.log(), 10, "put off")
+        then = time.time() + 2
+        s.api.update("QueuedMessage", ids_of(s)[0], expiresAt=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(then)))
+        report = s.delivered(1)[0].decode()
+        check("Status: 5.4.7" in report and "not now" in report, f"the report: {report}")
+        check(time.time() >= int(then), "given up before its time")
+        equal(sink.verbs().count("RCPT"), 2, "attempts")
 
 
 def test_queue_cancelled_with_and_without_report():

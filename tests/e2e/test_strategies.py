@@ -253,6 +253,20 @@ def test_connection_source_is_not_ours():
         equal(sink.connections, 0, "connections")
 
 
+def test_connection_source_is_not_ours_for_some():
+    """Mail whose connection cannot be made is put off; the connection that others have is not to blame."""
+    plan = [connection_strategy("away", sourceIps={"0": {"sourceIp": "192.0.2.7"}}),
+            chosen("connection", "rcpt == 'carol@example.org'", "away")]
+    with Sink() as sink, Server(relay=sink.port, cores=1, retry_ms=60000, extra=plan) as s:
+        s.submit("bob@example.org", marked())
+        sink.got()
+        s.submit("carol@example.org", marked())
+        in_log(s, "deferred")
+        check("next-hop-down" not in s.log(), "the next hop is down for everybody")
+        s.submit("bob@example.org", marked())
+        sink.got(2)
+
+
 def test_connection_strategy_by_host():
     """The expression sees the host: mx, remote_ip and, for TLS, the source that the connection strategy chose."""
     seen = []

@@ -9,6 +9,7 @@ import time
 
 from lib import (DROP, NO_REPLY, Server, Sink, check, equal, free_port, marked, postfix_program, sink_tls, starts,
                  update, wait_until)
+from nameserver import NameServer
 from test_bans import PROXY, banned, say, session_of
 from test_explain import cli, explain
 from test_management import Managed
@@ -288,6 +289,31 @@ def test_verify_explained():
                 equal(reply, f"{stated['code']} {stated['enhanced']} {stated['text']}", "reply")
         check("Asked at the relay" in cli(s, "explain", "bob@example.org", code=3).stdout, "as text")
         equal(explain(s, "alice@example.org")["verification"], None, "a local account")
+
+
+def test_verify_strategy_changes_live():
+    """A connection that was made by the TLS strategy of before asks nothing more when it has changed."""
+    with Sink(hook=knows("bob", "ann"), tls=sink_tls(), extensions=("PIPELINING", "STARTTLS")) as source, \
+            Managed(relay=source.port, cores=1, extra=verifying()) as s:
+        equal(ask(s, "bob@example.org")[0][:3], "250", "by the first connection")
+        equal(source.verbs(1)[:3], ["EHLO", "STARTTLS", "EHLO"], "commands")
+        s.api.create("MtaTlsStrategy", name="never", startTls="disable")
+        s.api.update("MtaOutboundStrategy", "singleton", tls={"match": {}, "else": "'never'"})
+        equal(ask(s, "ann@example.org")[0][:3], "250", "by another one")
+        check("STARTTLS" not in source.verbs(2) and "RCPT" in source.verbs(2), f"commands: {source.commands}")
+
+
+def test_verify_names_forgotten():
+    """InvalidateCaches: the next question goes where the relay's name leads now."""
+    names = NameServer({"relay.example": {"A": ["127.0.0.2"]}})
+    with names, Sink(hook=knows("bob", "ann"), address="127.0.0.2") as old, \
+            Sink(hook=knows("bob", "ann"), address="127.0.0.3", port=old.port) as new, \
+            Managed(relay=old.port, cores=1, relay_fields={"address": "relay.example"}, extra=[names.resolver(), *verifying()]) as s:
+        equal(ask(s, "bob@example.org")[0][:3], "250", "at the old place")
+        names.zone["relay.example"] = {"A": ["127.0.0.3"]}
+        s.api.create("Action", **{"@type": "InvalidateCaches"})
+        equal(ask(s, "ann@example.org")[0][:3], "250", "at the new place")
+        equal((asked(old), asked(new)), (["bob@example.org"], ["ann@example.org"]), "who was asked")
 
 
 def test_verify_lmtp_and_tls():
