@@ -278,7 +278,7 @@ static const struct object_case cases[] = {
     {"NetworkListener", "{\"name\":\"a\",\"bind\":{\"[0:0::1]:2525\":true,\"127.0.0.1:25\":true}}",
      "{\"name\":\"a\",\"bind\":{\"[::1]:2525\":true,\"127.0.0.1:25\":true},\"protocol\":\"smtp\","
      "\"overrideProxyTrustedNetworks\":{},\"useTls\":true,\"tlsImplicit\":false,"
-     "\"maxConnections\":8192,\"socketBacklog\":1024}"},
+     "\"maxConnections\":8192,\"maxConnectionsPerClient\":200,\"socketBacklog\":1024}"},
     {"NetworkListener", "{\"name\":\"a\",\"bind\":{}}", "bind: must have at least 1\n"},
     {"NetworkListener", "{\"name\":\"a\",\"bind\":{\"localhost:25\":true}}",
      "bind/localhost:25: 'localhost:25' is not a socket address such as 0.0.0.0:25 or [::]:25\n"},
@@ -299,7 +299,8 @@ static const struct object_case cases[] = {
      "{\"defaultHostname\":\"MX1.Example.org\",\"proxyTrustedNetworks\":{\"10.1.2.3/8\":true,"
      "\"192.0.2.1/32\":true,\"2001:DB8::/32\":true}}",
      "{\"defaultHostname\":\"mx1.example.org\",\"defaultDomainId\":null,\"postmasterAddress\":null,"
-     "\"defaultCertificateId\":null,\"maxConnections\":8192,\"proxyTrustedNetworks\":{"
+     "\"defaultCertificateId\":null,\"maxConnections\":8192,\"maxConnectionsPerClient\":200,"
+     "\"proxyTrustedNetworks\":{"
      "\"10.0.0.0/8\":true,\"192.0.2.1\":true,\"2001:db8::/32\":true}}"},
     {"SystemSettings", "{\"threadPoolSize\":4}", "threadPoolSize: is not supported by ringmx\n"},
 
@@ -449,7 +450,8 @@ static const struct patch_case patches[] = {
      "{\"proxyTrustedNetworks/192.0.2.0~124\":true,\"proxyTrustedNetworks/10.0.0.0~18\":null}",
      "{\"defaultHostname\":null,\"defaultDomainId\":null,\"postmasterAddress\":null,"
      "\"defaultCertificateId\":null,"
-     "\"maxConnections\":8192,\"proxyTrustedNetworks\":{\"192.0.2.0/24\":true}}"},
+     "\"maxConnections\":8192,\"maxConnectionsPerClient\":200,\"proxyTrustedNetworks\":{\"192.0.2."
+     "0/24\":true}}"},
     {"SystemSettings", "{}", "{\"proxyTrustedNetworks/10.0.0.0~18\":7}",
      "proxyTrustedNetworks/10.0.0.0/8: must be true to add or null to remove\n"},
     {"MtaRoute", "{\"@type\":\"Relay\",\"name\":\"hub\",\"address\":\"a.example\"}",
