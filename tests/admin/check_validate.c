@@ -278,7 +278,7 @@ static const struct object_case cases[] = {
     {"NetworkListener", "{\"name\":\"a\",\"bind\":{\"[0:0::1]:2525\":true,\"127.0.0.1:25\":true}}",
      "{\"name\":\"a\",\"bind\":{\"[::1]:2525\":true,\"127.0.0.1:25\":true},\"protocol\":\"smtp\","
      "\"overrideProxyTrustedNetworks\":{},\"useTls\":true,\"tlsImplicit\":false,"
-     "\"maxConnections\":8192,\"maxConnectionsPerClient\":200,\"socketBacklog\":1024}"},
+     "\"maxConnections\":8192,\"socketBacklog\":1024}"},
     {"NetworkListener", "{\"name\":\"a\",\"bind\":{}}", "bind: must have at least 1\n"},
     {"NetworkListener", "{\"name\":\"a\",\"bind\":{\"localhost:25\":true}}",
      "bind/localhost:25: 'localhost:25' is not a socket address such as 0.0.0.0:25 or [::]:25\n"},
