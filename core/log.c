@@ -2,6 +2,7 @@
 
 #include "core/check.h"
 #include "core/log_field.h"
+#include "core/trace.h"
 
 #include <stdlib.h>
 
@@ -34,21 +35,52 @@ bool log_is_full(struct log *log)
     return log->lines != NULL && spsc_empty(&log->spare);
 }
 
+static void line_begin(const struct log *log, struct log_line *line, enum log_level level,
+                       const char *event)
+{
+    line->wall_ms = log->wall_ms;
+    line->level = level;
+    line->event = event;
+    line->subject = (struct log_subject){0};
+    line->len = 0;
+}
+
+struct log_line *log_begin_trace(struct log *log, const char *event)
+{
+    if (log == NULL || log->trace == NULL) {
+        return NULL;
+    }
+    line_begin(log, &log->untold, LOG_INFO, event);
+    log->untold.unwritten = true;
+    return &log->untold;
+}
+
+/* A line that will not be written. */
+static struct log_line *begin_untold(struct log *log, enum log_level level, const char *event)
+{
+    struct log_line *line = log_begin_trace(log, event);
+    if (line != NULL) {
+        line->level = level;
+    }
+    return line;
+}
+
 struct log_line *log_begin(struct log *log, enum log_level level, const char *event)
 {
-    if (log == NULL || log->lines == NULL || level > log->level) {
+    if (log == NULL || log->lines == NULL) {
         return NULL;
+    }
+    if (level > log->level) {
+        return begin_untold(log, level, event);
     }
     struct log_line *line = spsc_pop(&log->spare);
     if (line == NULL) {
         log->dropped++;
         log->dropped_total++;
-        return NULL;
+        return begin_untold(log, level, event);
     }
-    line->wall_ms = log->wall_ms;
-    line->level = level;
-    line->event = event;
-    line->len = 0;
+    line_begin(log, line, level, event);
+    line->unwritten = false;
     if (log->dropped > 0) {
         log_u64(line, "lines-dropped-before", log->dropped);
         log->dropped = 0;
@@ -72,8 +104,11 @@ static struct log_repeat *repeat_of(struct log *log, const char *event)
 
 struct log_line *log_begin_repeated(struct log *log, enum log_level level, const char *event)
 {
-    if (log == NULL || log->lines == NULL || level > log->level) {
+    if (log == NULL || log->lines == NULL) {
         return NULL;
+    }
+    if (level > log->level) {
+        return begin_untold(log, level, event);
     }
     struct log_repeat *repeat = repeat_of(log, event);
     int64_t passed_ms = log->wall_ms - repeat->since_ms;
@@ -84,10 +119,10 @@ struct log_line *log_begin_repeated(struct log *log, enum log_level level, const
     if (repeat->lines >= LOG_REPEATS_MAX) {
         repeat->left_out++;
         log->repeats_total++;
-        return NULL;
+        return begin_untold(log, level, event);
     }
     struct log_line *line = log_begin(log, level, event);
-    if (line != NULL) {
+    if (line != NULL && !line->unwritten) {
         repeat->lines++;
         if (repeat->left_out > 0) {
             log_u64(line, "repeats-left-out", repeat->left_out);
@@ -145,9 +180,37 @@ void log_u64(struct log_line *line, const char *key, uint64_t value)
 void log_qid(struct log_line *line, const char *key, struct qid id)
 {
     char text[QID_TEXT_MAX];
+    if (line == NULL) {
+        return;
+    }
+    if (strcmp(key, "id") == 0) {
+        line->subject.id = id;
+    } else if (strcmp(key, "of") == 0) {
+        line->subject.of = id;
+    }
     struct writer w = writer_init(text, sizeof text);
     qid_print(&w, id);
     log_slice(line, key, writer_slice(&w));
+}
+
+void log_client(struct log_line *line, const struct netaddr *client)
+{
+    char text[NETADDR_TEXT_MAX];
+    if (line == NULL) {
+        return;
+    }
+    struct writer w = writer_init(text, sizeof text);
+    put_netaddr(&w, client);
+    log_slice(line, "client", writer_slice(&w));
+    line->subject.client = *client;
+}
+
+void log_session(struct log_line *line, uint64_t session)
+{
+    log_u64(line, "session", session);
+    if (line != NULL) {
+        line->subject.session = session;
+    }
 }
 
 void log_err(struct log_line *line, const char *key, mx_err err)
@@ -157,7 +220,13 @@ void log_err(struct log_line *line, const char *key, mx_err err)
 
 void log_end(struct log *log, struct log_line *line)
 {
-    if (line != NULL) {
+    if (line == NULL) {
+        return;
+    }
+    if (log->trace != NULL) {
+        trace_add(log->trace, line);
+    }
+    if (!line->unwritten) {
         bool pushed = spsc_push(&log->ready, line);
         MX_ASSERT(pushed); /* as many cells as lines */
     }

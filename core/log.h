@@ -11,11 +11,15 @@
  * All functions accept a NULL line (dropped) and a NULL log. Events and keys are literals of a-z
  * and
  * "-", a key once in a line; values are any bytes, and no value can forge a line or a key. A value
- * that does not fit is cut and ends in "..."; a key without room is left out. */
+ * that does not fit is cut and ends in "..."; a key without room is left out.
+ *
+ * Lines that are about a message, a session or a client are kept in the thread's trace as well, if
+ * it has one, even when they are not written. */
 #pragma once
 
 #include "core/cursor.h"
 #include "core/err.h"
+#include "core/netaddr.h"
 #include "core/qid.h"
 #include "core/spsc.h"
 
@@ -41,12 +45,21 @@ struct log_style {
     bool priority; /* "<N>" before the line, as journald takes it: sd-daemon(3) */
 };
 
+/* What a line is about, for core/trace. */
+struct log_subject {
+    struct qid id, of;     /* sequence 0: no message */
+    struct netaddr client; /* family 0: none */
+    uint64_t session;      /* 0: none */
+};
+
 struct log_line {
     int64_t wall_ms;
     const char *event;
+    struct log_subject subject;
     enum log_level level;
+    bool unwritten; /* only for the trace */
     uint32_t len;
-    uint8_t fields[LOG_LINE_BYTES - 24]; /* see core/log_format.c */
+    uint8_t fields[LOG_LINE_BYTES - 32 - sizeof(struct log_subject)]; /* see core/log_format.c */
 };
 
 /* An event that is written only so often. */
@@ -65,8 +78,10 @@ struct log {
     uint64_t dropped_total; /* since the start */
     uint64_t repeats_total; /* left out by log_begin_repeated, since the start */
     int64_t wall_ms;        /* set by the owner each turn */
-    enum log_level level;   /* lines above it are not built */
+    enum log_level level;   /* lines above it are not written */
     int core;               /* printed; -1 = management */
+    struct trace *trace;    /* of this thread; NULL: none */
+    struct log_line untold; /* the one that is being built only for the trace */
     struct log_repeat repeats[LOG_REPEATS];
 };
 
@@ -76,6 +91,8 @@ void log_fini(struct log *log);
 /* Producer's side: is there no line left? Then the next one would be dropped. */
 bool log_is_full(struct log *log);
 struct log_line *log_begin(struct log *log, enum log_level level, const char *event);
+/* A line only for the trace, below what a log would be troubled with. One at a time. */
+struct log_line *log_begin_trace(struct log *log, const char *event);
 /* For what a client can cause as often as it likes: above LOG_REPEATS_MAX lines of the event in
  * LOG_REPEATS_MS the rest is left out (NULL) and counted; the count is in the event's next line, as
  * repeats-left-out. */
@@ -83,7 +100,11 @@ struct log_line *log_begin_repeated(struct log *log, enum log_level level, const
 void log_slice(struct log_line *line, const char *key, struct slice value);
 void log_text(struct log_line *line, const char *key, const char *value);
 void log_u64(struct log_line *line, const char *key, uint64_t value);
+/* The keys id and of also say what the line is about: a message, and the one that it came from. */
 void log_qid(struct log_line *line, const char *key, struct qid id);
+/* The client's address and the session's number, as client and session; what the line is about. */
+void log_client(struct log_line *line, const struct netaddr *client);
+void log_session(struct log_line *line, uint64_t session);
 void log_err(struct log_line *line, const char *key, mx_err err);
 void log_end(struct log *log, struct log_line *line);
 

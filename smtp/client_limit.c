@@ -13,10 +13,7 @@ static void log_refusal(struct srv_conn *conn)
         return;
     }
     struct log_line *line = log_begin(&shard->log, LOG_WARN, "client-over-limit");
-    char text[NETADDR_TEXT_MAX];
-    struct writer w = writer_init(text, sizeof text);
-    put_netaddr(&w, &conn->client);
-    log_slice(line, "client", writer_slice(&w));
+    log_client(line, &conn->client);
     log_u64(line, "limit", conn->service->image->client_connections_max);
     log_u64(line, "refused", limit->unsaid);
     log_end(&shard->log, line);

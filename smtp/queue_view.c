@@ -335,6 +335,12 @@ static void forget_absent(struct queue_request *request)
     request->done = true;
 }
 
+static void trace_piece(struct queue_request *request)
+{
+    const struct service *service = request->shard->service;
+    request->done = trace_search_piece(&request->trace, &service->trace);
+}
+
 /* --- turns -------------------------------------------------------------------------------------
  */
 
@@ -348,6 +354,7 @@ static void piece(struct queue_request *request)
         [QUEUE_CHANGE] = changes_piece,
         [QUEUE_SHAPE] = queue_shape_piece,
         [QUEUE_PAUSE] = pause,
+        [QUEUE_TRACE] = trace_piece,
         [QUEUE_FORGET_NAMES] = forget_names,
         [QUEUE_FORGET_ABSENT] = forget_absent,
     };

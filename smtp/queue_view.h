@@ -10,6 +10,7 @@
 #include "io/shard.h"
 #include "smtp/deliver.h"
 #include "smtp/queue_filter.h"
+#include "smtp/trace_search.h"
 
 enum {
     QUEUE_LOOKS_MAX = 4096,  /* messages looked at per turn */
@@ -29,6 +30,7 @@ enum queue_op {
     QUEUE_CHANGE,  /* changes: each is tried once */
     QUEUE_SHAPE,   /* shape */
     QUEUE_PAUSE,   /* pause */
+    QUEUE_TRACE,   /* trace */
     /* What name servers said is asked anew, for new lookups and those under way. */
     QUEUE_FORGET_NAMES,
     QUEUE_FORGET_ABSENT, /* only what was not found, or not to be had */
@@ -136,6 +138,7 @@ struct queue_request {
     size_t change_count, change_next;
     struct queue_shape shape;
     const struct deliver_pause *pause;
+    struct trace_search trace;
     mx_err err;
     /* private to the core */
     struct shard *shard;

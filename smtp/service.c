@@ -35,7 +35,17 @@ static size_t blocks_wanted(const struct service *service, const struct performa
 
 mx_err service_tune_prepare(struct service *service, const struct image *image)
 {
-    return pool_limit_prepare(&service->shard->blocks, blocks_wanted(service, &image->performance));
+    struct performance performance = performance_complete(&image->performance);
+    mx_err err = performance.trace_bytes == service->performance.trace_bytes
+                     ? MX_OK
+                     : trace_prepare(&service->next_trace, performance.trace_bytes);
+    return err ? err
+               : pool_limit_prepare(&service->shard->blocks, blocks_wanted(service, &performance));
+}
+
+void service_tune_cancel(struct service *service)
+{
+    trace_fini(&service->next_trace);
 }
 
 void service_tune(struct service *service, const struct image *image)
@@ -51,6 +61,9 @@ void service_tune(struct service *service, const struct image *image)
     shard->reap_max = (unsigned)performance.turn_completions;
     pool_limit(&shard->blocks, blocks_wanted(service, &performance));
     journal_tune(service->spool.journal, &journal);
+    if (performance.trace_bytes != service->performance.trace_bytes) {
+        trace_switch(&service->trace, &service->next_trace);
+    }
     service->performance = performance;
 }
 
@@ -58,24 +71,39 @@ void service_tune(struct service *service, const struct image *image)
  */
 
 /* Here and not by the session, which may have ended before the message was durable. */
-static void log_received(struct service *service, const struct message *msg,
-                         const struct envelope *env)
+static void log_received(struct service *service, const struct message *msg, const struct txn *txn)
 {
+    const struct envelope *env = &txn->env;
     struct log *log = &service->shard->log;
     struct log_line *line = log_begin(log, LOG_INFO, "received");
     if (line == NULL) {
         return;
     }
-    char text[NETADDR_TEXT_MAX];
-    struct writer w = writer_init(text, sizeof text);
-    put_netaddr(&w, &env->client);
     log_qid(line, "id", msg->id);
-    log_slice(line, "client", writer_slice(&w));
+    log_session(line, txn->session);
+    log_client(line, &env->client);
     log_slice(line, "helo", env->helo);
+    log_text(line, "tls", txn->tls);
     log_slice(line, "from", env->sender);
+    log_slice(line, "to", env->rcpts[0].address);
     log_u64(line, "recipients", env->rcpt_count);
     log_u64(line, "bytes", msg->body_bytes);
+    log_u64(line, "session-ms", (service->shard->now_ns - txn->connected_ns) / MX_NS_PER_MS);
     log_end(log, line);
+}
+
+/* Recipients are found by their addresses before anything has been tried for them. */
+static void trace_rcpts(struct service *service, const struct message *msg,
+                        const struct envelope *env)
+{
+    struct log *log = &service->shard->log;
+    uint32_t count = env->rcpt_count < SERVICE_TRACE_RCPTS ? env->rcpt_count : SERVICE_TRACE_RCPTS;
+    for (uint32_t i = 1; i < count; i++) {
+        struct log_line *line = log_begin_trace(log, "recipient");
+        log_qid(line, "id", msg->id);
+        log_slice(line, "to", env->rcpts[i].address);
+        log_end(log, line);
+    }
 }
 
 static void recovered(void *arg, struct message *msg)
@@ -105,7 +133,8 @@ static void queued(void *arg, struct message *msg, struct txn *txn, struct chain
     if (txn->env.source == SOURCE_SMTP) {
         count_one(&service->mail_stats.messages);
         hdr_add(&service->mail_stats.message_bytes, msg->body_bytes);
-        log_received(service, msg, &txn->env);
+        log_received(service, msg, txn);
+        trace_rcpts(service, msg, &txn->env);
     }
     deliver_queued(&service->deliver, msg, txn, content);
 }
@@ -249,6 +278,7 @@ mx_err service_open(struct service *service, struct shard *shard, const struct s
     shard_add_hook(shard, &service->hook);
     queue_view_open(&service->queue_view, shard);
     shard->service = service;
+    shard->log.trace = &service->trace;
     return MX_OK;
 }
 
@@ -322,6 +352,9 @@ static void turn(struct shard_hook *hook)
 
 void service_close(struct service *service)
 {
+    service->shard->log.trace = NULL;
+    trace_fini(&service->trace);
+    trace_fini(&service->next_trace);
     service_update_close(service);
     listeners_free(service);
     deliver_close(&service->deliver);     /* its hops have texts of the spool */

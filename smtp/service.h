@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/list.h"
+#include "core/trace.h"
 #include "io/dns.h"
 #include "io/names.h"
 #include "io/shard.h"
@@ -29,6 +30,7 @@ enum {
     SERVICE_PROXY_WAITS_MAX = 1024, /* connections that wait for a PROXY header, per core */
     SERVICE_STOP_MS = 10000,        /* sessions with content on its way get this long at shutdown */
     SERVICE_DRAIN_MS = 20000,       /* then deliveries in flight until here */
+    SERVICE_TRACE_RCPTS = 100,      /* recipients of a message that its trace names at arrival */
     SERVICE_MEMORY_PERCENT = 70,    /* of the blocks in use: no new transactions */
 };
 
@@ -83,6 +85,8 @@ struct service {
     struct shard_hook hook;
     struct timer stop_timer;
     struct performance performance; /* of the image, complete */
+    struct trace trace, next_trace; /* the shard's log has it; made for another size */
+    uint64_t last_session;          /* number of the newest; from 1 */
     struct session_stats session_stats;
     struct mail_stats mail_stats;
     struct offences offences;
@@ -109,6 +113,7 @@ void service_adopt(struct service *service, struct spool_part *part);
  */
 MX_MUST_CHECK mx_err service_tune_prepare(struct service *service, const struct image *image);
 void service_tune(struct service *service, const struct image *image);
+void service_tune_cancel(struct service *service);
 
 /* After service->image has changed: the name servers that it names, or else the system's. */
 void service_resolver_switch(struct service *service);

@@ -124,6 +124,18 @@ static uint64_t millionths(uint64_t part, uint64_t whole)
     return whole == 0 ? 0 : part * 1000000 / whole;
 }
 
+static void take_trace(const struct service *service, struct service_snapshot *out)
+{
+    const struct trace *trace = &service->trace;
+    uint64_t oldest = trace_oldest(&trace->messages);
+    out->trace_records = trace->messages.next + trace->sessions.next;
+    out->trace_ns = 0;
+    if (oldest < trace->messages.next) {
+        int64_t age_ms = service->shard->wall_ms - trace_get(&trace->messages, oldest)->wall_ms;
+        out->trace_ns = age_ms > 0 ? (uint64_t)age_ms * MX_NS_PER_MS : 0;
+    }
+}
+
 void service_snapshot_take(const struct service *service, struct service_snapshot *out)
 {
     const struct shard *shard = service->shard;
@@ -140,6 +152,7 @@ void service_snapshot_take(const struct service *service, struct service_snapsho
     out->longest_turn_ns = shard->longest_turn_ns;
     out->log_dropped = shard->log.dropped_total;
     out->log_repeats = shard->log.repeats_total;
+    take_trace(service, out);
     out->accept_shortages = accept_shortages(service);
     out->loop = shard->stats;
     out->route = deliver->vm->stats;

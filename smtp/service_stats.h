@@ -36,6 +36,8 @@ struct service_snapshot {
     uint64_t turns, longest_turn_ns;
     uint64_t log_dropped;      /* lines */
     uint64_t log_repeats;      /* lines that were left out as repeats */
+    uint64_t trace_records;    /* kept since the start, of messages and sessions */
+    uint64_t trace_ns;         /* age of the oldest that is kept of messages */
     uint64_t accept_shortages; /* times accepting failed for lack of descriptors or memory */
     uint64_t read_ns;          /* what the last answer to stats_request took the core */
     uint64_t directory_load_ppm, journal_live_ppm;

@@ -31,6 +31,7 @@ static void cancel(struct service *service)
 {
     tls_ctx_free(service->next_tls);
     service->next_tls = NULL;
+    service_tune_cancel(service);
     deliver_cancel(&service->deliver);
     listeners_cancel(service);
 }

@@ -117,12 +117,11 @@ static void timer_start(struct srv_conn *conn)
  */
 
 /* For the log, when the session ends. */
-static void note_refused(struct srv_conn *conn, enum reply reply)
+static void note_refused(struct srv_conn *conn)
 {
     const struct srv_ask *ask = &conn->srv.ask;
     bool has_address = ask->kind == SRV_ASK_MAIL || ask->kind == SRV_ASK_RCPT;
-    if (reply == REPLY_OK || conn->srv.refusals > 0 || !has_address || ask->text.len == 0 ||
-        conn->helo == NULL) {
+    if (conn->srv.refusals > 0 || !has_address || ask->text.len == 0 || conn->helo == NULL) {
         return;
     }
     uint8_t *both = realloc(conn->helo, conn->helo_len + ask->text.len);
@@ -133,9 +132,27 @@ static void note_refused(struct srv_conn *conn, enum reply reply)
     }
 }
 
+static void trace_refused(const struct srv_conn *conn, enum reply reply)
+{
+    struct log *log = &conn->service->shard->log;
+    struct log_line *line = log_begin_trace(log, "command-refused");
+    log_session(line, conn->number);
+    log_client(line, &conn->client);
+    log_text(line, "command", srv_verb_name(conn->srv.verb));
+    if (conn->srv.ask.kind == SRV_ASK_MAIL || conn->srv.ask.kind == SRV_ASK_RCPT) {
+        log_slice(line, "address", conn->srv.ask.text);
+    }
+    log_u64(line, "code", reply_row(reply)->code);
+    log_text(line, "reason", reply_name(reply));
+    log_end(log, line);
+}
+
 static void answer(struct srv_conn *conn, enum reply reply, struct slice text, struct writer *out)
 {
-    note_refused(conn, reply);
+    if (reply != REPLY_OK) {
+        note_refused(conn);
+        trace_refused(conn, reply);
+    }
     srv_answer(&conn->srv, reply, text, out);
 }
 
@@ -278,6 +295,8 @@ static enum reply on_mail(struct srv_conn *conn, const struct srv_ask *ask, bool
     if (conn->txn == NULL) {
         return REPLY_BUSY;
     }
+    conn->txn->session = conn->number;
+    conn->txn->connected_ns = conn->began_ns;
     struct envelope *env = &conn->txn->env;
     env->mail = ask->mail;
     err = txn_text(&env->sender, conn->txn, ask->text);
@@ -468,6 +487,7 @@ static mx_err trace_header(struct srv_conn *conn)
         .only_rcpt = env->rcpt_count == 1 ? env->rcpts[0].address : SLICE_EMPTY,
         .wall_ms = conn->service->shard->wall_ms,
     };
+    conn->txn->tls = tls == NULL ? "none" : tls_version(tls);
     received_print(&w, &received);
     if (w.overflow) {
         return MX_ERR_BUG;
@@ -700,11 +720,9 @@ static void log_refused(const struct srv_conn *conn)
     if (line == NULL) {
         return;
     }
-    char text[NETADDR_TEXT_MAX];
-    struct writer w = writer_init(text, sizeof text);
     const struct reply_row *row = reply_row((enum reply)srv->refused);
-    put_netaddr(&w, &conn->client);
-    log_slice(line, "client", writer_slice(&w));
+    log_session(line, conn->number);
+    log_client(line, &conn->client);
     log_slice(line, "listener", conn->listener->conf->name);
     if (conn->helo != NULL) {
         log_slice(line, "helo", slice_of(conn->helo, conn->helo_len));
@@ -764,10 +782,8 @@ static bool close_blocked(struct srv_conn *conn)
     }
     struct log *log = &conn->service->shard->log;
     struct log_line *line = log_begin_repeated(log, LOG_DEBUG, "client-blocked");
-    char text[NETADDR_TEXT_MAX];
-    struct writer w = writer_init(text, sizeof text);
-    put_netaddr(&w, &conn->client);
-    log_slice(line, "client", writer_slice(&w));
+    log_session(line, conn->number);
+    log_client(line, &conn->client);
     log_end(log, line);
     listener_count_refusal(conn->listener, REFUSAL_BLOCKED);
     conn->closing = true;
@@ -855,6 +871,7 @@ void srv_conn_accept(struct service_listener *listener, int fd)
     conn->service = service;
     conn->listener = listener;
     conn->client = ring_addr_netaddr(&peer);
+    conn->number = ++service->last_session;
     conn->began_ns = service->shard->now_ns;
     conn->phase_ns = conn->began_ns;
     conn->profile = listener->profile;

@@ -29,6 +29,7 @@ struct srv_conn {
     struct session_settings *own; /* NULL: as in the profile and the image */
     struct list_node node;        /* in service->sessions */
     struct timer timer;
+    uint64_t number; /* of the session, for the log */
     uint64_t began_ns;
     uint64_t phase_ns;        /* when the current wait for the client began */
     struct netaddr client;    /* the real one: from PROXY, else the peer */

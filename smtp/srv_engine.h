@@ -113,6 +113,7 @@ enum {
 struct srv {
     const struct srv_conf *conf;
     struct srv_ask ask;   /* the open question */
+    uint64_t chunk_left;  /* bytes of the current BDAT chunk */
     uint8_t close_reason; /* enum srv_close_reason */
     uint8_t refused;      /* enum reply of the first 4xx or 5xx of the session */
     uint8_t refused_verb; /* what it answered: see smtp/srv_counts.h */
@@ -134,9 +135,8 @@ struct srv {
     uint32_t rcpts_ok;
     uint32_t errors;
     uint32_t commands;
-    uint32_t messages;
-    uint64_t chunk_left; /* bytes of the current BDAT chunk */
     struct data_stream data;
+    uint32_t messages;
     uint8_t envid[ENVID_MAX]; /* what ask.mail.envid borrows */
 };
 

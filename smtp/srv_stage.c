@@ -301,11 +301,8 @@ static void log_failed(const struct srv_conn *conn, enum stage_program which, co
                                                        [STAGE_RELAYING] = "allowRelaying"};
     struct log *log = &conn->service->shard->log;
     struct log_line *line = log_begin_repeated(log, LOG_WARN, "expression-failed");
-    char text[NETADDR_TEXT_MAX];
-    struct writer w = writer_init(text, sizeof text);
-    put_netaddr(&w, &conn->client);
     log_text(line, "field", stages[which]);
-    log_slice(line, "client", writer_slice(&w));
+    log_client(line, &conn->client);
     log_text(line, "reason", reason);
     log_text(line, "effect", "the client is told to try again");
     log_end(log, line);

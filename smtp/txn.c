@@ -6,7 +6,7 @@
 
 void txn_init(struct txn *txn, struct pool *blocks)
 {
-    *txn = (struct txn){.rcpts_cap = TXN_RCPTS_INLINE, .blocks = blocks};
+    *txn = (struct txn){.rcpts_cap = TXN_RCPTS_INLINE, .blocks = blocks, .tls = "none"};
     txn->rcpts = txn->few;
     txn->env.rcpts = txn->few;
 }

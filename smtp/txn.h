@@ -14,6 +14,10 @@ struct txn {
     struct envelope_rcpt few[TXN_RCPTS_INLINE];
     struct block *text; /* newest block first; every string lies in one block */
     struct pool *blocks;
+    /* of the session that it came in by, for the log */
+    uint64_t session; /* 0: by none */
+    uint64_t connected_ns;
+    const char *tls; /* static */
 };
 
 /* blocks supplies the text memory. */

@@ -391,6 +391,11 @@ mx_err service_tune_prepare(struct service *service, const struct image *image)
     return MX_OK;
 }
 
+void service_tune_cancel(struct service *service)
+{
+    (void)service;
+}
+
 void service_tune(struct service *service, const struct image *image)
 {
     (void)service;

@@ -318,11 +318,14 @@ uint8_t settings_verification(void)
     return verification;
 }
 
+enum { TRACE_BYTES = 64 * 1024 }; /* made at every start; full soon */
+
 static struct performance tuned; /* zeros: defaults */
 
 void settings_tune(const struct performance *performance)
 {
     tuned = *performance;
+    tuned.trace_bytes = TRACE_BYTES;
 }
 
 static void image_make(struct made *made, const struct settings *s)
