@@ -301,6 +301,7 @@ static const struct endpoint {
     {"/api/account", false, false, get_account},
     {"/healthz", false, false, get_health},
     {"/api/explain", false, true, api_post_explain},
+    {"/api/trace", false, true, api_post_trace},
     {"/api/queue/shape", false, false, api_get_shape},
     {"/jmap/download/", true, false, api_download},
 };

@@ -7,6 +7,7 @@
  *   GET  /jmap/download/ACCOUNT/BLOB/NAME, /api/queue/shape
  *   POST /api/explain           {"recipient", "sender", "ip", "listener", "size"}, or
  *                               {"plan", "recipients"}: where they would go after a plan
+ *   POST /api/trace             {"of": queue id, address, or client's address or network}
  *
  * One `set` call is one transaction: one sync to the disk for up to API_OBJECTS_SET objects, and
  * the cores change over once. Objects of a call that are refused do not stop the others: a refused
@@ -19,6 +20,7 @@
 #include "admin/store_query.h"
 #include "core/netaddr.h"
 #include "smtp/explain.h"
+#include "smtp/trace_search.h"
 
 enum {
     API_OBJECTS_GET = 500,
@@ -135,6 +137,8 @@ struct api_conf {
     mx_err (*download)(void *arg, uint64_t id, bool headers, uint8_t **out_text, size_t *out_len);
     /* A new reference. May be NULL. */
     mx_err (*shape)(void *arg, json_t **out_shape);
+    /* What happened (api_trace_json), a new reference. Errors as queue_cores_trace. */
+    mx_err (*trace)(void *arg, const struct trace_query *query, json_t **out_trace);
     const struct api_foreign *foreign; /* outlive the api */
     size_t foreign_count;
 };

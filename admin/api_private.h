@@ -84,6 +84,8 @@ void api_answer_json(struct api_answer *answer, unsigned status, json_t *body); 
 /* Problem details (RFC 9457). */
 void api_answer_problem(struct api_answer *answer, unsigned status, const char *title,
                         const char *detail);
+/* POST /api/trace */
+void api_post_trace(struct api *api, const struct api_request *request, struct api_answer *answer);
 /* GET /jmap/download/..., GET /api/queue/shape */
 void api_download(struct api *api, const struct api_request *request, struct api_answer *answer);
 void api_get_shape(struct api *api, const struct api_request *request, struct api_answer *answer);

@@ -4,6 +4,7 @@
 #include "admin/api.h"
 #include "admin/api_actions.h"
 #include "admin/api_queue.h"
+#include "admin/api_trace.h"
 #include "admin/audit.h"
 #include "admin/auth.h"
 #include "admin/ban.h"
@@ -299,6 +300,12 @@ static mx_err on_shape(void *arg, json_t **out_shape)
     return err;
 }
 
+static mx_err on_trace(void *arg, const struct trace_query *query, json_t **out_trace)
+{
+    struct backend *b = arg;
+    return api_trace_read(b->queue.queue, query, out_trace);
+}
+
 static mx_err on_explain(void *arg, const struct explain_query *query, json_t **out_explanation,
                          struct api_problem *problem)
 {
@@ -536,6 +543,7 @@ static mx_err api_open(struct backend *b)
                             .dry_run = on_dry_run,
                             .download = on_download,
                             .shape = on_shape,
+                            .trace = on_trace,
                             .foreign = b->foreign,
                             .foreign_count = mx_countof(b->foreign)};
     return api_new(&b->api, &conf);

@@ -517,5 +517,7 @@ void queue_cores_free(struct queue_cores *queue)
     free(queue->kept);
     free(queue->fits);
     free(queue->rows);
+    free(queue->traced);
+    free(queue->trace_rows);
     free(queue);
 }

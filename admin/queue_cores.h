@@ -70,6 +70,20 @@ struct queue_shape_rows {
 };
 MX_MUST_CHECK mx_err queue_cores_shape(struct queue_cores *queue, struct queue_shape_rows *out);
 
+/* What the cores' traces tell, oldest first; valid until the next question. */
+struct queue_trace_row {
+    unsigned core;
+    const struct trace_record *record;
+};
+struct queue_trace_rows {
+    const struct queue_trace_row *rows;
+    size_t count;
+    bool more;         /* there is more, older */
+    int64_t oldest_ms; /* traces of messages reach back to here on all cores; 0: there are none */
+};
+MX_MUST_CHECK mx_err queue_cores_trace(struct queue_cores *queue, const struct trace_query *query,
+                                       struct queue_trace_rows *out);
+
 /* Changes are collected, then made together: the cores are asked for all of them before the first
  * is waited for, so many messages are changed with few syncs of the disk.
  *

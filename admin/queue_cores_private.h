@@ -1,4 +1,5 @@
-/* Shared by queue_cores.c (asking, finding, changing) and queue_cores_show.c (content, shape). */
+/* Shared by queue_cores.c (asking, finding, changing), queue_cores_show.c (content, shape) and
+ * queue_cores_trace.c. */
 #pragma once
 
 #include "admin/queue_cores.h"
@@ -21,6 +22,9 @@ struct queue_cores {
     bool *fits; /* per candidate */
     size_t fits_max;
     struct queue_shape_row *rows;
+    struct trace_record *traced; /* TRACE_FOUND_MAX per core */
+    struct queue_trace_row *trace_rows;
+    struct trace_query trace_query; /* what the cores read; borrows from texts */
     struct deliver_pause pause;
     struct queue_change changes[QUEUE_CHANGES_MAX];
     size_t change_count;

@@ -104,7 +104,7 @@ EFFECTS = {
     "Performance": {f: "performance_changes_live" for f in (
         "receiveBuffers", "turnCompletions", "sessionSteps", "commitDelay", "commitRecords", "outcomeDelay", "activeMessages",
         "deliveryMemory", "connectionsPerHop", "connectionIdle", "connectionTransactions")} | {
-            "contentMemory": "every_statistic_moves"} | {f"verification{f}": "verify_tuning" for f in (
+            "contentMemory": "every_statistic_moves", "traceMemory": "trace_memory_bounded"} | {f"verification{f}": "verify_tuning" for f in (
                 "Timeout", "KeepAccepted", "KeepRefused", "Cache", "Connections", "Questions")},
     "QueuedMessage": {"returnPath": "queue_listed_and_cancelled", "recipients": "queue_listed_and_cancelled",
                       "nextRetry": "retry_now", "createdAt": "queue_listed_and_cancelled",

@@ -787,6 +787,7 @@ TUNING = {"receiveBuffers": tune_receive_buffers, "turnCompletions": tune_turn_c
           "activeMessages": tune_active_messages, "deliveryMemory": tune_delivery_memory,
           "connectionsPerHop": tune_connections_per_hop, "connectionIdle": tune_connection_idle,
           "connectionTransactions": tune_connection_transactions,
+          "traceMemory": None,  # test_trace.py
           "contentMemory": None} | {  # the scenario `memory` above
               f"verification{f}": None for f in ("Timeout", "KeepAccepted", "KeepRefused", "Cache", "Connections",
                                                  "Questions")}  # test_verify.py

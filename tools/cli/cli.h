@@ -37,4 +37,5 @@ bool command_stats(struct cli *cli);
 bool command_top(struct cli *cli);
 bool command_health(struct cli *cli);
 bool command_explain(struct cli *cli);
+bool command_trace(struct cli *cli);
 bool command_queue(struct cli *cli);

@@ -136,6 +136,10 @@ const struct command commands[] = {
      "list, show, content, shape; hold, release, retry, expire, cancel (no report), bounce (with "
      "report); pause, resume (exit: 0 done, 1 failed or refused, 3 nothing found)",
      1, OBJECTS_MAX, false, queue_options, command_queue},
+    {"trace", "QUEUE-ID|ADDRESS|CLIENT",
+     "What happened to a message, to mail of an address, or to a client or network, from the\n"
+     "connection to the outcome",
+     1, 1, true, json_options, command_trace},
     {"stats", "", "Statistics of the server", 0, 0, true, stats_options, command_stats},
     {"top", "", "What every core does now", 0, 0, true, top_options, command_top},
     {"health", "", "Is it alive, would it take a message", 0, 0, true, json_options,
