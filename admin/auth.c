@@ -435,14 +435,12 @@ mx_err auth_new(struct auth **out_auth, const struct auth_conf *conf)
     if (!auth) {
         return MX_ERR_NOMEM;
     }
-    uint8_t nobody[KEY_BYTES];
     auth->conf = *conf;
     auth->conf.recovery_user = auth->conf.recovery_password = SLICE_EMPTY;
     random_fill(auth->key, sizeof auth->key);
-    random_fill(nobody, sizeof nobody);
     offence_count_init(&auth->failures, random_u64());
-    mx_err err = password_hash(auth->decoy_hash, slice_of(nobody, sizeof nobody));
-    err = err ? err : keep_recovery(auth, conf);
+    password_decoy(auth->decoy_hash);
+    mx_err err = keep_recovery(auth, conf);
     if (err) {
         auth_free(auth);
         return err;

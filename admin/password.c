@@ -96,6 +96,39 @@ mx_err password_hash(char out[PASSWORD_HASH_MAX], struct slice secret)
     return rc == ARGON2_OK ? MX_OK : MX_ERR_NOMEM;
 }
 
+/* Base64 without padding, as the PHC string format has it. */
+static char *put_base64(char *at, const uint8_t *bytes, size_t len)
+{
+    static const char alphabet[65] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    uint32_t bits = 0;
+    unsigned count = 0;
+    for (size_t i = 0; i < len; i++) {
+        bits = bits << 8 | bytes[i];
+        for (count += 8; count >= 6; count -= 6) {
+            *at++ = alphabet[bits >> (count - 6) & 63];
+        }
+    }
+    if (count > 0) {
+        *at++ = alphabet[bits << (6 - count) & 63];
+    }
+    return at;
+}
+
+void password_decoy(char out[PASSWORD_HASH_MAX])
+{
+    uint8_t salt[SALT_BYTES], hash[HASH_BYTES];
+    random_fill(salt, sizeof salt);
+    random_fill(hash, sizeof hash);
+    char *at = out + snprintf(out, PASSWORD_HASH_MAX, "$argon2id$v=%d$m=%d,t=%d,p=%d$",
+                              (int)ARGON2_VERSION_NUMBER, PASSWORD_MEMORY_KIB, PASSWORD_PASSES,
+                              PASSWORD_LANES);
+    at = put_base64(at, salt, sizeof salt);
+    *at++ = '$';
+    at = put_base64(at, hash, sizeof hash);
+    *at = '\0';
+}
+
 bool password_verify(const char *hash, struct slice secret)
 {
     return is_affordable(hash) && argon2id_verify(hash, secret.ptr, secret.len) == ARGON2_OK;

@@ -9,7 +9,7 @@
 mx_err log_init(struct log *log, int core, enum log_level level)
 {
     *log = (struct log){.core = core, .level = level};
-    log->lines = calloc(LOG_LINES, sizeof *log->lines);
+    log->lines = malloc(LOG_LINES * sizeof *log->lines); /* log_begin sets what is read */
     if (log->lines == NULL || spsc_init(&log->ready, LOG_LINES) ||
         spsc_init(&log->spare, LOG_LINES)) {
         log_fini(log);

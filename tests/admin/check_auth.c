@@ -250,6 +250,15 @@ static void check_passwords(void)
     CHECK(!password_verify(hash, SLICE_LITERAL("correct horse batterY")));
     CHECK(!password_verify(hash, SLICE_EMPTY));
     CHECK(password_hash_problem(slice_of_text(hash)) == NULL);
+    /* What is checked for a name that is not there looks and costs like any other. */
+    char decoy[PASSWORD_HASH_MAX];
+    size_t parameters = (size_t)(strstr(hash, "p=1$") - hash) + 4;
+    password_decoy(decoy);
+    CHECK(strlen(decoy) == strlen(hash) && strncmp(decoy, hash, parameters) == 0);
+    CHECK(password_hash_problem(slice_of_text(decoy)) == NULL);
+    CHECK(!password_verify(decoy, secret) && !password_verify(decoy, SLICE_EMPTY));
+    password_decoy(again);
+    CHECK(strcmp(decoy, again) != 0);
     static const char *const bad[] = {
         "$argon2id$",
         "$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHQ",

@@ -73,22 +73,23 @@ def wait_until(condition, seconds, what):
         time.sleep(0.02)
 
 
-used_ports = set()
+port_claims = []  # sockets: each claims a port for as long as this process lives
 
 
 def free_port():
-    """A loopback port below the range from which the kernel gives out ports by itself."""
+    """A loopback port below the range from which the kernel gives out ports by itself. No other test gets it, not
+    even before anybody listens there: its number is the name of a socket, of which the kernel allows one."""
     while True:
-        port = random.randrange(20000, 32000)
-        if port in used_ports:
-            continue
-        used_ports.add(port)
-        with socket.socket() as s:
-            try:
+        port, claim = random.randrange(20000, 32000), socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0ringmx-test-port-{port}")
+            with socket.socket() as s:
                 s.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                pass
+        except OSError:
+            claim.close()
+            continue
+        port_claims.append(claim)
+        return port
 
 
 def work_folder():

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """End-to-end tests on the real process.
 
-  run.py --build DIR [--only NAME] [--file FILE] [--list] [--postfix DIR] [--exim DIR] [--dns DIR] [--jobs N]
+  run.py --build DIR [--only NAME] [--file FILE] [--list] [--postfix DIR] [--exim DIR] [--dns DIR] [--jobs N] [--slowest N]
 
 DIR of --build has the binary `ringmx`. --only takes a test's name or a part of it and may be
 repeated. --postfix names a folder into which Debian's postfix package was unpacked (dpkg -x), --exim and --dns
@@ -12,15 +12,17 @@ import argparse
 import glob
 import importlib
 import os
-import subprocess
 import sys
+import tempfile
 import time
 import traceback
-from concurrent.futures import ThreadPoolExecutor
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, FOLDER)
 import lib  # noqa: E402
+
+WORDS = {"passed": "ok", "failed": "FAIL", "skipped": "skip"}
+OUTCOMES = list(WORDS)
 
 
 def find_tests(files=()):
@@ -67,20 +69,70 @@ def run_here(name, function):
         lib.clean_up()
 
 
-def run_apart(name, options):
-    """Runs a test in a process of its own; returns its outcome and output."""
-    command = [sys.executable, os.path.abspath(__file__), "--build", options.build, "--exact", name]
-    if options.postfix:
-        command += ["--postfix", options.postfix]
-    if options.exim:
-        command += ["--exim", options.exim]
-    if options.dns:
-        command += ["--dns", options.dns]
-    done = subprocess.run(command, capture_output=True, text=True)
-    lines = done.stdout.splitlines(keepends=True)
-    outcome = {"ok": "passed", "skip": "skipped"}.get(lines[0].split(" ")[0] if lines else "", "failed")
-    print("".join(lines[:-1]) if lines else f"FAIL {name}: {done.stderr}", end="", flush=True)
-    return outcome
+class Apart:
+    """Tests in processes of their own, several at a time. A process is a fork of this one, which has the modules
+    already: loading them takes longer than many a test."""
+
+    def __init__(self, jobs):
+        self.jobs, self.running, self.results = jobs, {}, {}
+
+    def start(self, name, function):
+        out, began = tempfile.TemporaryFile("w+"), time.monotonic()
+        sys.stdout.flush()
+        pid = os.fork()
+        if pid == 0:
+            os.dup2(out.fileno(), 1)
+            os.dup2(out.fileno(), 2)
+            code = 1
+            try:
+                code = OUTCOMES.index(run_here(name, function))
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+        self.running[pid] = (name, out, began)
+
+    def wait(self):
+        """For one to end; what it printed is shown."""
+        pid, status, used = os.wait3(0)
+        name, out, began = self.running.pop(pid)
+        with out:
+            out.seek(0)
+            text = out.read()
+        code = os.waitstatus_to_exitcode(status)
+        outcome = OUTCOMES[code] if 0 <= code < len(OUTCOMES) else "failed"
+        said = any(line.startswith(WORDS[outcome] + " ") for line in text.splitlines())
+        print(text if said else f"FAIL {name}: ended with {code}\n{text}", end="", flush=True)
+        self.results[name] = (outcome if said else "failed", time.monotonic() - began, used.ru_utime + used.ru_stime)
+
+    def run(self, tests):
+        for name, function in tests:
+            if len(self.running) == self.jobs:
+                self.wait()
+            self.start(name, function)
+        while self.running:
+            self.wait()
+        return self.results
+
+
+def run_all_here(tests):
+    """The same one after another in this process."""
+    results = {}
+    for name, function in tests:
+        began, before = time.monotonic(), os.times()
+        outcome = run_here(name, function)
+        results[name] = (outcome, time.monotonic() - began, sum(os.times()[:4]) - sum(before[:4]))
+    return results
+
+
+def say_slowest(results, count):
+    """Where the time goes: what is beyond the processors' time is waiting."""
+    slowest = sorted(results.items(), key=lambda item: -item[1][1])[:count]
+    print("slowest, seconds (of processors):", file=sys.stderr)
+    for name, (_, seconds, used) in slowest:
+        print(f"  {seconds:6.1f} ({used:5.1f}) {name}", file=sys.stderr)
+    seconds, used = (sum(result[i] for result in results.values()) for i in (1, 2))
+    print(f"e2e: all tests one after another {seconds:.0f} s ({used:.0f} s of processors)", file=sys.stderr)
 
 
 def main():
@@ -94,6 +146,7 @@ def main():
     parser.add_argument("--exim", help="folder with Debian's exim4-daemon-light package unpacked")
     parser.add_argument("--dns", help="folder with Debian's nsd and unbound packages unpacked")
     parser.add_argument("--jobs", type=int, default=1, help="tests at a time")
+    parser.add_argument("--slowest", type=int, default=20, help="how many are named with their times")
     options = parser.parse_args()
 
     tests = [(name, function) for name, function in find_tests(options.file)
@@ -113,14 +166,13 @@ def main():
     lib.DNS = os.path.abspath(options.dns) if options.dns else None
 
     began = time.monotonic()
-    if options.jobs > 1:
-        with ThreadPoolExecutor(options.jobs) as pool:
-            outcomes = list(pool.map(lambda t: run_apart(t[0], options), tests))
-    else:
-        outcomes = [run_here(name, function) for name, function in tests]
+    results = Apart(options.jobs).run(tests) if options.jobs > 1 else run_all_here(tests)
+    outcomes = [outcome for outcome, _, _ in results.values()]
     line = f"{outcomes.count('passed')} passed, {outcomes.count('failed')} failed"
     if "skipped" in outcomes:
         line += f", {outcomes.count('skipped')} skipped"
+    if len(tests) > 1:
+        say_slowest(results, options.slowest)
     print(f"e2e: {time.monotonic() - began:.1f} s", file=sys.stderr)
     print(line)
     return 1 if "failed" in outcomes else 0

@@ -163,7 +163,7 @@ struct fiber *fiber_new(void (*run)(void *arg), void *arg, const char *name)
     return fiber;
 }
 
-void fiber_resume(struct fiber *fiber)
+static void resume(struct fiber *fiber)
 {
     MX_ASSERT(current == NULL && !fiber->ended);
     current = fiber;
@@ -188,34 +188,52 @@ void fiber_wait(uint64_t until_ns, const bool *flag)
     switch_back(self, false);
 }
 
-bool fiber_ready(const struct fiber *fiber)
+/* Forgets the one in this place of the order. */
+static void drop(unsigned at)
 {
-    return !fiber->ended &&
-           (fiber->until_ns <= sim.now_ns || (fiber->flag != NULL && *fiber->flag));
+    order[at]->used = false;
+    count--;
+    for (unsigned i = at; i < count; i++) {
+        order[i] = order[i + 1];
+    }
 }
 
-uint64_t fiber_until(const struct fiber *fiber)
+static bool is_ready(const struct fiber *fiber)
 {
-    return fiber->ended ? UINT64_MAX : fiber->until_ns;
+    return fiber->until_ns <= sim.now_ns || (fiber->flag != NULL && *fiber->flag);
 }
 
-bool fiber_ended(const struct fiber *fiber)
+unsigned fibers_ready(uint64_t *next_ns)
 {
-    return fiber->ended;
-}
-
-void fiber_drop(struct fiber *fiber)
-{
+    unsigned ready = 0;
     for (unsigned i = 0; i < count; i++) {
-        if (order[i] == fiber) {
-            for (unsigned k = i + 1; k < count; k++) {
-                order[k - 1] = order[k];
-            }
-            count--;
-            break;
+        const struct fiber *fiber = order[i];
+        if (fiber->ended) {
+            drop(i--);
+        } else if (is_ready(fiber)) {
+            ready++;
+        } else if (fiber->until_ns < *next_ns) {
+            *next_ns = fiber->until_ns;
         }
     }
-    fiber->used = false;
+    return ready;
+}
+
+void fibers_step(unsigned n)
+{
+    for (unsigned i = 0; i < count; i++) {
+        if (is_ready(order[i]) && n-- == 0) {
+            resume(order[i]);
+            return;
+        }
+    }
+}
+
+void fibers_forget(void)
+{
+    while (count > 0) {
+        drop(count - 1);
+    }
 }
 
 void fiber_own(uint32_t owner)
@@ -227,14 +245,4 @@ void fiber_own(uint32_t owner)
 struct fiber *fiber_current(void)
 {
     return current;
-}
-
-unsigned fiber_count(void)
-{
-    return count;
-}
-
-struct fiber *fiber_at(unsigned index)
-{
-    return order[index];
 }

@@ -352,33 +352,6 @@ static void logs_drain(void)
 /* --- the scheduler -----------------------------------------------------------------------------
  */
 
-static unsigned fibers_ready(uint64_t *next_ns)
-{
-    unsigned ready = 0;
-    for (unsigned i = 0; i < fiber_count(); i++) {
-        struct fiber *fiber = fiber_at(i);
-        if (fiber_ended(fiber)) {
-            fiber_drop(fiber);
-            i--;
-        } else if (fiber_ready(fiber)) {
-            ready++;
-        } else if (fiber_until(fiber) < *next_ns) {
-            *next_ns = fiber_until(fiber);
-        }
-    }
-    return ready;
-}
-
-static void fibers_step(unsigned n)
-{
-    for (unsigned i = 0; i < fiber_count(); i++) {
-        if (fiber_ready(fiber_at(i)) && n-- == 0) {
-            fiber_resume(fiber_at(i));
-            return;
-        }
-    }
-}
-
 /* Of all cores to what has this name. */
 static unsigned connections_to(const struct hop *named)
 {
@@ -388,7 +361,7 @@ static unsigned connections_to(const struct hop *named)
         struct list_node *node = d->slots == NULL ? NULL : list_first(&d->hops);
         for (; node != NULL; node = list_next(&d->hops, node)) {
             const struct hop *hop = mx_container_of(node, struct hop, all_node);
-            bool same = slice_equal(hop->route.name, named->route.name) &&
+            bool same = hop->connections > 0 && slice_equal(hop->route.name, named->route.name) &&
                         slice_equal(hop->domain, named->domain);
             count += same ? hop->connections : 0;
         }
@@ -404,7 +377,7 @@ static void connections_check(void)
         struct list_node *node = d->slots == NULL ? NULL : list_first(&d->hops);
         for (; node != NULL; node = list_next(&d->hops, node)) {
             const struct hop *hop = mx_container_of(node, struct hop, all_node);
-            if (connections_to(hop) > d->performance.hop_connections) {
+            if (hop->connections > 0 && connections_to(hop) > d->performance.hop_connections) {
                 sim_fail("%u connections to %.*s, of at most %llu", connections_to(hop),
                          SLICE_ARGS(hop->route.name),
                          (unsigned long long)d->performance.hop_connections);
@@ -557,9 +530,7 @@ void life_close(bool drained)
     while (!done) {
         life_step();
     }
-    while (fiber_count() > 0) {
-        fiber_drop(fiber_at(0));
-    }
+    fibers_forget();
     if (memory_used() != 0) {
         sim_fail("the process left %zu bytes of memory", memory_used());
     }
@@ -576,9 +547,7 @@ void life_bury(bool power)
         logs_drain();
     }
     memory_check();
-    while (fiber_count() > 0) {
-        fiber_drop(fiber_at(0));
-    }
+    fibers_forget();
     kernel_kill(power);
     net_after_kill();
     if (power) {

@@ -20,7 +20,7 @@ static struct sock *sock_new(struct netaddr here, struct netaddr there)
 {
     struct sock *sock = sim_alloc(sizeof *sock);
     sock->cap = (size_t)sim_scale(512, SOCK_BYTES_MAX);
-    sock->buf = sim_alloc(sock->cap);
+    sock->buf = sim_realloc(NULL, sock->cap);
     sock->here = here;
     sock->there = there;
     return sock;
@@ -113,7 +113,7 @@ struct sock *net_connect(struct peer *peer, const struct netaddr *to)
 {
     struct end *found[SIM_CORES_MAX * 4];
     unsigned count = 0;
-    for (unsigned i = 0; i < SOCKS_MAX && count < mx_countof(found); i++) {
+    for (unsigned i = 0; i < net.ends_top && count < mx_countof(found); i++) {
         struct end *end = &net.ends[i];
         if (end->used && end->listening && netaddr_equal(&end->at, to) &&
             end->at.port == to->port && end->queued < QUEUE_MAX) {
@@ -135,21 +135,14 @@ struct sock *net_connect(struct peer *peer, const struct netaddr *to)
 
 int end_new(struct sock *sock)
 {
-    for (int i = 0; i < SOCKS_MAX; i++) {
+    for (unsigned i = 0; i < SOCKS_MAX; i++) {
         if (!net.ends[i].used) {
             net.ends[i] = (struct end){.used = true, .sock = sock};
-            return SOCK_FD_FIRST + i;
+            net.ends_top = i >= net.ends_top ? i + 1 : net.ends_top;
+            return SOCK_FD_FIRST + (int)i;
         }
     }
     sim_fail("the program has %d sockets open", SOCKS_MAX);
-}
-
-struct end *end_of(int fd)
-{
-    MX_ASSERT(fd >= SOCK_FD_FIRST && fd < SOCK_FD_FIRST + SOCKS_MAX);
-    struct end *end = &net.ends[fd - SOCK_FD_FIRST];
-    MX_ASSERT(end->used);
-    return end;
 }
 
 void datagram_add(struct end *end, struct slice bytes)
@@ -174,7 +167,7 @@ size_t datagram_take(struct end *end, uint8_t *out, size_t cap)
 unsigned net_open(void)
 {
     unsigned count = 0;
-    for (int i = 0; i < SOCKS_MAX; i++) {
+    for (unsigned i = 0; i < net.ends_top; i++) {
         count += net.ends[i].used;
     }
     return count;
@@ -204,11 +197,12 @@ struct sock *queue_take(struct end *end)
 
 void net_after_kill(void)
 {
-    for (unsigned i = 0; i < SOCKS_MAX; i++) {
+    for (unsigned i = 0; i < net.ends_top; i++) {
         if (net.ends[i].used) {
             end_close(&net.ends[i], sim_chance(2));
         }
     }
+    net.ends_top = 0;
 }
 
 void net_reset(void)

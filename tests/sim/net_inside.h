@@ -2,6 +2,7 @@
  * (operations that complete). */
 #pragma once
 
+#include "core/check.h"
 #include "tests/sim/net.h"
 #include "tests/sim/sim.h"
 
@@ -20,20 +21,19 @@ enum {
 
 enum op_kind { OP_ACCEPT = 1, OP_RECV, OP_SEND, OP_CONNECT, OP_READ, OP_WRITE };
 
-/* A descriptor of the program. */
+/* A descriptor of the program. What every step looks at stands first. */
 struct end {
     bool used;
     bool listening;
+    bool udp;          /* connected to `at` */
+    struct sock *sock; /* NULL: not connected yet */
+    unsigned queued, datagram_count;
     struct netaddr at;             /* listening */
     struct sock *queue[QUEUE_MAX]; /* connections that nobody accepted yet */
-    unsigned queued;
-    struct sock *sock; /* NULL: not connected yet */
-    bool udp;          /* connected to `at`; what has come: */
     struct {
         size_t len;
         uint8_t bytes[DATAGRAM_MAX];
-    } datagrams[DATAGRAMS_MAX];
-    unsigned datagram_count;
+    } datagrams[DATAGRAMS_MAX]; /* that have come */
 };
 
 /* An operation in flight. */
@@ -48,7 +48,7 @@ struct flight {
     size_t len, done;
     bool dsync;
     unsigned parts;
-    struct slice part[IOV_MAX_RING];
+    struct slice *part; /* IOV_MAX_RING of them: elsewhere, because every step reads all flights */
     struct netaddr to;
     bool stall;
     uint64_t serial;
@@ -73,8 +73,10 @@ struct ring {
 
 struct net {
     struct end ends[SOCKS_MAX];
+    unsigned ends_top; /* none above it is in use */
     struct flight flights[OPS_MAX];
     unsigned flights_top;
+    struct slice parts[OPS_MAX][IOV_MAX_RING]; /* of the flights */
     uint64_t serial;
     struct ring *rings;
     struct {
@@ -89,11 +91,18 @@ struct net {
 };
 extern struct net net;
 
+static inline struct end *end_of(int fd)
+{
+    MX_ASSERT(fd >= SOCK_FD_FIRST && fd < SOCK_FD_FIRST + SOCKS_MAX);
+    struct end *end = &net.ends[fd - SOCK_FD_FIRST];
+    MX_ASSERT(end->used);
+    return end;
+}
+
 /* Two connected ends. */
 struct sock *pair_new(struct netaddr here, struct netaddr there);
 struct netaddr some_address(void); /* of a client: never the same again */
 int end_new(struct sock *sock);
-struct end *end_of(int fd);
 void end_close(struct end *end, bool abort);
 /* The connection that has waited longest to be accepted, or NULL. */
 struct sock *queue_take(struct end *end);

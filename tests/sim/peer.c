@@ -14,7 +14,7 @@ void bytes_add(struct bytes *bytes, struct slice more)
         uint8_t *old = bytes->base;
         bytes->cap =
             bytes->len + more.len > bytes->cap / 2 ? (bytes->len + more.len) * 2 : bytes->cap;
-        bytes->base = sim_alloc(bytes->cap);
+        bytes->base = sim_realloc(NULL, bytes->cap);
         if (bytes->len > 0) {
             memcpy(bytes->base, bytes->at, bytes->len);
         }

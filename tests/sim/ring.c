@@ -161,7 +161,8 @@ static struct flight *begin(struct ring *ring, struct op *op, enum op_kind kind,
     MX_ASSERT(at < OPS_MAX);
     net.flights_top = at >= net.flights_top ? at + 1 : net.flights_top;
     struct flight *flight = &net.flights[at];
-    *flight = (struct flight){.op = op, .ring = ring, .fd = fd, .serial = ++net.serial};
+    *flight = (struct flight){
+        .op = op, .ring = ring, .fd = fd, .part = net.parts[at], .serial = ++net.serial};
     op->pending = true;
     op->kind = (uint8_t)kind;
     op->aux = (uint16_t)at;

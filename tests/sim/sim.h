@@ -72,21 +72,17 @@ bool sim_read_fails(const char *name) __attribute__((nonnull));
 /* --- fibers (fiber.c) --- */
 struct fiber;
 struct fiber *fiber_new(void (*run)(void *arg), void *arg, const char *name);
-/* Runs it until it waits or ends. */
-void fiber_resume(struct fiber *fiber);
 /* Gives the others a turn until `until_ns`, or earlier when *flag is set (NULL: no flag). */
 void fiber_wait(uint64_t until_ns, const bool *flag);
-bool fiber_ready(const struct fiber *fiber);
-uint64_t fiber_until(const struct fiber *fiber); /* UINT64_MAX when it waits for a flag alone */
-bool fiber_ended(const struct fiber *fiber);
-/* Forgets it wherever it is. */
-void fiber_drop(struct fiber *fiber);
 struct fiber *fiber_current(void);
 /* What the current fiber allocates from now on is this owner's; 0: nobody's in particular. */
 void fiber_own(uint32_t owner);
-/* All living fibers in the order of making. */
-unsigned fiber_count(void);
-struct fiber *fiber_at(unsigned index);
+/* Counts those that can run now, notes the earliest later moment, and drops those that ended. */
+unsigned fibers_ready(uint64_t *next_ns);
+/* Runs the n-th of them, in the order of making, until it waits or ends. */
+void fibers_step(unsigned n);
+/* Forgets all, wherever they are. */
+void fibers_forget(void);
 
 /* --- memory (memory.c): the program's allocations, so that a killed process can be cleared --- */
 void *sim_alloc(size_t bytes); /* zeroed; the simulator's own */
