@@ -10,7 +10,7 @@ static void *exactly_aligned(size_t align, size_t bytes);
 #define aligned_alloc exactly_aligned
 #define malloc(bytes) exactly_aligned(16, bytes)
 #define calloc(count, bytes) memset(exactly_aligned(16, (count) * (bytes)), 0, (count) * (bytes))
-#include "admin/server.c"
+#include "admin/server_cores.c"
 #undef aligned_alloc
 #undef malloc
 #undef calloc
@@ -40,7 +40,7 @@ static void *exactly_aligned(size_t align, size_t bytes)
 int main(void)
 {
     memset(memory, 0xdd, sizeof memory);
-    struct core_thread *cores = cores_new(CORES);
+    struct core_thread *cores = server_cores_new(CORES);
     CHECK(cores != NULL);
     for (unsigned i = 0; i <= CORES; i++) { /* and one for management */
         CHECK((uintptr_t)&cores[i].shard.log % _Alignof(struct log) == 0);
