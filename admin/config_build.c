@@ -728,6 +728,7 @@ mx_err config_build(struct config **out_config, struct store *store, enum config
     err = err ? err : build_schedules(&b);
     err = err ? err : build_strategy(&b);
     err = err ? err : build_outbound(&b);
+    err = err ? err : build_limits(&b);
     err = err ? err : build_resolver(&b);
     err = err ? err : build_listeners(&b);
     err = err ? err : build_clients(&b);
@@ -761,6 +762,9 @@ void config_free(struct config *config)
     }
     for (size_t i = 0; i < STAGE_PROGRAMS; i++) {
         expr_free(memory->stages[i]);
+    }
+    for (unsigned i = 0; i < LIMITS_QUOTAS_MAX; i++) {
+        expr_free(memory->quotas[i]);
     }
     netset_free(memory->blocked);
     netset_free(memory->allowed);

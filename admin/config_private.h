@@ -10,6 +10,7 @@ struct config_memory {
     struct expr_program *route, *schedule, *tls, *connection;
     struct expr_program *sessions[SESSION_SETTINGS];
     struct expr_program *stages[STAGE_PROGRAMS];
+    struct expr_program *quotas[LIMITS_QUOTAS_MAX];
     struct netset *blocked, *allowed;
 };
 
@@ -38,5 +39,7 @@ MX_MUST_CHECK mx_err build_schedule_program(struct builder *b, const json_t *str
 MX_MUST_CHECK mx_err build_resolver(struct builder *b);
 /* How connections to other mail systems are made (config_outbound.c). */
 MX_MUST_CHECK mx_err build_outbound(struct builder *b);
+/* Limits of the queue and of deliveries (config_limits.c). */
+MX_MUST_CHECK mx_err build_limits(struct builder *b);
 /* Domains and addresses. */
 MX_MUST_CHECK mx_err build_records(struct builder *b);

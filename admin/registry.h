@@ -17,7 +17,7 @@ enum reg_kind {
     REG_ID,         /* id text of an object of the type `refers` */
     REG_OBJECT,     /* embedded object of the shape `embedded` */
     REG_LIST,       /* {"0": object, ...} of the shape `embedded` */
-    REG_SET,        /* {"member": true, ...}; members are strings of `format`, or ids */
+    REG_SET,        /* {"member": true, ...}; strings of `format`, ids, or enumerated */
     REG_MAP,        /* {"key": object, ...} of the shape `embedded`; only what the server sets */
     REG_EXPRESSION, /* {"match": {...}, "else": "..."}; results are of `format` */
 };
@@ -72,6 +72,7 @@ enum {
     REG_NULLABLE = 2,
     REG_INDEXED = 4, /* can be filtered by */
     REG_UNIQUE = 8,  /* no two objects of the type may have the same */
+    REG_EMPTY = 16,  /* an expression without branches and else is its default */
 };
 
 struct reg_enum_value {

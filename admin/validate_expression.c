@@ -196,6 +196,11 @@ json_t *normal_expression(struct checker *c, const struct reg_field *field, cons
     json_t *match = json_object();
     json_object_set_new(normal, "match", match);
     const json_t *branches = json_object_get(value, "match");
+    if ((field->flags & REG_EMPTY) && !json_object_get(value, "else") &&
+        json_object_size(branches) == 0 && expression_members(c, value, "match", "else")) {
+        json_decref(normal);
+        return json_loads(field->initial, 0, NULL);
+    }
     bool good = expression_members(c, value, "match", "else") &&
                 (!branches || expression_branches(c, branches, match)) &&
                 expression_text(c, value, "else", normal);

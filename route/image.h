@@ -6,6 +6,7 @@
 #include "core/netaddr.h"
 #include "core/slice.h"
 #include "route/expr.h"
+#include "route/limits.h"
 #include "route/netset.h"
 #include "route/outbound.h"
 #include "route/performance.h"
@@ -138,6 +139,7 @@ struct image {
     const struct expr_program *schedule_program; /* context QRCPT; yields a schedule's name; with
                                                     schedules only */
     struct outbound_conf outbound;               /* all zero: the defaults */
+    struct limits_conf traffic;                  /* all zero: no limits of it */
     const struct netmask *proxy_networks;
     uint32_t proxy_network_count;
     struct resolver_conf resolver;

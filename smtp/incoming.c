@@ -37,6 +37,9 @@ static void incoming_free(struct incoming *in)
     if (in->message != NULL) {
         spool_message_free(spool, in->message);
     }
+    if (in->hold != NULL) {
+        spool->ops->released(spool->arg, in->hold);
+    }
     spool_txn_free(spool, in->txn);
     pool_release(&spool->incomings, in);
 }
@@ -228,6 +231,7 @@ static struct record_message describe(const struct incoming *in)
         .mark_count = in->mark_count,
         .marks_bytes = marks_bytes(in),
         .marks_of = in->mark_count > 0 ? in->marks_of->id : (struct qid){0},
+        .charge_count = in->hold != NULL ? in->hold->count : 0,
     };
 }
 
@@ -251,6 +255,9 @@ static mx_err record_write(struct incoming *in)
         return err;
     }
     record_message_head_put(&payload, &head);
+    for (uint32_t i = 0; i < head.charge_count; i++) {
+        put_u64(&payload, in->hold->keys[i]);
+    }
     for (uint32_t i = 0; i < in->mark_count; i++) {
         record_outcome_put(&payload, &in->marks[i]);
     }
@@ -299,6 +306,8 @@ static void message_queue(struct incoming *in)
     struct txn *txn = in->txn;
     struct chain content = in->content;
     in->message = NULL;
+    msg->hold = in->hold;
+    in->hold = NULL;
     in->txn = NULL;
     in->content = (struct chain){0};
     msg->extents = in->extents;

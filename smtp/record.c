@@ -9,7 +9,8 @@ size_t record_message_prefix_bytes(const struct record_message *m)
     size_t states = !m->has_states        ? 0
                     : m->states_bytes > 0 ? m->states_bytes
                                           : (size_t)m->rcpt_count * RECORD_RCPT_BYTES;
-    return RECORD_MESSAGE_HEAD_BYTES + m->marks_bytes + states;
+    size_t charges = (size_t)m->charge_count * RECORD_CHARGE_BYTES;
+    return RECORD_MESSAGE_HEAD_BYTES + charges + m->marks_bytes + states;
 }
 
 size_t record_message_bytes(const struct record_message *m)
@@ -20,9 +21,10 @@ size_t record_message_bytes(const struct record_message *m)
 void record_message_head_put(struct writer *w, const struct record_message *m)
 {
     size_t start = w->len;
-    put_u8(w, RECORD_VERSION);
+    MX_ASSERT(m->charge_count <= RECORD_CHARGES_MAX);
+    put_u8(w, m->charge_count > 0 ? RECORD_VERSION_CHARGES : RECORD_VERSION);
     put_u8(w, m->has_states ? FLAG_STATES : 0);
-    put_u16(w, 0);
+    put_u16(w, (uint16_t)m->charge_count);
     put_u32(w, m->rcpt_count);
     put_u32(w, m->envelope_bytes);
     put_u32(w, m->inline_bytes);
@@ -41,7 +43,7 @@ mx_err record_message_head_get(struct record_message *out_m, struct slice payloa
     struct reader r = reader_init(payload);
     uint8_t version = get_u8(&r);
     uint8_t flags = get_u8(&r);
-    (void)get_u16(&r);
+    uint16_t charge_count = get_u16(&r);
     struct record_message m = {.has_states = (flags & FLAG_STATES) != 0};
     m.rcpt_count = get_u32(&r);
     m.envelope_bytes = get_u32(&r);
@@ -56,8 +58,12 @@ mx_err record_message_head_get(struct record_message *out_m, struct slice payloa
     if (r.overrun || m.extent_count > EXTENTS_MAX) {
         return MX_ERR_SYNTAX;
     }
-    if (version != RECORD_VERSION) {
+    if (version != RECORD_VERSION && version != RECORD_VERSION_CHARGES) {
         return MX_ERR_VERSION;
+    }
+    m.charge_count = version == RECORD_VERSION_CHARGES ? charge_count : 0;
+    if (m.charge_count > RECORD_CHARGES_MAX) {
+        return MX_ERR_SYNTAX;
     }
     *out_m = m;
     return MX_OK;

@@ -1,8 +1,9 @@
 /* Payloads of the spool's journal records. Pure; little-endian; versioned.
  *
- * MESSAGE  head | marks | recipient states | envelope | last part of the content
+ * MESSAGE  head | charges | marks | recipient states | envelope | last part of the content
  *          A small message is one contiguous record. The content of a large one lies in EXTENT
  *          records; the MESSAGE record then holds what is left and makes the message exist.
+ *          Charges: keys of the queue quotas that it counts under (smtp/quota.h).
  *          Marks: outcomes of another message that become true with this record (a DSN and what it
  *          reports are one record). States: present in a copy made by moving the message forward.
  * EXTENT   number, length and checksum, then content. Belongs to the MESSAGE of the same id.
@@ -18,6 +19,9 @@ enum record_type { RECORD_MESSAGE = 1, RECORD_EXTENT = 2, RECORD_OUTCOME = 3 };
 
 enum {
     RECORD_VERSION = 1,
+    RECORD_VERSION_CHARGES = 2, /* a message with charges */
+    RECORD_CHARGE_BYTES = 8,
+    RECORD_CHARGES_MAX = 4096,
     RECORD_MESSAGE_HEAD_BYTES = 64,
     RECORD_EXTENT_HEAD_BYTES = 16,
     RECORD_RCPT_BYTES = 16,     /* one recipient state, without text */
@@ -82,6 +86,7 @@ struct record_message {
     uint32_t mark_count;
     uint32_t marks_bytes; /* encoded size of the marks section */
     struct qid marks_of;  /* when mark_count > 0 */
+    uint32_t charge_count;
 };
 
 /* How many of a record's first bytes recovery needs (journal_ops.indexed). */

@@ -109,6 +109,9 @@ static void trace_rcpts(struct service *service, const struct message *msg,
 static void recovered(void *arg, struct message *msg)
 {
     struct service *service = arg;
+    if (msg->hold != NULL) {
+        quotas_restore(&service->quotas, msg->hold);
+    }
     deliver_recovered(&service->deliver, msg);
 }
 
@@ -145,8 +148,17 @@ static void ended(void *arg, struct message *msg)
     deliver_ended(&service->deliver, msg);
 }
 
-static const struct spool_ops spool_callbacks = {
-    .recovered = recovered, .adopted = adopted, .queued = queued, .ended = ended};
+static void released(void *arg, struct quota_hold *hold)
+{
+    struct service *service = arg;
+    quotas_release(&service->quotas, hold);
+}
+
+static const struct spool_ops spool_callbacks = {.recovered = recovered,
+                                                 .adopted = adopted,
+                                                 .queued = queued,
+                                                 .ended = ended,
+                                                 .released = released};
 
 static mx_err directory_fill(struct service *service)
 {
@@ -247,14 +259,20 @@ static mx_err sessions_open(struct service *service)
                            SRV_WAITS_MAX);
 }
 
+static mx_err counters_open(struct service *service)
+{
+    return quotas_open(&service->quotas, service->shard);
+}
+
 static const struct {
     const char *what;
     mx_err (*open)(struct service *service);
 } parts[] = {
     {"session memory", sessions_open}, {"address tables", directory_fill},
-    {"TLS certificate", tls_open},     {"spool and journal", queue_open},
-    {"tuning", tuning_open},           {"name lookups", lookups_open},
-    {"delivery", delivery_open},       {"listeners", listeners_open},
+    {"TLS certificate", tls_open},     {"counters of quotas", counters_open},
+    {"spool and journal", queue_open}, {"tuning", tuning_open},
+    {"name lookups", lookups_open},    {"delivery", delivery_open},
+    {"listeners", listeners_open},
 };
 
 mx_err service_open(struct service *service, struct shard *shard, const struct service_conf *conf,
@@ -322,6 +340,7 @@ void service_stop(struct service *service)
     service->stopping = true;
     service->stop_ns = service->shard->now_ns;
     listeners_stop(service);
+    quotas_stop(&service->quotas);
     deliver_stop(&service->deliver);
     dns_stop(&service->dns);
     sessions_stop(service, false);
@@ -361,6 +380,7 @@ void service_close(struct service *service)
     if (service->spool.journal != NULL) { /* else opening had failed before it */
         spool_close(&service->spool);
     }
+    quotas_close(&service->quotas);
     dns_close(&service->dns);
     tls_ctx_free(service->tls_server);
     directory_free(service->directory);

@@ -13,6 +13,7 @@
 #include "smtp/deliver.h"
 #include "smtp/offence.h"
 #include "smtp/queue_view.h"
+#include "smtp/quota.h"
 #include "smtp/service_listen.h"
 #include "smtp/service_update.h"
 #include "smtp/session_count.h"
@@ -64,6 +65,7 @@ struct service {
     struct directory *directory;
     struct spool spool;
     struct deliver deliver;
+    struct quotas quotas;
     struct dns dns;
     struct resolv_conf resolv; /* what dns goes by */
     struct tls_ctx *tls_server;

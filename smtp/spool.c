@@ -204,6 +204,9 @@ void spool_message_free(struct spool *spool, struct message *msg)
         texts_drop(&spool->texts, msg->rcpts[i].reply);
         texts_drop(&spool->texts, msg->rcpts[i].hop);
     }
+    if (msg->hold != NULL) {
+        spool->ops->released(spool->arg, msg->hold);
+    }
     if (msg->rcpts != &msg->one) {
         free(msg->rcpts);
     }
@@ -333,6 +336,7 @@ void spool_close(struct spool *spool)
     while ((node = list_pop_front(&spool->all)) != NULL) {
         struct message *msg = mx_container_of(node, struct message, all_node);
         wheel_cancel(&spool->shard->wheel, &msg->due);
+        free(msg->hold);
         if (msg->rcpts != &msg->one) {
             free(msg->rcpts);
         }

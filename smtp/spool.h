@@ -15,6 +15,7 @@
 #include "io/journal.h"
 #include "io/shard.h"
 #include "smtp/queue_filter.h"
+#include "smtp/quota.h"
 #include "smtp/record.h"
 #include "smtp/texts.h"
 #include "smtp/txn.h"
@@ -75,6 +76,7 @@ struct message {
     uint32_t inline_bytes;
     uint32_t extent_count;
     struct extent *extents;
+    struct quota_hold *hold;    /* what it counts under; NULL: nothing */
     struct queue_digest digest; /* of its addresses */
     uint32_t handle;            /* in spool->handles */
     bool has_digest;            /* else its addresses have not been looked at in this process */
@@ -92,6 +94,9 @@ struct spool_ops {
     void (*queued)(void *arg, struct message *msg, struct txn *txn, struct chain *content);
     /* The message has ended and is about to be forgotten. */
     void (*ended)(void *arg, struct message *msg);
+    /* Something that counted has left the queue, or did not get there. The callee takes the hold.
+     */
+    void (*released)(void *arg, struct quota_hold *hold);
 };
 
 /* Arrivals of the messages with SPOOL_BLOCK handles in a row: all of them lie between. */
@@ -175,6 +180,12 @@ struct incoming {
     struct journal_append append;
     struct journal_waiter waiter;
     struct message *message;
+    struct quota_hold *hold; /* NULL: it counts under nothing */
+    /* When smtp/quota decides later. */
+    void (*admitted)(struct incoming *in, enum quota_verdict verdict, struct slice name);
+    uint64_t quota_number;
+    uint32_t quota_ask;
+    bool asks_quota;
     /* Marks that become durable with this message (a DSN, the mail to a list's members). With
      * extents: not before the last of them is durable, as the marks hold with the record alone. */
     struct message *marks_of;

@@ -76,6 +76,16 @@ static void states_copy(struct spool *spool, struct message *msg, struct entry *
     }
 }
 
+/* What it counts under comes last, as nothing is given back that did not count. */
+static bool hold_new(struct message *msg, const struct entry *entry)
+{
+    if (entry->charge_count == 0) {
+        return true;
+    }
+    msg->hold = quota_hold_new(entry->charges, entry->charge_count, entry->body_bytes);
+    return msg->hold != NULL;
+}
+
 /* False: no memory now, nothing was taken. */
 static bool adopt_message(struct spool *spool, struct entry *entry)
 {
@@ -97,7 +107,7 @@ static bool adopt_message(struct spool *spool, struct entry *entry)
     journal_settle(spool->journal, &msg->res.resident, entry->ref);
     list_push_back(&spool->all, &msg->all_node);
     spool->count++;
-    if (!extents_new(spool, msg, entry)) {
+    if (!extents_new(spool, msg, entry) || !hold_new(msg, entry)) {
         spool_forget(spool, msg);
         return false;
     }

@@ -105,6 +105,8 @@ static mx_err write_message(struct move *move, struct message *msg)
         return err;
     }
     record_message_head_put(&payload, &head);
+    put_slice(&payload, slice_first(slice_from(old, RECORD_MESSAGE_HEAD_BYTES),
+                                    (size_t)head.charge_count * RECORD_CHARGE_BYTES));
     for (uint32_t i = 0; i < msg->rcpt_count; i++) {
         record_rcpt_put(&payload, &msg->rcpts[i]);
     }

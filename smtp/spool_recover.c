@@ -173,6 +173,22 @@ static mx_err states_read(struct entry *entry, const struct record_message *head
     return r->overrun ? MX_ERR_DAMAGED : MX_OK;
 }
 
+/* The same in every copy. */
+static mx_err charges_read(struct entry *entry, uint32_t count, struct reader *r)
+{
+    uint64_t *charges = count == 0 ? NULL : calloc(count, sizeof *charges);
+    if (count > 0 && charges == NULL) {
+        return MX_ERR_NOMEM;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        charges[i] = get_u64(r);
+    }
+    free(entry->charges);
+    entry->charges = charges;
+    entry->charge_count = count;
+    return r->overrun ? MX_ERR_DAMAGED : MX_OK;
+}
+
 static void head_note(struct entry *entry, const struct record_message *head)
 {
     entry->arrived_ms = head->arrived_ms;
@@ -206,8 +222,9 @@ static mx_err on_message(struct spool_recovery *rec, const struct journal_record
         }
     }
     struct reader r = reader_init(slice_from(record->payload, RECORD_MESSAGE_HEAD_BYTES));
+    err = charges_read(entry, head.charge_count, &r);
     struct reader marks = reader_init(get_bytes(&r, head.marks_bytes));
-    err = states_read(entry, &head, &r);
+    err = err ? err : states_read(entry, &head, &r);
     if (!err) {
         head_note(entry, &head);
         entry->ref = record->ref;
@@ -454,6 +471,7 @@ static void entry_fini(struct entry *entry)
         entry->extents = next;
     }
     free(entry->rcpts);
+    free(entry->charges);
 }
 
 void spool_recovery_free(struct spool_recovery *rec)

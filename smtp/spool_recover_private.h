@@ -20,6 +20,8 @@ struct entry {
     uint32_t next;            /* of its part: index + 1, 0 = last */
     struct rcpt_state *rcpts; /* NULL for a single recipient */
     struct rcpt_state one;
+    uint64_t *charges; /* keys of quotas; NULL: none */
+    uint32_t charge_count;
     struct found_extent *extents;
     bool incomplete;
 };

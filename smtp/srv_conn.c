@@ -190,6 +190,7 @@ static enum reply reply_of(mx_err err)
 static void drop_transaction(struct srv_conn *conn)
 {
     if (conn->incoming != NULL) {
+        quotas_forget(&conn->service->quotas, conn->incoming);
         if (conn->incoming->committing) {
             conn->incoming->owner = NULL; /* goes on without us */
         } else {
@@ -496,13 +497,74 @@ static mx_err trace_header(struct srv_conn *conn)
     return err ? err : txn_text(&env->helo, conn->txn, received.helo);
 }
 
-/* MX_ERR_AGAIN: the answer comes when the record is durable. */
-static enum reply on_end(struct srv_conn *conn, const struct srv_end *end, bool *later)
+/* *later: the answer comes when the record is durable. */
+static enum reply store(struct srv_conn *conn, bool *later)
 {
+    struct incoming *in = conn->incoming;
+    struct txn *txn = conn->txn;
+    conn->txn = NULL;
+    in->done = commit_done;
+    mx_err err = incoming_commit(in, txn);
+    if (err) {
+        conn->incoming = NULL;
+        count_one(&conn->service->mail_stats.not_stored);
+    }
+    *later = err == MX_OK;
+    return reply_of(err);
+}
+
+static void log_quota(struct srv_conn *conn, struct slice name)
+{
+    struct log *log = &conn->service->shard->log;
+    struct log_line *line = log_begin_repeated(log, LOG_WARN, "queue-quota-reached");
+    log_slice(line, "quota", name);
+    log_slice(line, "from", conn->txn->env.sender);
+    log_text(line, "effect", "the client was told to try again");
+    log_end(log, line);
+}
+
+/* What the quotas of the queue say. */
+static enum reply admit(struct srv_conn *conn, enum quota_verdict verdict, struct slice name,
+                        bool *later)
+{
+    switch (verdict) {
+    case QUOTA_GRANTED:
+        return store(conn, later);
+    case QUOTA_LATER:
+        *later = true;
+        return REPLY_OK;
+    case QUOTA_USED_UP:
+        log_quota(conn, name);
+        drop_transaction(conn);
+        return REPLY_QUOTA;
+    case QUOTA_UNDECIDED:
+        drop_transaction(conn);
+        return REPLY_LOOKUP_FAILED;
+    case QUOTA_NO_MEMORY:
+    default:
+        drop_transaction(conn);
+        return REPLY_BUSY;
+    }
+}
+
+static void admitted(struct incoming *in, enum quota_verdict verdict, struct slice name)
+{
+    struct srv_conn *conn = in->owner;
+    bool later = false;
+    enum reply reply = admit(conn, verdict, name, &later);
+    if (!later) {
+        answer_late(conn, reply, name);
+    }
+}
+
+static enum reply on_end(struct srv_conn *conn, const struct srv_end *end, struct slice *text,
+                         bool *later)
+{
+    struct service *service = conn->service;
     struct envelope *env = &conn->txn->env;
     struct incoming *in = conn->incoming;
     MX_ASSERT(in != NULL && in->body_bytes == end->bytes);
-    env->arrived_wall_ms = conn->service->shard->wall_ms;
+    env->arrived_wall_ms = service->shard->wall_ms;
     env->client = conn->client;
     env->body_bytes = end->bytes;
     env->body_has_8bit = end->has_8bit;
@@ -512,16 +574,9 @@ static enum reply on_end(struct srv_conn *conn, const struct srv_end *end, bool 
         drop_transaction(conn);
         return reply_of(err);
     }
-    struct txn *txn = conn->txn;
-    conn->txn = NULL;
-    in->done = commit_done;
-    err = incoming_commit(in, txn);
-    if (err) {
-        conn->incoming = NULL;
-        count_one(&conn->service->mail_stats.not_stored);
-    }
-    *later = err == MX_OK;
-    return reply_of(err);
+    struct routing_context ctx = service_routing(service);
+    in->admitted = admitted;
+    return admit(conn, quotas_ask(&service->quotas, in, &ctx, env, text), *text, later);
 }
 
 /* Answers the open question, at once or later (false). */
@@ -554,7 +609,7 @@ static bool answer_question(struct srv_conn *conn, struct writer *out)
         break;
     }
     case SRV_ASK_END:
-        reply = on_end(conn, &ask->end, &later);
+        reply = on_end(conn, &ask->end, &text, &later);
         break;
     case SRV_ASK_ABORT:
         drop_transaction(conn);

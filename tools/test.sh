@@ -99,7 +99,7 @@ part_counts() {
 part_asan() { ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 unit asan; }
 # What crosses threads: plain programs, because Criterion does not run under the thread sanitizer.
 part_tsan() {
-    unit tsan "check_spsc check_threads check_work ringmx hold_reads" -R '/check_(spsc|threads|work)$'
+    unit tsan "check_spsc check_threads check_work check_rate_table ringmx hold_reads" -R '/check_(spsc|threads|work|rate_table)$'
     # The whole process: start and end of the cores, workers, hand-over of the old queue.
     TSAN_OPTIONS=halt_on_error=1 python3 tests/e2e/run.py --build build/tsan --only during_recovery 2>&1 |
         tee "$logs/e2e-tsan.log" | grep -vE '^ok '

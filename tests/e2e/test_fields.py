@@ -65,6 +65,8 @@ EFFECTS = {
     "MtaDeliveryExpirationTtl": {"expire": "schedule_notices"},
     "MtaDeliveryExpirationAttempts": {"maxAttempts": "schedule_by_recipient"},
     "MtaVirtualQueue": {"name": "queue_workers", "threadsPerNode": "queue_workers"},
+    "MtaQueueQuota": {"enable": "queue_quota_keys", "key": "queue_quota_keys", "match": "queue_quota_keys",
+                      "messages": "queue_quota_whole_process", "size": "queue_quota_size"},
     "MtaTlsStrategy": {"name": "tls_strategy_by_recipient", "startTls": "tls_disabled",
                        "allowInvalidCerts": "tls_required_certificate", "tlsTimeout": "tls_timeout"},
     "MtaConnectionStrategy": {"name": "connection_strategy_by_host", "sourceIps": "connection_source_and_name",

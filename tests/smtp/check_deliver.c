@@ -14,6 +14,9 @@ static void fake_read(struct journal *journal, struct journal_read *read);
 #define journal_read(journal, read) fake_read(journal, read)
 #define journal_read_bytes(ref) ((size_t)(ref).len)
 #include "smtp/deliver.c"
+#include "smtp/deliver_active.c"
+#include "smtp/deliver_dispatch.c"
+#include "smtp/deliver_outcome.c"
 
 #include <stdio.h>
 

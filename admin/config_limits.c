@@ -1,0 +1,116 @@
+/* MtaQueueQuota as part of the image. */
+#include "admin/config_private.h"
+#include "core/text.h"
+
+struct limit_list {
+    struct builder *b;
+    struct quota_conf *quotas;
+    uint32_t quota_count;
+};
+
+static bool has_member(const json_t *object, const char *field, const char *member)
+{
+    return json_is_true(json_object_get(json_object_get(object, field), member));
+}
+
+static uint8_t parts_of(const json_t *object)
+{
+    static const struct {
+        const char *name;
+        uint8_t part;
+    } parts[] = {{"sender", LIMIT_SENDER},   {"senderDomain", LIMIT_SENDER_DOMAIN},
+                 {"rcpt", LIMIT_RCPT},       {"rcptDomain", LIMIT_RCPT_DOMAIN},
+                 {"mx", LIMIT_MX},           {"remoteIp", LIMIT_REMOTE_IP},
+                 {"localIp", LIMIT_LOCAL_IP}};
+    uint8_t all = 0;
+    for (size_t i = 0; i < mx_countof(parts); i++) {
+        all |= has_member(object, "key", parts[i].name) ? parts[i].part : 0;
+    }
+    return all;
+}
+
+static uint64_t number_of(const json_t *object, const char *field)
+{
+    return (uint64_t)json_integer_value(json_object_get(object, field));
+}
+
+static mx_err name_of(struct builder *b, struct slice *out_name, const json_t *object)
+{
+    const json_t *value = json_object_get(object, "description");
+    struct slice name = slice_of(json_string_value(value), json_string_length(value));
+    return arena_copy(out_name, b->arena, name);
+}
+
+/* *out_program: NULL for a match that is always true. *out_never: it is always false. */
+static mx_err build_match(struct builder *b, struct expr_program **out_program, bool *out_never,
+                          const json_t *object)
+{
+    struct expr_program *program = NULL;
+    struct expr_value value;
+    mx_err err = builder_compile(b, &program, object, "match", EXPR_QHOST);
+    *out_program = program;
+    *out_never = false;
+    if (!err && expr_constant(program, &value)) {
+        *out_never = !expr_truthy(&value);
+        *out_program = NULL;
+        expr_free(program);
+    }
+    return err;
+}
+
+static bool is_enabled(const json_t *object)
+{
+    return json_is_true(json_object_get(object, "enable"));
+}
+
+static mx_err add_quota(void *arg, uint64_t id, json_t *object)
+{
+    struct limit_list *list = arg;
+    struct builder *b = list->b;
+    bool never;
+    if (list->quota_count == LIMITS_QUOTAS_MAX) {
+        return builder_fail(b, MX_ERR_LIMIT, "there are more than %d queue quotas",
+                            LIMITS_QUOTAS_MAX);
+    }
+    struct expr_program **program = &b->programs->quotas[list->quota_count];
+    struct quota_conf *quota = &list->quotas[list->quota_count];
+    *quota = (struct quota_conf){.id = id,
+                                 .parts = parts_of(object),
+                                 .messages_max = number_of(object, "messages"),
+                                 .bytes_max = number_of(object, "size")};
+    if (quota->messages_max == 0 && quota->bytes_max == 0) {
+        return builder_fail(b, MX_ERR_INVALID, "field messages: is required when there is no size");
+    }
+    mx_err err = build_match(b, program, &never, object);
+    err = err ? err : name_of(b, &quota->name, object);
+    quota->match = *program;
+    if (!err && !never && is_enabled(object)) {
+        list->quota_count++;
+    } else {
+        expr_free(*program);
+        *program = NULL;
+    }
+    return err;
+}
+
+static mx_err each_of(struct builder *b, const char *type, store_object_fn each,
+                      struct limit_list *list)
+{
+    b->type = reg_type_find(slice_of_text(type));
+    b->problem->text[0] = 0;
+    mx_err err = store_each(b->store, b->type, each, list);
+    return err && !b->problem->text[0] ? builder_store_failed(b, err) : err;
+}
+
+mx_err build_limits(struct builder *b)
+{
+    struct limit_list list = {.b = b};
+    list.quotas = arena_take(b->arena, LIMITS_QUOTAS_MAX * sizeof(*list.quotas));
+    if (!list.quotas) {
+        return builder_fail(b, MX_ERR_NOMEM, "%s", err_text(MX_ERR_NOMEM));
+    }
+    mx_err err = each_of(b, "MtaQueueQuota", add_quota, &list);
+    b->config->image.traffic.quotas = list.quotas;
+    b->config->image.traffic.quota_count = list.quota_count;
+    return err;
+}

@@ -1,0 +1,240 @@
+/* What came of the attempts: deliver's part of it. */
+#include "core/check.h"
+#include "smtp/bounce.h"
+#include "smtp/deliver_private.h"
+#include "smtp/hop.h"
+
+void delivery_decide(struct delivery *delivery, uint32_t i, const struct outcome *outcome)
+{
+    struct delivery_rcpt *rcpt = &delivery->rcpts[i];
+    MX_ASSERT(i < delivery->rcpt_count && !rcpt->decided);
+    rcpt->decided = true;
+    rcpt->outcome = *outcome;
+    struct slice text = slice_first(outcome->text, CLI_TEXT_MAX);
+    if (txn_text(&rcpt->outcome.text, delivery->active->txn, text)) {
+        rcpt->outcome.text = SLICE_EMPTY; /* memory is short; the outcome itself counts */
+    }
+    delivery->open--;
+}
+
+void delivery_decide_rest(struct delivery *delivery, const struct outcome *outcome)
+{
+    for (uint32_t i = 0; i < delivery->rcpt_count; i++) {
+        if (!delivery->rcpts[i].decided) {
+            delivery_decide(delivery, i, outcome);
+        }
+    }
+}
+
+static void log_outcome(struct delivery *delivery, const struct delivery_rcpt *rcpt,
+                        const char *event)
+{
+    struct active *active = delivery->active;
+    struct log *log = &active->deliver->shard->log;
+    struct log_line *line = log_begin(log, LOG_INFO, event);
+    const struct outcome *o = &rcpt->outcome;
+    log_qid(line, "id", active->msg->id);
+    log_slice(line, "to", active->txn->rcpts[rcpt->rcpt].address);
+    log_slice(line, "route", delivery->hop->route.name);
+    if (delivery->remote.len > 0) {
+        log_slice(line, "host", delivery->remote);
+    }
+    if (o->code != 0) {
+        log_u64(line, "code", o->code);
+    }
+    if (o->text.len > 0) {
+        log_slice(line, "reply", o->text);
+    }
+    if (delivery->peer != NULL) {
+        log_text(line, "peer", delivery->peer);
+        log_text(line, "tls", delivery->tls);
+    }
+    log_end(log, line);
+}
+
+static int64_t set_end_ms(const struct rcpt_state *state)
+{
+    return state->flags & RCPT_EXPIRES ? state->expires_ms : 0;
+}
+
+static bool is_early(const struct rcpt_state *state, int64_t now_ms)
+{
+    return (state->flags & RCPT_EARLY) != 0 && state->due_ms > now_ms;
+}
+
+/* Before its time, or only to tell of a delay: no step of the schedule. */
+static bool is_extra(const struct rcpt_state *state, int64_t now_ms)
+{
+    return is_early(state, now_ms) ||
+           (state->flags & (RCPT_FOR_NOTICE | RCPT_PUT_OFF)) == RCPT_FOR_NOTICE;
+}
+
+/* Sets the time of the next attempt. */
+static void defer(struct deliver *d, struct rcpt_state *state, const struct schedule *schedule,
+                  const struct schedule_progress *progress)
+{
+    int64_t now_ms = d->shard->wall_ms;
+    if (is_early(state, now_ms)) {
+        state->flags &= (uint8_t)~RCPT_EARLY; /* its time is still to come */
+        return;
+    }
+    struct schedule_time next = schedule_next(schedule, now_ms, progress, deliver_random(d));
+    if (d->conf.retry_ms > 0) {
+        next = (struct schedule_time){.due_ms = now_ms + (int64_t)d->conf.retry_ms};
+    }
+    state->flags &= (uint8_t) ~(RCPT_PUT_OFF | RCPT_FOR_NOTICE | RCPT_EARLY);
+    state->flags |= next.is_extra ? RCPT_FOR_NOTICE : 0;
+    state->due_ms = next.due_ms;
+}
+
+/* Given up: what was said last stays, the status says why it ends (RFC 3463: 5.4.7). */
+static void expire(struct outcome *o)
+{
+    static const uint8_t expired[3] = {5, 4, 7};
+    o->kind = OUTCOME_PERMANENT;
+    o->expired = true;
+    memcpy(o->status, expired, sizeof expired);
+}
+
+static void note_reply(struct deliver *d, struct rcpt_state *state, const struct outcome *o)
+{
+    state->code = o->code;
+    texts_drop(&d->spool->texts, state->reply);
+    state->reply = texts_hold(&d->spool->texts, o->text);
+}
+
+/* Since its arrival; the calendar may have been set back meanwhile. */
+static uint64_t age_ns(const struct deliver *d, const struct message *msg)
+{
+    int64_t age_ms = d->shard->wall_ms - msg->arrived_ms;
+    return age_ms > 0 ? (uint64_t)age_ms * MX_NS_PER_MS : 0;
+}
+
+/* A temporary failure under the schedule that the recipient has now. Returns as apply. */
+static int apply_temporary(struct delivery *delivery, struct delivery_rcpt *rcpt)
+{
+    struct active *active = delivery->active;
+    struct deliver *d = active->deliver;
+    struct message *msg = active->msg;
+    struct rcpt_state *state = &msg->rcpts[rcpt->rcpt];
+    struct routing_context ctx = active_routing(active, rcpt->rcpt);
+    const struct schedule *schedule =
+        routing_schedule(&ctx, active->txn->rcpts[rcpt->rcpt].address, &active->txn->env);
+    struct schedule_progress progress = {.arrived_ms = msg->arrived_ms,
+                                         .end_ms = set_end_ms(state),
+                                         .attempts = state->attempts,
+                                         .notified = state->notified,
+                                         .tells_delays =
+                                             bounce_wanted(active, rcpt->rcpt, DSN_DELAYED)};
+    int64_t now_ms = d->shard->wall_ms;
+    if (schedule_expired(schedule, now_ms, &progress)) {
+        expire(&rcpt->outcome);
+        return -1;
+    }
+    uint32_t notices = schedule_notices_due(schedule, now_ms, msg->arrived_ms);
+    bool is_news = notices > state->notified;
+    progress.notified = is_news ? notices : state->notified;
+    rcpt->notices = (uint8_t)progress.notified;
+    rcpt->retry_until_ms = schedule_end_ms(schedule, &progress);
+    deliver_note_end(state, schedule, msg->arrived_ms);
+    count_one(&delivery->hop->stats->deferred);
+    count_one(&d->stats.routes[delivery->hop->row].deferred);
+    defer(d, state, schedule, &progress);
+    log_outcome(delivery, rcpt, "deferred");
+    return is_news ? DSN_DELAYED : -1;
+}
+
+/* Applies one outcome to the recipient's state; returns which DSN it calls for (or -1). */
+static int apply(struct delivery *delivery, struct delivery_rcpt *rcpt)
+{
+    struct active *active = delivery->active;
+    struct deliver *d = active->deliver;
+    struct message *msg = active->msg;
+    struct rcpt_state *state = &msg->rcpts[rcpt->rcpt];
+    struct outcome *o = &rcpt->outcome;
+    struct class_stats *stats = delivery->hop->stats;
+    struct route_row *row = &d->stats.routes[delivery->hop->row];
+    MX_ASSERT(state->status == RCPT_PENDING);
+    note_reply(d, state, o);
+    state->flags &= (uint8_t)~RCPT_TLS_FAILED;
+    state->flags |= o->tls_fault ? RCPT_TLS_FAILED : 0;
+    bool counts = o->kind != OUTCOME_TEMPORARY || !is_extra(state, d->shard->wall_ms);
+    if (counts && state->attempts < UINT8_MAX) {
+        state->attempts++;
+    }
+    if (o->kind == OUTCOME_TEMPORARY) {
+        int action = apply_temporary(delivery, rcpt);
+        if (o->kind == OUTCOME_TEMPORARY) {
+            return action;
+        }
+    }
+    MX_ASSERT(msg->rcpts_left > 0);
+    msg->rcpts_left--;
+    if (o->kind == OUTCOME_DELIVERED) {
+        state->status = RCPT_DELIVERED;
+        count_one(&stats->delivered);
+        count_one(&row->delivered);
+        hdr_add(&stats->age_ns, age_ns(d, msg));
+        log_outcome(delivery, rcpt, rcpt->expanded ? "expanded" : "delivered");
+        if (rcpt->expanded) {
+            return DSN_EXPANDED;
+        }
+        if (delivery->dsn_passed) {
+            return -1;
+        }
+        /* An LMTP server has taken it into the mailbox (RFC 2033). */
+        const struct route_conf *route = &delivery->hop->route;
+        return route->kind == ROUTE_LOCAL || route->lmtp ? DSN_DELIVERED : DSN_RELAYED;
+    }
+    state->status = RCPT_FAILED;
+    count_one(&stats->failed);
+    count_one(&row->failed);
+    log_outcome(delivery, rcpt, "failed");
+    return DSN_FAILED;
+}
+
+void delivery_done(struct delivery *delivery)
+{
+    struct active *active = delivery->active;
+    struct deliver *d = active->deliver;
+    struct message *msg = active->msg;
+    struct bounce_item items[DELIVER_RCPTS_MAX];
+    struct record_outcome plain[DELIVER_RCPTS_MAX];
+    uint32_t item_count = 0, plain_count = 0;
+    MX_ASSERT(delivery->open == 0 && delivery->rcpt_count <= DELIVER_RCPTS_MAX);
+    for (uint32_t i = 0; i < delivery->rcpt_count; i++) {
+        struct delivery_rcpt *rcpt = &delivery->rcpts[i];
+        int action = apply(delivery, rcpt);
+        /* A hop that is not down would call it back at once. */
+        if (rcpt->outcome.kind == OUTCOME_TEMPORARY && rcpt->outcome.host_fault &&
+            delivery->hop->down) {
+            active_park_at(active, delivery->hop);
+        }
+        if (bounce_wanted(active, rcpt->rcpt, action)) {
+            items[item_count++] = (struct bounce_item){.rcpt = rcpt->rcpt,
+                                                       .action = (enum dsn_action)action,
+                                                       .outcome = rcpt->outcome,
+                                                       .notices = rcpt->notices,
+                                                       .retry_until_ms = rcpt->retry_until_ms,
+                                                       .remote = delivery->remote};
+        } else {
+            plain[plain_count++] = (struct record_outcome){
+                .rcpt = rcpt->rcpt, .state = msg->rcpts[rcpt->rcpt], .text = rcpt->outcome.text};
+        }
+    }
+    if (plain_count > 0) {
+        spool_mark(d->spool, msg, plain, plain_count);
+    }
+    if (item_count > 0) {
+        bounce_send(active, items, item_count);
+    }
+    delivery_free(delivery);
+    active_release(active);
+}
+
+void delivery_drop(struct delivery *delivery)
+{
+    struct active *active = delivery->active;
+    delivery_free(delivery);
+    active_release(active);
+}
