@@ -72,11 +72,15 @@ struct session_limits {
     uint32_t commands_max;     /* 10000 */
     bool normalize_newlines;
     bool binarymime;
+    bool helo_optional;                      /* MAIL without EHLO or HELO before it */
+    bool no_pipelining, no_chunking, no_dsn; /* not offered */
 };
 
-/* Limits that may differ from session to session: worked out when one begins, as what is announced
- * does not change under it. */
+/* What may differ from session to session: worked out when one begins, and what is only announced
+ * at EHLO, at that. What is announced does not change under a session. */
 enum session_setting {
+    SETTING_HOSTNAME,      /* in image->hostname */
+    SETTING_HELO_OPTIONAL, /* from here on: in image->limits */
     SETTING_IDLE_MS,
     SETTING_SESSION_MS,
     SETTING_DATA_BLOCK_MS,
@@ -87,6 +91,9 @@ enum session_setting {
     SETTING_SIZE_BYTES,
     SETTING_MESSAGES,
     SETTING_RECEIVED,
+    SETTING_NO_PIPELINING,
+    SETTING_NO_CHUNKING,
+    SETTING_NO_DSN,
     SESSION_SETTINGS
 };
 
@@ -117,7 +124,9 @@ struct image {
     struct slice domain;          /* the default one, or empty */
     struct slice postmaster;      /* address for postmaster mail that nobody else takes, or empty */
     struct session_limits limits; /* where no program says something else: */
-    /* Context CONN; every result is an integer in the setting's range. NULL: as in limits. */
+    /* Context as in session_setting_row(). Results of numbers are integers in the setting's range;
+     * those that say what is asked for and offered count by truth. NULL: as in limits; where there
+     * is one, limits hold the most that it can yield. */
     const struct expr_program *session_programs[SESSION_SETTINGS];
     bool session_varies;                               /* there is one */
     const struct expr_program *stages[STAGE_PROGRAMS]; /* NULL: as by default */
