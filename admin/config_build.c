@@ -804,6 +804,8 @@ mx_err config_build(struct config **out_config, struct store *store, enum config
     err = err ? err : build_schedules(&b);
     err = err ? err : build_strategy(&b);
     err = err ? err : build_outbound(&b);
+    config->image.routing_asks =
+        !err && (expr_asks(memory->route) || (memory->schedule && expr_asks(memory->schedule)));
     err = err ? err : build_resolver(&b);
     err = err ? err : build_listeners(&b);
     err = err ? err : build_clients(&b);

@@ -146,6 +146,7 @@ struct image {
     uint32_t schedule_count;
     const struct expr_program *schedule_program; /* context QRCPT; yields a schedule's name; with
                                                     schedules only */
+    bool routing_asks;                           /* one of the two may wait for an answer */
     struct outbound_conf outbound;               /* all zero: the defaults */
     const struct netmask *proxy_networks;
     uint32_t proxy_network_count;

@@ -4,6 +4,7 @@
 #include "io/random.h"
 #include "io/tls.h"
 #include "smtp/bounce.h"
+#include "smtp/deliver_ask.h"
 #include "smtp/expand.h"
 #include "smtp/hop.h"
 #include "smtp/mx_hops.h"
@@ -13,7 +14,6 @@
 #include <stdlib.h>
 
 static void activate(struct deliver *d, struct message *msg);
-static void dispatch(struct active *active);
 
 uint64_t deliver_random(struct deliver *d)
 {
@@ -175,6 +175,7 @@ static void active_end(struct active *active)
     struct hop *park = active->park_at;
     bool no_room = active->no_room;
     MX_ASSERT(active->deliveries == 0);
+    deliver_forget_answers(active);
     spool_txn_free(d->spool, active->txn);
     chain_clear(&active->content, &d->shard->blocks);
     free(active->loaded);
@@ -223,7 +224,7 @@ void deliver_queued(struct deliver *d, struct message *msg, struct txn *txn, str
     active->txn = txn;
     active->content = *content;
     active_account(active, content->bytes);
-    dispatch(active);
+    deliver_dispatch(active);
 }
 
 void deliver_recovered(struct deliver *d, struct message *msg)
@@ -303,7 +304,7 @@ static void head_read_done(struct journal_read *read, mx_err err)
         load_failed(active, MX_ERR_NOMEM);
         return;
     }
-    dispatch(active);
+    deliver_dispatch(active);
 }
 
 static void *read_begin(struct active *active, struct journal_ref ref,
@@ -352,7 +353,7 @@ static void record_read_done(struct journal_read *read, mx_err err)
     }
     active->inline_content = slice_from(read->payload, content_at);
     if (msg->extent_count == 0) {
-        dispatch(active);
+        deliver_dispatch(active);
     } else if (read_begin(active, msg->extents->res.resident.ref, head_read_done) == NULL) {
         load_failed(active, MX_ERR_NOMEM);
     }
@@ -568,7 +569,10 @@ static void route_rcpt(struct grouping *group, struct active *active, uint32_t i
         return;
     }
     struct routing_context ctx = routing_context(active, i);
+    struct expr_asker asker;
     struct routing routing;
+    deliver_asker(&asker, active);
+    ctx.asker = &asker;
     routing_find(&routing, &ctx, active->txn->rcpts[i].address, &active->txn->env);
     unsigned queue = virtual_queue_slot(&d->queues, d->image, routing.schedule);
     note_end(&active->msg->rcpts[i], routing.schedule, active->msg->arrived_ms);
@@ -603,7 +607,9 @@ static void route_rcpt(struct grouping *group, struct active *active, uint32_t i
         outcome.host_fault = false;
         delivery_decide(delivery, at, &outcome);
     } else if (routing.route == NULL) {
-        outcome = deliver_problem(slice_of_text(routing.problem), SLICE_LITERAL("routing"));
+        const char *problem =
+            routing.waits ? "the expression asks the DNS for something else now" : routing.problem;
+        outcome = deliver_problem(slice_of_text(problem), SLICE_LITERAL("routing"));
         outcome.host_fault = false;
         delivery_decide(delivery, at, &outcome);
     } else if (hop->route.kind == ROUTE_LOCAL && routing.resolution.kind != RESOLVE_LOCAL) {
@@ -635,22 +641,25 @@ static void submit(struct delivery *delivery)
     }
 }
 
-static bool is_due(const struct deliver *d, const struct rcpt_state *state)
+bool deliver_is_due(const struct deliver *d, const struct rcpt_state *state)
 {
     return rcpt_waits(state) &&
            (state->due_ms <= d->shard->wall_ms + WHEEL_TICK_MS || (state->flags & RCPT_EARLY) != 0);
 }
 
-static void dispatch(struct active *active)
+void deliver_dispatch(struct active *active)
 {
     struct deliver *d = active->deliver;
     struct message *msg = active->msg;
     struct grouping group = {.count = 0};
+    uint32_t end = 0;
     bool start = !d->stopping && !d->conf.pause.all;
     active->deliveries++; /* held until all are submitted */
-    for (uint32_t i = 0; start && i < msg->rcpt_count; i++) {
-        const struct rcpt_state *state = &msg->rcpts[i];
-        if (is_due(d, state)) {
+    if (start && !deliver_routes_known(active, &end)) {
+        end = 0;
+    }
+    for (uint32_t i = 0; i < end; i++) {
+        if (deliver_is_due(d, &msg->rcpts[i])) {
             route_rcpt(&group, active, i);
         }
     }
@@ -769,6 +778,30 @@ static uint64_t age_ns(const struct deliver *d, const struct message *msg)
     return age_ms > 0 ? (uint64_t)age_ms * MX_NS_PER_MS : 0;
 }
 
+/* With what was asked for this attempt; the usual one where that does not tell. */
+static const struct schedule *schedule_of(struct active *active, uint32_t i)
+{
+    struct deliver *d = active->deliver;
+    struct routing_context ctx = routing_context(active, i);
+    struct expr_asker asker;
+    const char *problem;
+    deliver_asker(&asker, active);
+    ctx.asker = active->answers != NULL ? &asker : NULL;
+    if (active->answers != NULL) {
+        dns_answers_close(active->answers);
+    }
+    const struct schedule *schedule =
+        routing_schedule(&ctx, active->txn->rcpts[i].address, &active->txn->env, &problem);
+    if (problem != NULL) {
+        struct log_line *line = log_begin_repeated(&d->shard->log, LOG_WARN, "schedule-unknown");
+        log_qid(line, "id", active->msg->id);
+        log_text(line, "reason", problem);
+        log_text(line, "effect", "the next attempt follows the default times");
+        log_end(&d->shard->log, line);
+    }
+    return schedule;
+}
+
 /* A temporary failure under the schedule that the recipient has now. Returns as apply. */
 static int apply_temporary(struct delivery *delivery, struct delivery_rcpt *rcpt)
 {
@@ -776,9 +809,7 @@ static int apply_temporary(struct delivery *delivery, struct delivery_rcpt *rcpt
     struct deliver *d = active->deliver;
     struct message *msg = active->msg;
     struct rcpt_state *state = &msg->rcpts[rcpt->rcpt];
-    struct routing_context ctx = routing_context(active, rcpt->rcpt);
-    const struct schedule *schedule =
-        routing_schedule(&ctx, active->txn->rcpts[rcpt->rcpt].address, &active->txn->env);
+    const struct schedule *schedule = schedule_of(active, rcpt->rcpt);
     struct schedule_progress progress = {.arrived_ms = msg->arrived_ms,
                                          .end_ms = set_end_ms(state),
                                          .attempts = state->attempts,
@@ -940,6 +971,7 @@ mx_err deliver_open(struct deliver *d, struct shard *shard, struct spool *spool,
                           .mx_seed = random_u64()};
     virtual_queues_init(&d->queues);
     list_init(&d->ready);
+    list_init(&d->asking);
     list_init(&d->busy);
     list_init(&d->hops);
     mx_err err = parts_open(d);
@@ -965,6 +997,7 @@ static void each_hop(struct deliver *d, void (*each)(struct hop *hop))
 void deliver_stop(struct deliver *d)
 {
     d->stopping = true;
+    deliver_stop_asking(d);
     each_hop(d, hop_stop);
 }
 

@@ -8,6 +8,7 @@
 struct known {
     struct dns_name name;
     enum dns_type type;
+    const char *problem; /* static text: nobody could say */
     uint32_t count;
     struct slice *items; /* one piece of memory with their texts */
 };
@@ -18,7 +19,7 @@ struct dns_answers {
     void (*again)(void *arg);
     void *arg;
     bool inside;          /* within dns_ask: whoever asks is there */
-    const char *problem;  /* static text: nobody could say */
+    bool closed;          /* nothing is asked any more */
     struct dns_name name; /* being asked about */
     enum dns_type type;
     unsigned count, max;
@@ -50,9 +51,15 @@ void dns_answers_free(struct dns_answers *answers)
     free(answers);
 }
 
-bool dns_answers_full(const struct dns_answers *answers)
+unsigned dns_answers_left(const struct dns_answers *answers)
 {
-    return answers->count == answers->max;
+    return answers->max - answers->count;
+}
+
+void dns_answers_close(struct dns_answers *answers)
+{
+    dns_cancel(&answers->query);
+    answers->closed = true;
 }
 
 /* --- answers -----------------------------------------------------------------------------------
@@ -70,37 +77,34 @@ static void put_record(struct writer *w, enum dns_type type, struct slice data)
     }
 }
 
-/* False: no memory. */
-static bool remember(struct dns_answers *answers, const struct dns_answer *answer)
+static void remember(struct known *known, const struct dns_answer *answer)
 {
-    struct known *known = &answers->known[answers->count];
     size_t records = answer->status == DNS_FOUND ? answer->count : 0;
     records = mx_min_size(records, DNS_ANSWERS_RECORDS_MAX);
     size_t texts = answer->len + records * NETADDR_TEXT_MAX;
-    *known = (struct known){.name = answers->name, .type = answers->type};
     known->items = malloc(records * sizeof *known->items + texts + 1);
     if (known->items == NULL) {
-        return false;
+        known->problem = err_text(MX_ERR_NOMEM);
+        return;
     }
     struct writer w = writer_init(known->items + records, texts);
     struct dns_rdata record;
     for (size_t at = 0; known->count < records && dns_answer_next(answer, &at, &record);) {
         size_t from = w.len;
-        put_record(&w, answers->type, record.data);
+        put_record(&w, known->type, record.data);
         known->items[known->count++] = slice_from(writer_slice(&w), from);
     }
-    answers->count++;
-    return true;
 }
 
 static void answered(struct dns_query *query, mx_err err, const struct dns_answer *answer,
                      const char *problem)
 {
     struct dns_answers *answers = mx_container_of(query, struct dns_answers, query);
-    if (err) {
-        answers->problem = problem;
-    } else if (!remember(answers, answer)) {
-        answers->problem = err_text(MX_ERR_NOMEM);
+    struct known *known = &answers->known[answers->count++];
+    *known = (struct known){
+        .name = answers->name, .type = answers->type, .problem = err ? problem : NULL};
+    if (!err) {
+        remember(known, answer);
     }
     if (!answers->inside) {
         answers->again(answers->arg);
@@ -118,34 +122,38 @@ static struct known *find(struct dns_answers *answers, const struct dns_name *na
     return NULL;
 }
 
+/* Asks; NULL: not known yet, or *reason why it never will be. */
+static struct known *find_out(struct dns_answers *answers, const struct dns_name *name,
+                              enum dns_type type, const char **reason)
+{
+    *reason = NULL;
+    if (answers->closed) {
+        *reason = "the DNS cannot be asked now";
+    } else if (dns_answers_left(answers) == 0) {
+        *reason = "the expression asks the DNS about too many names";
+    } else {
+        answers->name = *name;
+        answers->type = type;
+        answers->query.done = answered;
+        answers->inside = true;
+        dns_ask(answers->dns, &answers->query, name, type);
+        answers->inside = false;
+    }
+    return find(answers, name, type);
+}
+
 static enum expr_answer look_up(struct dns_answers *answers, const struct dns_name *name,
                                 enum dns_type type, struct known **out, const char **reason)
 {
     *out = find(answers, name, type);
-    if (*out != NULL) {
-        return EXPR_ANSWERED;
+    if (*out == NULL) {
+        *out = find_out(answers, name, type, reason);
     }
-    if (answers->problem == NULL && dns_answers_full(answers)) {
-        answers->problem = "the expression asks the DNS about too many names";
+    if (*out == NULL) {
+        return *reason == NULL ? EXPR_LATER : EXPR_UNANSWERED;
     }
-    if (answers->problem == NULL) {
-        answers->name = *name;
-        answers->type = type;
-        answers->query.done = answered;
-        unsigned before = answers->count;
-        answers->inside = true;
-        dns_ask(answers->dns, &answers->query, name, type);
-        answers->inside = false;
-        if (answers->problem == NULL && answers->count == before) {
-            return EXPR_LATER;
-        }
-    }
-    *out = find(answers, name, type);
-    if (*out != NULL) {
-        return EXPR_ANSWERED;
-    }
-    *reason = answers->problem;
-    return EXPR_UNANSWERED;
+    *reason = (*out)->problem;
+    return *reason == NULL ? EXPR_ANSWERED : EXPR_UNANSWERED;
 }
 
 /* --- questions ---------------------------------------------------------------------------------

@@ -22,8 +22,10 @@ struct dns_answers *dns_answers_new(struct dns *dns, unsigned names_max, void (*
                                     void *arg);
 /* A question that is open is cancelled. NULL is fine. */
 void dns_answers_free(struct dns_answers *answers);
-/* True when another name would be one too many. */
-bool dns_answers_full(const struct dns_answers *answers);
+/* How many further names may be asked about. */
+unsigned dns_answers_left(const struct dns_answers *answers);
+/* From now on what is not known is not asked either. */
+void dns_answers_close(struct dns_answers *answers);
 
 /* Where a run keeps its answers; made when the first is needed. */
 struct expr_asker {

@@ -376,14 +376,21 @@ static void count_refused(struct service *service, enum reply reply)
                                                          : VERDICT_NO_ROUTE);
 }
 
-/* *later: the answer comes when the next hop has said something. */
+/* *later: the answer comes when the next hop, or the DNS, has said something. */
 static enum reply on_rcpt(struct srv_conn *conn, const struct srv_ask *ask, bool *later)
 {
     struct service *service = conn->service;
     struct routing_context ctx = service_routing(service);
+    struct srv_asking asking;
     struct routing routing;
     MX_ASSERT(conn->txn != NULL);
+    srv_asking_init(&asking, conn, answer_again);
+    ctx.asker = &asking.asker;
     routing_find(&routing, &ctx, ask->text, &conn->txn->env);
+    if (routing.waits) {
+        *later = true;
+        return REPLY_OK;
+    }
     enum reply reply = routing_reply(&routing);
     bool known = has_rcpt(conn->txn, ask->text);
     if (reply == REPLY_RELAY_DENIED) {
@@ -408,6 +415,9 @@ static enum reply on_rcpt(struct srv_conn *conn, const struct srv_ask *ask, bool
             log_begin_repeated(&service->shard->log, LOG_WARN, "routing-failed");
         log_slice(line, "to", ask->text);
         log_text(line, "reason", routing.problem);
+        if (routing.detail != NULL) {
+            log_text(line, "detail", routing.detail);
+        }
         log_end(&service->shard->log, line);
     }
     if (reply != REPLY_OK) {

@@ -265,3 +265,76 @@ def test_stage_relaying():
         names.mode = "servfail"
         equal(code("203.0.113.9", "x@far.example"), "451 4.4.3", "nobody can say")
         check("allowRelaying" in explain(s, "x@far.example")["reason"], "explain names the field")
+
+
+def test_route_asks():
+    """route and schedule may ask the DNS, at RCPT and at every attempt: mail goes where the answer leads, a message to many
+    as one; when nobody can say, RCPT gets 451 and queued mail waits, and never goes elsewhere."""
+    zone = {"moved.example": {"TXT": ["second"]}, "stays.example": {"TXT": ["first"]}, "b.moved.example": {"TXT": ["second"]}}
+    domains = [{"@type": "create", "object": "Domain", "value": {
+        n: {"name": f"{n}.example" if n != "bm" else "b.moved.example", "allowRelaying": True} for n in ("moved", "stays", "bm")}}]
+    rule = {"match": {"0": {"if": "is_local_address(rcpt)", "then": "'local'"},
+                      "1": {"if": "contains(dns_query(rcpt_domain, 'txt'), 'second')", "then": "'second'"}}, "else": "'source'"}
+    with NameServer(zone) as names, Sink() as first, Sink() as second, Managed(
+            cores=2, relay=first.port, retry_ms=200, strategy=LOCAL,
+            extra=[names.resolver(attempts=1), relay_route(second.port, "second"), *domains]) as s:
+        s.api.update("MtaOutboundStrategy", "singleton", route=rule)
+
+        def send(*rcpts, code="250"):
+            with s.wire() as w:
+                w.expect("MAIL FROM:<a@example.net>", "250")
+                for rcpt in rcpts:
+                    w.expect(f"RCPT TO:<{rcpt}>", code)
+                if code == "250":
+                    w.expect("DATA", "354")
+                    w.send(b"Subject: x\r\n\r\nhello\r\n.\r\n")
+                    w.then("250 2.0.0 Queued")
+        send("a@moved.example", "b@stays.example", "c@moved.example", "alice@example.org", "d@b.moved.example")
+        equal(sorted(second.got(1)[0].rcpts), ["a@moved.example", "c@moved.example", "d@b.moved.example"], "one message there")
+        equal(first.got(1)[0].rcpts, ["b@stays.example"], "and one here")
+        wait_until(lambda: s.mailbox(), 10, "and one local")
+        asked = names.asked
+        with s.wire() as w:
+            w.expect("MAIL FROM:<a@example.net>", "250")
+            w.expect("RCPT TO:<x@elsewhere.example>", "550 5.7.1")
+        equal(names.asked, asked, "strangers do not make it ask")
+        names.mode = "servfail"
+        send("e@moved.example", code="451 4.4.3")
+        wait_until(lambda: "routing-failed" in s.log() and "detail=" in s.log(), 10, "the log line")
+        names.mode = "answer"
+        with s.wire() as w:
+            w.expect("MAIL FROM:<a@example.net>", "250")
+            w.expect("RCPT TO:<f@b.moved.example>", "250")
+            w.expect("DATA", "354")
+            names.mode = "servfail"
+            w.send(b"Subject: x\r\n\r\nhello\r\n.\r\n")
+            w.then("250 2.0.0 Queued")
+        wait_until(lambda: 'event=deferred' in s.log() or " deferred id=" in s.log(), 10, "it is put off")
+        equal((len(first.messages), len(second.messages)), (1, 1), "and goes nowhere")
+        names.mode = "answer"
+        equal(second.got(2)[1].rcpts, ["f@b.moved.example"], "later it goes where it should")
+        s.api.update("MtaOutboundStrategy", "singleton", route=rule, schedule=when("is_empty(dns_query(rcpt_domain, 'txt'))", "'remote'", "'dsn'"))
+        send("g@stays.example")
+        equal(first.got(2)[1].rcpts, ["g@stays.example"], "with a schedule that asks")
+
+
+def test_route_asks_stop():
+    """Mail whose route waits for the DNS does not keep the server from stopping, and is delivered after the next start."""
+    zone = {"example.org": {"TXT": ["x"]}}
+    with NameServer(zone) as names, Sink() as sink, Managed(
+            cores=1, relay=sink.port, retry_ms=200, extra=[names.resolver(attempts=1, timeout=30000)]) as s:
+        s.api.update("MtaOutboundStrategy", "singleton", route=when(
+            "is_empty(dns_query(rcpt_domain, 'txt'))", "'local'", "'source'"))
+        with s.wire() as w:
+            w.expect("MAIL FROM:<a@example.net>", "250")
+            w.expect("RCPT TO:<bob@example.org>", "250")
+            w.expect("DATA", "354")
+            names.mode = "silent"
+            asked = names.asked
+            w.send(b"Subject: x\r\n\r\nhello\r\n.\r\n")
+            w.then("250 2.0.0 Queued")
+        wait_until(lambda: names.asked > asked, 10, "a question")
+        s.stop()
+        names.mode = "answer"
+        s.start()
+        equal(sink.got(1)[0].rcpts, ["bob@example.org"], "delivered after the start")
