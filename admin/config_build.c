@@ -10,6 +10,7 @@
 #include "core/text.h"
 #include "core/timefmt.h"
 #include "io/address_lookup.h"
+#include "smtp/session_settings.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,39 +85,80 @@ mx_err builder_compile(struct builder *b, struct expr_program **out_program, con
                : MX_OK;
 }
 
-/* A limit of sessions: its value, or 0 and a program that yields it for each of them. */
-static mx_err setting(struct builder *b, uint64_t *out_value, enum session_setting which,
-                      const json_t *object, const char *field)
+static void keep_largest(void *arg, const struct expr_value *value)
 {
+    uint64_t *largest = arg;
+    if (value->type == EXPR_INTEGER && value->integer > 0 && (uint64_t)value->integer > *largest) {
+        *largest = (uint64_t)value->integer;
+    }
+}
+
+/* The program of a setting of sessions; NULL when it is the same for all of them, *out_value then.
+ */
+static mx_err setting_program(struct builder *b, struct expr_value *out_value,
+                              const struct expr_program **out_program, enum session_setting which,
+                              const json_t *object)
+{
+    const struct session_setting_row *row = session_setting_row(which);
     struct expr_program *program;
-    mx_err err = builder_compile(b, &program, object, field, EXPR_CONN);
+    mx_err err = builder_compile(b, &program, object, row->name, row->context);
+    *out_program = NULL;
     if (err) {
         return err;
     }
-    struct expr_value value;
-    if (expr_constant(program, &value)) {
-        *out_value = value.type == EXPR_INTEGER && value.integer > 0 ? (uint64_t)value.integer : 0;
+    if (expr_constant(program, out_value)) {
         expr_free(program);
-        return *out_value ? MX_OK
-                          : builder_fail(b, MX_ERR_INVALID, "field %s: must be above zero", field);
+        return MX_OK;
     }
-    *out_value = 0;
     b->programs->sessions[which] = program;
     b->config->image.session_programs[which] = program;
     b->config->image.session_varies = true;
+    *out_program = program;
     return MX_OK;
 }
 
-static mx_err setting32(struct builder *b, uint32_t *out_value, enum session_setting which,
-                        const json_t *object, const char *field)
+/* A limit of sessions: its value, or a program that yields it for each of them, and the most that
+ * this can be. */
+static mx_err setting(struct builder *b, struct session_limits *limits, enum session_setting which,
+                      const json_t *object)
 {
-    uint64_t value = 0;
-    mx_err err = setting(b, &value, which, object, field);
-    if (!err && value > UINT32_MAX) {
-        err = builder_fail(b, MX_ERR_RANGE, "field %s: is too large", field);
+    const struct session_setting_row *row = session_setting_row(which);
+    const struct expr_program *program;
+    struct expr_value value;
+    uint64_t number = 0;
+    mx_err err = setting_program(b, &value, &program, which, object);
+    if (err) {
+        return err;
     }
-    if (!err) {
-        *out_value = (uint32_t)value;
+    if (program != NULL) {
+        (void)expr_known_results(program, keep_largest, &number);
+    } else {
+        keep_largest(&number, &value);
+    }
+    if (number == 0) {
+        return builder_fail(b, MX_ERR_INVALID, "field %s: must be above zero", row->name);
+    }
+    if (row->width == sizeof(uint32_t) && number > UINT32_MAX) {
+        return builder_fail(b, MX_ERR_RANGE, "field %s: is too large", row->name);
+    }
+    uint32_t narrow = (uint32_t)number;
+    memcpy((uint8_t *)limits + row->offset,
+           row->width == sizeof(narrow) ? (const void *)&narrow : (const void *)&number,
+           row->width);
+    return MX_OK;
+}
+
+/* Whether something is asked for, or offered. */
+static mx_err truth(struct builder *b, struct session_limits *limits, enum session_setting which,
+                    const json_t *object)
+{
+    const struct session_setting_row *row = session_setting_row(which);
+    const struct expr_program *program;
+    struct expr_value value;
+    mx_err err = setting_program(b, &value, &program, which, object);
+    if (!err && program == NULL) {
+        bool is = expr_truthy(&value) != row->negated;
+        memcpy((uint8_t *)limits + row->offset, &is, sizeof(is));
     }
     return err;
 }
@@ -130,14 +172,12 @@ static mx_err build_session(struct builder *b, struct session_limits *limits)
     if (err) {
         return err;
     }
-    err = setting(b, &limits->idle_ms, SETTING_IDLE_MS, object, "timeout");
-    err = err ? err : setting(b, &limits->session_ms, SETTING_SESSION_MS, object, "maxDuration");
-    err = err ? err
-              : setting(b, &limits->data_block_ms, SETTING_DATA_BLOCK_MS, object, "dataTimeout");
-    err = err ? err : setting32(b, &limits->errors_max, SETTING_ERRORS, object, "maxErrors");
-    err = err ? err : setting32(b, &limits->commands_max, SETTING_COMMANDS, object, "maxCommands");
-    err = err ? err
-              : setting32(b, &limits->line_bytes_max, SETTING_LINE_BYTES, object, "maxLineLength");
+    err = setting(b, limits, SETTING_IDLE_MS, object);
+    err = err ? err : setting(b, limits, SETTING_SESSION_MS, object);
+    err = err ? err : setting(b, limits, SETTING_DATA_BLOCK_MS, object);
+    err = err ? err : setting(b, limits, SETTING_ERRORS, object);
+    err = err ? err : setting(b, limits, SETTING_COMMANDS, object);
+    err = err ? err : setting(b, limits, SETTING_LINE_BYTES, object);
     json_decref(object);
     limits->proxy_header_ms = PROXY_HEADER_MS;
     limits->tls_handshake_ms = TLS_HANDSHAKE_MS;
@@ -151,19 +191,54 @@ static mx_err build_stages(struct builder *b, struct session_limits *limits)
     if (err) {
         return err;
     }
-    err = setting32(b, &limits->rcpts_max, SETTING_RCPTS, object, "maxRecipients");
+    err = setting(b, limits, SETTING_RCPTS, object);
     json_decref(object);
     err = err ? err : builder_singleton(b, &object, "MtaStageData");
     if (err) {
         return err;
     }
-    err = setting(b, &limits->size_bytes_max, SETTING_SIZE_BYTES, object, "maxMessageSize");
-    err = err ? err : setting32(b, &limits->messages_max, SETTING_MESSAGES, object, "maxMessages");
-    err = err ? err
-              : setting32(b, &limits->received_max, SETTING_RECEIVED, object, "maxReceivedHeaders");
+    err = setting(b, limits, SETTING_SIZE_BYTES, object);
+    err = err ? err : setting(b, limits, SETTING_MESSAGES, object);
+    err = err ? err : setting(b, limits, SETTING_RECEIVED, object);
     limits->normalize_newlines =
         slice_equal(text_member(object, "bareNewlines"), SLICE_LITERAL("normalize"));
     limits->binarymime = flag_member(object, "binaryMime");
+    json_decref(object);
+    return err;
+}
+
+/* What sessions are called, whether EHLO is asked for, what is offered at it. */
+static mx_err build_greeting(struct builder *b, struct session_limits *limits)
+{
+    const struct slice usual = SLICE_LITERAL("system('hostname')");
+    json_t *object;
+    mx_err err = builder_singleton(b, &object, "MtaStageConnect");
+    if (err) {
+        return err;
+    }
+    const json_t *name = json_object_get(object, "hostname");
+    if (json_object_size(json_object_get(name, "match")) > 0 ||
+        !slice_equal(text_member(name, "else"), usual)) {
+        err = builder_compile(b, &b->programs->sessions[SETTING_HOSTNAME], object, "hostname",
+                              EXPR_CONN);
+        b->config->image.session_programs[SETTING_HOSTNAME] =
+            b->programs->sessions[SETTING_HOSTNAME];
+        b->config->image.session_varies = true;
+    }
+    json_decref(object);
+    err = err ? err : builder_singleton(b, &object, "MtaStageEhlo");
+    if (err) {
+        return err;
+    }
+    err = truth(b, limits, SETTING_HELO_OPTIONAL, object);
+    json_decref(object);
+    err = err ? err : builder_singleton(b, &object, "MtaExtensions");
+    if (err) {
+        return err;
+    }
+    err = truth(b, limits, SETTING_NO_PIPELINING, object);
+    err = err ? err : truth(b, limits, SETTING_NO_CHUNKING, object);
+    err = err ? err : truth(b, limits, SETTING_NO_DSN, object);
     json_decref(object);
     return err;
 }
@@ -722,6 +797,7 @@ mx_err config_build(struct config **out_config, struct store *store, enum config
     mx_err err = build_settings(&b);
     err = err ? err : build_session(&b, &config->image.limits);
     err = err ? err : build_stages(&b, &config->image.limits);
+    err = err ? err : build_greeting(&b, &config->image.limits);
     err = err ? err : build_decisions(&b);
     err = err ? err : build_performance(&b, &config->image.performance);
     err = err ? err : build_routes(&b);
@@ -729,6 +805,8 @@ mx_err config_build(struct config **out_config, struct store *store, enum config
     err = err ? err : build_strategy(&b);
     err = err ? err : build_outbound(&b);
     err = err ? err : build_limits(&b);
+    config->image.routing_asks =
+        !err && (expr_asks(memory->route) || (memory->schedule && expr_asks(memory->schedule)));
     err = err ? err : build_resolver(&b);
     err = err ? err : build_listeners(&b);
     err = err ? err : build_clients(&b);

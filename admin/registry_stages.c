@@ -2,6 +2,13 @@
 #include "admin/registry_private.h"
 
 static const struct reg_field connect_fields[] = {
+    {.name = "hostname",
+     .kind = REG_EXPRESSION,
+     .context = EXPR_CONN,
+     .initial = "{\"match\":{},\"else\":\"system('hostname')\"}",
+     .description = "What this server calls itself in a session: in the usual banner, at EHLO and "
+                    "in Received. A result that is not the name of a host ends the session with "
+                    "421."},
     {.name = "smtpGreeting",
      .kind = REG_EXPRESSION,
      .context = EXPR_CONN,
@@ -10,10 +17,15 @@ static const struct reg_field connect_fields[] = {
                     "server (RFC 5321 section 4.2)."},
 };
 const struct reg_variant reg_stage_connect_variants[1] = {
-    {.label = "Connect stage", .fields = FIELDS(connect_fields), .unsupported = "hostname script"},
+    {.label = "Connect stage", .fields = FIELDS(connect_fields), .unsupported = "script"},
 };
 
 static const struct reg_field ehlo_fields[] = {
+    {.name = "require",
+     .kind = REG_EXPRESSION,
+     .context = EXPR_CONN,
+     .initial = "{\"match\":{},\"else\":\"true\"}",
+     .description = "Whether MAIL needs EHLO or HELO before it; else it gets 503."},
     {.name = "rejectNonFqdn",
      .kind = REG_EXPRESSION,
      .context = EXPR_CONN,
@@ -22,10 +34,7 @@ static const struct reg_field ehlo_fields[] = {
                     "Address literals are then refused as well."},
 };
 const struct reg_variant reg_stage_ehlo_variants[1] = {
-    {.label = "EHLO stage",
-     .fields = FIELDS(ehlo_fields),
-     .unsupported = "require script",
-     .note = "MAIL always needs EHLO or HELO before it."},
+    {.label = "EHLO stage", .fields = FIELDS(ehlo_fields), .unsupported = "script"},
 };
 
 static const struct reg_field mail_fields[] = {
@@ -40,4 +49,24 @@ static const struct reg_field mail_fields[] = {
 };
 const struct reg_variant reg_stage_mail_variants[1] = {
     {.label = "MAIL stage", .fields = FIELDS(mail_fields), .unsupported = "rewrite script"},
+};
+
+#define OFFER(field_name, text)                                              \
+    {                                                                        \
+        .name = (field_name), .kind = REG_EXPRESSION, .context = EXPR_EHLO,  \
+        .initial = "{\"match\":{},\"else\":\"true\"}", .description = (text) \
+    }
+
+static const struct reg_field extension_fields[] = {
+    OFFER("pipelining", "Whether EHLO offers PIPELINING (RFC 2920)."),
+    OFFER("chunking", "Whether EHLO offers CHUNKING, and with it BINARYMIME where that is on "
+                      "(RFC 3030); else BDAT gets 502."),
+    OFFER("dsn", "Whether EHLO offers DSN (RFC 3461); else its parameters get 555."),
+};
+const struct reg_variant reg_extension_variants[1] = {
+    {.label = "Extensions",
+     .fields = FIELDS(extension_fields),
+     .unsupported = "deliverBy expn futureRelease mtPriority noSoliciting requireTls vrfy",
+     .note = "Worked out at every EHLO; what the other extensions would need is not there, so they "
+             "are not offered."},
 };

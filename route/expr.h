@@ -162,6 +162,8 @@ struct expr_trace {
 /* The source of a part, as it was compiled; borrowed from the program. */
 struct slice expr_part_text(const struct expr_program *program, uint32_t part);
 uint32_t expr_part_count(const struct expr_program *program);
+/* True when a run may have to wait for an answer. */
+bool expr_asks(const struct expr_program *program);
 
 struct expr_vm {
     struct expr_stats stats; /* since the vm was made: all zero */

@@ -73,11 +73,11 @@ static const struct expr_variable variables[] = {
 };
 
 static const struct expr_context_row contexts[EXPR_CONTEXTS] = {
-    [EXPR_CONN] = {"CONN", "a new connection", 0},
-    [EXPR_EHLO] = {"EHLO", "after EHLO or HELO", 0},
+    [EXPR_CONN] = {"CONN", "a new connection", 1u << EXPR_ASK_DNS},
+    [EXPR_EHLO] = {"EHLO", "after EHLO or HELO", 1u << EXPR_ASK_DNS},
     [EXPR_MAIL] = {"MAIL", "after MAIL FROM", 1u << EXPR_ASK_DNS},
     [EXPR_RCPT] = {"RCPT", "at RCPT TO and later", 1u << EXPR_ASK_DNS},
-    [EXPR_QRCPT] = {"QRCPT", "a recipient in the queue", 0},
+    [EXPR_QRCPT] = {"QRCPT", "a recipient in the queue", 1u << EXPR_ASK_DNS},
     [EXPR_QHOST] = {"QHOST", "a host that mail is delivered to", 0},
     [EXPR_QSENDER] = {"QSENDER", "a report to the sender", 0},
     [EXPR_RCPTDOM] = {"RCPTDOM", "a recipient's domain", 0},

@@ -73,11 +73,15 @@ struct session_limits {
     uint32_t commands_max;     /* 10000 */
     bool normalize_newlines;
     bool binarymime;
+    bool helo_optional;                      /* MAIL without EHLO or HELO before it */
+    bool no_pipelining, no_chunking, no_dsn; /* not offered */
 };
 
-/* Limits that may differ from session to session: worked out when one begins, as what is announced
- * does not change under it. */
+/* What may differ from session to session: worked out when one begins, and what is only announced
+ * at EHLO, at that. What is announced does not change under a session. */
 enum session_setting {
+    SETTING_HOSTNAME,      /* in image->hostname */
+    SETTING_HELO_OPTIONAL, /* from here on: in image->limits */
     SETTING_IDLE_MS,
     SETTING_SESSION_MS,
     SETTING_DATA_BLOCK_MS,
@@ -88,6 +92,9 @@ enum session_setting {
     SETTING_SIZE_BYTES,
     SETTING_MESSAGES,
     SETTING_RECEIVED,
+    SETTING_NO_PIPELINING,
+    SETTING_NO_CHUNKING,
+    SETTING_NO_DSN,
     SESSION_SETTINGS
 };
 
@@ -118,7 +125,9 @@ struct image {
     struct slice domain;          /* the default one, or empty */
     struct slice postmaster;      /* address for postmaster mail that nobody else takes, or empty */
     struct session_limits limits; /* where no program says something else: */
-    /* Context CONN; every result is an integer in the setting's range. NULL: as in limits. */
+    /* Context as in session_setting_row(). Results of numbers are integers in the setting's range;
+     * those that say what is asked for and offered count by truth. NULL: as in limits; where there
+     * is one, limits hold the most that it can yield. */
     const struct expr_program *session_programs[SESSION_SETTINGS];
     bool session_varies;                               /* there is one */
     const struct expr_program *stages[STAGE_PROGRAMS]; /* NULL: as by default */
@@ -138,6 +147,7 @@ struct image {
     uint32_t schedule_count;
     const struct expr_program *schedule_program; /* context QRCPT; yields a schedule's name; with
                                                     schedules only */
+    bool routing_asks;                           /* one of the two may wait for an answer */
     struct outbound_conf outbound;               /* all zero: the defaults */
     struct limits_conf traffic;                  /* all zero: no limits of it */
     const struct netmask *proxy_networks;

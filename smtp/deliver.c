@@ -3,6 +3,7 @@
 #include "core/check.h"
 #include "io/random.h"
 #include "io/tls.h"
+#include "smtp/deliver_ask.h"
 #include "smtp/deliver_private.h"
 #include "smtp/hop.h"
 #include "smtp/mx_hops.h"
@@ -71,6 +72,7 @@ mx_err deliver_open(struct deliver *d, struct shard *shard, struct spool *spool,
                           .mx_seed = random_u64()};
     virtual_queues_init(&d->queues);
     list_init(&d->ready);
+    list_init(&d->asking);
     list_init(&d->busy);
     list_init(&d->hops);
     mx_err err = parts_open(d);
@@ -96,6 +98,7 @@ static void each_hop(struct deliver *d, void (*each)(struct hop *hop))
 void deliver_stop(struct deliver *d)
 {
     d->stopping = true;
+    deliver_stop_asking(d);
     each_hop(d, hop_stop);
 }
 

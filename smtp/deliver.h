@@ -18,6 +18,7 @@
 #include "route/image.h"
 #include "route/schedule.h"
 #include "smtp/cli_engine.h"
+#include "smtp/dns_answers.h"
 #include "smtp/reply.h"
 #include "smtp/spool.h"
 #include "smtp/stats.h"
@@ -73,10 +74,12 @@ struct active {
     size_t head_len;
     size_t bytes; /* accounted to the budget */
     struct journal_read read;
-    uint32_t deliveries;         /* and expansion, not done yet */
-    struct hop *park_at;         /* hop that had no room, or is down */
-    bool no_room;                /* some recipient was not even tried */
-    struct expansion *expansion; /* of a list among the recipients; one at a time */
+    uint32_t deliveries;          /* and expansion, not done yet */
+    struct hop *park_at;          /* hop that had no room, or is down */
+    bool no_room;                 /* some recipient was not even tried */
+    struct dns_answers *answers;  /* what expressions asked about its recipients; NULL: nothing */
+    struct list_node asking_node; /* in deliver->asking: waits for the DNS */
+    struct expansion *expansion;  /* of a list among the recipients; one at a time */
 };
 
 struct delivery_rcpt {
@@ -201,7 +204,8 @@ struct deliver {
     uint64_t mx_seed;
     struct timer mx_sweep;
     struct expr_vm *vm;
-    struct list ready; /* struct message by wait_node: to be made active */
+    struct list ready;  /* struct message by wait_node: to be made active */
+    struct list asking; /* struct active by asking_node: their expressions ask the DNS */
     struct shard_hook hook;
     struct pool actives;
     struct pool clis;
@@ -298,6 +302,8 @@ size_t deliver_bytes_left(const struct deliver *d);
 void active_release(struct active *active);
 /* Arms the message's timer for its earliest recipient. */
 void deliver_schedule(struct deliver *d, struct message *msg);
+/* Is it to be tried now? */
+bool deliver_is_due(const struct deliver *d, const struct rcpt_state *state);
 /* Puts a message into the ready list. */
 void deliver_ready(struct deliver *d, struct message *msg);
 
@@ -307,8 +313,10 @@ void deliver_ready(struct deliver *d, struct message *msg);
 struct routing {
     struct resolution resolution;
     const struct route_conf *route;  /* NULL: could not be evaluated */
-    const char *problem;             /* static text then */
+    const char *problem;             /* static text then, and why: */
+    const char *detail;              /* static text, or NULL */
     const struct schedule *schedule; /* of the image, or of the context */
+    bool waits;                      /* an expression asks: no route and no problem yet */
 };
 struct routing_context {
     const struct image *image;
@@ -317,6 +325,7 @@ struct routing_context {
     int64_t now_ms;
     const struct rcpt_state *state;  /* of the recipient; NULL: not tried yet */
     const struct schedule *schedule; /* where the image says nothing; may be NULL */
+    const struct expr_asker *asker;  /* NULL: expressions can ask nobody */
     const struct expr_trace *trace;  /* NULL: nobody asks why */
 };
 /* Where mail is delivered to, for programs of the context QHOST. */
@@ -324,18 +333,18 @@ struct routing_host {
     struct slice mx;
     const struct netaddr *remote, *local; /* NULL: not known */
 };
-/* Runs a program of the context QHOST about a recipient and a host. False: it failed. *out borrows
- * from the program and ctx->vm. */
-bool routing_ask(struct expr_value *out, const struct routing_context *ctx,
-                 const struct expr_program *program, const struct routing_host *host,
-                 struct slice rcpt, const struct envelope *env);
+/* Runs a program of the context QHOST about a recipient and a host. *out borrows from the program
+ * and ctx->vm. */
+enum expr_status routing_ask(struct expr_value *out, const struct routing_context *ctx,
+                             const struct expr_program *program, const struct routing_host *host,
+                             struct slice rcpt, const struct envelope *env);
 /* Resolves the address and runs the programs: schedule, then route. rcpt is the address as sent. */
 void routing_find(struct routing *out, const struct routing_context *ctx, struct slice rcpt,
                   const struct envelope *env);
 /* Resolves the address and runs the schedule program alone. When that does not yield a schedule,
- * the context's. */
+ * the context's, and *out_problem (static text) says why. */
 const struct schedule *routing_schedule(const struct routing_context *ctx, struct slice rcpt,
-                                        const struct envelope *env);
+                                        const struct envelope *env, const char **out_problem);
 /* Is the next hop asked whether it has the recipient? */
 bool routing_verifies(const struct routing *routing);
 /* What RCPT answers; REPLY_OK: accepted, or to be verified. */

@@ -1,5 +1,6 @@
 /* Which messages are due, and their way into memory and out of it: deliver's part of it. */
 #include "core/check.h"
+#include "smtp/deliver_ask.h"
 #include "smtp/deliver_private.h"
 #include "smtp/hop.h"
 
@@ -135,6 +136,7 @@ static void active_end(struct active *active)
     struct hop *park = active->park_at;
     bool no_room = active->no_room;
     MX_ASSERT(active->deliveries == 0);
+    deliver_forget_answers(active);
     spool_txn_free(d->spool, active->txn);
     chain_clear(&active->content, &d->shard->blocks);
     free(active->loaded);

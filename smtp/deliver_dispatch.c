@@ -1,6 +1,7 @@
 /* Where each recipient of a message goes: deliver's part of it. One delivery for each next hop and
  * virtual queue. */
 #include "core/check.h"
+#include "smtp/deliver_ask.h"
 #include "smtp/deliver_private.h"
 #include "smtp/expand.h"
 #include "smtp/hop.h"
@@ -174,7 +175,10 @@ static void route_rcpt(struct grouping *group, struct active *active, uint32_t i
         return;
     }
     struct routing_context ctx = active_routing(active, i);
+    struct expr_asker asker;
     struct routing routing;
+    deliver_asker(&asker, active);
+    ctx.asker = &asker;
     routing_find(&routing, &ctx, active->txn->rcpts[i].address, &active->txn->env);
     unsigned queue = virtual_queue_slot(&d->queues, d->image, routing.schedule);
     deliver_note_end(&active->msg->rcpts[i], routing.schedule, active->msg->arrived_ms);
@@ -209,7 +213,9 @@ static void route_rcpt(struct grouping *group, struct active *active, uint32_t i
         outcome.host_fault = false;
         delivery_decide(delivery, at, &outcome);
     } else if (routing.route == NULL) {
-        outcome = deliver_problem(slice_of_text(routing.problem), SLICE_LITERAL("routing"));
+        const char *problem =
+            routing.waits ? "the expression asks the DNS for something else now" : routing.problem;
+        outcome = deliver_problem(slice_of_text(problem), SLICE_LITERAL("routing"));
         outcome.host_fault = false;
         delivery_decide(delivery, at, &outcome);
     } else if (hop->route.kind == ROUTE_LOCAL && routing.resolution.kind != RESOLVE_LOCAL) {
@@ -241,7 +247,7 @@ static void submit(struct delivery *delivery)
     }
 }
 
-static bool is_due(const struct deliver *d, const struct rcpt_state *state)
+bool deliver_is_due(const struct deliver *d, const struct rcpt_state *state)
 {
     return rcpt_waits(state) &&
            (state->due_ms <= d->shard->wall_ms + WHEEL_TICK_MS || (state->flags & RCPT_EARLY) != 0);
@@ -252,11 +258,14 @@ void active_dispatch(struct active *active)
     struct deliver *d = active->deliver;
     struct message *msg = active->msg;
     struct grouping group = {.count = 0};
+    uint32_t end = 0;
     bool start = !d->stopping && !d->conf.pause.all;
     active->deliveries++; /* held until all are submitted */
-    for (uint32_t i = 0; start && i < msg->rcpt_count; i++) {
-        const struct rcpt_state *state = &msg->rcpts[i];
-        if (is_due(d, state)) {
+    if (start && !deliver_routes_known(active, &end)) {
+        end = 0;
+    }
+    for (uint32_t i = 0; i < end; i++) {
+        if (deliver_is_due(d, &msg->rcpts[i])) {
             route_rcpt(&group, active, i);
         }
     }

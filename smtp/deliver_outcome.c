@@ -1,6 +1,7 @@
 /* What came of the attempts: deliver's part of it. */
 #include "core/check.h"
 #include "smtp/bounce.h"
+#include "smtp/deliver_ask.h"
 #include "smtp/deliver_private.h"
 #include "smtp/hop.h"
 
@@ -110,6 +111,30 @@ static uint64_t age_ns(const struct deliver *d, const struct message *msg)
     return age_ms > 0 ? (uint64_t)age_ms * MX_NS_PER_MS : 0;
 }
 
+/* With what was asked for this attempt; the usual one where that does not tell. */
+static const struct schedule *schedule_of(struct active *active, uint32_t i)
+{
+    struct deliver *d = active->deliver;
+    struct routing_context ctx = active_routing(active, i);
+    struct expr_asker asker;
+    const char *problem;
+    deliver_asker(&asker, active);
+    ctx.asker = active->answers != NULL ? &asker : NULL;
+    if (active->answers != NULL) {
+        dns_answers_close(active->answers);
+    }
+    const struct schedule *schedule =
+        routing_schedule(&ctx, active->txn->rcpts[i].address, &active->txn->env, &problem);
+    if (problem != NULL) {
+        struct log_line *line = log_begin_repeated(&d->shard->log, LOG_WARN, "schedule-unknown");
+        log_qid(line, "id", active->msg->id);
+        log_text(line, "reason", problem);
+        log_text(line, "effect", "the next attempt follows the default times");
+        log_end(&d->shard->log, line);
+    }
+    return schedule;
+}
+
 /* A temporary failure under the schedule that the recipient has now. Returns as apply. */
 static int apply_temporary(struct delivery *delivery, struct delivery_rcpt *rcpt)
 {
@@ -117,9 +142,7 @@ static int apply_temporary(struct delivery *delivery, struct delivery_rcpt *rcpt
     struct deliver *d = active->deliver;
     struct message *msg = active->msg;
     struct rcpt_state *state = &msg->rcpts[rcpt->rcpt];
-    struct routing_context ctx = active_routing(active, rcpt->rcpt);
-    const struct schedule *schedule =
-        routing_schedule(&ctx, active->txn->rcpts[rcpt->rcpt].address, &active->txn->env);
+    const struct schedule *schedule = schedule_of(active, rcpt->rcpt);
     struct schedule_progress progress = {.arrived_ms = msg->arrived_ms,
                                          .end_ms = set_end_ms(state),
                                          .attempts = state->attempts,

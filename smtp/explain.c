@@ -71,7 +71,10 @@ static bool take_limits(struct explanation *out, const struct explain_query *que
     if (!image->session_varies) {
         return true;
     }
-    bool good = session_settings_take(&settings, image, &conf, &facts, context->vm, &out->reason);
+    struct session_run run = {.image = image, .facts = &facts, .vm = context->vm};
+    session_settings_init(&settings, image, &conf);
+    bool good = session_settings_take(&settings, EXPR_CONN, &run) == EXPR_DONE;
+    out->reason = good ? out->reason : run.problem;
     out->limits = good ? settings.limits : out->limits;
     return good;
 }

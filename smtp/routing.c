@@ -272,6 +272,28 @@ static size_t digest(void *arg, struct slice algorithm, struct slice text,
     return digest_named(out, algorithm, text);
 }
 
+/* At RCPT, whatever the route: strangers do not make us ask. */
+static bool is_refused(const struct lookup *look)
+{
+    enum resolve_kind kind = look->resolution->kind;
+    const struct routing_context *ctx = look->ctx;
+    return ctx->state == NULL &&
+           (kind == RESOLVE_UNKNOWN_USER ||
+            (kind == RESOLVE_UNKNOWN_DOMAIN && ctx->image->stages[STAGE_RELAYING] == NULL));
+}
+
+static enum expr_answer ask(void *arg, const struct expr_question *question, struct expr_value *out,
+                            const char **reason)
+{
+    const struct lookup *look = arg;
+    const struct routing_context *ctx = look->ctx;
+    if (is_refused(look)) {
+        *reason = "wherever it would go, the recipient is refused";
+        return EXPR_UNANSWERED;
+    }
+    return dns_answers_ask(ctx->asker, ctx->vm, question, out, reason);
+}
+
 static enum expr_status evaluate(struct expr_vm *vm, const struct expr_program *program,
                                  const struct expr_host *host, const struct expr_trace *trace,
                                  struct expr_value *value)
@@ -293,7 +315,8 @@ static enum expr_status run(struct lookup *look, const struct expr_program *prog
                              .is_local_domain = local_domain,
                              .is_local_address = local_address,
                              .system = system_value,
-                             .digest = digest};
+                             .digest = digest,
+                             .ask = ask};
     return evaluate(look->ctx->vm, program, &host, trace, value);
 }
 
@@ -302,8 +325,11 @@ static void choose_route(struct routing *out, struct lookup *look)
     const struct image *image = look->ctx->image;
     struct expr_value value;
     enum expr_status status = run(look, image->route_program, look->ctx->trace, &value);
-    if (status != EXPR_DONE) {
+    if (status == EXPR_WAITING) {
+        out->waits = true;
+    } else if (status != EXPR_DONE) {
         out->problem = "the route expression could not be evaluated";
+        out->detail = look->ctx->vm->failure;
     } else if (value.type != EXPR_STRING) {
         out->problem = "the route expression did not yield a route's name";
     } else {
@@ -312,25 +338,32 @@ static void choose_route(struct routing *out, struct lookup *look)
     }
 }
 
-/* NULL when the image says nothing, or cannot say it now. */
-static const struct schedule *choose_schedule(struct lookup *look, const char **out_problem)
+/* Leaves the context's schedule when the image says nothing, or cannot say it now. */
+static void choose_schedule(struct routing *out, struct lookup *look)
 {
     const struct image *image = look->ctx->image;
-    const struct schedule *schedule = NULL;
     struct expr_value value;
-    *out_problem = NULL;
+    out->schedule = look->ctx->schedule;
     if (image->schedule_program == NULL) {
-        return NULL;
+        return;
     }
-    if (run(look, image->schedule_program, NULL, &value) != EXPR_DONE) {
-        *out_problem = "the schedule expression could not be evaluated";
-    } else if (value.type == EXPR_STRING) {
-        schedule = image_schedule(image, value.string);
+    enum expr_status status = run(look, image->schedule_program, NULL, &value);
+    if (status == EXPR_WAITING) {
+        out->waits = true;
+        return;
     }
-    if (schedule == NULL && *out_problem == NULL) {
-        *out_problem = "the schedule expression names no schedule";
+    if (status != EXPR_DONE) {
+        out->problem = "the schedule expression could not be evaluated";
+        out->detail = look->ctx->vm->failure;
+        return;
     }
-    return schedule;
+    const struct schedule *named =
+        value.type == EXPR_STRING ? image_schedule(image, value.string) : NULL;
+    if (named == NULL) {
+        out->problem = "the schedule expression names no schedule";
+    } else {
+        out->schedule = look->schedule = named;
+    }
 }
 
 /* The address without what IDN writes in it otherwise, and what it leads to. */
@@ -374,44 +407,48 @@ static void resolve(struct resolved *r, const struct routing_context *ctx, struc
 }
 
 const struct schedule *routing_schedule(const struct routing_context *ctx, struct slice rcpt,
-                                        const struct envelope *env)
+                                        const struct envelope *env, const char **out_problem)
 {
+    struct routing routing = {.waits = false};
     struct resolved r;
-    const char *problem;
     resolve(&r, ctx, rcpt, env);
-    const struct schedule *schedule = choose_schedule(&r.look, &problem);
-    return schedule != NULL ? schedule : ctx->schedule;
+    choose_schedule(&routing, &r.look);
+    *out_problem =
+        routing.waits ? "the schedule expression asks what it did not ask before" : routing.problem;
+    return routing.schedule;
 }
 
 void routing_find(struct routing *out, const struct routing_context *ctx, struct slice rcpt,
                   const struct envelope *env)
 {
     struct resolved r;
-    const char *problem;
     resolve(&r, ctx, rcpt, env);
     *out = (struct routing){.resolution = r.resolution};
-    out->schedule = choose_schedule(&r.look, &problem);
-    if (out->schedule == NULL) {
-        out->schedule = ctx->schedule;
+    choose_schedule(out, &r.look);
+    if (out->waits || out->problem != NULL) {
+        return;
     }
     r.look.schedule = out->schedule;
     choose_route(out, &r.look);
-    if (problem != NULL) {
-        out->route = NULL;
-        out->problem = problem;
-    }
 }
 
-bool routing_ask(struct expr_value *out, const struct routing_context *ctx,
-                 const struct expr_program *program, const struct routing_host *host,
-                 struct slice rcpt, const struct envelope *env)
+enum expr_status routing_ask(struct expr_value *out, const struct routing_context *ctx,
+                             const struct expr_program *program, const struct routing_host *host,
+                             struct slice rcpt, const struct envelope *env)
 {
+    struct routing_context quiet = *ctx;
+    struct routing routing = {.waits = false};
     struct resolved r;
-    const char *problem;
-    resolve(&r, ctx, rcpt, env);
-    r.look.schedule = choose_schedule(&r.look, &problem);
+    quiet.trace = NULL;
+    resolve(&r, &quiet, rcpt, env);
+    choose_schedule(&routing, &r.look);
+    if (routing.waits) {
+        return EXPR_WAITING;
+    }
+    r.look.ctx = ctx;
+    r.look.schedule = routing.schedule;
     r.look.host = host;
-    return run(&r.look, program, ctx->trace, out) == EXPR_DONE;
+    return run(&r.look, program, ctx->trace, out);
 }
 
 bool routing_verifies(const struct routing *routing)

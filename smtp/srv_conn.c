@@ -59,15 +59,19 @@ static void end_session(struct srv_conn *conn, enum srv_close_reason reason)
 /* --- deadlines ---------------------------------------------------------------------------------
  */
 
+static const struct session_limits *limits_of(const struct srv_conn *conn)
+{
+    return conn->own != NULL ? &conn->own->limits : &conn->service->image->limits;
+}
+
 static uint64_t session_end_ns(const struct srv_conn *conn)
 {
-    return conn->began_ns + conn->service->image->limits.session_ms * MX_NS_PER_MS;
+    return conn->began_ns + limits_of(conn)->session_ms * MX_NS_PER_MS;
 }
 
 static uint64_t deadline_ns(const struct srv_conn *conn)
 {
-    const struct session_limits *limits =
-        conn->own != NULL ? &conn->own->limits : &conn->service->image->limits;
+    const struct session_limits *limits = limits_of(conn);
     uint64_t wait_ms = limits->idle_ms;
     if (conn->proxy != NULL) {
         /* For all of the header: bytes that trickle in win no time. */
@@ -202,7 +206,7 @@ static void drop_transaction(struct srv_conn *conn)
     conn->txn = NULL;
 }
 
-static void answer_again(struct srv_conn *conn);
+static void answer_again(void *session);
 
 /* The program that decides, if there is one. */
 static enum stage_verdict decide(struct srv_conn *conn, enum stage_program which,
@@ -212,8 +216,15 @@ static enum stage_verdict decide(struct srv_conn *conn, enum stage_program which
     return usually ? usual : srv_stage_run(conn, which, NULL, answer_again);
 }
 
-/* *banner, or what the refusal says, is valid until the next question. */
-static enum reply on_connect(struct srv_conn *conn, struct slice *banner)
+/* What is of this session alone and known by now. */
+static enum stage_verdict take_settings(struct srv_conn *conn, enum expr_context context)
+{
+    return conn->own == NULL ? STAGE_TRUE : srv_stage_settings(conn, context, answer_again);
+}
+
+/* *banner, or what the refusal says, is valid until the next question. What cannot be worked out is
+ * an end for now: no other limits, no other text. */
+static enum reply on_connect(struct srv_conn *conn, struct slice *banner, bool *later)
 {
     struct expr_value value;
     if (conn->too_many) {
@@ -223,14 +234,15 @@ static enum reply on_connect(struct srv_conn *conn, struct slice *banner)
     if (conn->refused || conn->service->stopping) {
         return REPLY_OVERLOAD;
     }
-    if (conn->service->image->stages[STAGE_GREETING] == NULL) {
-        return REPLY_OK;
+    enum stage_verdict verdict = take_settings(conn, EXPR_CONN);
+    if (verdict == STAGE_TRUE && conn->service->image->stages[STAGE_GREETING] != NULL) {
+        verdict = srv_stage_run(conn, STAGE_GREETING, &value, answer_again);
+        if (verdict == STAGE_TRUE && value.type == EXPR_STRING) {
+            *banner = value.string;
+        }
     }
-    enum stage_verdict verdict = srv_stage_run(conn, STAGE_GREETING, &value, answer_again);
-    if (verdict == STAGE_TRUE && value.type == EXPR_STRING) {
-        *banner = value.string;
-    }
-    return REPLY_OK;
+    *later = verdict == STAGE_LATER;
+    return verdict == STAGE_FAILED ? REPLY_OVERLOAD : REPLY_OK;
 }
 
 static bool is_qualified(struct slice name)
@@ -239,18 +251,18 @@ static bool is_qualified(struct slice name)
     return dot > 0 && dot + 1 < name.len && name.ptr[0] != '[';
 }
 
-static enum reply on_helo(struct srv_conn *conn, struct slice name)
+static enum reply on_helo(struct srv_conn *conn, struct slice name, bool *later)
 {
-    switch (decide(conn, STAGE_FQDN, STAGE_FALSE)) {
-    case STAGE_TRUE:
-        if (!is_qualified(name)) {
-            return REPLY_HELO_NOT_FQDN;
-        }
-        break;
-    case STAGE_FALSE:
-        break;
-    default:
-        return REPLY_BUSY;
+    enum stage_verdict verdict = decide(conn, STAGE_FQDN, STAGE_FALSE);
+    if (verdict == STAGE_TRUE && !is_qualified(name)) {
+        return REPLY_HELO_NOT_FQDN;
+    }
+    if (verdict == STAGE_TRUE || verdict == STAGE_FALSE) {
+        verdict = take_settings(conn, EXPR_EHLO);
+    }
+    *later = verdict == STAGE_LATER;
+    if (verdict == STAGE_LATER || verdict == STAGE_FAILED) {
+        return *later ? REPLY_OK : REPLY_LOOKUP_FAILED;
     }
     uint8_t *copy = malloc(name.len + 1);
     if (copy == NULL) {
@@ -384,14 +396,21 @@ static void count_refused(struct service *service, enum reply reply)
                                                          : VERDICT_NO_ROUTE);
 }
 
-/* *later: the answer comes when the next hop has said something. */
+/* *later: the answer comes when the next hop, or the DNS, has said something. */
 static enum reply on_rcpt(struct srv_conn *conn, const struct srv_ask *ask, bool *later)
 {
     struct service *service = conn->service;
     struct routing_context ctx = service_routing(service);
+    struct srv_asking asking;
     struct routing routing;
     MX_ASSERT(conn->txn != NULL);
+    srv_asking_init(&asking, conn, answer_again);
+    ctx.asker = &asking.asker;
     routing_find(&routing, &ctx, ask->text, &conn->txn->env);
+    if (routing.waits) {
+        *later = true;
+        return REPLY_OK;
+    }
     enum reply reply = routing_reply(&routing);
     bool known = has_rcpt(conn->txn, ask->text);
     if (reply == REPLY_RELAY_DENIED) {
@@ -416,6 +435,9 @@ static enum reply on_rcpt(struct srv_conn *conn, const struct srv_ask *ask, bool
             log_begin_repeated(&service->shard->log, LOG_WARN, "routing-failed");
         log_slice(line, "to", ask->text);
         log_text(line, "reason", routing.problem);
+        if (routing.detail != NULL) {
+            log_text(line, "detail", routing.detail);
+        }
         log_end(&service->shard->log, line);
     }
     if (reply != REPLY_OK) {
@@ -477,7 +499,7 @@ static mx_err trace_header(struct srv_conn *conn)
     struct received received = {
         .helo = slice_of(conn->helo, conn->helo_len),
         .client = conn->client,
-        .hostname = conn->profile->conf.hostname,
+        .hostname = conn->srv.conf->hostname,
         .server = conn->server,
         .esmtp = conn->srv.esmtp,
         .under_tls = tls != NULL,
@@ -588,10 +610,10 @@ static bool answer_question(struct srv_conn *conn, struct writer *out)
     struct slice text = SLICE_EMPTY;
     switch (ask->kind) {
     case SRV_ASK_CONNECT:
-        reply = on_connect(conn, &text);
+        reply = on_connect(conn, &text, &later);
         break;
     case SRV_ASK_HELO:
-        reply = on_helo(conn, ask->text);
+        reply = on_helo(conn, ask->text, &later);
         break;
     case SRV_ASK_MAIL:
         reply = on_mail(conn, ask, &later);
@@ -623,8 +645,9 @@ static bool answer_question(struct srv_conn *conn, struct writer *out)
 }
 
 /* What the open question waited for is there. */
-static void answer_again(struct srv_conn *conn)
+static void answer_again(void *session)
 {
+    struct srv_conn *conn = session;
     uint8_t buf[SRV_REPLY_MAX];
     struct writer out = writer_init(buf, sizeof buf);
     if (conn->closing) {
@@ -846,41 +869,6 @@ static bool close_blocked(struct srv_conn *conn)
     return true;
 }
 
-/* Where the client has connected to: at the proxy, or here. */
-static struct netaddr server_address(const struct srv_conn *conn)
-{
-    struct ring_addr local;
-    if (conn->server.family != 0) {
-        return conn->server;
-    }
-    return ring_local(&local, conn->stream.fd) == MX_OK ? ring_addr_netaddr(&local)
-                                                        : conn->listener->bind;
-}
-
-/* Limits of this session alone. What cannot be worked out is an end for now, no other limit. */
-static void take_settings(struct srv_conn *conn)
-{
-    struct service *service = conn->service;
-    const char *problem = "out of memory";
-    struct session_facts facts = {.listener = conn->listener->conf,
-                                  .client = conn->client,
-                                  .local = server_address(conn),
-                                  .directory = service->directory,
-                                  .tls = conn->profile->tls_implicit};
-    conn->own = malloc(sizeof *conn->own);
-    if (conn->own != NULL && session_settings_take(conn->own, service->image, &conn->profile->conf,
-                                                   &facts, service->deliver.vm, &problem)) {
-        return;
-    }
-    free(conn->own);
-    conn->own = NULL;
-    conn->refused = true;
-    struct log_line *line =
-        log_begin_repeated(&service->shard->log, LOG_WARN, "session-settings-failed");
-    log_text(line, "reason", problem);
-    log_end(&service->shard->log, line);
-}
-
 static void session_start(struct srv_conn *conn)
 {
     const struct srv_profile *profile = conn->profile;
@@ -888,7 +876,11 @@ static void session_start(struct srv_conn *conn)
         return;
     }
     if (conn->service->image->session_varies && !conn->refused) {
-        take_settings(conn);
+        conn->own = malloc(sizeof *conn->own);
+        conn->refused = conn->own == NULL;
+    }
+    if (conn->own != NULL) {
+        session_settings_init(conn->own, conn->service->image, &profile->conf);
     }
     srv_init(&conn->srv, conn->own != NULL ? &conn->own->conf : &profile->conf,
              profile->tls_implicit);

@@ -448,11 +448,17 @@ static void aborted(struct srv *srv, struct writer *out)
     }
 }
 
+/* Before EHLO or HELO, where that is asked for. */
+static void begin(struct srv *srv)
+{
+    srv_enter(srv, srv->conf->limits.helo_optional ? SRV_STATE_GREETED : SRV_STATE_BANNERED);
+}
+
 static void accepted(struct srv *srv, struct slice text, struct writer *out)
 {
     switch (srv->ask.kind) {
     case SRV_ASK_CONNECT:
-        srv_enter(srv, SRV_STATE_BANNERED);
+        begin(srv);
         if (text.len > 0) {
             srv_say(srv, REPLY_GREETING, text, out);
         } else {
@@ -530,7 +536,7 @@ void srv_tls_started(struct srv *srv)
     srv->under_tls = true;
     srv->esmtp = false;
     srv->ask = (struct srv_ask){.kind = SRV_ASK_CONNECT};
-    srv_enter(srv, SRV_STATE_BANNERED);
+    begin(srv);
 }
 
 void srv_stop(struct srv *srv, enum srv_close_reason reason, struct writer *out)

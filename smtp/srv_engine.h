@@ -38,6 +38,7 @@ struct srv_limits {
     bool offer_binarymime;   /* false */
     bool offer_pipelining;   /* true */
     bool offer_dsn;          /* true */
+    bool helo_optional;      /* false; MAIL is taken without EHLO or HELO */
 };
 
 /* Immutable while the session lives; owned by the caller (one per listener and image). */

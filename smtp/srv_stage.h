@@ -1,18 +1,12 @@
-/* Decisions of a session that are expressions (enum stage_program), with what is known of it by
- * then. They may ask the DNS: the question to the session waits meanwhile, and the expression is
- * evaluated from the beginning when an answer is there; answers are kept until the question is
- * decided, so every name is asked once. */
+/* Expressions of one session (smtp/stage.h, smtp/session_settings.h), with what the session knows
+ * by then. They may ask the DNS: the question to the session waits meanwhile, and is answered from
+ * the beginning when the DNS has said something. */
 #pragma once
 
-#include "io/dns.h"
 #include "route/image.h"
+#include "smtp/dns_answers.h"
 
 struct srv_conn;
-
-enum {
-    SRV_DNS_MAX = 8,          /* names and types of one question */
-    SRV_DNS_RECORDS_MAX = 64, /* of one answer; what is more is left out */
-};
 
 enum stage_verdict {
     STAGE_TRUE,
@@ -21,13 +15,18 @@ enum stage_verdict {
     STAGE_FAILED, /* it could not be evaluated; that is in the log */
 };
 
-/* Of one question of a session; in its srv_wait. */
-struct srv_dns;
+/* What waits for the DNS, for runs of this session. */
+struct srv_asking {
+    struct srv_conn *conn;
+    void (*again)(void *conn);
+    struct expr_asker asker;
+};
+void srv_asking_init(struct srv_asking *asking, struct srv_conn *conn, void (*again)(void *conn));
 
 /* The image has such a program. out (may be NULL): its value, valid until the vm runs again. */
 enum stage_verdict srv_stage_run(struct srv_conn *conn, enum stage_program which,
-                                 struct expr_value *out, void (*again)(struct srv_conn *conn));
-/* For srv_wait. */
-/* NULL: no memory. */
-struct srv_dns *srv_dns_new(void);
-void srv_dns_free(struct srv_dns *dns);
+                                 struct expr_value *out, void (*again)(void *conn));
+/* Takes the limits of this session that are worked out in this context (EXPR_CONN or EXPR_EHLO);
+ * it has some of its own. Never STAGE_FALSE. */
+enum stage_verdict srv_stage_settings(struct srv_conn *conn, enum expr_context context,
+                                      void (*again)(void *conn));

@@ -4,9 +4,9 @@
 #include "core/text.h"
 #include "smtp/addr_parse.h"
 #include "smtp/cmd_parse.h"
+#include "smtp/dns_answers.h"
 #include "smtp/service.h"
 #include "smtp/srv_conn.h"
-#include "smtp/srv_stage.h"
 
 static struct verify_key key_of(const struct routing *routing, struct slice address)
 {
@@ -50,17 +50,17 @@ void srv_wait_end(struct srv_conn *conn)
 {
     if (conn->wait != NULL) {
         verify_cancel(&conn->wait->verify);
-        srv_dns_free(conn->wait->dns);
+        dns_answers_free(conn->wait->dns);
         pool_release(&conn->service->waits, conn->wait);
         conn->wait = NULL;
     }
 }
 
-struct srv_dns *srv_wait_dns(struct srv_conn *conn)
+struct dns_answers *srv_wait_dns(struct srv_conn *conn, void (*again)(void *conn))
 {
     struct srv_wait *wait = begin(conn);
     if (wait != NULL && wait->dns == NULL) {
-        wait->dns = srv_dns_new();
+        wait->dns = dns_answers_new(&conn->service->dns, DNS_ANSWERS_SESSION_MAX, again, conn);
     }
     return wait == NULL ? NULL : wait->dns;
 }

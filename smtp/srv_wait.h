@@ -8,7 +8,7 @@
 #include "smtp/verify.h"
 
 struct routing;
-struct srv_dns;
+struct dns_answers;
 struct srv_conn;
 
 enum {
@@ -19,7 +19,7 @@ enum {
 struct srv_wait {
     struct srv_conn *conn;
     struct verify_waiter verify;
-    struct srv_dns *dns; /* what an expression has asked; NULL: nothing */
+    struct dns_answers *dns; /* what an expression has asked; NULL: nothing */
     uint8_t text[ADDRESS_MAX];
     uint8_t orcpt[ORCPT_MAX];
 };
@@ -30,7 +30,7 @@ enum verify_answer srv_wait_verify(struct srv_conn *conn, const struct routing *
                                    void (*done)(struct verify_waiter *waiter));
 /* Where an expression's questions to the DNS are kept; the open question's texts are kept as well.
  * NULL: no memory. */
-struct srv_dns *srv_wait_dns(struct srv_conn *conn);
+struct dns_answers *srv_wait_dns(struct srv_conn *conn, void (*again)(void *conn));
 /* The question is answered, or the session is over. Harmless without one. */
 void srv_wait_end(struct srv_conn *conn);
 /* Asks about the recipients that follow in the input, so that their answers come together. */

@@ -54,9 +54,9 @@ static struct slice ask(const struct expr_program *program, const struct deliver
                                       .state = &active->msg->rcpts[rcpt],
                                       .schedule = &d->conf.schedule};
     struct expr_value value;
-    bool known = routing_ask(&value, &context, program, host, active->txn->rcpts[rcpt].address,
-                             &active->txn->env);
-    return known && value.type == EXPR_STRING ? value.string : SLICE_EMPTY;
+    enum expr_status status = routing_ask(&value, &context, program, host,
+                                          active->txn->rcpts[rcpt].address, &active->txn->env);
+    return status == EXPR_DONE && value.type == EXPR_STRING ? value.string : SLICE_EMPTY;
 }
 
 /* Of one recipient of the envelope. False: it cannot be worked out. */

@@ -58,6 +58,121 @@ def test_stage_helo():
         equal(greeted(s, "localhost"), ("250-mx.ex", "250 mx.ex"), "again")
 
 
+def test_stage_hostname():
+    """hostname: what the server calls itself in banner, EHLO and Received; what is no name of a host is an end for now."""
+    with Managed(cores=1, settings=PROXY) as s:
+        s.api.update("MtaStageConnect", "singleton", hostname=when(
+            "is_ip_in_cidr(remote_ip, '203.0.113.0/24')", "'inside.example.org'", "if_then(remote_port > 0, 'b d', 'x')"))
+        session = session_of(s, "203.0.113.7")
+        equal(say(session, "EHLO client.example.net").split()[0], "250-inside.example.org", "EHLO")
+        for line in ("MAIL FROM:<a@example.net>", "RCPT TO:<alice@example.org>"):
+            equal(say(session, line)[:3], "250", line)
+        equal(say(session, "DATA")[:3], "354", "DATA")
+        equal(say(session, "Subject: x\r\n\r\nhello\r\n.")[:3], "250", "the message")
+        session.close()
+        wait_until(lambda: s.mailbox(), 10, "the message")
+        check(b"by inside.example.org" in s.mailbox()[0], "Received names it")
+        equal(say_banner(s, "203.0.113.7"), "220 inside.example.org ESMTP", "the usual banner")
+        starts(say_banner(s, "192.0.2.1"), "421 4.3.2", "a result that is no name")
+        wait_until(lambda: "expression-failed field=hostname" in s.log(), 10, "the log line")
+
+
+def test_stage_no_helo():
+    """require: where it is false, MAIL needs no EHLO before it."""
+    with Managed(cores=1, settings=PROXY) as s:
+        s.api.update("MtaStageEhlo", "singleton", require=when("remote_ip == '203.0.113.7'", "false", "true"))
+        for client, code in (("203.0.113.7", "250 2.1.0"), ("192.0.2.1", "503 5.5.1")):
+            session = session_of(s, client)
+            equal(say(session, "MAIL FROM:<a@example.net>")[:9], code, client)
+            session.close()
+        s.api.update("MtaStageEhlo", "singleton", require=constant("false"))
+        session = session_of(s, "192.0.2.1")
+        for line in ("MAIL FROM:<a@example.net>", "RCPT TO:<alice@example.org>", "RSET", "EHLO a.example",
+                     "MAIL FROM:<a@example.net>"):
+            equal(say(session, line)[:3], "250", line)
+        session.close()
+
+
+def test_stage_extensions():
+    """What EHLO offers is worked out at every EHLO, also by its name and by what the DNS says; what is not offered is refused."""
+    with NameServer({"plain.example": {"A": ["192.0.2.1"]}}) as names, Managed(
+            cores=1, extra=[names.resolver(attempts=1)]) as s:
+        s.api.update("MtaExtensions", "singleton", pipelining=when("helo_domain == 'old.example'", "false", "true"),
+                     chunking=when("is_empty(dns_query(helo_domain, 'ipv4'))", "true", "false"), dsn=constant("is_tls"))
+
+        def offered(w, name):
+            w.send(f"EHLO {name}\r\n".encode())
+            reply = w.reply()
+            return [word for word in ("PIPELINING", "CHUNKING", "DSN", "STARTTLS") if word in reply]
+        with s.wire(hello=False) as w:
+            w.then("220")
+            equal(offered(w, "old.example"), ["CHUNKING", "STARTTLS"], "by name")
+            equal(offered(w, "plain.example"), ["PIPELINING", "STARTTLS"], "by the DNS")
+            equal(offered(w, "new.example"), ["PIPELINING", "CHUNKING", "STARTTLS"], "neither")
+            w.expect("MAIL FROM:<a@example.net> RET=HDRS", "555")
+            equal(offered(w, "plain.example"), ["PIPELINING", "STARTTLS"], "again")
+            w.expect("BDAT 0 LAST", "50")
+            names.mode = "servfail"
+            w.expect("EHLO gone.example", "451 4.4.3")
+            names.mode = "answer"
+        wait_until(lambda: "expression-failed field=chunking" in s.log(), 10, "the log line")
+
+
+def test_stage_asks_early():
+    """The banner, limits and names at EHLO may depend on the DNS: the client waits, keeps its order, and may go; 421 or 451
+    when nobody can say."""
+    zone = {"7.113.0.203.list.example": {"A": ["127.0.0.2"]}, "good.example": {"A": ["192.0.2.5"]}}
+    listed = "is_empty(dns_query(ip_reverse_name(remote_ip) + '.list.example', 'ipv4'))"
+    with NameServer(zone) as names, Managed(cores=1, settings=PROXY, extra=[names.resolver(attempts=1, timeout=30000)]) as s:
+        s.api.update("MtaStageConnect", "singleton", smtpGreeting=when(listed, "'mx.example.org hello'", "'mx.example.org listed'"))
+        s.api.update("MtaStageData", "singleton", maxMessageSize=when(listed, "5000", "2000"))
+        s.api.update("MtaStageEhlo", "singleton", rejectNonFqdn=constant("is_empty(dns_query('good.example', 'ipv4'))"))
+        for client, banner, size in (("203.0.113.7", "listed", 2000), ("203.0.113.8", "hello", 5000)):
+            equal(say_banner(s, client), f"220 mx.example.org {banner}", client)
+            with socket.create_connection(("127.0.0.1", s.port), timeout=20) as sock:
+                sock.sendall(f"PROXY TCP4 {client} 127.0.0.1 4000 25\r\nEHLO localhost\r\nNOOP\r\n".encode())
+                lines = sock.makefile("rb")
+                text = b""
+                while b"250 2.0.0" not in text:
+                    text += lines.readline()
+                check(f"SIZE {size}".encode() in text, f"SIZE for {client}: {text}")
+        equal(names.questions.count(("7.113.0.203.list.example", "A")), 2, "questions: one for each session")
+        names.mode = "silent"
+        asked = names.asked
+        gone = socket.create_connection(("127.0.0.1", s.port), timeout=20)
+        gone.sendall(b"PROXY TCP4 203.0.113.9 127.0.0.1 4000 25\r\n")
+        wait_until(lambda: names.asked > asked, 10, "a question")
+        gone.close()
+        stays = socket.create_connection(("127.0.0.1", s.port), timeout=20)
+        stays.sendall(b"PROXY TCP4 203.0.113.10 127.0.0.1 4000 25\r\n")
+        wait_until(lambda: names.asked > asked + 1, 10, "another question")
+        s.stop()
+        starts(stays.makefile("rb").readline().decode(), "421", "the end")
+        stays.close()
+    with NameServer(zone) as names, Managed(cores=1, settings=PROXY, extra=[names.resolver(attempts=1)]) as s:
+        names.mode = "servfail"
+        s.api.update("MtaStageEhlo", "singleton", rejectNonFqdn=constant("is_empty(dns_query('good.example', 'ipv4'))"))
+        session = session_of(s, "203.0.113.7")
+        starts(say(session, "EHLO localhost"), "451 4.4.3", "EHLO when nobody can say")
+        session.close()
+        s.api.update("MtaStageConnect", "singleton", smtpGreeting=constant("if_then(is_empty(dns_query('x.example', 'ipv4')), 'a', 'b')"))
+        starts(say_banner(s, "203.0.113.7"), "421 4.3.2", "the banner when nobody can say")
+
+
+def test_session_duration_expression():
+    """maxDuration may depend on the client: a session whose limit is an expression lives as long as that says."""
+    with Managed(cores=1, settings=PROXY) as s:
+        s.api.update("MtaInboundSession", "singleton", maxDuration=when("remote_ip == '203.0.113.7'", "1s", "1h"))
+        session = session_of(s, "203.0.113.8")
+        starts(say(session, "EHLO client.example.net"), "250", "the one that lives long")
+        short = session_of(s, "203.0.113.7")
+        starts(say(short, "EHLO client.example.net"), "250", "the one that lives shortly")
+        starts(short.recv(500).decode(), "421", "its end")
+        starts(say(session, "NOOP"), "250", "the other goes on")
+        session.close()
+        short.close()
+
+
 def test_stage_sender():
     """isSenderAllowed refuses with 550 5.7.1; it may ask the DNS: block lists, each name once, order kept, 451 when nobody can say."""
     zone = {"7.113.0.203.list.example": {"A": ["127.0.0.2"]}, "good.example": {"MX": [(10, "mx.good.example")], "A": ["192.0.2.5"]},
@@ -150,3 +265,76 @@ def test_stage_relaying():
         names.mode = "servfail"
         equal(code("203.0.113.9", "x@far.example"), "451 4.4.3", "nobody can say")
         check("allowRelaying" in explain(s, "x@far.example")["reason"], "explain names the field")
+
+
+def test_route_asks():
+    """route and schedule may ask the DNS, at RCPT and at every attempt: mail goes where the answer leads, a message to many
+    as one; when nobody can say, RCPT gets 451 and queued mail waits, and never goes elsewhere."""
+    zone = {"moved.example": {"TXT": ["second"]}, "stays.example": {"TXT": ["first"]}, "b.moved.example": {"TXT": ["second"]}}
+    domains = [{"@type": "create", "object": "Domain", "value": {
+        n: {"name": f"{n}.example" if n != "bm" else "b.moved.example", "allowRelaying": True} for n in ("moved", "stays", "bm")}}]
+    rule = {"match": {"0": {"if": "is_local_address(rcpt)", "then": "'local'"},
+                      "1": {"if": "contains(dns_query(rcpt_domain, 'txt'), 'second')", "then": "'second'"}}, "else": "'source'"}
+    with NameServer(zone) as names, Sink() as first, Sink() as second, Managed(
+            cores=2, relay=first.port, retry_ms=200, strategy=LOCAL,
+            extra=[names.resolver(attempts=1), relay_route(second.port, "second"), *domains]) as s:
+        s.api.update("MtaOutboundStrategy", "singleton", route=rule)
+
+        def send(*rcpts, code="250"):
+            with s.wire() as w:
+                w.expect("MAIL FROM:<a@example.net>", "250")
+                for rcpt in rcpts:
+                    w.expect(f"RCPT TO:<{rcpt}>", code)
+                if code == "250":
+                    w.expect("DATA", "354")
+                    w.send(b"Subject: x\r\n\r\nhello\r\n.\r\n")
+                    w.then("250 2.0.0 Queued")
+        send("a@moved.example", "b@stays.example", "c@moved.example", "alice@example.org", "d@b.moved.example")
+        equal(sorted(second.got(1)[0].rcpts), ["a@moved.example", "c@moved.example", "d@b.moved.example"], "one message there")
+        equal(first.got(1)[0].rcpts, ["b@stays.example"], "and one here")
+        wait_until(lambda: s.mailbox(), 10, "and one local")
+        asked = names.asked
+        with s.wire() as w:
+            w.expect("MAIL FROM:<a@example.net>", "250")
+            w.expect("RCPT TO:<x@elsewhere.example>", "550 5.7.1")
+        equal(names.asked, asked, "strangers do not make it ask")
+        names.mode = "servfail"
+        send("e@moved.example", code="451 4.4.3")
+        wait_until(lambda: "routing-failed" in s.log() and "detail=" in s.log(), 10, "the log line")
+        names.mode = "answer"
+        with s.wire() as w:
+            w.expect("MAIL FROM:<a@example.net>", "250")
+            w.expect("RCPT TO:<f@b.moved.example>", "250")
+            w.expect("DATA", "354")
+            names.mode = "servfail"
+            w.send(b"Subject: x\r\n\r\nhello\r\n.\r\n")
+            w.then("250 2.0.0 Queued")
+        wait_until(lambda: 'event=deferred' in s.log() or " deferred id=" in s.log(), 10, "it is put off")
+        equal((len(first.messages), len(second.messages)), (1, 1), "and goes nowhere")
+        names.mode = "answer"
+        equal(second.got(2)[1].rcpts, ["f@b.moved.example"], "later it goes where it should")
+        s.api.update("MtaOutboundStrategy", "singleton", route=rule, schedule=when("is_empty(dns_query(rcpt_domain, 'txt'))", "'remote'", "'dsn'"))
+        send("g@stays.example")
+        equal(first.got(2)[1].rcpts, ["g@stays.example"], "with a schedule that asks")
+
+
+def test_route_asks_stop():
+    """Mail whose route waits for the DNS does not keep the server from stopping, and is delivered after the next start."""
+    zone = {"example.org": {"TXT": ["x"]}}
+    with NameServer(zone) as names, Sink() as sink, Managed(
+            cores=1, relay=sink.port, retry_ms=200, extra=[names.resolver(attempts=1, timeout=30000)]) as s:
+        s.api.update("MtaOutboundStrategy", "singleton", route=when(
+            "is_empty(dns_query(rcpt_domain, 'txt'))", "'local'", "'source'"))
+        with s.wire() as w:
+            w.expect("MAIL FROM:<a@example.net>", "250")
+            w.expect("RCPT TO:<bob@example.org>", "250")
+            w.expect("DATA", "354")
+            names.mode = "silent"
+            asked = names.asked
+            w.send(b"Subject: x\r\n\r\nhello\r\n.\r\n")
+            w.then("250 2.0.0 Queued")
+        wait_until(lambda: names.asked > asked, 10, "a question")
+        s.stop()
+        names.mode = "answer"
+        s.start()
+        equal(sink.got(1)[0].rcpts, ["bob@example.org"], "delivered after the start")

@@ -137,7 +137,7 @@ Test(expr, problems_name_place_and_reason)
         {"zero(1)", 0, "available: is_local_domain is_local_address"},
         {"sql_query('a', 'b', 'c')", 0, "there are no SQL stores"},
         {"1 + $name", 4, "variables of Sieve scripts are not supported: \"$name\""},
-        {"dns_query(rcpt_domain, 'mx')", 0, "cannot wait for what is asked by \"dns_query\"()"},
+        {"key_get('a', rcpt)", 0, "cannot wait for what is asked by \"key_get\"()"},
         {"key_exists('a', rcpt)", 0, "cannot wait for what is asked by \"key_exists\"()"},
         {"received_via_port == 25", 0,
          "not supported by this version: \"received_via_port\": a queued"},

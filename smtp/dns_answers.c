@@ -1,0 +1,238 @@
+#include "smtp/dns_answers.h"
+
+#include "core/netaddr.h"
+
+#include <stdlib.h>
+
+/* One answer, as texts. */
+struct known {
+    struct dns_name name;
+    enum dns_type type;
+    const char *problem; /* static text: nobody could say */
+    uint32_t count;
+    struct slice *items; /* one piece of memory with their texts */
+};
+
+struct dns_answers {
+    struct dns *dns;
+    struct dns_query query;
+    void (*again)(void *arg);
+    void *arg;
+    bool inside;          /* within dns_ask: whoever asks is there */
+    bool closed;          /* nothing is asked any more */
+    struct dns_name name; /* being asked about */
+    enum dns_type type;
+    unsigned count, max;
+    struct known known[];
+};
+
+struct dns_answers *dns_answers_new(struct dns *dns, unsigned names_max, void (*again)(void *arg),
+                                    void *arg)
+{
+    struct dns_answers *answers = calloc(1, sizeof *answers + names_max * sizeof answers->known[0]);
+    if (answers != NULL) {
+        answers->dns = dns;
+        answers->max = names_max;
+        answers->again = again;
+        answers->arg = arg;
+    }
+    return answers;
+}
+
+void dns_answers_free(struct dns_answers *answers)
+{
+    if (answers == NULL) {
+        return;
+    }
+    dns_cancel(&answers->query);
+    for (unsigned i = 0; i < answers->count; i++) {
+        free(answers->known[i].items);
+    }
+    free(answers);
+}
+
+unsigned dns_answers_left(const struct dns_answers *answers)
+{
+    return answers->max - answers->count;
+}
+
+void dns_answers_close(struct dns_answers *answers)
+{
+    dns_cancel(&answers->query);
+    answers->closed = true;
+}
+
+/* --- answers -----------------------------------------------------------------------------------
+ */
+
+/* A record as people write it. */
+static void put_record(struct writer *w, enum dns_type type, struct slice data)
+{
+    if (type == DNS_A || type == DNS_AAAA) {
+        struct netaddr addr = {.family = type == DNS_A ? 4 : 6};
+        memcpy(addr.bytes, data.ptr, mx_min_size(data.len, sizeof addr.bytes));
+        put_netaddr(w, &addr);
+    } else {
+        put_slice(w, data);
+    }
+}
+
+static void remember(struct known *known, const struct dns_answer *answer)
+{
+    size_t records = answer->status == DNS_FOUND ? answer->count : 0;
+    records = mx_min_size(records, DNS_ANSWERS_RECORDS_MAX);
+    size_t texts = answer->len + records * NETADDR_TEXT_MAX;
+    known->items = malloc(records * sizeof *known->items + texts + 1);
+    if (known->items == NULL) {
+        known->problem = err_text(MX_ERR_NOMEM);
+        return;
+    }
+    struct writer w = writer_init(known->items + records, texts);
+    struct dns_rdata record;
+    for (size_t at = 0; known->count < records && dns_answer_next(answer, &at, &record);) {
+        size_t from = w.len;
+        put_record(&w, known->type, record.data);
+        known->items[known->count++] = slice_from(writer_slice(&w), from);
+    }
+}
+
+static void answered(struct dns_query *query, mx_err err, const struct dns_answer *answer,
+                     const char *problem)
+{
+    struct dns_answers *answers = mx_container_of(query, struct dns_answers, query);
+    struct known *known = &answers->known[answers->count++];
+    *known = (struct known){
+        .name = answers->name, .type = answers->type, .problem = err ? problem : NULL};
+    if (!err) {
+        remember(known, answer);
+    }
+    if (!answers->inside) {
+        answers->again(answers->arg);
+    }
+}
+
+static struct known *find(struct dns_answers *answers, const struct dns_name *name,
+                          enum dns_type type)
+{
+    for (unsigned i = 0; i < answers->count; i++) {
+        if (answers->known[i].type == type && dns_name_equal(&answers->known[i].name, name)) {
+            return &answers->known[i];
+        }
+    }
+    return NULL;
+}
+
+/* Asks; NULL: not known yet, or *reason why it never will be. */
+static struct known *find_out(struct dns_answers *answers, const struct dns_name *name,
+                              enum dns_type type, const char **reason)
+{
+    *reason = NULL;
+    if (answers->closed) {
+        *reason = "the DNS cannot be asked now";
+    } else if (dns_answers_left(answers) == 0) {
+        *reason = "the expression asks the DNS about too many names";
+    } else {
+        answers->name = *name;
+        answers->type = type;
+        answers->query.done = answered;
+        answers->inside = true;
+        dns_ask(answers->dns, &answers->query, name, type);
+        answers->inside = false;
+    }
+    return find(answers, name, type);
+}
+
+static enum expr_answer look_up(struct dns_answers *answers, const struct dns_name *name,
+                                enum dns_type type, struct known **out, const char **reason)
+{
+    *out = find(answers, name, type);
+    if (*out == NULL) {
+        *out = find_out(answers, name, type, reason);
+    }
+    if (*out == NULL) {
+        return *reason == NULL ? EXPR_LATER : EXPR_UNANSWERED;
+    }
+    *reason = (*out)->problem;
+    return *reason == NULL ? EXPR_ANSWERED : EXPR_UNANSWERED;
+}
+
+/* --- questions ---------------------------------------------------------------------------------
+ */
+
+/* The name in the DNS of what an expression asks about; an address asked for its PTR is turned. */
+static bool name_of(struct dns_name *out, struct slice text, bool reverse)
+{
+    static const char digits[] = "0123456789abcdef";
+    uint8_t buf[80];
+    struct netaddr addr;
+    struct writer w = writer_init(buf, sizeof buf);
+    if (!reverse || netaddr_parse(&addr, text) != MX_OK) {
+        return dns_name_parse(out, text) == MX_OK;
+    }
+    for (int i = addr.family == 4 ? 3 : 15; i >= 0; i--) {
+        if (addr.family == 4) {
+            put_decimal(&w, addr.bytes[i]);
+        } else {
+            put_char(&w, digits[addr.bytes[i] & 15]);
+            put_char(&w, '.');
+            put_char(&w, digits[addr.bytes[i] >> 4]);
+        }
+        put_char(&w, '.');
+    }
+    put_text(&w, addr.family == 4 ? "in-addr.arpa" : "ip6.arpa");
+    return dns_name_parse(out, writer_slice(&w)) == MX_OK;
+}
+
+static const struct {
+    const char *word;
+    enum dns_type types[2]; /* the second: 0 = none */
+} asked_types[] = {{"ip", {DNS_A, DNS_AAAA}}, {"ipv4", {DNS_A}},  {"ipv6", {DNS_AAAA}},
+                   {"mx", {DNS_MX}},          {"txt", {DNS_TXT}}, {"ptr", {DNS_PTR}}};
+
+enum expr_answer dns_answers_ask(const struct expr_asker *asker, struct expr_vm *vm,
+                                 const struct expr_question *question, struct expr_value *out,
+                                 const char **reason)
+{
+    struct known *known[2] = {NULL, NULL};
+    struct dns_name name;
+    unsigned row = 0;
+    if (question->args[0].type != EXPR_STRING || question->args[1].type != EXPR_STRING) {
+        *reason = "the DNS can only be asked about names";
+        return EXPR_UNANSWERED;
+    }
+    while (row + 1 < mx_countof(asked_types) &&
+           !slice_equal(question->args[1].string, slice_of_text(asked_types[row].word))) {
+        row++;
+    }
+    *out = (struct expr_value){.type = EXPR_ARRAY};
+    if (!name_of(&name, question->args[0].string, asked_types[row].types[0] == DNS_PTR)) {
+        return EXPR_ANSWERED; /* there cannot be such a name */
+    }
+    struct dns_answers *answers = asker == NULL ? NULL : asker->answers(asker->arg);
+    if (answers == NULL) {
+        *reason = asker == NULL ? "the DNS cannot be asked here" : err_text(MX_ERR_NOMEM);
+        return EXPR_UNANSWERED;
+    }
+    uint32_t count = 0;
+    for (unsigned i = 0; i < 2 && asked_types[row].types[i] != 0; i++) {
+        enum expr_answer answer =
+            look_up(answers, &name, asked_types[row].types[i], &known[i], reason);
+        if (answer != EXPR_ANSWERED) {
+            return answer;
+        }
+        count += known[i]->count;
+    }
+    struct expr_value *items = expr_array(vm, count);
+    if (items == NULL) {
+        *reason = "too many records";
+        return EXPR_UNANSWERED;
+    }
+    out->array.items = items;
+    for (unsigned i = 0; i < 2 && known[i] != NULL; i++) {
+        for (uint32_t k = 0; k < known[i]->count; k++) {
+            items[out->array.count++] =
+                (struct expr_value){.type = EXPR_STRING, .string = known[i]->items[k]};
+        }
+    }
+    return EXPR_ANSWERED;
+}

@@ -1,0 +1,77 @@
+#include "smtp/stage.h"
+
+struct view {
+    struct session_view session; /* the first member */
+    const struct stage_facts *facts;
+};
+
+static struct slice domain_of(struct slice address)
+{
+    size_t at = address.len;
+    while (at > 0 && address.ptr[at - 1] != '@') {
+        at--;
+    }
+    return at == 0 ? SLICE_EMPTY : slice_from(address, at);
+}
+
+static struct expr_value recipients(struct expr_vm *vm, const struct envelope *env)
+{
+    uint32_t count = env == NULL ? 0 : env->rcpt_count;
+    struct expr_value *items = expr_array(vm, count);
+    for (uint32_t i = 0; items != NULL && i < count; i++) {
+        items[i] = (struct expr_value){.type = EXPR_STRING, .string = env->rcpts[i].address};
+    }
+    return (struct expr_value){.type = EXPR_ARRAY, .array = {items, items == NULL ? 0 : count}};
+}
+
+static void variable(void *arg, uint16_t index, struct expr_value *out)
+{
+    const struct view *view = arg;
+    const struct stage_facts *facts = view->facts;
+    *out = (struct expr_value){.type = EXPR_STRING, .string = SLICE_EMPTY};
+    switch (index) {
+    case EXPR_VAR_SENDER:
+        out->string = facts->sender;
+        break;
+    case EXPR_VAR_SENDER_DOMAIN:
+        out->string = domain_of(facts->sender);
+        break;
+    case EXPR_VAR_RCPT:
+        out->string = facts->rcpt;
+        break;
+    case EXPR_VAR_RCPT_DOMAIN:
+        out->string = domain_of(facts->rcpt);
+        break;
+    case EXPR_VAR_RECIPIENTS:
+        *out = recipients(view->session.vm, facts->env);
+        break;
+    case EXPR_VAR_PRIORITY:
+        *out = (struct expr_value){.type = EXPR_INTEGER, .integer = 0};
+        break;
+    default:
+        session_variable(arg, index, out);
+    }
+}
+
+const char *stage_setting(enum stage_program which)
+{
+    static const char *const settings[STAGE_PROGRAMS] = {[STAGE_GREETING] = "smtpGreeting",
+                                                         [STAGE_FQDN] = "rejectNonFqdn",
+                                                         [STAGE_SENDER] = "isSenderAllowed",
+                                                         [STAGE_RELAYING] = "allowRelaying"};
+    return settings[which];
+}
+
+enum expr_status stage_run(struct expr_value *out, const struct image *image,
+                           enum stage_program which, const struct stage_facts *facts,
+                           struct expr_vm *vm, const struct expr_asker *asker,
+                           const struct expr_trace *trace)
+{
+    struct view view = {
+        .session = {.facts = &facts->session, .image = image, .vm = vm, .asker = asker},
+        .facts = facts};
+    view.session.helo = facts->helo;
+    struct expr_host host = session_host(&view.session);
+    host.variable = variable;
+    return expr_run(vm, image->stages[which], &host, trace, out);
+}

@@ -1,0 +1,22 @@
+/* Decisions of a session that are expressions (enum stage_program): the programs of the image, run
+ * with what is known of the session by then. The same for mail and for who asks why. */
+#pragma once
+
+#include "smtp/envelope.h"
+#include "smtp/session_settings.h"
+
+/* Facts of a stage; what is not known yet is empty. */
+struct stage_facts {
+    struct session_facts session;
+    struct slice helo, sender, rcpt;
+    const struct envelope *env; /* recipients so far; NULL: none */
+};
+
+/* The setting that holds it, for logs and people. */
+const char *stage_setting(enum stage_program which);
+/* The image has such a program; *out borrows from it, the facts and the vm. EXPR_WAITING: asker's
+ * answers call again. EXPR_FAILED: vm->failure says why. */
+enum expr_status stage_run(struct expr_value *out, const struct image *image,
+                           enum stage_program which, const struct stage_facts *facts,
+                           struct expr_vm *vm, const struct expr_asker *asker,
+                           const struct expr_trace *trace);
