@@ -135,7 +135,8 @@ static mx_err setting(struct builder *b, struct session_limits *limits, enum ses
     } else {
         keep_largest(&number, &value);
     }
-    if (number == 0) {
+    bool is_zero = program == NULL && value.type == EXPR_INTEGER && value.integer == 0;
+    if (number == 0 && !(row->zero && (program != NULL || is_zero))) {
         return builder_fail(b, MX_ERR_INVALID, "field %s: must be above zero", row->name);
     }
     if (row->width == sizeof(uint32_t) && number > UINT32_MAX) {
@@ -175,9 +176,13 @@ static mx_err build_session(struct builder *b, struct session_limits *limits)
     err = setting(b, limits, SETTING_IDLE_MS, object);
     err = err ? err : setting(b, limits, SETTING_SESSION_MS, object);
     err = err ? err : setting(b, limits, SETTING_DATA_BLOCK_MS, object);
+    err = err ? err : setting(b, limits, SETTING_DATA_RATE, object);
+    err = err ? err : setting(b, limits, SETTING_DATA_GRACE_MS, object);
     err = err ? err : setting(b, limits, SETTING_ERRORS, object);
     err = err ? err : setting(b, limits, SETTING_COMMANDS, object);
     err = err ? err : setting(b, limits, SETTING_LINE_BYTES, object);
+    limits->refuse_pipelining =
+        !slice_equal(text_member(object, "unauthorizedPipelining"), SLICE_LITERAL("tolerate"));
     json_decref(object);
     limits->proxy_header_ms = PROXY_HEADER_MS;
     limits->tls_handshake_ms = TLS_HANDSHAKE_MS;
@@ -678,15 +683,18 @@ static mx_err add_listener(void *arg, uint64_t id, json_t *object)
     listener->connections_max =
         number_or(object, "maxConnections", list->b->config->image.connections_max);
     listener->backlog = number_or(object, "socketBacklog", BACKLOG_DEFAULT);
+    listener->greet_delay_ms = number_or(object, "greetDelay", 0);
     mx_err err = build_binds(list, listener, object);
     err = err ? err
               : build_networks(list->b, &listener->proxy_networks, &listener->proxy_network_count,
                                object, "overrideProxyTrustedNetworks");
     listener->proxy_override = listener->proxy_network_count > 0;
-    if (!err && is_http && listener->proxy_override) {
+    const char *only_smtp = listener->proxy_override       ? "overrideProxyTrustedNetworks"
+                            : listener->greet_delay_ms > 0 ? "greetDelay"
+                                                           : NULL;
+    if (!err && is_http && only_smtp != NULL) {
         err = builder_fail(list->b, MX_ERR_UNSUPPORTED,
-                           "field overrideProxyTrustedNetworks of '%.*s': not supported by ringmx "
-                           "for HTTP",
+                           "field %s of '%.*s': not supported by ringmx for HTTP", only_smtp,
                            SLICE_ARGS(listener->name));
     }
     list->count++;

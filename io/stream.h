@@ -49,20 +49,20 @@ struct stream {
     const struct stream_ops *ops;
     struct shard *shard;
     int fd;
-    uint8_t state; /* private: connecting, open, handshake, draining, closing, dead */
-    bool paused;
-    bool sock_more; /* the last receive saw more bytes waiting */
-    bool want_drained;
-    bool in_input;       /* ops->input is running */
-    bool again;          /* resumed from within ops->input: offer the rest once more */
-    bool discard;        /* TLS began within ops->input: the rest of that input is thrown away */
-    bool sock_eof;       /* the socket has ended */
-    bool eof_told;       /* ... and the owner knows */
-    bool park_small;     /* park is a slot of shard->park_small */
-    bool tls_client;     /* of the handshake: which side we are */
+    uint8_t state;       /* private: connecting, open, handshake, draining, closing, dead */
     uint8_t tls_failure; /* enum tls_failure, after MX_ERR_TLS of a handshake */
-    bool multishot; /* set by the owner of a connection that is being opened: one receive goes on
-                       until the end. It must not pause the stream. */
+    bool paused : 1;
+    bool sock_more : 1; /* the last receive saw more bytes waiting */
+    bool want_drained : 1;
+    bool in_input : 1;   /* ops->input is running */
+    bool again : 1;      /* resumed from within ops->input: offer the rest once more */
+    bool discard : 1;    /* TLS began within ops->input: the rest of that input is thrown away */
+    bool sock_eof : 1;   /* the socket has ended */
+    bool eof_told : 1;   /* ... and the owner knows */
+    bool park_small : 1; /* park is a slot of shard->park_small */
+    bool tls_client : 1; /* of the handshake: which side we are */
+    bool multishot : 1;  /* set by the owner of a connection that is being opened: one receive goes
+                        on  until the end. It must not pause the stream. */
     mx_err why;
     struct op recv_op;
     struct op send_op;
@@ -96,6 +96,8 @@ void stream_connect_fd(struct stream *stream, struct shard *shard, const struct 
 MX_MUST_CHECK mx_err stream_write(struct stream *stream, struct slice bytes);
 /* Bytes that stream_write would take now without MX_ERR_AGAIN. */
 size_t stream_room(const struct stream *stream);
+/* A receive is armed: what the peer has not sent is all that is waited for. */
+bool stream_receives(const struct stream *stream);
 /* Stops offering and receiving input. */
 void stream_pause(struct stream *stream);
 /* Goes on: parked input is offered again later, else a receive is armed; never offers from within

@@ -33,6 +33,7 @@ struct session_setting_row {
     const char *object, *name;
     enum expr_context context;
     bool negated;  /* the setting says what there is, the limits what there is not */
+    bool zero;     /* 0 is a value of it */
     uint8_t width; /* bytes of the limit: 8, 4, 1 (truth); 0: a text */
     size_t offset; /* in struct session_limits */
 };
