@@ -117,7 +117,10 @@ mx_err ledger_parse(struct ledger_entry *out, struct slice line)
         return MX_ERR_SYNTAX;
     }
     if (entry.kind == LEDGER_KILL) {
-        mx_err err = text_to_u64(&entry.until_us, rest);
+        mx_err err = text_to_u64(&entry.until_us, next_word(&rest));
+        if (!err && rest.len > 0) {
+            err = text_to_u64(&entry.mark_us, rest);
+        }
         if (err || entry.until_us < entry.time_us) {
             return MX_ERR_SYNTAX;
         }

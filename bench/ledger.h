@@ -1,13 +1,14 @@
 /* What was sent, taken, and killed, as text: one line per message and recipient, appended.
  *
  *   KIND TIME SINCE ID HASH BYTES RECIPIENT   KIND is one of ledger.def's
- *   kill BEFORE AFTER                         the process under test died in between
+ *   kill BEFORE AFTER [MARK]                  the process under test died in between
  *   # anything
  *
  * TIME, SINCE, BEFORE, AFTER: microseconds of the monotonic clock, so that programs on one machine
- * agree. SINCE: when the connection began.
- * HASH: 16 hex digits, of the content behind its mark (bench/mark). BYTES: of the whole content.
- * ID "-": no mark. The recipient is the rest of the line. */
+ * agree. SINCE: when the connection began. MARK: so long the machine may have needed, just before
+ * that kill, from a next hop's reply to the durable mark. HASH: 16 hex digits, of the content
+ * behind its mark (bench/mark). BYTES: of the whole content. ID "-": no mark. The recipient is the
+ * rest of the line. */
 #pragma once
 
 #include "core/cursor.h"
@@ -23,7 +24,7 @@ enum ledger_kind {
 struct ledger_entry {
     enum ledger_kind kind;
     uint64_t time_us, since_us;
-    uint64_t until_us; /* of a kill */
+    uint64_t until_us, mark_us; /* of a kill; no mark: 0 */
     struct slice id, rcpt;
     uint64_t hash, bytes;
 };

@@ -98,7 +98,8 @@ static bool kill_between(const struct judge *j, const struct verify_record *dead
         const struct verify_kill *kill = &j->in.kills[i];
         bool by_the_dead = dead->since_us <= kill->after_us + BACKLOG_US;
         uint64_t age_us = kill->before_us > copy_us(dead) ? kill->before_us - copy_us(dead) : 0;
-        if (by_the_dead && next->since_us >= kill->before_us && age_us <= mark_us) {
+        if (by_the_dead && next->since_us >= kill->before_us &&
+            age_us <= (kill->mark_us > mark_us ? kill->mark_us : mark_us)) {
             *out_age_us = age_us;
             return true;
         }
@@ -308,8 +309,11 @@ static int help(int code)
         code == 0 ? stdout : stderr,
         "usage: ringmx-bench verify --ledger FILE [--ledger FILE]... [--maildir DIR]... [options]\n"
         "  --ledger FILE   of `send --ledger` or `sink --ledger`; also lines \"kill BEFORE "
-        "AFTER\",\n"
-        "                  microseconds of the monotonic clock between which the server died\n"
+        "AFTER [MARK]\",\n"
+        "                  microseconds of the monotonic clock between which the server died; a "
+        "MARK "
+        "in\n"
+        "                  microseconds is that kill's --mark-ms if it is longer\n"
         "  --maildir DIR   a folder with new/ and cur/\n"
         "  --mark-ms N     from a next hop's reply to the durable mark (default 2000): a copy "
         "that\n"

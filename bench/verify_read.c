@@ -74,7 +74,7 @@ static mx_err add_entry(struct verify_input *in, const struct ledger_entry *e)
         if (!grow(&in->kills, &in->kill_cap, in->kill_count, sizeof *in->kills)) {
             return MX_ERR_NOMEM;
         }
-        in->kills[in->kill_count++] = (struct verify_kill){e->time_us, e->until_us};
+        in->kills[in->kill_count++] = (struct verify_kill){e->time_us, e->until_us, e->mark_us};
         return MX_OK;
     }
     if (slice_equal(e->id, SLICE_LITERAL("-"))) {

@@ -18,6 +18,7 @@ struct verify_record {
 
 struct verify_kill {
     uint64_t before_us, after_us;
+    uint64_t mark_us; /* 0, or what is allowed if it is more than verify_conf's mark_ms */
 };
 
 struct verify_input {

@@ -255,7 +255,8 @@ part_recovery() {
 
 part_power() {
     build release || { note "build of release" 1; return; }
-    python3 tests/power/run.py --build build/release --cuts "${POWER_CUTS:-20}" --seed "${POWER_SEED:-$RANDOM}" 2>&1 |
+    python3 tests/power/run.py --build build/release --cuts "${POWER_CUTS:-20}" --seed "${POWER_SEED:-$RANDOM}" \
+        ${POWER_RECORDING:+--recording "$POWER_RECORDING"} ${POWER_SHARD:+--shard "$POWER_SHARD"} 2>&1 |
         tee "$logs/power.log" | grep -vE '^(ok|cut) '
     add_counts "power cuts" "$logs/power.log" "${PIPESTATUS[0]}"
 }

@@ -38,8 +38,14 @@ def mount_image(image, folder, options=""):
     return "" if done.returncode == 0 else done.stderr.strip() or "mount failed"
 
 
+def mount_memory(folder):
+    """Images in huge pages are copied and removed several times faster. Without, the folder is what it was."""
+    if run("mount", "-t", "tmpfs", "-o", "huge=within_size", "images", folder).returncode == 0:
+        mounted.append(folder)
+
+
 def clean_up():
-    for path in reversed(list(mounted)):
+    for path in reversed(mounted):
         run("umount", "-l", path)
     mounted.clear()
 

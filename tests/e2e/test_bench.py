@@ -175,6 +175,12 @@ def test_bench_verify_excuses():
     late = [copy_line("taken", 1, 5500000, since=5400000), copy_line("taken", 1, 5600000, since=4000000)]
     code, counts, _ = judge(GOT[1:], more=[*late, "kill 5000000 5100000"])
     equal((code, counts["excused_by_kill"]), (0, 1), "a slow receiver takes what the dead had sent after the repeat")
+    for what, kill, verdict in (("a slow machine", "kill 5000000 5100000 3000000", (0, 1, 0)),
+                                ("a machine not as slow as that", "kill 5000000 5100000 2999999", (1, 0, 1)),
+                                ("a quick one", "kill 5000000 5100000 1", (1, 0, 1))):
+        code, counts, _ = killed(2000000, 1000000, 6000000, kill)
+        equal((code, counts["excused_by_kill"], counts["duplicated"]), verdict, what)
+    equal(killed(4500000, 4000000, 6000000, "kill 5000000 5100000 1")[0], 0, "the mark of the options is the least")
     for what, first_at, first_since, again_since in (("long before the kill", 2000000, 1000000, 6000000),
                                                      ("the same process", 4500000, 4000000, 4900000),
                                                      ("a copy after the restart", 6500000, 6000000, 8000000)):
@@ -258,7 +264,8 @@ def test_bench_verify_excuses_a_report_after_a_copy():
 def test_bench_verify_refuses_bad_input():
     """A missing file, a line that is no entry, a line that is cut: exit code 2 with the place."""
     for path, wanted in (("/nonexistent", "not found"), (write("bad", SENT[0], "acked x"), "line 2"),
-                         (write("bad", SENT[0], "taken 5 5 id zz 5 rcpt"), "line 2")):
+                         (write("bad", SENT[0], "taken 5 5 id zz 5 rcpt"), "line 2"),
+                         (write("bad", SENT[0], "kill 5 6 x"), "line 2"), (write("bad", SENT[0], "kill 6 5 1"), "line 2")):
         code, counts, said = verify(path)
         equal((code, counts), (2, None), f"verdict about {path}")
         check(wanted in said, f"{wanted!r} not in {said!r}")

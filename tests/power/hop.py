@@ -16,11 +16,20 @@ Copy = collections.namedtuple("Copy", "ident rcpt sha at")
 class Relayed:
     """The next hop: refuses one recipient, fails now and then, and keeps what is needed to judge a copy."""
 
-    def __init__(self, seed):
+    def __init__(self, seed, port=None):
         self.copies, self.lock = [], threading.Lock()
         self.unanswered = set()  # (id, recipient) of copies whose 250 it did not send
         self.dice = random.Random(seed)
-        self.sink = lib.Sink(hook=self.hook)
+        self.sink = lib.Sink(hook=self.hook, port=port)
+
+    def forget(self):
+        """What it has taken until now; the sink keeps it too."""
+        with self.lock:
+            self.copies.clear()
+            self.unanswered.clear()
+        with self.sink.lock:
+            self.sink.messages.clear()
+            self.sink.commands.clear()
 
     def hook(self, _session, verb, line):
         if verb == "RCPT":

@@ -6,13 +6,15 @@ a sector is atomic."""
 
 import collections
 import ctypes
+import hashlib
+import mmap
 import os
-import shutil
 import struct
 
 ENTRY = struct.Struct("<IIQQQ")  # struct entry of blockdev.c
 WRITE, FLUSH = 1, 2
 SECTOR = 512
+ZEROS = bytes(SECTOR)
 KEEP_SIZE, PUNCH_HOLE = 1, 2  # linux/falloc.h
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -59,71 +61,104 @@ def reused_segments(path, entries):
     return reused
 
 
-class Disk:
-    """The device at one point of its log, which only moves forward."""
+class Image:
+    """The device as a file. Zeros become holes: most of a disk is segments made in advance."""
 
-    def __init__(self, log, entries, mib, folder):
-        self.entries, self.next = entries, 0
-        self.pending = []  # what is in the volatile cache, oldest first
-        self.log = open(log, "rb")
-        self.path = os.path.join(folder, "durable")
-        self.durable = open(self.path, "wb+", buffering=0)
-        self.durable.truncate(mib << 20)
+    def __init__(self, path, log, mode="rb+"):
+        self.path, self.log = path, log
+        self.file = open(path, mode, buffering=0)
 
-    def close(self):
-        self.log.close()
-        self.durable.close()
+    def __enter__(self):
+        return self
 
-    def data(self, entry):
-        self.log.seek(entry.at)
-        return self.log.read(entry.length)
+    def __exit__(self, *unused):
+        self.file.close()
 
-    def put(self, image, entry):
-        """Zeros become holes: most of a disk is segments made in advance."""
-        data = self.data(entry)
+    def put(self, write):
+        data = self.log[write.at:write.at + write.length]
         if data.count(0) == len(data):
-            punch(image.fileno(), entry.offset, entry.length)
+            punch(self.file.fileno(), write.offset, write.length)
         else:
-            os.pwrite(image.fileno(), data, entry.offset)
+            os.pwrite(self.file.fileno(), data, write.offset)
+
+
+class Digest:
+    """The device as a number that is the same for the same contents: the sum of a hash of every sector."""
+
+    def __init__(self, log):
+        self.log, self.sum, self.sectors = log, 0, {}
+
+    def hashes(self, write):
+        first = write.offset // SECTOR
+        data = self.log[write.at:write.at + write.length]
+        for i in range(len(data) // SECTOR):
+            sector = data[i * SECTOR:(i + 1) * SECTOR]
+            if sector == ZEROS:  # as where nothing was ever written
+                yield first + i, 0
+                continue
+            digest = hashlib.blake2b(sector, digest_size=16, salt=(first + i).to_bytes(8, "little"))
+            yield first + i, int.from_bytes(digest.digest(), "little")
+
+    def put(self, write):
+        for number, value in self.hashes(write):
+            self.sum += value - self.sectors.get(number, 0)
+            self.sectors[number] = value
+
+    def with_pieces(self, pieces):
+        """What it would be after these writes."""
+        new = {number: value for piece in pieces for number, value in self.hashes(piece)}
+        return self.sum + sum(value - self.sectors.get(number, 0) for number, value in new.items())
+
+
+class Disk:
+    """The device at one point of its log, which only moves forward. What is durable goes to `durable`, an
+    Image or a Digest."""
+
+    def __init__(self, entries, durable):
+        self.entries, self.next, self.durable = entries, 0, durable
+        self.pending = []  # what is in the volatile cache, oldest first
 
     def advance(self, index):
         """To the moment before the entry of that index."""
         for entry in self.entries[self.next:index]:
             if entry.kind == FLUSH:
                 for write in self.pending:
-                    self.put(self.durable, write)
+                    self.durable.put(write)
                 self.pending.clear()
             elif entry.fua:
                 # It does not flush what came before it, but must not be overwritten by that later.
-                self.put(self.durable, entry)
+                self.durable.put(entry)
                 self.pending = [rest for write in self.pending for rest in without(write, entry)]
             else:
                 self.pending.append(entry)
         self.next = max(self.next, index)
 
-    def cut(self, image_path, dice):
-        """Writes an image of what the cut leaves; returns a description."""
-        copy_sparse(self.path, image_path)
+    def cut(self, dice):
+        """Which parts of the unflushed writes a cut leaves: (pieces, description)."""
         share = dice.choice((0.0, 0.1, 0.5, 0.5, 0.9, 1.0))
         torn = dice.random() < 0.5
-        kept = parts = 0
-        with open(image_path, "rb+", buffering=0) as image:
-            for write in self.pending:
-                if torn and dice.random() < 0.3:
-                    parts += 1
-                    self.tear(image, write, dice)
-                elif dice.random() < share:
-                    kept += 1
-                    self.put(image, write)
-        return f"{kept} whole and {parts} torn of {len(self.pending)} unflushed writes"
+        pieces, parts = [], 0
+        for write in self.pending:
+            if torn and dice.random() < 0.3:
+                parts += 1
+                pieces.append(tear(write, dice))
+            elif dice.random() < share:
+                pieces.append(write)
+        return pieces, f"{len(pieces) - parts} whole and {parts} torn of {len(self.pending)} unflushed writes"
 
-    def tear(self, image, write, dice):
-        """A run of sectors of the write: its beginning, its end, or something in the middle."""
-        sectors = write.length // SECTOR
-        first = dice.choice((0, dice.randrange(sectors + 1)))
-        last = dice.choice((sectors, dice.randrange(first, sectors + 1)))
-        data = self.data(write)[first * SECTOR:last * SECTOR]
-        os.pwrite(image.fileno(), data, write.offset + first * SECTOR)
+
+def map_log(path):
+    with open(path, "rb") as log:
+        return mmap.mmap(log.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def tear(write, dice):
+    """A run of sectors of the write: its beginning, its end, or something in the middle."""
+    sectors = write.length // SECTOR
+    first = dice.choice((0, dice.randrange(sectors + 1)))
+    last = dice.choice((sectors, dice.randrange(first, sectors + 1)))
+    return write._replace(offset=write.offset + first * SECTOR, at=write.at + first * SECTOR,
+                          length=(last - first) * SECTOR)
 
 
 def without(write, newer):
