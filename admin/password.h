@@ -31,7 +31,8 @@ const char *password_hash_problem(struct slice text);
 
 /* MX_ERR_NOMEM. */
 MX_MUST_CHECK mx_err password_hash(char out[PASSWORD_HASH_MAX], struct slice secret);
-/* A hash of nobody's password, against which a check costs what any costs; made without that cost. */
+/* A hash of nobody's password, against which a check costs what any costs; made without that cost.
+ */
 void password_decoy(char out[PASSWORD_HASH_MAX]);
 /* False also for a hash that cannot be used. */
 bool password_verify(const char *hash, struct slice secret);
