@@ -1,4 +1,7 @@
 /* What `ringmx doctor` prints: one line per item, and the exit code that follows from the lines. */
+#define CHECK_COUNTS
+#include "tests/check.h"
+
 #include "admin/doctor.h"
 #include "core/base.h"
 
@@ -8,16 +11,6 @@
 #include <unistd.h>
 
 enum { OUTPUT_MAX = 16 * 1024 };
-
-static unsigned failures;
-
-#define CHECK(cond)                                                    \
-    do {                                                               \
-        if (!(cond)) {                                                 \
-            failures++;                                                \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond); \
-        }                                                              \
-    } while (0)
 
 static char output[OUTPUT_MAX];
 

@@ -1,6 +1,8 @@
 /* The memory of the cores' threads is aligned as they ask for: their logs hold a ring whose ends
  * have cache lines of their own, which is more than malloc gives. Here memory is aligned as asked
  * for and not more. */
+#include "tests/check.h"
+
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,14 +20,6 @@ static void *exactly_aligned(size_t align, size_t bytes);
 #include <stdio.h>
 
 enum { CORES = 3, MEMORY_BYTES = (CORES + 2) * sizeof(struct core_thread) };
-
-#define CHECK(cond)                                           \
-    do {                                                      \
-        if (!(cond)) {                                        \
-            printf("%s:%d: %s\n", __FILE__, __LINE__, #cond); \
-            exit(1);                                          \
-        }                                                     \
-    } while (0)
 
 static uint8_t memory[MEMORY_BYTES];
 

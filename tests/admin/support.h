@@ -1,6 +1,9 @@
 /* What the tests of admin/ share: counting checks, scratch folders, plans as text, dumps. */
 #pragma once
 
+#define CHECK_COUNTS
+#include "tests/check.h"
+
 #include "admin/config.h"
 #include "admin/plan.h"
 
@@ -11,16 +14,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static int failures;
-
-#define CHECK(cond)                                                            \
-    do {                                                                       \
-        if (!(cond)) {                                                         \
-            failures++;                                                        \
-            fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #cond); \
-        }                                                                      \
-    } while (0)
 
 #define CHECK_TEXT(actual, expected) check_text((actual), (expected), __FILE__, __LINE__)
 

@@ -1,20 +1,12 @@
 /* The DNS client's sockets, with a ring that is in here: every operation ends, every buffer is
  * given back, whatever comes when. */
+#include "tests/check.h"
+
 #include "io/dns.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define CHECK(cond) check(cond, __LINE__, #cond)
-
-static void check(bool good, int line, const char *text)
-{
-    if (!good) {
-        printf("%s:%d: %s\n", __FILE__, line, text);
-        exit(1);
-    }
-}
 
 enum { OPS_MAX = 16, BUF_ID = 5 };
 

@@ -1,5 +1,7 @@
 /* A start whose disk fails at one particular call, with the seam's calls wrapped (see
  * CMakeLists.txt). */
+#include "tests/check.h"
+
 #include "io/journal.h"
 #include "io/shard.h"
 #include "io/sys.h"
@@ -16,14 +18,6 @@ enum {
     GARBAGE_END = 3 * JOURNAL_GROUP_BYTES + 4096, /* farther than one read of a scan reaches */
     PATH_BYTES = 300,
 };
-
-#define CHECK(cond)                                           \
-    do {                                                      \
-        if (!(cond)) {                                        \
-            printf("%s:%d: %s\n", __FILE__, __LINE__, #cond); \
-            exit(1);                                          \
-        }                                                     \
-    } while (0)
 
 static char dir[PATH_BYTES];
 static struct shard shard;

@@ -1,5 +1,7 @@
 /* Streams on real loopback sockets: an echo server on one shard, blocking clients in the same
  * thread. */
+#include "tests/check.h"
+
 #include "io/listen.h"
 #include "io/shard.h"
 #include "io/stream.h"
@@ -10,14 +12,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#define CHECK(cond)                                           \
-    do {                                                      \
-        if (!(cond)) {                                        \
-            printf("%s:%d: %s\n", __FILE__, __LINE__, #cond); \
-            exit(1);                                          \
-        }                                                     \
-    } while (0)
 
 enum { CONNS_MAX = 400 };
 

@@ -1,5 +1,7 @@
 /* Mailboxes and workers between real threads and rings. Plain, to run under the thread sanitizer.
  */
+#include "tests/check.h"
+
 #include "io/mbox.h"
 #include "io/shard.h"
 #include "io/work.h"
@@ -10,14 +12,6 @@
 #include <stdlib.h>
 
 enum { CORES = 3, MESSAGES = 5000, JOBS = 2000 };
-
-#define CHECK(cond)                                           \
-    do {                                                      \
-        if (!(cond)) {                                        \
-            printf("%s:%d: %s\n", __FILE__, __LINE__, #cond); \
-            exit(1);                                          \
-        }                                                     \
-    } while (0)
 
 struct core {
     struct shard shard;

@@ -2,6 +2,8 @@
  * connection as a blocking-free descriptor that the test reads and writes by hand. */
 #pragma once
 
+#include "tests/check.h"
+
 #include "io/listen.h"
 #include "io/shard.h"
 #include "io/stream.h"
@@ -15,14 +17,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#define CHECK(cond)                                           \
-    do {                                                      \
-        if (!(cond)) {                                        \
-            printf("%s:%d: %s\n", __FILE__, __LINE__, #cond); \
-            exit(1);                                          \
-        }                                                     \
-    } while (0)
 
 /* Takes turns until cond holds; a test that waits longer than this has failed. */
 enum { TURNS_MAX = 20000, TURN_WAIT_NS = 1000000 };

@@ -1,5 +1,7 @@
 /* What happens to a message between the queue and a hop, with a journal and hops that are in here.
  */
+#include "tests/check.h"
+
 #include "io/journal.h"
 #include "smtp/hop.h"
 
@@ -19,14 +21,6 @@ static void fake_read(struct journal *journal, struct journal_read *read);
 #include "smtp/deliver_outcome.c"
 
 #include <stdio.h>
-
-#define CHECK(cond)                                           \
-    do {                                                      \
-        if (!(cond)) {                                        \
-            printf("%s:%d: %s\n", __FILE__, __LINE__, #cond); \
-            exit(1);                                          \
-        }                                                     \
-    } while (0)
 
 enum { RCPTS = 2, RECORD_MAX = 1024 };
 

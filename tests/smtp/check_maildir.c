@@ -1,4 +1,6 @@
 /* Maildir batches on a real folder: names, repeats, damage, failures of one among many. */
+#include "tests/check.h"
+
 #include "core/hash.h"
 #include "io/sys.h"
 #include "smtp/maildir.h"
@@ -7,14 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#define CHECK(cond)                                           \
-    do {                                                      \
-        if (!(cond)) {                                        \
-            printf("%s:%d: %s\n", __FILE__, __LINE__, #cond); \
-            exit(1);                                          \
-        }                                                     \
-    } while (0)
 
 enum { PATH_BYTES = 700 };
 

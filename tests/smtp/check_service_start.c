@@ -1,4 +1,6 @@
 /* A start of a core that fails, at each of its parts: what had been opened is closed. */
+#include "tests/check.h"
+
 #include "core/check.h"
 #include "io/journal.h"
 #include "io/shard.h"
@@ -12,14 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define CHECK(cond)                                           \
-    do {                                                      \
-        if (!(cond)) {                                        \
-            printf("%s:%d: %s\n", __FILE__, __LINE__, #cond); \
-            exit(1);                                          \
-        }                                                     \
-    } while (0)
 
 /* --- the parts, one of which fails, before it has opened anything ------------------------------
  */

@@ -1,18 +1,12 @@
 /* Clients counted by several threads at once: none goes far over the limit, and nothing stays. */
+#include "tests/check.h"
+
 #include "smtp/session_count.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-#define CHECK(condition)                                                    \
-    do {                                                                    \
-        if (!(condition)) {                                                 \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-            exit(1);                                                        \
-        }                                                                   \
-    } while (0)
 
 enum { THREADS = 4, CLIENTS = 3, LIMIT = 5, ROUNDS = 100000, HELD = 4 };
 

@@ -1,5 +1,7 @@
 /* Taking over the old queue, with a helper thread and a scan that are in here, and memory that is
  * aligned as asked for and not more. */
+#include "tests/check.h"
+
 #include "smtp/spool_recover.h"
 
 #include "io/shard.h"
@@ -33,14 +35,6 @@ static mx_err scan_err, open_err, submit_err;
 #undef malloc
 #undef calloc
 #undef free
-
-#define CHECK(cond)                                           \
-    do {                                                      \
-        if (!(cond)) {                                        \
-            printf("%s:%d: %s\n", __FILE__, __LINE__, #cond); \
-            exit(1);                                          \
-        }                                                     \
-    } while (0)
 
 static uint8_t memory[64 * 1024];
 static struct takeover_result result;

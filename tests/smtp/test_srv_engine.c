@@ -49,9 +49,8 @@ static void run_script(const char *file, const char *path)
 
 Test(srv_engine, scripts, .timeout = 240)
 {
-    char folder[1024], path[2048];
-    snprintf(folder, sizeof folder, "%.*s/../script/server",
-             (int)(strrchr(__FILE__, '/') - __FILE__), __FILE__);
+    static const char folder[] = SCRIPTS; /* tests/script/server */
+    char path[2048];
     DIR *dir = opendir(folder);
     cr_assert_not_null(dir, "%s", folder);
     unsigned scripts = 0;

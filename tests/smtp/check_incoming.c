@@ -1,7 +1,8 @@
 /* A large message: its record makes it exist, so it is written when the extents are durable and not
  * at all when one of them failed. Before, a record whose extents had failed could be durable: mail
  * that nobody was promised and that stayed in the queue for ever, incomplete. */
-#include <criterion/criterion.h>
+
+#include "tests/check.h"
 
 #include "io/journal.h"
 #include "smtp/spool.h"
@@ -53,7 +54,7 @@ static mx_err fake_append(struct journal *journal, struct journal_append *append
     if (no_room) {
         return MX_ERR_AGAIN;
     }
-    cr_assert(append_count < APPENDS_MAX && len <= sizeof payloads[0]);
+    CHECK(append_count < APPENDS_MAX && len <= sizeof payloads[0]);
     *out_payload = writer_init(payloads[append_count], len);
     appends[append_count].append = append;
     appends[append_count++].type = type;
@@ -66,7 +67,7 @@ static void on_queued(void *arg, struct message *msg, struct txn *of, struct cha
     (void)of;
     queued++;
     chain_clear(content, &shard.blocks);
-    cr_assert(msg->extent_count == EXTENTS);
+    CHECK(msg->extent_count == EXTENTS);
 }
 
 static void on_done(struct incoming *in, mx_err err)
@@ -84,14 +85,13 @@ static void setup(void)
     no_room = false;
     waiting = NULL;
     spool = (struct spool){.shard = &shard, .ops = &ops};
-    cr_assert(pool_init(&shard.blocks, "blocks", sizeof(struct block), 1024) == MX_OK);
-    cr_assert(pool_init(&spool.incomings, "incomings", sizeof(struct incoming), 4) == MX_OK);
-    cr_assert(pool_init(&spool.extents, "extents", sizeof(struct extent), 16) == MX_OK);
-    cr_assert(pool_init(&spool.messages, "messages", sizeof(struct message), 4) == MX_OK);
+    CHECK(pool_init(&shard.blocks, "blocks", sizeof(struct block), 1024) == MX_OK);
+    CHECK(pool_init(&spool.incomings, "incomings", sizeof(struct incoming), 4) == MX_OK);
+    CHECK(pool_init(&spool.extents, "extents", sizeof(struct extent), 16) == MX_OK);
+    CHECK(pool_init(&spool.messages, "messages", sizeof(struct message), 4) == MX_OK);
     list_init(&spool.all);
     txn_init(&txn, &shard.blocks);
-    cr_assert(txn_add_rcpt(&txn, SLICE_LITERAL("a@example.org"), &(struct rcpt_params){0}) ==
-              MX_OK);
+    CHECK(txn_add_rcpt(&txn, SLICE_LITERAL("a@example.org"), &(struct rcpt_params){0}) == MX_OK);
 }
 
 /* Both extents are on their way. */
@@ -99,10 +99,10 @@ static struct incoming *body_arrives(void)
 {
     static uint8_t body[BODY_BYTES];
     struct incoming *in = incoming_begin(&spool, &spool);
-    cr_assert_not_null(in);
+    CHECK(in != NULL);
     in->done = on_done;
-    cr_assert(incoming_body(in, slice_of(body, sizeof body)) == MX_OK);
-    cr_assert(append_count == EXTENTS && appends[0].type == RECORD_EXTENT);
+    CHECK(incoming_body(in, slice_of(body, sizeof body)) == MX_OK);
+    CHECK(append_count == EXTENTS && appends[0].type == RECORD_EXTENT);
     return in;
 }
 
@@ -113,77 +113,88 @@ static void append_ends(unsigned i, mx_err err)
 
 static void nothing_is_left(void)
 {
-    cr_assert(spool.incomings.used == 0 && spool.extents.used == (queued > 0 ? EXTENTS : 0));
-    cr_assert(spool.messages.used == queued && waiting == NULL);
+    CHECK(spool.incomings.used == 0 && spool.extents.used == (queued > 0 ? EXTENTS : 0));
+    CHECK(spool.messages.used == queued && waiting == NULL);
 }
 
-TestSuite(incoming, .init = setup);
-
-Test(incoming, record_waits_for_its_extents)
+static void record_waits_for_its_extents(void)
 {
     struct incoming *in = body_arrives();
-    cr_assert(incoming_commit(in, &txn) == MX_OK);
-    cr_assert(append_count == EXTENTS, "the record went ahead of the extents");
+    CHECK(incoming_commit(in, &txn) == MX_OK);
+    CHECK(append_count == EXTENTS);
     append_ends(1, MX_OK);
-    cr_assert(append_count == EXTENTS && done == 0);
+    CHECK(append_count == EXTENTS && done == 0);
     append_ends(0, MX_OK);
-    cr_assert(append_count == EXTENTS + 1 && appends[EXTENTS].type == RECORD_MESSAGE && done == 0);
+    CHECK(append_count == EXTENTS + 1 && appends[EXTENTS].type == RECORD_MESSAGE && done == 0);
     append_ends(EXTENTS, MX_OK);
-    cr_assert(done == 1 && done_err == MX_OK && queued == 1 && settled == EXTENTS + 1);
+    CHECK(done == 1 && done_err == MX_OK && queued == 1 && settled == EXTENTS + 1);
     nothing_is_left();
 }
 
-Test(incoming, no_record_without_an_extent)
+static void no_record_without_an_extent(void)
 {
     for (unsigned failing = 0; failing < EXTENTS; failing++) {
         append_count = 0;
         struct incoming *in = body_arrives();
-        cr_assert(incoming_commit(in, &txn) == MX_OK);
+        CHECK(incoming_commit(in, &txn) == MX_OK);
         append_ends(0, failing == 0 ? MX_ERR_IO : MX_OK);
         append_ends(1, failing == 1 ? MX_ERR_IO : MX_OK);
-        cr_assert(append_count == EXTENTS, "a record was written although an extent had failed");
-        cr_assert(done == failing + 1 && done_err == MX_ERR_IO && queued == 0);
+        CHECK(append_count == EXTENTS);
+        CHECK(done == failing + 1 && done_err == MX_ERR_IO && queued == 0);
         nothing_is_left();
     }
 }
 
-Test(incoming, extent_that_failed_before_the_commit)
+static void extent_that_failed_before_the_commit(void)
 {
     struct incoming *in = body_arrives();
     append_ends(0, MX_ERR_IO);
     append_ends(1, MX_OK);
-    cr_assert(incoming_commit(in, &txn) == MX_ERR_IO);
-    cr_assert(append_count == EXTENTS && done == 0 && queued == 0);
+    CHECK(incoming_commit(in, &txn) == MX_ERR_IO);
+    CHECK(append_count == EXTENTS && done == 0 && queued == 0);
     nothing_is_left();
 }
 
-Test(incoming, record_waits_for_room_behind_its_extents)
+static void record_waits_for_room_behind_its_extents(void)
 {
     struct incoming *in = body_arrives();
-    cr_assert(incoming_commit(in, &txn) == MX_OK);
+    CHECK(incoming_commit(in, &txn) == MX_OK);
     no_room = true;
     append_ends(0, MX_OK);
     append_ends(1, MX_OK);
-    cr_assert(append_count == EXTENTS && waiting != NULL && done == 0);
+    CHECK(append_count == EXTENTS && waiting != NULL && done == 0);
     no_room = false;
     struct journal_waiter *waiter = waiting;
     waiting = NULL;
     waiter->ready(waiter);
-    cr_assert(append_count == EXTENTS + 1);
+    CHECK(append_count == EXTENTS + 1);
     append_ends(EXTENTS, MX_OK);
-    cr_assert(done == 1 && queued == 1);
+    CHECK(done == 1 && queued == 1);
     nothing_is_left();
 }
 
 /* The session is gone, the message not: it may exist. */
-Test(incoming, client_gone_during_the_commit)
+static void client_gone_during_the_commit(void)
 {
     struct incoming *in = body_arrives();
-    cr_assert(incoming_commit(in, &txn) == MX_OK);
+    CHECK(incoming_commit(in, &txn) == MX_OK);
     in->owner = NULL;
     append_ends(0, MX_OK);
     append_ends(1, MX_OK);
     append_ends(EXTENTS, MX_OK);
-    cr_assert(done == 0 && queued == 1);
+    CHECK(done == 0 && queued == 1);
     nothing_is_left();
+}
+
+int main(void)
+{
+    static void (*const tests[])(void) = {record_waits_for_its_extents, no_record_without_an_extent,
+                                          extent_that_failed_before_the_commit,
+                                          record_waits_for_room_behind_its_extents,
+                                          client_gone_during_the_commit};
+    for (size_t i = 0; i < mx_countof(tests); i++) {
+        setup();
+        tests[i]();
+    }
+    return 0;
 }

@@ -1,5 +1,5 @@
 /* What a start takes over from the process before. */
-#include <criterion/criterion.h>
+#include "tests/check.h"
 
 #include "io/journal.h"
 #include "smtp/spool.h"
@@ -36,7 +36,7 @@ static void on_adopted(void *arg)
 
 /* While a hop is down or busy its messages may have a fallback time; stored with a moved copy it
  * made a restart wait although nothing had been tried. */
-Test(spool_adopt, recipient_that_was_never_tried_is_due)
+static void recipient_that_was_never_tried_is_due(void)
 {
     static const struct spool_ops ops = {.recovered = on_recovered, .adopted = on_adopted};
     static struct shard shard;
@@ -51,12 +51,18 @@ Test(spool_adopt, recipient_that_was_never_tried_is_due)
     struct spool_part part = {.recovery = &recovery, .first = 1};
     struct spool spool = {.shard = &shard, .ops = &ops};
     list_init(&spool.all);
-    cr_assert(pool_init(&spool.messages, "messages", sizeof(struct message), 1000) == MX_OK);
-    cr_assert(pool_init(&spool.extents, "extents", sizeof(struct extent), 1000) == MX_OK);
+    CHECK(pool_init(&spool.messages, "messages", sizeof(struct message), 1000) == MX_OK);
+    CHECK(pool_init(&spool.extents, "extents", sizeof(struct extent), 1000) == MX_OK);
     spool_adopt(&spool, &part);
     spool_adopt_step(&spool);
-    cr_assert(ended && taken != NULL && taken->recovered && taken->rcpts_left == RCPTS - 1);
-    cr_assert(taken->rcpts[0].due_ms == arrived_ms, "it only waited for its turn");
-    cr_assert(taken->rcpts[1].due_ms == arrived_ms + 60000, "it was tried: its retry stands");
-    cr_assert(taken->rcpts[2].due_ms == arrived_ms + 60000, "somebody wanted it so");
+    CHECK(ended && taken != NULL && taken->recovered && taken->rcpts_left == RCPTS - 1);
+    CHECK(taken->rcpts[0].due_ms == arrived_ms);         /* it only waited for its turn */
+    CHECK(taken->rcpts[1].due_ms == arrived_ms + 60000); /* it was tried */
+    CHECK(taken->rcpts[2].due_ms == arrived_ms + 60000); /* somebody wanted it so */
+}
+
+int main(void)
+{
+    recipient_that_was_never_tried_is_due();
+    return 0;
 }
