@@ -74,10 +74,10 @@ static json_t *status_json(const struct rcpt_state *state, const struct queue_rc
 {
     const char *word = state->status == RCPT_DELIVERED ? "Completed"
                        : state->status == RCPT_FAILED  ? "PermanentFailure"
-                       : state->attempts > 0           ? "TemporaryFailure"
+                       : rcpt_is_deferred(state)       ? "TemporaryFailure"
                                                        : "Scheduled";
     json_t *status = json_pack("{s:s}", "@type", word);
-    if (state->status != RCPT_PENDING || state->attempts > 0) {
+    if (state->status != RCPT_PENDING || rcpt_is_deferred(state)) {
         json_object_set_new(status, "responseCode",
                             state->code ? json_integer(state->code) : json_null());
         json_object_set_new(status, "responseMessage",

@@ -852,6 +852,9 @@ void config_free(struct config *config)
     for (unsigned i = 0; i < LIMITS_QUOTAS_MAX; i++) {
         expr_free(memory->quotas[i]);
     }
+    for (unsigned i = 0; i < LIMITS_THROTTLES_MAX; i++) {
+        expr_free(memory->outbound_throttles[i]);
+    }
     netset_free(memory->blocked);
     netset_free(memory->allowed);
     arena_free(&memory->arena);

@@ -1,4 +1,4 @@
-/* MtaQueueQuota as part of the image. */
+/* MtaQueueQuota and MtaOutboundThrottle as part of the image. */
 #include "admin/config_private.h"
 #include "core/text.h"
 
@@ -6,6 +6,8 @@ struct limit_list {
     struct builder *b;
     struct quota_conf *quotas;
     uint32_t quota_count;
+    struct throttle_conf *throttles;
+    uint32_t throttle_count;
 };
 
 static bool has_member(const json_t *object, const char *field, const char *member)
@@ -63,6 +65,16 @@ static bool is_enabled(const json_t *object)
     return json_is_true(json_object_get(object, "enable"));
 }
 
+/* One that has no effect is left out. */
+static bool keep(struct expr_program **program, bool has_effect)
+{
+    if (!has_effect) {
+        expr_free(*program);
+        *program = NULL;
+    }
+    return has_effect;
+}
+
 static mx_err add_quota(void *arg, uint64_t id, json_t *object)
 {
     struct limit_list *list = arg;
@@ -84,12 +96,30 @@ static mx_err add_quota(void *arg, uint64_t id, json_t *object)
     mx_err err = build_match(b, program, &never, object);
     err = err ? err : name_of(b, &quota->name, object);
     quota->match = *program;
-    if (!err && !never && is_enabled(object)) {
-        list->quota_count++;
-    } else {
-        expr_free(*program);
-        *program = NULL;
+    list->quota_count += keep(program, !err && !never && is_enabled(object));
+    return err;
+}
+
+static mx_err add_throttle(void *arg, uint64_t id, json_t *object)
+{
+    struct limit_list *list = arg;
+    struct builder *b = list->b;
+    bool never;
+    if (list->throttle_count == LIMITS_THROTTLES_MAX) {
+        return builder_fail(b, MX_ERR_LIMIT, "there are more than %d outbound throttles",
+                            LIMITS_THROTTLES_MAX);
     }
+    struct expr_program **program = &b->programs->outbound_throttles[list->throttle_count];
+    struct throttle_conf *throttle = &list->throttles[list->throttle_count];
+    const json_t *rate = json_object_get(object, "rate");
+    *throttle = (struct throttle_conf){
+        .id = id,
+        .parts = parts_of(object),
+        .rate = rate_of((uint32_t)number_of(rate, "count"), number_of(rate, "period"))};
+    mx_err err = build_match(b, program, &never, object);
+    err = err ? err : name_of(b, &throttle->name, object);
+    throttle->match = *program;
+    list->throttle_count += keep(program, !err && !never && is_enabled(object));
     return err;
 }
 
@@ -106,10 +136,14 @@ mx_err build_limits(struct builder *b)
 {
     struct limit_list list = {.b = b};
     list.quotas = arena_take(b->arena, LIMITS_QUOTAS_MAX * sizeof(*list.quotas));
-    if (!list.quotas) {
+    list.throttles = arena_take(b->arena, LIMITS_THROTTLES_MAX * sizeof(*list.throttles));
+    if (!list.quotas || !list.throttles) {
         return builder_fail(b, MX_ERR_NOMEM, "%s", err_text(MX_ERR_NOMEM));
     }
     mx_err err = each_of(b, "MtaQueueQuota", add_quota, &list);
+    err = err ? err : each_of(b, "MtaOutboundThrottle", add_throttle, &list);
+    b->config->image.traffic.throttles = list.throttles;
+    b->config->image.traffic.throttle_count = list.throttle_count;
     b->config->image.traffic.quotas = list.quotas;
     b->config->image.traffic.quota_count = list.quota_count;
     return err;

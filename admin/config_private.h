@@ -11,6 +11,7 @@ struct config_memory {
     struct expr_program *sessions[SESSION_SETTINGS];
     struct expr_program *stages[STAGE_PROGRAMS];
     struct expr_program *quotas[LIMITS_QUOTAS_MAX];
+    struct expr_program *outbound_throttles[LIMITS_THROTTLES_MAX];
     struct netset *blocked, *allowed;
 };
 

@@ -61,3 +61,46 @@ const struct reg_variant reg_queue_quota_variants[1] = {
              "restart. Mail made here (reports, copies for the members of a list) is neither "
              "refused nor counted; nor is what was queued before the quota was made or enabled."},
 };
+
+/* MtaOutboundThrottle ----------------------------------------------------------------------- */
+
+static const struct reg_enum throttle_key = {
+    .name = "MtaOutboundThrottleKey",
+    .values = (const struct reg_enum_value[]){{"mx", "Host"},
+                                              {"remoteIp", "Address of the host"},
+                                              {"localIp", "Address of this machine"},
+                                              {"sender", "Sender"},
+                                              {"senderDomain", "Domain of the sender"},
+                                              {"rcptDomain", "Domain of the recipient"}},
+    .count = 6};
+
+static const struct reg_field throttle_fields[] = {
+    {.name = "description",
+     .kind = REG_STRING,
+     .format = FORMAT_TEXT,
+     .flags = REG_REQUIRED | REG_INDEXED,
+     .description = "What the throttle is called in the queue and in the log."},
+    ENABLE_FIELD,
+    {.name = "key",
+     .kind = REG_SET,
+     .enumeration = &throttle_key,
+     .description = "What is counted apart; letters of either case are the same. Empty: everything "
+                    "together."},
+    MATCH_FIELD("Those for whom it does not are tried at once, also in the same message."),
+    {.name = "rate",
+     .kind = REG_OBJECT,
+     .embedded = &reg_rate,
+     .flags = REG_REQUIRED,
+     .description = "Transactions in a time; `count` of them at once after a rest, then one every "
+                    "`period` / `count`."},
+};
+const struct reg_variant reg_outbound_throttle_variants[1] = {
+    {.label = "Outbound throttle",
+     .fields = FIELDS(throttle_fields),
+     .note = "There are at most 16; none exists at the first start. They hold for the whole "
+             "process and for other mail systems alone, not for mailboxes here. A transaction, "
+             "one message over one connection, counts once for each key that its recipients have. "
+             "Recipients over the rate are not tried: they show `rate limit: ` and the description "
+             "as their error and their turn as the next attempt, which is no attempt of their "
+             "schedule. Who waits goes before who comes later. A restart forgets the counters."},
+};

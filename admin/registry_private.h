@@ -26,4 +26,4 @@ extern const struct reg_field reg_queued_filters[9];
 /* registry_outbound.c */
 extern const struct reg_variant reg_tls_strategy_variants[1], reg_connection_strategy_variants[1];
 /* registry_limits.c */
-extern const struct reg_variant reg_queue_quota_variants[1];
+extern const struct reg_variant reg_queue_quota_variants[1], reg_outbound_throttle_variants[1];

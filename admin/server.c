@@ -3,6 +3,7 @@
 #include "admin/pause_file.h"
 #include "admin/server_private.h"
 #include "core/check.h"
+#include "core/rate_table.h"
 #include "io/clock.h"
 #include "io/random.h"
 #include "io/sys.h"
@@ -143,6 +144,7 @@ static bool hub_open(struct server *server)
 {
     mx_err err =
         session_count_new(&server->sessions, server->core_count, IMAGE_LISTENERS_MAX, random_u64());
+    err = err ? err : rate_table_new(&server->rates, RATE_TABLE_BUCKETS, random_u64());
     err = err ? err : log_init(&server->worker_log, -1, server->options->log_level);
     err = err ? err : ban_new(&server->ban, &server->worker_log);
     if (!err) {
@@ -341,6 +343,7 @@ static void end(struct server *server)
     }
     mbox_hub_free(server->hub);
     session_count_free(server->sessions);
+    rate_table_free(server->rates);
     names_free(&server->names);
     tls_files_free(&server->tls);
     config_free(server->config);

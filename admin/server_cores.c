@@ -119,6 +119,7 @@ static mx_err core_prepare(struct server *server, unsigned index)
     core->conf.hash_seed = random_u64();
     core->conf.store = server->store;
     core->conf.sessions = server->sessions;
+    core->conf.rates = server->rates;
     core->conf.takeover = server->takeover;
     core->conf.names = &server->names;
     core->conf.cert_pem = server->tls.cert_pem;

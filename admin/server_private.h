@@ -47,6 +47,7 @@ struct server {
     struct takeover *takeover;
     struct mbox_hub *hub;
     struct session_count *sessions;
+    struct rate_table *rates;
     struct names names; /* of this system, as they were at the start */
     struct shard shard; /* of the management loop */
     bool shard_is_open;

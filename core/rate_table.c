@@ -140,3 +140,29 @@ void rate_table_give(struct rate_table *table, uint64_t key, const struct rate *
         place = find(bucket, key, &full_ns, &spare, &spare_ns);
     } while (place != NULL && !change(place, full_ns, rate_before(rate, full_ns)));
 }
+
+uint64_t rate_table_ahead(struct rate_table *table, uint64_t key, uint64_t now_ns)
+{
+    struct place *spare;
+    uint64_t full_ns, spare_ns;
+    struct place *place = find(bucket_of(table, key), key, &full_ns, &spare, &spare_ns);
+    return place != NULL && full_ns > now_ns ? full_ns - now_ns : 0;
+}
+
+uint64_t rate_table_line(struct rate_table *table, uint64_t key, const struct rate *rate,
+                         uint64_t from_ns)
+{
+    struct place *bucket = bucket_of(table, key);
+    for (;;) { /* again only because another thread has changed something */
+        struct place *spare;
+        uint64_t full_ns, spare_ns;
+        struct place *place = find(bucket, key, &full_ns, &spare, &spare_ns);
+        uint64_t at_ns = place != NULL && full_ns > from_ns ? full_ns : from_ns;
+        bool done = place != NULL   ? change(place, full_ns, at_ns + rate->each_ns)
+                    : spare == NULL ? true
+                                    : take_over(spare, spare_ns, key, at_ns + rate->each_ns);
+        if (done) {
+            return at_ns;
+        }
+    }
+}

@@ -34,3 +34,9 @@ MX_MUST_CHECK uint64_t rate_table_take(struct rate_table *table, uint64_t key,
                                        bool *out_forgotten);
 /* Gives back what was taken. */
 void rate_table_give(struct rate_table *table, uint64_t key, const struct rate *rate);
+/* How far the key's counter is ahead of the clock, in nanoseconds; 0: not. */
+uint64_t rate_table_ahead(struct rate_table *table, uint64_t key, uint64_t now_ns);
+/* A line that moves at the rate's pace, whatever its burst: the time of the next place in it, which
+ * is taken; from_ns at the earliest. */
+MX_MUST_CHECK uint64_t rate_table_line(struct rate_table *table, uint64_t key,
+                                       const struct rate *rate, uint64_t from_ns);

@@ -3,12 +3,13 @@
 #pragma once
 
 #include "core/netaddr.h"
+#include "core/rate.h"
 #include "core/slice.h"
 #include "route/expr.h"
 
 enum {
     LIMITS_QUOTAS_MAX = 32,
-    LIMITS_THROTTLES_MAX = 32,
+    LIMITS_THROTTLES_MAX = 16,
 };
 
 /* Parts of a key. */
@@ -31,14 +32,13 @@ struct quota_conf {
     uint64_t messages_max, bytes_max; /* 0: none */
 };
 
-/* MtaOutboundThrottle: how many recipients may be tried under one key, on average and at once. */
+/* MtaOutboundThrottle: how many transactions may be begun under one key, on average and at once. */
 struct throttle_conf {
     struct slice name;
     uint64_t id;
     uint8_t parts;
     const struct expr_program *match; /* context QHOST; NULL: everybody */
-    uint32_t count;
-    uint64_t period_ms;
+    struct rate rate;
 };
 
 struct limits_conf {

@@ -181,7 +181,8 @@ struct deliver_conf {
     uint64_t retry_ms;        /* 0, or: all retries and probes after this time (tests) */
     const char *mail_root;    /* folder of the mailboxes */
     struct deliver_pause pause;
-    struct dns *dns; /* of the core */
+    struct rate_table *rates; /* of all cores; NULL: no image has throttles */
+    struct dns *dns;          /* of the core */
     const struct names *names;
 };
 

@@ -3,6 +3,7 @@
 #include "smtp/deliver_ask.h"
 #include "smtp/deliver_private.h"
 #include "smtp/hop.h"
+#include "smtp/pace.h"
 
 #include <stdlib.h>
 
@@ -58,6 +59,9 @@ static void cut_waits(struct deliver *d, struct message *msg)
         struct rcpt_state *state = &msg->rcpts[i];
         uint64_t longest_ms = longest_wait_ms(d, state->attempts);
         longest_ms = longest_ms > d->conf.retry_ms ? longest_ms : d->conf.retry_ms;
+        if (state->flags & RCPT_THROTTLED && longest_ms < PACE_AHEAD_MAX_MS) {
+            longest_ms = PACE_AHEAD_MAX_MS;
+        }
         if (!(state->flags & RCPT_PUT_OFF) &&
             state->due_ms > d->shard->wall_ms + (int64_t)longest_ms) {
             state->due_ms = d->shard->wall_ms;

@@ -70,6 +70,16 @@ static bool is_extra(const struct rcpt_state *state, int64_t now_ms)
            (state->flags & (RCPT_FOR_NOTICE | RCPT_PUT_OFF)) == RCPT_FOR_NOTICE;
 }
 
+/* It was not tried: its turn comes later. */
+static void wait_turn(struct deliver *d, struct rcpt_state *state, int64_t due_ms)
+{
+    if (!is_early(state, d->shard->wall_ms)) {
+        state->due_ms = due_ms;
+    }
+    state->flags &= (uint8_t) ~(RCPT_PUT_OFF | RCPT_FOR_NOTICE | RCPT_EARLY);
+    state->flags |= RCPT_THROTTLED;
+}
+
 /* Sets the time of the next attempt. */
 static void defer(struct deliver *d, struct rcpt_state *state, const struct schedule *schedule,
                   const struct schedule_progress *progress)
@@ -162,7 +172,11 @@ static int apply_temporary(struct delivery *delivery, struct delivery_rcpt *rcpt
     deliver_note_end(state, schedule, msg->arrived_ms);
     count_one(&delivery->hop->stats->deferred);
     count_one(&d->stats.routes[delivery->hop->row].deferred);
-    defer(d, state, schedule, &progress);
+    if (rcpt->outcome.due_ms != 0) {
+        wait_turn(d, state, rcpt->outcome.due_ms);
+    } else {
+        defer(d, state, schedule, &progress);
+    }
     log_outcome(delivery, rcpt, "deferred");
     return is_news ? DSN_DELAYED : -1;
 }
@@ -179,9 +193,10 @@ static int apply(struct delivery *delivery, struct delivery_rcpt *rcpt)
     struct route_row *row = &d->stats.routes[delivery->hop->row];
     MX_ASSERT(state->status == RCPT_PENDING);
     note_reply(d, state, o);
-    state->flags &= (uint8_t)~RCPT_TLS_FAILED;
+    state->flags &= (uint8_t) ~(RCPT_TLS_FAILED | RCPT_THROTTLED);
     state->flags |= o->tls_fault ? RCPT_TLS_FAILED : 0;
-    bool counts = o->kind != OUTCOME_TEMPORARY || !is_extra(state, d->shard->wall_ms);
+    bool counts =
+        o->kind != OUTCOME_TEMPORARY || (o->due_ms == 0 && !is_extra(state, d->shard->wall_ms));
     if (counts && state->attempts < UINT8_MAX) {
         state->attempts++;
     }

@@ -39,7 +39,7 @@ static unsigned status_of(const struct message *msg, const struct rcpt_state *st
 {
     return msg->held                  ? QUEUE_DAMAGED
            : state->flags & RCPT_HELD ? QUEUE_HELD
-           : state->attempts > 0      ? QUEUE_DEFERRED
+           : rcpt_is_deferred(state)  ? QUEUE_DEFERRED
                                       : QUEUE_FRESH;
 }
 

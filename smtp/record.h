@@ -48,6 +48,7 @@ enum {
     RCPT_GIVE_UP = 8,     /* cancelled: becomes failed, with a report where one is wanted */
     RCPT_FOR_NOTICE = 16, /* due_ms is the time of a delay DSN alone */
     RCPT_EARLY = 32,      /* to be tried now, before due_ms: its next hop may be back */
+    RCPT_THROTTLED = 128, /* due_ms is its turn, for a rate's sake */
 };
 
 /* State of one recipient, in memory and stored (without the last two). */
@@ -72,6 +73,12 @@ struct rcpt_state {
 static inline bool rcpt_waits(const struct rcpt_state *state)
 {
     return state->status == RCPT_PENDING && !(state->flags & RCPT_HELD);
+}
+
+/* It has been put off, so there is a reason. */
+static inline bool rcpt_is_deferred(const struct rcpt_state *state)
+{
+    return state->attempts > 0 || (state->flags & RCPT_THROTTLED) != 0;
 }
 
 struct record_message {

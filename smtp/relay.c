@@ -5,6 +5,7 @@
 #include "io/stream.h"
 #include "smtp/hop.h"
 #include "smtp/hop_lookup.h"
+#include "smtp/pace.h"
 #include "smtp/slots.h"
 #include "smtp/strategy.h"
 
@@ -383,6 +384,22 @@ static struct routing_host routing_host(const struct relay_conn *conn)
     return (struct routing_host){host_name(conn), &conn->peer, source->family ? source : NULL};
 }
 
+/* False: nothing is left of the delivery, its recipients wait for their turn. */
+static bool is_in_turn(const struct relay_conn *conn, struct delivery *delivery)
+{
+    struct routing_host host = routing_host(conn);
+    struct netaddr local;
+    struct ring_addr own;
+    if (!pace_is_set(delivery->active->deliver)) {
+        return true;
+    }
+    if (host.local == NULL && ring_local(&own, conn->stream.fd) == MX_OK) {
+        local = ring_addr_netaddr(&own);
+        host.local = &local;
+    }
+    return pace_admit(delivery, &host);
+}
+
 static bool may_take(const struct relay_conn *conn, struct delivery *delivery)
 {
     struct routing_host host = routing_host(conn);
@@ -469,9 +486,12 @@ static bool conn_ready(struct relay_conn *conn)
         leave = delivery == NULL &&
                 (is_in_the_way(conn) || conn->without_tls || is_called_back(conn, true));
     }
-    if (delivery != NULL) {
+    if (delivery != NULL && is_in_turn(conn, delivery)) {
         transaction_begin(conn, delivery);
         return true;
+    }
+    if (delivery != NULL && !leave) {
+        return true; /* the next one may be */
     }
     if (leave || hop->retired) {
         quit(conn);

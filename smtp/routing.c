@@ -93,10 +93,11 @@ static struct expr_value client(struct lookup *look)
 
 static struct expr_value last_error(const struct lookup *look)
 {
-    return text_value(look->state.flags & RCPT_TLS_FAILED ? SLICE_LITERAL("tls")
-                      : look->state.code != 0             ? SLICE_LITERAL("unexpected-reply")
-                      : look->state.attempts != 0         ? SLICE_LITERAL("connection")
-                                                          : SLICE_LITERAL("none"));
+    return text_value(look->state.flags & RCPT_THROTTLED    ? SLICE_LITERAL("rate")
+                      : look->state.flags & RCPT_TLS_FAILED ? SLICE_LITERAL("tls")
+                      : look->state.code != 0               ? SLICE_LITERAL("unexpected-reply")
+                      : look->state.attempts != 0           ? SLICE_LITERAL("connection")
+                                                            : SLICE_LITERAL("none"));
 }
 
 /* A message that is not in the queue yet has just come. */

@@ -235,6 +235,7 @@ static mx_err delivery_open(struct service *service)
 {
     service->conf.deliver.dns = &service->dns;
     service->conf.deliver.names = service->conf.names;
+    service->conf.deliver.rates = service->conf.rates;
     return deliver_open(&service->deliver, service->shard, &service->spool, service->image,
                         service->directory, &service->conf.deliver);
 }

@@ -227,6 +227,20 @@ static const struct object_case cases[] = {
      "threadsPerNode: must be 1 to 1000000\n"},
     {"MtaVirtualQueue", "{\"name\":\"bulk\"}",
      "{\"name\":\"bulk\",\"description\":null,\"threadsPerNode\":25}"},
+    {"MtaQueueQuota", "{\"key\":{\"sender\":true,\"nobody\":true},\"messages\":1}",
+     "key/nobody: must be one of 'sender', 'senderDomain', 'rcpt', 'rcptDomain'\n"},
+    {"MtaQueueQuota",
+     "{\"key\":{\"rcpt\":true,\"sender\":false},\"match\":{\"match\":{}},\"size\":5}",
+     "{\"description\":null,\"enable\":true,\"key\":{\"rcpt\":true},\"match\":{\"match\":{},"
+     "\"else\":\"true\"},\"messages\":null,\"size\":5}"},
+    {"MtaQueueQuota", "{\"match\":{\"else\":\"listener == 'a'\"}}",
+     "match/else: at position 0: unknown or unavailable name \"listener\"; available here: rcpt "
+     "rcpt_domain recipients sender sender_domain source size priority retry_num notify_num "
+     "expires_in last_status last_error queue_name queue_age received_from_ip mx remote_ip "
+     "local_ip\n"},
+    {"MtaOutboundThrottle", "{\"description\":\"a\"}", "rate: is required\n"},
+    {"MtaOutboundThrottle", "{\"description\":\"a\",\"rate\":{\"count\":0,\"period\":1}}",
+     "rate/count: must be 1 to 1000000\n"},
     {"MtaDeliverySchedule", "{\"name\":\"a\",\"queueId\":\"i\"}",
      "{\"name\":\"a\",\"description\":null,\"queueId\":\"i\",\"retry\":{\"@type\":\"Default\"},"
      "\"notify\":{\"@type\":\"Default\"},"

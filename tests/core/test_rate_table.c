@@ -96,3 +96,32 @@ Test(rate_table, seeds_make_other_keys)
     cr_assert_neq(rate_table_key(other, slice_of(&number, sizeof number)), key_of(number));
     rate_table_free(other);
 }
+
+/* Places in a line are one step apart, none before the time that is asked for; a line that nobody
+ * has stood in for long begins at the clock. */
+Test(rate_table, line)
+{
+    const struct rate rate = rate_of(10, 1000); /* 100 ms each */
+    const uint64_t step = UINT64_C(100) * 1000000, start = UINT64_C(1000) * step;
+    uint64_t key = key_of(1);
+    cr_assert_eq(rate_table_ahead(table, key, start), 0);
+    cr_assert_eq(rate_table_line(table, key, &rate, start + 5), start + 5);
+    cr_assert_eq(rate_table_ahead(table, key, start), step + 5);
+    for (uint64_t i = 1; i < 100; i++) {
+        cr_assert_eq(rate_table_line(table, key, &rate, start), start + 5 + i * step);
+    }
+    cr_assert_eq(rate_table_ahead(table, key_of(2), start), 0, "of another key");
+    uint64_t later = start + 200 * step;
+    cr_assert_eq(rate_table_ahead(table, key, later), 0);
+    cr_assert_eq(rate_table_line(table, key, &rate, later), later);
+}
+
+/* More keys than places: somebody's line is given up, never without an answer. */
+Test(rate_table, lines_of_many)
+{
+    const struct rate rate = rate_of(1, 1000);
+    for (uint64_t i = 0; i < UINT64_C(100) * RATE_TABLE_WAYS; i++) {
+        cr_assert_eq(rate_table_line(table, key_of(i), &rate, i), i);
+        cr_assert_geq(rate_table_ahead(table, key_of(i), i), rate.each_ns);
+    }
+}

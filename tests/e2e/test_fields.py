@@ -65,6 +65,8 @@ EFFECTS = {
     "MtaDeliveryExpirationTtl": {"expire": "schedule_notices"},
     "MtaDeliveryExpirationAttempts": {"maxAttempts": "schedule_by_recipient"},
     "MtaVirtualQueue": {"name": "queue_workers", "threadsPerNode": "queue_workers"},
+    "MtaOutboundThrottle": {"enable": "throttle_keys", "key": "throttle_hosts", "match": "throttle_keys",
+                            "rate": "throttle_defers"},
     "MtaQueueQuota": {"enable": "queue_quota_keys", "key": "queue_quota_keys", "match": "queue_quota_keys",
                       "messages": "queue_quota_whole_process", "size": "queue_quota_size"},
     "MtaTlsStrategy": {"name": "tls_strategy_by_recipient", "startTls": "tls_disabled",

@@ -1,6 +1,7 @@
-"""How much may be queued, for the whole process and after a restart."""
+"""How much may be queued and how fast it leaves, for the whole process and after a restart."""
 
 import threading
+import time
 
 from lib import Sink, check, equal, marked, starts, wait_until
 from test_management import Api, Managed
@@ -131,3 +132,115 @@ def test_queue_quota_by_session():
         equal(taken(offered(s, "bob@example.org") for _ in range(3)), 3, "relayed")
         starts(offered(s, ["bob@example.org", "alice@example.org"]), "250", "both")
         starts(offered(s, "alice@example.org"), FULL, "local, while the other is still queued for bob")
+
+
+def rate(count, seconds):
+    return {"count": count, "period": int(seconds * 1000)}
+
+
+def waiting(s):
+    """What the queue says of each recipient."""
+    got = s.api.calls(("x:QueuedMessage/get", {"ids": ids(s)}))[0]["list"]
+    return {address: r for message in got for address, r in message["recipients"].items()}
+
+
+def throttled(s):
+    return s.log().count("rate limit: ")
+
+
+class Arrivals:
+    """A hook for sinks that notes when recipients come."""
+
+    def __init__(self):
+        self.began, self.times = time.time(), []
+
+    def __call__(self, session, verb, line):
+        if verb == "RCPT":
+            self.times.append((time.time() - self.began, line.split("<")[1].split(">")[0]))
+
+
+def test_throttle_defers():
+    """Over the rate nothing is tried: the queue shows why and when, no attempt is counted, and the turn comes, in order."""
+    arrivals = Arrivals()
+    with Sink(hook=arrivals) as sink, Managed(relay=sink.port, cores=1, retry_ms=None) as s:
+        s.api.create("MtaOutboundThrottle", description="two in 6 s", key={"rcptDomain": True}, rate=rate(2, 6))
+        arrivals.began = time.time()
+        for i in range(4):
+            s.submit(f"bob{i}@example.org", marked())
+        wait_until(lambda: throttled(s) == 2, 10, "two over the rate")
+        equal(sorted(m.rcpts[0] for m in sink.messages), ["bob0@example.org", "bob1@example.org"], "at once")
+        queue = waiting(s)
+        equal(sorted(queue), ["bob2@example.org", "bob3@example.org"], "those that wait")
+        for r in queue.values():
+            equal(r["retryCount"], 0, "no attempt was made")
+            check("rate limit: two in 6 s" in str(r["status"]), r)
+        check(queue["bob2@example.org"]["retryDue"] < queue["bob3@example.org"]["retryDue"], f"one after the other: {queue}")
+        wait_until(lambda: not ids(s), 20, "an empty queue")
+        equal([who for _, who in arrivals.times], [f"bob{i}@example.org" for i in range(4)], "the order")
+        for i in (2, 3):
+            check(arrivals.times[i][0] >= 3 * (i - 1), f"not before its time: {arrivals.times}")
+
+
+def test_throttle_keys():
+    """Keys count apart; a match leaves out; recipients of one message are told apart; disabled it holds nobody up; local
+    mail is never throttled, nor does anybody pay for a transaction that another throttle forbids."""
+    with Sink() as sink, Managed(relay=sink.port, cores=1, retry_ms=None) as s:
+        def sent():
+            return sorted(a for m in sink.messages for a in m.rcpts)
+
+        by_sender = s.api.create("MtaOutboundThrottle", description="by sender", key={"sender": True}, rate=rate(1, 3600),
+                                 match={"match": {}, "else": "sender != 'free@a.example' && !starts_with(rcpt, 'vip')"})
+        for sender in ("one@a.example", "ONE@a.example", "two@a.example", "free@a.example", "free@a.example"):
+            s.submit("bob@example.org", marked(), sender=sender)
+        wait_until(lambda: len(sink.messages) == 4 and throttled(s) == 1, 10, "one of five waits")
+        s.submit(["bob@example.org", "vip@example.org", "alice@example.org"], marked(), sender="one@a.example")
+        wait_until(lambda: "vip@example.org" in sent() and throttled(s) == 2 and len(s.mailbox()) == 1, 10,
+                   "one of three waits")
+        equal(sent().count("bob@example.org"), 4, "bob's")
+        s.api.create("MtaOutboundThrottle", description="all", rate=rate(1, 3600))
+        s.submit("carol@example.org", marked(), sender="one@a.example")
+        wait_until(lambda: throttled(s) == 3, 10, "its sender's rate")
+        s.submit("dave@example.org", marked(), sender="free@a.example")
+        wait_until(lambda: "dave@example.org" in sent(), 10, "that of all was given back")
+        s.submit("erin@example.org", marked(), sender="free@a.example")
+        wait_until(lambda: "rate limit: all" in s.log(), 10, "and is used up now")
+        for _ in range(3):
+            s.submit("alice@example.org", marked(), sender="one@a.example")
+        wait_until(lambda: len(s.mailbox()) == 4, 10, "local mail")
+        for throttle in s.api.calls(("x:MtaOutboundThrottle/query", {}))[0]["ids"]:
+            s.api.update("MtaOutboundThrottle", throttle, enable=False)
+        s.api.destroy("MtaOutboundThrottle", by_sender)
+        for message in ids(s):
+            s.api.update("QueuedMessage", message, nextRetry="2001-01-01T00:00:00Z")
+        wait_until(lambda: not ids(s), 10, "without throttles")
+
+
+def test_throttle_hosts():
+    """Hosts and addresses as keys; last_error says rate to the expressions."""
+    with Sink() as sink, Managed(relay=sink.port, cores=1, retry_ms=None) as s:
+        for part in ("mx", "remoteIp", "localIp", "senderDomain"):
+            throttle = s.api.create("MtaOutboundThrottle", description=part, key={part: True}, rate=rate(1, 3600),
+                                    match={"match": {"0": {"if": "last_error == 'rate'", "then": "false"}}, "else": "true"})
+            before = len(sink.messages)
+            for _ in range(2):
+                s.submit("bob@example.org", marked())
+            wait_until(lambda: len(sink.messages) == before + 1 and f"rate limit: {part}" in s.log(), 10, part)
+            for message in ids(s):
+                s.api.update("QueuedMessage", message, nextRetry="2001-01-01T00:00:00Z")
+            wait_until(lambda: len(sink.messages) == before + 2, 10, "who has waited is left alone by the match")
+            s.api.destroy("MtaOutboundThrottle", throttle)
+
+
+def test_throttle_whole_process():
+    """Four cores send no more together than one throttle says, also after a restart with what waits."""
+    arrivals = Arrivals()
+    with Sink(hook=arrivals) as sink, Managed(relay=sink.port, cores=4, retry_ms=None) as s:
+        s.api.create("MtaOutboundThrottle", description="ten", key={"mx": True}, rate=rate(10, 5))
+        arrivals.began = time.time()
+        for i in range(24):
+            s.submit(f"bob{i}@example.org", marked())
+        wait_until(lambda: throttled(s) >= 10, 10, "those over the rate")
+        wait_until(lambda: len(sink.messages) == 24, 30, "all of them")
+        for i, (at, _) in enumerate(sorted(arrivals.times)):
+            check(at >= (i - 9) * 0.5 - 0.01, f"arrival {i} at {at:.2f} s: {arrivals.times}")
+        equal(throttled(s), 14, "each has waited once")
