@@ -102,7 +102,10 @@ static void print_kind(FILE *out, const struct reg_field *field)
                 field->embedded->name);
         break;
     case REG_SET:
-        if (field->format == FORMAT_ID) {
+        if (field->enumeration) {
+            fprintf(out, "set of ");
+            print_enum(out, field->enumeration);
+        } else if (field->format == FORMAT_ID) {
             fprintf(out, "set of ids of a [%s](#%s)", field->refers, field->refers);
         } else {
             fprintf(out, "set of %s", string_kind(field->format));

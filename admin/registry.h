@@ -17,7 +17,7 @@ enum reg_kind {
     REG_ID,         /* id text of an object of the type `refers` */
     REG_OBJECT,     /* embedded object of the shape `embedded` */
     REG_LIST,       /* {"0": object, ...} of the shape `embedded` */
-    REG_SET,        /* {"member": true, ...}; members are strings of `format`, or ids */
+    REG_SET,        /* {"member": true, ...}; strings of `format`, ids, or enumerated */
     REG_MAP,        /* {"key": object, ...} of the shape `embedded`; only what the server sets */
     REG_EXPRESSION, /* {"match": {...}, "else": "..."}; results are of `format` */
 };

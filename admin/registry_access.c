@@ -154,12 +154,12 @@ static const struct reg_field rate_fields[] = {
 static const struct reg_variant rate_variants[] = {
     {.label = "Rate", .fields = FIELDS(rate_fields)},
 };
-static const struct reg_shape rate = {.name = "Rate", .variants = VARIANTS(rate_variants)};
+const struct reg_shape reg_rate = {.name = "Rate", .variants = VARIANTS(rate_variants)};
 
-#define BAN_RATE_FIELD(field_name, rate_text, text)                                         \
-    {                                                                                       \
-        .name = (field_name), .kind = REG_OBJECT, .embedded = &rate, .flags = REG_NULLABLE, \
-        .initial = (rate_text), .description = (text)                                       \
+#define BAN_RATE_FIELD(field_name, rate_text, text)                                             \
+    {                                                                                           \
+        .name = (field_name), .kind = REG_OBJECT, .embedded = &reg_rate, .flags = REG_NULLABLE, \
+        .initial = (rate_text), .description = (text)                                           \
     }
 #define BAN_PERIOD_FIELD(field_name)                                                  \
     {                                                                                 \

@@ -67,6 +67,7 @@ struct server {
     struct takeover *takeover;
     struct mbox_hub *hub;
     struct session_count *sessions;
+    struct rate_table *rates;
     struct names names; /* of this system, as they were at the start */
     struct shard shard; /* of the management loop */
     bool shard_is_open;
@@ -258,6 +259,7 @@ static mx_err core_prepare(struct server *server, unsigned index)
     core->conf.hash_seed = random_u64();
     core->conf.store = server->store;
     core->conf.sessions = server->sessions;
+    core->conf.rates = server->rates;
     core->conf.takeover = server->takeover;
     core->conf.names = &server->names;
     core->conf.cert_pem = server->tls.cert_pem;
@@ -541,6 +543,7 @@ static bool hub_open(struct server *server)
 {
     mx_err err =
         session_count_new(&server->sessions, server->core_count, IMAGE_LISTENERS_MAX, random_u64());
+    err = err ? err : rate_table_new(&server->rates, RATE_TABLE_BUCKETS, random_u64());
     err = err ? err : log_init(&server->worker_log, -1, server->options->log_level);
     err = err ? err : ban_new(&server->ban, &server->worker_log);
     if (!err) {
@@ -982,6 +985,7 @@ static void end(struct server *server)
     }
     mbox_hub_free(server->hub);
     session_count_free(server->sessions);
+    rate_table_free(server->rates);
     names_free(&server->names);
     tls_files_free(&server->tls);
     config_free(server->config);

@@ -142,30 +142,34 @@ json_t *normal_number(struct checker *c, const struct reg_field *field, const js
     return json_integer(number);
 }
 
-json_t *normal_enum(struct checker *c, const struct reg_field *field, const json_t *value)
+/* False: not a value of the field, and an error was added. */
+static bool check_enum(struct checker *c, const struct reg_field *field, struct slice word)
 {
-    if (json_is_string(value) && reg_enum_index(field->enumeration, json_slice(value)) >= 0) {
-        return json_stringn(json_string_value(value), json_string_length(value));
+    if (reg_enum_index(field->enumeration, word) >= 0) {
+        return true;
     }
     char names[SET_TEXT_MAX];
     struct writer w = writer_init(names, sizeof(names) - 1);
-    bool known =
-        json_is_string(value) && reg_has_word(field->enumeration->unsupported, json_slice(value));
     for (uint32_t i = 0; i < field->enumeration->count; i++) {
         put_text(&w, i ? ", '" : "'");
         put_text(&w, field->enumeration->values[i].name);
         put_char(&w, '\'');
     }
     names[w.len] = 0;
-    if (known) {
+    if (word.len > 0 && reg_has_word(field->enumeration->unsupported, word)) {
         set_error_add(c->errors, SET_INVALID_PATCH, c->path,
-                      "'%s' is not supported by ringmx; it takes %s", json_string_value(value),
-                      names);
-        return NULL;
+                      "%s is not supported by ringmx; it takes %s", show(word).text, names);
+        return false;
     }
     set_error_add(c->errors, SET_INVALID_PATCH, c->path, "must be %s%s",
                   field->enumeration->count > 1 ? "one of " : "", names);
-    return NULL;
+    return false;
+}
+
+json_t *normal_enum(struct checker *c, const struct reg_field *field, const json_t *value)
+{
+    struct slice word = json_is_string(value) ? json_slice(value) : SLICE_EMPTY;
+    return check_enum(c, field, word) ? json_stringn((const char *)word.ptr, word.len) : NULL;
 }
 
 /* The same for an id or a reference ("#name"). */
@@ -223,6 +227,10 @@ json_t *normal_date(struct checker *c, const json_t *value)
 bool normal_member(struct checker *c, const struct reg_field *field, struct slice key,
                    struct writer *out)
 {
+    if (field->enumeration) {
+        put_slice(out, check_enum(c, field, key) ? key : SLICE_EMPTY);
+        return out->len > 0;
+    }
     return field->format == FORMAT_ID ? normal_id_text(c, field, key, out)
                                       : normal_text(c, field, key, out);
 }

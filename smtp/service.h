@@ -20,6 +20,7 @@
 #include "smtp/srv_wait.h"
 #include "smtp/stats.h"
 #include "smtp/takeover.h"
+#include "smtp/throttle.h"
 
 struct service;
 
@@ -44,6 +45,7 @@ struct service_conf {
     struct journal_store *store;
     struct takeover *takeover;      /* NULL: nobody waits to hear that the old queue was adopted */
     struct session_count *sessions; /* of all cores */
+    struct rate_table *rates;       /* of all cores; NULL: no image has throttles */
     struct deliver_conf deliver;    /* dns and names are set by the service */
     const struct names *names;      /* of this system */
     const int *listen_fds; /* of this core, taken: one per listener and bound address, in the
@@ -87,6 +89,7 @@ struct service {
     struct mail_stats mail_stats;
     struct offences offences;
     struct client_limit client_limit;
+    struct throttling throttling;
     struct queue_view queue_view;
 };
 
