@@ -97,6 +97,11 @@ bool expr_known_results(const struct expr_program *program,
 /* True and *out set when the whole program folds to one value (settings that must be constant). */
 bool expr_constant(const struct expr_program *program, struct expr_value *out);
 
+/* Does some part of the program look at the variable (enum expr_variable_id)? */
+bool expr_uses(const struct expr_program *program, uint16_t variable);
+/* Does it ask the host something that may be answered later? */
+bool expr_asks(const struct expr_program *program);
+
 /* What a function asks that the host may have to find out first. */
 enum expr_ask {
     EXPR_ASK_NOTHING,
@@ -162,8 +167,6 @@ struct expr_trace {
 /* The source of a part, as it was compiled; borrowed from the program. */
 struct slice expr_part_text(const struct expr_program *program, uint32_t part);
 uint32_t expr_part_count(const struct expr_program *program);
-/* True when a run may have to wait for an answer. */
-bool expr_asks(const struct expr_program *program);
 
 struct expr_vm {
     struct expr_stats stats; /* since the vm was made: all zero */

@@ -265,15 +265,6 @@ uint32_t expr_part_count(const struct expr_program *program)
     return program->part_count;
 }
 
-bool expr_asks(const struct expr_program *program)
-{
-    uint32_t pc = 0;
-    while (pc < program->code_len && program->code[pc].op != OP_ASK) {
-        pc++;
-    }
-    return pc < program->code_len;
-}
-
 bool expr_literal_results(const struct expr_program *program,
                           void (*each)(void *arg, struct slice name), void *arg)
 {

@@ -13,6 +13,7 @@
 
 _Static_assert(sizeof(struct srv_conn) + HELO_NAME_MAX + 64 <= SRV_CONN_BYTES_MAX,
                "an idle session costs at most 1 KiB");
+_Static_assert(ADDRESS_MAX < 1 << 12, "an address fits into refused_len");
 
 enum {
     TIMER_LATE_MS = 1000, /* a timer that fires so late tells of us and not of the client */
@@ -215,7 +216,7 @@ static void note_refused(struct srv_conn *conn)
     if (both != NULL) {
         memcpy(both + conn->helo_len, ask->text.ptr, ask->text.len);
         conn->helo = both;
-        conn->refused_len = (uint16_t)ask->text.len;
+        conn->refused_len = ask->text.len & 0xfff; /* ADDRESS_MAX fits */
     }
 }
 
@@ -339,6 +340,25 @@ static void refuse_early(struct srv_conn *conn, struct slice in)
     }
 }
 
+/* REPLY_OK: within all rates, or *later. *text is valid until the next question. */
+static enum reply throttle(struct srv_conn *conn, enum inbound_stage stage, struct slice *text,
+                           bool *later)
+{
+    bool transaction = stage >= INBOUND_MAIL;
+    switch (throttle_test(conn, stage, text, answer_again)) {
+    case THROTTLE_PASSED:
+        return REPLY_OK;
+    case THROTTLE_LATER:
+        *later = true;
+        return REPLY_OK;
+    case THROTTLE_OVER:
+        return transaction ? REPLY_THROTTLED : REPLY_THROTTLED_CLOSING;
+    case THROTTLE_FAILED:
+    default:
+        return transaction ? REPLY_LOOKUP_FAILED : REPLY_OVERLOAD;
+    }
+}
+
 /* *banner, or what the refusal says, is valid until the next question. What cannot be worked out is
  * an end for now: no other limits, no other text. */
 static enum reply on_connect(struct srv_conn *conn, struct slice *banner, bool *later)
@@ -351,6 +371,11 @@ static enum reply on_connect(struct srv_conn *conn, struct slice *banner, bool *
     if (conn->refused || conn->service->stopping) {
         return REPLY_OVERLOAD;
     }
+    enum reply reply = conn->throttled ? REPLY_OK : throttle(conn, INBOUND_CONNECT, banner, later);
+    if (reply != REPLY_OK || *later) {
+        return reply;
+    }
+    conn->throttled = true;
     *later = greet_later(conn);
     if (*later) {
         return REPLY_OK;
@@ -372,7 +397,7 @@ static bool is_qualified(struct slice name)
     return dot > 0 && dot + 1 < name.len && name.ptr[0] != '[';
 }
 
-static enum reply on_helo(struct srv_conn *conn, struct slice name, bool *later)
+static enum reply on_helo(struct srv_conn *conn, struct slice name, struct slice *text, bool *later)
 {
     enum stage_verdict verdict = decide(conn, STAGE_FQDN, STAGE_FALSE);
     if (verdict == STAGE_TRUE && !is_qualified(name)) {
@@ -396,10 +421,11 @@ static enum reply on_helo(struct srv_conn *conn, struct slice name, bool *later)
     conn->helo = copy;
     conn->helo_len = (uint8_t)name.len;
     conn->refused_len = 0;
-    return REPLY_OK;
+    return throttle(conn, INBOUND_EHLO, text, later);
 }
 
-static enum reply on_mail(struct srv_conn *conn, const struct srv_ask *ask, bool *later)
+static enum reply on_mail(struct srv_conn *conn, const struct srv_ask *ask, struct slice *text,
+                          bool *later)
 {
     struct service *service = conn->service;
     if (service->stopping) {
@@ -423,6 +449,10 @@ static enum reply on_mail(struct srv_conn *conn, const struct srv_ask *ask, bool
     mx_err err = journal_room(service->spool.journal, ask->mail.size);
     if (err) {
         return reply_of(err);
+    }
+    enum reply reply = throttle(conn, INBOUND_MAIL, text, later);
+    if (reply != REPLY_OK || *later) {
+        return reply;
     }
     drop_transaction(conn);
     conn->pace = (struct srv_pace){0};
@@ -519,7 +549,8 @@ static void count_refused(struct service *service, enum reply reply)
 }
 
 /* *later: the answer comes when the next hop, or the DNS, has said something. */
-static enum reply on_rcpt(struct srv_conn *conn, const struct srv_ask *ask, bool *later)
+static enum reply on_rcpt(struct srv_conn *conn, const struct srv_ask *ask, struct slice *text,
+                          bool *later)
 {
     struct service *service = conn->service;
     struct routing_context ctx = service_routing(service);
@@ -568,6 +599,13 @@ static enum reply on_rcpt(struct srv_conn *conn, const struct srv_ask *ask, bool
     if (known) {
         count_verdict(service, VERDICT_DUPLICATE);
         return REPLY_OK; /* once is enough */
+    }
+    reply = throttle(conn, INBOUND_RCPT, text, later);
+    if (reply != REPLY_OK) {
+        count_verdict(service, VERDICT_THROTTLED);
+    }
+    if (reply != REPLY_OK || *later) {
+        return reply;
     }
     mx_err err = txn_add_rcpt(conn->txn, ask->text, &ask->rcpt);
     count_verdict(service, err ? VERDICT_NO_MEMORY : verdict_of(routing.route));
@@ -735,13 +773,13 @@ static bool answer_question(struct srv_conn *conn, struct writer *out)
         reply = on_connect(conn, &text, &later);
         break;
     case SRV_ASK_HELO:
-        reply = on_helo(conn, ask->text, &later);
+        reply = on_helo(conn, ask->text, &text, &later);
         break;
     case SRV_ASK_MAIL:
-        reply = on_mail(conn, ask, &later);
+        reply = on_mail(conn, ask, &text, &later);
         break;
     case SRV_ASK_RCPT:
-        reply = on_rcpt(conn, ask, &later);
+        reply = on_rcpt(conn, ask, &text, &later);
         break;
     case SRV_ASK_DATA:
         reply = on_data(conn);

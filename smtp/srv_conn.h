@@ -51,8 +51,9 @@ struct srv_conn {
     bool greet_wait : 1; /* the banner waits, and who speaks meanwhile is refused */
     bool greet_done : 1; /* it has waited */
     bool closing : 1;
-    uint16_t refused_len;  /* behind helo: sender or recipient of the first refusal */
-    struct srv_wait *wait; /* the open question's answer comes from elsewhere; else NULL */
+    uint16_t refused_len : 12; /* behind helo: sender or recipient of the first refusal */
+    bool throttled : 1;        /* the rates of connections were asked */
+    struct srv_wait *wait;     /* the open question's answer comes from elsewhere; else NULL */
     struct txn *txn;
     struct incoming *incoming;
 };

@@ -59,18 +59,16 @@ static void log_failed(const struct srv_conn *conn, const char *setting, const c
 {
     struct log *log = &conn->service->shard->log;
     struct log_line *line = log_begin_repeated(log, LOG_WARN, "expression-failed");
-    char text[NETADDR_TEXT_MAX];
-    struct writer w = writer_init(text, sizeof text);
-    put_netaddr(&w, &conn->client);
     log_text(line, "field", setting);
-    log_slice(line, "client", writer_slice(&w));
+    log_client(line, &conn->client);
     log_text(line, "reason", reason);
     log_text(line, "effect", "the client is told to try again");
     log_end(log, line);
 }
 
-enum stage_verdict srv_stage_run(struct srv_conn *conn, enum stage_program which,
-                                 struct expr_value *out, void (*again)(void *conn))
+static enum stage_verdict run(struct srv_conn *conn, const struct expr_program *program,
+                              const char *setting, struct expr_value *out,
+                              void (*again)(void *conn))
 {
     struct service *service = conn->service;
     struct stage_facts facts = facts_of(conn);
@@ -78,7 +76,7 @@ enum stage_verdict srv_stage_run(struct srv_conn *conn, enum stage_program which
     struct srv_asking asking;
     struct expr_value value;
     srv_asking_init(&asking, conn, again);
-    switch (stage_run(&value, service->image, which, &facts, vm, &asking.asker, NULL)) {
+    switch (stage_run_program(&value, service->image, program, &facts, vm, &asking.asker, NULL)) {
     case EXPR_DONE:
         if (out != NULL) {
             *out = value;
@@ -87,9 +85,26 @@ enum stage_verdict srv_stage_run(struct srv_conn *conn, enum stage_program which
     case EXPR_WAITING:
         return STAGE_LATER;
     default:
-        log_failed(conn, stage_setting(which), vm->failure);
+        log_failed(conn, setting, vm->failure);
         return STAGE_FAILED;
     }
+}
+
+enum stage_verdict srv_stage_run(struct srv_conn *conn, enum stage_program which,
+                                 struct expr_value *out, void (*again)(void *conn))
+{
+    return run(conn, conn->service->image->stages[which], stage_setting(which), out, again);
+}
+
+enum stage_verdict srv_stage_match(struct srv_conn *conn, const struct expr_program *program,
+                                   const char *setting, void (*again)(void *conn))
+{
+    return run(conn, program, setting, NULL, again);
+}
+
+struct slice srv_stage_sender(const struct srv_conn *conn)
+{
+    return facts_of(conn).sender;
 }
 
 enum stage_verdict srv_stage_settings(struct srv_conn *conn, enum expr_context context,

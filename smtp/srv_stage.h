@@ -26,6 +26,11 @@ void srv_asking_init(struct srv_asking *asking, struct srv_conn *conn, void (*ag
 /* The image has such a program. out (may be NULL): its value, valid until the vm runs again. */
 enum stage_verdict srv_stage_run(struct srv_conn *conn, enum stage_program which,
                                  struct expr_value *out, void (*again)(void *conn));
+/* The same for another program that yields true or false; setting: for the log. */
+enum stage_verdict srv_stage_match(struct srv_conn *conn, const struct expr_program *program,
+                                   const char *setting, void (*again)(void *conn));
+/* The sender of the open question or the transaction. */
+struct slice srv_stage_sender(const struct srv_conn *conn);
 /* Takes the limits of this session that are worked out in this context (EXPR_CONN or EXPR_EHLO);
  * it has some of its own. Never STAGE_FALSE. */
 enum stage_verdict srv_stage_settings(struct srv_conn *conn, enum expr_context context,

@@ -5,7 +5,7 @@ struct view {
     const struct stage_facts *facts;
 };
 
-static struct slice domain_of(struct slice address)
+struct slice stage_domain(struct slice address)
 {
     size_t at = address.len;
     while (at > 0 && address.ptr[at - 1] != '@') {
@@ -34,13 +34,13 @@ static void variable(void *arg, uint16_t index, struct expr_value *out)
         out->string = facts->sender;
         break;
     case EXPR_VAR_SENDER_DOMAIN:
-        out->string = domain_of(facts->sender);
+        out->string = stage_domain(facts->sender);
         break;
     case EXPR_VAR_RCPT:
         out->string = facts->rcpt;
         break;
     case EXPR_VAR_RCPT_DOMAIN:
-        out->string = domain_of(facts->rcpt);
+        out->string = stage_domain(facts->rcpt);
         break;
     case EXPR_VAR_RECIPIENTS:
         *out = recipients(view->session.vm, facts->env);
@@ -62,10 +62,10 @@ const char *stage_setting(enum stage_program which)
     return settings[which];
 }
 
-enum expr_status stage_run(struct expr_value *out, const struct image *image,
-                           enum stage_program which, const struct stage_facts *facts,
-                           struct expr_vm *vm, const struct expr_asker *asker,
-                           const struct expr_trace *trace)
+enum expr_status stage_run_program(struct expr_value *out, const struct image *image,
+                                   const struct expr_program *program,
+                                   const struct stage_facts *facts, struct expr_vm *vm,
+                                   const struct expr_asker *asker, const struct expr_trace *trace)
 {
     struct view view = {
         .session = {.facts = &facts->session, .image = image, .vm = vm, .asker = asker},
@@ -73,5 +73,13 @@ enum expr_status stage_run(struct expr_value *out, const struct image *image,
     view.session.helo = facts->helo;
     struct expr_host host = session_host(&view.session);
     host.variable = variable;
-    return expr_run(vm, image->stages[which], &host, trace, out);
+    return expr_run(vm, program, &host, trace, out);
+}
+
+enum expr_status stage_run(struct expr_value *out, const struct image *image,
+                           enum stage_program which, const struct stage_facts *facts,
+                           struct expr_vm *vm, const struct expr_asker *asker,
+                           const struct expr_trace *trace)
+{
+    return stage_run_program(out, image, image->stages[which], facts, vm, asker, trace);
 }

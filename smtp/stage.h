@@ -12,6 +12,8 @@ struct stage_facts {
     const struct envelope *env; /* recipients so far; NULL: none */
 };
 
+/* Behind the last at sign of an address; empty without one. */
+struct slice stage_domain(struct slice address);
 /* The setting that holds it, for logs and people. */
 const char *stage_setting(enum stage_program which);
 /* The image has such a program; *out borrows from it, the facts and the vm. EXPR_WAITING: asker's
@@ -20,3 +22,8 @@ enum expr_status stage_run(struct expr_value *out, const struct image *image,
                            enum stage_program which, const struct stage_facts *facts,
                            struct expr_vm *vm, const struct expr_asker *asker,
                            const struct expr_trace *trace);
+/* The same for another program with the variables of a stage. */
+enum expr_status stage_run_program(struct expr_value *out, const struct image *image,
+                                   const struct expr_program *program,
+                                   const struct stage_facts *facts, struct expr_vm *vm,
+                                   const struct expr_asker *asker, const struct expr_trace *trace);

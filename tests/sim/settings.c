@@ -1,5 +1,6 @@
 #include "tests/sim/settings.h"
 #include "tests/dir_records.h"
+#include "tests/sim/rates.h"
 
 #include "core/check.h"
 #include "tests/sim/settings_inside.h"
@@ -339,6 +340,7 @@ static void image_make(struct made *made, const struct settings *s)
                             .listeners = made->listeners,
                             .routes = made->routes};
     image->performance = tuned;
+    image->throttles = rates_throttles();
     image->limits = (struct session_limits){.idle_ms = 300000,
                                             .data_block_ms = 600000,
                                             .data_rate = 500,
