@@ -261,6 +261,9 @@ static void on_reply(struct client *c, enum tag tag, unsigned code)
     switch (tag) {
     case T_BANNER:
     case T_EHLO:
+        if (tag == T_BANNER && code == 554) {
+            sim_fail("who waited for the banner is taken for an early talker");
+        }
         if (code / 100 != 2) {
             quit(c);
         } else if (tag == T_BANNER) {
