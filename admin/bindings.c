@@ -58,7 +58,7 @@ static const struct listener_conf *overlapping(const struct image *image,
 }
 
 /* Replies are short, and who does not read them keeps no more of the kernel's memory than this. */
-enum { SEND_BUF_BYTES = 32 * 1024 };
+enum { SEND_BUF_BYTES = 16 * 1024 };
 
 /* Has the address, or one that takes it in, been ours until this change, and is not after it? */
 static bool passes_over(const struct image *image, const struct image *present,

@@ -9,7 +9,7 @@
 
 #include <limits.h>
 
-enum { MBOX_MAX_PER_TURN = 1024, PARKS_MAX = 4096, SMALL_PARKS_MAX = 65536 };
+enum { MBOX_MAX_PER_TURN = 1024, PARKS_MAX = 16384, SMALL_PARKS_MAX = 65536 };
 
 mx_err shard_init(struct shard *shard, const struct shard_conf *conf)
 {

@@ -940,7 +940,7 @@ static size_t on_input(struct stream *stream, struct slice in)
     if (conn->proxy != NULL && srv_proxy_input(conn, &in) == PROXY_DONE) {
         session_begin(conn);
     }
-    if (conn->greet_wait) {
+    if (conn->greet_wait && in.len > 0) { /* more than the PROXY header */
         refuse_early(conn, in);
     } else if (conn->proxy == NULL && !conn->closing) {
         pump(conn, &in);

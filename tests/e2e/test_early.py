@@ -70,6 +70,20 @@ def test_greet_delay_changes_live():
         check("greetDelay" in str(done), f"a delay of more than a minute: {done}")
 
 
+def test_greet_delay_behind_a_proxy():
+    """The delay begins behind the PROXY header; who waits is served, the proxy itself does not wait."""
+    with Server(settings=PROXY, fields={"greetDelay": 500}) as s:
+        began = time.monotonic()
+        with Wire(s.port, first=b"PROXY TCP4 203.0.113.7 192.0.2.1 4711 25\r\n") as w:
+            w.hello()
+            check(time.monotonic() - began >= 0.5, "the banner came at once")
+            w.message("alice@example.org", b"Subject: x\r\n\r\nx\r\n")
+        s.delivered()
+    with Server(settings=PROXY, fields={"greetDelay": LONG_MS}) as s:
+        with Wire(s.port, seconds=LONG_MS / 2000, first=b"PROXY UNKNOWN\r\n") as w:
+            w.then("220 ")
+
+
 def test_foreign_protocols():
     """TLS and HTTP on a listener without delay: one reply, closed, never a command carried out."""
     with Server() as s:

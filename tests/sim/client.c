@@ -39,6 +39,7 @@ struct client {
     bool pipelined, bdat;
     bool second;      /* it comes through the proxy */
     bool bad_header;  /* which garbles its header: no session may begin */
+    bool early;       /* it speaks before the banner, which waits there */
     char address[24]; /* that the server is to see */
     char host[64];    /* the server's name in this session */
     uint64_t epoch;   /* of the configuration, when it asked */
@@ -280,6 +281,9 @@ static void on_reply(struct client *c, enum tag tag, unsigned code)
     switch (tag) {
     case T_BANNER:
     case T_EHLO:
+        if (tag == T_BANNER && code == 554) {
+            sim_fail("who waited for the banner is taken for an early talker");
+        }
         if (code / 100 != 2) {
             quit(c);
         } else if (tag == T_BANNER) {
@@ -375,6 +379,13 @@ static void take_reply(struct client *c, struct slice line)
     if (c->bad_header && code != 421) {
         sim_fail("a session began behind a malformed PROXY header: %.*s", SLICE_ARGS(line));
     }
+    if (c->early) {
+        if (code != 554 && code != 421 && code != 220) { /* its bytes may come after the delay */
+            sim_fail("an early talker was answered: %.*s", SLICE_ARGS(line));
+        }
+        peer_close(&c->peer, false);
+        return;
+    }
     if (c->tag_count > 0 && code / 100 == 2) {
         check_host(c, c->tags[0], line);
     }
@@ -443,10 +454,14 @@ static void say_proxy(struct client *c)
     }
     header[12] = kind == 1 ? 0x20 : 0x21;
     c->bad_header = kind == 2;
+    c->early = kind > 2 && sim_chance(8); /* of the proxy itself nothing waits */
     if (c->bad_header) {
         header[sim_below(12)] ^= 0x20;
     }
     bytes_add(&c->peer.out, slice_of(header, sizeof header));
+    if (c->early) {
+        peer_say(&c->peer, "EHLO early.example\r\nMAIL FROM:<early@client.example>\r\n");
+    }
 }
 
 static void connect_again(struct client *c)
@@ -474,7 +489,7 @@ static void connect_again(struct client *c)
                          ? 1 + sim_scale(1, 2 * c->plan.bytes_max)
                          : 0;
     (void)snprintf(c->address, sizeof c->address, "([192.0.2.1])");
-    c->bad_header = false;
+    c->bad_header = c->early = false;
     if (c->second) {
         say_proxy(c);
     }

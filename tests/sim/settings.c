@@ -291,6 +291,8 @@ static void routes_make(struct made *made, const struct settings *s)
     add_route(made, "back", ROUTE_RELAY, "10.0.0.4", 25, false);
 }
 
+enum { GREET_DELAY_MS = 500 };
+
 static void add_listener(struct made *made, const char *name, uint16_t port, bool proxy)
 {
     uint32_t n = made->config.image.listener_count++;
@@ -302,6 +304,7 @@ static void add_listener(struct made *made, const char *name, uint16_t port, boo
                                                 .tls = true,
                                                 .connections_max = SIM_CONNECTIONS_MAX,
                                                 .backlog = 64,
+                                                .greet_delay_ms = proxy ? GREET_DELAY_MS : 0,
                                                 .proxy_override = true,
                                                 .proxy_networks = &made->proxies,
                                                 .proxy_network_count = proxy ? 1 : 0};
