@@ -164,7 +164,7 @@ part_e2e() {
         build "$preset" || { note "build of $preset" 1; continue; }
         local files=()
         [ "$preset" = release ] || files=("${sanitized[@]/#/--file=}")
-        python3 tests/e2e/run.py --build "build/$preset" --postfix build/postfix --exim build/exim --dns build/dns --jobs 3 "${files[@]}" 2>&1 |
+        python3 tests/e2e/run.py --build "build/$preset" --postfix build/postfix --exim build/exim --dns build/dns --jobs 6 "${files[@]}" 2>&1 |
             tee "$logs/e2e-$preset.log" |
             grep -vE '^ok '
         add_counts "end-to-end tests ($preset)" "$logs/e2e-$preset.log" "${PIPESTATUS[0]}"
@@ -234,6 +234,7 @@ part_sim() {
 }
 
 part_canary() {
+    build release || { note "build of release" 1; return; }
     tests/canary/run.py 2>&1 | tee "$logs/canary.log" | grep -v '^found '
     add_counts "seeded bugs" "$logs/canary.log" "${PIPESTATUS[0]}"
 }

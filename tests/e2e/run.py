@@ -25,6 +25,19 @@ WORDS = {"passed": "ok", "failed": "FAIL", "skipped": "skip"}
 OUTCOMES = list(WORDS)
 
 
+# What takes longest, most of it waiting, begins first, so that nothing is left to wait for alone.
+LONGEST = ("bench_send_every_option", "change_is_everywhere_when_it_is_answered", "scale_in_small", "bench_examples",
+           "every_statistic_moves", "temporary_failures", "verify_unavailable", "cli_hostile_server", "device_read_error",
+           "stop_during_data", "memory_limit", "mx_many_domains", "mx_no_storm", "names_gone", "clock_steps",
+           "kill_during_account_set", "kill_during_domain_set", "kill_during_apply", "secrets_leave_no_trace",
+           "compare_in_small", "haproxy_health_checks")
+
+
+def longest_first(tests):
+    order = {name: number for number, name in enumerate(LONGEST)}
+    return sorted(tests, key=lambda test: order.get(test[0], len(order)))
+
+
 def find_tests(files=()):
     """(name, function) of every test, in the order of the files; files: only of test_FILE.py."""
     tests = []
@@ -37,6 +50,7 @@ def find_tests(files=()):
                 assert value.__doc__, f"{name} has no docstring"
                 tests.append((name[len("test_"):], value))
     names = [name for name, _ in tests]
+    assert files or set(LONGEST) <= set(names), f"no such tests: {set(LONGEST) - set(names)}"
     assert len(names) == len(set(names)), "two tests have one name"
     return tests
 
@@ -166,7 +180,7 @@ def main():
     lib.DNS = os.path.abspath(options.dns) if options.dns else None
 
     began = time.monotonic()
-    results = Apart(options.jobs).run(tests) if options.jobs > 1 else run_all_here(tests)
+    results = Apart(options.jobs).run(longest_first(tests)) if options.jobs > 1 else run_all_here(tests)
     outcomes = [outcome for outcome, _, _ in results.values()]
     line = f"{outcomes.count('passed')} passed, {outcomes.count('failed')} failed"
     if "skipped" in outcomes:

@@ -140,7 +140,7 @@ class Traffic:
 
 def test_change_is_everywhere_when_it_is_answered():
     """An account is known, and unknown again, on every core with the next command, while mail flows."""
-    rounds = int(os.environ.get("LIVE_ROUNDS", "1000"))
+    rounds = int(os.environ.get("LIVE_ROUNDS", "500"))
     limits = session_limits(maxErrors=1000000, maxCommands=10000000)
     many = update("MtaStageData", maxMessages=constant(1000000))
     with Managed(allow_relaying=False, extra=[limits, many]) as s, Traffic(s, "alice@example.org"):
