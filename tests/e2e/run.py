@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """End-to-end tests on the real process.
 
-  run.py --build DIR [--only NAME] [--file FILE] [--list] [--postfix DIR] [--exim DIR] [--dns DIR] [--jobs N] [--slowest N]
+  run.py --build DIR [--only NAME] [--file FILE] [--without NAME] [--list] [--postfix DIR] [--exim DIR] [--dns DIR] [--jobs N] [--slowest N]
 
 DIR of --build has the binary `ringmx`. --only takes a test's name or a part of it and may be
 repeated. --postfix names a folder into which Debian's postfix package was unpacked (dpkg -x), --exim and --dns
@@ -154,6 +154,7 @@ def main():
     parser.add_argument("--build", help="folder of the ringmx binary")
     parser.add_argument("--only", action="append", default=[], help="name of a test, or a part of it")
     parser.add_argument("--file", action="append", default=[], help="tests of test_FILE.py; may be repeated")
+    parser.add_argument("--without", action="append", default=[], help="not this test; may be repeated")
     parser.add_argument("--exact", help="exactly this test")
     parser.add_argument("--list", action="store_true", help="name the tests and what they show")
     parser.add_argument("--postfix", help="folder with Debian's postfix package unpacked")
@@ -163,9 +164,12 @@ def main():
     parser.add_argument("--slowest", type=int, default=20, help="how many are named with their times")
     options = parser.parse_args()
 
-    tests = [(name, function) for name, function in find_tests(options.file)
+    found = find_tests(options.file)
+    if unknown := set(options.without) - {name for name, _ in found}:
+        parser.error(f"--without: no such test: {', '.join(sorted(unknown))}")
+    tests = [(name, function) for name, function in found
              if (not options.only or any(part in name for part in options.only))
-             and options.exact in (None, name)]
+             and options.exact in (None, name) and name not in options.without]
     if options.list:
         for name, function in tests:
             print(f"{name}: {' '.join(function.__doc__.split())}")

@@ -92,11 +92,11 @@ def session_on_every_core(server):
         client = smtplib.SMTP("127.0.0.1", server.port, "client.example.net")
         client.ehlo()
         after = [c["sessions"] for c in server.api.stats()]
-        [core] = [i for i in range(len(after)) if after[i] > before[i]]
-        if core in sessions:
+        grown = [i for i in range(len(after)) if after[i] > before[i]]
+        if len(grown) == 1 and grown[0] not in sessions:
+            sessions[grown[0]] = client
+        else:  # another there, or somebody else's session came or went meanwhile
             spare.append(client)
-        else:
-            sessions[core] = client
         if len(sessions) == server.cores:
             for client in spare:
                 client.quit()
