@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """End-to-end tests on the real process.
 
-  run.py --build DIR [--only NAME] [--file FILE] [--list] [--postfix DIR] [--exim DIR] [--dns DIR] [--jobs N] [--slowest N]
+  run.py --build DIR [--only NAME] [--file FILE] [--without NAME] [--list] [--postfix DIR] [--exim DIR] [--dns DIR] [--jobs N] [--slowest N]
 
 DIR of --build has the binary `ringmx`. --only takes a test's name or a part of it and may be
 repeated. --postfix names a folder into which Debian's postfix package was unpacked (dpkg -x), --exim and --dns
@@ -25,6 +25,19 @@ WORDS = {"passed": "ok", "failed": "FAIL", "skipped": "skip"}
 OUTCOMES = list(WORDS)
 
 
+# What takes longest, most of it waiting, begins first, so that nothing is left to wait for alone.
+LONGEST = ("bench_send_every_option", "change_is_everywhere_when_it_is_answered", "scale_in_small", "bench_examples",
+           "every_statistic_moves", "temporary_failures", "verify_unavailable", "cli_hostile_server", "device_read_error",
+           "stop_during_data", "memory_limit", "mx_many_domains", "mx_no_storm", "names_gone", "clock_steps",
+           "kill_during_account_set", "kill_during_domain_set", "kill_during_apply", "secrets_leave_no_trace",
+           "compare_in_small", "haproxy_health_checks")
+
+
+def longest_first(tests):
+    order = {name: number for number, name in enumerate(LONGEST)}
+    return sorted(tests, key=lambda test: order.get(test[0], len(order)))
+
+
 def find_tests(files=()):
     """(name, function) of every test, in the order of the files; files: only of test_FILE.py."""
     tests = []
@@ -37,6 +50,7 @@ def find_tests(files=()):
                 assert value.__doc__, f"{name} has no docstring"
                 tests.append((name[len("test_"):], value))
     names = [name for name, _ in tests]
+    assert files or set(LONGEST) <= set(names), f"no such tests: {set(LONGEST) - set(names)}"
     assert len(names) == len(set(names)), "two tests have one name"
     return tests
 
@@ -140,6 +154,7 @@ def main():
     parser.add_argument("--build", help="folder of the ringmx binary")
     parser.add_argument("--only", action="append", default=[], help="name of a test, or a part of it")
     parser.add_argument("--file", action="append", default=[], help="tests of test_FILE.py; may be repeated")
+    parser.add_argument("--without", action="append", default=[], help="not this test; may be repeated")
     parser.add_argument("--exact", help="exactly this test")
     parser.add_argument("--list", action="store_true", help="name the tests and what they show")
     parser.add_argument("--postfix", help="folder with Debian's postfix package unpacked")
@@ -149,9 +164,12 @@ def main():
     parser.add_argument("--slowest", type=int, default=20, help="how many are named with their times")
     options = parser.parse_args()
 
-    tests = [(name, function) for name, function in find_tests(options.file)
+    found = find_tests(options.file)
+    if unknown := set(options.without) - {name for name, _ in found}:
+        parser.error(f"--without: no such test: {', '.join(sorted(unknown))}")
+    tests = [(name, function) for name, function in found
              if (not options.only or any(part in name for part in options.only))
-             and options.exact in (None, name)]
+             and options.exact in (None, name) and name not in options.without]
     if options.list:
         for name, function in tests:
             print(f"{name}: {' '.join(function.__doc__.split())}")
@@ -166,7 +184,7 @@ def main():
     lib.DNS = os.path.abspath(options.dns) if options.dns else None
 
     began = time.monotonic()
-    results = Apart(options.jobs).run(tests) if options.jobs > 1 else run_all_here(tests)
+    results = Apart(options.jobs).run(longest_first(tests)) if options.jobs > 1 else run_all_here(tests)
     outcomes = [outcome for outcome, _, _ in results.values()]
     line = f"{outcomes.count('passed')} passed, {outcomes.count('failed')} failed"
     if "skipped" in outcomes:

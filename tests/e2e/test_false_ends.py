@@ -239,6 +239,7 @@ inet_protocols = ipv4
 mynetworks = 127.0.0.0/8
 local_header_rewrite_clients =
 smtpd_peername_lookup = no
+in_flow_delay = 0
 smtpd_recipient_restrictions = permit_mynetworks
 smtpd_forbid_bare_newline = no
 smtpd_discard_ehlo_keywords = {without}

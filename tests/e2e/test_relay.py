@@ -328,7 +328,7 @@ def test_temporary_failures():
     for at in ("BANNER", "EHLO", "MAIL", "RCPT", "DATA", "EOD"):
         for reply in ("421 4.3.2 Not now" if at in ("BANNER", "EHLO") else "451 4.3.0 Not now", DROP):
             with Sink(without("CHUNKING"), hook=failing_then_fine(at, reply, 2)) as sink:
-                with Server(relay=sink.port) as s:
+                with Server(relay=sink.port, retry_ms=100) as s:
                     body = marked(f"{at}")
                     s.submit("bob@example.org", body, sender="alice@example.org")
                     exact(sink.got()[0], body)

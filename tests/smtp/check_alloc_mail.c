@@ -13,6 +13,7 @@
 #include <dirent.h>
 #include <ftw.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -22,7 +23,10 @@ enum {
     SINK_BUF_BYTES = 1 << 20,
     ARMED_TURNS = 40, /* after the client is gone */
     IDLE_TURNS = 8,   /* then the clock is moved on */
-    DRAIN_TURNS_MAX = 4000,
+    DRAIN_TURNS_MAX = 16000,
+    ARMED_WAIT_NS =
+        TURN_WAIT_NS / 4, /* of a turn: what is under way shall get far before memory is back */
+    DRAIN_WAIT_NS = TURN_WAIT_NS / 32, /* most turns of a drain only pass the time */
     SEGMENT_BYTES = 5 * 1024 * 1024,
 };
 
@@ -369,11 +373,16 @@ static void log_show(void)
     }
 }
 
-static void turn(void)
+static void turn_for(uint64_t wait_ns)
 {
-    shard_turn(&world.shard, TURN_WAIT_NS / 4);
+    shard_turn(&world.shard, wait_ns);
     sink_poll();
     log_show();
+}
+
+static void turn(void)
+{
+    turn_for(ARMED_WAIT_NS);
 }
 
 static void core_stop(void)
@@ -381,7 +390,7 @@ static void core_stop(void)
     service_stop(&world.service);
     for (unsigned i = 0; !world.stopped; i++) {
         ALLOC_CHECK(i < DRAIN_TURNS_MAX);
-        turn();
+        turn_for(DRAIN_WAIT_NS);
         clock_ahead_ns += i % IDLE_TURNS == IDLE_TURNS - 1 ? MX_NS_PER_S : 0;
     }
     ALLOC_CHECK(world.service.sessions_pool.used == 0);
@@ -519,7 +528,7 @@ static void drain(void)
     const struct spool *spool = &world.service.spool;
     for (unsigned i = 0; spool->count > 0 || spool->part != NULL; i++) {
         ALLOC_CHECK(i < DRAIN_TURNS_MAX);
-        turn();
+        turn_for(DRAIN_WAIT_NS);
         clock_ahead_ns += i % IDLE_TURNS == IDLE_TURNS - 1 ? 30 * MX_NS_PER_S : 0;
     }
 }
@@ -643,6 +652,7 @@ static void recovery(void)
 int main(void)
 {
     signal(SIGPIPE, SIG_IGN);
+    (void)prctl(PR_SET_TIMERSLACK, 1UL); /* or a short wait is mostly the kernel's allowance */
     (void)setvbuf(stdout, NULL, _IOLBF, 0);
     configure();
     for (size_t i = 0; i < mx_countof(addresses); i++) {
