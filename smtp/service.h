@@ -15,6 +15,7 @@
 #include "smtp/service_listen.h"
 #include "smtp/service_update.h"
 #include "smtp/session_count.h"
+#include "smtp/shed.h"
 #include "smtp/spool.h"
 #include "smtp/srv_engine.h"
 #include "smtp/srv_wait.h"
@@ -29,7 +30,6 @@ enum {
     SERVICE_PROXY_WAITS_MAX = 1024, /* connections that wait for a PROXY header, per core */
     SERVICE_STOP_MS = 10000,        /* sessions with content on its way get this long at shutdown */
     SERVICE_DRAIN_MS = 20000,       /* then deliveries in flight until here */
-    SERVICE_MEMORY_PERCENT = 70,    /* of the blocks in use: no new transactions */
 };
 
 /* What the starter of the cores provides. The image, the domains and the addresses stay until
@@ -87,6 +87,7 @@ struct service {
     struct mail_stats mail_stats;
     struct offences offences;
     struct client_limit client_limit;
+    struct shed shed;
     struct queue_view queue_view;
 };
 

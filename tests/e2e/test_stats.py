@@ -332,7 +332,7 @@ def refusals(watch):
     with Managed(cores=1, extra=[session_limits(timeout="1s")]) as s, s.wire() as w:
         w.then("421")
         watch.until(s, "sessions_timed_out_total")
-    with Managed(cores=1, start=False) as s:
+    with Managed(cores=1, start=False, extra=[update("Performance", overloadDescriptors=100)]) as s:
         s.spawn(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100)))
         wait_until(lambda: " ready " in s.log(), 20, "the log line 'ready'")
         watch.look(s)  # the endpoint's connection stays open
@@ -592,7 +592,21 @@ def memory(watch):
         s.delivered(25)
 
 
-SCENARIOS = (mail, verifications, states, refusals, tls_server, tls_client, queue, trouble, stall, logs, memory)
+def overload(watch):
+    """Too long a queue: new connections are refused until it is shorter (test_overload.py has all resources)."""
+    with Managed(cores=1) as s:
+        act(s, "PauseMtaQueue")
+        s.submit("alice@example.org")
+        tune(s, overloadQueueMessages=1)
+        watch.until(s, "overload_level{resource=queue_messages}")
+        with s.wire(hello=False) as w:
+            w.then("421")
+        watch.until(s, "sessions_refused_total{reason=overload}")
+        act(s, "ResumeMtaQueue")
+        s.delivered()
+
+
+SCENARIOS = (mail, verifications, states, refusals, tls_server, tls_client, queue, trouble, stall, logs, memory, overload)
 
 
 def table():
@@ -788,6 +802,8 @@ TUNING = {"receiveBuffers": tune_receive_buffers, "turnCompletions": tune_turn_c
           "connectionsPerHop": tune_connections_per_hop, "connectionIdle": tune_connection_idle,
           "connectionTransactions": tune_connection_transactions,
           "contentMemory": None} | {  # the scenario `memory` above
+              f"overload{f}": None for f in ("Descriptors", "Memory", "DiskFree", "InodesFree", "QueueMessages",
+                                             "QueueBytes")} | {  # test_overload.py
               f"verification{f}": None for f in ("Timeout", "KeepAccepted", "KeepRefused", "Cache", "Connections",
                                                  "Questions")}  # test_verify.py
 
