@@ -278,6 +278,7 @@ static void on_reply(struct client *c, enum tag tag, unsigned code)
         }
         c->tls_wait = true;
         bytes_add(&c->peer.out, SLICE_LITERAL("\x16"));
+        c->peer.poked = true;
         break;
     case T_MAIL:
         if (code != 250 && !c->pipelined) {
@@ -423,6 +424,7 @@ static void say_proxy(struct client *c)
         header[sim_below(12)] ^= 0x20;
     }
     bytes_add(&c->peer.out, slice_of(header, sizeof header));
+    c->peer.poked = true;
 }
 
 static void connect_again(struct client *c)
