@@ -18,6 +18,7 @@ struct management {
     struct offences offences;
     unsigned requests; /* not answered yet */
     bool http_stopped;
+    bool watch_stopped;
 };
 
 /* A request that waits for samples. */
@@ -252,6 +253,7 @@ void management_watch(struct mbox_msg *msg, struct shard *at)
     struct management *m = at->service;
     if (m != NULL) {
         m->conf.image = update->change->image;
+        overload_watch_image(m->conf.overload, m->conf.image);
     }
     mx_err err = mbox_send(at->hub, at->conf.id, update->reply_to, &update->reply);
     MX_ASSERT(err == MX_OK); /* one change at a time */
@@ -322,6 +324,7 @@ mx_err management_open(struct management **out_management, const struct manageme
 
 void management_stop(struct management *m, bool force)
 {
+    m->watch_stopped = overload_watch_stop(m->conf.overload);
     http_server_stop(&m->http, force);
 }
 
@@ -332,8 +335,8 @@ bool management_idle(const struct management *m)
 
 bool management_stopped(const struct management *m)
 {
-    return m->http_stopped && m->requests == 0 && worker_pending(m->conf.worker) == 0 &&
-           backend_idle(m->conf.backend);
+    return m->http_stopped && m->watch_stopped && m->requests == 0 &&
+           worker_pending(m->conf.worker) == 0 && backend_idle(m->conf.backend);
 }
 
 void management_close(struct management *m)
@@ -343,6 +346,7 @@ void management_close(struct management *m)
         m->conf.shard->service = NULL;
         http_server_fini(&m->http);
         sampler_free(m->sampler);
+        overload_watch_free(m->conf.overload);
         free(m);
     }
 }

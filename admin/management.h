@@ -5,6 +5,7 @@
 #pragma once
 
 #include "admin/http_server.h"
+#include "admin/overload_watch.h"
 #include "admin/sampler.h"
 #include "admin/worker.h"
 #include "smtp/offence.h"
@@ -22,9 +23,10 @@ struct management_conf {
     struct backend *backend;
     struct offence_conf offences; /* who counts clients that send nonsense */
     const struct image *image; /* of the start; later ones come by management_watch. NULL: none */
-    const char *public_url;    /* STALWART_PUBLIC_URL, or empty */
-    int listen_fd;             /* of the command line, taken; -1: none */
-    struct web *web;           /* the configured listeners, prepared; NULL: none are served */
+    struct overload_watch *overload; /* NULL: nothing is watched; taken */
+    const char *public_url;          /* STALWART_PUBLIC_URL, or empty */
+    int listen_fd;                   /* of the command line, taken; -1: none */
+    struct web *web;                 /* the configured listeners, prepared; NULL: none are served */
 };
 
 MX_MUST_CHECK mx_err management_open(struct management **out_management,

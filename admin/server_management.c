@@ -8,6 +8,7 @@ bool server_loop_open(struct server *server)
                               .count = server->core_count,
                               .cpu = -1,
                               .blocks_max = SERVER_MANAGEMENT_BLOCKS,
+                              .workers = 1, /* for admin/overload_watch */
                               .wipe = true,
                               .log_level = server->options->log_level,
                               .ring = {.recv_bufs = SERVER_MANAGEMENT_RECV_BUFS},
@@ -101,6 +102,16 @@ bool server_management_start(struct server *server)
     for (unsigned i = 0; i < server->core_count; i++) {
         server->pulses[i] = &server->cores[i].shard.pulse;
     }
+    struct overload_watch *overload = NULL;
+    if (!err && watched) {
+        struct overload_watch_conf watch = {
+            .shard = &server->shard,
+            .cores = server->core_count,
+            .image = &server->config->image,
+            .folders = {server->dir.root, server->dir.journal, server->dir.mail},
+            .folder_count = 3};
+        err = overload_watch_new(&overload, &watch);
+    }
     if (!err && (server->http_fd >= 0 || server->web != NULL)) {
         struct management_conf http = {.shard = &server->shard,
                                        .cores = server->core_count,
@@ -111,10 +122,15 @@ bool server_management_start(struct server *server)
                                        .offences = server_offences_from(server, server->core_count),
                                        .image = watched ? &server->config->image : NULL,
                                        .public_url = server->env.public_url,
+                                       .overload = overload,
                                        .listen_fd = server->http_fd,
                                        .web = server->web};
         server->http_fd = -1;
         err = management_open(&server->management, &http);
+        if (err) {
+            (void)overload_watch_stop(overload);
+            overload_watch_free(overload);
+        }
     }
     return err == MX_OK || server_failed(server, "management", err);
 }

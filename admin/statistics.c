@@ -28,6 +28,14 @@ static unsigned refusal_labels(const struct sample *sample, size_t row, struct s
     return 1;
 }
 
+static unsigned resource_labels(const struct sample *sample, size_t row, struct stat_label *labels)
+{
+    (void)sample;
+    set_label(&labels[0], "resource",
+              slice_of_text(overload_text((enum overload_resource)row)->name));
+    return 1;
+}
+
 static unsigned verdict_labels(const struct sample *sample, size_t row, struct stat_label *labels)
 {
     (void)sample;
@@ -129,6 +137,8 @@ static unsigned step_labels(const struct sample *sample, size_t row, struct stat
 static const struct stat_series by_state = {"state", SRV_STATES, sizeof(uint64_t), state_labels};
 static const struct stat_series by_refusal = {"reason", STATS_REFUSALS, sizeof(uint64_t),
                                               refusal_labels};
+static const struct stat_series by_resource = {"resource", OVERLOAD_RESOURCES, sizeof(uint64_t),
+                                               resource_labels};
 static const struct stat_series by_verdict = {"verdict", STATS_VERDICTS, sizeof(uint64_t),
                                               verdict_labels};
 static const struct stat_series by_result = {"result", VERIFY_RESULTS, sizeof(uint64_t),

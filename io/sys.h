@@ -41,6 +41,14 @@ MX_MUST_CHECK mx_err sys_mkdirs(const char *path);
 MX_MUST_CHECK mx_err sys_exists(bool *out_exists, const char *path);
 /* Bytes an unprivileged writer may still use. */
 MX_MUST_CHECK mx_err sys_free_bytes(uint64_t *out_bytes, const char *path);
+/* What a file system has left for an unprivileged writer. files_max 0: it does not count files. */
+struct sys_room {
+    uint64_t bytes, files, files_max;
+};
+MX_MUST_CHECK mx_err sys_room(struct sys_room *out, const char *path);
+/* Descriptors of this process: open now, and how many it may have (RLIMIT_NOFILE). Linux 6.2 tells
+ * the number at once (proc(5)); before, /proc/self/fd is read. */
+MX_MUST_CHECK mx_err sys_descriptors(uint64_t *out_open, uint64_t *out_max);
 /* Calls each(arg, name) for every entry but "." and ".."; stops at the first error. */
 MX_MUST_CHECK mx_err sys_list(const char *path, mx_err (*each)(void *arg, const char *name),
                               void *arg);

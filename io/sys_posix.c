@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -166,6 +167,38 @@ mx_err sys_free_bytes(uint64_t *out_bytes, const char *path)
     }
     *out_bytes = (uint64_t)st.f_bavail * st.f_frsize;
     return MX_OK;
+}
+
+mx_err sys_room(struct sys_room *out, const char *path)
+{
+    struct statvfs st;
+    if (statvfs(path, &st) != 0) {
+        return last_error();
+    }
+    *out = (struct sys_room){.bytes = (uint64_t)st.f_bavail * st.f_frsize,
+                             .files = st.f_favail,
+                             .files_max = st.f_files};
+    return MX_OK;
+}
+
+static mx_err count_entry(void *arg, const char *name)
+{
+    (void)name;
+    ++*(uint64_t *)arg;
+    return MX_OK;
+}
+
+mx_err sys_descriptors(uint64_t *out_open, uint64_t *out_max)
+{
+    static const char folder[] = "/proc/self/fd";
+    struct rlimit limit;
+    struct stat st;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || stat(folder, &st) != 0) {
+        return last_error();
+    }
+    *out_max = limit.rlim_cur;
+    *out_open = (uint64_t)st.st_size;
+    return st.st_size > 0 ? MX_OK : sys_list(folder, count_entry, out_open);
 }
 
 mx_err sys_list(const char *path, mx_err (*each)(void *arg, const char *name), void *arg)

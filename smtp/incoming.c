@@ -319,6 +319,7 @@ static void message_queue(struct incoming *in)
     journal_settle(spool->journal, &msg->res.resident, in->append.ref);
     list_push_back(&spool->all, &msg->all_node);
     spool->count++;
+    spool->bytes += msg->body_bytes;
     spool->accepted++;
     spool->ops->queued(spool->arg, msg, txn, &content);
 }

@@ -21,7 +21,7 @@ struct routing_context service_routing(const struct service *service)
 bool service_has_memory(const struct service *service)
 {
     const struct pool *blocks = &service->shard->blocks;
-    return blocks->used * 100 <= blocks->slots_max * SERVICE_MEMORY_PERCENT;
+    return blocks->used * 100 <= blocks->slots_max * service->performance.overload_memory;
 }
 
 /* --- tuning ------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@
 #include "smtp/service_listen.h"
 #include "smtp/service_update.h"
 #include "smtp/session_count.h"
+#include "smtp/shed.h"
 #include "smtp/spool.h"
 #include "smtp/srv_engine.h"
 #include "smtp/srv_wait.h"
@@ -33,7 +34,6 @@ enum {
     SERVICE_STOP_MS = 10000,        /* sessions with content on its way get this long at shutdown */
     SERVICE_DRAIN_MS = 20000,       /* then deliveries in flight until here */
     SERVICE_TRACE_RCPTS = 100,      /* recipients of a message that its trace names at arrival */
-    SERVICE_MEMORY_PERCENT = 70,    /* of the blocks in use: no new transactions */
 };
 
 /* What the starter of the cores provides. The image, the domains and the addresses stay until
@@ -96,6 +96,7 @@ struct service {
     struct offences offences;
     struct client_limit client_limit;
     struct throttling throttling;
+    struct shed shed;
     struct queue_view queue_view;
 };
 

@@ -78,7 +78,10 @@ static enum stats_refusal over_limit(const struct service_listener *listener, bo
     if (session_count_all(count) > service->image->connections_max) {
         return REFUSAL_SERVER_FULL;
     }
-    return service_has_memory(service) ? STATS_REFUSALS : REFUSAL_MEMORY;
+    if (!service_has_memory(service)) {
+        return REFUSAL_MEMORY;
+    }
+    return shed_refuses(&service->shed) ? REFUSAL_OVERLOAD : STATS_REFUSALS;
 }
 
 void listener_hold(struct service_listener *listener)

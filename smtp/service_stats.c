@@ -18,7 +18,7 @@ static const char *why_not_ready(const struct service *service)
     }
     switch (journal_room(service->spool.journal, 0)) {
     case MX_OK:
-        return NULL;
+        return shed_not_ready(&service->shed);
     case MX_ERR_NOSPACE:
         return "disk full";
     default:
@@ -143,10 +143,14 @@ void service_snapshot_take(const struct service *service, struct service_snapsho
     out->not_ready = why_not_ready(service);
     out->ready = out->not_ready == NULL;
     out->paused = deliver->conf.pause.all;
+    for (unsigned i = 0; i < OVERLOAD_RESOURCES; i++) {
+        out->overload[i] = service->shed.levels[i];
+    }
     out->generation = service->generation;
     out->sessions = service->sessions_pool.used - service->proxy_wait_count;
     out->proxy_waits = service->proxy_wait_count;
     out->queued = service->spool.count;
+    out->queued_bytes = service->spool.bytes;
     out->active = deliver->actives.used;
     out->turns = shard->turns;
     out->longest_turn_ns = shard->longest_turn_ns;

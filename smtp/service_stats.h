@@ -3,6 +3,7 @@
  * work: a copy of fixed size, and a look at every next hop. */
 #pragma once
 
+#include "core/overload.h"
 #include "io/journal.h"
 #include "io/mbox.h"
 #include "io/shard.h"
@@ -27,10 +28,12 @@ struct service_snapshot {
     bool ready;                                               /* would take a message now */
     const char *not_ready;                                    /* static text: why not, or NULL */
     uint64_t paused;                                          /* deliveries: 0 or 1 */
+    uint64_t overload[OVERLOAD_RESOURCES];                    /* levels */
     uint64_t generation;                                      /* of the configuration */
     uint64_t sessions;                                        /* open now */
     uint64_t proxy_waits;                                     /* connections that are none yet */
     uint64_t queued;                                          /* messages now */
+    uint64_t queued_bytes;                                    /* content of all of them */
     uint64_t active;                                          /* of them in memory */
     uint64_t hops, hops_down, hops_waiting, hops_connections; /* now */
     uint64_t turns, longest_turn_ns;

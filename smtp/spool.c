@@ -227,8 +227,9 @@ void spool_forget(struct spool *spool, struct message *msg)
     wheel_cancel(&spool->shard->wheel, &msg->due);
     list_remove(&msg->all_node);
     list_remove(&msg->wait_node);
-    spool_message_free(spool, msg);
     spool->count--;
+    spool->bytes -= msg->body_bytes;
+    spool_message_free(spool, msg);
 }
 
 static bool is_moving(const struct message *msg)

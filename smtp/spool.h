@@ -123,6 +123,7 @@ struct spool {
     struct journal_waiter writes_waiter;
     struct timer writes_retry;
     uint64_t count;
+    uint64_t bytes;              /* of the content of these messages */
     uint64_t accepted, finished; /* totals since start */
     uint64_t unmarked;           /* messages whose outcomes found no memory to be written */
     unsigned moves;

@@ -107,6 +107,7 @@ static bool adopt_message(struct spool *spool, struct entry *entry)
     journal_settle(spool->journal, &msg->res.resident, entry->ref);
     list_push_back(&spool->all, &msg->all_node);
     spool->count++;
+    spool->bytes += msg->body_bytes;
     if (!extents_new(spool, msg, entry) || !hold_new(msg, entry)) {
         spool_forget(spool, msg);
         return false;

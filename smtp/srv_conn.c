@@ -110,6 +110,7 @@ static uint64_t deadline_ns(const struct srv_conn *conn)
     } else if (srv_phase(&conn->srv) == SRV_PHASE_DATA) {
         wait_ns = content_left_ns(conn);
     }
+    wait_ns = shed_wait_ms(&conn->service->shed, wait_ns / MX_NS_PER_MS) * MX_NS_PER_MS;
     uint64_t idle_ns = conn->phase_ns + wait_ns;
     uint64_t session_ns = session_end_ns(conn);
     return idle_ns < session_ns ? idle_ns : session_ns;
@@ -445,6 +446,9 @@ static enum reply on_mail(struct srv_conn *conn, const struct srv_ask *ask, stru
     }
     if (!service_has_memory(service)) {
         return REPLY_BUSY;
+    }
+    if (shed_queue_full(&service->shed)) {
+        return REPLY_STORE_FULL;
     }
     mx_err err = journal_room(service->spool.journal, ask->mail.size);
     if (err) {
@@ -1127,6 +1131,13 @@ void srv_conn_accept(struct service_listener *listener, int fd)
     timer_start(conn);
     if (!trusted) {
         session_begin(conn);
+    }
+}
+
+void srv_conn_hurry(struct srv_conn *conn)
+{
+    if (!conn->closing && timer_armed(&conn->timer)) {
+        wheel_arm(&conn->service->shard->wheel, &conn->timer, deadline_ns(conn));
     }
 }
 

@@ -63,5 +63,7 @@ struct srv_conn {
 void srv_conn_accept(struct service_listener *listener, int fd);
 /* Shutdown: 421 and close, unless content is being received and force is false. */
 void srv_conn_stop(struct srv_conn *conn, bool force);
+/* Timeouts may be shorter now: the deadline is worked out anew. */
+void srv_conn_hurry(struct srv_conn *conn);
 /* Other clients may be blocked now: closes if this one is. */
 void srv_conn_recheck(struct srv_conn *conn);

@@ -22,6 +22,7 @@ enum stats_refusal {
     REFUSAL_MEMORY,        /* of the core, for content and output */
     REFUSAL_NO_SESSION,    /* no memory for the session itself */
     REFUSAL_STOPPING,
+    REFUSAL_OVERLOAD, /* smtp/shed */
     REFUSAL_BLOCKED,
     REFUSAL_PROXY_HEADER,  /* malformed or cut off */
     REFUSAL_PROXY_TIMEOUT, /* not complete in time */

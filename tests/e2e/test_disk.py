@@ -84,10 +84,10 @@ class FailingDisk(SmallDisk):
             fcntl.ioctl(f, self.LOOP_SET_STATUS64, info)
 
 
-def send_until_full(server, body, to, limit):
-    """Sends until a 452; returns (accepted queue ids, the reply)."""
+def send_until_full(wire, body, to, limit):
+    """Sends until a 452, in a session that was open before; returns (accepted queue ids, the reply)."""
     idents = []
-    with server.wire(seconds=60) as w:
+    with wire as w:
         while len(idents) < limit:
             reply = w.cmd("MAIL FROM:<sender@example.net>")
             if not reply.startswith("250"):
@@ -110,7 +110,7 @@ def test_disk_full():
     sink = Sink(start=False)
     with SmallDisk(160) as disk, Server(data=disk.path, relay=sink.port, cores=1,
                                         retry_ms=1000) as s:
-        accepted, reply = send_until_full(s, body, "bob@example.org", 2000)
+        accepted, reply = send_until_full(s.wire(seconds=60), body, "bob@example.org", 2000)
         starts(reply, "452 4.3.1", "reply on a full disk")
         check(len(accepted) >= 10, f"only {len(accepted)} accepted")
         # The session and the server go on; a small message may or may not fit.
@@ -144,15 +144,20 @@ def test_disk_filled_by_others():
                                         retry_ms=1000) as s:
         first = s.submit("bob@example.org", body)
         time.sleep(1)
+        wire = s.wire(seconds=60)
         disk.fill()
-        accepted, reply = send_until_full(s, body, "bob@example.org", 3000)
+        accepted, reply = send_until_full(wire, body, "bob@example.org", 3000)
         starts(reply, "452 4.3.1", "reply on a full disk")
         s.stop()
         check(first in s.queue() and all(i in s.queue() for i in accepted[-3:]), "lost by the restart")
         s.start()
-        with s.wire() as w:
-            w.expect("NOOP", "250")
+
+        def banner(start):
+            with s.wire(hello=False) as w:
+                return w.reply().startswith(start)
+        wait_until(lambda: banner("421 4.3.2 Too busy"), 10, "refusals on a disk without any room")
         disk.release()
+        wait_until(lambda: banner("220"), 10, "the end of the refusals")
 
         def taken():
             with s.wire() as w:

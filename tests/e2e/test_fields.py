@@ -114,7 +114,10 @@ EFFECTS = {
         "receiveBuffers", "turnCompletions", "sessionSteps", "commitDelay", "commitRecords", "outcomeDelay", "activeMessages",
         "deliveryMemory", "connectionsPerHop", "connectionIdle", "connectionTransactions")} | {
             "contentMemory": "every_statistic_moves", "traceMemory": "trace_memory_bounded"} | {f"verification{f}": "verify_tuning" for f in (
-                "Timeout", "KeepAccepted", "KeepRefused", "Cache", "Connections", "Questions")},
+                "Timeout", "KeepAccepted", "KeepRefused", "Cache", "Connections", "Questions")} | {
+                    "overloadDescriptors": "overload_descriptors", "overloadMemory": "overload_memory",
+                    "overloadDiskFree": "overload_disk", "overloadInodesFree": "overload_inodes",
+                    "overloadQueueMessages": "overload_queue_messages", "overloadQueueBytes": "overload_queue_bytes"},
     "QueuedMessage": {"returnPath": "queue_listed_and_cancelled", "recipients": "queue_listed_and_cancelled",
                       "nextRetry": "retry_now", "createdAt": "queue_listed_and_cancelled",
                       "size": "queue_listed_and_cancelled", "envId": "queue_listed_and_cancelled",

@@ -9,7 +9,7 @@ import subprocess
 import time
 
 from lib import (Fail, Server, Sink, Skip, Wire, check, equal, free_port, listener, marked, ringmx,
-                 run_ringmx, split_local, split_received, starts, wait_until, work_folder)
+                 run_ringmx, split_local, split_received, starts, update, wait_until, work_folder)
 
 
 def test_restart_keeps_queue():
@@ -403,7 +403,7 @@ def test_out_of_descriptors():
 
     def few_files():
         resource.setrlimit(resource.RLIMIT_NOFILE, (70, 70))
-    with Server(start=False, cores=1) as s:
+    with Server(start=False, cores=1, extra=[update("Performance", overloadDescriptors=100)]) as s:
         s.spawn(preexec_fn=few_files)
         wait_until(lambda: " ready " in s.log(), 20, "ready")
         sockets = [socket.create_connection(("127.0.0.1", s.port)) for _ in range(150)]
@@ -412,6 +412,11 @@ def test_out_of_descriptors():
         check(cpu_share(s) < 0.05, "CPU in a shortage")
         for sock in sockets:
             sock.close()
+
+        def served():
+            with s.wire(hello=False) as w:
+                return w.reply().startswith("220")
+        wait_until(served, 20, "the end of the overload")
         s.submit("alice@example.org")
         s.delivered()
 

@@ -356,7 +356,7 @@ def refusals(watch):
                     deaf.send(b"NOOP\r\n" * 10000)
             except OSError:  # no more is taken, or it is over
                 watch.until(s, "sessions_slow_readers_total")
-    with Managed(cores=1, start=False) as s:
+    with Managed(cores=1, start=False, extra=[update("Performance", overloadDescriptors=100)]) as s:
         s.spawn(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100)))
         wait_until(lambda: " ready " in s.log(), 20, "the log line 'ready'")
         watch.look(s)  # the endpoint's connection stays open
@@ -618,7 +618,21 @@ def memory(watch):
         s.delivered(25)
 
 
-SCENARIOS = (mail, verifications, states, refusals, tls_server, tls_client, queue, trouble, stall, logs, memory)
+def overload(watch):
+    """Too long a queue: new connections are refused until it is shorter (test_overload.py has all resources)."""
+    with Managed(cores=1) as s:
+        act(s, "PauseMtaQueue")
+        s.submit("alice@example.org")
+        tune(s, overloadQueueMessages=1)
+        watch.until(s, "overload_level{resource=queue_messages}")
+        with s.wire(hello=False) as w:
+            w.then("421")
+        watch.until(s, "sessions_refused_total{reason=overload}")
+        act(s, "ResumeMtaQueue")
+        s.delivered()
+
+
+SCENARIOS = (mail, verifications, states, refusals, tls_server, tls_client, queue, trouble, stall, logs, memory, overload)
 
 
 def table():
@@ -815,6 +829,8 @@ TUNING = {"receiveBuffers": tune_receive_buffers, "turnCompletions": tune_turn_c
           "connectionTransactions": tune_connection_transactions,
           "traceMemory": None,  # test_trace.py
           "contentMemory": None} | {  # the scenario `memory` above
+              f"overload{f}": None for f in ("Descriptors", "Memory", "DiskFree", "InodesFree", "QueueMessages",
+                                             "QueueBytes")} | {  # test_overload.py
               f"verification{f}": None for f in ("Timeout", "KeepAccepted", "KeepRefused", "Cache", "Connections",
                                                  "Questions")}  # test_verify.py
 

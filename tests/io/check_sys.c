@@ -122,6 +122,15 @@ static void check_folders(void)
     CHECK(sys_sync_dir(in_base(0, "x/file")) != MX_OK);
     uint64_t bytes = 0;
     CHECK(sys_free_bytes(&bytes, base) == MX_OK && bytes > 0);
+    struct sys_room room = {0};
+    CHECK(sys_room(&room, base) == MX_OK && room.bytes > 0 && room.files <= room.files_max);
+    CHECK(sys_room(&room, in_base(0, "nowhere")) == MX_ERR_NOTFOUND);
+    uint64_t before = 0, after = 0, max = 0;
+    int fd = -1;
+    CHECK(sys_descriptors(&before, &max) == MX_OK && before >= 3 && before < max);
+    CHECK(sys_open(&fd, base, SYS_READ | SYS_DIRECTORY) == MX_OK);
+    CHECK(sys_descriptors(&after, &max) == MX_OK && after == before + 1);
+    sys_close(fd);
 
     CHECK(sys_unlink(in_base(0, "x/file")) == MX_OK);
     static const char *const folders[] = {"x/third", "x/y/z", "x/y", "x"};

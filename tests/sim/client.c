@@ -303,6 +303,7 @@ static void on_reply(struct client *c, enum tag tag, unsigned code)
         }
         c->tls_wait = true;
         bytes_add(&c->peer.out, SLICE_LITERAL("\x16"));
+        c->peer.poked = true;
         break;
     case T_MAIL:
         if (code != 250 && !c->pipelined) {
@@ -462,6 +463,7 @@ static void say_proxy(struct client *c)
     if (c->early) {
         peer_say(&c->peer, "EHLO early.example\r\nMAIL FROM:<early@client.example>\r\n");
     }
+    c->peer.poked = true;
 }
 
 static void connect_again(struct client *c)

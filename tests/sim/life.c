@@ -11,6 +11,7 @@
 #include "smtp/service.h"
 #include "tests/sim/answers.h"
 #include "tests/sim/bound.h"
+#include "tests/sim/crowd.h"
 #include "tests/sim/disk.h"
 #include "tests/sim/manager.h"
 #include "tests/sim/net.h"
@@ -136,6 +137,10 @@ static mx_err core_prepare(unsigned index)
         .cert_pem = config->image.certificate->cert_pem,
         .key_pem = config->image.certificate->key_pem,
         .stopped = service_stopped};
+    if (life.conf.crowd) {
+        core->conf.offences = (struct offence_conf){
+            .hub = life.hub, .from = index, .to = life.conf.cores + 1, .receive = crowd_offences};
+    }
     struct schedule *schedule = &core->conf.deliver.schedule;
     schedule_default(schedule);
     if (life.conf.expire_ms > 0) {
@@ -179,6 +184,7 @@ static mx_err management_open(void)
                                 .service = service_at,
                                 .changes = life.conf.changes,
                                 .change_gap_ms = life.conf.change_gap_ms,
+                                .crowd = life.conf.crowd,
                                 .steers = life.conf.steers,
                                 .release = life.conf.release};
     mx_err err = manager_open(&conf, life.store);
@@ -247,6 +253,7 @@ void life_boot(const struct life_conf *conf)
     settings_tune(&conf->performance);
     settings_verify(conf->verify);
     rates_life();
+    settings_limit(conf->crowd ? CROWD_LIMIT : 0);
     life.conf.group_bytes = GROUP_BYTES;
     sim.ops = 0;
     sim.reads = 0;
@@ -424,6 +431,9 @@ void life_step(void)
     sim.now_ns += sim_below(MAX_STEP_NS);
     if (!sim.dead && !life.closing && sim.steps % CONNECTIONS_EVERY == 0) {
         connections_check();
+        if (life.running && life.conf.crowd) {
+            crowd_check(service_at, life.conf.cores);
+        }
     }
     if (!sim.dead && !life.closing && (sim.trace || sim.steps % 64 == 0)) {
         logs_drain();

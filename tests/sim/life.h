@@ -26,6 +26,7 @@ struct life_conf {
     uint8_t verify;                 /* enum dir_verify: of all domains that relay */
     unsigned changes;               /* of the configuration, while it runs */
     uint64_t change_gap_ms;
+    bool crowd;           /* the changes are bans (crowd.h) */
     unsigned steers;      /* of the queue, by an administrator */
     bool release;         /* ... who releases in the end what he holds */
     uint32_t group_bytes; /* of the journal: set by life_boot */

@@ -96,6 +96,18 @@ static void tune(struct plan *plan, uint64_t seed)
     }
 }
 
+/* Every sixteenth seed has a crowd at the door, likewise. */
+static void crowd(struct plan *plan, uint64_t seed)
+{
+    if (seed % 16 == 9) {
+        plan->guests = 2 + (unsigned)(seed / 16 % 12);
+        plan->second = true;
+        plan->conf.crowd = true;
+        plan->conf.changes = 4 + (unsigned)(seed / 16 % 10);
+        plan->conf.change_gap_ms = 200 + seed % 1500;
+    }
+}
+
 static uint64_t run_seed(uint64_t seed, bool trace)
 {
     struct plan plan;
@@ -105,6 +117,7 @@ static uint64_t run_seed(uint64_t seed, bool trace)
     run_begin(seed, trace);
     plan_random(&plan);
     tune(&plan, seed);
+    crowd(&plan, seed);
     run_plan(&plan);
     return sim.hash;
 }

@@ -5,6 +5,7 @@
 #include "core/check.h"
 #include "io/mbox.h"
 #include "tests/sim/answers.h"
+#include "tests/sim/crowd.h"
 #include "tests/sim/operator.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/sim.h"
@@ -200,7 +201,11 @@ static void change(void)
     for (unsigned i = 0; i < manager.conf.cores; i++) {
         answers_of(&before[i], manager.conf.service(i));
     }
-    settings_mutate(&next);
+    if (manager.conf.crowd) {
+        crowd_mutate(&next);
+    } else {
+        settings_mutate(&next);
+    }
     sim_note("configuration", next.generation, 0);
     manager_counts.tried++;
     manager.epoch++;
@@ -226,6 +231,19 @@ static void steer(void)
     }
 }
 
+/* With it comes what the cores have told. */
+static void overload(bool none)
+{
+    struct mbox_hub *hub = manager.conf.hub;
+    if (!manager.conf.crowd) {
+        return;
+    }
+    (void)mbox_drain(hub, manager.conf.cores + 1, NULL, MBOX_CELLS);
+    while (!crowd_overload(hub, manager.conf.cores, none) && none) {
+        take_messages(NULL, STALL_WAIT_MS);
+    }
+}
+
 static void worker_run(void *arg)
 {
     (void)arg;
@@ -233,9 +251,11 @@ static void worker_run(void *arg)
         uint64_t gap_ms = sim_scale(1, manager.conf.change_gap_ms);
         fiber_wait(sim.now_ns + gap_ms * MX_NS_PER_MS, &manager.stop);
         if (!manager.stop) {
+            overload(false);
             change();
         }
     }
+    overload(true);
     steer();
     manager.worker_ended = true;
 }

@@ -13,6 +13,7 @@ struct manager_conf {
     struct service *(*service)(unsigned core);
     unsigned changes;       /* of the configuration, to be tried in this life */
     uint64_t change_gap_ms; /* between two, about */
+    bool crowd;             /* the changes are bans; overload comes and goes */
     unsigned steers;        /* times that an administrator changes the queue */
     bool release;           /* in the end he releases what is held */
 };

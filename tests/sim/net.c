@@ -109,7 +109,8 @@ struct netaddr some_address(void)
     return (struct netaddr){.family = 4, .bytes = {192, 0, 2, 1}, .port = ++net.next_port};
 }
 
-struct sock *net_connect(struct peer *peer, const struct netaddr *to)
+struct sock *net_connect_from(struct peer *peer, const struct netaddr *from,
+                              const struct netaddr *to)
 {
     struct end *found[SIM_CORES_MAX * 4];
     unsigned count = 0;
@@ -124,10 +125,18 @@ struct sock *net_connect(struct peer *peer, const struct netaddr *to)
         return NULL;
     }
     struct end *end = found[sim_below(count)]; /* SO_REUSEPORT */
-    struct sock *mine = pair_new(some_address(), *to);
+    struct netaddr here = *from;
+    here.port = ++net.next_port;
+    struct sock *mine = pair_new(here, *to);
     mine->peer = peer;
     end->queue[end->queued++] = mine->other;
     return mine;
+}
+
+struct sock *net_connect(struct peer *peer, const struct netaddr *to)
+{
+    static const struct netaddr usual = {.family = 4, .bytes = {192, 0, 2, 1}};
+    return net_connect_from(peer, &usual, to);
 }
 
 /* --- the program's ends

@@ -31,6 +31,8 @@ void net_after_kill(void); /* the program's sockets are gone */
 
 /* For peers. NULL: refused. */
 struct sock *net_connect(struct peer *peer, const struct netaddr *to);
+struct sock *net_connect_from(struct peer *peer, const struct netaddr *from,
+                              const struct netaddr *to);
 size_t sock_read(struct sock *sock, void *buf, size_t len);
 size_t sock_write(struct sock *sock, const void *bytes, size_t len); /* what there is room for */
 void sock_shut(struct sock *sock);

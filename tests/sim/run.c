@@ -1,6 +1,7 @@
 #include "tests/sim/run.h"
 #include "tests/sim/rates.h"
 
+#include "tests/sim/crowd.h"
 #include "tests/sim/disk.h"
 #include "tests/sim/net.h"
 #include "tests/sim/oracle.h"
@@ -46,7 +47,7 @@ static void live(const struct plan *plan, unsigned n)
     uint64_t until_ns = UINT64_MAX;
     while (!sim.dead && !life_failed() && sim.now_ns < until_ns) {
         life_step();
-        if (until_ns == UINT64_MAX && clients_done() && life_changed()) {
+        if (until_ns == UINT64_MAX && clients_done() && crowd_done() && life_changed()) {
             until_ns = sim.now_ns + idle_ns;
         }
         if (plan->clock_jumps && sim_chance(2000)) {
@@ -59,6 +60,7 @@ static void live(const struct plan *plan, unsigned n)
 static void stop_orderly(bool drained)
 {
     uint64_t began = sim.steps;
+    crowd_calm(false);
     life_stop();
     while (!sim.dead && !life_stopped()) {
         life_step();
@@ -73,14 +75,16 @@ static void stop_orderly(bool drained)
  * list in it. */
 static struct life_load load_of(const struct plan *plan)
 {
-    size_t sent = (size_t)plan->clients * plan->client.messages;
-    size_t bytes = plan->client.bytes_max + MAIL_BYTES_MORE;
+    size_t guests = (size_t)plan->guests * CROWD_SESSIONS * 2; /* messages of theirs */
+    size_t sent = (size_t)plan->clients * plan->client.messages + guests;
+    size_t bytes =
+        mx_max_size(plan->client.bytes_max, guests > 0 ? CROWD_MAIL_BYTES : 0) + MAIL_BYTES_MORE;
     size_t copies = plan->wide ? 1 + LISTS_IN_LISTS : 1;
     size_t notices = MAIL_RCPTS_MAX + (plan->wide ? MAIL_MEMBERS_MAX / 2 : 0);
     return (struct life_load){.messages = sent * (copies + notices),
                               .content = sent * (copies * bytes + notices * NOTICE_BYTES),
                               .largest = bytes,
-                              .sessions = 4 * (size_t)plan->clients};
+                              .sessions = 4 * ((size_t)plan->clients + plan->guests)};
 }
 
 static void one_life(const struct plan *plan, unsigned n)
@@ -92,6 +96,7 @@ static void one_life(const struct plan *plan, unsigned n)
     sim.strike_at = plan->life[n].strike_at;
     sim.strike_len = plan->life[n].strike_len;
     life_boot(&conf);
+    crowd_calm(true);
     live(plan, n);
     bool power = sim.strike == FAULT_POWER;
     if (!sim.dead && plan->life[n].orderly && life_running()) {
@@ -102,6 +107,7 @@ static void one_life(const struct plan *plan, unsigned n)
         }
     }
     run_totals.crashes++;
+    crowd_calm(false);
     life_bury(power);
 }
 
@@ -120,8 +126,10 @@ static void last_life(const struct plan *plan, unsigned cores, bool ghost)
     if (ghost) {
         conf.changes = 0;
         clients_stop();
+        crowd_stop();
     }
     life_boot(&conf);
+    crowd_calm(true);
     while (!life_up()) {
         life_step();
         if (life_failed()) {
@@ -133,7 +141,7 @@ static void last_life(const struct plan *plan, unsigned cores, bool ghost)
     }
     /* What has rotted is tried for days; nobody waits for that here. */
     uint64_t until_ns = sim.now_ns + (oracle_rot_lost() ? DRAIN_ROT_S : DRAIN_S) * MX_NS_PER_S;
-    while (life_queued() > 0 || !clients_done() || !life_changed()) {
+    while (life_queued() > 0 || !clients_done() || !crowd_done() || !life_changed()) {
         life_step();
         give_up_check(began, "draining");
         if (sim.now_ns > until_ns && !oracle_rot_lost()) {
@@ -160,6 +168,7 @@ void run_plan(const struct plan *plan)
     peers_reset();
     net_reset();
     clients_reset();
+    crowd_reset();
     settings_reset(plan->second);
     rates_reset(plan->conf.throttled);
     disk_format(UINT64_C(64) << 20);
@@ -173,6 +182,7 @@ void run_plan(const struct plan *plan)
         client.verify = plan->conf.verify;
         client_start(&client);
     }
+    crowd_start(plan->guests);
     for (unsigned i = 0; i < plan->lives; i++) {
         one_life(plan, i);
         run_totals.life_ops[i] = sim.ops;

@@ -19,6 +19,7 @@ struct plan {
     } life[LIVES_MAX];
     unsigned clients;
     struct client_plan client;
+    unsigned guests; /* of crowd.h; with conf.crowd */
     bool faults;
     bool rot;
     unsigned read_errors; /* one read in so many fails; 0: none */

@@ -3,6 +3,7 @@
 #include "tests/sim/rates.h"
 
 #include "core/check.h"
+#include "tests/sim/crowd.h"
 #include "tests/sim/settings_inside.h"
 #include "tests/sim/sim.h"
 
@@ -324,6 +325,13 @@ uint8_t settings_verification(void)
 
 enum { TRACE_BYTES = 64 * 1024 }; /* made at every start; full soon */
 
+static uint32_t limit; /* 0: none */
+
+void settings_limit(uint32_t connections)
+{
+    limit = connections;
+}
+
 static struct performance tuned; /* zeros: defaults */
 
 void settings_tune(const struct performance *performance)
@@ -339,7 +347,7 @@ static void image_make(struct made *made, const struct settings *s)
     *image = (struct image){.generation = s->generation,
                             .hostname = keep(made, s->other_name ? "mx2.example" : "mx.example"),
                             .connections_max = SIM_CONNECTIONS_MAX,
-                            .client_connections_max = SIM_CONNECTIONS_MAX,
+                            .client_connections_max = limit > 0 ? limit : SIM_CONNECTIONS_MAX,
                             .listeners = made->listeners,
                             .routes = made->routes};
     image->performance = tuned;
@@ -455,7 +463,12 @@ struct config *settings_config(const struct settings *settings, bool whole)
         return NULL;
     }
     image_make(made, settings);
-    if (program_make(made) != MX_OK) {
+    mx_err err = program_make(made);
+    if (!err) {
+        made->config.image.blocked = crowd_blocked(settings, &err);
+    }
+    if (err) {
+        expr_free((struct expr_program *)(uintptr_t)made->config.image.route_program);
         free(made);
         return NULL;
     }
@@ -476,6 +489,7 @@ void config_free(struct config *config)
     if (config != NULL) {
         configs--;
         expr_free((struct expr_program *)(uintptr_t)config->image.route_program);
+        netset_free((struct netset *)(uintptr_t)config->image.blocked);
         free(config); /* see memory.c: what was in it can be seen no more */
     }
 }

@@ -18,8 +18,9 @@ struct settings {
     unsigned certificate;
     unsigned extra; /* bits: accounts extra0.. */
     bool domain, renamed, relay, domain_alias;
-    unsigned alias; /* the account that "alias" leads to: user0 or user1 */
-    unsigned news;  /* bits: members of the list "news": user0.. */
+    unsigned alias;   /* the account that "alias" leads to: user0 or user1 */
+    unsigned blocked; /* bits: clients of crowd.c */
+    unsigned news;    /* bits: members of the list "news": user0.. */
 };
 
 /* The registry. */
@@ -52,6 +53,9 @@ void settings_killed(void);
 const char *settings_probe(unsigned n);
 /* Is RCPT to this address (as clients and settings_probe use them) answered 250? */
 bool settings_accepts(const struct settings *settings, const char *address);
+/* How many connections one client may have, in all configurations from now on; 0: as many as there
+ * are. */
+void settings_limit(uint32_t connections);
 /* What all configurations say of domains that relay from now on: enum dir_verify. */
 void settings_verify(uint8_t verify);
 uint8_t settings_verification(void);

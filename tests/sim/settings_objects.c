@@ -103,6 +103,7 @@ size_t settings_changes(struct object_change out[SETTINGS_CHANGES_MAX], const st
     size_t count = 0;
     note_image(out, &count, "SystemSettings", a->other_name != b->other_name);
     note_image(out, &count, "NetworkListener", a->second_listener != b->second_listener);
+    note_image(out, &count, "BlockedIp", a->blocked != b->blocked);
     note_image(out, &count, "Certificate", a->certificate != b->certificate);
     note_image(out, &count, "MtaRoute",
                a->source_moved != b->source_moved || a->lmtp_moved != b->lmtp_moved ||
