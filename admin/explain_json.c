@@ -274,22 +274,29 @@ static json_t *reply_json(enum reply reply)
     return object;
 }
 
+static json_t *rewritten(struct slice now, struct slice before)
+{
+    return slice_equal(now, before) ? json_null() : text(now);
+}
+
 json_t *explain_json(const struct explanation *e, const struct explain_query *query)
 {
     json_t *object = json_object();
     set(object, "recipient", text(query->rcpt));
     set(object, "sender", text(query->sender));
+    set(object, "rewrittenRecipient", rewritten(e->rcpt, query->rcpt));
+    set(object, "rewrittenSender", rewritten(e->sender, query->sender));
     set(object, "generation", number(e->image->generation));
     set(object, "outcome", json_string(explain_outcome_name(e->outcome)));
     set(object, "reason", e->reason != NULL ? json_string(e->reason) : json_null());
     set(object, "stage", e->stage != NULL ? json_string(e->stage) : json_null());
     set(object, "reply", e->blocked ? json_null() : reply_json(e->reply));
-    set(object, "resolver", resolver(&e->routing.resolution, query->rcpt));
+    set(object, "resolver", resolver(&e->routing.resolution, e->rcpt));
     set(object, "resolution", resolution(&e->routing.resolution));
     set(object, "rule", explain_rule_json(e, e->image->route_program));
     set(object, "ruleCut", json_boolean(e->steps_cut));
     set(object, "route", route_of(e->routing.route));
-    set(object, "nextHop", e->routing.route != NULL ? next_hop(e, query->rcpt) : json_null());
+    set(object, "nextHop", e->routing.route != NULL ? next_hop(e, e->rcpt) : json_null());
     set(object, "verification", verification_of(e));
     set(object, "schedule", schedule_of(e->image, &e->schedule));
     set(object, "paused", json_boolean(e->paused));

@@ -122,6 +122,27 @@ static enum expr_status run_settings(struct making *m, struct session_settings *
     return status;
 }
 
+/* What takes the place of an address. */
+static struct slice run_rewrite(struct making *m, enum stage_program which, const char *stage,
+                                const char *object)
+{
+    const struct image *image = m->context.image;
+    bool of_sender = which == STAGE_REWRITE_SENDER;
+    struct slice address;
+    m->stages[which] = stage_rewrite(&address, m->out->text_of[of_sender], image, which, &m->facts,
+                                     true, m->context.vm, m->context.asker, &m->trace);
+    bool is_run = of_sender ? m->facts.sender.len > 0 : m->facts.rcpt.len > 0;
+    if (is_run) {
+        decided(m,
+                (struct explain_decision){.stage = stage,
+                                          .object = object,
+                                          .setting = stage_setting(which),
+                                          .program = image->stages[which]},
+                m->stages[which]);
+    }
+    return address;
+}
+
 /* As a session of this client goes on to RCPT. */
 static void run_session(struct making *m)
 {
@@ -134,10 +155,11 @@ static void run_session(struct making *m)
     m->offers = run_settings(m, &settings, EXPR_EHLO, "EHLO");
     m->out->limits = settings.limits;
     run_stage(m, STAGE_SENDER, "MAIL", "MtaStageMail");
+    m->out->sender = run_rewrite(m, STAGE_REWRITE_SENDER, "MAIL", "MtaStageMail");
+    m->facts.sender = m->env.sender = m->out->sender;
     m->facts.rcpt = m->query->rcpt;
-    if (m->out->routing.resolution.kind == RESOLVE_UNKNOWN_DOMAIN) {
-        run_stage(m, STAGE_RELAYING, "RCPT", "MtaStageRcpt");
-    }
+    m->out->rcpt = run_rewrite(m, STAGE_REWRITE_RCPT, "RCPT", "MtaStageRcpt");
+    m->facts.rcpt = m->rcpt.address = m->out->rcpt;
 }
 
 /* --- routing -----------------------------------------------------------------------------------
@@ -152,7 +174,7 @@ static void run_routing(struct making *m)
 {
     struct explanation *out = m->out;
     const struct image *image = m->context.image;
-    routing_find(&out->routing, &m->context, m->query->rcpt, &m->env);
+    routing_find(&out->routing, &m->context, out->rcpt, &m->env);
     enum expr_status status = status_of(&out->routing);
     bool at_schedule = status != EXPR_DONE && m->context.vm->program == image->schedule_program;
     if (out->routing.schedule != NULL) {
@@ -191,7 +213,7 @@ static void run_strategies(struct making *m)
         host.mx = name.len > 0 ? name : host.mx;
     }
     struct strategy_question q = {
-        .context = &m->context, .host = &host, .rcpt = m->query->rcpt, .env = &m->env};
+        .context = &m->context, .host = &host, .rcpt = out->rcpt, .env = &m->env};
     if (conf->tls_program == NULL && conf->connection_program == NULL) {
         out->strategy = (struct strategy_pick){&outbound_tls_default, &outbound_connection_default};
         return;
@@ -270,8 +292,12 @@ static bool decide_session(struct making *m)
         refuse(out, "MAIL", REPLY_LOOKUP_FAILED, "whether the sender is allowed cannot be told");
     } else if (!m->said[STAGE_SENDER]) {
         refuse(out, "MAIL", REPLY_SENDER_DENIED, NULL);
+    } else if (m->stages[STAGE_REWRITE_SENDER] == EXPR_FAILED) {
+        refuse(out, "MAIL", REPLY_LOOKUP_FAILED, "what the sender becomes cannot be told");
     } else if (size_max != 0 && m->query->size > size_max) {
         refuse(out, "MAIL", REPLY_TOO_BIG, NULL);
+    } else if (m->stages[STAGE_REWRITE_RCPT] == EXPR_FAILED) {
+        refuse(out, "RCPT", REPLY_LOOKUP_FAILED, "what the recipient becomes cannot be told");
     } else {
         return true;
     }
@@ -341,8 +367,11 @@ void explain(struct explanation *out, const struct explain_query *query,
         m.facts.session.tls = out->listener->tls_implicit;
         m.facts.session.local = out->listener->binds[0];
     }
-    run_routing(&m);
     run_session(&m);
+    run_routing(&m);
+    if (out->routing.resolution.kind == RESOLVE_UNKNOWN_DOMAIN) {
+        run_stage(&m, STAGE_RELAYING, "RCPT", "MtaStageRcpt");
+    }
     run_strategies(&m);
     out->verify =
         (struct explain_verify){.asks = routing_verifies(&out->routing), .known = VERIFY_LATER};

@@ -83,7 +83,9 @@ struct explanation {
     const char *stage; /* "connect", "EHLO", "MAIL", "RCPT": where reply is given; NULL: accepted */
     enum reply reply;
     enum explain_outcome outcome;
-    const char *reason; /* static text for people; NULL: none needed */
+    const char *reason;        /* static text for people; NULL: none needed */
+    struct slice sender, rcpt; /* as rewritten; in text_of, or the query's */
+    uint8_t text_of[2][ADDRESS_MAX];
     struct routing routing;
     struct strategy_pick strategy; /* NULLs: of no host, or it could not be told */
     struct explain_verify verify;

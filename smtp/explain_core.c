@@ -52,7 +52,7 @@ static void look_at_hop(struct explain_request *request, struct deliver *d)
     struct explain_hop *out = &request->out.hop;
     const struct route_conf *route = routing->route;
     const struct hop *hop =
-        route == NULL || route->kind == ROUTE_LOCAL ? NULL : hop_of(d, route, request->query.rcpt);
+        route == NULL || route->kind == ROUTE_LOCAL ? NULL : hop_of(d, route, request->out.rcpt);
     if (routing->schedule != NULL) {
         const struct queue_slot *queue =
             &d->queues.slots[virtual_queue_slot(&d->queues, d->image, routing->schedule)];
@@ -79,8 +79,7 @@ static void look_at_hop(struct explain_request *request, struct deliver *d)
 }
 
 /* What is kept decides, as at RCPT. */
-static void look_at_kept(struct explanation *out, const struct explain_query *query,
-                         const struct service *service)
+static void look_at_kept(struct explanation *out, const struct service *service)
 {
     const struct verify *v = &service->deliver.verify;
     const struct routing *routing = &out->routing;
@@ -90,7 +89,7 @@ static void look_at_kept(struct explanation *out, const struct explain_query *qu
     }
     struct verify_key key = {.domain_id = routing->resolution.domain->id,
                              .route = routing->route->index,
-                             .address = query->rcpt};
+                             .address = out->rcpt};
     out->verify.known = verify_known(v, &key, &until_ns);
     if (out->verify.known != VERIFY_LATER) {
         out->verify.left_ms = (until_ns - service->shard->now_ns) / MX_NS_PER_MS;
@@ -159,7 +158,7 @@ static bool looks_up(struct explain_request *request, struct service *service)
     }
     if (request->lookup == NULL) {
         request->lookup =
-            explain_lookup_new(service, route, domain_of(request->query.rcpt), again, request);
+            explain_lookup_new(service, route, domain_of(request->out.rcpt), again, request);
     }
     if (request->lookup == NULL) {
         hop->names_problem = err_text(MX_ERR_NOMEM);
@@ -196,7 +195,7 @@ static void attempt(struct explain_request *request)
             return;
         }
     }
-    look_at_kept(out, &request->query, service);
+    look_at_kept(out, service);
     out->paused =
         deliver_pause_has(&service->deliver.conf.pause,
                           out->routing.route == NULL ? SLICE_EMPTY : out->routing.route->name);

@@ -69,27 +69,42 @@ static void log_failed(const struct srv_conn *conn, const char *setting, const c
     log_end(log, line);
 }
 
-enum stage_verdict srv_stage_run(struct srv_conn *conn, enum stage_program which,
-                                 struct expr_value *out, void (*again)(void *conn))
+static enum stage_verdict run(struct srv_conn *conn, enum stage_program which,
+                              const struct stage_facts *facts, struct expr_value *out,
+                              void (*again)(void *conn))
 {
     struct service *service = conn->service;
-    struct stage_facts facts = facts_of(conn);
     struct expr_vm *vm = service->deliver.vm;
     struct srv_asking asking;
-    struct expr_value value;
     srv_asking_init(&asking, conn, again);
-    switch (stage_run(&value, service->image, which, &facts, vm, &asking.asker, NULL)) {
+    switch (stage_run(out, service->image, which, facts, vm, &asking.asker, NULL)) {
     case EXPR_DONE:
-        if (out != NULL) {
-            *out = value;
-        }
-        return expr_truthy(&value) ? STAGE_TRUE : STAGE_FALSE;
+        return expr_truthy(out) ? STAGE_TRUE : STAGE_FALSE;
     case EXPR_WAITING:
         return STAGE_LATER;
     default:
         log_failed(conn, stage_setting(which), vm->failure);
         return STAGE_FAILED;
     }
+}
+
+enum stage_verdict srv_stage_run(struct srv_conn *conn, enum stage_program which,
+                                 struct expr_value *out, void (*again)(void *conn))
+{
+    struct stage_facts facts = facts_of(conn);
+    struct expr_value value;
+    return run(conn, which, &facts, out != NULL ? out : &value, again);
+}
+
+enum stage_verdict srv_stage_relays(struct srv_conn *conn, struct slice rcpt,
+                                    void (*again)(void *conn))
+{
+    struct stage_facts facts = facts_of(conn);
+    struct expr_value value;
+    facts.rcpt = rcpt;
+    return conn->service->image->stages[STAGE_RELAYING] == NULL
+               ? STAGE_FALSE
+               : run(conn, STAGE_RELAYING, &facts, &value, again);
 }
 
 enum stage_verdict srv_stage_settings(struct srv_conn *conn, enum expr_context context,
@@ -112,5 +127,53 @@ enum stage_verdict srv_stage_settings(struct srv_conn *conn, enum expr_context c
     default:
         log_failed(conn, session_setting_row(run.failed)->name, run.problem);
         return STAGE_FAILED;
+    }
+}
+
+static void log_rewritten(const struct srv_conn *conn, struct slice from, struct slice to)
+{
+    struct log *log = &conn->service->shard->log;
+    struct log_line *line = log_begin_repeated(log, LOG_INFO, "address-rewritten");
+    char text[NETADDR_TEXT_MAX];
+    struct writer w = writer_init(text, sizeof text);
+    put_netaddr(&w, &conn->client);
+    log_slice(line, "client", writer_slice(&w));
+    log_text(line, "command", conn->srv.ask.kind == SRV_ASK_MAIL ? "MAIL" : "RCPT");
+    log_slice(line, "address", from);
+    log_slice(line, "becomes", to);
+    log_end(log, line);
+}
+
+enum stage_verdict srv_stage_rewrite(struct srv_conn *conn, enum stage_program which,
+                                     struct slice *out, uint8_t memory[ADDRESS_MAX],
+                                     void (*again)(void *conn))
+{
+    struct service *service = conn->service;
+    const struct srv_ask *ask = &conn->srv.ask;
+    *out = ask->text;
+    if (service->image->stages[which] == NULL) {
+        return STAGE_TRUE;
+    }
+    struct stage_facts facts = facts_of(conn);
+    bool smtputf8 = ask->kind == SRV_ASK_MAIL ? ask->mail.smtputf8 : conn->txn->env.mail.smtputf8;
+    struct expr_vm *vm = service->deliver.vm;
+    struct srv_asking asking;
+    srv_asking_init(&asking, conn, again);
+    switch (stage_rewrite(out, memory, service->image, which, &facts, smtputf8, vm, &asking.asker,
+                          NULL)) {
+    case EXPR_DONE:
+        return STAGE_TRUE;
+    case EXPR_WAITING:
+        return STAGE_LATER;
+    default:
+        log_failed(conn, stage_setting(which), vm->failure);
+        return STAGE_FAILED;
+    }
+}
+
+void srv_stage_rewritten(const struct srv_conn *conn, struct slice to)
+{
+    if (!slice_equal(conn->srv.ask.text, to)) {
+        log_rewritten(conn, conn->srv.ask.text, to);
     }
 }

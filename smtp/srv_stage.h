@@ -5,6 +5,7 @@
 
 #include "route/image.h"
 #include "smtp/dns_answers.h"
+#include "smtp/envelope.h"
 
 struct srv_conn;
 
@@ -26,7 +27,18 @@ void srv_asking_init(struct srv_asking *asking, struct srv_conn *conn, void (*ag
 /* The image has such a program. out (may be NULL): its value, valid until the vm runs again. */
 enum stage_verdict srv_stage_run(struct srv_conn *conn, enum stage_program which,
                                  struct expr_value *out, void (*again)(void *conn));
+/* STAGE_RELAYING, for the open question, of the recipient that it has become; as by default where
+ * the image has no such program. */
+enum stage_verdict srv_stage_relays(struct srv_conn *conn, struct slice rcpt,
+                                    void (*again)(void *conn));
 /* Takes the limits of this session that are worked out in this context (EXPR_CONN or EXPR_EHLO);
  * it has some of its own. Never STAGE_FALSE. */
 enum stage_verdict srv_stage_settings(struct srv_conn *conn, enum expr_context context,
                                       void (*again)(void *conn));
+/* The address that takes the place of the one in the open question; in memory, or that one itself.
+ * Never STAGE_FALSE. */
+enum stage_verdict srv_stage_rewrite(struct srv_conn *conn, enum stage_program which,
+                                     struct slice *out, uint8_t memory[ADDRESS_MAX],
+                                     void (*again)(void *conn));
+/* It is accepted so: for the log. */
+void srv_stage_rewritten(const struct srv_conn *conn, struct slice to);
