@@ -19,11 +19,8 @@ static bool check_members(const json_t *body, struct api_answer *answer)
     static const struct {
         const char *name;
         json_type type;
-    } members[] = {{"recipient", JSON_STRING},
-                   {"sender", JSON_STRING},
-                   {"ip", JSON_STRING},
-                   {"listener", JSON_STRING},
-                   {"size", JSON_INTEGER}};
+    } members[] = {{"recipient", JSON_STRING}, {"sender", JSON_STRING}, {"ip", JSON_STRING},
+                   {"listener", JSON_STRING},  {"helo", JSON_STRING},   {"size", JSON_INTEGER}};
     const char *name;
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)body, name, value)
@@ -61,6 +58,7 @@ static bool read_query(struct explain_query *query, const json_t *body, struct a
     *query = (struct explain_query){.rcpt = api_string(json_object_get(body, "recipient")),
                                     .sender = api_string(json_object_get(body, "sender")),
                                     .listener = api_string(json_object_get(body, "listener")),
+                                    .helo = api_string(json_object_get(body, "helo")),
                                     .size = size < 0 ? 0 : (uint64_t)size};
     if (!is_address(query->rcpt)) {
         refuse(answer, "recipient", "is not an address");

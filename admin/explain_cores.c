@@ -11,7 +11,7 @@ struct explain_cores {
     struct queue_cores_conf conf;
     struct explain_request request;
     bool waiting;               /* the core has the request */
-    uint8_t texts[3][TEXT_MAX]; /* what the request borrows */
+    uint8_t texts[4][TEXT_MAX]; /* what the request borrows */
 };
 
 static void on_reply(struct mbox_msg *msg, struct shard *at)
@@ -74,7 +74,7 @@ mx_err explain_cores_ask(struct explain_cores *cores, const struct explain_query
         return MX_ERR_AGAIN;
     }
     if (!keep(&kept.rcpt, cores->texts[0]) || !keep(&kept.sender, cores->texts[1]) ||
-        !keep(&kept.listener, cores->texts[2])) {
+        !keep(&kept.listener, cores->texts[2]) || !keep(&kept.helo, cores->texts[3])) {
         return MX_ERR_RANGE;
     }
     cores->request.query = kept;

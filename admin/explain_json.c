@@ -1,5 +1,6 @@
 #include "admin/explain_json.h"
 
+#include "admin/explain_parts.h"
 #include "admin/object_id.h"
 
 #include <stdio.h>
@@ -118,69 +119,6 @@ static json_t *resolution(const struct resolution *r)
     return object;
 }
 
-/* --- rule --------------------------------------------------------------------------------------
- */
-
-static struct slice source_of(const struct explanation *e, const struct explain_step *step)
-{
-    struct slice part = expr_part_text(e->image->route_program, step->part);
-    return slice_first(slice_from(part, step->start), step->end - step->start);
-}
-
-/* The values of one part in the order in which they were worked out, each text once. */
-static json_t *values_of(const struct explanation *e, uint32_t part)
-{
-    json_t *values = json_array();
-    for (uint32_t i = 0; i < e->step_count; i++) {
-        const struct explain_step *step = &e->steps[i];
-        struct slice source = source_of(e, step);
-        bool said = step->part != part || step->decides || step->result ||
-                    slice_equal(source, step->value); /* a literal */
-        for (uint32_t k = 0; k < i && !said; k++) {
-            said = e->steps[k].part == part && slice_equal(source_of(e, &e->steps[k]), source) &&
-                   slice_equal(e->steps[k].value, step->value);
-        }
-        if (!said) {
-            json_t *value = json_object();
-            set(value, "text", text(source));
-            set(value, "value", text(step->value));
-            json_array_append_new(values, value);
-        }
-    }
-    return values;
-}
-
-static void add_branch(json_t *rule, const struct explanation *e, const struct explain_step *end)
-{
-    const struct expr_program *program = e->image->route_program;
-    bool otherwise = end->part + 1 == expr_part_count(program);
-    json_t *branch = json_object();
-    set(branch, "branch", otherwise ? json_null() : number(end->part / 2));
-    set(branch,
-        end->decides ? "if"
-        : otherwise  ? "else"
-                     : "then",
-        text(expr_part_text(program, end->part)));
-    set(branch, "values", values_of(e, end->part));
-    if (end->decides) {
-        set(branch, "result", json_boolean(end->truthy));
-    } else {
-        set(branch, "result", text(end->value));
-    }
-    json_array_append_new(rule, branch);
-}
-
-static json_t *rule_of(const struct explanation *e)
-{
-    json_t *rule = json_array();
-    for (uint32_t i = 0; i < e->step_count; i++) {
-        if (e->steps[i].decides || e->steps[i].result) {
-            add_branch(rule, e, &e->steps[i]);
-        }
-    }
-    return rule;
-}
-
 /* --- where it goes -----------------------------------------------------------------------------
  */
 
@@ -195,6 +133,60 @@ static json_t *route_of(const struct route_conf *route)
     }
     set(object, "name", text(route->name));
     set(object, "type", json_string(kinds[route->kind]));
+    return object;
+}
+
+/* In the order in which they are tried. */
+static json_t *addresses_of(const struct explanation *e)
+{
+    json_t *list = json_array();
+    for (unsigned i = 0; i < e->hop.address_count; i++) {
+        const struct explain_address *address = &e->hop.addresses[i];
+        char buf[NETADDR_TEXT_MAX + 8];
+        struct writer w = writer_init(buf, sizeof buf);
+        put_netaddr_port(&w, &address->addr);
+        json_t *object = json_object();
+        set(object, "address", text(writer_slice(&w)));
+        set(object, "host", address->host[0] != '\0' ? json_string(address->host) : json_null());
+        json_array_append_new(list, object);
+    }
+    return list;
+}
+
+static json_t *connection_of(const struct connection_strategy *strategy)
+{
+    if (strategy == NULL) {
+        return json_null();
+    }
+    json_t *object = json_object(), *sources = json_array();
+    for (uint32_t i = 0; i < strategy->source_count; i++) {
+        char buf[NETADDR_TEXT_MAX];
+        struct writer w = writer_init(buf, sizeof buf);
+        put_netaddr(&w, &strategy->sources[i].addr);
+        json_array_append_new(sources, text(writer_slice(&w)));
+    }
+    set(object, "name", text(strategy->name));
+    set(object, "ehloHostname",
+        strategy->ehlo_name.len > 0 ? text(strategy->ehlo_name) : json_null());
+    set(object, "sourceIps", sources);
+    set(object, "connectTimeout", number(strategy->times.connect));
+    set(object, "dataTimeout", number(strategy->times.data));
+    return object;
+}
+
+static json_t *tls_of(const struct tls_strategy *strategy)
+{
+    static const char *const starts[] = {[START_TLS_OPTIONAL] = "optional",
+                                         [START_TLS_REQUIRE] = "require",
+                                         [START_TLS_DISABLE] = "disable"};
+    if (strategy == NULL) {
+        return json_null();
+    }
+    json_t *object = json_object();
+    set(object, "name", text(strategy->name));
+    set(object, "startTls", json_string(starts[strategy->start_tls]));
+    set(object, "allowInvalidCerts", json_boolean(strategy->allow_invalid_certs));
+    set(object, "tlsTimeout", number(strategy->handshake_ms));
     return object;
 }
 
@@ -213,12 +205,21 @@ static json_t *next_hop(const struct explanation *e, struct slice rcpt)
         set(hop, "tls", json_string(route->implicit_tls ? "implicit" : "STARTTLS when offered"));
         set(hop, "allowInvalidCerts", json_boolean(route->allow_invalid_certs));
     }
+    if (route->kind != ROUTE_LOCAL) {
+        set(hop, "addresses", addresses_of(e));
+        set(hop, "connection", connection_of(e->strategy.connection));
+        set(hop, "tlsStrategy", tls_of(e->strategy.tls));
+        set(hop, "problem",
+            e->hop.down                    ? json_string(e->hop.problem)
+            : e->hop.names_problem != NULL ? json_string(e->hop.names_problem)
+                                           : json_null());
+    }
     if (e->hop.known) {
         set(hop, "down", json_boolean(e->hop.down));
+        set(hop, "failures", number(e->hop.failures));
         set(hop, "connections", number(e->hop.connections));
         set(hop, "maxConnections", number(e->hop.connections_max));
         set(hop, "waiting", number(e->hop.waiting));
-        set(hop, "problem", e->hop.down ? json_string(e->hop.problem) : json_null());
     }
     return hop;
 }
@@ -262,21 +263,6 @@ static json_t *schedule_of(const struct image *image, const struct schedule *sch
     return object;
 }
 
-static json_t *limits_of(const struct explanation *e)
-{
-    const struct session_limits *limits = &e->limits;
-    json_t *object = json_object();
-    set(object, "maxMessageSize", number(limits->size_bytes_max));
-    set(object, "maxRecipients", number(limits->rcpts_max));
-    set(object, "maxMessages", number(limits->messages_max));
-    set(object, "maxReceivedHeaders", number(limits->received_max));
-    set(object, "maxConnections", number(e->image->connections_max));
-    if (e->listener != NULL) {
-        set(object, "listenerConnections", number(e->listener->connections_max));
-    }
-    return object;
-}
-
 /* What RCPT answers, in the words of the session. */
 static json_t *reply_json(enum reply reply)
 {
@@ -288,25 +274,33 @@ static json_t *reply_json(enum reply reply)
     return object;
 }
 
+static json_t *rewritten(struct slice now, struct slice before)
+{
+    return slice_equal(now, before) ? json_null() : text(now);
+}
+
 json_t *explain_json(const struct explanation *e, const struct explain_query *query)
 {
     json_t *object = json_object();
     set(object, "recipient", text(query->rcpt));
     set(object, "sender", text(query->sender));
+    set(object, "rewrittenRecipient", rewritten(e->rcpt, query->rcpt));
+    set(object, "rewrittenSender", rewritten(e->sender, query->sender));
     set(object, "generation", number(e->image->generation));
     set(object, "outcome", json_string(explain_outcome_name(e->outcome)));
     set(object, "reason", e->reason != NULL ? json_string(e->reason) : json_null());
     set(object, "stage", e->stage != NULL ? json_string(e->stage) : json_null());
     set(object, "reply", e->blocked ? json_null() : reply_json(e->reply));
-    set(object, "resolver", resolver(&e->routing.resolution, query->rcpt));
+    set(object, "resolver", resolver(&e->routing.resolution, e->rcpt));
     set(object, "resolution", resolution(&e->routing.resolution));
-    set(object, "rule", rule_of(e));
+    set(object, "rule", explain_rule_json(e, e->image->route_program));
     set(object, "ruleCut", json_boolean(e->steps_cut));
     set(object, "route", route_of(e->routing.route));
-    set(object, "nextHop", e->routing.route != NULL ? next_hop(e, query->rcpt) : json_null());
+    set(object, "nextHop", e->routing.route != NULL ? next_hop(e, e->rcpt) : json_null());
     set(object, "verification", verification_of(e));
     set(object, "schedule", schedule_of(e->image, &e->schedule));
     set(object, "paused", json_boolean(e->paused));
-    set(object, "limits", limits_of(e));
+    set(object, "decisions", explain_decisions_json(e));
+    set(object, "limits", explain_limits_json(e));
     return object;
 }

@@ -40,7 +40,7 @@ static void help(FILE *out)
         "      --no-sandbox       neither Landlock nor a filter of system calls (for debugging)\n"
         "      --retry-ms N       every retry after N ms instead of the schedule (for tests)\n"
         "  ringmx apply --data DIR [--dry-run] PLAN   change the configuration (server stopped)\n"
-        "      --explain FILE     with --dry-run: which of these recipients would go elsewhere\n"
+        "      --explain FILE     with --dry-run: which of these recipients would go another way\n"
         "  ringmx queue list --data DIR          what is queued (server stopped)\n"
         "  ringmx queue show ID --data DIR\n"
         "  ringmx admin renew|remove --data DIR  the built-in administrator (server stopped)\n"

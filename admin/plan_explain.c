@@ -101,7 +101,28 @@ void plan_explain_free(struct plan_explain *e)
 /* --- routing -----------------------------------------------------------------------------------
  */
 
-/* "relayed by source (192.0.2.25:25)", "refused (550 5.1.1)" */
+static void put_name(struct writer *w, const char *what, struct slice name)
+{
+    put_text(w, what);
+    put_slice(w, name);
+}
+
+/* How it gets there: "; schedule remote, connection default, tls default". */
+static void put_strategies(struct writer *w, const struct explanation *x)
+{
+    const struct strategy_pick *strategy = &x->strategy;
+    put_name(w, "; schedule ", x->schedule.name);
+    if (x->schedule.queue < x->image->queue_count) {
+        put_name(w, ", queue ", x->image->queues[x->schedule.queue].name);
+    }
+    if (x->routing.route->kind != ROUTE_LOCAL) {
+        put_name(w, ", connection ",
+                 strategy->connection != NULL ? strategy->connection->name : SLICE_LITERAL("none"));
+        put_name(w, ", tls ", strategy->tls != NULL ? strategy->tls->name : SLICE_LITERAL("none"));
+    }
+}
+
+/* "relayed by source (192.0.2.25:25; ...)", "refused (550 5.1.1)" */
 static void put_place(struct writer *w, const struct explanation *x)
 {
     const struct route_conf *route = x->routing.route;
@@ -127,6 +148,7 @@ static void put_place(struct writer *w, const struct explanation *x)
         put_decimal(w, route->port);
         put_text(w, route->lmtp ? " lmtp" : "");
     }
+    put_strategies(w, x);
     put_char(w, ')');
 }
 
@@ -149,7 +171,8 @@ static void trial_free(struct trial *t)
 static mx_err trial_open(struct trial *t, struct store *store, struct config_problem *problem)
 {
     const struct reg_type *type;
-    *t = (struct trial){.vm = malloc(sizeof *t->vm), .explanation = malloc(sizeof *t->explanation)};
+    *t = (struct trial){.vm = malloc(sizeof *t->vm),
+                        .explanation = calloc(1, sizeof *t->explanation)};
     mx_err err = t->vm == NULL || t->explanation == NULL ? MX_ERR_NOMEM : MX_OK;
     err = err ? err : directory_new(&t->directory, 1);
     if (err) {
@@ -220,5 +243,5 @@ void plan_explain_print(const struct plan_explain *e, FILE *out)
             moved++;
         }
     }
-    fprintf(out, "%zu of %zu recipients would go elsewhere\n", moved, e->count);
+    fprintf(out, "%zu of %zu recipients would go another way\n", moved, e->count);
 }

@@ -46,9 +46,16 @@ static const struct reg_field mail_fields[] = {
                     "5.7.1. May ask the DNS, also block lists: "
                     "`is_empty(dns_query(ip_reverse_name(remote_ip) + '.zone.example', 'ipv4'))`; "
                     "when that fails, the answer is 451."},
+    {.name = "rewrite",
+     .kind = REG_EXPRESSION,
+     .context = EXPR_MAIL,
+     .initial = "{\"match\":{},\"else\":\"false\"}",
+     .description = "The envelope sender that takes the place of an allowed one: a text; any other "
+                    "result leaves it. What is no address, and what cannot be told, is a 451. The "
+                    "null sender is never rewritten."},
 };
 const struct reg_variant reg_stage_mail_variants[1] = {
-    {.label = "MAIL stage", .fields = FIELDS(mail_fields), .unsupported = "rewrite script"},
+    {.label = "MAIL stage", .fields = FIELDS(mail_fields), .unsupported = "script"},
 };
 
 #define OFFER(field_name, text)                                              \

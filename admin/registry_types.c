@@ -667,11 +667,19 @@ static const struct reg_field stage_rcpt_fields[] = {
          "the route expression says; else it gets 550 5.7.1. Look at the client: who is "
          "let in may send to everybody. May ask the DNS; when that fails, the answer is "
          "451."},
+    {.name = "rewrite",
+     .kind = REG_EXPRESSION,
+     .context = EXPR_RCPT,
+     .initial = "{\"match\":{},\"else\":\"false\"}",
+     .description =
+         "The address that takes the place of a recipient before it is looked up: a text; any "
+         "other result leaves it. What is no address, and what cannot be told, is a 451. Reports "
+         "name the original (ORCPT), unless the client has named one."},
 };
 static const struct reg_variant stage_rcpt_variants[] = {
     {.label = "RCPT stage",
      .fields = FIELDS(stage_rcpt_fields),
-     .unsupported = "maxFailures waitOnFail rewrite script"},
+     .unsupported = "maxFailures waitOnFail script"},
 };
 
 static const struct reg_enum bare_newlines = {

@@ -107,10 +107,12 @@ enum session_setting {
 
 /* Decisions of sessions that are expressions. */
 enum stage_program {
-    STAGE_GREETING, /* CONN: text of the banner */
-    STAGE_FQDN,     /* CONN: must the name at EHLO be fully qualified? */
-    STAGE_SENDER,   /* MAIL: is the sender allowed? */
-    STAGE_RELAYING, /* RCPT: are recipients accepted whose domain is not served here? */
+    STAGE_GREETING,       /* CONN: text of the banner */
+    STAGE_FQDN,           /* CONN: must the name at EHLO be fully qualified? */
+    STAGE_SENDER,         /* MAIL: is the sender allowed? */
+    STAGE_RELAYING,       /* RCPT: are recipients accepted whose domain is not served here? */
+    STAGE_REWRITE_SENDER, /* MAIL: the address that takes its place; anything but a text: itself */
+    STAGE_REWRITE_RCPT,   /* RCPT: the same */
     STAGE_PROGRAMS
 };
 

@@ -1,13 +1,29 @@
 #include "smtp/explain.h"
 
-#include "core/check.h"
-#include "io/shard.h"
-#include "smtp/service.h"
 #include "smtp/session_settings.h"
+#include "smtp/stage.h"
+
+/* An explanation in the making. */
+struct making {
+    struct explanation *out;
+    const struct explain_query *query;
+    struct routing_context context;
+    struct stage_facts facts;
+    struct envelope env;
+    struct envelope_rcpt rcpt;
+    struct expr_trace trace;
+    enum expr_status stages[STAGE_PROGRAMS];
+    bool said[STAGE_PROGRAMS]; /* what they yield, where they are done */
+    enum expr_status limits, offers;
+};
+
+/* --- what was looked at ------------------------------------------------------------------------
+ */
 
 static void note(void *arg, const struct expr_step *step)
 {
-    struct explanation *out = arg;
+    struct making *m = arg;
+    struct explanation *out = m->out;
     size_t room = mx_min_size(EXPLAIN_TEXT_BYTES - out->text_len, EXPLAIN_VALUE_MAX);
     if (out->step_count == EXPLAIN_STEPS_MAX || room < EXPLAIN_VALUE_MAX) {
         out->steps_cut = true;
@@ -16,7 +32,8 @@ static void note(void *arg, const struct expr_step *step)
     struct writer w = writer_init(out->text + out->text_len, room);
     put_expr_value(&w, step->value);
     out->text_len += w.len;
-    out->steps[out->step_count++] = (struct explain_step){.part = step->part,
+    out->steps[out->step_count++] = (struct explain_step){.program = m->context.vm->program,
+                                                          .part = step->part,
                                                           .start = step->start,
                                                           .end = step->end,
                                                           .decides = step->decides,
@@ -24,6 +41,25 @@ static void note(void *arg, const struct expr_step *step)
                                                           .value = writer_slice(&w),
                                                           .truthy = expr_truthy(step->value)};
 }
+
+/* Of a program that has just been asked, if there is one. */
+static void decided(struct making *m, struct explain_decision decision, enum expr_status status)
+{
+    struct explanation *out = m->out;
+    out->waits = out->waits || status == EXPR_WAITING;
+    if (decision.program == NULL || out->decision_count == EXPLAIN_DECISIONS_MAX) {
+        return;
+    }
+    if (status == EXPR_FAILED) {
+        const char *reason = m->context.vm->failure;
+        decision.problem = reason != NULL ? reason : "it could not be evaluated";
+    }
+    decision.cut = out->steps_cut;
+    out->decisions[out->decision_count++] = decision;
+}
+
+/* --- the session -------------------------------------------------------------------------------
+ */
 
 static const struct listener_conf *find_listener(const struct image *image, struct slice name)
 {
@@ -34,6 +70,174 @@ static const struct listener_conf *find_listener(const struct image *image, stru
     }
     return NULL;
 }
+
+static void run_stage(struct making *m, enum stage_program which, const char *stage,
+                      const char *object)
+{
+    const struct image *image = m->context.image;
+    struct expr_value value;
+    m->stages[which] = EXPR_DONE;
+    m->said[which] = which == STAGE_SENDER; /* as by default */
+    if (image->stages[which] == NULL) {
+        return;
+    }
+    m->stages[which] =
+        stage_run(&value, image, which, &m->facts, m->context.vm, m->context.asker, &m->trace);
+    m->said[which] = m->stages[which] == EXPR_DONE && expr_truthy(&value);
+    decided(m,
+            (struct explain_decision){.stage = stage,
+                                      .object = object,
+                                      .setting = stage_setting(which),
+                                      .program = image->stages[which]},
+            m->stages[which]);
+}
+
+/* Limits and offers that are worked out in this context. */
+static enum expr_status run_settings(struct making *m, struct session_settings *settings,
+                                     enum expr_context context, const char *stage)
+{
+    const struct image *image = m->context.image;
+    struct session_run run = {.image = image,
+                              .facts = &m->facts.session,
+                              .helo = m->facts.helo,
+                              .vm = m->context.vm,
+                              .asker = m->context.asker,
+                              .trace = &m->trace};
+    enum expr_status status = session_settings_take(settings, context, &run);
+    for (unsigned i = 0; i < SESSION_SETTINGS; i++) {
+        const struct session_setting_row *row = session_setting_row((enum session_setting)i);
+        bool stopped = status != EXPR_DONE && i == run.failed;
+        if (row->context == context) {
+            decided(m,
+                    (struct explain_decision){.stage = stage,
+                                              .object = row->object,
+                                              .setting = row->name,
+                                              .program = image->session_programs[i]},
+                    stopped ? status : EXPR_DONE);
+        }
+        if (stopped) {
+            break;
+        }
+    }
+    return status;
+}
+
+/* What takes the place of an address. */
+static struct slice run_rewrite(struct making *m, enum stage_program which, const char *stage,
+                                const char *object)
+{
+    const struct image *image = m->context.image;
+    bool of_sender = which == STAGE_REWRITE_SENDER;
+    struct slice address;
+    m->stages[which] = stage_rewrite(&address, m->out->text_of[of_sender], image, which, &m->facts,
+                                     true, m->context.vm, m->context.asker, &m->trace);
+    bool is_run = of_sender ? m->facts.sender.len > 0 : m->facts.rcpt.len > 0;
+    if (is_run) {
+        decided(m,
+                (struct explain_decision){.stage = stage,
+                                          .object = object,
+                                          .setting = stage_setting(which),
+                                          .program = image->stages[which]},
+                m->stages[which]);
+    }
+    return address;
+}
+
+/* As a session of this client goes on to RCPT. */
+static void run_session(struct making *m)
+{
+    struct session_settings settings;
+    struct srv_conf conf = {.hostname = m->context.image->hostname};
+    session_settings_init(&settings, m->context.image, &conf);
+    m->limits = run_settings(m, &settings, EXPR_CONN, "connect");
+    run_stage(m, STAGE_GREETING, "connect", "MtaStageConnect");
+    run_stage(m, STAGE_FQDN, "EHLO", "MtaStageEhlo");
+    m->offers = run_settings(m, &settings, EXPR_EHLO, "EHLO");
+    m->out->limits = settings.limits;
+    run_stage(m, STAGE_SENDER, "MAIL", "MtaStageMail");
+    m->out->sender = run_rewrite(m, STAGE_REWRITE_SENDER, "MAIL", "MtaStageMail");
+    m->facts.sender = m->env.sender = m->out->sender;
+    m->facts.rcpt = m->query->rcpt;
+    m->out->rcpt = run_rewrite(m, STAGE_REWRITE_RCPT, "RCPT", "MtaStageRcpt");
+    m->facts.rcpt = m->rcpt.address = m->out->rcpt;
+}
+
+/* --- routing -----------------------------------------------------------------------------------
+ */
+
+static enum expr_status status_of(const struct routing *routing)
+{
+    return routing->waits ? EXPR_WAITING : routing->problem != NULL ? EXPR_FAILED : EXPR_DONE;
+}
+
+static void run_routing(struct making *m)
+{
+    struct explanation *out = m->out;
+    const struct image *image = m->context.image;
+    routing_find(&out->routing, &m->context, out->rcpt, &m->env);
+    enum expr_status status = status_of(&out->routing);
+    bool at_schedule = status != EXPR_DONE && m->context.vm->program == image->schedule_program;
+    if (out->routing.schedule != NULL) {
+        out->schedule = *out->routing.schedule;
+    }
+    decided(m,
+            (struct explain_decision){.stage = "queue",
+                                      .object = "MtaOutboundStrategy",
+                                      .setting = "schedule",
+                                      .program = image->schedule_program},
+            at_schedule ? status : EXPR_DONE);
+    if (!at_schedule) {
+        decided(m,
+                (struct explain_decision){.stage = "queue",
+                                          .object = "MtaOutboundStrategy",
+                                          .setting = "route",
+                                          .program = image->route_program},
+                status);
+    }
+}
+
+/* How the first address would be connected to. */
+static void run_strategies(struct making *m)
+{
+    struct explanation *out = m->out;
+    const struct route_conf *route = out->routing.route;
+    const struct outbound_conf *conf = &m->context.image->outbound;
+    out->strategy = (struct strategy_pick){.tls = NULL};
+    if (route == NULL || route->kind == ROUTE_LOCAL) {
+        return;
+    }
+    struct routing_host host = {.mx = route->address};
+    if (out->hop.address_count > 0) {
+        struct slice name = slice_of_text(out->hop.addresses[0].host);
+        host.remote = &out->hop.addresses[0].addr;
+        host.mx = name.len > 0 ? name : host.mx;
+    }
+    struct strategy_question q = {
+        .context = &m->context, .host = &host, .rcpt = out->rcpt, .env = &m->env};
+    if (conf->tls_program == NULL && conf->connection_program == NULL) {
+        out->strategy = (struct strategy_pick){&outbound_tls_default, &outbound_connection_default};
+        return;
+    }
+    enum expr_status status = strategy_pick(&out->strategy, &q);
+    bool at_connection = status != EXPR_DONE && m->context.vm->program == conf->connection_program;
+    decided(m,
+            (struct explain_decision){.stage = "host",
+                                      .object = "MtaOutboundStrategy",
+                                      .setting = "connection",
+                                      .program = conf->connection_program},
+            at_connection ? status : EXPR_DONE);
+    if (!at_connection) {
+        decided(m,
+                (struct explain_decision){.stage = "host",
+                                          .object = "MtaOutboundStrategy",
+                                          .setting = "tls",
+                                          .program = conf->tls_program},
+                status);
+    }
+}
+
+/* --- the outcome -------------------------------------------------------------------------------
+ */
 
 /* Where an accepted recipient goes. */
 static void decide_accepted(struct explanation *out)
@@ -54,163 +258,122 @@ static void decide_accepted(struct explanation *out)
     }
 }
 
-/* As a session of this client begins. False: it would be told to come again. */
-static bool take_limits(struct explanation *out, const struct explain_query *query,
-                        const struct routing_context *context)
+static void refuse(struct explanation *out, const char *stage, enum reply reply, const char *reason)
 {
-    const struct image *image = context->image;
-    struct session_settings settings;
-    struct session_facts facts = {
-        .listener = out->listener, .client = query->client, .directory = context->directory};
-    struct srv_conf conf = {.hostname = image->hostname};
-    if (out->listener != NULL) {
-        facts.tls = out->listener->tls_implicit;
-        facts.local = out->listener->binds[0];
-    }
-    out->limits = image->limits;
-    if (!image->session_varies) {
-        return true;
-    }
-    struct session_run run = {.image = image, .facts = &facts, .vm = context->vm};
-    session_settings_init(&settings, image, &conf);
-    bool good = session_settings_take(&settings, EXPR_CONN, &run) == EXPR_DONE;
-    out->reason = good ? out->reason : run.problem;
-    out->limits = good ? settings.limits : out->limits;
-    return good;
+    out->stage = stage;
+    out->reply = reply;
+    out->outcome = reply_row(reply)->code < 500 ? EXPLAIN_TEMPORARY : EXPLAIN_REFUSED;
+    out->reason = reason;
 }
 
-static void decide(struct explanation *out, const struct explain_query *query, bool limits_known)
+static bool is_qualified(struct slice name)
 {
+    size_t dot = slice_find(name, '.');
+    return dot > 0 && dot + 1 < name.len && name.ptr[0] != '[';
+}
+
+/* Whether the session comes as far as RCPT. */
+static bool decide_session(struct making *m)
+{
+    struct explanation *out = m->out;
     uint64_t size_max = out->limits.size_bytes_max;
-    out->reply = routing_reply(&out->routing);
+    bool no_helo = m->query->helo.len == 0;
     if (out->blocked) {
-        out->stage = "connect";
+        refuse(out, "connect", REPLY_OVERLOAD,
+               "the client is blocked: its connection is closed without a word");
         out->outcome = EXPLAIN_REFUSED;
-        out->reason = "the client is blocked: its connection is closed without a word";
-    } else if (!limits_known) {
-        out->stage = "connect";
-        out->reply = REPLY_OVERLOAD;
-        out->outcome = EXPLAIN_TEMPORARY;
-    } else if (size_max != 0 && query->size > size_max) {
-        out->stage = "MAIL";
-        out->reply = REPLY_TOO_BIG;
-        out->outcome = EXPLAIN_REFUSED;
-    } else if (out->reply != REPLY_OK) {
-        out->stage = "RCPT";
-        out->outcome = reply_row(out->reply)->code < 500 ? EXPLAIN_TEMPORARY : EXPLAIN_REFUSED;
-        out->reason = out->routing.problem;
-        if (out->reply == REPLY_RELAY_DENIED && out->image->stages[STAGE_RELAYING] != NULL) {
-            out->reason = "unless MtaStageRcpt.allowRelaying lets the client relay";
-        }
+    } else if (m->limits == EXPR_FAILED || m->stages[STAGE_GREETING] == EXPR_FAILED) {
+        refuse(out, "connect", REPLY_OVERLOAD, "what the session starts with cannot be told");
+    } else if (m->stages[STAGE_FQDN] == EXPR_FAILED || m->offers == EXPR_FAILED) {
+        refuse(out, "EHLO", REPLY_LOOKUP_FAILED, "what EHLO depends on cannot be told");
+    } else if (!no_helo && m->said[STAGE_FQDN] && !is_qualified(m->query->helo)) {
+        refuse(out, "EHLO", REPLY_HELO_NOT_FQDN, NULL);
+    } else if (m->stages[STAGE_SENDER] == EXPR_FAILED) {
+        refuse(out, "MAIL", REPLY_LOOKUP_FAILED, "whether the sender is allowed cannot be told");
+    } else if (!m->said[STAGE_SENDER]) {
+        refuse(out, "MAIL", REPLY_SENDER_DENIED, NULL);
+    } else if (m->stages[STAGE_REWRITE_SENDER] == EXPR_FAILED) {
+        refuse(out, "MAIL", REPLY_LOOKUP_FAILED, "what the sender becomes cannot be told");
+    } else if (size_max != 0 && m->query->size > size_max) {
+        refuse(out, "MAIL", REPLY_TOO_BIG, NULL);
+    } else if (m->stages[STAGE_REWRITE_RCPT] == EXPR_FAILED) {
+        refuse(out, "RCPT", REPLY_LOOKUP_FAILED, "what the recipient becomes cannot be told");
     } else {
+        return true;
+    }
+    return false;
+}
+
+/* A recipient whose domain is not served here. */
+static enum reply relay(const struct making *m)
+{
+    return m->stages[STAGE_RELAYING] == EXPR_FAILED ? REPLY_LOOKUP_FAILED
+           : !m->said[STAGE_RELAYING]               ? REPLY_RELAY_DENIED
+           : m->out->routing.route == NULL          ? REPLY_LOOKUP_FAILED
+                                                    : REPLY_OK;
+}
+
+static void decide(struct making *m)
+{
+    struct explanation *out = m->out;
+    if (!decide_session(m)) {
+        return;
+    }
+    enum reply reply = routing_reply(&out->routing);
+    reply = reply == REPLY_RELAY_DENIED ? relay(m) : reply;
+    if (reply == REPLY_OK) {
         decide_accepted(out);
+        return;
+    }
+    refuse(out, "RCPT", reply, out->routing.problem);
+    if (reply == REPLY_RELAY_DENIED && m->context.image->stages[STAGE_RELAYING] != NULL) {
+        out->reason = "MtaStageRcpt.allowRelaying does not let this client relay";
     }
 }
 
 void explain(struct explanation *out, const struct explain_query *query,
              const struct routing_context *context)
 {
-    struct expr_trace trace = {out, note};
-    struct routing_context traced = *context;
-    struct envelope_rcpt rcpt = {.address = query->rcpt};
-    struct envelope env = {.sender = query->sender,
-                           .mail.size = query->size,
-                           .client = query->client,
-                           .arrived_wall_ms = context->now_ms,
-                           .rcpt_count = 1,
-                           .rcpts = &rcpt};
+    struct making m = {.out = out,
+                       .query = query,
+                       .context = *context,
+                       .rcpt = {.address = query->rcpt},
+                       .trace = {&m, note}};
+    m.context.trace = &m.trace;
+    m.env = (struct envelope){.sender = query->sender,
+                              .mail.size = query->size,
+                              .client = query->client,
+                              .arrived_wall_ms = context->now_ms,
+                              .rcpt_count = 1,
+                              .rcpts = &m.rcpt};
     out->err = MX_OK;
+    out->waits = false;
     out->image = context->image;
     out->stage = out->reason = NULL;
-    out->step_count = 0;
+    out->reply = REPLY_OK;
+    out->decision_count = out->step_count = 0;
     out->steps_cut = false;
     out->text_len = 0;
-    out->hop = (struct explain_hop){.known = false};
     out->paused = false;
     out->listener = find_listener(context->image, query->listener);
     out->blocked = image_blocks(context->image, &query->client, context->now_ms);
-    traced.trace = &trace;
-    routing_find(&out->routing, &traced, query->rcpt, &env);
+    m.facts = (struct stage_facts){.session = {.listener = out->listener,
+                                               .client = query->client,
+                                               .directory = context->directory},
+                                   .helo = query->helo,
+                                   .sender = query->sender,
+                                   .env = NULL};
+    if (out->listener != NULL) {
+        m.facts.session.tls = out->listener->tls_implicit;
+        m.facts.session.local = out->listener->binds[0];
+    }
+    run_session(&m);
+    run_routing(&m);
+    if (out->routing.resolution.kind == RESOLVE_UNKNOWN_DOMAIN) {
+        run_stage(&m, STAGE_RELAYING, "RCPT", "MtaStageRcpt");
+    }
+    run_strategies(&m);
     out->verify =
         (struct explain_verify){.asks = routing_verifies(&out->routing), .known = VERIFY_LATER};
-    if (out->routing.schedule != NULL) {
-        out->schedule = *out->routing.schedule;
-    }
-    bool limits_known = take_limits(out, query, context);
-    decide(out, query, limits_known);
-}
-
-/* --- at a core ---------------------------------------------------------------------------------
- */
-
-static void look_at_hop(struct explain_hop *out, const struct deliver *d,
-                        const struct route_conf *route)
-{
-    const struct hop *hop = route == NULL ? NULL : d->route[route->index];
-    if (hop == NULL || route->kind != ROUTE_RELAY) {
-        return;
-    }
-    *out = (struct explain_hop){.known = true,
-                                .down = hop->down,
-                                .failures = hop->failures,
-                                .connections = hop->connections,
-                                .connections_max = (unsigned)d->performance.hop_connections,
-                                .waiting = hop->waiting_count};
-    struct writer w = writer_init(out->problem, sizeof out->problem - 1);
-    if (hop->down) {
-        put_slice(&w, slice_first(hop->problem.text, writer_room(&w)));
-    }
-    out->problem[w.len] = '\0';
-}
-
-/* What is kept decides, as at RCPT. */
-static void look_at_kept(struct explanation *out, const struct explain_query *query,
-                         const struct service *service)
-{
-    const struct verify *v = &service->deliver.verify;
-    const struct routing *routing = &out->routing;
-    uint64_t until_ns = 0;
-    if (!out->verify.asks) {
-        return;
-    }
-    struct verify_key key = {.domain_id = routing->resolution.domain->id,
-                             .route = routing->route->index,
-                             .address = query->rcpt};
-    out->verify.known = verify_known(v, &key, &until_ns);
-    if (out->verify.known != VERIFY_LATER) {
-        out->verify.left_ms = (until_ns - service->shard->now_ns) / MX_NS_PER_MS;
-    }
-    if (out->stage == NULL && out->verify.known == VERIFY_ACCEPTED) {
-        out->reason = "the relay has said that it has such a recipient";
-    } else if (out->stage == NULL && out->verify.known == VERIFY_REFUSED) {
-        out->stage = "RCPT";
-        out->reply = REPLY_NO_SUCH_USER;
-        out->outcome = EXPLAIN_REFUSED;
-        out->reason = "the relay has said that it has no such recipient";
-    }
-}
-
-static void run(struct explain_request *request, struct shard *at)
-{
-    struct service *service = at->service;
-    struct explanation *out = &request->out;
-    if (service == NULL || !service->started || service->stopping) {
-        out->err = MX_ERR_AGAIN;
-        return;
-    }
-    struct routing_context context = service_routing(service);
-    explain(out, &request->query, &context);
-    look_at_kept(out, &request->query, service);
-    out->paused =
-        deliver_pause_has(&service->deliver.conf.pause,
-                          out->routing.route == NULL ? SLICE_EMPTY : out->routing.route->name);
-    look_at_hop(&out->hop, &service->deliver, out->routing.route);
-}
-
-void explain_request_receive(struct mbox_msg *msg, struct shard *at)
-{
-    struct explain_request *request = mx_container_of(msg, struct explain_request, msg);
-    run(request, at);
-    mx_err err = mbox_send(at->hub, at->conf.id, request->reply_to, &request->reply);
-    MX_ASSERT(err == MX_OK); /* one question at a time */
+    decide(&m);
 }

@@ -1,16 +1,21 @@
-/* What would become of a recipient, and why: the resolver and the route program as they decide over
- * mail, with every value that the program looked at. Asked of a core by message, or of any
- * configuration without one. */
+/* What would become of a recipient, and why: the resolver and every program as they decide over
+ * mail, with every value that the programs looked at. Asked of a core by message, which also asks
+ * the DNS, or of any configuration without one. */
 #pragma once
 
 #include "io/mbox.h"
 #include "smtp/deliver.h"
 #include "smtp/reply.h"
+#include "smtp/strategy.h"
 
 enum {
-    EXPLAIN_STEPS_MAX = 512, /* of the program; what is more is left out */
+    EXPLAIN_STEPS_MAX = 512, /* of all programs; what is more is left out */
     EXPLAIN_TEXT_BYTES = 32768,
     EXPLAIN_VALUE_MAX = 512, /* of one value */
+    EXPLAIN_DECISIONS_MAX = 32,
+    EXPLAIN_ADDRESSES_MAX = 16,
+    EXPLAIN_DNS_NAMES_MAX = 64,
+    EXPLAIN_WAIT_MS = 3000, /* for the DNS; then it is explained without */
 };
 
 /* Texts stay until the answer. */
@@ -18,6 +23,7 @@ struct explain_query {
     struct slice rcpt;
     struct slice sender;   /* empty: the null sender */
     struct slice listener; /* name; empty: none is asked about */
+    struct slice helo;     /* name at EHLO; empty: none is asked about */
     struct netaddr client; /* family 0: none is asked about */
     uint64_t size;         /* as declared at MAIL; 0: none */
 };
@@ -25,20 +31,40 @@ struct explain_query {
 enum explain_outcome { EXPLAIN_DELIVERED, EXPLAIN_RELAYED, EXPLAIN_REFUSED, EXPLAIN_TEMPORARY };
 
 struct explain_step {
+    const struct expr_program *program;
     uint32_t part, start, end; /* as in struct expr_step */
     bool decides, result;
     struct slice value; /* as text */
     bool truthy;
 };
 
+/* One program that was asked. */
+struct explain_decision {
+    const char *stage; /* where: "connect", "EHLO", "MAIL", "RCPT", "queue", "host" */
+    const char *object, *setting;
+    const struct expr_program *program;
+    bool cut;            /* some of its steps are left out */
+    const char *problem; /* static text: it could not be evaluated; NULL: it was */
+};
+
 /* The next hop as the core sees it. */
+struct explain_address {
+    struct netaddr addr;
+    char host[256]; /* its name, or empty */
+};
 struct explain_hop {
     bool known; /* there is one */
     bool down;
     uint32_t failures;
     unsigned connections, connections_max;
-    size_t waiting; /* messages */
-    char problem[256];
+    unsigned slots_lent, slots_used; /* of those, at this core */
+    size_t waiting;                  /* messages */
+    unsigned address_count;          /* in the order in which they are tried */
+    struct explain_address addresses[EXPLAIN_ADDRESSES_MAX];
+    char problem[256];         /* why it is down */
+    const char *names_problem; /* static text: why there are no addresses; NULL: there are, or
+                                  nobody was asked */
+    unsigned queue_workers, queue_used; /* of the virtual queue, at this core */
 };
 
 /* What its relay says of the recipient. */
@@ -50,19 +76,25 @@ struct explain_verify {
 
 struct explanation {
     mx_err err; /* MX_ERR_AGAIN: the core does not serve now; nothing else is set */
+    bool waits; /* something is asked: to be explained again */
     const struct image *image;
     const struct listener_conf *listener; /* NULL: no such, or not asked */
     bool blocked;                         /* the client: closed without a word */
-    const char *stage; /* "connect", "MAIL", "RCPT": where reply is given; NULL: accepted */
+    const char *stage; /* "connect", "EHLO", "MAIL", "RCPT": where reply is given; NULL: accepted */
     enum reply reply;
     enum explain_outcome outcome;
-    const char *reason; /* static text for people; NULL: none needed */
+    const char *reason;        /* static text for people; NULL: none needed */
+    struct slice sender, rcpt; /* as rewritten; in text_of, or the query's */
+    uint8_t text_of[2][ADDRESS_MAX];
     struct routing routing;
+    struct strategy_pick strategy; /* NULLs: of no host, or it could not be told */
     struct explain_verify verify;
     struct session_limits limits; /* of a session of this client at this listener */
     struct schedule schedule;
     bool paused; /* delivery rests */
     struct explain_hop hop;
+    uint32_t decision_count;
+    struct explain_decision decisions[EXPLAIN_DECISIONS_MAX];
     uint32_t step_count;
     bool steps_cut;
     struct explain_step steps[EXPLAIN_STEPS_MAX];
@@ -70,17 +102,25 @@ struct explanation {
     uint8_t text[EXPLAIN_TEXT_BYTES];
 };
 
-/* By a configuration. Borrows from image and directory, so it is to be read before they change. */
+/* By a configuration. Borrows from image and directory, so it is to be read before they change. out
+ * ->hop stays as it is: what is known of the addresses of the next hop. The context's asker says
+ * what programs that ask get. */
 void explain(struct explanation *out, const struct explain_query *query,
              const struct routing_context *context);
 
 /* One question to one core. Belongs to the core from mbox_send of msg until the reply arrives. */
+struct explain_lookup;
 struct explain_request {
     struct mbox_msg msg; /* receive = explain_request_receive */
     unsigned reply_to;
     struct mbox_msg reply; /* receive is the asker's */
     struct explain_query query;
     struct explanation out;
+    /* The core's. */
+    struct shard *at;
+    struct timer timer;
+    struct dns_answers *answers;
+    struct explain_lookup *lookup;
 };
 /* What out borrows stays until a new configuration is published: by the one thread that does it. */
 void explain_request_receive(struct mbox_msg *msg, struct shard *at);

@@ -348,7 +348,7 @@ static void choose_schedule(struct routing *out, struct lookup *look)
     if (image->schedule_program == NULL) {
         return;
     }
-    enum expr_status status = run(look, image->schedule_program, NULL, &value);
+    enum expr_status status = run(look, image->schedule_program, look->ctx->trace, &value);
     if (status == EXPR_WAITING) {
         out->waits = true;
         return;

@@ -8,6 +8,7 @@
 #include "smtp/service.h"
 #include "smtp/session_settings.h"
 #include "smtp/srv_stage.h"
+#include "smtp/xtext.h"
 
 #include <stdlib.h>
 
@@ -444,6 +445,14 @@ static enum reply on_mail(struct srv_conn *conn, const struct srv_ask *ask, stru
     default:
         return REPLY_LOOKUP_FAILED;
     }
+    uint8_t memory[ADDRESS_MAX];
+    struct slice sender;
+    enum stage_verdict verdict =
+        srv_stage_rewrite(conn, STAGE_REWRITE_SENDER, &sender, memory, answer_again);
+    if (verdict != STAGE_TRUE) {
+        *later = verdict == STAGE_LATER;
+        return *later ? REPLY_OK : REPLY_LOOKUP_FAILED;
+    }
     if (!service_has_memory(service)) {
         return REPLY_BUSY;
     }
@@ -468,12 +477,14 @@ static enum reply on_mail(struct srv_conn *conn, const struct srv_ask *ask, stru
     conn->txn->connected_ns = conn->began_ns;
     struct envelope *env = &conn->txn->env;
     env->mail = ask->mail;
-    err = txn_text(&env->sender, conn->txn, ask->text);
+    err = txn_text(&env->sender, conn->txn, sender);
     if (!err) {
         err = txn_text(&env->mail.envid, conn->txn, ask->mail.envid);
     }
     if (err) {
         drop_transaction(conn);
+    } else {
+        srv_stage_rewritten(conn, sender);
     }
     return reply_of(err);
 }
@@ -507,9 +518,10 @@ static void verified(struct verify_waiter *waiter)
 }
 
 /* What the next hop says of the recipient. */
-static enum reply verify(struct srv_conn *conn, const struct routing *routing, bool *later)
+static enum reply verify(struct srv_conn *conn, const struct routing *routing, struct slice address,
+                         bool *later)
 {
-    switch (srv_wait_verify(conn, routing, verified)) {
+    switch (srv_wait_verify(conn, routing, address, verified)) {
     case VERIFY_ACCEPTED:
         return REPLY_OK;
     case VERIFY_REFUSED:
@@ -529,9 +541,10 @@ static enum reply verify(struct srv_conn *conn, const struct routing *routing, b
 }
 
 /* A recipient whose domain is not served here. */
-static enum reply relay(struct srv_conn *conn, const struct routing *routing, bool *later)
+static enum reply relay(struct srv_conn *conn, const struct routing *routing, struct slice address,
+                        bool *later)
 {
-    switch (decide(conn, STAGE_RELAYING, STAGE_FALSE)) {
+    switch (srv_stage_relays(conn, address, answer_again)) {
     case STAGE_TRUE:
         return routing->route == NULL ? REPLY_LOOKUP_FAILED : REPLY_OK;
     case STAGE_FALSE:
@@ -552,9 +565,29 @@ static void count_refused(struct service *service, enum reply reply)
                                                          : VERDICT_NO_ROUTE);
 }
 
+/* Of a rewritten one, reports name the original (RFC 3461 section 4.2), in ASCII. */
+static mx_err add_rcpt(struct srv_conn *conn, struct slice address)
+{
+    const struct srv_ask *ask = &conn->srv.ask;
+    struct rcpt_params params = ask->rcpt;
+    uint8_t orcpt[ORCPT_MAX];
+    struct writer w = writer_init(orcpt, sizeof orcpt);
+    bool is_other = !slice_equal(address, ask->text);
+    if (is_other && params.orcpt.len == 0 && text_is_ascii(ask->text)) {
+        put_text(&w, "rfc822;");
+        put_xtext(&w, ask->text);
+        params.orcpt = w.overflow ? SLICE_EMPTY : writer_slice(&w);
+    }
+    mx_err err = txn_add_rcpt(conn->txn, address, &params);
+    if (!err) {
+        srv_stage_rewritten(conn, address);
+    }
+    return err;
+}
+
 /* *later: the answer comes when the next hop, or the DNS, has said something. */
-static enum reply on_rcpt(struct srv_conn *conn, const struct srv_ask *ask, struct slice *text,
-                          bool *later)
+static enum reply take_rcpt(struct srv_conn *conn, struct slice address, struct slice *text,
+                            bool *later)
 {
     struct service *service = conn->service;
     struct routing_context ctx = service_routing(service);
@@ -563,15 +596,15 @@ static enum reply on_rcpt(struct srv_conn *conn, const struct srv_ask *ask, stru
     MX_ASSERT(conn->txn != NULL);
     srv_asking_init(&asking, conn, answer_again);
     ctx.asker = &asking.asker;
-    routing_find(&routing, &ctx, ask->text, &conn->txn->env);
+    routing_find(&routing, &ctx, address, &conn->txn->env);
     if (routing.waits) {
         *later = true;
         return REPLY_OK;
     }
     enum reply reply = routing_reply(&routing);
-    bool known = has_rcpt(conn->txn, ask->text);
+    bool known = has_rcpt(conn->txn, address);
     if (reply == REPLY_RELAY_DENIED) {
-        reply = relay(conn, &routing, later);
+        reply = relay(conn, &routing, address, later);
     }
     if (*later) {
         return REPLY_OK;
@@ -579,7 +612,7 @@ static enum reply on_rcpt(struct srv_conn *conn, const struct srv_ask *ask, stru
     if (reply != REPLY_OK) {
         count_refused(service, reply);
     } else if (!known && routing_verifies(&routing)) {
-        reply = verify(conn, &routing, later);
+        reply = verify(conn, &routing, address, later);
     }
     if (*later) {
         return REPLY_OK;
@@ -590,7 +623,7 @@ static enum reply on_rcpt(struct srv_conn *conn, const struct srv_ask *ask, stru
     if (reply == REPLY_LOOKUP_FAILED && routing.problem != NULL) {
         struct log_line *line =
             log_begin_repeated(&service->shard->log, LOG_WARN, "routing-failed");
-        log_slice(line, "to", ask->text);
+        log_slice(line, "to", address);
         log_text(line, "reason", routing.problem);
         if (routing.detail != NULL) {
             log_text(line, "detail", routing.detail);
@@ -611,9 +644,22 @@ static enum reply on_rcpt(struct srv_conn *conn, const struct srv_ask *ask, stru
     if (reply != REPLY_OK || *later) {
         return reply;
     }
-    mx_err err = txn_add_rcpt(conn->txn, ask->text, &ask->rcpt);
+    mx_err err = add_rcpt(conn, address);
     count_verdict(service, err ? VERDICT_NO_MEMORY : verdict_of(routing.route));
     return reply_of(err);
+}
+
+static enum reply on_rcpt(struct srv_conn *conn, struct slice *text, bool *later)
+{
+    uint8_t memory[ADDRESS_MAX];
+    struct slice address;
+    enum stage_verdict verdict =
+        srv_stage_rewrite(conn, STAGE_REWRITE_RCPT, &address, memory, answer_again);
+    if (verdict != STAGE_TRUE) {
+        *later = verdict == STAGE_LATER;
+        return *later ? REPLY_OK : REPLY_LOOKUP_FAILED;
+    }
+    return take_rcpt(conn, address, text, later);
 }
 
 static void incoming_ready(struct incoming *in)
@@ -783,7 +829,7 @@ static bool answer_question(struct srv_conn *conn, struct writer *out)
         reply = on_mail(conn, ask, &text, &later);
         break;
     case SRV_ASK_RCPT:
-        reply = on_rcpt(conn, ask, &text, &later);
+        reply = on_rcpt(conn, &text, &later);
         break;
     case SRV_ASK_DATA:
         reply = on_data(conn);

@@ -67,21 +67,16 @@ static void log_failed(const struct srv_conn *conn, const char *setting, const c
 }
 
 static enum stage_verdict run(struct srv_conn *conn, const struct expr_program *program,
-                              const char *setting, struct expr_value *out,
-                              void (*again)(void *conn))
+                              const char *setting, const struct stage_facts *facts,
+                              struct expr_value *out, void (*again)(void *conn))
 {
     struct service *service = conn->service;
-    struct stage_facts facts = facts_of(conn);
     struct expr_vm *vm = service->deliver.vm;
     struct srv_asking asking;
-    struct expr_value value;
     srv_asking_init(&asking, conn, again);
-    switch (stage_run_program(&value, service->image, program, &facts, vm, &asking.asker, NULL)) {
+    switch (stage_run_program(out, service->image, program, facts, vm, &asking.asker, NULL)) {
     case EXPR_DONE:
-        if (out != NULL) {
-            *out = value;
-        }
-        return expr_truthy(&value) ? STAGE_TRUE : STAGE_FALSE;
+        return expr_truthy(out) ? STAGE_TRUE : STAGE_FALSE;
     case EXPR_WAITING:
         return STAGE_LATER;
     default:
@@ -93,18 +88,35 @@ static enum stage_verdict run(struct srv_conn *conn, const struct expr_program *
 enum stage_verdict srv_stage_run(struct srv_conn *conn, enum stage_program which,
                                  struct expr_value *out, void (*again)(void *conn))
 {
-    return run(conn, conn->service->image->stages[which], stage_setting(which), out, again);
+    const struct expr_program *program = conn->service->image->stages[which];
+    struct stage_facts facts = facts_of(conn);
+    struct expr_value value;
+    return run(conn, program, stage_setting(which), &facts, out != NULL ? out : &value, again);
 }
 
 enum stage_verdict srv_stage_match(struct srv_conn *conn, const struct expr_program *program,
                                    const char *setting, void (*again)(void *conn))
 {
-    return run(conn, program, setting, NULL, again);
+    struct stage_facts facts = facts_of(conn);
+    struct expr_value value;
+    return run(conn, program, setting, &facts, &value, again);
 }
 
 struct slice srv_stage_sender(const struct srv_conn *conn)
 {
     return facts_of(conn).sender;
+}
+
+enum stage_verdict srv_stage_relays(struct srv_conn *conn, struct slice rcpt,
+                                    void (*again)(void *conn))
+{
+    const struct expr_program *program = conn->service->image->stages[STAGE_RELAYING];
+    struct stage_facts facts = facts_of(conn);
+    struct expr_value value;
+    facts.rcpt = rcpt;
+    return program == NULL
+               ? STAGE_FALSE
+               : run(conn, program, stage_setting(STAGE_RELAYING), &facts, &value, again);
 }
 
 enum stage_verdict srv_stage_settings(struct srv_conn *conn, enum expr_context context,
@@ -127,5 +139,51 @@ enum stage_verdict srv_stage_settings(struct srv_conn *conn, enum expr_context c
     default:
         log_failed(conn, session_setting_row(run.failed)->name, run.problem);
         return STAGE_FAILED;
+    }
+}
+
+static void log_rewritten(const struct srv_conn *conn, struct slice from, struct slice to)
+{
+    struct log *log = &conn->service->shard->log;
+    struct log_line *line = log_begin_repeated(log, LOG_INFO, "address-rewritten");
+    log_session(line, conn->number);
+    log_client(line, &conn->client);
+    log_text(line, "command", conn->srv.ask.kind == SRV_ASK_MAIL ? "MAIL" : "RCPT");
+    log_slice(line, "address", from);
+    log_slice(line, "becomes", to);
+    log_end(log, line);
+}
+
+enum stage_verdict srv_stage_rewrite(struct srv_conn *conn, enum stage_program which,
+                                     struct slice *out, uint8_t memory[ADDRESS_MAX],
+                                     void (*again)(void *conn))
+{
+    struct service *service = conn->service;
+    const struct srv_ask *ask = &conn->srv.ask;
+    *out = ask->text;
+    if (service->image->stages[which] == NULL) {
+        return STAGE_TRUE;
+    }
+    struct stage_facts facts = facts_of(conn);
+    bool smtputf8 = ask->kind == SRV_ASK_MAIL ? ask->mail.smtputf8 : conn->txn->env.mail.smtputf8;
+    struct expr_vm *vm = service->deliver.vm;
+    struct srv_asking asking;
+    srv_asking_init(&asking, conn, again);
+    switch (stage_rewrite(out, memory, service->image, which, &facts, smtputf8, vm, &asking.asker,
+                          NULL)) {
+    case EXPR_DONE:
+        return STAGE_TRUE;
+    case EXPR_WAITING:
+        return STAGE_LATER;
+    default:
+        log_failed(conn, stage_setting(which), vm->failure);
+        return STAGE_FAILED;
+    }
+}
+
+void srv_stage_rewritten(const struct srv_conn *conn, struct slice to)
+{
+    if (!slice_equal(conn->srv.ask.text, to)) {
+        log_rewritten(conn, conn->srv.ask.text, to);
     }
 }

@@ -5,6 +5,7 @@
 
 #include "route/image.h"
 #include "smtp/dns_answers.h"
+#include "smtp/envelope.h"
 
 struct srv_conn;
 
@@ -31,7 +32,18 @@ enum stage_verdict srv_stage_match(struct srv_conn *conn, const struct expr_prog
                                    const char *setting, void (*again)(void *conn));
 /* The sender of the open question or the transaction. */
 struct slice srv_stage_sender(const struct srv_conn *conn);
+/* STAGE_RELAYING, for the open question, of the recipient that it has become; as by default where
+ * the image has no such program. */
+enum stage_verdict srv_stage_relays(struct srv_conn *conn, struct slice rcpt,
+                                    void (*again)(void *conn));
 /* Takes the limits of this session that are worked out in this context (EXPR_CONN or EXPR_EHLO);
  * it has some of its own. Never STAGE_FALSE. */
 enum stage_verdict srv_stage_settings(struct srv_conn *conn, enum expr_context context,
                                       void (*again)(void *conn));
+/* The address that takes the place of the one in the open question; in memory, or that one itself.
+ * Never STAGE_FALSE. */
+enum stage_verdict srv_stage_rewrite(struct srv_conn *conn, enum stage_program which,
+                                     struct slice *out, uint8_t memory[ADDRESS_MAX],
+                                     void (*again)(void *conn));
+/* It is accepted so: for the log. */
+void srv_stage_rewritten(const struct srv_conn *conn, struct slice to);

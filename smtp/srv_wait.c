@@ -66,7 +66,7 @@ struct dns_answers *srv_wait_dns(struct srv_conn *conn, void (*again)(void *conn
 }
 
 enum verify_answer srv_wait_verify(struct srv_conn *conn, const struct routing *routing,
-                                   void (*done)(struct verify_waiter *waiter))
+                                   struct slice address, void (*done)(struct verify_waiter *waiter))
 {
     struct verify *v = &conn->service->deliver.verify;
     if (conn->wait != NULL && conn->wait->verify.answer != VERIFY_LATER) {
@@ -77,7 +77,7 @@ enum verify_answer srv_wait_verify(struct srv_conn *conn, const struct routing *
         return VERIFY_UNKNOWN;
     }
     wait->verify.done = done;
-    struct verify_key key = key_of(routing, conn->srv.ask.text);
+    struct verify_key key = key_of(routing, address);
     return verify_ask(v, &key, &wait->verify);
 }
 
@@ -100,6 +100,9 @@ void srv_wait_look_ahead(struct srv_conn *conn, struct slice in)
 {
     const struct slice verb = SLICE_LITERAL("RCPT TO:");
     struct slice line;
+    if (conn->service->image->stages[STAGE_REWRITE_RCPT] != NULL) {
+        return; /* nobody knows yet who they will be */
+    }
     for (unsigned i = 0; i < SRV_AHEAD_MAX; i++) {
         struct path path;
         size_t used;

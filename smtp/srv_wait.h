@@ -24,9 +24,10 @@ struct srv_wait {
     uint8_t orcpt[ORCPT_MAX];
 };
 
-/* Asks what is not known about a recipient, for the open question of the session; its texts are
- * kept then. VERIFY_LATER: done is called, conn->wait is set. */
+/* Asks what is not known about a recipient (its address is copied), for the open question of the
+ * session, whose texts are kept then. VERIFY_LATER: done is called, conn->wait is set. */
 enum verify_answer srv_wait_verify(struct srv_conn *conn, const struct routing *routing,
+                                   struct slice address,
                                    void (*done)(struct verify_waiter *waiter));
 /* Where an expression's questions to the DNS are kept; the open question's texts are kept as well.
  * NULL: no memory. */

@@ -1,5 +1,8 @@
 #include "smtp/stage.h"
 
+#include "core/text.h"
+#include "smtp/addr_parse.h"
+
 struct view {
     struct session_view session; /* the first member */
     const struct stage_facts *facts;
@@ -55,10 +58,10 @@ static void variable(void *arg, uint16_t index, struct expr_value *out)
 
 const char *stage_setting(enum stage_program which)
 {
-    static const char *const settings[STAGE_PROGRAMS] = {[STAGE_GREETING] = "smtpGreeting",
-                                                         [STAGE_FQDN] = "rejectNonFqdn",
-                                                         [STAGE_SENDER] = "isSenderAllowed",
-                                                         [STAGE_RELAYING] = "allowRelaying"};
+    static const char *const settings[STAGE_PROGRAMS] = {
+        [STAGE_GREETING] = "smtpGreeting",  [STAGE_FQDN] = "rejectNonFqdn",
+        [STAGE_SENDER] = "isSenderAllowed", [STAGE_RELAYING] = "allowRelaying",
+        [STAGE_REWRITE_SENDER] = "rewrite", [STAGE_REWRITE_RCPT] = "rewrite"};
     return settings[which];
 }
 
@@ -82,4 +85,34 @@ enum expr_status stage_run(struct expr_value *out, const struct image *image,
                            const struct expr_trace *trace)
 {
     return stage_run_program(out, image, image->stages[which], facts, vm, asker, trace);
+}
+
+static bool is_usable(struct slice text, bool smtputf8)
+{
+    struct address address;
+    return text.len <= ADDRESS_MAX && (smtputf8 || text_is_ascii(text)) &&
+           addr_parse_mailbox(&address, text) == MX_OK;
+}
+
+enum expr_status stage_rewrite(struct slice *out, uint8_t memory[ADDRESS_MAX],
+                               const struct image *image, enum stage_program which,
+                               const struct stage_facts *facts, bool smtputf8, struct expr_vm *vm,
+                               const struct expr_asker *asker, const struct expr_trace *trace)
+{
+    struct expr_value value;
+    *out = which == STAGE_REWRITE_SENDER ? facts->sender : facts->rcpt;
+    if (image->stages[which] == NULL || out->len == 0) {
+        return EXPR_DONE;
+    }
+    enum expr_status status = stage_run(&value, image, which, facts, vm, asker, trace);
+    if (status != EXPR_DONE || value.type != EXPR_STRING || value.string.len == 0) {
+        return status;
+    }
+    if (!is_usable(value.string, smtputf8)) {
+        vm->failure = "the result is not an address";
+        return EXPR_FAILED;
+    }
+    memcpy(memory, value.string.ptr, value.string.len);
+    *out = slice_of(memory, value.string.len);
+    return EXPR_DONE;
 }

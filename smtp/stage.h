@@ -27,3 +27,10 @@ enum expr_status stage_run_program(struct expr_value *out, const struct image *i
                                    const struct expr_program *program,
                                    const struct stage_facts *facts, struct expr_vm *vm,
                                    const struct expr_asker *asker, const struct expr_trace *trace);
+/* The address that takes the place of one: by STAGE_REWRITE_SENDER of facts->sender, by
+ * STAGE_REWRITE_RCPT of facts->rcpt. *out is that one itself, or in memory. EXPR_FAILED also when
+ * the result is no address, or not ASCII without smtputf8. */
+enum expr_status stage_rewrite(struct slice *out, uint8_t memory[ADDRESS_MAX],
+                               const struct image *image, enum stage_program which,
+                               const struct stage_facts *facts, bool smtputf8, struct expr_vm *vm,
+                               const struct expr_asker *asker, const struct expr_trace *trace);

@@ -3,11 +3,6 @@
 #include "core/check.h"
 #include "smtp/hop.h"
 
-struct pick {
-    const struct tls_strategy *tls;
-    const struct connection_strategy *connection;
-};
-
 bool strategy_is_fixed(const struct hop *hop)
 {
     return outbound_is_fixed(&hop->deliver->image->outbound);
@@ -18,7 +13,7 @@ bool strategy_is_fixed(const struct hop *hop)
 
 static bool is_usable(const struct source_address *source, const struct netaddr *remote)
 {
-    return source->addr.family == remote->family;
+    return remote != NULL && source->addr.family == remote->family;
 }
 
 static uint32_t usable_sources(const struct connection_strategy *connection,
@@ -41,9 +36,45 @@ static const struct source_address *usable_source(const struct connection_strate
     return &connection->sources[at];
 }
 
-/* An empty name when the program failed. */
-static struct slice ask(const struct expr_program *program, const struct delivery *delivery,
-                        uint32_t rcpt, const struct routing_host *host)
+/* Which of the names a program yields. */
+static enum expr_status ask(struct slice *out_name, const struct strategy_question *q,
+                            const struct expr_program *program, const struct routing_host *host)
+{
+    struct expr_value value;
+    enum expr_status status = routing_ask(&value, q->context, program, host, q->rcpt, q->env);
+    *out_name = status == EXPR_DONE && value.type == EXPR_STRING ? value.string : SLICE_EMPTY;
+    return status;
+}
+
+enum expr_status strategy_pick(struct strategy_pick *out, const struct strategy_question *q)
+{
+    const struct outbound_conf *conf = &q->context->image->outbound;
+    struct routing_host from = *q->host;
+    struct slice name;
+    enum expr_status status = EXPR_DONE;
+    *out = (struct strategy_pick){.tls = conf->tls_fixed, .connection = conf->connection_fixed};
+    if (out->connection == NULL || q->context->trace != NULL) {
+        status = conf->connection_program == NULL
+                     ? EXPR_FAILED
+                     : ask(&name, q, conf->connection_program, q->host);
+        out->connection = status == EXPR_DONE ? outbound_connection(conf, name) : out->connection;
+    }
+    if (out->connection == NULL) {
+        return status == EXPR_DONE ? EXPR_FAILED : status;
+    }
+    if (usable_sources(out->connection, q->host->remote) == 1) {
+        from.local = &usable_source(out->connection, q->host->remote, 0)->addr;
+    }
+    if (out->tls == NULL || q->context->trace != NULL) {
+        status = conf->tls_program == NULL ? EXPR_FAILED : ask(&name, q, conf->tls_program, &from);
+        out->tls = status == EXPR_DONE ? outbound_tls(conf, name) : out->tls;
+    }
+    return out->tls != NULL ? EXPR_DONE : status == EXPR_DONE ? EXPR_FAILED : status;
+}
+
+/* Of one recipient of the envelope. False: it cannot be worked out. */
+static bool pick(struct strategy_pick *out, const struct delivery *delivery, uint32_t rcpt,
+                 const struct routing_host *host)
 {
     struct active *active = delivery->active;
     struct deliver *d = active->deliver;
@@ -53,43 +84,22 @@ static struct slice ask(const struct expr_program *program, const struct deliver
                                       .now_ms = d->shard->wall_ms,
                                       .state = &active->msg->rcpts[rcpt],
                                       .schedule = &d->conf.schedule};
-    struct expr_value value;
-    enum expr_status status = routing_ask(&value, &context, program, host,
-                                          active->txn->rcpts[rcpt].address, &active->txn->env);
-    return status == EXPR_DONE && value.type == EXPR_STRING ? value.string : SLICE_EMPTY;
+    struct strategy_question q = {.context = &context,
+                                  .host = host,
+                                  .rcpt = active->txn->rcpts[rcpt].address,
+                                  .env = &active->txn->env};
+    return strategy_pick(out, &q) == EXPR_DONE;
 }
 
-/* Of one recipient of the envelope. False: it cannot be worked out. */
-static bool pick(struct pick *out, const struct delivery *delivery, uint32_t rcpt,
-                 const struct routing_host *host)
+static struct strategy_pick pick_fixed(const struct outbound_conf *conf)
 {
-    const struct outbound_conf *conf = &delivery->active->deliver->image->outbound;
-    struct routing_host from = *host;
-    out->connection =
-        conf->connection_fixed != NULL
-            ? conf->connection_fixed
-            : outbound_connection(conf, ask(conf->connection_program, delivery, rcpt, host));
-    if (out->connection == NULL) {
-        return false;
-    }
-    if (usable_sources(out->connection, host->remote) == 1) {
-        from.local = &usable_source(out->connection, host->remote, 0)->addr;
-    }
-    out->tls = conf->tls_fixed != NULL
-                   ? conf->tls_fixed
-                   : outbound_tls(conf, ask(conf->tls_program, delivery, rcpt, &from));
-    return out->tls != NULL;
+    return (struct strategy_pick){
+        .tls = conf->tls_fixed != NULL ? conf->tls_fixed : &outbound_tls_default,
+        .connection =
+            conf->connection_fixed != NULL ? conf->connection_fixed : &outbound_connection_default};
 }
 
-static struct pick pick_fixed(const struct outbound_conf *conf)
-{
-    return (struct pick){.tls = conf->tls_fixed != NULL ? conf->tls_fixed : &outbound_tls_default,
-                         .connection = conf->connection_fixed != NULL
-                                           ? conf->connection_fixed
-                                           : &outbound_connection_default};
-}
-
-static bool is_same(const struct strategy_kept *kept, const struct pick *pick)
+static bool is_same(const struct strategy_kept *kept, const struct strategy_pick *pick)
 {
     return kept->tls_effect == pick->tls->effect &&
            kept->connection_effect == pick->connection->effect;
@@ -110,7 +120,7 @@ static bool narrow(const struct strategy_kept *kept, struct delivery *delivery,
 {
     uint32_t others[DELIVER_RCPTS_MAX], count = 0;
     for (uint32_t i = 0; i < delivery->rcpt_count; i++) {
-        struct pick own;
+        struct strategy_pick own;
         if (!delivery->rcpts[i].decided &&
             !(pick(&own, delivery, delivery->rcpts[i].rcpt, host) && is_same(kept, &own))) {
             others[count++] = i;
@@ -130,13 +140,13 @@ bool strategy_fits(const struct strategy_kept *kept, struct delivery *delivery,
                    const struct routing_host *host)
 {
     if (strategy_is_fixed(delivery->hop)) {
-        struct pick fixed = pick_fixed(&delivery->active->deliver->image->outbound);
+        struct strategy_pick fixed = pick_fixed(&delivery->active->deliver->image->outbound);
         return is_same(kept, &fixed);
     }
     return narrow(kept, delivery, host);
 }
 
-static void keep(struct strategy_kept *out, struct hop *hop, const struct pick *pick,
+static void keep(struct strategy_kept *out, struct hop *hop, const struct strategy_pick *pick,
                  const struct netaddr *remote)
 {
     uint32_t sources = usable_sources(pick->connection, remote);
@@ -160,20 +170,20 @@ static void keep(struct strategy_kept *out, struct hop *hop, const struct pick *
 
 void strategy_of_questions(struct strategy_kept *out, struct hop *hop, const struct netaddr *remote)
 {
-    struct pick chosen = pick_fixed(&hop->deliver->image->outbound);
+    struct strategy_pick chosen = pick_fixed(&hop->deliver->image->outbound);
     keep(out, hop, &chosen, remote);
 }
 
 bool strategy_fits_questions(const struct strategy_kept *kept, const struct hop *hop)
 {
-    struct pick chosen = pick_fixed(&hop->deliver->image->outbound);
+    struct strategy_pick chosen = pick_fixed(&hop->deliver->image->outbound);
     return is_same(kept, &chosen);
 }
 
 bool strategy_choose(struct strategy_kept *out, struct hop *hop, struct delivery *delivery,
                      const struct routing_host *host)
 {
-    struct pick chosen = pick_fixed(&hop->deliver->image->outbound);
+    struct strategy_pick chosen = pick_fixed(&hop->deliver->image->outbound);
     if (strategy_is_fixed(hop)) {
         keep(out, hop, &chosen, host->remote);
         return true;

@@ -16,6 +16,19 @@ struct strategy_kept {
     uint8_t ehlo_text[DOMAIN_MAX];
 };
 
+/* What holds for a recipient at a host. */
+struct strategy_pick {
+    const struct tls_strategy *tls;
+    const struct connection_strategy *connection;
+};
+struct strategy_question {
+    const struct routing_context *context; /* with a trace, what is fixed is worked out as well */
+    const struct routing_host *host;
+    struct slice rcpt;
+    const struct envelope *env;
+};
+/* EXPR_FAILED: it cannot be worked out. */
+enum expr_status strategy_pick(struct strategy_pick *out, const struct strategy_question *q);
 /* The strategies for the delivery's first recipient without outcome at this host. Recipients for
  * whom others hold become a delivery of their own, in front of the hop's queue. Without a delivery,
  * what holds for everybody. False: nothing can be chosen, and nothing is left of the delivery. */

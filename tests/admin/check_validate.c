@@ -368,7 +368,7 @@ static const struct object_case cases[] = {
      "transferLimit: is not supported by ringmx\n"},
     {"MtaStageRcpt", "{\"maxRecipients\":{\"else\":\"100\"}}",
      "{\"maxRecipients\":{\"match\":{},\"else\":\"100\"},\"allowRelaying\":{\"match\":{},\"else\":"
-     "\"false\"}}"},
+     "\"false\"},\"rewrite\":{\"match\":{},\"else\":\"false\"}}"},
     {"MtaStageRcpt", "{\"maxRecipients\":{\"else\":\"1001\"}}",
      "maxRecipients: must be 1 to 1000\n"},
     {"MtaStageData", "{\"bareNewlines\":\"normalize\",\"binaryMime\":true}",
@@ -499,7 +499,7 @@ static const struct patch_case patches[] = {
      "\"maxMultihomed\":2,\"ipLookupStrategy\":\"v4ThenV6\"}"},
     {"MtaStageRcpt", "{}", "{\"maxRecipients/else\":\"5\"}",
      "{\"maxRecipients\":{\"match\":{},\"else\":\"5\"},\"allowRelaying\":{\"match\":{},\"else\":"
-     "\"false\"}}"},
+     "\"false\"},\"rewrite\":{\"match\":{},\"else\":\"false\"}}"},
     {"MtaStageRcpt", "{}", "{\"maxRecipients/else\":null}", "maxRecipients/else: is required\n"},
     {"Domain", "{\"name\":\"a.example\"}",
      "{\"subAddressing\":{\"@type\":\"Disabled\"},\"aliases/B.example\":true}",

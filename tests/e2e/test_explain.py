@@ -5,7 +5,9 @@ import os
 import subprocess
 
 import lib
-from lib import Sink, check, equal, marked, update, wait_until
+from lib import LOCAL, Sink, check, equal, marked, update, wait_until
+from nameserver import NameServer
+from test_bans import PROXY, say, session_of
 from test_management import ADMIN, Managed
 
 EXIT = {"delivered": 0, "relayed": 3, "refused": 4, "temporary": 5}
@@ -130,6 +132,83 @@ def test_explain_steps():
                 check(part in text, f"{part} in {text}")
 
 
+def test_explain_decisions():
+    """Every expression that decides over the session, the queue and the connection, with its values; they may ask the DNS, and
+    what is refused early is said so, with the reply that a session gets."""
+    zone = {"7.113.0.203.list.example": {"A": ["127.0.0.2"]}}
+    extra = [update("MtaStageMail", isSenderAllowed={"match": {}, "else":
+                    "is_empty(dns_query(ip_reverse_name(remote_ip) + '.list.example', 'ipv4'))"}),
+             update("MtaStageEhlo", rejectNonFqdn={"match": {}, "else": "remote_ip == '192.0.2.9'"}),
+             update("MtaExtensions", dsn={"match": {}, "else": "helo_domain != 'old.example'"}),
+             update("MtaInboundSession", maxErrors={"match": {"0": {"if": "remote_ip == '192.0.2.9'", "then": "7"}}, "else": "9"}),
+             {"@type": "create", "object": "MtaTlsStrategy", "value": {"t": {"name": "safe", "startTls": "require"}}},
+             {"@type": "create", "object": "MtaConnectionStrategy", "value": {"c": {"name": "quick", "dataTimeout": 5000}}},
+             update("MtaOutboundStrategy",
+                    tls={"match": {"0": {"if": "mx == '127.0.0.1' && rcpt == 'safe@example.org'", "then": "'safe'"}}, "else": "'default'"},
+                    connection={"match": {"0": {"if": "remote_ip == '127.0.0.1'", "then": "'quick'"}}, "else": "'default'"})]
+    with NameServer(zone) as names, Sink() as sink, Managed(
+            cores=2, relay=sink.port, settings=PROXY, extra=[names.resolver(attempts=1), *extra]) as s:
+        def decisions(answer):
+            return {d["setting"]: (d["stage"], d["result"], d["problem"]) for d in answer["decisions"]}
+        answer = explain(s, "safe@example.org", "--ip", "192.0.2.9", "--listener", "smtp", "--helo", "client.example")
+        equal(decisions(answer), {
+            "schedule": ("queue", "'remote'", None), "route": ("queue", "'source'", None), "maxErrors": ("connect", "7", None),
+            "rejectNonFqdn": ("EHLO", "1", None), "dsn": ("EHLO", "1", None), "isSenderAllowed": ("MAIL", "1", None),
+            "connection": ("host", "'quick'", None), "tls": ("host", "'safe'", None)}, "decisions")
+        hop = answer["nextHop"]
+        equal((hop["tlsStrategy"]["name"], hop["tlsStrategy"]["startTls"]), ("safe", "require"), "TLS strategy")
+        equal((hop["connection"]["name"], hop["connection"]["dataTimeout"]), ("quick", 5000), "connection strategy")
+        equal([a["address"] for a in hop["addresses"]], [f"127.0.0.1:{sink.port}"], "addresses")
+        limits = answer["limits"]
+        equal((limits["maxErrors"], limits["queueWorkers"]), (7, 50), "limits")
+        check(all(name in limits for name in ("maxConnectionsPerClient", "listenerConnections", "hopConnections")), f"{limits}")
+        tls = [d for d in answer["decisions"] if d["setting"] == "tls"][0]
+        equal({v["text"]: v["value"] for v in tls["rule"][0]["values"]}["rcpt"], "'safe@example.org'", "an operand")
+        other = explain(s, "bob@example.org", "--ip", "192.0.2.1")
+        equal((other["nextHop"]["tlsStrategy"]["name"], other["limits"]["maxErrors"]), ("default", 9), "of somebody else")
+
+        for ip, helo, stage, code in (("192.0.2.9", "localhost", "EHLO", 550), ("203.0.113.7", "a.example", "MAIL", 550)):
+            answer = explain(s, "safe@example.org", "--ip", ip, "--helo", helo)
+            equal((answer["stage"], answer["reply"]["code"], answer["outcome"]), (stage, code, "refused"), ip)
+            session = session_of(s, ip)
+            reply = say(session, f"EHLO {helo}")
+            reply = say(session, "MAIL FROM:<>") if stage == "MAIL" else reply
+            equal(reply.rstrip(), f"{code} {answer['reply']['enhanced']} {answer['reply']['text']}", "what a session gets")
+            session.close()
+        names.mode = "servfail"
+        answer = explain(s, "safe@example.org", "--ip", "203.0.113.99")
+        equal((answer["stage"], answer["outcome"], answer["reply"]["code"]), ("MAIL", "temporary", 451), "nobody can say")
+        equal(decisions(answer)["isSenderAllowed"][2], "the name server failed (SERVFAIL)", "why")
+        names.mode = "silent"
+        answer = explain(s, "safe@example.org", "--ip", "203.0.113.98")
+        equal((answer["stage"], answer["outcome"]), ("MAIL", "temporary"), "nobody answers")
+        text = cli(s, "explain", "alice@example.org", "--ip", "203.0.113.98").stdout
+        check("Decisions" in text and "MAIL MtaStageMail.isSenderAllowed: " in text, text)
+
+
+def test_explain_mail_hosts():
+    """Where mail of a domain would go: its mail hosts and their addresses, or why there are none; asked, and as mail knows them."""
+    zone = {"good.example": {"MX": [(10, "b.good.example"), (5, "a.good.example")]}, "a.good.example": {"A": ["192.0.2.1"]},
+            "b.good.example": {"A": ["192.0.2.2"]}, "null.example": {"MX": [(0, ".")]}, "plain.example": {"A": ["192.0.2.3"]}}
+    rule = {"match": {"0": {"if": "is_local_domain(rcpt_domain)", "then": "'local'"}}, "else": "'mx'"}
+    with NameServer(zone) as names, Managed(cores=1, strategy=LOCAL, extra=[names.resolver(attempts=1)]) as s:
+        s.api.update("MtaOutboundStrategy", "singleton", route=rule)
+        s.api.update("MtaStageRcpt", "singleton", allowRelaying={"match": {}, "else": "sender == 'a@example.org'"})
+        friend = ("--from", "a@example.org")
+
+        def hop(rcpt):
+            answer = explain(s, rcpt, *friend)
+            return [(a["host"], a["address"]) for a in answer["nextHop"]["addresses"]], answer["nextHop"]["problem"]
+        equal(hop("x@good.example"), ([("a.good.example", "192.0.2.1:25"), ("b.good.example", "192.0.2.2:25")], None), "MX")
+        equal(hop("x@plain.example"), ([("plain.example", "192.0.2.3:25")], None), "without MX")
+        equal(hop("x@null.example"), ([], "the domain takes no mail (null MX)"), "null MX")
+        equal(hop("x@nowhere.example"), ([], "the domain does not exist"), "no such name")
+        refused = explain(s, "x@good.example")
+        equal((refused["outcome"], refused["reply"]["code"]), ("refused", 550), "who may not relay")
+        names.mode = "servfail"
+        equal(hop("x@later.example")[0], [], "nobody can say")
+
+
 def test_explain_wrong_questions():
     """What is no question is refused with its member's name; without credentials nothing is explained."""
     with Managed() as s:
@@ -163,10 +242,11 @@ def test_explain_plan():
                 f.write(json.dumps(line) + "\n")
         with open(recipients, "w") as f:
             f.write("# moved\nBob+tag@example.org\r\n\nalice@example.org\ncarol@example.org\nx@new.example\n")
-        moved = [f"Bob+tag@example.org: relayed by source (127.0.0.1:{sink.port}) -> "
-                 "delivered by local (bob@example.org)",
+        moved = [f"Bob+tag@example.org: relayed by source (127.0.0.1:{sink.port}; schedule remote, queue remote, "
+                 "connection default, tls default) -> "
+                 "delivered by local (bob@example.org; schedule local, queue local)",
                  "x@new.example: refused (550 5.7.1) -> refused (550 5.1.1)",
-                 "2 of 4 recipients would go elsewhere"]
+                 "2 of 4 recipients would go another way"]
         generation = explain(s, "bob@example.org")["generation"]
         done = cli(s, "apply", "--dry-run", "--explain", recipients, "--file", plan, code=0)
         equal(done.stdout.splitlines()[-3:], moved, "of the running server")
@@ -192,7 +272,7 @@ def test_explain_plan():
             f.writelines(lines)
         done = lib.run_ringmx("apply", "--data", s.data, "--dry-run", "--explain", recipients, plan)
         equal((done.returncode, done.stdout.splitlines()[-2:]),
-              (0, [moved[0].replace("Bob+tag", "bob"), "1 of 1 recipients would go elsewhere"]), "of the stopped one")
+              (0, [moved[0].replace("Bob+tag", "bob"), "1 of 1 recipients would go another way"]), "of the stopped one")
         s.start()
         equal(explain(s, "bob@example.org")["outcome"], "relayed", "still nothing has changed")
         cli(s, "apply", "--file", plan, code=0)

@@ -106,8 +106,8 @@ EFFECTS = {
     "MtaStageConnect": {"smtpGreeting": "stage_greeting", "hostname": "stage_hostname"},
     "MtaStageEhlo": {"rejectNonFqdn": "stage_helo", "require": "stage_no_helo"},
     "MtaExtensions": {"pipelining": "stage_extensions", "chunking": "stage_extensions", "dsn": "stage_extensions"},
-    "MtaStageMail": {"isSenderAllowed": "stage_sender"},
-    "MtaStageRcpt": {"maxRecipients": "too_many_recipients", "allowRelaying": "stage_relaying"},
+    "MtaStageMail": {"isSenderAllowed": "stage_sender", "rewrite": "stage_rewrite"},
+    "MtaStageRcpt": {"maxRecipients": "too_many_recipients", "allowRelaying": "stage_relaying", "rewrite": "stage_rewrite"},
     "MtaStageData": {"maxMessageSize": "size", "maxMessages": "too_many_commands", "maxReceivedHeaders": "received_loop",
                      "bareNewlines": "normalize", "binaryMime": "session_fields"},
     "Performance": {f: "performance_changes_live" for f in (

@@ -211,8 +211,74 @@ def test_stage_sender():
         names.mode = "servfail"
         equal(code(), "451 4.4.3", "nobody can say")
         names.mode = "answer"
-        refused = s.api.set("MtaStageMail", update={"singleton": {"rewrite": constant("'x'")}})
-        check("singleton" in refused.get("notUpdated", {}), f"rewriting: {refused}")
+        refused = s.api.set("MtaStageMail", update={"singleton": {"script": constant("'x'")}})
+        check("singleton" in refused.get("notUpdated", {}), f"scripts: {refused}")
+
+
+def test_stage_rewrite():
+    """rewrite: another envelope sender, another recipient, before it is looked up and checked; the original is what reports and
+    the log name; what is no address, and what the DNS cannot say, is 451."""
+    zone = {"b.example": {"TXT": ["moved.example"]}}
+    with NameServer(zone) as names, Sink() as sink, Managed(cores=1, relay=sink.port, extra=[names.resolver(attempts=1)]) as s:
+        s.api.update("MtaStageMail", "singleton", rewrite=when(
+            "matches('^(.*)@old[.]example$', sender)", "$1 + '@new.example'", "if_then(sender_domain == 'bad.example', 'no address', false)"),
+            isSenderAllowed=constant("sender_domain != 'new.example'"))
+        s.api.update("MtaStageRcpt", "singleton", rewrite={"match": {
+            "0": {"if": "matches('^list-(.*)@example[.]org$', rcpt)", "then": "$1 + '@example.org'"},
+            "1": {"if": "rcpt_domain == 'b.example' && contains(dns_query(rcpt_domain, 'txt'), 'moved.example')",
+                  "then": "'alice@example.org'"},
+            "2": {"if": "rcpt_domain == 'odd.example'", "then": "'x'"}}, "else": "false"})
+
+        def send(sender, *rcpts):
+            with s.wire() as w:
+                w.expect(f"MAIL FROM:<{sender}>", "250")
+                for rcpt in rcpts:
+                    w.expect(f"RCPT TO:<{rcpt}>", "250")
+                w.expect("DATA", "354")
+                w.send(b"Subject: x\r\n\r\nhello\r\n.\r\n")
+                w.then("250 2.0.0 Queued")
+        send("a@old.example", "list-bob@example.org", "list-carol@example.org", "carol@example.org")
+        message = sink.got(1)[0]
+        equal(message.sender, "a@new.example", "sender")
+        equal(message.rcpts, ["bob@example.org", "carol@example.org"], "recipients, each once")
+        wait_until(lambda: "address-rewritten client=127.0.0.1 command=MAIL address=a@old.example becomes=a@new.example" in s.log(),
+                   10, "the log")
+        send("a@other.example", "list-alice@example.org", "x@b.example")
+        wait_until(lambda: s.mailbox(), 10, "local mail")
+        with s.wire() as w:
+            w.expect("MAIL FROM:<a@new.example>", "550 5.7.1")
+            w.expect("MAIL FROM:<a@bad.example>", "451 4.4.3")
+            w.expect("MAIL FROM:<>", "250")
+            w.expect("RCPT TO:<y@odd.example>", "451 4.4.3")
+            w.expect("RCPT TO:<list-x@elsewhere.example>", "550 5.7.1")
+            w.expect("RCPT TO:<bob@example.org>", "250")
+            names.mode = "servfail"
+            w.expect("RCPT TO:<z@b.example>", "451 4.4.3")
+        wait_until(lambda: s.log().count('reason="the result is not an address"') == 2, 10, "why, for both")
+        answer = explain(s, "list-bob@example.org", "--from", "a@old.example")
+        equal((answer["rewrittenRecipient"], answer["rewrittenSender"], answer["route"]["name"]),
+              ("bob@example.org", "a@new.example", "source"), "explained")
+
+
+def test_stage_rewrite_reports():
+    """A report about a rewritten recipient names the original one, or what the client has named."""
+    def nobody(session, verb, line):
+        return "550 5.1.1 nobody" if verb == "RCPT" else None
+    with Sink(hook=nobody) as sink, Managed(cores=1, relay=sink.port) as s:
+        s.api.update("MtaStageRcpt", "singleton", rewrite=when(
+            "matches('^list-(.*)@example[.]org$', rcpt)", "$1 + '@example.org'", "false"))
+        with s.wire() as w:
+            w.expect("MAIL FROM:<alice@example.org>", "250")
+            w.expect("RCPT TO:<list-bob@example.org>", "250")
+            w.expect("RCPT TO:<list-carol@example.org> ORCPT=rfc822;said@example.net", "250")
+            w.expect("DATA", "354")
+            w.send(b"Subject: x\r\n\r\nhello\r\n.\r\n")
+            w.then("250 2.0.0 Queued")
+        wait_until(lambda: s.mailbox(), 15, "the report")
+        report = b"".join(s.mailbox())
+        for part in (b"Original-Recipient: rfc822;list-bob@example.org", b"Final-Recipient: rfc822;bob@example.org",
+                     b"Original-Recipient: rfc822;said@example.net"):
+            check(part in report, f"{part} in {report}")
 
 
 def test_stage_sender_waits():

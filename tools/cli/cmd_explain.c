@@ -16,7 +16,8 @@ static json_t *question(const struct cli *cli)
     static const struct {
         enum option_id option;
         const char *member;
-    } texts[] = {{OPT_FROM, "sender"}, {OPT_IP, "ip"}, {OPT_LISTENER, "listener"}};
+    } texts[] = {
+        {OPT_FROM, "sender"}, {OPT_IP, "ip"}, {OPT_LISTENER, "listener"}, {OPT_HELO, "helo"}};
     json_t *asked = need(json_pack("{s:s}", "recipient", cli->args->plain.items[0]));
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         const char *value = argument(cli->args, texts[i].option);
@@ -169,6 +170,36 @@ static void put_rule(struct buf *out, const json_t *answer, bool color)
     }
 }
 
+/* What else was decided by an expression. */
+static void put_decisions(struct buf *out, const json_t *answer, bool color)
+{
+    size_t i, k;
+    json_t *decision, *branch;
+    bool first = true;
+    json_array_foreach(json_object_get(answer, "decisions"), i, decision)
+    {
+        const char *result = member_text(decision, "result");
+        const char *problem = member_text(decision, "problem");
+        if (strcmp(text(decision, "setting"), "route") == 0) {
+            continue; /* said before */
+        }
+        if (first) {
+            put_heading(out, color, "Decisions");
+            first = false;
+        }
+        buf_format(out, "  %s %s.%s: %s\n", text(decision, "stage"), text(decision, "object"),
+                   text(decision, "setting"),
+                   problem != NULL  ? problem
+                   : result != NULL ? result
+                                    : "(left out)");
+        json_array_foreach(json_object_get(decision, "rule"), k, branch)
+        {
+            buf_add(out, "  ");
+            put_branch(out, branch);
+        }
+    }
+}
+
 static void put_members(struct buf *out, const json_t *object)
 {
     const char *name;
@@ -237,6 +268,7 @@ bool command_explain(struct cli *cli)
         put_verdict(&out, answer, cli->color);
         put_resolver(&out, answer, cli->color);
         put_rule(&out, answer, cli->color);
+        put_decisions(&out, answer, cli->color);
         put_route(&out, answer, cli->color);
     }
     json_decref(answer);

@@ -36,6 +36,7 @@ enum option_id {
     OPT_FROM,
     OPT_IP,
     OPT_LISTENER,
+    OPT_HELO,
     OPT_SIZE,
     OPT_TO,
     OPT_TEXT,
