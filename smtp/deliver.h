@@ -54,6 +54,7 @@ enum {
     EXPANSION_ENVELOPE_MAX = 512 * 1024, /* addresses of one message to members */
 };
 
+struct bounce_item;
 struct deliver;
 struct expansion;
 struct hop_lookup;
@@ -77,6 +78,9 @@ struct active {
     struct hop *park_at;         /* hop that had no room, or is down */
     bool no_room;                /* some recipient was not even tried */
     struct expansion *expansion; /* of a list among the recipients; one at a time */
+    struct bounce_item *reports; /* for the DSN (smtp/bounce); room for all recipients, or NULL */
+    uint32_t report_count;
+    struct timer report_wait;
 };
 
 struct delivery_rcpt {

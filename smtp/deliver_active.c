@@ -1,5 +1,6 @@
 /* Which messages are due, and their way into memory and out of it: deliver's part of it. */
 #include "core/check.h"
+#include "smtp/bounce.h"
 #include "smtp/deliver_private.h"
 #include "smtp/hop.h"
 
@@ -22,7 +23,8 @@ int64_t deliver_due_ms(const struct message *msg)
 {
     int64_t due_ms = INT64_MAX;
     for (uint32_t i = 0; i < msg->rcpt_count; i++) {
-        if (rcpt_waits(&msg->rcpts[i]) && msg->rcpts[i].due_ms < due_ms) {
+        bool waits = rcpt_waits(&msg->rcpts[i]) || msg->rcpts[i].report != 0;
+        if (waits && msg->rcpts[i].due_ms < due_ms) {
             due_ms = msg->rcpts[i].due_ms;
         }
     }
@@ -135,6 +137,8 @@ static void active_end(struct active *active)
     struct hop *park = active->park_at;
     bool no_room = active->no_room;
     MX_ASSERT(active->deliveries == 0);
+    bounce_send(active);
+    free(active->reports);
     spool_txn_free(d->spool, active->txn);
     chain_clear(&active->content, &d->shard->blocks);
     free(active->loaded);

@@ -193,14 +193,26 @@ static int apply(struct delivery *delivery, struct delivery_rcpt *rcpt)
     return DSN_FAILED;
 }
 
+static void report(struct delivery *delivery, const struct delivery_rcpt *rcpt, int action)
+{
+    struct active *active = delivery->active;
+    bounce_note(active, &(struct bounce_item){.rcpt = rcpt->rcpt,
+                                              .action = (enum dsn_action)action,
+                                              .outcome = rcpt->outcome,
+                                              .notices = rcpt->notices,
+                                              .retry_until_ms = rcpt->retry_until_ms,
+                                              .attempted_ms = active->deliver->shard->wall_ms,
+                                              .remote = delivery->remote});
+}
+
 void delivery_done(struct delivery *delivery)
 {
     struct active *active = delivery->active;
     struct deliver *d = active->deliver;
     struct message *msg = active->msg;
-    struct bounce_item items[DELIVER_RCPTS_MAX];
     struct record_outcome plain[DELIVER_RCPTS_MAX];
-    uint32_t item_count = 0, plain_count = 0;
+    uint32_t plain_count = 0;
+    bool is_last = active->deliveries == 1;
     MX_ASSERT(delivery->open == 0 && delivery->rcpt_count <= DELIVER_RCPTS_MAX);
     for (uint32_t i = 0; i < delivery->rcpt_count; i++) {
         struct delivery_rcpt *rcpt = &delivery->rcpts[i];
@@ -210,23 +222,18 @@ void delivery_done(struct delivery *delivery)
             delivery->hop->down) {
             active_park_at(active, delivery->hop);
         }
-        if (bounce_wanted(active, rcpt->rcpt, action)) {
-            items[item_count++] = (struct bounce_item){.rcpt = rcpt->rcpt,
-                                                       .action = (enum dsn_action)action,
-                                                       .outcome = rcpt->outcome,
-                                                       .notices = rcpt->notices,
-                                                       .retry_until_ms = rcpt->retry_until_ms,
-                                                       .remote = delivery->remote};
-        } else {
+        bool reported = bounce_wanted(active, rcpt->rcpt, action);
+        if (reported) {
+            report(delivery, rcpt, action);
+        }
+        /* The report's record holds the outcome too, but it may be long in coming. */
+        if (!reported || !is_last) {
             plain[plain_count++] = (struct record_outcome){
                 .rcpt = rcpt->rcpt, .state = msg->rcpts[rcpt->rcpt], .text = rcpt->outcome.text};
         }
     }
     if (plain_count > 0) {
         spool_mark(d->spool, msg, plain, plain_count);
-    }
-    if (item_count > 0) {
-        bounce_send(active, items, item_count);
     }
     delivery_free(delivery);
     active_release(active);

@@ -54,7 +54,9 @@ struct rcpt_state {
     uint8_t expanded; /* a list: buckets of members that have got their mail (route/list.h) */
     uint16_t code;    /* last SMTP reply code, 0 = none */
     uint8_t flags;    /* RCPT_PUT_OFF ... */
-    int64_t due_ms;   /* wall time of the next attempt */
+    uint8_t report; /* 0, or its final outcome is still to be reported: enum dsn_action + 1; due_ms
+                       is when */
+    int64_t due_ms; /* wall time of the next attempt */
     /* When it is given up; stored with RCPT_EXPIRES only, else what the schedule said last: 0 = not
      * known, RCPT_BY_ATTEMPTS. */
     int64_t expires_ms;
@@ -63,6 +65,12 @@ struct rcpt_state {
 };
 
 #define RCPT_BY_ATTEMPTS INT64_MAX
+
+/* Something is still to be done for it: an attempt, or a report. The message stays. */
+static inline bool rcpt_open(const struct rcpt_state *state)
+{
+    return state->status == RCPT_PENDING || state->report != 0;
+}
 
 /* It waits for an attempt. */
 static inline bool rcpt_waits(const struct rcpt_state *state)

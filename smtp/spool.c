@@ -170,7 +170,8 @@ static void unmarked_go_on(struct spool *spool)
         if (!msg->unmarked) {
             continue;
         }
-        if (!mark_states(spool, msg)) {
+        /* Its states hold only once another record is durable. */
+        if (msg->undecided > 0 || !mark_states(spool, msg)) {
             retry_later(spool);
             return;
         }

@@ -67,7 +67,7 @@ struct message {
     struct rcpt_state *rcpts;
     struct rcpt_state one; /* rcpts points here for a single recipient */
     uint32_t rcpt_count;
-    uint32_t rcpts_left; /* without final outcome */
+    uint32_t rcpts_left; /* for whom something is still to be done (rcpt_open) */
     uint32_t writes;     /* records about it that are not durable yet */
     uint32_t undecided;  /* of them, those whose marks become true with another message's record: no
                             copy of this one is written meanwhile, as it could know too much */

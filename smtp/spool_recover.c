@@ -102,8 +102,8 @@ static void depend(struct spool_recovery *rec, struct segment *later, struct seg
  */
 
 /* Records of one recipient may come out of order: one whose write failed was written again later.
- * What is final stays, and attempts, notices and what a list has expanded to only grow. Returns
- * whether the record's text is about the state now. */
+ * What is final stays, and attempts, notices and what a list has expanded to only grow; what was
+ * reported once is not due any more. Returns whether the record's text is about the state now. */
 static bool state_merge(struct rcpt_state *state, const struct rcpt_state *other)
 {
     uint32_t reply = state->reply;
@@ -114,6 +114,9 @@ static bool state_merge(struct rcpt_state *state, const struct rcpt_state *other
     if (newer) {
         *state = *other;
     }
+    bool reported =
+        state->status != RCPT_PENDING && other->status != RCPT_PENDING && other->report == 0;
+    state->report = reported ? 0 : state->report;
     state->notified = notified;
     state->expanded = expanded;
     state->reply = reply;
@@ -303,7 +306,7 @@ bool entry_alive(const struct entry *entry)
 {
     const struct rcpt_state *rcpts = entry->rcpts != NULL ? entry->rcpts : &entry->one;
     for (uint32_t i = 0; entry->ref.segment != NULL && i < entry->rcpt_count; i++) {
-        if (rcpts[i].status == RCPT_PENDING) {
+        if (rcpt_open(&rcpts[i])) {
             return true;
         }
     }

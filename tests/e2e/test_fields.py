@@ -98,6 +98,7 @@ EFFECTS = {
                           "maxLineLength": "session_fields"},
     "MtaStageConnect": {"smtpGreeting": "stage_greeting"}, "MtaStageEhlo": {"rejectNonFqdn": "stage_helo"},
     "MtaStageMail": {"isSenderAllowed": "stage_sender"},
+    "DsnReportSettings": {"fromName": "dsn_from", "fromAddress": "dsn_from"},
     "MtaStageRcpt": {"maxRecipients": "too_many_recipients", "allowRelaying": "stage_relaying"},
     "MtaStageData": {"maxMessageSize": "size", "maxMessages": "too_many_commands", "maxReceivedHeaders": "received_loop",
                      "bareNewlines": "normalize", "binaryMime": "session_fields"},

@@ -169,3 +169,78 @@ Test(dsn, wanted_by_notify)
     cr_assert(dsn_wanted(NOTIFY_SUCCESS | NOTIFY_DELAY, DSN_RELAYED));
     cr_assert_not(dsn_wanted(NOTIFY_SUCCESS, DSN_FAILED));
 }
+
+/* From whom: words of a phrase, and encoded words that never cut a character (RFC 2047). */
+Test(dsn, from)
+{
+    static const struct {
+        const char *name, *address, *wanted;
+    } rows[] = {
+        {"", "", "From: Mail Delivery System <MAILER-DAEMON@mx.example.org>\r\n"},
+        {"Mail Delivery Subsystem", "bounces@example.org",
+         "From: Mail Delivery Subsystem <bounces@example.org>\r\n"},
+        {"a \"b\" <c@d>", "", "From: =?utf-8?Q?a=20=22b=22=20=3Cc=40d=3E?= <MAILER"},
+        {"evil\r\nBcc: x", "", "From: =?utf-8?Q?evil=0D=0ABcc=3A=20x?= <MAILER"},
+        {"gr\xc3\xbc\xc3\x9f"
+         "e",
+         "", "From: =?utf-8?Q?gr=C3=BC=C3=9Fe?= <MAILER"},
+        {"\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac", "",
+         "From: =?utf-8?Q?=E2=82=AC=E2=82=AC=E2=82=AC=E2=82=AC=E2=82=AC=E2=82=AC?=\r\n "
+         "=?utf-8?Q?=E2=82=AC?= <MAILER"},
+    };
+    struct envelope env = {.sender = SLICE_LITERAL("s@remote.example")};
+    struct dsn_rcpt one = {.rcpt = &rcpts[1], .action = DSN_FAILED, .status = {5, 1, 1}};
+    for (size_t i = 0; i < mx_countof(rows); i++) {
+        struct dsn dsn = make(&env, &one, 1);
+        dsn.from_name = slice_of_text(rows[i].name);
+        dsn.from_address = slice_of_text(rows[i].address);
+        const char *out = print(&dsn);
+        cr_assert_not_null(strstr(out, rows[i].wanted), "row %zu in: %.300s", i, out);
+    }
+}
+
+/* RFC 3834 section 3.1.5: the answer names what it answers, when that is a message id. */
+Test(dsn, references)
+{
+    static const struct {
+        const char *header, *wanted;
+    } rows[] = {
+        {"Subject: x\r\nmessage-id:  <a.b@c>\r\n",
+         "\r\nIn-Reply-To: <a.b@c>\r\nReferences: <a.b@c>\r\n"},
+        {"Message-ID: <a b@c>\r\n", NULL},
+        {"Message-ID: <a>b@c>\r\n", NULL},
+        {"Message-ID: a@c\r\n", NULL},
+        {"Message-ID:\r\n", NULL},
+        {"Subject: none\r\n", NULL},
+    };
+    struct envelope env = {.sender = SLICE_LITERAL("s@remote.example")};
+    struct dsn_rcpt one = {.rcpt = &rcpts[1], .action = DSN_FAILED, .status = {5, 1, 1}};
+    for (size_t i = 0; i < mx_countof(rows); i++) {
+        struct dsn dsn = make(&env, &one, 1);
+        dsn.original_header = slice_of_text(rows[i].header);
+        const char *found = strstr(print(&dsn), "In-Reply-To");
+        cr_assert_eq(found != NULL, rows[i].wanted != NULL, "row %zu", i);
+        cr_assert(found == NULL || strstr(text, rows[i].wanted) != NULL, "row %zu in: %s", i, text);
+    }
+}
+
+/* A report that is made up after a start has only the text of a reply. */
+Test(dsn, status_of_a_text)
+{
+    static const struct {
+        const char *text;
+        enum dsn_action action;
+        uint8_t status[3];
+    } rows[] = {
+        {"5.1.1 No such user", DSN_FAILED, {5, 1, 1}}, {"No such user", DSN_FAILED, {5, 0, 0}},
+        {"4.3.2 busy", DSN_FAILED, {5, 0, 0}},         {"4.3.2 busy", DSN_DELAYED, {4, 3, 2}},
+        {"2.1.5 fine", DSN_RELAYED, {2, 1, 5}},        {"", DSN_DELIVERED, {2, 0, 0}},
+        {"5.300.1 x", DSN_FAILED, {5, 0, 0}},          {"5.1.1", DSN_FAILED, {5, 0, 0}},
+        {"5.1.1.2 x", DSN_FAILED, {5, 0, 0}},
+    };
+    for (size_t i = 0; i < mx_countof(rows); i++) {
+        uint8_t status[3];
+        dsn_status_guess(status, rows[i].action, slice_of_text(rows[i].text));
+        cr_assert_arr_eq(status, rows[i].status, 3, "row %zu", i);
+    }
+}
