@@ -72,6 +72,9 @@ uint32_t record_indexed_bytes(uint8_t type, struct slice payload)
     if (type == RECORD_EXTENT) {
         return (uint32_t)mx_min_size(RECORD_EXTENT_HEAD_BYTES, payload.len);
     }
+    if (type == RECORD_HISTORY) {
+        return (uint32_t)mx_min_size(RECORD_HISTORY_HEAD_BYTES, payload.len);
+    }
     return payload.len > UINT32_MAX ? UINT32_MAX : (uint32_t)payload.len;
 }
 

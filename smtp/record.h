@@ -7,6 +7,8 @@
  *          reports are one record). States: present in a copy made by moving the message forward.
  * EXTENT   number, length and checksum, then content. Belongs to the MESSAGE of the same id.
  * OUTCOME  what happened to recipients of the message with the record's id.
+ * HISTORY  number, then the attempts so far (smtp/history) of that message; the highest number
+ * counts.
  */
 #pragma once
 
@@ -14,12 +16,13 @@
 #include "core/err.h"
 #include "core/qid.h"
 
-enum record_type { RECORD_MESSAGE = 1, RECORD_EXTENT = 2, RECORD_OUTCOME = 3 };
+enum record_type { RECORD_MESSAGE = 1, RECORD_EXTENT = 2, RECORD_OUTCOME = 3, RECORD_HISTORY = 4 };
 
 enum {
     RECORD_VERSION = 1,
     RECORD_MESSAGE_HEAD_BYTES = 64,
     RECORD_EXTENT_HEAD_BYTES = 16,
+    RECORD_HISTORY_HEAD_BYTES = 4,
     RECORD_RCPT_BYTES = 16,     /* one recipient state, without text */
     RECORD_RCPT_BYTES_MAX = 24, /* ... with an expiry of its own */
     RECORD_TEXT_MAX = 200,      /* reason kept for the operator */

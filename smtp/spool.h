@@ -24,6 +24,7 @@ struct spool_part; /* what recovery found for one core: smtp/spool_recover.h */
 struct message;
 struct active;
 struct deliver;
+struct history;
 struct hop;
 
 enum {
@@ -34,12 +35,14 @@ enum {
     SPOOL_RETRY_MS = 1000,         /* until a failed OUTCOME write is tried again */
 };
 
-/* What lives in a segment: a message or an extent. */
+enum resident_kind { RESIDENT_MESSAGE, RESIDENT_EXTENT, RESIDENT_HISTORY };
+
+/* What lives in a segment: a message, an extent or a history. */
 struct spool_resident {
     struct journal_resident resident;
-    bool is_extent;
-    bool moving; /* a copy is being written */
-    bool stuck;  /* cannot be read, so not be moved */
+    uint8_t kind; /* enum resident_kind */
+    bool moving;  /* a copy is being written */
+    bool stuck;   /* cannot be read, so not be moved */
 };
 
 struct extent {
@@ -75,6 +78,7 @@ struct message {
     uint32_t inline_bytes;
     uint32_t extent_count;
     struct extent *extents;
+    struct history *history;    /* of its attempts (smtp/spool_history), or NULL */
     struct queue_digest digest; /* of its addresses */
     uint32_t handle;            /* in spool->handles */
     bool has_digest;            /* else its addresses have not been looked at in this process */
@@ -109,6 +113,7 @@ struct spool {
     struct handles handles; /* of the messages, whether they are in `all` yet or not */
     struct spool_block blocks[SPOOL_MESSAGES_MAX / SPOOL_BLOCK];
     struct pool extents;
+    struct pool histories;
     struct pool writes;
     struct pool txns;
     struct pool incomings;

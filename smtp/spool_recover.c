@@ -246,6 +246,21 @@ static mx_err on_extent(struct spool_recovery *rec, const struct journal_record 
     return MX_OK;
 }
 
+static mx_err on_history(struct spool_recovery *rec, const struct journal_record *record)
+{
+    struct reader r = reader_init(record->payload);
+    uint32_t number = get_u32(&r);
+    struct entry *entry = r.overrun ? NULL : entry_get(rec, record->id);
+    if (entry == NULL) {
+        return r.overrun ? MX_ERR_DAMAGED : MX_ERR_NOMEM;
+    }
+    if (entry->history.segment == NULL || number >= entry->history_number) {
+        entry->history = record->ref;
+        entry->history_number = number;
+    }
+    return MX_OK;
+}
+
 static struct log_line *log_error(struct spool_recovery *rec, const char *event)
 {
     rec->conf.log->wall_ms = clock_wall_ms();
@@ -263,6 +278,9 @@ static mx_err on_record(void *arg, const struct journal_record *record)
         break;
     case RECORD_EXTENT:
         err = on_extent(rec, record);
+        break;
+    case RECORD_HISTORY:
+        err = on_history(rec, record);
         break;
     case RECORD_OUTCOME:
         err = apply_outcomes(rec, record->id, &r, UINT32_MAX, record->ref.segment);
@@ -336,6 +354,10 @@ static void judge(struct spool_recovery *rec, struct spool_recovered *result)
         result->messages++;
         for (const struct found_extent *e = entry->extents; e != NULL; e = e->next) {
             rec->set_parent[set_root(rec, segment_set(e->ref.segment))] =
+                set_root(rec, segment_set(entry->ref.segment));
+        }
+        if (entry->history.segment != NULL) {
+            rec->set_parent[set_root(rec, segment_set(entry->history.segment))] =
                 set_root(rec, segment_set(entry->ref.segment));
         }
         if (!entry_complete(entry)) {

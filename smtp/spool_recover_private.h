@@ -21,6 +21,8 @@ struct entry {
     struct rcpt_state *rcpts; /* NULL for a single recipient */
     struct rcpt_state one;
     struct found_extent *extents;
+    struct journal_ref history; /* of the highest number; segment NULL: none */
+    uint32_t history_number;
     bool incomplete;
 };
 

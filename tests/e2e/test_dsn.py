@@ -5,6 +5,8 @@ import time
 
 from lib import Sink, check, constant, equal, marked, relay_route, wait_until
 from test_management import Managed
+from test_queue_api import get
+from test_queue_steer import restart, run_cli
 from test_relay import bounces, recipients, status_fields
 from test_stages import when
 
@@ -128,3 +130,44 @@ def test_dsn_from():
         for field, value in (("dkimSignDomain", constant("'example.org'")), ("fromName", constant("rcpt"))):
             refused = s.api.set("DsnReportSettings", update={"singleton": {field: value}})
             check("singleton" in refused.get("notUpdated", {}), f"{field}: {refused}")
+
+
+def history(s, who):
+    """(result, code, text) of each attempt, as the API tells them."""
+    [message] = [m for m in get(s)["list"] if m["returnPath"] == "alice@example.org"]
+    rcpt = message["recipients"][f"{who}@example.org"]
+    return message, [rcpt["attempts"][str(i)] for i in range(len(rcpt["attempts"]))]
+
+
+def test_queue_history():
+    """Every attempt of a recipient with its reply, over the API and the command line; after a kill as well; bounded."""
+    answers = {"later": "451 4.3.2 not now", "good": None}
+
+    def says(session, verb, line):
+        if verb == "RCPT" and "later" in line:
+            return answers["later"]
+        return "250 2.0.0 queued as REMOTE77" if verb == "EOD" else None
+    with Sink(hook=says) as sink, Managed(relay=sink.port, cores=1) as s:
+        queue_id = s.submit(["later@example.org", "good@example.org"], marked(), sender="alice@example.org")
+        wait_until(lambda: len(history(s, "later")[1]) >= 2, 20, "two attempts")
+        first = history(s, "later")[1][0]
+        equal((first["result"], first["responseCode"], first["responseMessage"], first["nextHop"], first["host"]),
+              ("deferred", 451, "4.3.2 not now", "source", "[127.0.0.1]"), "an attempt")
+        equal(first["peer"], f"127.0.0.1:{sink.port}", "its address")
+        check(0 <= first["duration"] < 20000 and first["at"].startswith("20"), f"times: {first}")
+        [delivered] = history(s, "good")[1]
+        equal((delivered["result"], delivered["responseCode"], delivered["responseMessage"]),
+              ("delivered", 250, "2.0.0 queued as REMOTE77"), "the queue id there")
+        answers["later"] = "452 4.2.2 too full"
+        wait_until(lambda: history(s, "later")[1][-1]["responseCode"] == 452, 20, "another reply")
+        answers["later"] = "450 4.2.1 busy"
+        restart(s)
+        wait_until(lambda: history(s, "later")[1][-1]["responseCode"] == 450, 20, "attempts after the kill")
+        message, attempts = history(s, "later")
+        codes = [a["responseCode"] for a in attempts]
+        check(452 in codes and codes == sorted(codes, key=[451, 452, 450].index), f"attempts before it as well: {codes}")
+        equal([a["responseCode"] for a in history(s, "good")[1]], [250], "the one that was delivered")
+        wait_until(lambda: {a["responseCode"] for a in history(s, "later")[1]} == {450}, 30, "the oldest go")
+        equal(len(history(s, "later")[1]), 10, "attempts that are kept")
+        _, shown, _ = run_cli(s, "show", queue_id)
+        check("  history\n" in shown and "450  4.2.1 busy" in shown and "queued as REMOTE77" in shown, shown)

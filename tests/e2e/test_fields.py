@@ -117,7 +117,10 @@ EFFECTS = {
     "QueuedRecipient": {"status": "recipient_fields", "retryCount": "queue_paused",
                         "retryDue": "queue_listed_and_cancelled", "notifyCount": "recipient_fields",
                         "expires": "queue_expiry_changed", "orcpt": "queue_listed_and_cancelled",
-                        "nextHop": "queue_content_and_replies", "held": "queue_by_filter"},
+                        "nextHop": "queue_content_and_replies", "held": "queue_by_filter",
+                        "attempts": "queue_history"},
+    "QueueAttempt": dict.fromkeys(("at", "result", "duration", "nextHop", "host", "peer", "responseCode",
+                                   "responseMessage"), "queue_history"),
     "ActionPauseMtaQueue": {"route": "queue_route_paused"},
     "ActionResumeMtaQueue": {"route": "queue_route_paused"},
     "ActionChangeMtaQueue": dict.fromkeys(("operation", "at", "returnPath", "to", "nextHop", "error", "cursor"), "queue_by_filter") | {
