@@ -105,7 +105,7 @@ enum session_setting {
     SESSION_SETTINGS
 };
 
-/* Decisions of sessions that are expressions. */
+/* Decisions that are expressions: of sessions, and of reports to senders. */
 enum stage_program {
     STAGE_GREETING,       /* CONN: text of the banner */
     STAGE_FQDN,           /* CONN: must the name at EHLO be fully qualified? */
@@ -113,6 +113,8 @@ enum stage_program {
     STAGE_RELAYING,       /* RCPT: are recipients accepted whose domain is not served here? */
     STAGE_REWRITE_SENDER, /* MAIL: the address that takes its place; anything but a text: itself */
     STAGE_REWRITE_RCPT,   /* RCPT: the same */
+    STAGE_REPORT_NAME,    /* QSENDER: whose name stands in the From field */
+    STAGE_REPORT_ADDRESS, /* QSENDER: address there */
     STAGE_PROGRAMS
 };
 

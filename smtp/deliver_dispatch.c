@@ -1,6 +1,7 @@
 /* Where each recipient of a message goes: deliver's part of it. One delivery for each next hop and
  * virtual queue. */
 #include "core/check.h"
+#include "smtp/bounce.h"
 #include "smtp/deliver_ask.h"
 #include "smtp/deliver_private.h"
 #include "smtp/expand.h"
@@ -265,8 +266,11 @@ void active_dispatch(struct active *active)
         end = 0;
     }
     for (uint32_t i = 0; i < end; i++) {
-        if (deliver_is_due(d, &msg->rcpts[i])) {
+        const struct rcpt_state *state = &msg->rcpts[i];
+        if (deliver_is_due(d, state)) {
             route_rcpt(&group, active, i);
+        } else if (state->report != 0) {
+            bounce_note_open(active, i);
         }
     }
     for (unsigned i = 0; i < group.count; i++) {

@@ -2,6 +2,7 @@
 
 #include "core/check.h"
 #include "core/text.h"
+#include "smtp/envelope.h"
 #include "smtp/record.h"
 #include "tests/sim/disk.h"
 #include "tests/sim/net.h"
@@ -167,6 +168,46 @@ static void rcpts_make(struct mail *mail)
     }
 }
 
+/* Somebody who is named and is a member of a named list as well gets two copies, and a report about
+ * each. */
+static unsigned reports_due(const struct mail *mail, const struct mail_rcpt *of)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < mail->all_count; i++) {
+        count += strcmp(mail->rcpts[i].address, of->address) == 0;
+    }
+    return count;
+}
+
+/* Of whom is named once: else a report would not tell about which of both it is. */
+static void notify_make(struct mail *mail)
+{
+    static const uint8_t wishes[] = {NOTIFY_NEVER, NOTIFY_FAILURE, NOTIFY_SUCCESS | NOTIFY_FAILURE,
+                                     NOTIFY_SUCCESS | NOTIFY_FAILURE | NOTIFY_DELAY};
+    for (unsigned i = 0; i < mail->rcpt_count; i++) {
+        struct mail_rcpt *rcpt = &mail->rcpts[i];
+        if (sim_chance(2) && !rcpt->is_list && reports_due(mail, rcpt) == 1) {
+            rcpt->notify = wishes[sim_below(mx_countof(wishes))];
+        }
+    }
+}
+
+const char *oracle_notify(const struct mail_rcpt *rcpt)
+{
+    return rcpt->notify == NOTIFY_NEVER                        ? " NOTIFY=NEVER"
+           : rcpt->notify == NOTIFY_FAILURE                    ? " NOTIFY=FAILURE"
+           : rcpt->notify == (NOTIFY_SUCCESS | NOTIFY_FAILURE) ? " NOTIFY=SUCCESS,FAILURE"
+           : rcpt->notify == (NOTIFY_SUCCESS | NOTIFY_FAILURE | NOTIFY_DELAY)
+               ? " NOTIFY=SUCCESS,DELAY,FAILURE"
+               : "";
+}
+
+static bool wants(const struct mail_rcpt *rcpt, uint8_t what)
+{
+    uint8_t notify = rcpt->notify == NOTIFY_UNSET ? NOTIFY_FAILURE | NOTIFY_DELAY : rcpt->notify;
+    return (notify & what) != 0;
+}
+
 void oracle_rcpt(struct mail *mail, unsigned index, bool good)
 {
     for (unsigned i = 0; i < mail->all_count; i++) {
@@ -191,6 +232,7 @@ struct mail *oracle_mail(size_t bytes)
         mail->durable = 1;
     }
     rcpts_make(mail);
+    notify_make(mail);
     content_make(mail, bytes);
     return mail;
 }
@@ -337,22 +379,14 @@ static bool is_older(const struct mail *mail, uint64_t age_ns)
     return age_ns > 0 && (oracle.conf.clock_jumps || sim.now_ns - mail->made_ns >= age_ns);
 }
 
-/* Somebody who is named and is a member of a named list as well gets two copies, and a report about
- * each. */
-static unsigned reports_due(const struct mail *mail, const struct mail_rcpt *of)
-{
-    unsigned count = 0;
-    for (unsigned i = 0; i < mail->all_count; i++) {
-        count += strcmp(mail->rcpts[i].address, of->address) == 0;
-    }
-    return count;
-}
-
 static void take_failed(const struct mail *mail, struct mail_rcpt *of, struct copy copy)
 {
     if (of->failed_dsns >= reports_due(mail, of) && !copy.orphan && !oracle.rot &&
         !may_repeat(&of->dsn)) {
         sim_fail("two failure DSNs about %s and message %u", of->address, mail->id);
+    }
+    if (!wants(of, NOTIFY_FAILURE)) {
+        sim_fail("a failure DSN about %s and message %u, against its wish", of->address, mail->id);
     }
     of->failed_dsns++;
     of->dsn = copy;
@@ -375,8 +409,24 @@ static void take_delayed(const struct mail *mail, struct mail_rcpt *of, struct c
     if (!is_older(mail, oracle.conf.notify_ns)) {
         sim_fail("a delay DSN about %s and message %u too early", of->address, mail->id);
     }
+    if (!wants(of, NOTIFY_DELAY)) {
+        sim_fail("a delay DSN about %s and message %u, against its wish", of->address, mail->id);
+    }
     of->delay_dsns++;
     of->delay_dsn = copy;
+}
+
+static void take_success(const struct mail *mail, struct mail_rcpt *of, struct copy copy)
+{
+    if (!wants(of, NOTIFY_SUCCESS) && !of->is_list) {
+        sim_fail("a DSN of success about %s and message %u, against its wish", of->address,
+                 mail->id);
+    }
+    if (of->success_dsns > 0 && !copy.orphan && !oracle.rot && !may_repeat(&of->success_dsn)) {
+        sim_fail("two DSNs of success about %s and message %u", of->address, mail->id);
+    }
+    of->success_dsns++;
+    of->success_dsn = copy;
 }
 
 unsigned oracle_changes(void)
@@ -426,6 +476,8 @@ static void take_dsn(struct slice rcpt, struct slice content, struct copy copy)
             take_failed(mail, of, copy);
         } else if (action[8] == 'd' && action[10] == 'l' && action[11] == 'a') {
             take_delayed(mail, of, copy);
+        } else {
+            take_success(mail, of, copy);
         }
     }
     if (about == 0) {
@@ -604,14 +656,22 @@ static void judge(struct mail *mail)
     for (unsigned i = 0; i < mail->all_count; i++) {
         const struct mail_rcpt *rcpt = rcpt_of(mail, slice_of_text(mail->rcpts[i].address));
         unsigned due = copies_due(mail, rcpt->address);
-        bool may_fail = rcpt->rejected > 0 || rcpt->may_go || rcpt->expired || mail->cancel_asked ||
-                        mail->report_asked || (mail->null_sender && oracle.conf.expire_ns > 0);
-        bool reported =
-            may_fail && (mail->null_sender || mail->cancel_asked || rcpt->failed_dsns > 0);
+        bool may_fail =
+            rcpt->rejected > 0 || rcpt->may_go || rcpt->expired || mail->cancel_asked ||
+            mail->report_asked ||
+            ((mail->null_sender || !wants(rcpt, NOTIFY_FAILURE)) && oracle.conf.expire_ns > 0);
+        bool reported = may_fail && (mail->null_sender || mail->cancel_asked ||
+                                     rcpt->failed_dsns > 0 || !wants(rcpt, NOTIFY_FAILURE));
         if (rcpt->copies < due && !reported) {
             sim_fail("message %u was answered 250 and is lost for %s (%u of %u copies, rejected "
                      "%u, DSNs %u)",
                      mail->id, rcpt->address, rcpt->copies, due, rcpt->rejected, rcpt->failed_dsns);
+        }
+        /* A copy whose answer was lost may end as a failure. */
+        if (wants(rcpt, NOTIFY_SUCCESS) && !mail->null_sender && !mail->cancel_asked &&
+            rcpt->copies > 0 && rcpt->success_dsns + rcpt->failed_dsns == 0) {
+            sim_fail("message %u was delivered to %s, and its sender was not told", mail->id,
+                     rcpt->address);
         }
     }
 }
