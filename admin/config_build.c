@@ -723,6 +723,7 @@ mx_err config_build(struct config **out_config, struct store *store, enum config
     err = err ? err : build_session(&b, &config->image.limits);
     err = err ? err : build_stages(&b, &config->image.limits);
     err = err ? err : build_decisions(&b);
+    err = err ? err : build_throttles(&b);
     err = err ? err : build_performance(&b, &config->image.performance);
     err = err ? err : build_routes(&b);
     err = err ? err : build_schedules(&b);
@@ -768,6 +769,9 @@ void config_free(struct config *config)
     }
     for (unsigned i = 0; i < LIMITS_THROTTLES_MAX; i++) {
         expr_free(memory->outbound_throttles[i]);
+    }
+    for (size_t i = 0; i < INBOUND_THROTTLES_MAX; i++) {
+        expr_free(memory->throttles[i]);
     }
     netset_free(memory->blocked);
     netset_free(memory->allowed);

@@ -16,6 +16,8 @@ extern const struct reg_variant reg_dns_variants[2];
 /* registry_stages.c */
 extern const struct reg_variant reg_stage_connect_variants[1], reg_stage_ehlo_variants[1],
     reg_stage_mail_variants[1];
+/* registry_throttle.c */
+extern const struct reg_variant reg_inbound_throttle_variants[1];
 /* registry_access.c: parts of accounts, and types. */
 extern const struct reg_shape reg_credential, reg_user_roles, reg_account_permissions, reg_rate;
 extern const struct reg_variant reg_role_variants[1], reg_api_key_variants[1],

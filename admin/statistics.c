@@ -86,6 +86,12 @@ static unsigned listener_labels(const struct sample *sample, size_t row, struct 
     return name_label("listener", own->name, own->accepted + own->refused > 0, labels);
 }
 
+static unsigned throttle_labels(const struct sample *sample, size_t row, struct stat_label *labels)
+{
+    const struct throttle_row *own = &sample->snapshot.session.throttles[row];
+    return name_label("throttle", own->name, own->passed + own->over > 0, labels);
+}
+
 static unsigned route_labels(const struct sample *sample, size_t row, struct stat_label *labels)
 {
     const struct route_row *own = &sample->snapshot.deliver.routes[row];
@@ -133,6 +139,8 @@ static const struct stat_series by_class = {"class", STATS_CLASSES, sizeof(struc
                                             class_labels};
 static const struct stat_series by_listener = {"listener", STATS_ROWS_MAX,
                                                sizeof(struct listener_row), listener_labels};
+static const struct stat_series by_throttle = {"throttle", STATS_ROWS_MAX,
+                                               sizeof(struct throttle_row), throttle_labels};
 static const struct stat_series by_route = {"route", STATS_ROWS_MAX, sizeof(struct route_row),
                                             route_labels};
 static const struct stat_series by_pool = {"pool", STATS_POOLS_MAX, sizeof(struct pool_row),
@@ -182,7 +190,8 @@ void statistics_print(FILE *out)
         "`core`; `GET /stats` (JSON) has them as members NAME of each object in `cores`, and of "
         "`total` for all cores together. What has further labels is there an array of objects with "
         "the labels and `value`. A histogram is there an object of `count`, `sum`, `max`, `p50`, "
-        "`p90`, `p99` and `p999`, exact to an eighth. Of listeners and routes the first 31 names "
+        "`p90`, `p99` and `p999`, exact to an eighth. Of listeners, routes and throttles the first "
+        "31 names "
         "are told "
         "apart, the others are counted together as `others`.\n\n"
         "| Name | Type | Unit | Labels | Meaning |\n|---|---|---|---|---|\n");

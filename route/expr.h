@@ -97,6 +97,11 @@ bool expr_known_results(const struct expr_program *program,
 /* True and *out set when the whole program folds to one value (settings that must be constant). */
 bool expr_constant(const struct expr_program *program, struct expr_value *out);
 
+/* Does some part of the program look at the variable (enum expr_variable_id)? */
+bool expr_uses(const struct expr_program *program, uint16_t variable);
+/* Does it ask the host something that may be answered later? */
+bool expr_asks(const struct expr_program *program);
+
 /* What a function asks that the host may have to find out first. */
 enum expr_ask {
     EXPR_ASK_NOTHING,

@@ -221,3 +221,23 @@ enum expr_status expr_resume(struct expr_vm *vm, const struct expr_value *answer
     }
     return go_on(vm, out);
 }
+
+bool expr_uses(const struct expr_program *program, uint16_t variable)
+{
+    for (uint32_t pc = 0; pc < program->code_len; pc++) {
+        if (program->code[pc].op == OP_VARIABLE && program->code[pc].b == variable) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool expr_asks(const struct expr_program *program)
+{
+    for (uint32_t pc = 0; pc < program->code_len; pc++) {
+        if (program->code[pc].op == OP_ASK) {
+            return true;
+        }
+    }
+    return false;
+}

@@ -11,6 +11,7 @@
 #include "route/outbound.h"
 #include "route/performance.h"
 #include "route/schedule.h"
+#include "route/throttle.h"
 
 enum route_kind { ROUTE_LOCAL, ROUTE_MX, ROUTE_RELAY };
 
@@ -122,9 +123,10 @@ struct image {
     const struct expr_program *session_programs[SESSION_SETTINGS];
     bool session_varies;                               /* there is one */
     const struct expr_program *stages[STAGE_PROGRAMS]; /* NULL: as by default */
-    struct performance performance;                    /* zeros: defaults */
-    uint32_t connections_max;                          /* all listeners, whole process */
-    uint32_t client_connections_max;                   /* of them, of one client */
+    struct inbound_throttles throttles;
+    struct performance performance;  /* zeros: defaults */
+    uint32_t connections_max;        /* all listeners, whole process */
+    uint32_t client_connections_max; /* of them, of one client */
     const struct listener_conf *listeners;
     uint32_t listener_count;
     const struct listener_conf *http_listeners; /* of management; slots count from 0 here too */

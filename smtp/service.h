@@ -21,6 +21,7 @@
 #include "smtp/srv_wait.h"
 #include "smtp/stats.h"
 #include "smtp/takeover.h"
+#include "smtp/throttle.h"
 
 struct service;
 
@@ -90,6 +91,7 @@ struct service {
     struct mail_stats mail_stats;
     struct offences offences;
     struct client_limit client_limit;
+    struct throttling throttling;
     struct queue_view queue_view;
 };
 

@@ -195,6 +195,25 @@ static enum stage_verdict decide(struct srv_conn *conn, enum stage_program which
     return usually ? usual : srv_stage_run(conn, which, NULL, answer_again);
 }
 
+/* REPLY_OK: within all rates, or *later. *text is valid until the next question. */
+static enum reply throttle(struct srv_conn *conn, enum inbound_stage stage, struct slice *text,
+                           bool *later)
+{
+    bool transaction = stage >= INBOUND_MAIL;
+    switch (throttle_test(conn, stage, text, answer_again)) {
+    case THROTTLE_PASSED:
+        return REPLY_OK;
+    case THROTTLE_LATER:
+        *later = true;
+        return REPLY_OK;
+    case THROTTLE_OVER:
+        return transaction ? REPLY_THROTTLED : REPLY_THROTTLED_CLOSING;
+    case THROTTLE_FAILED:
+    default:
+        return transaction ? REPLY_LOOKUP_FAILED : REPLY_OVERLOAD;
+    }
+}
+
 /* *banner, or what the refusal says, is valid until the next question. */
 static enum reply on_connect(struct srv_conn *conn, struct slice *banner)
 {
@@ -206,8 +225,11 @@ static enum reply on_connect(struct srv_conn *conn, struct slice *banner)
     if (conn->refused || conn->service->stopping) {
         return REPLY_OVERLOAD;
     }
-    if (conn->service->image->stages[STAGE_GREETING] == NULL) {
-        return REPLY_OK;
+    bool later = false; /* never, at this stage */
+    enum reply reply = conn->throttled ? REPLY_OK : throttle(conn, INBOUND_CONNECT, banner, &later);
+    conn->throttled = true;
+    if (reply != REPLY_OK || conn->service->image->stages[STAGE_GREETING] == NULL) {
+        return reply;
     }
     enum stage_verdict verdict = srv_stage_run(conn, STAGE_GREETING, &value, answer_again);
     if (verdict == STAGE_TRUE && value.type == EXPR_STRING) {
@@ -222,7 +244,7 @@ static bool is_qualified(struct slice name)
     return dot > 0 && dot + 1 < name.len && name.ptr[0] != '[';
 }
 
-static enum reply on_helo(struct srv_conn *conn, struct slice name)
+static enum reply on_helo(struct srv_conn *conn, struct slice name, struct slice *text)
 {
     switch (decide(conn, STAGE_FQDN, STAGE_FALSE)) {
     case STAGE_TRUE:
@@ -246,10 +268,12 @@ static enum reply on_helo(struct srv_conn *conn, struct slice name)
     conn->helo = copy;
     conn->helo_len = (uint8_t)name.len;
     conn->refused_len = 0;
-    return REPLY_OK;
+    bool later = false; /* never, at this stage */
+    return throttle(conn, INBOUND_EHLO, text, &later);
 }
 
-static enum reply on_mail(struct srv_conn *conn, const struct srv_ask *ask, bool *later)
+static enum reply on_mail(struct srv_conn *conn, const struct srv_ask *ask, struct slice *text,
+                          bool *later)
 {
     struct service *service = conn->service;
     if (service->stopping) {
@@ -273,6 +297,10 @@ static enum reply on_mail(struct srv_conn *conn, const struct srv_ask *ask, bool
     mx_err err = journal_room(service->spool.journal, ask->mail.size);
     if (err) {
         return reply_of(err);
+    }
+    enum reply reply = throttle(conn, INBOUND_MAIL, text, later);
+    if (reply != REPLY_OK || *later) {
+        return reply;
     }
     drop_transaction(conn);
     conn->txn = spool_txn_new(&service->spool);
@@ -366,7 +394,8 @@ static void count_refused(struct service *service, enum reply reply)
 }
 
 /* *later: the answer comes when the next hop has said something. */
-static enum reply on_rcpt(struct srv_conn *conn, const struct srv_ask *ask, bool *later)
+static enum reply on_rcpt(struct srv_conn *conn, const struct srv_ask *ask, struct slice *text,
+                          bool *later)
 {
     struct service *service = conn->service;
     struct routing_context ctx = service_routing(service);
@@ -405,6 +434,13 @@ static enum reply on_rcpt(struct srv_conn *conn, const struct srv_ask *ask, bool
     if (known) {
         count_verdict(service, VERDICT_DUPLICATE);
         return REPLY_OK; /* once is enough */
+    }
+    reply = throttle(conn, INBOUND_RCPT, text, later);
+    if (reply != REPLY_OK) {
+        count_verdict(service, VERDICT_THROTTLED);
+    }
+    if (reply != REPLY_OK || *later) {
+        return reply;
     }
     mx_err err = txn_add_rcpt(conn->txn, ask->text, &ask->rcpt);
     count_verdict(service, err ? VERDICT_NO_MEMORY : verdict_of(routing.route));
@@ -571,13 +607,13 @@ static bool answer_question(struct srv_conn *conn, struct writer *out)
         reply = on_connect(conn, &text);
         break;
     case SRV_ASK_HELO:
-        reply = on_helo(conn, ask->text);
+        reply = on_helo(conn, ask->text, &text);
         break;
     case SRV_ASK_MAIL:
-        reply = on_mail(conn, ask, &later);
+        reply = on_mail(conn, ask, &text, &later);
         break;
     case SRV_ASK_RCPT:
-        reply = on_rcpt(conn, ask, &later);
+        reply = on_rcpt(conn, ask, &text, &later);
         break;
     case SRV_ASK_DATA:
         reply = on_data(conn);

@@ -37,10 +37,11 @@ struct srv_conn {
     uint8_t *helo;            /* as given, malloc'd; NULL before */
     uint32_t client_place;    /* in service->conf.sessions */
     uint8_t helo_len;
-    bool counted : 1;  /* as a session of its listener */
-    bool refused : 1;  /* over a limit: gets a 421 at once */
-    bool too_many : 1; /* over that of its client */
-    bool tls_wait : 1; /* a handshake is on */
+    bool counted : 1;   /* as a session of its listener */
+    bool refused : 1;   /* over a limit: gets a 421 at once */
+    bool too_many : 1;  /* over that of its client */
+    bool throttled : 1; /* the rates of connections were asked */
+    bool tls_wait : 1;  /* a handshake is on */
     bool closing : 1;
     uint16_t refused_len;  /* behind helo: sender or recipient of the first refusal */
     struct srv_wait *wait; /* the open question's answer comes from elsewhere; else NULL */

@@ -37,7 +37,7 @@ struct view {
 /* --- variables ---------------------------------------------------------------------------------
  */
 
-static struct slice domain_of(struct slice address)
+struct slice srv_stage_domain(struct slice address)
 {
     size_t at = address.len;
     while (at > 0 && address.ptr[at - 1] != '@') {
@@ -46,7 +46,7 @@ static struct slice domain_of(struct slice address)
     return at == 0 ? SLICE_EMPTY : slice_from(address, at);
 }
 
-static struct slice sender_of(const struct srv_conn *conn)
+struct slice srv_stage_sender(const struct srv_conn *conn)
 {
     const struct srv_ask *ask = &conn->srv.ask;
     return ask->kind == SRV_ASK_MAIL ? ask->text
@@ -76,16 +76,16 @@ static void variable(void *arg, uint16_t index, struct expr_value *out)
     *out = (struct expr_value){.type = EXPR_STRING, .string = SLICE_EMPTY};
     switch (index) {
     case EXPR_VAR_SENDER:
-        out->string = sender_of(conn);
+        out->string = srv_stage_sender(conn);
         break;
     case EXPR_VAR_SENDER_DOMAIN:
-        out->string = domain_of(sender_of(conn));
+        out->string = srv_stage_domain(srv_stage_sender(conn));
         break;
     case EXPR_VAR_RCPT:
         out->string = rcpt_of(conn);
         break;
     case EXPR_VAR_RCPT_DOMAIN:
-        out->string = domain_of(rcpt_of(conn));
+        out->string = srv_stage_domain(rcpt_of(conn));
         break;
     case EXPR_VAR_RECIPIENTS:
         *out = recipients(conn);
@@ -293,26 +293,23 @@ static enum expr_answer ask(void *arg, const struct expr_question *question, str
 /* --- evaluation --------------------------------------------------------------------------------
  */
 
-static void log_failed(const struct srv_conn *conn, enum stage_program which, const char *reason)
+static void log_failed(const struct srv_conn *conn, const char *field, const char *reason)
 {
-    static const char *const stages[STAGE_PROGRAMS] = {[STAGE_GREETING] = "smtpGreeting",
-                                                       [STAGE_FQDN] = "rejectNonFqdn",
-                                                       [STAGE_SENDER] = "isSenderAllowed",
-                                                       [STAGE_RELAYING] = "allowRelaying"};
     struct log *log = &conn->service->shard->log;
     struct log_line *line = log_begin_repeated(log, LOG_WARN, "expression-failed");
     char text[NETADDR_TEXT_MAX];
     struct writer w = writer_init(text, sizeof text);
     put_netaddr(&w, &conn->client);
-    log_text(line, "field", stages[which]);
+    log_text(line, "field", field);
     log_slice(line, "client", writer_slice(&w));
     log_text(line, "reason", reason);
     log_text(line, "effect", "the client is told to try again");
     log_end(log, line);
 }
 
-enum stage_verdict srv_stage_run(struct srv_conn *conn, enum stage_program which,
-                                 struct expr_value *out, void (*again)(struct srv_conn *conn))
+static enum stage_verdict run(struct srv_conn *conn, const struct expr_program *program,
+                              const char *field, struct expr_value *out,
+                              void (*again)(struct srv_conn *conn))
 {
     struct service *service = conn->service;
     struct session_facts facts = {.listener = conn->listener->conf,
@@ -327,7 +324,7 @@ enum stage_verdict srv_stage_run(struct srv_conn *conn, enum stage_program which
     struct expr_value value;
     host.variable = variable;
     host.ask = ask;
-    switch (expr_run(vm, service->image->stages[which], &host, NULL, &value)) {
+    switch (expr_run(vm, program, &host, NULL, &value)) {
     case EXPR_DONE:
         if (out != NULL) {
             *out = value;
@@ -336,7 +333,23 @@ enum stage_verdict srv_stage_run(struct srv_conn *conn, enum stage_program which
     case EXPR_WAITING:
         return STAGE_LATER;
     default:
-        log_failed(conn, which, vm->failure);
+        log_failed(conn, field, vm->failure);
         return STAGE_FAILED;
     }
+}
+
+enum stage_verdict srv_stage_run(struct srv_conn *conn, enum stage_program which,
+                                 struct expr_value *out, void (*again)(struct srv_conn *conn))
+{
+    static const char *const stages[STAGE_PROGRAMS] = {[STAGE_GREETING] = "smtpGreeting",
+                                                       [STAGE_FQDN] = "rejectNonFqdn",
+                                                       [STAGE_SENDER] = "isSenderAllowed",
+                                                       [STAGE_RELAYING] = "allowRelaying"};
+    return run(conn, conn->service->image->stages[which], stages[which], out, again);
+}
+
+enum stage_verdict srv_stage_match(struct srv_conn *conn, const struct expr_program *program,
+                                   const char *field, void (*again)(struct srv_conn *conn))
+{
+    return run(conn, program, field, NULL, again);
 }

@@ -27,6 +27,12 @@ struct srv_dns;
 /* The image has such a program. out (may be NULL): its value, valid until the vm runs again. */
 enum stage_verdict srv_stage_run(struct srv_conn *conn, enum stage_program which,
                                  struct expr_value *out, void (*again)(struct srv_conn *conn));
+/* The same for another program that yields true or false; field: for the log. */
+enum stage_verdict srv_stage_match(struct srv_conn *conn, const struct expr_program *program,
+                                   const char *field, void (*again)(struct srv_conn *conn));
+/* The sender of the open question or the transaction, and the domain of an address. */
+struct slice srv_stage_sender(const struct srv_conn *conn);
+struct slice srv_stage_domain(struct slice address);
 /* For srv_wait. */
 /* NULL: no memory. */
 struct srv_dns *srv_dns_new(void);

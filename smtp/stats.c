@@ -27,6 +27,7 @@ static const char *const verdicts[] = {
     [VERDICT_NOT_VERIFIED] = "not_verified",
     [VERDICT_NO_ROUTE] = "no_route",
     [VERDICT_NO_MEMORY] = "no_memory",
+    [VERDICT_THROTTLED] = "throttled",
 };
 _Static_assert(mx_countof(verdicts) == STATS_VERDICTS, "every verdict has a name");
 

@@ -41,6 +41,7 @@ enum stats_verdict {
     VERDICT_NOT_VERIFIED,  /* it could not say, and the domain wants to know */
     VERDICT_NO_ROUTE,      /* the route expression failed */
     VERDICT_NO_MEMORY,
+    VERDICT_THROTTLED, /* over a rate, or its condition failed */
     STATS_VERDICTS
 };
 
@@ -67,6 +68,11 @@ struct route_row {
     uint64_t delivered, deferred, failed; /* recipients */
 };
 
+struct throttle_row {
+    char name[STATS_NAME_MAX];
+    uint64_t passed, over;
+};
+
 /* Of received messages. */
 struct mail_stats {
     uint64_t messages; /* acknowledged */
@@ -80,6 +86,8 @@ struct session_stats {
     uint64_t accepted, timeouts;
     uint64_t refused[STATS_REFUSALS];
     struct listener_row listeners[STATS_ROWS_MAX];
+    struct throttle_row throttles[STATS_ROWS_MAX];
+    uint64_t throttles_forgotten; /* counters that gave way in a full table */
     struct srv_counts srv;
 };
 

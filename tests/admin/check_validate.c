@@ -222,6 +222,23 @@ static const struct object_case cases[] = {
     {"MtaOutboundStrategy", "{\"route\":{\"else\":\"'local'\"},\"schedule\":{\"else\":\"'dsn'\"}}",
      "{\"route\":{\"match\":{},\"else\":\"'local'\"},"
      "\"schedule\":{\"match\":{},\"else\":\"'dsn'\"}," STRATEGIES "}"},
+    {"MtaInboundThrottle", "{\"description\":\"d\",\"rate\":{\"count\":5,\"period\":1000}}",
+     "{\"description\":\"d\",\"enable\":true,\"key\":{},\"match\":{\"match\":{},\"else\":"
+     "\"true\"},\"rate\":{\"count\":5,\"period\":1000}}"},
+    {"MtaInboundThrottle",
+     "{\"description\":\"d\",\"key\":{\"rcpt\":true},\"rate\":{\"count\":0,\"period\":1}}",
+     "rate/count: must be 1 to 1000000\n"},
+    {"MtaInboundThrottle",
+     "{\"description\":\"d\",\"key\":{\"authenticatedAs\":true},\"rate\":{\"count\":1,"
+     "\"period\":1}}",
+     "key/authenticatedAs: 'authenticatedAs' is not supported by ringmx; it takes 'listener', "
+     "'remoteIp', 'localIp', 'heloDomain', 'sender', 'senderDomain', 'rcpt', 'rcptDomain'\n"},
+    {"MtaInboundThrottle",
+     "{\"description\":\"d\",\"key\":{\"mx\":true},\"rate\":{\"count\":1,\"period\":1}}",
+     "key/mx: must be one of 'listener', 'remoteIp', 'localIp', 'heloDomain', 'sender', "
+     "'senderDomain', 'rcpt', 'rcptDomain'\n"},
+    {"MtaInboundThrottle", "{\"rate\":{\"count\":1,\"period\":0}}",
+     "description: is required\nrate/period: must be 1 to 31536000000\n"},
     {"MtaVirtualQueue", "{\"name\":\"ninebytes\"}", "name: is longer than 8 bytes\n"},
     {"MtaVirtualQueue", "{\"name\":\"bulk\",\"threadsPerNode\":0}",
      "threadsPerNode: must be 1 to 1000000\n"},

@@ -97,6 +97,8 @@ EFFECTS = {
                   "createdAt": "ban_fields"},
     "AllowedIp": {"address": "blocked_clients", "expiresAt": "allowed_until", "reason": "blocked_clients",
                   "createdAt": "allowed_until"},
+    "MtaInboundThrottle": {"enable": "throttle_conditions", "key": "throttle_at_each_command",
+                           "match": "throttle_conditions", "rate": "throttle_of_clients"},
     "MtaInboundSession": {"timeout": "timeouts", "maxDuration": "timeouts", "dataTimeout": "timeouts",
                           "maxErrors": "too_many_errors", "maxCommands": "too_many_commands",
                           "maxLineLength": "session_fields"},

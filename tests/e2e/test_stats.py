@@ -22,6 +22,7 @@ from test_queue_api import act
 
 # What no test of this kind can reach, and where it is tested instead (file, and a word in it).
 ELSEWHERE = {
+    "inbound_throttle_forgotten_total": ("tests/core/test_rate_table.c", "a_full_table_forgets_what_was_used_least"),
     "ring_overflowed_total": ("tests/io/check_ring.c", "stats.overflowed > 0"),
 }
 # Rows that need memory to run out (tests/smtp/check_alloc_mail.c does that), or the moment in which a listener ends;
@@ -314,6 +315,16 @@ def refusals(watch):
             w.then("220")
             other.then("421")
             watch.until(s, "sessions_refused_total{reason=client_full}")
+    with Managed(cores=1) as s, s.wire() as w:
+        s.api.create("MtaInboundThrottle", description="per recipient", key={"rcpt": True}, rate={"count": 1, "period": 3600000})
+        w.expect("MAIL FROM:<a@example.net>", "250")
+        w.expect("RCPT TO:<alice@example.org>", "250")
+        w.expect("RSET", "250")
+        w.expect("MAIL FROM:<a@example.net>", "250")
+        w.expect("RCPT TO:<alice@example.org>", "452")
+        for name in ("inbound_throttle_passed_total{throttle=per recipient}", "inbound_throttle_over_total{throttle=per recipient}",
+                     "recipients_total{verdict=throttled}"):
+            watch.until(s, name)
     with Managed(cores=1, settings={"proxyTrustedNetworks": {"127.0.0.1/32": True}},
                  extra=[{"@type": "create", "object": "BlockedIp",
                          "value": {"b": {"address": "203.0.113.0/24"}}}]) as s:

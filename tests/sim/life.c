@@ -19,7 +19,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { MAX_STEP_NS = 20000, GROUP_BYTES = 384 * 1024, CONNECTIONS_EVERY = 16 /* steps */ };
+enum {
+    MAX_STEP_NS = 20000,
+    GROUP_BYTES = 384 * 1024,
+    CONNECTIONS_EVERY = 16, /* steps */
+    RATE_BUCKETS = 64,
+};
 
 void life_setup(void)
 {
@@ -53,6 +58,7 @@ static struct {
     struct mbox_hub *hub;
     struct bindings bindings;
     struct session_count *sessions;
+    struct rate_table *rates;
     struct log log;
     bool running, failed, stop, may_close, closing;
 } life;
@@ -122,6 +128,7 @@ static mx_err core_prepare(unsigned index)
         .store = life.store,
         .takeover = manager_takeover(),
         .sessions = life.sessions,
+        .rates = life.rates,
         .names = &names,
         .deliver = {.retry_ms = life.conf.retry_ms, .mail_root = "/ringmx/mail"},
         .listen_fds = bindings_of(&life.bindings, index),
@@ -149,6 +156,9 @@ static mx_err parts_open(void)
     mx_err err = sys_mkdirs("/ringmx/mail");
     if (!err) {
         err = session_count_new(&life.sessions, life.conf.cores, IMAGE_LISTENERS_MAX, 1);
+    }
+    if (!err) {
+        err = rate_table_new(&life.rates, RATE_BUCKETS, 1);
     }
     if (!err) {
         err = mbox_hub_new(&life.hub, life.conf.cores);
@@ -540,6 +550,7 @@ static void close_run(void *arg)
     journal_store_close(life.store);
     mbox_hub_free(life.hub);
     session_count_free(life.sessions);
+    rate_table_free(life.rates);
     log_fini(&life.log);
     *done = true;
 }
