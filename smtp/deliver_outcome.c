@@ -234,7 +234,12 @@ void delivery_done(struct delivery *delivery)
                                                        .remote = delivery->remote};
         } else {
             plain[plain_count++] = (struct record_outcome){
-                .rcpt = rcpt->rcpt, .state = msg->rcpts[rcpt->rcpt], .text = rcpt->outcome.text};
+                .rcpt = rcpt->rcpt,
+                .state = msg->rcpts[rcpt->rcpt],
+                .text = rcpt->outcome.text,
+                .hop = rcpt->outcome.kind == OUTCOME_TEMPORARY
+                           ? texts_get(&d->spool->texts, msg->rcpts[rcpt->rcpt].hop)
+                           : SLICE_EMPTY};
         }
     }
     if (plain_count > 0) {
