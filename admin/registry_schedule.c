@@ -26,8 +26,9 @@ static const struct reg_field queue_fields[] = {
      .max = 1000000,
      .initial = "25",
      .description = "Deliveries of this queue at a time on this server: transactions with next "
-                    "hops, and batches for mailboxes. Divided among the cores; each has one at "
-                    "least. What waits for its turn holds up nothing of other queues."},
+                    "hops, and batches for mailboxes. Divided among the cores; where there are "
+                    "fewer, they go round. What waits for its turn holds up nothing of other "
+                    "queues."},
 };
 const struct reg_variant reg_virtual_queue_variants[1] = {
     {.label = "Virtual queue",

@@ -54,6 +54,7 @@ static mx_err parts_open(struct deliver *d)
         err = verify_open(&d->verify, d);
     }
     err = err ? err : slots_open(&d->slots, d);
+    err = err ? err : worker_leases_open(&d->worker_leases, d);
     d->vm = err ? NULL : calloc(1, sizeof *d->vm);
     return !err && d->vm == NULL ? MX_ERR_NOMEM : err;
 }
@@ -99,6 +100,7 @@ void deliver_stop(struct deliver *d)
 {
     d->stopping = true;
     deliver_stop_asking(d);
+    tours_stop(&d->worker_leases.tours);
     each_hop(d, hop_stop);
 }
 
@@ -124,6 +126,7 @@ void deliver_close(struct deliver *d)
     }
     mx_hops_close(d);
     slots_close(d->slots);
+    worker_leases_close(&d->worker_leases);
     pool_fini(&d->actives);
     pool_fini(&d->clis);
     pool_fini(&d->conns);
@@ -208,6 +211,7 @@ void deliver_switch(struct deliver *d, const struct image *image)
     d->next_route = NULL;
     d->image = image;
     virtual_queues_switch(&d->queues, image, d->shard->conf.id, d->shard->conf.count);
+    worker_leases_switch(&d->worker_leases, image);
     find_longest_waits(d, image);
     struct performance before = d->performance;
     d->performance = performance_complete(&image->performance);

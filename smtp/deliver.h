@@ -24,6 +24,7 @@
 #include "smtp/stats.h"
 #include "smtp/verify.h"
 #include "smtp/virtual_queue.h"
+#include "smtp/worker_lease.h"
 
 enum {
     /* Lanes of the workers (io/work.h). */
@@ -202,6 +203,7 @@ struct deliver {
     const struct directory *directory;
     struct deliver_conf conf;
     struct virtual_queues queues;
+    struct worker_leases worker_leases;
     uint64_t longest_ms[SCHEDULE_STEPS_MAX]; /* of all schedules: wait after so many attempts - 1 */
     struct list hops;                        /* of the image, and retired ones */
     struct list busy;                        /* those to be looked at in this turn */

@@ -396,4 +396,5 @@ void deliver_turn(struct shard_hook *hook)
         activate(d, mx_container_of(node, struct message, wait_node));
     }
     hops_run(d);
+    worker_leases_turn(&d->worker_leases);
 }

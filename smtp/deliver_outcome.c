@@ -325,7 +325,12 @@ void delivery_done(struct delivery *delivery)
         /* The report's record holds the outcome too, but it may be long in coming. */
         if (!reported || !is_last) {
             plain[plain_count++] = (struct record_outcome){
-                .rcpt = rcpt->rcpt, .state = msg->rcpts[rcpt->rcpt], .text = rcpt->outcome.text};
+                .rcpt = rcpt->rcpt,
+                .state = msg->rcpts[rcpt->rcpt],
+                .text = rcpt->outcome.text,
+                .hop = rcpt->outcome.kind == OUTCOME_TEMPORARY
+                           ? texts_get(&d->spool->texts, msg->rcpts[rcpt->rcpt].hop)
+                           : SLICE_EMPTY};
         }
     }
     if (plain_count > 0) {

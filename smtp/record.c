@@ -142,19 +142,36 @@ mx_err record_extent_get(struct record_extent *out_e, struct slice payload)
 
 static struct slice stored_text(const struct record_outcome *o)
 {
-    return slice_first(o->text, RECORD_TEXT_MAX);
+    struct slice text = slice_first(o->text, RECORD_TEXT_MAX);
+    return slice_first(text, slice_find(text, '\0'));
+}
+
+static struct slice stored_hop(const struct record_outcome *o)
+{
+    return slice_first(o->hop, RECORD_HOP_MAX);
+}
+
+static size_t text_bytes(const struct record_outcome *o)
+{
+    size_t hop = stored_hop(o).len;
+    return stored_text(o).len + (hop > 0 ? 1 + hop : 0);
 }
 
 size_t record_outcome_bytes(const struct record_outcome *o)
 {
-    return 4 + record_rcpt_bytes(&o->state) + 2 + stored_text(o).len;
+    return 4 + record_rcpt_bytes(&o->state) + 2 + text_bytes(o);
 }
 
 void record_outcome_put(struct writer *w, const struct record_outcome *o)
 {
     put_u32(w, o->rcpt);
     record_rcpt_put(w, &o->state);
-    put_slice16(w, stored_text(o));
+    put_u16(w, (uint16_t)text_bytes(o));
+    put_slice(w, stored_text(o));
+    if (o->hop.len > 0) {
+        put_u8(w, 0);
+        put_slice(w, stored_hop(o));
+    }
 }
 
 mx_err record_outcome_get(struct record_outcome *out_o, struct reader *r)
@@ -162,7 +179,10 @@ mx_err record_outcome_get(struct record_outcome *out_o, struct reader *r)
     struct record_outcome o;
     o.rcpt = get_u32(r);
     record_rcpt_get(&o.state, r);
-    o.text = get_slice16(r);
+    struct slice both = get_slice16(r);
+    size_t end = slice_find(both, '\0');
+    o.text = slice_first(both, end);
+    o.hop = end < both.len ? slice_from(both, end + 1) : SLICE_EMPTY;
     if (r->overrun || o.state.status > RCPT_FAILED) {
         return MX_ERR_SYNTAX;
     }

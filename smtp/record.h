@@ -30,6 +30,7 @@ enum {
     RECORD_RCPT_BYTES = 16,     /* one recipient state, without text */
     RECORD_RCPT_BYTES_MAX = 24, /* ... with an expiry of its own */
     RECORD_TEXT_MAX = 200,      /* reason kept for the operator */
+    RECORD_HOP_MAX = 255,       /* what the next hop is called, likewise */
     RECORD_OUTCOME_BYTES_MAX = 1024,
     EXTENT_BYTES =
         256 * 1024, /* content per EXTENT record, and the most that a MESSAGE record holds */
@@ -132,7 +133,9 @@ MX_MUST_CHECK mx_err record_extent_get(struct record_extent *out_e, struct slice
 struct record_outcome {
     uint32_t rcpt;
     struct rcpt_state state;
-    struct slice text; /* borrowed; cut at RECORD_TEXT_MAX */
+    struct slice text; /* borrowed; cut at RECORD_TEXT_MAX and at a NUL */
+    struct slice hop;  /* borrowed; cut at RECORD_HOP_MAX. Stored behind the text and a NUL, so that
+                          who does not know it reads on; empty: not said */
 };
 size_t record_outcome_bytes(const struct record_outcome *o);
 void record_outcome_put(struct writer *w, const struct record_outcome *o);

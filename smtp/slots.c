@@ -29,6 +29,7 @@ struct slots {
     struct slot_account *accounts[BUCKETS];
     struct loans *loans[BUCKETS];
     struct list untold_accounts, untold_loans;
+    struct list kept; /* struct loan_msg that found no memory for their account */
     struct timer again, sweep;
     unsigned self, cores;
     size_t account_count, loans_count;
@@ -43,6 +44,7 @@ struct report_msg {
 
 struct loan_msg {
     struct mbox_msg msg;
+    struct list_node node;
     uint64_t key;
     uint16_t granted, recalled;
 };
@@ -138,33 +140,45 @@ static struct loans *loans_of(struct slots *slots, uint64_t key)
     return loans;
 }
 
-static void loan_apply(struct slots *slots, uint64_t key, unsigned granted, unsigned recalled);
+static bool loan_apply(struct slots *slots, uint64_t key, unsigned granted, unsigned recalled);
+
+/* What is granted has to come back some day, so it is never forgotten: without memory it waits. */
+static void loan_take(struct slots *slots, struct loan_msg *loan)
+{
+    if (loan_apply(slots, loan->key, loan->granted, loan->recalled)) {
+        free(loan);
+    } else {
+        list_push_back(&slots->kept, &loan->node);
+        retry_later(slots);
+    }
+}
 
 static void loan_receive(struct mbox_msg *msg, struct shard *at)
 {
     struct loan_msg *loan = mx_container_of(msg, struct loan_msg, msg);
     struct slots *slots = slots_at(at);
     if (slots != NULL) {
-        loan_apply(slots, loan->key, loan->granted, loan->recalled);
+        loan_take(slots, loan);
+    } else {
+        free(loan);
     }
-    free(loan);
 }
 
 /* False: not now. */
-static bool loan_send(struct slots *slots, const struct loans *loans, unsigned core)
+static bool loan_send(struct slots *slots, const struct loans *loans, unsigned core,
+                      struct loan_untold untold)
 {
     if (slots->d->stopping) {
         return true; /* so are the others */
     }
-    struct loan_untold *untold = &loans->untold[core];
     struct loan_msg *loan = calloc(1, sizeof *loan);
     if (loan == NULL) {
         return false;
     }
     *loan = (struct loan_msg){.msg = {.receive = loan_receive},
                               .key = loans->key,
-                              .granted = untold->granted,
-                              .recalled = untold->recalled};
+                              .granted = untold.granted,
+                              .recalled = untold.recalled};
     if (mbox_send(slots->d->shard->hub, slots->self, core, &loan->msg)) {
         free(loan);
         return false;
@@ -180,13 +194,13 @@ static void loans_tell(struct slots *slots, struct loans *loans)
         if (untold.granted == 0 && untold.recalled == 0) {
             continue;
         }
-        if (i != slots->self && !loan_send(slots, loans, i)) {
-            all = false;
-            continue;
-        }
         loans->untold[i] = (struct loan_untold){0};
-        if (i == slots->self) {
-            loan_apply(slots, loans->key, untold.granted, untold.recalled);
+        bool told = i == slots->self
+                        ? loan_apply(slots, loans->key, untold.granted, untold.recalled)
+                        : loan_send(slots, loans, i, untold);
+        if (!told) { /* nothing else has come to be told meanwhile */
+            loans->untold[i] = untold;
+            all = false;
         }
     }
     list_remove(&loans->untold_node);
@@ -409,11 +423,12 @@ static void settle(struct slots *slots, struct slot_account *account)
     }
 }
 
-static void loan_apply(struct slots *slots, uint64_t key, unsigned granted, unsigned recalled)
+/* False: no memory. Without a grant there is nothing left that could be given back. */
+static bool loan_apply(struct slots *slots, uint64_t key, unsigned granted, unsigned recalled)
 {
     struct slot_account *account = granted == 0 ? account_find(slots, key) : account_of(slots, key);
     if (account == NULL) {
-        return; /* nothing is left to be given back */
+        return granted == 0;
     }
     account->lent += granted;
     account->asked = account->asked && granted == 0;
@@ -430,16 +445,19 @@ static void loan_apply(struct slots *slots, uint64_t key, unsigned granted, unsi
         while (account->recalled > account->leaving && relay_quit_one(hop)) {
         }
     }
+    return true;
 }
 
 static void again_fire(struct timer *timer, uint64_t now_ns)
 {
     (void)now_ns;
     struct slots *slots = mx_container_of(timer, struct slots, again);
-    struct list accounts, loans;
+    struct list accounts, loans, kept;
     struct list_node *node;
     list_init(&accounts);
     list_init(&loans);
+    list_init(&kept);
+    list_splice(&kept, &slots->kept);
     list_splice(&accounts, &slots->untold_accounts);
     list_splice(&loans, &slots->untold_loans);
     while ((node = list_pop_front(&accounts)) != NULL) {
@@ -447,6 +465,9 @@ static void again_fire(struct timer *timer, uint64_t now_ns)
     }
     while ((node = list_pop_front(&loans)) != NULL) {
         loans_tell(slots, mx_container_of(node, struct loans, untold_node));
+    }
+    while ((node = list_pop_front(&kept)) != NULL) {
+        loan_take(slots, mx_container_of(node, struct loan_msg, node));
     }
 }
 
@@ -561,6 +582,7 @@ mx_err slots_open(struct slots **out_slots, struct deliver *d)
     slots->self = slots->cores == 1 ? 0 : d->shard->conf.id;
     list_init(&slots->untold_accounts);
     list_init(&slots->untold_loans);
+    list_init(&slots->kept);
     slots->again.fire = again_fire;
     slots->sweep.fire = sweep_fire;
     *out_slots = slots;
@@ -574,6 +596,10 @@ void slots_close(struct slots *slots)
     }
     wheel_cancel(&slots->d->shard->wheel, &slots->again);
     wheel_cancel(&slots->d->shard->wheel, &slots->sweep);
+    struct list_node *node;
+    while ((node = list_pop_front(&slots->kept)) != NULL) {
+        free(mx_container_of(node, struct loan_msg, node));
+    }
     for (unsigned i = 0; i < BUCKETS; i++) {
         while (slots->accounts[i] != NULL) {
             struct slot_account *account = slots->accounts[i];

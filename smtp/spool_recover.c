@@ -106,7 +106,7 @@ static void depend(struct spool_recovery *rec, struct segment *later, struct seg
  * reported once is not due any more. Returns whether the record's text is about the state now. */
 static bool state_merge(struct rcpt_state *state, const struct rcpt_state *other)
 {
-    uint32_t reply = state->reply;
+    uint32_t reply = state->reply, hop = state->hop;
     uint8_t notified = mx_max_size(state->notified, other->notified) & UINT8_MAX;
     uint8_t expanded = mx_max_size(state->expanded, other->expanded) & UINT8_MAX;
     bool newer = other->status != RCPT_PENDING || other->attempts >= state->attempts;
@@ -120,14 +120,15 @@ static bool state_merge(struct rcpt_state *state, const struct rcpt_state *other
     state->notified = notified;
     state->expanded = expanded;
     state->reply = reply;
+    state->hop = hop;
     return newer;
 }
 
-static void reply_set(struct spool_recovery *rec, struct rcpt_state *state, struct slice text)
+static void text_set(struct spool_recovery *rec, text_id *id, struct slice text)
 {
     if (text.len > 0) {
-        texts_drop(&rec->texts, state->reply);
-        state->reply = texts_hold(&rec->texts, text);
+        texts_drop(&rec->texts, *id);
+        *id = texts_hold(&rec->texts, text);
     }
 }
 
@@ -146,7 +147,8 @@ static mx_err apply_outcomes(struct spool_recovery *rec, struct qid id, struct r
         }
         struct rcpt_state *state = &entry_rcpts(entry)[o.rcpt];
         if (state_merge(state, &o.state)) {
-            reply_set(rec, state, o.text);
+            text_set(rec, &state->reply, o.text);
+            text_set(rec, &state->hop, o.hop);
         }
     }
     depend(rec, segment, entry->ref.segment);
@@ -164,12 +166,15 @@ static mx_err states_read(struct entry *entry, const struct record_message *head
         }
     }
     for (uint32_t i = 0; i < head->rcpt_count; i++) {
-        uint32_t reply = entry->ref.segment != NULL ? entry_rcpts(entry)[i].reply : 0;
+        bool known = entry->ref.segment != NULL;
+        uint32_t reply = known ? entry_rcpts(entry)[i].reply : 0;
+        uint32_t hop = known ? entry_rcpts(entry)[i].hop : 0;
         rcpts[i] = (struct rcpt_state){.due_ms = head->arrived_ms};
         if (head->has_states) {
             record_rcpt_get(&rcpts[i], r);
         }
         rcpts[i].reply = reply;
+        rcpts[i].hop = hop;
     }
     free(entry->rcpts);
     entry->rcpts = rcpts == &entry->one ? NULL : rcpts;

@@ -102,6 +102,12 @@ void virtual_queues_switch(struct virtual_queues *queues, const struct image *im
     }
 }
 
+void virtual_queue_resize(struct virtual_queues *queues, unsigned slot, uint32_t workers)
+{
+    queues->slots[slot].workers = workers;
+    note_open(queues, slot);
+}
+
 void virtual_queue_take(struct virtual_queues *queues, unsigned slot)
 {
     MX_ASSERT(queues->open & bit(slot));

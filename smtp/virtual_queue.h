@@ -13,7 +13,7 @@ struct queue_slot {
     uint8_t name[QUEUE_NAME_MAX];
     uint8_t name_len;
     bool in_image;
-    uint32_t workers; /* share of this core */
+    uint32_t workers; /* share of this core, or what it was lent (smtp/worker_lease.h) */
     uint32_t used;
     uint32_t waiting; /* at hops */
 };
@@ -34,6 +34,8 @@ MX_MUST_CHECK mx_err virtual_queues_prepare(struct virtual_queues *queues,
 /* core: number of this core out of `cores`. */
 void virtual_queues_switch(struct virtual_queues *queues, const struct image *image, unsigned core,
                            unsigned cores);
+/* Another number of workers here. */
+void virtual_queue_resize(struct virtual_queues *queues, unsigned slot, uint32_t workers);
 /* The slot of a schedule's queue. */
 static inline unsigned virtual_queue_slot(const struct virtual_queues *queues,
                                           const struct image *image,

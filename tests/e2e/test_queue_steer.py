@@ -407,3 +407,20 @@ def test_queue_command_line():
         equal((answer["found"], answer["changed"], run("list")), (4, 4, ""), "cancel all")
         run("dance", code=1)
         run("show", code=1)
+
+
+def test_queue_next_hop_after_restart():
+    """What the next hop is called is known at once after a restart, long before the next attempt: filters and shape work."""
+    port = free_port()
+    with Managed(relay=port, retry_ms=3600000) as s:
+        for n in range(3):
+            s.submit([f"x{n}@example.org", f"y{n}@example.org"])
+        wait_until(lambda: s.log().count(" deferred ") == 6, 10, "attempts")
+        s.stop()
+        s.api.connection = None
+        s.start()
+        taken_over(s, 3)
+        found = s.api.calls(("x:QueuedMessage/query", {"filter": {"nextHop": "source"}}))[0]["ids"]
+        equal(len(found), 3, "messages for the relay")
+        equal({r["nextHop"] for id in found for r in one(s, id)["recipients"].values()}, {"source"}, "recipients")
+        equal(s.log().split("queue-recovered")[1].count(" deferred "), 0, "attempts since")

@@ -5,7 +5,7 @@ import time
 
 from lib import Sink, check, equal, marked, wait_until
 from test_explain import explain
-from test_management import Managed
+from test_management import Managed, session_on_every_core
 from test_relay import bounces, recipients, status_fields
 
 BUSY = "451 4.3.2 not now, says the host"
@@ -125,6 +125,51 @@ def test_queue_workers():
         gate.set()
         wait_until(lambda: len(sink.messages) == 9, 10, "the rest")
         equal(most[0], 4, "at a time")
+
+
+def test_queue_workers_fewer_than_cores():
+    """A limit of one, then of three, is what it says on four cores, all of which have mail and get their turn."""
+    lock, now, most = threading.Lock(), [0], [0]
+
+    def slow(session, verb, line):
+        if verb == "EOD":
+            with lock:
+                now[0] += 1
+                most[0] = max(most[0], now[0])
+            time.sleep(0.02)
+            with lock:
+                now[0] -= 1
+        return None
+
+    with Sink(hook=slow) as sink, Managed(relay=sink.port, cores=4, retry_ms=None) as s:
+        queue = s.api.create("MtaVirtualQueue", name="bulk", threadsPerNode=1)
+        s.api.create("MtaDeliverySchedule", name="bulk", queueId=queue)
+        choose(s, "bulk")
+        clients = session_on_every_core(s)
+
+        def offer(count):
+            for i in range(count):
+                for core, client in enumerate(clients):
+                    client.sendmail("s@example.net", [f"b{core}-{i}@example.org"], b"Subject: x\r\n\r\nx\r\n")
+
+        offer(10)
+        wait_until(lambda: len(sink.messages) == 40, 30, "one after the other")
+        equal(most[0], 1, "at a time")
+        s.api.update("MtaVirtualQueue", queue, threadsPerNode=3)
+        offer(20)
+        wait_until(lambda: len(sink.messages) == 120, 30, "three at a time")
+        check(2 <= most[0] <= 3, f"at a time: {most[0]}")
+        s.api.update("MtaVirtualQueue", queue, threadsPerNode=40)
+        offer(5)
+        wait_until(lambda: len(sink.messages) == 140, 30, "shares")
+        s.api.update("MtaVirtualQueue", queue, threadsPerNode=2)
+        wait_until(lambda: now[0] == 0, 5, "quiet")
+        most[0] = 0
+        offer(10)
+        wait_until(lambda: len(sink.messages) == 180, 30, "two at a time")
+        check(1 <= most[0] <= 2, f"at a time: {most[0]}")
+        for client in clients:
+            client.quit()
 
 
 def test_relayed_mail_is_not_local():

@@ -50,3 +50,35 @@ Test(record, indexed_bytes)
     cr_assert_eq(record_indexed_bytes(RECORD_EXTENT, slice_of(bytes, 3)), 3);
     cr_assert_eq(record_indexed_bytes(RECORD_OUTCOME, slice_of(bytes, 7)), 7);
 }
+
+/* The next hop's name lies behind the text; without it a record is as it always was. */
+Test(record, hop_of_an_outcome)
+{
+    uint8_t bytes[RECORD_OUTCOME_BYTES_MAX], long_text[600];
+    memset(long_text, 'x', sizeof long_text);
+    const struct record_outcome all[] = {
+        {.rcpt = 1, .text = SLICE_LITERAL("busy"), .hop = SLICE_LITERAL("mx:d.example")},
+        {.rcpt = 2, .text = SLICE_LITERAL("busy")},
+        {.rcpt = 3, .hop = SLICE_LITERAL("source")},
+        {.rcpt = 4, .text = {(const uint8_t *)"cut\0here", 8}, .hop = SLICE_LITERAL("a")},
+        {.rcpt = 5, .text = {long_text, 600}, .hop = {long_text, 600}},
+    };
+    struct writer w = writer_init(bytes, sizeof bytes);
+    size_t sum = 0;
+    for (size_t i = 0; i < mx_countof(all); i++) {
+        record_outcome_put(&w, &all[i]);
+        sum += record_outcome_bytes(&all[i]);
+        cr_assert_eq(w.len, sum);
+    }
+    struct reader r = reader_init(writer_slice(&w));
+    for (size_t i = 0; i < mx_countof(all); i++) {
+        struct record_outcome again;
+        cr_assert_eq(record_outcome_get(&again, &r), MX_OK);
+        cr_assert_eq(again.rcpt, all[i].rcpt);
+        struct slice text =
+            i == 3 ? SLICE_LITERAL("cut") : slice_first(all[i].text, RECORD_TEXT_MAX);
+        cr_assert(slice_equal(again.text, text));
+        cr_assert(slice_equal(again.hop, slice_first(all[i].hop, RECORD_HOP_MAX)));
+    }
+    cr_assert_eq(reader_left(&r), 0);
+}
