@@ -501,7 +501,9 @@ void slots_leave(struct slots *slots, struct hop *hop)
     list_remove(&hop->slot_node);
     hop->account = NULL;
     account->left_ns = slots->d->shard->now_ns;
-    settle(slots, account);
+    if (hop->retired || list_empty(&account->hops)) {
+        settle(slots, account);
+    } /* else it was prepared for a configuration that is refused, and had nothing to do with it */
     bool told = account->lent == 0 && !list_linked(&account->untold_node);
     if (account->asked_ns == 0 && told && list_empty(&account->hops)) {
         account_free(slots, account); /* no loan can be on its way */

@@ -126,6 +126,7 @@ static void check_memory(size_t tables_before)
     size_t left = memory_owned(change_number);
     size_t tables = tables_bytes();
     if (left > (tables == tables_before ? 0 : tables)) {
+        memory_say_owned(change_number);
         sim_fail("a refused configuration left %zu bytes of memory", left);
     }
 }

@@ -18,7 +18,7 @@ void *__wrap_realloc(void *ptr, size_t bytes);
 void *__wrap_aligned_alloc(size_t align, size_t bytes);
 void __wrap_free(void *ptr);
 
-enum { MAGIC = 0x51a110c8 };
+enum { MAGIC = 0x51a110c8, SAID_BYTES_MAX = 64 };
 
 /* In front of every block. */
 struct head {
@@ -212,6 +212,22 @@ size_t memory_owned(uint32_t number)
         bytes += head->owner == number ? head->bytes : 0;
     }
     return bytes;
+}
+
+void memory_say_owned(uint32_t number)
+{
+    struct list_node *node = list_first(&all);
+    for (; node != NULL; node = list_next(&all, node)) {
+        const struct head *head = mx_container_of(node, struct head, node);
+        if (head->owner == number) {
+            char text[SAID_BYTES_MAX + 1] = {0};
+            const char *block = (const char *)(head + 1);
+            for (size_t i = 0; i < SAID_BYTES_MAX && i < head->bytes; i++) {
+                text[i] = block[i] >= ' ' && block[i] <= '~' ? block[i] : '.';
+            }
+            sim_say("left: %zu bytes, %s", head->bytes, text);
+        }
+    }
 }
 
 void memory_fail(unsigned after, unsigned count)

@@ -93,6 +93,7 @@ size_t memory_peak(void);
 void memory_peak_reset(void);
 void memory_own(uint32_t owner); /* see fiber_own */
 size_t memory_owned(uint32_t owner);
+void memory_say_owned(uint32_t owner); /* with --trace */
 /* After so many allocations so many are refused. */
 void memory_fail(unsigned after, unsigned count);
 void memory_keep(void);  /* what there is belongs to the simulator from now on */
