@@ -52,7 +52,8 @@ struct listener_conf {
     bool lmtp;
     uint32_t connections_max;
     uint32_t backlog;
-    bool proxy_override; /* proxy_networks replaces the global set */
+    uint32_t greet_delay_ms; /* 0: the banner goes out at once */
+    bool proxy_override;     /* proxy_networks replaces the global set */
     const struct netmask *proxy_networks;
     uint32_t proxy_network_count;
 };
@@ -61,6 +62,8 @@ struct listener_conf {
 struct session_limits {
     uint64_t idle_ms;          /* 5 min */
     uint64_t data_block_ms;    /* 10 min */
+    uint64_t data_rate;        /* of content, bytes a second: 500; 0 = any */
+    uint64_t data_grace_ms;    /* how far a client may be behind it: 3 min */
     uint64_t session_ms;       /* 1 h */
     uint64_t proxy_header_ms;  /* 5 s */
     uint64_t tls_handshake_ms; /* 60 s */
@@ -71,6 +74,7 @@ struct session_limits {
     uint32_t errors_max;       /* 20 */
     uint32_t messages_max;     /* 1000 */
     uint32_t commands_max;     /* 10000 */
+    bool refuse_pipelining;    /* of what may not be */
     bool normalize_newlines;
     bool binarymime;
 };
@@ -88,6 +92,8 @@ enum session_setting {
     SETTING_SIZE_BYTES,
     SETTING_MESSAGES,
     SETTING_RECEIVED,
+    SETTING_DATA_RATE,
+    SETTING_DATA_GRACE_MS,
     SESSION_SETTINGS
 };
 

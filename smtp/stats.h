@@ -84,6 +84,7 @@ struct mail_stats {
 
 struct session_stats {
     uint64_t accepted, timeouts;
+    uint64_t slow_data, slow_readers; /* of them: content below the rate, replies not read */
     uint64_t refused[STATS_REFUSALS];
     struct listener_row listeners[STATS_ROWS_MAX];
     struct throttle_row throttles[STATS_ROWS_MAX];

@@ -343,6 +343,19 @@ def refusals(watch):
     with Managed(cores=1, extra=[session_limits(timeout="1s")]) as s, s.wire() as w:
         w.then("421")
         watch.until(s, "sessions_timed_out_total")
+    slow = session_limits(timeout="1s", maxCommands="100000000", minDataRateGrace="1s")
+    with Managed(cores=1, extra=[slow]) as s, s.wire() as w:
+        w.begin("alice@example.org")
+        w.expect("DATA", "354")
+        w.then("421")
+        watch.until(s, "sessions_slow_data_total")
+        with s.wire() as deaf:
+            deaf.sock.settimeout(0.2)
+            try:
+                while True:
+                    deaf.send(b"NOOP\r\n" * 10000)
+            except OSError:  # no more is taken, or it is over
+                watch.until(s, "sessions_slow_readers_total")
     with Managed(cores=1, start=False) as s:
         s.spawn(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100)))
         wait_until(lambda: " ready " in s.log(), 20, "the log line 'ready'")

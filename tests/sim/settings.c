@@ -340,6 +340,8 @@ static void image_make(struct made *made, const struct settings *s)
     image->throttles = rates_throttles();
     image->limits = (struct session_limits){.idle_ms = 300000,
                                             .data_block_ms = 600000,
+                                            .data_rate = 500,
+                                            .data_grace_ms = 180000,
                                             .session_ms = 3600000,
                                             .proxy_header_ms = 5000,
                                             .tls_handshake_ms = 60000,
@@ -349,7 +351,8 @@ static void image_make(struct made *made, const struct settings *s)
                                             .received_max = 50,
                                             .errors_max = 20,
                                             .messages_max = 1000,
-                                            .commands_max = 10000};
+                                            .commands_max = 10000,
+                                            .refuse_pipelining = true};
     char text[64];
     (void)snprintf(text, sizeof text, "certificate %u", s->certificate);
     made->certificate.cert_pem = keep(made, text);
