@@ -56,6 +56,7 @@ static void end_session(struct srv_conn *conn, enum srv_close_reason reason)
         stream_abort(&conn->stream, MX_ERR_TIMEOUT);
         return;
     }
+    tarpit_end(conn);
     srv_stop(&conn->srv, reason, &out);
     if (flush(conn, &out)) {
         close_session(conn);
@@ -98,6 +99,9 @@ static uint64_t deadline_ns(const struct srv_conn *conn)
     if (conn->greet_wait) {
         return conn->phase_ns + greet_delay_ns(conn);
     }
+    if (conn->tarpit != NULL) {
+        return conn->tarpit->until_ns;
+    }
     if (conn->proxy != NULL) {
         /* For all of the header: bytes that trickle in win no time. */
         return conn->began_ns + limits->proxy_header_ms * MX_NS_PER_MS;
@@ -115,6 +119,19 @@ static uint64_t deadline_ns(const struct srv_conn *conn)
 }
 
 static void answer_again(struct srv_conn *conn);
+
+static void pump(struct srv_conn *conn, struct slice *in);
+
+/* The reply to an error has waited long enough. */
+static void go_on(struct srv_conn *conn)
+{
+    conn->phase_ns = conn->service->shard->now_ns;
+    tarpit_end(conn);
+    if (!conn->closing) {
+        stream_resume(&conn->stream);
+        pump(conn, NULL);
+    }
+}
 
 /* The banner has waited long enough. */
 static void greet(struct srv_conn *conn)
@@ -165,6 +182,9 @@ static void timer_fire(struct timer *timer, uint64_t now_ns)
     }
     if (now_ns >= at_ns && conn->greet_wait) {
         greet(conn);
+        at_ns = deadline_ns(conn);
+    } else if (now_ns >= at_ns && conn->tarpit != NULL) {
+        go_on(conn);
         at_ns = deadline_ns(conn);
     }
     if (now_ns > timer->deadline_ns + TIMER_LATE_MS * MX_NS_PER_MS) {
@@ -338,8 +358,8 @@ static void refuse_early(struct srv_conn *conn, struct slice in)
 static enum reply on_connect(struct srv_conn *conn, struct slice *banner, bool *later)
 {
     struct expr_value value;
-    if (conn->too_many) {
-        *banner = client_limit_text(conn);
+    if (conn->full != STATS_REFUSALS) {
+        *banner = client_limit_text(conn, (enum stats_refusal)conn->full);
         return REPLY_TOO_MANY_CONNECTIONS;
     }
     if (conn->refused || conn->service->stopping) {
@@ -802,7 +822,8 @@ static void pump(struct srv_conn *conn, struct slice *in)
     uint8_t buf[SRV_OUT_BYTES];
     struct writer out = writer_init(buf, sizeof buf);
     struct slice none = SLICE_EMPTY;
-    bool more = !conn->closing && !conn->tls_wait && conn->proxy == NULL && !conn->srv.waiting;
+    bool more = !conn->closing && !conn->tls_wait && conn->proxy == NULL && !conn->srv.waiting &&
+                conn->tarpit == NULL;
     if (in == NULL) {
         in = &none;
     }
@@ -814,7 +835,13 @@ static void pump(struct srv_conn *conn, struct slice *in)
         if (wait_for_reader(conn)) {
             break;
         }
+        uint32_t errors = conn->srv.errors;
+        size_t before = out.len;
         more = step(conn, in, &out);
+        if (conn->srv.errors != errors &&
+            tarpit_begin(conn, conn->srv.errors - errors, &out, before)) {
+            break;
+        }
     }
     if (!conn->closing) {
         (void)flush(conn, &out);
@@ -916,6 +943,7 @@ static void on_closed(struct stream *stream, mx_err why)
     (void)why;
     log_refused(conn);
     srv_wait_end(conn);
+    free(conn->tarpit);
     drop_transaction(conn);
     wheel_cancel(&service->shard->wheel, &conn->timer);
     list_remove(&conn->node);
@@ -1021,10 +1049,10 @@ static void session_start(struct srv_conn *conn)
 /* Of a client that is known now. */
 static void session_begin(struct srv_conn *conn)
 {
-    bool client_full = !client_limit_enter(conn);
-    enum stats_refusal why = listener_session_began(conn->listener, client_full);
+    enum stats_refusal client = client_limit_enter(conn);
+    enum stats_refusal why = listener_session_began(conn->listener, client);
     conn->refused = why != STATS_REFUSALS;
-    conn->too_many = why == REFUSAL_CLIENT_FULL;
+    conn->full = why == client ? (uint8_t)client : STATS_REFUSALS;
     conn->counted = true;
     session_start(conn);
 }
