@@ -32,6 +32,12 @@ static bool flag_member(const json_t *object, const char *name)
     return json_is_true(json_object_get(object, name));
 }
 
+static uint64_t number_member(const json_t *object, const char *field)
+{
+    json_int_t value = json_integer_value(json_object_get(object, field));
+    return value > 0 ? (uint64_t)value : 0;
+}
+
 static const struct reg_type *find_type(const char *name)
 {
     const struct reg_type *type = reg_type_find(slice_of_text(name));
@@ -183,6 +189,8 @@ static mx_err build_session(struct builder *b, struct session_limits *limits)
     err = err ? err : setting(b, limits, SETTING_LINE_BYTES, object);
     limits->refuse_pipelining =
         !slice_equal(text_member(object, "unauthorizedPipelining"), SLICE_LITERAL("tolerate"));
+    limits->error_delay_ms = (uint32_t)number_member(object, "errorDelay");
+    limits->error_delay_after = (uint32_t)number_member(object, "errorDelayAfter");
     json_decref(object);
     limits->proxy_header_ms = PROXY_HEADER_MS;
     limits->tls_handshake_ms = TLS_HANDSHAKE_MS;
@@ -288,12 +296,6 @@ static mx_err build_decisions(struct builder *b)
         err = build_stage(b, (enum stage_program)i, stages[i].type, stages[i].field);
     }
     return err;
-}
-
-static uint64_t number_member(const json_t *object, const char *field)
-{
-    json_int_t value = json_integer_value(json_object_get(object, field));
-    return value > 0 ? (uint64_t)value : 0;
 }
 
 static mx_err build_performance(struct builder *b, struct performance *out)
@@ -482,6 +484,9 @@ static mx_err build_settings(struct builder *b)
         (uint32_t)json_integer_value(json_object_get(settings, "maxConnections"));
     image->client_connections_max =
         (uint32_t)json_integer_value(json_object_get(settings, "maxConnectionsPerClient"));
+    image->network_connections_max = (uint32_t)number_member(settings, "maxConnectionsPerNetwork");
+    image->network_bits_v4 = (uint8_t)number_member(settings, "networkPrefixLengthIpv4");
+    image->network_bits_v6 = (uint8_t)number_member(settings, "networkPrefixLengthIpv6");
     err = build_hostname(b, settings);
     err = err ? err : build_domain(b, settings);
     err = err ? err : build_postmaster(b, settings);

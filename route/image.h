@@ -73,9 +73,11 @@ struct session_limits {
     uint32_t rcpts_max;        /* 1000 */
     uint32_t received_max;     /* 50 */
     uint32_t errors_max;       /* 20 */
-    uint32_t messages_max;     /* 1000 */
-    uint32_t commands_max;     /* 10000 */
-    bool refuse_pipelining;    /* of what may not be */
+    uint32_t error_delay_ms; /* of replies to errors behind the first error_delay_after; 0: none */
+    uint32_t error_delay_after;
+    uint32_t messages_max;  /* 1000 */
+    uint32_t commands_max;  /* 10000 */
+    bool refuse_pipelining; /* of what may not be */
     bool normalize_newlines;
     bool binarymime;
     bool helo_optional;                      /* MAIL without EHLO or HELO before it */
@@ -143,9 +145,11 @@ struct image {
     bool session_varies;                               /* there is one */
     const struct expr_program *stages[STAGE_PROGRAMS]; /* NULL: as by default */
     struct inbound_throttles throttles;
-    struct performance performance;  /* zeros: defaults */
-    uint32_t connections_max;        /* all listeners, whole process */
-    uint32_t client_connections_max; /* of them, of one client */
+    struct performance performance;           /* zeros: defaults */
+    uint32_t connections_max;                 /* all listeners, whole process */
+    uint32_t client_connections_max;          /* of them, of one client */
+    uint32_t network_connections_max;         /* of one network; 0: no limit */
+    uint8_t network_bits_v4, network_bits_v6; /* that make a network */
     const struct listener_conf *listeners;
     uint32_t listener_count;
     const struct listener_conf *http_listeners; /* of management; slots count from 0 here too */

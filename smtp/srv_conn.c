@@ -14,7 +14,6 @@
 
 _Static_assert(sizeof(struct srv_conn) + HELO_NAME_MAX + 64 <= SRV_CONN_BYTES_MAX,
                "an idle session costs at most 1 KiB");
-_Static_assert(ADDRESS_MAX < 1 << 12, "an address fits into refused_len");
 
 enum {
     TIMER_LATE_MS = 1000, /* a timer that fires so late tells of us and not of the client */
@@ -58,6 +57,7 @@ static void end_session(struct srv_conn *conn, enum srv_close_reason reason)
         stream_abort(&conn->stream, MX_ERR_TIMEOUT);
         return;
     }
+    tarpit_end(conn);
     srv_stop(&conn->srv, reason, &out);
     if (flush(conn, &out)) {
         close_session(conn);
@@ -100,6 +100,9 @@ static uint64_t deadline_ns(const struct srv_conn *conn)
     if (conn->greet_wait) {
         return conn->phase_ns + greet_delay_ns(conn);
     }
+    if (conn->tarpit != NULL) {
+        return conn->tarpit->until_ns;
+    }
     if (conn->proxy != NULL) {
         /* For all of the header: bytes that trickle in win no time. */
         return conn->began_ns + limits->proxy_header_ms * MX_NS_PER_MS;
@@ -118,6 +121,19 @@ static uint64_t deadline_ns(const struct srv_conn *conn)
 }
 
 static void answer_again(void *session);
+
+static void pump(struct srv_conn *conn, struct slice *in);
+
+/* The reply to an error has waited long enough. */
+static void go_on(struct srv_conn *conn)
+{
+    conn->phase_ns = conn->service->shard->now_ns;
+    tarpit_end(conn);
+    if (!conn->closing) {
+        stream_resume(&conn->stream);
+        pump(conn, NULL);
+    }
+}
 
 /* The banner has waited long enough. */
 static void greet(struct srv_conn *conn)
@@ -169,6 +185,9 @@ static void timer_fire(struct timer *timer, uint64_t now_ns)
     if (now_ns >= at_ns && conn->greet_wait) {
         greet(conn);
         at_ns = deadline_ns(conn);
+    } else if (now_ns >= at_ns && conn->tarpit != NULL) {
+        go_on(conn);
+        at_ns = deadline_ns(conn);
     }
     if (now_ns > timer->deadline_ns + TIMER_LATE_MS * MX_NS_PER_MS) {
         at_ns = now_ns + TIMER_AGAIN_MS * MX_NS_PER_MS; /* what came meanwhile is seen first */
@@ -218,7 +237,7 @@ static void note_refused(struct srv_conn *conn)
     if (both != NULL) {
         memcpy(both + conn->helo_len, ask->text.ptr, ask->text.len);
         conn->helo = both;
-        conn->refused_len = ask->text.len & 0xfff; /* ADDRESS_MAX fits */
+        conn->refused_len = (uint16_t)ask->text.len;
     }
 }
 
@@ -366,8 +385,8 @@ static enum reply throttle(struct srv_conn *conn, enum inbound_stage stage, stru
 static enum reply on_connect(struct srv_conn *conn, struct slice *banner, bool *later)
 {
     struct expr_value value;
-    if (conn->too_many) {
-        *banner = client_limit_text(conn);
+    if (conn->full != STATS_REFUSALS) {
+        *banner = client_limit_text(conn, (enum stats_refusal)conn->full);
         return REPLY_TOO_MANY_CONNECTIONS;
     }
     if (conn->refused || conn->service->stopping) {
@@ -952,7 +971,8 @@ static void pump(struct srv_conn *conn, struct slice *in)
     uint8_t buf[SRV_OUT_BYTES];
     struct writer out = writer_init(buf, sizeof buf);
     struct slice none = SLICE_EMPTY;
-    bool more = !conn->closing && !conn->tls_wait && conn->proxy == NULL && !conn->srv.waiting;
+    bool more = !conn->closing && !conn->tls_wait && conn->proxy == NULL && !conn->srv.waiting &&
+                conn->tarpit == NULL;
     if (in == NULL) {
         in = &none;
     }
@@ -964,7 +984,13 @@ static void pump(struct srv_conn *conn, struct slice *in)
         if (wait_for_reader(conn)) {
             break;
         }
+        uint32_t errors = conn->srv.errors;
+        size_t before = out.len;
         more = step(conn, in, &out);
+        if (conn->srv.errors != errors &&
+            tarpit_begin(conn, conn->srv.errors - errors, &out, before)) {
+            break;
+        }
     }
     if (!conn->closing) {
         (void)flush(conn, &out);
@@ -1064,6 +1090,7 @@ static void on_closed(struct stream *stream, mx_err why)
     (void)why;
     log_refused(conn);
     srv_wait_end(conn);
+    free(conn->tarpit);
     drop_transaction(conn);
     wheel_cancel(&service->shard->wheel, &conn->timer);
     list_remove(&conn->node);
@@ -1136,10 +1163,10 @@ static void session_start(struct srv_conn *conn)
 /* Of a client that is known now. */
 static void session_begin(struct srv_conn *conn)
 {
-    bool client_full = !client_limit_enter(conn);
-    enum stats_refusal why = listener_session_began(conn->listener, client_full);
+    enum stats_refusal client = client_limit_enter(conn);
+    enum stats_refusal why = listener_session_began(conn->listener, client);
     conn->refused = why != STATS_REFUSALS;
-    conn->too_many = why == REFUSAL_CLIENT_FULL;
+    conn->full = why == client ? (uint8_t)client : STATS_REFUSALS;
     conn->counted = true;
     session_start(conn);
 }

@@ -88,9 +88,11 @@ struct srv_ask {
     enum srv_question kind;
     struct slice text;
     bool esmtp;
-    struct mail_params mail;
-    struct rcpt_params rcpt;
-    struct srv_end end;
+    union { /* by kind */
+        struct mail_params mail;
+        struct rcpt_params rcpt;
+        struct srv_end end;
+    };
 };
 
 /* For deadlines of the pump: what the session waits for. */

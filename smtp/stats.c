@@ -3,11 +3,17 @@
 #include "core/check.h"
 
 static const char *const refusals[] = {
-    [REFUSAL_LISTENER_FULL] = "listener_full", [REFUSAL_SERVER_FULL] = "server_full",
-    [REFUSAL_CLIENT_FULL] = "client_full",     [REFUSAL_MEMORY] = "memory",
-    [REFUSAL_NO_SESSION] = "no_session",       [REFUSAL_STOPPING] = "stopping",
-    [REFUSAL_OVERLOAD] = "overload",           [REFUSAL_BLOCKED] = "blocked",
-    [REFUSAL_PROXY_HEADER] = "proxy_header",   [REFUSAL_PROXY_TIMEOUT] = "proxy_timeout",
+    [REFUSAL_LISTENER_FULL] = "listener_full",
+    [REFUSAL_SERVER_FULL] = "server_full",
+    [REFUSAL_CLIENT_FULL] = "client_full",
+    [REFUSAL_NETWORK_FULL] = "network_full",
+    [REFUSAL_MEMORY] = "memory",
+    [REFUSAL_NO_SESSION] = "no_session",
+    [REFUSAL_STOPPING] = "stopping",
+    [REFUSAL_OVERLOAD] = "overload",
+    [REFUSAL_BLOCKED] = "blocked",
+    [REFUSAL_PROXY_HEADER] = "proxy_header",
+    [REFUSAL_PROXY_TIMEOUT] = "proxy_timeout",
     [REFUSAL_PROXY_WAITS] = "proxy_waits",
 };
 _Static_assert(mx_countof(refusals) == STATS_REFUSALS, "every refusal has a name");

@@ -333,6 +333,8 @@ static const struct object_case cases[] = {
      "\"192.0.2.1/32\":true,\"2001:DB8::/32\":true}}",
      "{\"defaultHostname\":\"mx1.example.org\",\"defaultDomainId\":null,\"postmasterAddress\":null,"
      "\"defaultCertificateId\":null,\"maxConnections\":8192,\"maxConnectionsPerClient\":200,"
+     "\"maxConnectionsPerNetwork\":1000,\"networkPrefixLengthIpv4\":24,\"networkPrefixLengthIpv6\":"
+     "48,"
      "\"proxyTrustedNetworks\":{"
      "\"10.0.0.0/8\":true,\"192.0.2.1\":true,\"2001:db8::/32\":true}}"},
     {"SystemSettings", "{\"threadPoolSize\":4}", "threadPoolSize: is not supported by ringmx\n"},
@@ -356,6 +358,7 @@ static const struct object_case cases[] = {
      "\"dataTimeout\":{\"match\":{},\"else\":\"10m\"},\"minDataRate\":{\"match\":{},\"else\":"
      "\"500\"},\"minDataRateGrace\":{\"match\":{},\"else\":\"3m\"},"
      "\"maxErrors\":{\"match\":{},\"else\":\"20\"},"
+     "\"errorDelay\":0,\"errorDelayAfter\":5,"
      "\"maxCommands\":{\"match\":{},\"else\":\"10000\"},\"maxLineLength\":{\"match\":{},\"else\":"
      "\"4096\"},\"unauthorizedPipelining\":\"refuse\"}"},
     {"MtaInboundSession", "{\"unauthorizedPipelining\":\"ignore\"}",
@@ -487,7 +490,9 @@ static const struct patch_case patches[] = {
      "{\"proxyTrustedNetworks/192.0.2.0~124\":true,\"proxyTrustedNetworks/10.0.0.0~18\":null}",
      "{\"defaultHostname\":null,\"defaultDomainId\":null,\"postmasterAddress\":null,"
      "\"defaultCertificateId\":null,"
-     "\"maxConnections\":8192,\"maxConnectionsPerClient\":200,\"proxyTrustedNetworks\":{\"192.0.2."
+     "\"maxConnections\":8192,\"maxConnectionsPerClient\":200,"
+     "\"maxConnectionsPerNetwork\":1000,\"networkPrefixLengthIpv4\":24,\"networkPrefixLengthIpv6\":"
+     "48,\"proxyTrustedNetworks\":{\"192.0.2."
      "0/24\":true}}"},
     {"SystemSettings", "{}", "{\"proxyTrustedNetworks/10.0.0.0~18\":7}",
      "proxyTrustedNetworks/10.0.0.0/8: must be true to add or null to remove\n"},

@@ -367,6 +367,12 @@ static void image_make(struct made *made, const struct settings *s)
                                             .messages_max = 1000,
                                             .commands_max = 10000,
                                             .refuse_pipelining = true};
+    if (image->throttles.count > 0) {
+        image->network_connections_max = 2;
+        image->network_bits_v4 = 24;
+        image->network_bits_v6 = 48;
+        image->limits.error_delay_ms = 3000;
+    }
     char text[64];
     (void)snprintf(text, sizeof text, "certificate %u", s->certificate);
     made->certificate.cert_pem = keep(made, text);
