@@ -533,7 +533,7 @@ static unsigned sessions_of(struct service *(*service)(unsigned core), unsigned 
             if (!conn->closing && ban_in_force(face)) {
                 sim_fail("core %u has an open session of face %u, which is banned", i, face);
             }
-            count += !conn->too_many;
+            count += conn->counted && conn->full == STATS_REFUSALS;
         }
     }
     return count;
