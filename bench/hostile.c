@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 enum {
+    DRIP_TOGETHER_MS = 2,    /* bytes that are due within this leave together */
     AGAIN_MS = 100,          /* between two connections of a client */
     SLOW_BUF_BYTES = 4096,   /* of who does not read */
     FLOOD_BYTES = 16 * 1024, /* not taken yet: more would only be memory of ours */
@@ -18,7 +19,8 @@ enum {
 struct hostile_client {
     struct stream stream;
     struct hostile *hostile;
-    struct timer timer;
+    struct timer timer; /* until it connects again */
+    struct wake drip;
     enum hostile_kind kind;
     uint32_t round; /* connections so far */
     bool connected, up, flooding;
@@ -177,7 +179,8 @@ static bool drips(const struct hostile_client *c)
 static void drip_later(struct hostile_client *c)
 {
     uint32_t ms = c->hostile->conf.drip_ms;
-    shard_after(c->hostile->shard, &c->timer, (ms > 0 ? ms : HOSTILE_DRIP_MS) * MX_NS_PER_MS);
+    uint64_t wait_ns = (ms > 0 ? ms : HOSTILE_DRIP_MS) * MX_NS_PER_MS;
+    wake_heap_add(&c->hostile->drips, &c->drip, c->hostile->shard->now_ns + wait_ns);
 }
 
 /* Goes to a stage: says what belongs to it. */
@@ -279,10 +282,12 @@ static void on_timer(struct timer *timer, uint64_t now_ns)
 {
     struct hostile_client *c = mx_container_of(timer, struct hostile_client, timer);
     (void)now_ns;
-    if (!c->connected) {
-        connect_again(c);
-        return;
-    }
+    connect_again(c);
+}
+
+/* The next byte. */
+static void drip(struct hostile_client *c)
+{
     struct slice script = script_of(c, c->stage);
     if (c->dripped < script.len) {
         say(c, slice_of(script.ptr + c->dripped++, 1));
@@ -301,6 +306,7 @@ static void on_closed(struct stream *stream, mx_err why)
     struct hostile_counts *counts = counts_of(c);
     bool own = c->stage == STAGE_QUIT || (c->kind == HOSTILE_RESET && why == MX_ERR_RESET);
     c->connected = false;
+    wake_heap_remove(&hostile->drips, &c->drip);
     c->round++;
     if (hostile->stopping) {
         return;
@@ -341,6 +347,10 @@ mx_err hostile_init(struct hostile *hostile, const struct hostile_conf *conf, st
     if (hostile->list == NULL) {
         return MX_ERR_NOMEM;
     }
+    mx_err err = wake_heap_init(&hostile->drips, hostile->count + 1);
+    if (err) {
+        return err;
+    }
     uint32_t at = 0;
     for (unsigned kind = 0; kind < HOSTILE_KINDS; kind++) {
         for (uint32_t i = 0; i < conf->clients[kind]; i++) {
@@ -363,6 +373,22 @@ void hostile_start(struct hostile *hostile, struct shard *shard, struct dial *di
     }
 }
 
+void hostile_turn(struct hostile *hostile)
+{
+    struct wake *wake;
+    while (!hostile->stopping && (wake = wake_heap_first(&hostile->drips)) != NULL &&
+           wake->at_ns <= hostile->shard->now_ns) {
+        wake_heap_remove(&hostile->drips, wake);
+        drip(mx_container_of(wake, struct hostile_client, drip));
+    }
+}
+
+uint64_t hostile_due_ns(const struct hostile *hostile)
+{
+    const struct wake *wake = hostile->stopping ? NULL : wake_heap_first(&hostile->drips);
+    return wake == NULL ? UINT64_MAX : wake->at_ns + DRIP_TOGETHER_MS * MX_NS_PER_MS;
+}
+
 void hostile_stop(struct hostile *hostile)
 {
     hostile->stopping = true;
@@ -377,6 +403,7 @@ void hostile_stop(struct hostile *hostile)
 
 void hostile_fini(struct hostile *hostile)
 {
+    wake_heap_fini(&hostile->drips);
     free(hostile->list);
     hostile->list = NULL;
     hostile->count = 0;

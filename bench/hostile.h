@@ -4,6 +4,7 @@
 #pragma once
 
 #include "bench/dial.h"
+#include "bench/wake_heap.h"
 #include "core/wheel.h"
 
 enum hostile_kind {
@@ -53,6 +54,8 @@ struct hostile {
     uint32_t count;
     struct shard *shard;
     struct dial *dial;
+    struct wake_heap drips; /* clients whose next byte is due: finer than timers, so that they do
+                               not all come at the same tick */
     uint8_t script[STAGES][HOSTILE_SCRIPT_MAX]; /* what is sent to get to a stage */
     size_t script_len[STAGES];
     bool stopping;
@@ -69,6 +72,10 @@ MX_MUST_CHECK mx_err hostile_init(struct hostile *hostile, const struct hostile_
                                   struct slice from, struct slice rcpt);
 /* shard and dial are borrowed until hostile_fini. */
 void hostile_start(struct hostile *hostile, struct shard *shard, struct dial *dial);
+/* Once per turn of the loop: what is due is sent. */
+void hostile_turn(struct hostile *hostile);
+/* When the next turn is needed; UINT64_MAX: not for this. */
+uint64_t hostile_due_ns(const struct hostile *hostile);
 /* Ends all connections; the shard must turn until they have ended. */
 void hostile_stop(struct hostile *hostile);
 void hostile_fini(struct hostile *hostile);

@@ -210,6 +210,7 @@ static void go_on(struct load_session *s)
 
 static void wake_due(struct load *load)
 {
+    hostile_turn(&load->hostile);
     struct wake *wake;
     while ((wake = wake_heap_first(&load->heap)) != NULL &&
            (load->finishing || wake->at_ns <= load->shard.now_ns)) {
@@ -321,6 +322,7 @@ static uint64_t wait_ns(const struct load *load)
     if (!list_empty(&load->free)) {
         at_ns = mx_min_size(at_ns, arrivals_due_ns(&load->arrivals));
     }
+    at_ns = mx_min_size(at_ns, hostile_due_ns(&load->hostile));
     if (load->end_ns > now_ns) {
         at_ns = mx_min_size(at_ns, load->end_ns);
     }

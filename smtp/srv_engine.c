@@ -88,11 +88,11 @@ static void note_refusal(struct srv *srv, enum reply reply)
     }
 }
 
-/* Forgetting EHLO after STARTTLS is a mistake and no scan. */
+/* Forgetting EHLO after STARTTLS, or going on when it was refused, is a mistake and no scan. */
 static bool is_scan(const struct srv *srv, enum reply reply)
 {
     return reply == REPLY_UNKNOWN_COMMAND || reason_of(reply) == SRV_CLOSE_PROTOCOL ||
-           (reply == REPLY_HELLO_FIRST && !srv->under_tls);
+           (reply == REPLY_HELLO_FIRST && !srv->under_tls && !srv->hello_seen);
 }
 
 void srv_say(struct srv *srv, enum reply reply, struct slice arg, struct writer *out)

@@ -137,6 +137,7 @@ struct srv {
     bool smtputf8;        /* of the transaction */
     bool discarding_line; /* inside an over-long command line */
     bool chunk_last;
+    bool hello_seen;    /* EHLO or HELO was tried, if only to be refused */
     uint8_t state;      /* enum srv_state in srv_verbs.h */
     uint8_t verb;       /* what replies answer: see smtp/srv_counts.h */
     uint8_t next_state; /* where a chunk that is thrown away, or a dropped transaction, leads */

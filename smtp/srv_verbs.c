@@ -32,6 +32,7 @@ static enum reply check_helo(struct srv *srv, struct slice argument)
 static void act_helo(struct srv *srv, struct writer *out)
 {
     (void)out;
+    srv->hello_seen = true;
     srv_question(srv, SRV_ASK_HELO);
 }
 

@@ -20,6 +20,8 @@ static const struct srv_conf conf = {.limits = {.line_bytes_max = 4096,
                                      .hostname = {(const uint8_t *)"mx.example.org", 14},
                                      .tls_available = true};
 
+static const struct slice refused_name = SLICE_LITERAL("localhost");
+
 /* What arrives at once is one piece; between pieces every reply has been read. */
 struct session {
     const char *pieces[PIECES_MAX];
@@ -47,7 +49,8 @@ static bool show(struct srv *srv, struct slice in, char *codes)
         struct writer out = writer_init(buf, sizeof buf);
         enum srv_act act = srv_next(srv, &in, &out);
         if (act == SRV_ASK) {
-            srv_answer(srv, REPLY_OK, SLICE_EMPTY, &out);
+            bool refuse = srv->ask.kind == SRV_ASK_HELO && slice_equal(srv->ask.text, refused_name);
+            srv_answer(srv, refuse ? REPLY_HELO_NOT_FQDN : REPLY_OK, SLICE_EMPTY, &out);
         } else if (act == SRV_START_TLS) {
             srv_tls_started(srv);
             in.len = 0;
@@ -124,6 +127,7 @@ static const struct session allowed[] = {
      0},
     {{"HELO x\r\n", "BDAT 3\r\nabc", "QUIT\r\n"}, " 220 250 503 221", 0},
     {{"MAIL FROM:<>\r\n", "EHLO x\r\n"}, " 220 503 250", 1},
+    {{"EHLO localhost\r\n", "MAIL FROM:<>\r\n"}, " 220 550 503", 0},
     {{"EHLO x\r\n", "STARTTLS\r\n", "MAIL FROM:<>\r\n"}, " 220 250 220 503", 0},
 };
 
