@@ -1,13 +1,21 @@
-/* Timers, hashes, pools. */
+/* Timers, hashes, pools, counters of rates. */
 #include "bench/micro.h"
 #include "core/check.h"
 #include "core/hash.h"
 #include "core/pool.h"
+#include "core/rate_table.h"
 #include "core/wheel.h"
 
 #include <stdlib.h>
 
-enum { TIMERS = 4096, SLOTS = 1000, HASHED_BYTES = 4096, HASHES = 100, SLOT_BYTES = 256 };
+enum {
+    TIMERS = 4096,
+    SLOTS = 1000,
+    HASHED_BYTES = 4096,
+    HASHES = 100,
+    SLOT_BYTES = 256,
+    RATES = 1000
+};
 
 struct core {
     struct wheel wheel;
@@ -15,6 +23,7 @@ struct core {
     unsigned fired;
     struct pool pool;
     void *slots[SLOTS];
+    struct rate_table *rates;
     uint8_t bytes[HASHED_BYTES];
     uint64_t hash;
 };
@@ -38,6 +47,7 @@ static void *make(uint64_t size)
     }
     core->hash = hash_checksum(slice_of(core->bytes, HASHED_BYTES));
     MX_ASSERT(pool_init(&core->pool, "micro", SLOT_BYTES, SLOTS) == MX_OK);
+    MX_ASSERT(rate_table_new(&core->rates, RATE_TABLE_BUCKETS, 7) == MX_OK);
     wheel_init(&core->wheel, begin_ns);
     return core;
 }
@@ -46,6 +56,7 @@ static void end(void *state)
 {
     struct core *core = state;
     pool_fini(&core->pool);
+    rate_table_free(core->rates);
     free(core);
 }
 
@@ -130,6 +141,19 @@ static void run_checksum(void *state)
     }
 }
 
+/* Keys as long as those of a sender's domain and a recipient. */
+static void run_rates(void *state)
+{
+    enum { KEY_BYTES = 96 };
+    struct core *core = state;
+    struct rate rate = rate_of(1000000, 1000);
+    for (unsigned i = 0; i < RATES; i++) {
+        bool forgotten;
+        uint64_t key = rate_table_key(core->rates, slice_of(core->bytes + i, KEY_BYTES));
+        MX_ASSERT(rate_table_take(core->rates, key, &rate, begin_ns, &forgotten) == 0);
+    }
+}
+
 static const struct micro items[] = {
     {"wheel-rearm", "an armed timer moved", TIMERS, 0, false, make, ready_wheel, run_rearm, end},
     {"wheel-cancel", "a timer armed and cancelled", TIMERS, 0, false, make, ready_wheel, run_cancel,
@@ -137,6 +161,8 @@ static const struct micro items[] = {
     {"wheel-fire", "a timer fired, its part of the ticks until then", TIMERS, 0, false, make,
      ready_fire, run_fire, end},
     {"pool", "a slot taken and given back", SLOTS, 0, false, make, NULL, run_pool, end},
+    {"rate-take", "one taken of a rate by key, all cores together", RATES, 0, false, make, NULL,
+     run_rates, end},
     {"checksum-4k", "XXH3 of 4 KiB", HASHES, 0, false, make, NULL, run_checksum, end},
 };
 const struct micro_group micro_core = {items, mx_countof(items)};

@@ -8,7 +8,13 @@
 #include "smtp/stage.h"
 
 /* What a key is made of: the throttle itself, so that another rate begins anew, and its parts. */
-enum { KEY_BYTES_MAX = 64 + 2 * (ADDRESS_MAX + 8) + 2 * (HELO_NAME_MAX + 8) + 3 * 64 };
+enum {
+    LENGTH_BYTES = 8,
+    NAME_PART_MAX = LENGTH_BYTES + HELO_NAME_MAX,  /* a listener has a shorter one */
+    ADDRESS_PART_MAX = LENGTH_BYTES + ADDRESS_MAX, /* or its domain */
+    IP_PART_MAX = LENGTH_BYTES + 16,
+    KEY_BYTES_MAX = 4 * LENGTH_BYTES + 2 * NAME_PART_MAX + 2 * IP_PART_MAX + 4 * ADDRESS_PART_MAX,
+};
 
 /* --- keys --------------------------------------------------------------------------------------
  */

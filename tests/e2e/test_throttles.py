@@ -137,6 +137,25 @@ def test_throttle_at_each_command():
         equal(sum(row["value"] for row in s.api.stats()[0]["recipients_total"] if row["verdict"] == "throttled"), 4, "recipients")
 
 
+def test_throttle_by_everything():
+    """A key of all parts, each as long as it can be."""
+    parts = ["listener", "remoteIp", "localIp", "heloDomain", "sender", "senderDomain", "rcpt", "rcptDomain"]
+    domain = ".".join(["d" * 61] * 3) + ".org"
+    sender, rcpt = "s" * 64 + "@" + domain, "r" * 64 + "@example.org"
+    port = free_port()
+    with Managed(cores=1) as s:
+        s.api.create("Domain", name=domain, allowRelaying=True)
+        s.api.create("NetworkListener", name="l" * 64, bind={f"127.0.0.1:{port}": True})
+        w = Wire(port)
+        throttle(s, "d" * 255, parts, {"count": 1, "period": HOUR})
+        w.then("220")
+        w.expect("EHLO " + "h" * 255, "250-")
+        longest = "r" * 64 + "@" + domain
+        check(rcpts(w, longest, sender=sender)[0].startswith("250"), "the first")
+        over(452, "d" * 100 + " (1 in 1 h)", reply=rcpts(w, longest, sender=sender)[0])
+        check(rcpts(w, rcpt, sender=sender)[0].startswith("250"), "another")
+
+
 def test_throttle_conditions():
     """A condition says what a rate is for, and is tested when what it looks at is known; several rates hold together, or none counts."""
     with Managed(cores=1) as s:
