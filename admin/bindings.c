@@ -57,6 +57,9 @@ static const struct listener_conf *overlapping(const struct image *image,
                : find_overlap(image->http_listeners, image->http_listener_count, addr, but_itself);
 }
 
+/* Replies are short, and who does not read them keeps no more of the kernel's memory than this. */
+enum { SEND_BUF_BYTES = 32 * 1024 };
+
 /* Has the address, or one that takes it in, been ours until this change, and is not after it? */
 static bool passes_over(const struct image *image, const struct image *present,
                         const struct netaddr *addr)
@@ -71,6 +74,7 @@ static mx_err listen_once(int *out_fd, const struct listener_conf *conf, const s
     struct ring_listen_conf listen_conf = {.addr = ring_addr_of(addr),
                                            .backlog = conf->backlog,
                                            .reuse_port = reuse_port,
+                                           .send_buf_bytes = SEND_BUF_BYTES,
                                            .no_delay = true};
     return ring_listen(out_fd, &listen_conf);
 }

@@ -31,6 +31,12 @@ static bool flag_member(const json_t *object, const char *name)
     return json_is_true(json_object_get(object, name));
 }
 
+static uint64_t number_member(const json_t *object, const char *field)
+{
+    json_int_t value = json_integer_value(json_object_get(object, field));
+    return value > 0 ? (uint64_t)value : 0;
+}
+
 static const struct reg_type *find_type(const char *name)
 {
     const struct reg_type *type = reg_type_find(slice_of_text(name));
@@ -95,10 +101,12 @@ static mx_err setting(struct builder *b, uint64_t *out_value, enum session_setti
     }
     struct expr_value value;
     if (expr_constant(program, &value)) {
-        *out_value = value.type == EXPR_INTEGER && value.integer > 0 ? (uint64_t)value.integer : 0;
+        bool zero = which == SETTING_DATA_RATE; /* is a value of it */
+        bool good = value.type == EXPR_INTEGER && value.integer >= !zero;
+        *out_value = good ? (uint64_t)value.integer : 0;
         expr_free(program);
-        return *out_value ? MX_OK
-                          : builder_fail(b, MX_ERR_INVALID, "field %s: must be above zero", field);
+        return good ? MX_OK
+                    : builder_fail(b, MX_ERR_INVALID, "field %s: must be above zero", field);
     }
     *out_value = 0;
     b->programs->sessions[which] = program;
@@ -134,10 +142,18 @@ static mx_err build_session(struct builder *b, struct session_limits *limits)
     err = err ? err : setting(b, &limits->session_ms, SETTING_SESSION_MS, object, "maxDuration");
     err = err ? err
               : setting(b, &limits->data_block_ms, SETTING_DATA_BLOCK_MS, object, "dataTimeout");
+    err = err ? err : setting(b, &limits->data_rate, SETTING_DATA_RATE, object, "minDataRate");
+    err =
+        err ? err
+            : setting(b, &limits->data_grace_ms, SETTING_DATA_GRACE_MS, object, "minDataRateGrace");
     err = err ? err : setting32(b, &limits->errors_max, SETTING_ERRORS, object, "maxErrors");
     err = err ? err : setting32(b, &limits->commands_max, SETTING_COMMANDS, object, "maxCommands");
     err = err ? err
               : setting32(b, &limits->line_bytes_max, SETTING_LINE_BYTES, object, "maxLineLength");
+    limits->refuse_pipelining =
+        !slice_equal(text_member(object, "unauthorizedPipelining"), SLICE_LITERAL("tolerate"));
+    limits->error_delay_ms = (uint32_t)number_member(object, "errorDelay");
+    limits->error_delay_after = (uint32_t)number_member(object, "errorDelayAfter");
     json_decref(object);
     limits->proxy_header_ms = PROXY_HEADER_MS;
     limits->tls_handshake_ms = TLS_HANDSHAKE_MS;
@@ -204,12 +220,6 @@ static mx_err build_decisions(struct builder *b)
         err = build_stage(b, (enum stage_program)i, stages[i].type, stages[i].field);
     }
     return err;
-}
-
-static uint64_t number_member(const json_t *object, const char *field)
-{
-    json_int_t value = json_integer_value(json_object_get(object, field));
-    return value > 0 ? (uint64_t)value : 0;
 }
 
 static mx_err build_performance(struct builder *b, struct performance *out)
@@ -398,6 +408,9 @@ static mx_err build_settings(struct builder *b)
         (uint32_t)json_integer_value(json_object_get(settings, "maxConnections"));
     image->client_connections_max =
         (uint32_t)json_integer_value(json_object_get(settings, "maxConnectionsPerClient"));
+    image->network_connections_max = (uint32_t)number_member(settings, "maxConnectionsPerNetwork");
+    image->network_bits_v4 = (uint8_t)number_member(settings, "networkPrefixLengthIpv4");
+    image->network_bits_v6 = (uint8_t)number_member(settings, "networkPrefixLengthIpv6");
     err = build_hostname(b, settings);
     err = err ? err : build_domain(b, settings);
     err = err ? err : build_postmaster(b, settings);
@@ -603,15 +616,18 @@ static mx_err add_listener(void *arg, uint64_t id, json_t *object)
     listener->connections_max =
         number_or(object, "maxConnections", list->b->config->image.connections_max);
     listener->backlog = number_or(object, "socketBacklog", BACKLOG_DEFAULT);
+    listener->greet_delay_ms = number_or(object, "greetDelay", 0);
     mx_err err = build_binds(list, listener, object);
     err = err ? err
               : build_networks(list->b, &listener->proxy_networks, &listener->proxy_network_count,
                                object, "overrideProxyTrustedNetworks");
     listener->proxy_override = listener->proxy_network_count > 0;
-    if (!err && is_http && listener->proxy_override) {
+    const char *only_smtp = listener->proxy_override       ? "overrideProxyTrustedNetworks"
+                            : listener->greet_delay_ms > 0 ? "greetDelay"
+                                                           : NULL;
+    if (!err && is_http && only_smtp != NULL) {
         err = builder_fail(list->b, MX_ERR_UNSUPPORTED,
-                           "field overrideProxyTrustedNetworks of '%.*s': not supported by ringmx "
-                           "for HTTP",
+                           "field %s of '%.*s': not supported by ringmx for HTTP", only_smtp,
                            SLICE_ARGS(listener->name));
     }
     list->count++;

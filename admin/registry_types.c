@@ -393,6 +393,15 @@ static const struct reg_field listener_fields[] = {
      .initial = "8192",
      .description = "Connections at a time; null: as SystemSettings.maxConnections. All of `http` "
                     "have 128 together."},
+    {.name = "greetDelay",
+     .kind = REG_NUMBER,
+     .format = FORMAT_DURATION,
+     .max = 60 * SECOND_MS,
+     .initial = "0",
+     .description =
+         "How long the banner waits. Who speaks before it is no mail server: it is answered 554, "
+         "the connection closed, and that counts as a scan (Security). 0: the banner goes out at "
+         "once. Sessions wait so long more, so there are more of them at a time. Not for `http`."},
     {.name = "socketBacklog",
      .kind = REG_NUMBER,
      .format = FORMAT_UNSIGNED,
@@ -453,6 +462,30 @@ static const struct reg_field settings_fields[] = {
      .description = "Of them, connections of one client: an IPv4 address, or an IPv6 network of 64 "
                     "bits. One more is answered 421 and the limit. Loopback and the trusted "
                     "proxies have none; clients behind a proxy have their own."},
+    {.name = "maxConnectionsPerNetwork",
+     .kind = REG_NUMBER,
+     .format = FORMAT_UNSIGNED,
+     .flags = REG_NULLABLE,
+     .min = 1,
+     .max = 10000000,
+     .initial = "1000",
+     .description = "The same for all clients of one network together, so that nobody takes all "
+                    "connections by having many addresses; null: no limit."},
+    {.name = "networkPrefixLengthIpv4",
+     .kind = REG_NUMBER,
+     .format = FORMAT_UNSIGNED,
+     .min = 8,
+     .max = 32,
+     .initial = "24",
+     .description = "Bits that IPv4 addresses of one network have in common, for "
+                    "maxConnectionsPerNetwork."},
+    {.name = "networkPrefixLengthIpv6",
+     .kind = REG_NUMBER,
+     .format = FORMAT_UNSIGNED,
+     .min = 16,
+     .max = 64,
+     .initial = "48",
+     .description = "The same of IPv6 addresses."},
     {.name = "proxyTrustedNetworks",
      .kind = REG_SET,
      .format = FORMAT_NETWORK,
@@ -607,18 +640,54 @@ static const struct reg_variant allowed_variants[] = {
         .initial = "{\"match\":{},\"else\":\"" else_text "\"}", .description = (text)   \
     }
 
+static const struct reg_enum unauthorized_pipelining = {
+    .name = "UnauthorizedPipelining",
+    .values = (const struct reg_enum_value[]){{"refuse", "End the session"},
+                                              {"tolerate", "Carry the commands out"}},
+    .count = 2};
+
 static const struct reg_field session_fields[] = {
     CONSTANT("timeout", FORMAT_DURATION, SECOND_MS, DAY_MS, "5m",
-             "A session that sends nothing for so long is closed with 421."),
+             "A session that sends no whole command for so long is closed with 421, and one that "
+             "does not read its replies for so long, or for a minute, is cut off."),
     CONSTANT("maxDuration", FORMAT_DURATION, SECOND_MS, 7 * DAY_MS, "1h",
              "Longest life of a session."),
     CONSTANT("dataTimeout", FORMAT_DURATION, SECOND_MS, DAY_MS, "10m",
              "As timeout, while message data is expected."),
+    CONSTANT("minDataRate", FORMAT_SIZE, 0, 1000000000, "500",
+             "Octets a second that message data has to come at. A client that is behind this by "
+             "more than minDataRateGrace gets 421, and that counts as loitering (Security). Only "
+             "time in which we wait for it counts. 0: any rate."),
+    CONSTANT("minDataRateGrace", FORMAT_DURATION, SECOND_MS, 3600 * SECOND_MS, "3m",
+             "How far a client may be behind minDataRate; also the longest silence within message "
+             "data, where dataTimeout is longer. RFC 5321 gives a block of data 3 minutes."),
     CONSTANT("maxErrors", FORMAT_UNSIGNED, 1, 1000000, "20",
              "Refused commands after which a session is closed with 421."),
+    {.name = "errorDelay",
+     .kind = REG_NUMBER,
+     .format = FORMAT_DURATION,
+     .max = 60 * SECOND_MS,
+     .initial = "0",
+     .description = "How long the reply to a refused command waits, behind the first "
+                    "errorDelayAfter of a session; commands sent meanwhile wait as well. 0: not at "
+                    "all."},
+    {.name = "errorDelayAfter",
+     .kind = REG_NUMBER,
+     .format = FORMAT_UNSIGNED,
+     .max = 1000000,
+     .initial = "5",
+     .description = "Refused commands of a session before replies begin to wait (errorDelay)."},
     CONSTANT("maxCommands", FORMAT_UNSIGNED, 1, 1000000000, "10000", "Commands per session."),
     CONSTANT("maxLineLength", FORMAT_SIZE, 512, 4096, "4096",
              "Octets of a command line without its CRLF."),
+    {.name = "unauthorizedPipelining",
+     .kind = REG_ENUM,
+     .enumeration = &unauthorized_pipelining,
+     .initial = "\"refuse\"",
+     .description =
+         "What becomes of a session that sends more behind EHLO, HELO, STARTTLS or DATA without "
+         "having seen the reply, or several commands at once before PIPELINING was offered "
+         "(RFC 2920). A refusal is 554 and the end, and counts as a scan (Security)."},
 };
 static const struct reg_variant session_variants[] = {
     {.label = "Inbound session", .fields = FIELDS(session_fields), .unsupported = "transferLimit"},

@@ -42,7 +42,7 @@ static mx_err bind_source(struct dial *dial, int fd)
 }
 
 void dial_connect(struct dial *dial, struct stream *stream, struct shard *shard,
-                  const struct stream_ops *ops, int recv_buf_bytes)
+                  const struct stream_ops *ops, int buf_bytes)
 {
     struct ring_addr to = ring_addr_of(&dial->to);
     int fd = -1;
@@ -50,8 +50,9 @@ void dial_connect(struct dial *dial, struct stream *stream, struct shard *shard,
     if (!err && netaddr_is_loopback(&dial->to)) {
         avoid_pacing(fd);
     }
-    if (!err && recv_buf_bytes > 0) {
-        (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &recv_buf_bytes, sizeof recv_buf_bytes);
+    if (!err && buf_bytes > 0) {
+        (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buf_bytes, sizeof buf_bytes);
+        (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buf_bytes, sizeof buf_bytes);
     }
     if (!err && dial->has_source) {
         err = bind_source(dial, fd);

@@ -15,9 +15,10 @@ struct dial {
     mx_err err; /* why the last socket could not be made or bound */
 };
 
-/* Connects; ops as in stream_connect. recv_buf_bytes: of the socket, 0 = the system's default. */
+/* Connects; ops as in stream_connect. buf_bytes: of the socket, each way, 0 = the system's default.
+ */
 void dial_connect(struct dial *dial, struct stream *stream, struct shard *shard,
-                  const struct stream_ops *ops, int recv_buf_bytes);
+                  const struct stream_ops *ops, int buf_bytes);
 /* Writes the PROXY header, if there is to be one; the first thing when the stream is up. */
 void dial_header(struct dial *dial, struct stream *stream);
 /* An address of the network, host bits drawn; port 1024..65535. */

@@ -9,10 +9,9 @@
 #include <sys/socket.h>
 
 enum {
-    AGAIN_MS = 100, /* between two connections of a client */
-    DRIP_MS = 100,
-    RECV_BUF_BYTES = 4096, /* of who does not read */
-    FLOOD_BYTES = 16 * 1024,
+    AGAIN_MS = 100,          /* between two connections of a client */
+    SLOW_BUF_BYTES = 4096,   /* of who does not read */
+    FLOOD_BYTES = 16 * 1024, /* not taken yet: more would only be memory of ours */
     LINE_MAX_BYTES = 4096,
 };
 
@@ -160,13 +159,25 @@ static void flood(struct hostile_client *c)
     }
     c->flooding = true;
     stream_pause(&c->stream);
-    mx_err err = MX_OK;
-    while (!err) {
-        err = stream_write(&c->stream, writer_slice(&w));
+    while (STREAM_OUT_MAX - stream_room(&c->stream) < FLOOD_BYTES) {
+        mx_err err = stream_write(&c->stream, writer_slice(&w));
+        if (err) {
+            stream_abort(&c->stream, err);
+            return;
+        }
     }
-    if (err != MX_ERR_AGAIN) {
-        stream_abort(&c->stream, err);
-    }
+    c->stream.want_drained = true;
+}
+
+static bool drips(const struct hostile_client *c)
+{
+    return c->kind == HOSTILE_DRIP || (c->kind == HOSTILE_SLOW_DATA && c->stage >= STAGE_BODY);
+}
+
+static void drip_later(struct hostile_client *c)
+{
+    uint32_t ms = c->hostile->conf.drip_ms;
+    shard_after(c->hostile->shard, &c->timer, (ms > 0 ? ms : HOSTILE_DRIP_MS) * MX_NS_PER_MS);
 }
 
 /* Goes to a stage: says what belongs to it. */
@@ -175,15 +186,15 @@ static void enter(struct hostile_client *c, enum hostile_stage stage)
     c->stage = stage;
     c->dripped = 0;
     bool said = c->kind == HOSTILE_EARLY && stage <= STAGE_MAIL;
-    if (c->kind == HOSTILE_DRIP) {
-        shard_after(c->hostile->shard, &c->timer, DRIP_MS * MX_NS_PER_MS);
+    if (drips(c)) {
+        drip_later(c);
     } else if (!said) {
         say(c, script_of(c, stage));
     }
     if (resets_at(c, stage)) {
         streams_flush(c->hostile->shard); /* what was said is to arrive before */
         reset(c);
-    } else if (stage == STAGE_BODY && c->kind != HOSTILE_DRIP) {
+    } else if (stage == STAGE_BODY && !drips(c)) {
         enter(c, STAGE_END);
     }
 }
@@ -277,7 +288,7 @@ static void on_timer(struct timer *timer, uint64_t now_ns)
         say(c, slice_of(script.ptr + c->dripped++, 1));
     }
     if (c->dripped < script.len) {
-        shard_after(c->hostile->shard, &c->timer, DRIP_MS * MX_NS_PER_MS);
+        drip_later(c);
     } else if (c->stage == STAGE_BODY) {
         enter(c, STAGE_END);
     }
@@ -315,7 +326,7 @@ static void connect_again(struct hostile_client *c)
     c->smuggled = false;
     c->began_ns = hostile->shard->now_ns;
     counts_of(c)->connections++;
-    dial_connect(hostile->dial, &c->stream, hostile->shard, &callbacks, slow ? RECV_BUF_BYTES : 0);
+    dial_connect(hostile->dial, &c->stream, hostile->shard, &callbacks, slow ? SLOW_BUF_BYTES : 0);
 }
 
 /* --- all of them -------------------------------------------------------------------------------

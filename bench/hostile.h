@@ -27,9 +27,10 @@ enum hostile_stage {
     STAGES
 };
 
-enum { HOSTILE_CLIENTS_MAX = 4096, HOSTILE_SCRIPT_MAX = 1024 };
+enum { HOSTILE_CLIENTS_MAX = 65536, HOSTILE_SCRIPT_MAX = 1024, HOSTILE_DRIP_MS = 100 };
 
 struct hostile_conf {
+    uint32_t drip_ms; /* 0: HOSTILE_DRIP_MS */
     uint32_t clients[HOSTILE_KINDS];
 };
 

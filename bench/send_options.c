@@ -311,6 +311,11 @@ static void opt_retry(struct args *args, struct send_options *o)
     o->load->retry = true;
 }
 
+static void opt_drip(struct args *args, struct send_options *o)
+{
+    o->load->hostile.drip_ms = (uint32_t)args_number(args, 1, 3600000);
+}
+
 static void opt_timeout(struct args *args, struct send_options *o)
 {
     o->load->timeout_ns = args_number(args, 1, 86400) * MX_NS_PER_S;
@@ -435,6 +440,7 @@ static const struct {
     {"--idle", "N", "idle connections, opened before and held beside the load", opt_idle},
     {"--hostile", "KIND:COUNT", "hostile clients beside the load; may be given several times",
      opt_hostile},
+    {"--drip", "MS", "between two bytes of the hostile clients drip and slow-data", opt_drip},
     {"--retry", "", "ask a server that cannot be reached again until SIGTERM", opt_retry},
     {"--timeout", "SECONDS", "for a connection, and for a message (default 60)", opt_timeout},
     {"--ids", "PREFIX", "ids are PREFIX.CONNECTION.NUMBER (default: the time)", opt_ids},

@@ -289,6 +289,16 @@ mx_err netmask_parse(struct netmask *out_mask, struct slice text)
     return MX_OK;
 }
 
+struct netmask netmask_of(const struct netaddr *addr, uint8_t bits)
+{
+    struct netmask mask = {.addr = *addr};
+    size_t most = addr_bytes(addr) * 8;
+    mask.bits = (uint8_t)mx_min_size(bits, most);
+    mask.addr.port = 0;
+    clear_host_bits(&mask);
+    return mask;
+}
+
 bool netmask_contains(const struct netmask *mask, const struct netaddr *addr)
 {
     if (mask->addr.family != addr->family || addr->family == 0) {

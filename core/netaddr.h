@@ -28,6 +28,8 @@ MX_MUST_CHECK mx_err netaddr_parse_port(struct netaddr *out_addr, struct slice t
 /* "192.0.2.0/24", "2001:db8::/32" or a bare address (/32, /128). Host bits are cleared.
  * "::ffff:192.0.2.0/120" is 192.0.2.0/24; a v4-mapped address with less than 96 is refused. */
 MX_MUST_CHECK mx_err netmask_parse(struct netmask *out_mask, struct slice text);
+/* The network of bits (cut to the family's) that the address is in. */
+struct netmask netmask_of(const struct netaddr *addr, uint8_t bits);
 bool netmask_contains(const struct netmask *mask, const struct netaddr *addr);
 /* A v4-mapped address becomes the IPv4 address. */
 void netaddr_unmap(struct netaddr *addr);

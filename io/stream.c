@@ -651,6 +651,11 @@ void stream_connect_from(struct stream *stream, struct shard *shard, const struc
     stream_connect_fd(stream, shard, ops, to, fd);
 }
 
+bool stream_receives(const struct stream *stream)
+{
+    return stream->recv_op.pending;
+}
+
 void stream_pause(struct stream *stream)
 {
     stream->paused = true;

@@ -96,6 +96,8 @@ void stream_connect_fd(struct stream *stream, struct shard *shard, const struct 
 MX_MUST_CHECK mx_err stream_write(struct stream *stream, struct slice bytes);
 /* Bytes that stream_write would take now without MX_ERR_AGAIN. */
 size_t stream_room(const struct stream *stream);
+/* A receive is armed: what the peer has not sent is all that is waited for. */
+bool stream_receives(const struct stream *stream);
 /* Stops offering and receiving input. */
 void stream_pause(struct stream *stream);
 /* Goes on: parked input is offered again later, else a receive is armed; never offers from within

@@ -53,7 +53,8 @@ struct listener_conf {
     bool lmtp;
     uint32_t connections_max;
     uint32_t backlog;
-    bool proxy_override; /* proxy_networks replaces the global set */
+    uint32_t greet_delay_ms; /* 0: the banner goes out at once */
+    bool proxy_override;     /* proxy_networks replaces the global set */
     const struct netmask *proxy_networks;
     uint32_t proxy_network_count;
 };
@@ -62,6 +63,8 @@ struct listener_conf {
 struct session_limits {
     uint64_t idle_ms;          /* 5 min */
     uint64_t data_block_ms;    /* 10 min */
+    uint64_t data_rate;        /* of content, bytes a second: 500; 0 = any */
+    uint64_t data_grace_ms;    /* how far a client may be behind it: 3 min */
     uint64_t session_ms;       /* 1 h */
     uint64_t proxy_header_ms;  /* 5 s */
     uint64_t tls_handshake_ms; /* 60 s */
@@ -70,8 +73,11 @@ struct session_limits {
     uint32_t rcpts_max;        /* 1000 */
     uint32_t received_max;     /* 50 */
     uint32_t errors_max;       /* 20 */
-    uint32_t messages_max;     /* 1000 */
-    uint32_t commands_max;     /* 10000 */
+    uint32_t error_delay_ms; /* of replies to errors behind the first error_delay_after; 0: none */
+    uint32_t error_delay_after;
+    uint32_t messages_max;  /* 1000 */
+    uint32_t commands_max;  /* 10000 */
+    bool refuse_pipelining; /* of what may not be */
     bool normalize_newlines;
     bool binarymime;
 };
@@ -89,6 +95,8 @@ enum session_setting {
     SETTING_SIZE_BYTES,
     SETTING_MESSAGES,
     SETTING_RECEIVED,
+    SETTING_DATA_RATE,
+    SETTING_DATA_GRACE_MS,
     SESSION_SETTINGS
 };
 
@@ -124,9 +132,11 @@ struct image {
     bool session_varies;                               /* there is one */
     const struct expr_program *stages[STAGE_PROGRAMS]; /* NULL: as by default */
     struct inbound_throttles throttles;
-    struct performance performance;  /* zeros: defaults */
-    uint32_t connections_max;        /* all listeners, whole process */
-    uint32_t client_connections_max; /* of them, of one client */
+    struct performance performance;           /* zeros: defaults */
+    uint32_t connections_max;                 /* all listeners, whole process */
+    uint32_t client_connections_max;          /* of them, of one client */
+    uint32_t network_connections_max;         /* of one network; 0: no limit */
+    uint8_t network_bits_v4, network_bits_v6; /* that make a network */
     const struct listener_conf *listeners;
     uint32_t listener_count;
     const struct listener_conf *http_listeners; /* of management; slots count from 0 here too */

@@ -4,7 +4,21 @@
 #include "smtp/srv_conn.h"
 #include "smtp/srv_proxy.h"
 
-static void log_refusal(struct srv_conn *conn)
+static struct netmask network_of(const struct srv_conn *conn)
+{
+    const struct image *image = conn->service->image;
+    return netmask_of(&conn->client,
+                      conn->client.family == 4 ? image->network_bits_v4 : image->network_bits_v6);
+}
+
+static uint32_t limit_of(const struct srv_conn *conn, enum stats_refusal why)
+{
+    const struct image *image = conn->service->image;
+    return why == REFUSAL_CLIENT_FULL ? image->client_connections_max
+                                      : image->network_connections_max;
+}
+
+static void log_refusal(struct srv_conn *conn, enum stats_refusal why)
 {
     struct client_limit *limit = &conn->service->client_limit;
     struct shard *shard = conn->service->shard;
@@ -17,39 +31,71 @@ static void log_refusal(struct srv_conn *conn)
     struct writer w = writer_init(text, sizeof text);
     put_netaddr(&w, &conn->client);
     log_slice(line, "client", writer_slice(&w));
-    log_u64(line, "limit", conn->service->image->client_connections_max);
+    if (why == REFUSAL_NETWORK_FULL) {
+        log_u64(line, "network-bits", network_of(conn).bits);
+    }
+    log_u64(line, "limit", limit_of(conn, why));
     log_u64(line, "refused", limit->unsaid);
     log_end(&shard->log, line);
     limit->unsaid = 0;
     limit->log_ns = shard->now_ns + CLIENT_LIMIT_LOG_MS * MX_NS_PER_MS;
 }
 
-bool client_limit_enter(struct srv_conn *conn)
+static enum stats_refusal enter(struct srv_conn *conn)
 {
-    struct service *service = conn->service;
-    if (netaddr_is_loopback(&conn->client) || srv_proxy_trusted(conn) ||
-        session_count_enter(service->conf.sessions, &conn->client,
-                            service->image->client_connections_max, &conn->client_place)) {
-        return true;
+    struct session_count *sessions = conn->service->conf.sessions;
+    const struct image *image = conn->service->image;
+    if (!session_count_enter(sessions, &conn->client, image->client_connections_max,
+                             &conn->client_place)) {
+        return REFUSAL_CLIENT_FULL;
     }
-    log_refusal(conn);
-    return false;
+    if (image->network_connections_max > 0) {
+        struct netmask network = network_of(conn);
+        if (!session_count_enter_network(sessions, &network, image->network_connections_max,
+                                         &conn->network_place)) {
+            client_limit_leave(conn);
+            return REFUSAL_NETWORK_FULL;
+        }
+    }
+    return STATS_REFUSALS;
+}
+
+enum stats_refusal client_limit_enter(struct srv_conn *conn)
+{
+    if (netaddr_is_loopback(&conn->client) || srv_proxy_trusted(conn)) {
+        return STATS_REFUSALS;
+    }
+    enum stats_refusal why = enter(conn);
+    if (why != STATS_REFUSALS) {
+        log_refusal(conn, why);
+    }
+    return why;
 }
 
 void client_limit_leave(struct srv_conn *conn)
 {
     session_count_leave(conn->service->conf.sessions, conn->client_place);
+    session_count_leave(conn->service->conf.sessions, conn->network_place);
     conn->client_place = SESSION_COUNT_NOT;
+    conn->network_place = SESSION_COUNT_NOT;
 }
 
-struct slice client_limit_text(struct srv_conn *conn)
+struct slice client_limit_text(struct srv_conn *conn, enum stats_refusal why)
 {
     struct client_limit *limit = &conn->service->client_limit;
+    struct netmask network = network_of(conn);
     struct writer w = writer_init(limit->text, sizeof limit->text);
     put_char(&w, '[');
-    put_netaddr(&w, &conn->client);
-    put_text(&w, conn->client.family == 4 ? "] (limit " : "]/64 (limit ");
-    put_decimal(&w, conn->service->image->client_connections_max);
+    put_netaddr(&w, why == REFUSAL_NETWORK_FULL ? &network.addr : &conn->client);
+    put_char(&w, ']');
+    if (why == REFUSAL_NETWORK_FULL) {
+        put_char(&w, '/');
+        put_decimal(&w, network.bits);
+    } else if (conn->client.family == 6) {
+        put_text(&w, "/64");
+    }
+    put_text(&w, " (limit ");
+    put_decimal(&w, limit_of(conn, why));
     put_char(&w, ')');
     return writer_slice(&w);
 }

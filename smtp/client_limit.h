@@ -1,12 +1,13 @@
-/* How many sessions one client may have at a time, in the whole process
- * (SystemSettings.maxConnectionsPerClient, smtp/session_count). Loopback and trusted proxies are
- * not limited; behind a proxy the clients that it names are. Whoever has too many is told so, and
- * the log has a line about it at most once in CLIENT_LIMIT_LOG_MS per core: a flood must not fill a
- * disk. */
+/* How many sessions one client, and all clients of its network, may have at a time in the whole
+ * process (SystemSettings.maxConnectionsPerClient and maxConnectionsPerNetwork,
+ * smtp/session_count). Loopback and trusted proxies are not limited; behind a proxy the clients
+ * that it names are. Whoever has too many is told so, and the log has a line about it at most once
+ * in CLIENT_LIMIT_LOG_MS per core: a flood must not fill a disk. */
 #pragma once
 
 #include "core/netaddr.h"
 #include "core/slice.h"
+#include "smtp/stats.h"
 
 struct srv_conn;
 
@@ -19,8 +20,10 @@ struct client_limit {
     char text[CLIENT_LIMIT_TEXT_MAX];
 };
 
-/* Of a session whose client is known now. False: it is one too many. */
-bool client_limit_enter(struct srv_conn *conn);
+/* Of a session whose client is known now: REFUSAL_CLIENT_FULL or REFUSAL_NETWORK_FULL when it is
+ * one too many, else STATS_REFUSALS. */
+enum stats_refusal client_limit_enter(struct srv_conn *conn);
 void client_limit_leave(struct srv_conn *conn);
-/* "[192.0.2.1] (limit 200)" or "[2001:db8::1]/64 (limit 200)"; valid until it is called again. */
-struct slice client_limit_text(struct srv_conn *conn);
+/* "[192.0.2.1] (limit 200)", "[2001:db8::1]/64 (limit 200)" or, of a network, "[192.0.2.0]/24
+ * (limit 1000)"; valid until it is called again. */
+struct slice client_limit_text(struct srv_conn *conn, enum stats_refusal why);

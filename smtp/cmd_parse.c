@@ -51,6 +51,27 @@ static struct slice next_word(struct slice *text)
     return word;
 }
 
+enum reply cmd_foreign(struct slice in)
+{
+    /* RFC 8446 section 5.1: handshake, version 3.x; RFC 9110 section 9, RFC 9113 section 3.4. */
+    static const struct slice tls = SLICE_LITERAL("\x16\x03");
+    static const struct slice methods[] = {
+        SLICE_LITERAL("GET "),    SLICE_LITERAL("POST "),    SLICE_LITERAL("HEAD "),
+        SLICE_LITERAL("PUT "),    SLICE_LITERAL("OPTIONS "), SLICE_LITERAL("CONNECT "),
+        SLICE_LITERAL("DELETE "), SLICE_LITERAL("PATCH "),   SLICE_LITERAL("TRACE "),
+        SLICE_LITERAL("PRI "),
+    };
+    if (slice_equal(slice_first(in, tls.len), tls)) {
+        return REPLY_SPEAKS_TLS;
+    }
+    for (size_t i = 0; i < mx_countof(methods); i++) {
+        if (slice_equal(slice_first(in, methods[i].len), methods[i])) {
+            return REPLY_SPEAKS_HTTP;
+        }
+    }
+    return REPLY_OK;
+}
+
 void cmd_split(struct slice *out_verb, struct slice *out_argument, struct slice line)
 {
     size_t len = word_len(line);

@@ -27,6 +27,9 @@ enum cmd_found cmd_find_line(struct slice *out_line, struct slice in, uint32_t l
  * is included). A CR at the very end stays, since its LF may follow. */
 size_t cmd_skip_line(bool *out_ended, struct slice in);
 
+/* What in begins with is no SMTP: REPLY_SPEAKS_TLS for a TLS handshake record, REPLY_SPEAKS_HTTP
+ * for the method of a request; else, or as long as it cannot be told, REPLY_OK. */
+enum reply cmd_foreign(struct slice in);
 /* Splits at the first space or tab; *out_argument is trimmed. */
 void cmd_split(struct slice *out_verb, struct slice *out_argument, struct slice line);
 

@@ -62,15 +62,16 @@ void listener_count_refusal(struct service_listener *listener, enum stats_refusa
 }
 
 /* STATS_REFUSALS: within all limits. */
-static enum stats_refusal over_limit(const struct service_listener *listener, bool client_full)
+static enum stats_refusal over_limit(const struct service_listener *listener,
+                                     enum stats_refusal client)
 {
     const struct service *service = listener->service;
     const struct session_count *count = service->conf.sessions;
     if (service->stopping || listener->conf == NULL) {
         return REFUSAL_STOPPING;
     }
-    if (client_full) {
-        return REFUSAL_CLIENT_FULL;
+    if (client != STATS_REFUSALS) {
+        return client;
     }
     if (session_count_of(count, listener->slot) > listener->conf->connections_max) {
         return REFUSAL_LISTENER_FULL;
@@ -87,12 +88,13 @@ void listener_hold(struct service_listener *listener)
     listener->profile->references++;
 }
 
-enum stats_refusal listener_session_began(struct service_listener *listener, bool client_full)
+enum stats_refusal listener_session_began(struct service_listener *listener,
+                                          enum stats_refusal client)
 {
     struct service *service = listener->service;
     struct session_count *count = service->conf.sessions;
     session_count_add(count, service->shard->conf.id, listener->slot, 1);
-    enum stats_refusal why = over_limit(listener, client_full);
+    enum stats_refusal why = over_limit(listener, client);
     if (why == STATS_REFUSALS) {
         count_one(&service->session_stats.accepted);
         count_one(&service->session_stats.listeners[listener->row].accepted);

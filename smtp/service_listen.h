@@ -61,9 +61,10 @@ void listeners_free(struct service *service);
 /* For connections. One refers to its listener and its profile from hold to release. */
 void listener_hold(struct service_listener *listener);
 void listener_release(struct service_listener *listener, struct srv_profile *profile);
-/* It is a session from began to ended. client_full: its client has as many as it may have. What it
- * is to be refused for, else STATS_REFUSALS. */
-enum stats_refusal listener_session_began(struct service_listener *listener, bool client_full);
+/* It is a session from began to ended. client: what the limits of its client say
+ * (smtp/client_limit). What it is to be refused for, else STATS_REFUSALS. */
+enum stats_refusal listener_session_began(struct service_listener *listener,
+                                          enum stats_refusal client);
 void listener_session_ended(struct service_listener *listener);
 /* Counts a connection that is not served. */
 void listener_count_refusal(struct service_listener *listener, enum stats_refusal why);

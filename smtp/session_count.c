@@ -120,10 +120,8 @@ static uint64_t look(const _Atomic uint64_t *bucket, uint64_t tag, unsigned *out
     return sessions;
 }
 
-bool session_count_enter(struct session_count *count, const struct netaddr *client, uint32_t limit,
-                         uint32_t *out_place)
+static bool enter(struct session_count *count, uint64_t hash, uint32_t limit, uint32_t *out_place)
 {
-    uint64_t hash = client_hash(count, client);
     uint64_t tag = hash & ~count_mask;
     size_t at = (size_t)(hash % SESSION_COUNT_BUCKETS) * SESSION_COUNT_WAYS;
     _Atomic uint64_t *bucket = &count->clients[at];
@@ -147,6 +145,23 @@ bool session_count_enter(struct session_count *count, const struct netaddr *clie
             return true;
         }
     }
+}
+
+bool session_count_enter(struct session_count *count, const struct netaddr *client, uint32_t limit,
+                         uint32_t *out_place)
+{
+    return enter(count, client_hash(count, client), limit, out_place);
+}
+
+bool session_count_enter_network(struct session_count *count, const struct netmask *network,
+                                 uint32_t limit, uint32_t *out_place)
+{
+    enum { BYTES = 16 };
+    uint8_t key[BYTES + 2]; /* longer than any client's */
+    memcpy(key, network->addr.bytes, BYTES);
+    key[BYTES] = network->addr.family;
+    key[BYTES + 1] = network->bits;
+    return enter(count, hash_seeded(slice_of(key, sizeof key), count->seed), limit, out_place);
 }
 
 void session_count_leave(struct session_count *count, uint32_t place)

@@ -3,11 +3,12 @@
  * checked against the sum over all cores. Two cores that accept at the same instant may exceed a
  * limit by one each; it is a limit against exhaustion, not a lock.
  *
- * Of clients there is one table for all cores, changed by compare and swap: a session asks at its
- * first turn, before the banner, and waits for nobody. A client is an IPv4 address or an IPv6 /64.
- * Its place is one of the SESSION_COUNT_WAYS of its bucket; with all of them taken by others (which
- * takes more than 100,000 clients at a time to be likely once in thousands) it is not counted: the
- * other limits still hold, and nobody is refused for what others do. */
+ * Of clients, and of the networks that they are in, there is one table for all cores, changed by
+ * compare and swap: a session asks at its first turn, before the banner, and waits for nobody. A
+ * client is an IPv4 address or an IPv6 /64. Its place is one of the SESSION_COUNT_WAYS of its
+ * bucket; with all of them taken by others (which takes more than 100,000 clients at a time to be
+ * likely once in thousands) it is not counted: the other limits still hold, and nobody is refused
+ * for what others do. */
 #pragma once
 
 #include "core/err.h"
@@ -34,5 +35,9 @@ uint32_t session_count_all(const struct session_count *count);
  * *out_place is to be given back when the session ends. */
 MX_MUST_CHECK bool session_count_enter(struct session_count *count, const struct netaddr *client,
                                        uint32_t limit, uint32_t *out_place);
+/* The same for a network that the client is in. */
+MX_MUST_CHECK bool session_count_enter_network(struct session_count *count,
+                                               const struct netmask *network, uint32_t limit,
+                                               uint32_t *out_place);
 /* SESSION_COUNT_NOT is fine. */
 void session_count_leave(struct session_count *count, uint32_t place);

@@ -11,6 +11,7 @@ struct srv_limits session_engine_limits(const struct session_limits *limits)
                                .errors_max = limits->errors_max,
                                .messages_max = limits->messages_max,
                                .commands_max = limits->commands_max,
+                               .refuse_pipelining = limits->refuse_pipelining,
                                .normalize_newlines = limits->normalize_newlines,
                                .offer_chunking = true,
                                .offer_binarymime = limits->binarymime,
@@ -112,6 +113,8 @@ static void apply(struct session_limits *limits, enum session_setting which, uin
     uint64_t *const wide[SESSION_SETTINGS] = {[SETTING_IDLE_MS] = &limits->idle_ms,
                                               [SETTING_SESSION_MS] = &limits->session_ms,
                                               [SETTING_DATA_BLOCK_MS] = &limits->data_block_ms,
+                                              [SETTING_DATA_RATE] = &limits->data_rate,
+                                              [SETTING_DATA_GRACE_MS] = &limits->data_grace_ms,
                                               [SETTING_SIZE_BYTES] = &limits->size_bytes_max};
     uint32_t *const narrow[SESSION_SETTINGS] = {
         [SETTING_ERRORS] = &limits->errors_max,         [SETTING_COMMANDS] = &limits->commands_max,

@@ -3,6 +3,7 @@
 #include "core/check.h"
 #include "core/text.h"
 #include "smtp/client_limit.h"
+#include "smtp/cmd_parse.h"
 #include "smtp/received.h"
 #include "smtp/service.h"
 #include "smtp/session_settings.h"
@@ -12,6 +13,11 @@
 
 _Static_assert(sizeof(struct srv_conn) + HELO_NAME_MAX + 64 <= SRV_CONN_BYTES_MAX,
                "an idle session costs at most 1 KiB");
+
+enum {
+    TIMER_LATE_MS = 1000, /* a timer that fires so late tells of us and not of the client */
+    TIMER_AGAIN_MS = 100,
+};
 
 static void pump(struct srv_conn *conn, struct slice *in);
 
@@ -50,6 +56,7 @@ static void end_session(struct srv_conn *conn, enum srv_close_reason reason)
         stream_abort(&conn->stream, MX_ERR_TIMEOUT);
         return;
     }
+    tarpit_end(conn);
     srv_stop(&conn->srv, reason, &out);
     if (flush(conn, &out)) {
         close_session(conn);
@@ -64,23 +71,105 @@ static uint64_t session_end_ns(const struct srv_conn *conn)
     return conn->began_ns + conn->service->image->limits.session_ms * MX_NS_PER_MS;
 }
 
+static const struct session_limits *limits_of(const struct srv_conn *conn)
+{
+    return conn->own != NULL ? &conn->own->limits : &conn->service->image->limits;
+}
+
+/* How much longer content may stay away, counted from the last of it. */
+static uint64_t content_left_ns(const struct srv_conn *conn)
+{
+    const struct session_limits *limits = limits_of(conn);
+    uint64_t timeout_ns = limits->data_block_ms * MX_NS_PER_MS;
+    uint64_t pace_ns =
+        srv_pace_left_ns(&conn->pace, limits->data_rate, limits->data_grace_ms * MX_NS_PER_MS);
+    return pace_ns < timeout_ns ? pace_ns : timeout_ns;
+}
+
+static uint64_t greet_delay_ns(const struct srv_conn *conn)
+{
+    const struct listener_conf *conf = conn->listener->conf;
+    return conf == NULL ? 0 : conf->greet_delay_ms * MX_NS_PER_MS;
+}
+
 static uint64_t deadline_ns(const struct srv_conn *conn)
 {
-    const struct session_limits *limits =
-        conn->own != NULL ? &conn->own->limits : &conn->service->image->limits;
-    uint64_t wait_ms = limits->idle_ms;
+    const struct session_limits *limits = limits_of(conn);
+    uint64_t wait_ns = limits->idle_ms * MX_NS_PER_MS;
+    if (conn->greet_wait) {
+        return conn->phase_ns + greet_delay_ns(conn);
+    }
+    if (conn->tarpit != NULL) {
+        return conn->tarpit->until_ns;
+    }
     if (conn->proxy != NULL) {
         /* For all of the header: bytes that trickle in win no time. */
         return conn->began_ns + limits->proxy_header_ms * MX_NS_PER_MS;
     }
     if (conn->tls_wait) {
-        wait_ms = limits->tls_handshake_ms;
+        wait_ns = limits->tls_handshake_ms * MX_NS_PER_MS;
+    } else if (conn->unread) {
+        wait_ns = mx_min_size(wait_ns, SRV_UNREAD_MS * MX_NS_PER_MS);
     } else if (srv_phase(&conn->srv) == SRV_PHASE_DATA) {
-        wait_ms = limits->data_block_ms;
+        wait_ns = content_left_ns(conn);
     }
-    uint64_t idle_ns = conn->phase_ns + wait_ms * MX_NS_PER_MS;
+    uint64_t idle_ns = conn->phase_ns + wait_ns;
     uint64_t session_ns = session_end_ns(conn);
     return idle_ns < session_ns ? idle_ns : session_ns;
+}
+
+static void answer_again(struct srv_conn *conn);
+
+static void pump(struct srv_conn *conn, struct slice *in);
+
+/* The reply to an error has waited long enough. */
+static void go_on(struct srv_conn *conn)
+{
+    conn->phase_ns = conn->service->shard->now_ns;
+    tarpit_end(conn);
+    if (!conn->closing) {
+        stream_resume(&conn->stream);
+        pump(conn, NULL);
+    }
+}
+
+/* The banner has waited long enough. */
+static void greet(struct srv_conn *conn)
+{
+    conn->greet_wait = false;
+    conn->greet_done = true;
+    answer_again(conn);
+}
+
+static void cut_off_reader(struct srv_conn *conn)
+{
+    struct session_stats *stats = &conn->service->session_stats;
+    count_one(&stats->timeouts);
+    count_one(&stats->slow_readers);
+    offences_note(&conn->service->offences, OFFENCE_LOITER, &conn->client, 1);
+    conn->closing = true;
+    stream_abort(&conn->stream, MX_ERR_TIMEOUT); /* one more reply would not be read either */
+}
+
+/* Its time is up. */
+static void give_up(struct srv_conn *conn, uint64_t now_ns)
+{
+    struct session_stats *stats = &conn->service->session_stats;
+    const struct session_limits *limits = limits_of(conn);
+    bool slow = srv_phase(&conn->srv) == SRV_PHASE_DATA && limits->data_rate > 0 &&
+                content_left_ns(conn) < limits->data_block_ms * MX_NS_PER_MS;
+    if (conn->unread) {
+        cut_off_reader(conn);
+        return;
+    }
+    count_one(&stats->timeouts);
+    if (slow || now_ns >= session_end_ns(conn)) {
+        offences_note(&conn->service->offences, OFFENCE_LOITER, &conn->client, 1);
+    }
+    if (slow) {
+        count_one(&stats->slow_data);
+    }
+    end_session(conn, slow ? SRV_CLOSE_SLOW : SRV_CLOSE_TIMEOUT);
 }
 
 /* Activity only writes phase_ns; the timer finds out when it fires. */
@@ -91,6 +180,19 @@ static void timer_fire(struct timer *timer, uint64_t now_ns)
     if (conn->closing) {
         return;
     }
+    if (now_ns >= at_ns && conn->greet_wait) {
+        greet(conn);
+        at_ns = deadline_ns(conn);
+    } else if (now_ns >= at_ns && conn->tarpit != NULL) {
+        go_on(conn);
+        at_ns = deadline_ns(conn);
+    }
+    if (now_ns > timer->deadline_ns + TIMER_LATE_MS * MX_NS_PER_MS) {
+        at_ns = now_ns + TIMER_AGAIN_MS * MX_NS_PER_MS; /* what came meanwhile is seen first */
+    } else if (srv_phase(&conn->srv) == SRV_PHASE_DATA && !stream_receives(&conn->stream)) {
+        conn->phase_ns = now_ns; /* content is there, or may be, and waits for us */
+        at_ns = deadline_ns(conn);
+    }
     if (now_ns < at_ns || srv_phase(&conn->srv) == SRV_PHASE_ANSWER) {
         uint64_t next_ns = now_ns < at_ns ? at_ns : now_ns + MX_NS_PER_S;
         wheel_arm(&conn->service->shard->wheel, &conn->timer, next_ns);
@@ -100,11 +202,16 @@ static void timer_fire(struct timer *timer, uint64_t now_ns)
         srv_proxy_refuse(conn, REFUSAL_PROXY_TIMEOUT, "no complete header in time");
         return;
     }
-    count_one(&conn->service->session_stats.timeouts);
-    if (now_ns >= session_end_ns(conn)) {
-        offences_note(&conn->service->offences, OFFENCE_LOITER, &conn->client, 1);
+    give_up(conn, now_ns);
+}
+
+/* What is waited for now may have less time than what was waited for before. */
+static void timer_sooner(struct srv_conn *conn)
+{
+    uint64_t at_ns = deadline_ns(conn);
+    if (!conn->closing && at_ns < conn->timer.deadline_ns) {
+        wheel_arm(&conn->service->shard->wheel, &conn->timer, at_ns);
     }
-    end_session(conn, SRV_CLOSE_TIMEOUT);
 }
 
 static void timer_start(struct srv_conn *conn)
@@ -133,6 +240,14 @@ static void note_refused(struct srv_conn *conn, enum reply reply)
     }
 }
 
+static void note_scans(struct srv_conn *conn)
+{
+    if (conn->srv.scans > 0) {
+        offences_note(&conn->service->offences, OFFENCE_SCAN, &conn->client, conn->srv.scans);
+        conn->srv.scans = 0;
+    }
+}
+
 static void answer(struct srv_conn *conn, enum reply reply, struct slice text, struct writer *out)
 {
     note_refused(conn, reply);
@@ -149,6 +264,7 @@ static void answer_late(struct srv_conn *conn, enum reply reply, struct slice te
     }
     conn->phase_ns = conn->service->shard->now_ns;
     answer(conn, reply, text, &out);
+    timer_sooner(conn);
     if (flush(conn, &out)) {
         stream_resume(&conn->stream);
         pump(conn, NULL);
@@ -185,8 +301,6 @@ static void drop_transaction(struct srv_conn *conn)
     conn->txn = NULL;
 }
 
-static void answer_again(struct srv_conn *conn);
-
 /* The program that decides, if there is one. */
 static enum stage_verdict decide(struct srv_conn *conn, enum stage_program which,
                                  enum stage_verdict usual)
@@ -214,21 +328,48 @@ static enum reply throttle(struct srv_conn *conn, enum inbound_stage stage, stru
     }
 }
 
+/* The banner is to wait. Nobody is kept waiting who is only told that there is no room, nor the
+ * proxy's own checks. */
+static bool greet_later(struct srv_conn *conn)
+{
+    if (greet_delay_ns(conn) == 0 || conn->greet_done || srv_proxy_trusted(conn)) {
+        return false;
+    }
+    conn->phase_ns = conn->service->shard->now_ns;
+    conn->greet_wait = true;
+    wheel_arm(&conn->service->shard->wheel, &conn->timer, deadline_ns(conn));
+    return true;
+}
+
+/* It has spoken before the banner. */
+static void refuse_early(struct srv_conn *conn, struct slice in)
+{
+    uint8_t buf[SRV_REPLY_MAX];
+    struct writer out = writer_init(buf, sizeof buf);
+    enum reply foreign = cmd_foreign(in);
+    conn->greet_wait = false;
+    answer(conn, foreign != REPLY_OK ? foreign : REPLY_EARLY_TALKER, SLICE_EMPTY, &out);
+    note_scans(conn);
+    if (flush(conn, &out)) {
+        close_session(conn);
+    }
+}
+
 /* *banner, or what the refusal says, is valid until the next question. */
-static enum reply on_connect(struct srv_conn *conn, struct slice *banner)
+static enum reply on_connect(struct srv_conn *conn, struct slice *banner, bool *later)
 {
     struct expr_value value;
-    if (conn->too_many) {
-        *banner = client_limit_text(conn);
+    if (conn->full != STATS_REFUSALS) {
+        *banner = client_limit_text(conn, (enum stats_refusal)conn->full);
         return REPLY_TOO_MANY_CONNECTIONS;
     }
     if (conn->refused || conn->service->stopping) {
         return REPLY_OVERLOAD;
     }
-    bool later = false; /* never, at this stage */
-    enum reply reply = conn->throttled ? REPLY_OK : throttle(conn, INBOUND_CONNECT, banner, &later);
+    enum reply reply = conn->throttled ? REPLY_OK : throttle(conn, INBOUND_CONNECT, banner, later);
     conn->throttled = true;
-    if (reply != REPLY_OK || conn->service->image->stages[STAGE_GREETING] == NULL) {
+    *later = reply == REPLY_OK && greet_later(conn);
+    if (reply != REPLY_OK || *later || conn->service->image->stages[STAGE_GREETING] == NULL) {
         return reply;
     }
     enum stage_verdict verdict = srv_stage_run(conn, STAGE_GREETING, &value, answer_again);
@@ -303,6 +444,7 @@ static enum reply on_mail(struct srv_conn *conn, const struct srv_ask *ask, stru
         return reply;
     }
     drop_transaction(conn);
+    conn->pace = (struct srv_pace){0};
     conn->txn = spool_txn_new(&service->spool);
     if (conn->txn == NULL) {
         return REPLY_BUSY;
@@ -604,7 +746,7 @@ static bool answer_question(struct srv_conn *conn, struct writer *out)
     struct slice text = SLICE_EMPTY;
     switch (ask->kind) {
     case SRV_ASK_CONNECT:
-        reply = on_connect(conn, &text);
+        reply = on_connect(conn, &text, &later);
         break;
     case SRV_ASK_HELO:
         reply = on_helo(conn, ask->text, &text);
@@ -668,18 +810,17 @@ static void start_tls(struct srv_conn *conn)
 /* One action of the engine; false: wait. */
 static bool step(struct srv_conn *conn, struct slice *in, struct writer *out)
 {
-    uint32_t unknown = conn->srv.unknown;
     enum srv_act act = srv_next(&conn->srv, in, out);
-    if (conn->srv.unknown != unknown) {
-        offences_note(&conn->service->offences, OFFENCE_SCAN, &conn->client,
-                      conn->srv.unknown - unknown);
-    }
+    note_scans(conn);
     switch (act) {
     case SRV_ASK:
         if (writer_room(out) < SRV_REPLY_MAX && !flush(conn, out)) {
             return false;
         }
         if (!answer_question(conn, out)) {
+            if (conn->greet_wait) {
+                return false; /* listening */
+            }
             stream_pause(&conn->stream);
             if (conn->wait != NULL && conn->srv.ask.kind == SRV_ASK_RCPT) {
                 srv_wait_look_ahead(conn, *in);
@@ -707,13 +848,37 @@ static bool step(struct srv_conn *conn, struct slice *in, struct writer *out)
     }
 }
 
+/* The client does not read its replies: nothing more is taken from it, and it does not keep what it
+ * has sent and others need, blocks for content and places for parked input. */
+static bool wait_for_reader(struct srv_conn *conn)
+{
+    const struct pool *parks = &conn->service->shard->park_blocks;
+    bool was = conn->unread;
+    conn->unread = STREAM_OUT_MAX - stream_room(&conn->stream) > SRV_UNSENT_MAX;
+    if (was != conn->unread) {
+        conn->phase_ns = conn->service->shard->now_ns;
+    }
+    if (!conn->unread) {
+        return false;
+    }
+    if (parks->used * 2 > parks->slots_max || !service_has_memory(conn->service)) {
+        cut_off_reader(conn);
+        return true;
+    }
+    conn->stream.want_drained = true;
+    stream_pause(&conn->stream);
+    wheel_arm(&conn->service->shard->wheel, &conn->timer, deadline_ns(conn));
+    return true;
+}
+
 /* Runs the engine over the input until it has to wait. in NULL: without new input. */
 static void pump(struct srv_conn *conn, struct slice *in)
 {
     uint8_t buf[SRV_OUT_BYTES];
     struct writer out = writer_init(buf, sizeof buf);
     struct slice none = SLICE_EMPTY;
-    bool more = !conn->closing && !conn->tls_wait && conn->proxy == NULL && !conn->srv.waiting;
+    bool more = !conn->closing && !conn->tls_wait && conn->proxy == NULL && !conn->srv.waiting &&
+                conn->tarpit == NULL;
     if (in == NULL) {
         in = &none;
     }
@@ -722,13 +887,16 @@ static void pump(struct srv_conn *conn, struct slice *in)
             stream_resume(&conn->stream); /* the others first; the rest is offered again */
             break;
         }
-        if (stream_room(&conn->stream) < sizeof buf) {
-            /* The client does not read its replies. */
-            conn->stream.want_drained = true;
-            stream_pause(&conn->stream);
+        if (wait_for_reader(conn)) {
             break;
         }
+        uint32_t errors = conn->srv.errors;
+        size_t before = out.len;
         more = step(conn, in, &out);
+        if (conn->srv.errors != errors &&
+            tarpit_begin(conn, conn->srv.errors - errors, &out, before)) {
+            break;
+        }
     }
     if (!conn->closing) {
         (void)flush(conn, &out);
@@ -744,12 +912,24 @@ static size_t on_input(struct stream *stream, struct slice in)
 {
     struct srv_conn *conn = mx_container_of(stream, struct srv_conn, stream);
     size_t len = in.len;
-    conn->phase_ns = conn->service->shard->now_ns;
+    uint64_t now_ns = conn->service->shard->now_ns;
+    uint32_t commands = conn->srv.commands;
+    enum srv_phase phase = srv_phase(&conn->srv);
+    if (phase == SRV_PHASE_DATA) {
+        srv_pace_moved(&conn->pace, now_ns - conn->phase_ns, len, limits_of(conn)->data_rate);
+        conn->phase_ns = now_ns;
+    }
     if (conn->proxy != NULL && srv_proxy_input(conn, &in) == PROXY_DONE) {
         session_begin(conn);
     }
-    if (conn->proxy == NULL && !conn->closing) {
+    if (conn->greet_wait) {
+        refuse_early(conn, in);
+    } else if (conn->proxy == NULL && !conn->closing) {
         pump(conn, &in);
+    }
+    if (conn->srv.commands != commands || srv_phase(&conn->srv) != phase) {
+        conn->phase_ns = now_ns; /* else it still waits for the rest of a command */
+        timer_sooner(conn);
     }
     return conn->closing ? len : len - in.len;
 }
@@ -818,6 +998,7 @@ static void on_closed(struct stream *stream, mx_err why)
     (void)why;
     log_refused(conn);
     srv_wait_end(conn);
+    free(conn->tarpit);
     drop_transaction(conn);
     wheel_cancel(&service->shard->wheel, &conn->timer);
     list_remove(&conn->node);
@@ -904,6 +1085,7 @@ static void take_settings(struct srv_conn *conn)
 static void session_start(struct srv_conn *conn)
 {
     const struct srv_profile *profile = conn->profile;
+    conn->phase_ns = conn->service->shard->now_ns;
     if (close_blocked(conn)) {
         return;
     }
@@ -922,10 +1104,10 @@ static void session_start(struct srv_conn *conn)
 /* Of a client that is known now. */
 static void session_begin(struct srv_conn *conn)
 {
-    bool client_full = !client_limit_enter(conn);
-    enum stats_refusal why = listener_session_began(conn->listener, client_full);
+    enum stats_refusal client = client_limit_enter(conn);
+    enum stats_refusal why = listener_session_began(conn->listener, client);
     conn->refused = why != STATS_REFUSALS;
-    conn->too_many = why == REFUSAL_CLIENT_FULL;
+    conn->full = why == client ? (uint8_t)client : STATS_REFUSALS;
     conn->counted = true;
     session_start(conn);
 }

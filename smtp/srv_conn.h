@@ -9,15 +9,19 @@
 #include "io/stream.h"
 #include "smtp/spool.h"
 #include "smtp/srv_engine.h"
+#include "smtp/srv_pace.h"
 #include "smtp/srv_proxy.h"
 #include "smtp/srv_wait.h"
+#include "smtp/tarpit.h"
 
 struct service;
 struct service_listener;
 
 enum {
     SRV_CONN_BYTES_MAX = 1024,
-    SRV_OUT_BYTES = 8 * 1024, /* replies collected before they go to the stream */
+    SRV_OUT_BYTES = 8 * 1024,   /* replies collected before they go to the stream */
+    SRV_UNSENT_MAX = 16 * 1024, /* replies that are not sent: over it no more input is taken */
+    SRV_UNREAD_MS = 60000,      /* how long that may last */
 };
 
 struct srv_conn {
@@ -30,21 +34,27 @@ struct srv_conn {
     struct list_node node;        /* in service->sessions */
     struct timer timer;
     uint64_t began_ns;
-    uint64_t phase_ns;        /* when the current wait for the client began */
-    struct netaddr client;    /* the real one: from PROXY, else the peer */
-    struct netaddr server;    /* where it connected to, when PROXY says so; else family 0 */
-    struct proxy_wait *proxy; /* while the header is awaited */
-    uint8_t *helo;            /* as given, malloc'd; NULL before */
-    uint32_t client_place;    /* in service->conf.sessions */
+    uint64_t phase_ns;     /* when the current wait for the client began: for a whole command, for
+                              more content, for it to read */
+    struct srv_pace pace;  /* of the transaction's content */
+    struct netaddr client; /* the real one: from PROXY, else the peer */
+    struct netaddr server; /* where it connected to, when PROXY says so; else family 0 */
+    struct proxy_wait *proxy;             /* while the header is awaited */
+    uint8_t *helo;                        /* as given, malloc'd; NULL before */
+    uint32_t client_place, network_place; /* in service->conf.sessions */
+    uint8_t full; /* enum stats_refusal: the limit of its client that it is over */
     uint8_t helo_len;
-    bool counted : 1;   /* as a session of its listener */
-    bool refused : 1;   /* over a limit: gets a 421 at once */
-    bool too_many : 1;  /* over that of its client */
-    bool throttled : 1; /* the rates of connections were asked */
-    bool tls_wait : 1;  /* a handshake is on */
+    bool counted : 1;    /* as a session of its listener */
+    bool refused : 1;    /* over a limit: gets a 421 at once */
+    bool throttled : 1;  /* the rates of connections were asked */
+    bool tls_wait : 1;   /* a handshake is on */
+    bool unread : 1;     /* it is to read its replies first */
+    bool greet_wait : 1; /* the banner waits, and who speaks meanwhile is refused */
+    bool greet_done : 1; /* it has waited */
     bool closing : 1;
     uint16_t refused_len;  /* behind helo: sender or recipient of the first refusal */
     struct srv_wait *wait; /* the open question's answer comes from elsewhere; else NULL */
+    struct tarpit *tarpit; /* a reply that waits; else NULL */
     struct txn *txn;
     struct incoming *incoming;
 };

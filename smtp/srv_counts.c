@@ -18,7 +18,7 @@ _Static_assert(mx_countof(states) == SRV_STATES, "every state has a name");
 static const char *const verbs[] = {
     [SRV_VERB_CONNECT] = "connect",
     [SRV_VERB_UNKNOWN] = "unknown",
-#define VERB(text, states, argument, drops, check, act) text,
+#define VERB(text, states, argument, drops, waits, check, act) text,
 #include "smtp/verb.def"
 #undef VERB
 };

@@ -12,7 +12,7 @@ enum {
     SRV_VERB_UNKNOWN,
     SRV_VERB_FIRST,
     SRV_VERBS = SRV_VERB_FIRST
-#define VERB(text, states, argument, drops, check, act) +1
+#define VERB(text, states, argument, drops, waits, check, act) +1
 #include "smtp/verb.def"
 #undef VERB
     ,

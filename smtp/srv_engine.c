@@ -63,6 +63,13 @@ static enum srv_close_reason reason_of(enum reply reply)
         return SRV_CLOSE_ERRORS;
     case REPLY_TOO_MANY_COMMANDS:
         return SRV_CLOSE_COMMANDS;
+    case REPLY_TOO_SLOW:
+        return SRV_CLOSE_SLOW;
+    case REPLY_EARLY_TALKER:
+    case REPLY_NOT_WAITED:
+    case REPLY_SPEAKS_HTTP:
+    case REPLY_SPEAKS_TLS:
+        return SRV_CLOSE_PROTOCOL;
     default:
         return SRV_CLOSE_REFUSED;
     }
@@ -81,6 +88,13 @@ static void note_refusal(struct srv *srv, enum reply reply)
     }
 }
 
+/* Forgetting EHLO after STARTTLS is a mistake and no scan. */
+static bool is_scan(const struct srv *srv, enum reply reply)
+{
+    return reply == REPLY_UNKNOWN_COMMAND || reason_of(reply) == SRV_CLOSE_PROTOCOL ||
+           (reply == REPLY_HELLO_FIRST && !srv->under_tls);
+}
+
 void srv_say(struct srv *srv, enum reply reply, struct slice arg, struct writer *out)
 {
     const struct reply_row *row = reply_row(reply);
@@ -88,9 +102,11 @@ void srv_say(struct srv *srv, enum reply reply, struct slice arg, struct writer 
 
     reply_print(out, reply, arg);
     count_reply(srv, reply);
-    srv->unknown += reply == REPLY_UNKNOWN_COMMAND;
     note_refusal(srv, reply);
-    if (row->code == 421) {
+    if (row->code >= 500) {
+        srv->scans += is_scan(srv, reply);
+    }
+    if (row->code == 421 || reason_of(reply) == SRV_CLOSE_PROTOCOL) {
         srv_close(srv, reason_of(reply));
     } else if (row->counts_as_error && ++srv->errors >= errors_max && errors_max != 0) {
         srv_say(srv, REPLY_TOO_MANY_ERRORS, SLICE_EMPTY, out);
@@ -127,7 +143,7 @@ static void finish_refused(struct srv *srv, enum reply refusal, enum srv_state n
 {
     bool drops = next_state == SRV_STATE_GREETED || next_state == SRV_STATE_CHUNK_FAILED;
     if (srv->open && drops) {
-        srv->failed = refusal;
+        srv->failed = (uint8_t)refusal;
         ask_abort(srv, next_state);
         return;
     }
@@ -145,7 +161,7 @@ static enum srv_state after_failed_chunk(const struct srv *srv)
 /* RFC 3030 section 2: the bytes of a refused chunk are read before the reply. */
 static void skip_chunk(struct srv *srv, enum reply refusal, enum srv_state next_state)
 {
-    srv->failed = refusal;
+    srv->failed = (uint8_t)refusal;
     srv->next_state = (uint8_t)next_state;
     srv_enter(srv, SRV_STATE_SKIP);
 }
@@ -174,6 +190,15 @@ static bool count_command(struct srv *srv, struct writer *out)
     return true;
 }
 
+/* Something is behind this command that may not be there. A chunk is. */
+static bool not_waited(const struct srv *srv, const struct verb *verb, struct slice behind)
+{
+    bool offered = srv->esmtp && srv->conf->limits.offer_pipelining;
+    bool chunk = verb != NULL && verb->argument == ARGUMENT_CHUNK;
+    bool waits = verb != NULL && verb->waits;
+    return srv->conf->limits.refuse_pipelining && behind.len > 0 && !chunk && (waits || !offered);
+}
+
 static void step_line(struct srv *srv, struct slice *in, struct slice line, struct writer *out)
 {
     const struct verb *verb = NULL;
@@ -190,7 +215,9 @@ static void step_line(struct srv *srv, struct slice *in, struct slice line, stru
     if (!count_command(srv, out)) {
         return;
     }
-    if (refusal != REPLY_OK) {
+    if (not_waited(srv, verb, *in)) {
+        srv_say(srv, REPLY_NOT_WAITED, SLICE_EMPTY, out);
+    } else if (refusal != REPLY_OK) {
         refuse_command(srv, verb, refusal, out);
     } else {
         verb->act(srv, out);
@@ -201,6 +228,13 @@ static void step_line(struct srv *srv, struct slice *in, struct slice line, stru
 static bool step_command(struct srv *srv, struct slice *in, struct writer *out)
 {
     struct slice line;
+    enum reply foreign =
+        srv->state == SRV_STATE_BANNERED && !srv->discarding_line ? cmd_foreign(*in) : REPLY_OK;
+    if (foreign != REPLY_OK) {
+        srv->verb = SRV_VERB_UNKNOWN;
+        srv_say(srv, foreign, SLICE_EMPTY, out);
+        return true;
+    }
     if (!srv->discarding_line) {
         switch (cmd_find_line(&line, *in, srv->conf->limits.line_bytes_max)) {
         case CMD_LINE:
@@ -319,7 +353,7 @@ static void step_skip(struct srv *srv, struct slice *in, struct writer *out)
     *in = slice_from(*in, len);
     srv->chunk_left -= len;
     if (srv->chunk_left == 0) {
-        finish_refused(srv, srv->failed, (enum srv_state)srv->next_state, out);
+        finish_refused(srv, (enum reply)srv->failed, (enum srv_state)srv->next_state, out);
     }
 }
 
@@ -422,7 +456,7 @@ static void accept_mail(struct srv *srv, struct writer *out)
     srv->open = true;
     srv->messages++;
     srv->smtputf8 = srv->ask.mail.smtputf8;
-    srv->body = srv->ask.mail.body;
+    srv->body = (uint8_t)srv->ask.mail.body;
     srv->rcpts_ok = 0;
     srv->failed = REPLY_OK;
     srv_enter(srv, SRV_STATE_MAIL);
@@ -440,7 +474,7 @@ static void accept_data(struct srv *srv, struct writer *out)
 /* The host has let go of the transaction. */
 static void aborted(struct srv *srv, struct writer *out)
 {
-    enum reply refusal = srv->failed;
+    enum reply refusal = (enum reply)srv->failed;
     srv->failed = REPLY_OK;
     srv_enter(srv, (enum srv_state)srv->next_state);
     if (refusal != REPLY_OK) {
@@ -499,7 +533,7 @@ static void refused(struct srv *srv, enum reply reply, struct slice text, struct
         }
         break;
     case SRV_ASK_BODY:
-        srv->failed = reply;
+        srv->failed = (uint8_t)reply;
         return;
     case SRV_ASK_END:
         srv_enter(srv, SRV_STATE_GREETED);
@@ -539,13 +573,17 @@ void srv_stop(struct srv *srv, enum srv_close_reason reason, struct writer *out)
         [SRV_CLOSE_NONE] = REPLY_SHUTDOWN,          [SRV_CLOSE_QUIT] = REPLY_SHUTDOWN,
         [SRV_CLOSE_ERRORS] = REPLY_TOO_MANY_ERRORS, [SRV_CLOSE_COMMANDS] = REPLY_TOO_MANY_COMMANDS,
         [SRV_CLOSE_TIMEOUT] = REPLY_TIMEOUT,        [SRV_CLOSE_SHUTDOWN] = REPLY_SHUTDOWN,
-        [SRV_CLOSE_REFUSED] = REPLY_OVERLOAD,
+        [SRV_CLOSE_REFUSED] = REPLY_OVERLOAD,       [SRV_CLOSE_SLOW] = REPLY_TOO_SLOW,
+        [SRV_CLOSE_PROTOCOL] = REPLY_SHUTDOWN,
     };
     MX_ASSERT((size_t)reason < mx_countof(replies));
     if (srv->state == SRV_STATE_CLOSED) {
         return;
     }
     srv->waiting = false;
+    if (reason == SRV_CLOSE_SLOW) {
+        note_refusal(srv, replies[reason]);
+    }
     if (srv->state != SRV_STATE_TLS && writer_room(out) >= STOP_ROOM) {
         reply_print(out, replies[reason], SLICE_EMPTY);
         count_reply(srv, replies[reason]);

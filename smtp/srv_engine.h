@@ -12,6 +12,10 @@
  * A refused BDAT chunk that is not the last fails the transaction: it is dropped at once, and the
  * chunks that follow are read, thrown away and answered 503 until LAST, RSET or EHLO (RFC 3030).
  *
+ * Who speaks HTTP or TLS before EHLO, or sends more behind a command that has to be waited for, or
+ * pipelines before that was offered, is told so once, and the session ends. Seen is only what has
+ * been shown together with the command, so it depends on chance who is caught, never who is not.
+ *
  * The product's sentence: the 250 after the data is written only by srv_answer to SRV_ASK_END with
  * REPLY_OK, which the pump gives only after the covering synced write. */
 #pragma once
@@ -33,6 +37,7 @@ struct srv_limits {
     uint32_t errors_max;     /* 20 */
     uint32_t messages_max;   /* 1000 */
     uint32_t commands_max;   /* 10000 */
+    bool refuse_pipelining;  /* of what may not be: the session ends with REPLY_NOT_WAITED */
     bool normalize_newlines; /* bare CR / LF become CRLF instead of 550 5.5.2 */
     bool offer_chunking;     /* true */
     bool offer_binarymime;   /* false */
@@ -82,9 +87,11 @@ struct srv_ask {
     enum srv_question kind;
     struct slice text;
     bool esmtp;
-    struct mail_params mail;
-    struct rcpt_params rcpt;
-    struct srv_end end;
+    union { /* by kind */
+        struct mail_params mail;
+        struct rcpt_params rcpt;
+        struct srv_end end;
+    };
 };
 
 /* For deadlines of the pump: what the session waits for. */
@@ -102,7 +109,9 @@ enum srv_close_reason {
     SRV_CLOSE_COMMANDS, /* too many commands or messages */
     SRV_CLOSE_TIMEOUT,
     SRV_CLOSE_SHUTDOWN,
-    SRV_CLOSE_REFUSED, /* SRV_ASK_CONNECT was refused, or another question with a 421 */
+    SRV_CLOSE_SLOW,     /* content comes too slowly */
+    SRV_CLOSE_PROTOCOL, /* no SMTP, or spoken out of turn */
+    SRV_CLOSE_REFUSED,  /* SRV_ASK_CONNECT was refused, or another question with a 421 */
 };
 
 enum {
@@ -119,7 +128,7 @@ struct srv {
     bool esmtp;
     bool under_tls;
     uint16_t refusals; /* replies of 4xx and 5xx so far, at most 65535 */
-    uint32_t unknown;  /* commands that nobody knows, so far */
+    uint32_t scans;    /* what only who looks for holes does: for the host, which sets it to 0 */
     /* The rest is private to the engine. */
     bool waiting;         /* a question is open */
     bool open;            /* MAIL was accepted, and neither END nor ABORT was asked since */
@@ -129,8 +138,8 @@ struct srv {
     uint8_t state;      /* enum srv_state in srv_verbs.h */
     uint8_t verb;       /* what replies answer: see smtp/srv_counts.h */
     uint8_t next_state; /* where a chunk that is thrown away, or a dropped transaction, leads */
-    enum body_type body;
-    enum reply failed; /* refusal that the end of this content will get, REPLY_OK = none */
+    uint8_t body;       /* enum body_type */
+    uint8_t failed;     /* enum reply that the end of this content will get, REPLY_OK = none */
     uint32_t rcpts_ok;
     uint32_t errors;
     uint32_t commands;

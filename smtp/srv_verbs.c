@@ -177,8 +177,8 @@ static enum reply check_not_offered(struct srv *srv, struct slice argument)
 #define ANY_TIME (IN(BANNERED) | IN(GREETED) | IN(MAIL) | IN(RCPT) | IN(CHUNKED) | IN(CHUNK_FAILED))
 
 static const struct verb verbs[] = {
-#define VERB(text, states, argument, drops, check, act) \
-    {SLICE_LITERAL(text), states, ARGUMENT_##argument, drops, check, act},
+#define VERB(text, states, argument, drops, waits, check, act) \
+    {SLICE_LITERAL(text), states, ARGUMENT_##argument, drops, waits, check, act},
 #include "smtp/verb.def"
 #undef VERB
 };
@@ -226,7 +226,7 @@ enum reply srv_verb_check(struct srv *srv, const struct verb **out_verb, struct 
         return malformed;
     }
     if ((verb->states & 1u << srv->state) == 0) {
-        return REPLY_WRONG_ORDER;
+        return srv->state == SRV_STATE_BANNERED ? REPLY_HELLO_FIRST : REPLY_WRONG_ORDER;
     }
     return verb->check == NULL ? REPLY_OK : verb->check(srv, argument);
 }

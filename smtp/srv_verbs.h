@@ -27,6 +27,7 @@ struct verb {
     uint32_t states; /* bit per enum srv_state */
     enum verb_argument argument;
     bool drops;
+    bool waits;
     enum reply (*check)(struct srv *srv, struct slice argument);
     void (*act)(struct srv *srv, struct writer *out);
 };

@@ -6,6 +6,7 @@ static const char *const refusals[] = {
     [REFUSAL_LISTENER_FULL] = "listener_full",
     [REFUSAL_SERVER_FULL] = "server_full",
     [REFUSAL_CLIENT_FULL] = "client_full",
+    [REFUSAL_NETWORK_FULL] = "network_full",
     [REFUSAL_MEMORY] = "memory",
     [REFUSAL_NO_SESSION] = "no_session",
     [REFUSAL_STOPPING] = "stopping",

@@ -19,6 +19,7 @@ enum stats_refusal {
     REFUSAL_LISTENER_FULL, /* NetworkListener.maxConnections */
     REFUSAL_SERVER_FULL,   /* SystemSettings.maxConnections */
     REFUSAL_CLIENT_FULL,   /* SystemSettings.maxConnectionsPerClient */
+    REFUSAL_NETWORK_FULL,  /* SystemSettings.maxConnectionsPerNetwork */
     REFUSAL_MEMORY,        /* of the core, for content and output */
     REFUSAL_NO_SESSION,    /* no memory for the session itself */
     REFUSAL_STOPPING,
@@ -84,9 +85,11 @@ struct mail_stats {
 
 struct session_stats {
     uint64_t accepted, timeouts;
+    uint64_t slow_data, slow_readers; /* of them: content below the rate, replies not read */
     uint64_t refused[STATS_REFUSALS];
     struct listener_row listeners[STATS_ROWS_MAX];
     struct throttle_row throttles[STATS_ROWS_MAX];
+    uint64_t replies_delayed;     /* to errors */
     uint64_t throttles_forgotten; /* counters that gave way in a full table */
     struct srv_counts srv;
 };

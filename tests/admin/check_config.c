@@ -57,6 +57,8 @@ static void check_defaults(void)
     CHECK(listener->connections_max == 8192 && listener->backlog == 1024);
     const struct session_limits *limits = &image->limits;
     CHECK(limits->idle_ms == 300000 && limits->data_block_ms == 600000);
+    CHECK(limits->data_rate == 500 && limits->data_grace_ms == 180000);
+    CHECK(limits->refuse_pipelining && listener->greet_delay_ms == 0);
     CHECK(limits->session_ms == 3600000 && limits->proxy_header_ms == 5000);
     CHECK(limits->tls_handshake_ms == 60000 && limits->size_bytes_max == 104857600);
     CHECK(limits->line_bytes_max == 4096 && limits->rcpts_max == 1000);

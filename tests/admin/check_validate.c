@@ -309,7 +309,9 @@ static const struct object_case cases[] = {
     {"NetworkListener", "{\"name\":\"a\",\"bind\":{\"[0:0::1]:2525\":true,\"127.0.0.1:25\":true}}",
      "{\"name\":\"a\",\"bind\":{\"[::1]:2525\":true,\"127.0.0.1:25\":true},\"protocol\":\"smtp\","
      "\"overrideProxyTrustedNetworks\":{},\"useTls\":true,\"tlsImplicit\":false,"
-     "\"maxConnections\":8192,\"socketBacklog\":1024}"},
+     "\"maxConnections\":8192,\"greetDelay\":0,\"socketBacklog\":1024}"},
+    {"NetworkListener", "{\"name\":\"a\",\"bind\":{\"[::]:25\":true},\"greetDelay\":60001}",
+     "greetDelay: must be 0 to 60000\n"},
     {"NetworkListener", "{\"name\":\"a\",\"bind\":{}}", "bind: must have at least 1\n"},
     {"NetworkListener", "{\"name\":\"a\",\"bind\":{\"localhost:25\":true}}",
      "bind/localhost:25: 'localhost:25' is not a socket address such as 0.0.0.0:25 or [::]:25\n"},
@@ -331,6 +333,8 @@ static const struct object_case cases[] = {
      "\"192.0.2.1/32\":true,\"2001:DB8::/32\":true}}",
      "{\"defaultHostname\":\"mx1.example.org\",\"defaultDomainId\":null,\"postmasterAddress\":null,"
      "\"defaultCertificateId\":null,\"maxConnections\":8192,\"maxConnectionsPerClient\":200,"
+     "\"maxConnectionsPerNetwork\":1000,\"networkPrefixLengthIpv4\":24,\"networkPrefixLengthIpv6\":"
+     "48,"
      "\"proxyTrustedNetworks\":{"
      "\"10.0.0.0/8\":true,\"192.0.2.1\":true,\"2001:db8::/32\":true}}"},
     {"SystemSettings", "{\"threadPoolSize\":4}", "threadPoolSize: is not supported by ringmx\n"},
@@ -351,9 +355,14 @@ static const struct object_case cases[] = {
     /* Limits */
     {"MtaInboundSession", "{\"timeout\":{\"else\":\"10m\"}}",
      "{\"timeout\":{\"match\":{},\"else\":\"10m\"},\"maxDuration\":{\"match\":{},\"else\":\"1h\"},"
-     "\"dataTimeout\":{\"match\":{},\"else\":\"10m\"},\"maxErrors\":{\"match\":{},\"else\":\"20\"},"
+     "\"dataTimeout\":{\"match\":{},\"else\":\"10m\"},\"minDataRate\":{\"match\":{},\"else\":"
+     "\"500\"},\"minDataRateGrace\":{\"match\":{},\"else\":\"3m\"},"
+     "\"maxErrors\":{\"match\":{},\"else\":\"20\"},"
+     "\"errorDelay\":0,\"errorDelayAfter\":5,"
      "\"maxCommands\":{\"match\":{},\"else\":\"10000\"},\"maxLineLength\":{\"match\":{},\"else\":"
-     "\"4096\"}}"},
+     "\"4096\"},\"unauthorizedPipelining\":\"refuse\"}"},
+    {"MtaInboundSession", "{\"unauthorizedPipelining\":\"ignore\"}",
+     "unauthorizedPipelining: must be one of 'refuse', 'tolerate'\n"},
     {"MtaInboundSession", "{\"timeout\":{\"else\":\"10\"},\"maxLineLength\":{\"else\":\"5000\"}}",
      "timeout: must be 1000 to 86400000 ms\nmaxLineLength: must be 512 to 4096\n"},
     {"MtaInboundSession", "{\"timeout\":300000}",
@@ -481,7 +490,9 @@ static const struct patch_case patches[] = {
      "{\"proxyTrustedNetworks/192.0.2.0~124\":true,\"proxyTrustedNetworks/10.0.0.0~18\":null}",
      "{\"defaultHostname\":null,\"defaultDomainId\":null,\"postmasterAddress\":null,"
      "\"defaultCertificateId\":null,"
-     "\"maxConnections\":8192,\"maxConnectionsPerClient\":200,\"proxyTrustedNetworks\":{\"192.0.2."
+     "\"maxConnections\":8192,\"maxConnectionsPerClient\":200,"
+     "\"maxConnectionsPerNetwork\":1000,\"networkPrefixLengthIpv4\":24,\"networkPrefixLengthIpv6\":"
+     "48,\"proxyTrustedNetworks\":{\"192.0.2."
      "0/24\":true}}"},
     {"SystemSettings", "{}", "{\"proxyTrustedNetworks/10.0.0.0~18\":7}",
      "proxyTrustedNetworks/10.0.0.0/8: must be true to add or null to remove\n"},

@@ -209,3 +209,29 @@ Test(netaddr, equal_ignores_the_port)
     cr_assert_eq(netaddr_parse(&b, SLICE_LITERAL("c000:201::")), MX_OK);
     cr_assert(!netaddr_equal(&a, &b));
 }
+
+Test(netaddr, the_network_of_an_address)
+{
+    static const struct {
+        const char *addr;
+        uint8_t bits;
+        const char *network;
+        uint8_t expected_bits;
+    } rows[] = {
+        {"192.0.2.77", 24, "192.0.2.0", 24},
+        {"192.0.2.77", 9, "192.0.0.0", 9},
+        {"192.0.2.77", 64, "192.0.2.77", 32},
+        {"192.0.2.77", 0, "0.0.0.0", 0},
+        {"2001:db8:1:2::1", 48, "2001:db8:1::", 48},
+        {"2001:db8:1:2::1", 128, "2001:db8:1:2::1", 128},
+    };
+    for (size_t i = 0; i < mx_countof(rows); i++) {
+        struct netaddr addr, network;
+        cr_assert(netaddr_parse(&addr, slice_of_text(rows[i].addr)) == MX_OK);
+        cr_assert(netaddr_parse(&network, slice_of_text(rows[i].network)) == MX_OK);
+        struct netmask mask = netmask_of(&addr, rows[i].bits);
+        cr_assert(netaddr_equal(&mask.addr, &network), "%s/%u", rows[i].addr, rows[i].bits);
+        cr_assert_eq(mask.bits, rows[i].expected_bits);
+        cr_assert(netmask_contains(&mask, &addr));
+    }
+}

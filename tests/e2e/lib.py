@@ -148,6 +148,10 @@ def session_limits(**limits):
     return update("MtaInboundSession", **{k: constant(v) for k, v in limits.items()})
 
 
+# Whole dialogues in one segment are carried out.
+TOLERANT = update("MtaInboundSession", unauthorizedPipelining="tolerate")
+
+
 def relay_route(port, name="source", **fields):
     value = {"@type": "Relay", "name": name, "address": "127.0.0.1", "port": port, "protocol": "smtp",
              "allowInvalidCerts": True} | fields

@@ -124,7 +124,7 @@ def test_ban_for_unknown_commands():
         s.api.update("Security", "singleton", scanBanRate={"count": 9, "period": 3600000})
         for _ in range(5):
             session = session_of(s, "203.0.113.7")
-            for line in ("GET / HTTP/1.0", "XYZZY"):
+            for line in ("GOT / HTTP/1.0", "XYZZY"):
                 say(session, line)
             session.close()
         banned(s, "203.0.113.7", "portScanning")

@@ -599,6 +599,17 @@ def test_bench_management_latency():
         check(only["rcpt"]["count"] > 0 and only["message"]["count"] > 0, f"{name}: nothing was measured")
 
 
+def test_bench_slow_clients():
+    """The benchmark of slow clients beside good ones runs through with few of them; time is not judged here."""
+    result = quick("slow_clients.py")
+    [only] = result["rounds"]
+    equal((result["clients"], set(only["told"])), (400, {"silent", "drip", "slow-reader", "slow-data"}), "slow clients")
+    check(only["sessions"] >= 400, f"{only['sessions']} sessions at the end")
+    for kind, told in only["told"].items():
+        check(told["connections"] >= 100 and told["2xx"] >= 100, f"{kind}: {told}")
+    check(only["told"]["slow-data"]["3xx"] == 100, f"content was begun: {only['told']['slow-data']}")
+
+
 def test_bench_accounts():
     """The benchmark of many accounts runs through with few of them; what memory tables take holds for them too."""
     result = quick("accounts.py")

@@ -342,7 +342,7 @@ def test_bench_send_idle_connections_and_server_statistics():
 def test_bench_send_hostile_clients():
     """Each kind behaves as it says, ringmx takes it as it should, and the load beside them has no errors."""
     with Server(cores=1) as server:
-        kinds = ("silent:2", "drip:2", "slow-reader:2", "early:2", "bare-lf:2", "reset:9")
+        kinds = ("silent:2", "drip:2", "slow-data:2", "slow-reader:2", "early:2", "bare-lf:2", "reset:9")
         r = send(server.port, "--time", "4", "--rate", "50", *(w for k in kinds for w in ("--hostile", k)))
         equal(r["errors"], 0, "errors of the load")
         check(r["accepted"] > 0, "the load does not get on beside them")
@@ -350,6 +350,7 @@ def test_bench_send_hostile_clients():
         equal({k: v["clients"] for k, v in h.items()}, dict(k.split(":")[0:1] + [int(k.split(":")[1])] for k in kinds), "kinds")
         equal((h["silent"]["connections"], h["silent"]["2xx"], h["silent"]["closed_by_server"]), (2, 2, 0), "silent: a greeting")
         check(h["drip"]["connections"] == 2 and h["drip"]["2xx"] >= 2 and h["drip"]["taken"] == 0, f"drip: {h['drip']}")
+        check(h["slow-data"]["3xx"] == 2 and h["slow-data"]["taken"] == 0, f"slow data: {h['slow-data']}")
         check(h["slow-reader"]["2xx"] >= 4 and h["slow-reader"]["taken"] == 0, f"slow reader: {h['slow-reader']}")
         check(h["early"]["connections"] > 2, f"early talker: {h['early']}")
         check(h["bare-lf"]["connections"] > 2 and h["bare-lf"]["5xx"] > 0, f"bare LF: {h['bare-lf']}")
@@ -365,11 +366,11 @@ def test_bench_send_hostile_clients():
 
 
 def test_bench_send_drips():
-    """The slow client sends one byte after the other, never faster than one in 100 ms."""
+    """The slow client sends one byte after the other, never faster than --drip says."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         process = subprocess.Popen([os.path.join(lib.BUILD, "ringmx-bench"), "send", "--to",
                                     f"127.0.0.1:{listening.getsockname()[1]}", *TO_ALICE, "--sessions", "0", "--hostile", "drip",
-                                    "--time", "60", "--quiet"], stdout=subprocess.DEVNULL)
+                                    "--drip", "150", "--time", "60", "--quiet"], stdout=subprocess.DEVNULL)
         try:
             listening.settimeout(20)
             sock, _ = listening.accept()
@@ -384,7 +385,7 @@ def test_bench_send_drips():
             process.terminate()
         equal(process.wait(20), 0, "exit code after SIGTERM")
         check(b"EHLO hostile.invalid\r\n".startswith(got), f"got {got}")
-        check(took >= (len(got) - 1) * 0.1, f"{len(got)} bytes in {took:.3f} s")
+        check(took >= (len(got) - 1) * 0.15, f"{len(got)} bytes in {took:.3f} s")
 
 
 def test_bench_send_on_one_cpu():
@@ -443,7 +444,8 @@ OPTIONS = (
     (BOTH, ("--source", "127.7.0.0/16")),
     (BOTH, ("--idle", "20")),
     (BOTH, ("--hostile", "silent:2", "--time", "1")),
-    (BOTH, ("--hostile", "drip:2", "--time", "1")),
+    (BOTH, ("--hostile", "drip:2", "--drip", "50", "--time", "1")),
+    (BOTH, ("--hostile", "slow-data:2", "--time", "1")),
     (RINGMX, ("--hostile", "slow-reader:2", "--time", "1")),  # smtp-sink has one thread, which would block in a write to it
     (BOTH, ("--hostile", "early:2", "--time", "1")),
     (BOTH, ("--hostile", "bare-lf:2", "--time", "1")),

@@ -362,15 +362,27 @@ def test_false_ends_exim_data():
 
 
 def test_commands_injected_before_tls():
-    """What is sent in clear behind STARTTLS is no command, at every split: it is gone, or the handshake fails over it."""
+    """What is sent in clear behind STARTTLS is no command, at every split: the session ends over it, it is gone, or the
+    handshake fails over it."""
+    for policy in ("refuse", "tolerate"):
+        injected_before_tls(policy)
+
+
+def injected_before_tls(policy):
     text = b"STARTTLS\r\nEHLO evil\r\nMAIL FROM:<evil@example.net>\r\nRCPT TO:<alice@example.org>\r\n"
-    with Server() as s:
+    with Server(extra=[lib.update("MtaInboundSession", unauthorizedPipelining=policy)]) as s:
         for split in range(1, len(text) + 1):
             with s.wire() as w:
                 w.send(text[:split])
                 if split < len(text):
                     w.send(text[split:])
-                w.then("220 2.0.0", f"reply at split {split}")
+                reply = w.reply()
+                if policy == "refuse" and split == len(text):
+                    equal(reply[:9], "554 5.5.1", "what came in one segment ends the session")
+                if not reply.startswith("220"):
+                    equal((policy, reply[:9]), ("refuse", "554 5.5.1"), f"reply at split {split}")
+                    w.at_end()
+                    continue
                 equal(w.buffer[:1] in (b"", b"\x15"), True, "nothing but an alert follows in clear")
                 try:
                     w.start_tls()

@@ -3,7 +3,7 @@
 import socket
 import time
 
-from lib import Wire, check, equal, free_port, wait_until
+from lib import Wire, check, equal, free_port, update, wait_until
 from netns import own_network
 from test_bans import PROXY
 from test_frontends import proxy_v2
@@ -68,6 +68,33 @@ def test_limit_of_an_ipv6_client():
         mine = [w for host in range(1, 5) for w in open_sessions(s, f"2001:db8:0:1::{host}", 1)]
         is_refused(proxied(s, "2001:db8:0:1:ffff::"), "[2001:db8:0:1:ffff::]/64", 4)
         for w in mine + open_sessions(s, "2001:db8:0:2::1", 4):
+            w.sock.close()
+
+
+def test_limit_of_a_network():
+    """Clients of one network have a limit together, on all cores; what is one network is configured, null is no limit, both live."""
+    limits = {"maxConnectionsPerNetwork": 3, "maxConnectionsPerClient": 2}
+
+    def full(s):
+        return sum(row["value"] for core in s.api.stats() for row in core["sessions_refused_total"] if row["reason"] == "network_full")
+    with Managed(cores=2, settings=PROXY | limits) as s:
+        mine = [w for host in range(1, 4) for w in open_sessions(s, f"203.0.113.{host}", 1)]
+        is_refused(proxied(s, "203.0.113.200"), "[203.0.113.0]/24", 3)
+        six = [w for net in range(1, 4) for w in open_sessions(s, f"2001:db8:7:{net}::1", 1)]
+        is_refused(proxied(s, "2001:db8:7:ffff::1"), "[2001:db8:7::]/48", 3)
+        mine += open_sessions(s, "203.0.112.1", 2) + open_sessions(s, "2001:db8:8::1", 2)
+        is_refused(proxied(s, "203.0.112.1"), "[203.0.112.1]", 2)
+        equal((full(s), refused(s)), (2, 1), "counted")
+        # Who was refused for himself has taken nothing of his network, and the other way round.
+        mine += open_sessions(s, "203.0.112.2", 1)
+        is_refused(proxied(s, "203.0.112.3"), "[203.0.112.0]/24", 3)
+        for w in mine.pop(), mine.pop():
+            w.expect("QUIT", "221")
+        s.api.update("SystemSettings", "singleton", networkPrefixLengthIpv4=32, networkPrefixLengthIpv6=64, maxConnectionsPerNetwork=2)
+        mine += open_sessions(s, "203.0.113.201", 2) + open_sessions(s, "2001:db8:7:4::1", 2)
+        s.api.update("SystemSettings", "singleton", networkPrefixLengthIpv4=8, maxConnectionsPerNetwork=None)
+        mine += open_sessions(s, "203.1.1.1", 2) + open_sessions(s, "203.1.1.2", 2)
+        for w in mine + six:
             w.sock.close()
 
 
@@ -140,6 +167,39 @@ def test_limit_without_a_proxy():
         for w in mine + more:
             w.sock.close()
         equal(refused(s), 4, "refused")
+
+
+def test_error_delay():
+    """Behind some errors the reply to one waits, and with it what was sent meanwhile; others go on, and the session's end need not wait."""
+    delay = update("MtaInboundSession", errorDelay=400, errorDelayAfter=2)
+    with Managed(cores=1, extra=[delay]) as s, s.wire() as w, s.wire() as other:
+        def seconds(command, code, wire=w):
+            began = time.monotonic()
+            wire.expect(command, code)
+            return time.monotonic() - began
+        fast = [seconds("NONSENSE", "500") for _ in range(2)]
+        equal(s.api.stats()[0]["replies_delayed_total"], 0, "delayed")
+        check(seconds("NONSENSE", "500") >= 0.4, "the third waits")
+        began = time.monotonic()
+        w.send("RCPT TO:<alice@example.org>\r\nNOOP\r\nNOOP\r\n")
+        other.expect("NOOP", "250")
+        for code in ("503", "250", "250"):
+            w.then(code)
+        check(time.monotonic() - began >= 0.4, "all of them wait")
+        equal(s.api.stats()[0]["replies_delayed_total"], 2, "delayed")
+        w.expect("MAIL FROM:<a@example.net>", "250")
+        check(seconds("RCPT TO:<x@elsewhere.example>", "550") >= 0.4, "a refused recipient")
+        s.api.update("MtaInboundSession", "singleton", errorDelay=60000)
+        w.send("NONSENSE\r\nNONSENSE\r\n")
+        wait_until(lambda: s.api.stats()[0]["replies_delayed_total"] == 4, 10, "the delay")
+        gone = s.wire()
+        gone.send("A\r\nB\r\nC\r\nD\r\n")
+        wait_until(lambda: s.api.stats()[0]["replies_delayed_total"] == 5, 10, "the delay")
+        gone.sock.close()
+        check(max(fast) < 60, "the first two")
+        s.stop()
+        for code in ("500", "500", "421"):
+            w.then(code)
 
 
 def test_a_large_sender_is_within_the_limits():

@@ -315,6 +315,15 @@ def refusals(watch):
             w.then("220")
             other.then("421")
             watch.until(s, "sessions_refused_total{reason=client_full}")
+    with Managed(cores=1, settings={"proxyTrustedNetworks": {"127.0.0.1/32": True}, "maxConnectionsPerNetwork": 1}) as s:
+        with s.wire(hello=False, first=b"PROXY TCP4 203.0.113.7 127.0.0.1 4000 25\r\n") as w:
+            w.then("220")
+            with s.wire(hello=False, first=b"PROXY TCP4 203.0.113.8 127.0.0.1 4000 25\r\n") as other:
+                other.then("421")
+            watch.until(s, "sessions_refused_total{reason=network_full}")
+    with Managed(cores=1, extra=[update("MtaInboundSession", errorDelay=1, errorDelayAfter=0)]) as s, s.wire() as w:
+        w.expect("NONSENSE", "500")
+        watch.until(s, "replies_delayed_total")
     with Managed(cores=1) as s, s.wire() as w:
         s.api.create("MtaInboundThrottle", description="per recipient", key={"rcpt": True}, rate={"count": 1, "period": 3600000})
         w.expect("MAIL FROM:<a@example.net>", "250")
@@ -343,6 +352,19 @@ def refusals(watch):
     with Managed(cores=1, extra=[session_limits(timeout="1s")]) as s, s.wire() as w:
         w.then("421")
         watch.until(s, "sessions_timed_out_total")
+    slow = session_limits(timeout="1s", maxCommands="100000000", minDataRateGrace="1s")
+    with Managed(cores=1, extra=[slow]) as s, s.wire() as w:
+        w.begin("alice@example.org")
+        w.expect("DATA", "354")
+        w.then("421")
+        watch.until(s, "sessions_slow_data_total")
+        with s.wire() as deaf:
+            deaf.sock.settimeout(0.2)
+            try:
+                while True:
+                    deaf.send(b"NOOP\r\n" * 10000)
+            except OSError:  # no more is taken, or it is over
+                watch.until(s, "sessions_slow_readers_total")
     with Managed(cores=1, start=False) as s:
         s.spawn(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100)))
         wait_until(lambda: " ready " in s.log(), 20, "the log line 'ready'")

@@ -6,6 +6,7 @@
 #include "tests/sim/manager.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/peer.h"
+#include "tests/sim/rates.h"
 #include "tests/sim/sim.h"
 
 #include <stdio.h>
@@ -238,12 +239,31 @@ static void check_rcpt(const struct client *c, unsigned i, unsigned code)
     }
 }
 
+/* What rates count once for a message. */
+static void note_domain(const struct mail *mail, unsigned n)
+{
+    const char *domain = strchr(mail->rcpts[n].address, '@');
+    for (unsigned i = 0; i < n; i++) {
+        const char *other = strchr(mail->rcpts[i].address, '@');
+        if (mail->rcpts[i].wanted && domain != NULL && other != NULL &&
+            strcmp(other, domain) == 0) {
+            return;
+        }
+    }
+    rates_domain(domain == NULL ? "" : domain);
+}
+
 static void on_rcpt(struct client *c, unsigned code)
 {
     bool good = code == 250;
     unsigned i = c->rcpt_replies++;
     check_rcpt(c, i, code);
     oracle_rcpt(c->mail, i, good);
+    if (good) {
+        note_domain(c->mail, i);
+    } else if (code == 452) {
+        rates_over();
+    }
     c->wanted += good;
     if (c->pipelined) {
         return;
@@ -263,6 +283,7 @@ static void on_reply(struct client *c, enum tag tag, unsigned code)
         if (code / 100 != 2) {
             quit(c);
         } else if (tag == T_BANNER) {
+            rates_session();
             hello(c);
         } else if (!c->tls && sim_chance(4)) {
             expect(c, T_TLS);
@@ -364,6 +385,9 @@ static void take_reply(struct client *c, struct slice line)
         sim_say("client <- %.*s", SLICE_ARGS(line));
     }
     if (code == 421) {
+        if (c->tag_count > 0 && c->tags[0] == T_BANNER) {
+            rates_over();
+        }
         peer_close(&c->peer, false);
         return;
     }

@@ -1,5 +1,6 @@
 #include "tests/sim/life.h"
 
+#include "tests/sim/rates.h"
 #include "tests/sim/settings.h"
 
 #include "admin/bindings.h"
@@ -245,6 +246,7 @@ void life_boot(const struct life_conf *conf)
     life.conf = *conf;
     settings_tune(&conf->performance);
     settings_verify(conf->verify);
+    rates_life();
     life.conf.group_bytes = GROUP_BYTES;
     sim.ops = 0;
     sim.reads = 0;

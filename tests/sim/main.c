@@ -1,6 +1,7 @@
 /* The simulator's two drives. */
 #include "commit.h"
 #include "tests/sim/manager.h"
+#include "tests/sim/rates.h"
 #include "tests/sim/run.h"
 #include "tests/sim/scenario.h"
 
@@ -76,10 +77,11 @@ static void plan_random(struct plan *plan)
     plan->second = sim_chance(2);
 }
 
-/* Every eighth seed runs tuned to extremes; without drawing, so that the others stay as they are.
- */
+/* Every eighth seed runs tuned to extremes, another eighth under rates of what comes in; without
+ * drawing, so that the others stay as they are. */
 static void tune(struct plan *plan, uint64_t seed)
 {
+    plan->conf.throttled = seed % 8 == 3;
     if (seed % 8 == 5) {
         plan->conf.performance = (struct performance){.turn_completions = 1 + seed / 8 % 4,
                                                       .session_steps = 16,
@@ -225,6 +227,7 @@ static void print_totals(double took, uint64_t hash)
     printf("%llu configurations tried, %llu refused, %llu in force, %llu of them late\n",
            (unsigned long long)manager_counts.tried, (unsigned long long)manager_counts.refused,
            (unsigned long long)manager_counts.done, (unsigned long long)manager_counts.late);
+    printf("%llu connections and recipients were over a rate\n", rates_refused);
     printf("%llu times mail was held, cancelled or bounced\n",
            (unsigned long long)run_totals.steered);
     printf("%llu runs, %llu lives, %llu crashes, %llu messages, %llu operations, %.1f s, trace "

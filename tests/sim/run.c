@@ -1,4 +1,5 @@
 #include "tests/sim/run.h"
+#include "tests/sim/rates.h"
 
 #include "tests/sim/disk.h"
 #include "tests/sim/net.h"
@@ -160,6 +161,7 @@ void run_plan(const struct plan *plan)
     net_reset();
     clients_reset();
     settings_reset(plan->second);
+    rates_reset(plan->conf.throttled);
     disk_format(UINT64_C(64) << 20);
     sim.faults = plan->faults;
     sim.read_errors = plan->read_errors;

@@ -1,5 +1,6 @@
 #include "tests/sim/settings.h"
 #include "tests/dir_records.h"
+#include "tests/sim/rates.h"
 
 #include "core/check.h"
 #include "tests/sim/settings_inside.h"
@@ -336,8 +337,11 @@ static void image_make(struct made *made, const struct settings *s)
                             .listeners = made->listeners,
                             .routes = made->routes};
     image->performance = tuned;
+    image->throttles = rates_throttles();
     image->limits = (struct session_limits){.idle_ms = 300000,
                                             .data_block_ms = 600000,
+                                            .data_rate = 500,
+                                            .data_grace_ms = 180000,
                                             .session_ms = 3600000,
                                             .proxy_header_ms = 5000,
                                             .tls_handshake_ms = 60000,
@@ -347,7 +351,14 @@ static void image_make(struct made *made, const struct settings *s)
                                             .received_max = 50,
                                             .errors_max = 20,
                                             .messages_max = 1000,
-                                            .commands_max = 10000};
+                                            .commands_max = 10000,
+                                            .refuse_pipelining = true};
+    if (image->throttles.count > 0) {
+        image->network_connections_max = 2;
+        image->network_bits_v4 = 24;
+        image->network_bits_v6 = 48;
+        image->limits.error_delay_ms = 3000;
+    }
     char text[64];
     (void)snprintf(text, sizeof text, "certificate %u", s->certificate);
     made->certificate.cert_pem = keep(made, text);

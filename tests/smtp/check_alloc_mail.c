@@ -210,6 +210,8 @@ static void configure(void)
                            .hostname = SLICE_LITERAL("mx.example.org"),
                            .limits = {.idle_ms = 300000,
                                       .data_block_ms = 600000,
+                                      .data_rate = 500,
+                                      .data_grace_ms = 180000,
                                       .session_ms = 3600000,
                                       .proxy_header_ms = 5000,
                                       .tls_handshake_ms = 60000,

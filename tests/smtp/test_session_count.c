@@ -108,3 +108,21 @@ Test(session_count, a_full_table_refuses_nobody)
     }
     cr_assert(counted > CLIENTS / 5 && counted <= CLIENTS / 4, "%u", counted);
 }
+
+Test(session_count, a_network_has_a_limit_of_its_own)
+{
+    struct netaddr a = addr("192.0.2.77"), b = addr("192.0.2.0"), six = addr("2001:db8:1:2::1");
+    struct netmask net = netmask_of(&a, 24), same = netmask_of(&b, 24), host = netmask_of(&b, 32);
+    struct netmask wide = netmask_of(&six, 48), client = netmask_of(&six, 64);
+    uint32_t place, other;
+    cr_assert(session_count_enter_network(count, &net, 1, &place));
+    cr_assert(place != SESSION_COUNT_NOT);
+    cr_assert_not(session_count_enter_network(count, &same, 1, &other), "the same network");
+    cr_assert(session_count_enter_network(count, &host, 1, &other), "another length is another");
+    cr_assert(enter("192.0.2.0", 1) != SESSION_COUNT_NOT, "and no client");
+    cr_assert(session_count_enter_network(count, &wide, 1, &other));
+    cr_assert(session_count_enter_network(count, &client, 1, &other));
+    cr_assert(enter("2001:db8:1:2::1", 1) != SESSION_COUNT_NOT);
+    session_count_leave(count, place);
+    cr_assert(session_count_enter_network(count, &same, 1, &place));
+}

@@ -1,0 +1,180 @@
+#!/usr/bin/env python3
+"""What many slow clients do to good ones.
+
+  slow_clients.py --build DIR [--clients N] [--rounds N] [--seconds N] [--rate N] [--quick] [--json FILE]
+
+A server that is configured for so many sessions, and otherwise as by default, gets messages at a fixed rate (open loop:
+latency counts from the moment at which each was due), in every round once alone and once beside slow clients, in turn
+which comes first. The slow ones, from 127.40.0.0/16, are in equal parts: silent; one byte of a session a second; floods of
+commands without reading a reply; and content of a message, one byte a second. A process of its own makes those of a kind.
+
+Figures are ratios of one round, their median decides: goodput of the good ones beside the slow ones to alone (at least
+0.9), p99 of a message likewise (at most 2), and the server's memory for each slow client (at most 20 KiB on average: a deaf
+one may have 50 (replies, and input that is parked), a slow sender 8, the others 2).
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "tests", "e2e"))
+import lib  # noqa: E402
+import test_management  # noqa: E402
+
+KINDS = ("silent", "drip", "slow-reader", "slow-data")
+SPARE_FILES = 400  # of the server: journals, good clients, management
+GOODPUT_LEAST = 0.9
+P99_MOST = 2.0
+MEMORY_MOST = 20 * 1024
+CONNECT_SECONDS = 120
+
+
+def start(options):
+    big = options.clients + 10000
+    server = test_management.Managed(
+        cores=options.cores, settings={"maxConnections": big}, fields={"maxConnections": big, "socketBacklog": 4096})
+    return server
+
+
+def sessions(server):
+    return sum(core["sessions"] for core in server.api.stats())
+
+
+def resident(server):
+    with open(f"/proc/{server.process.pid}/statm") as f:
+        return int(f.read().split()[1]) * resource.getpagesize()
+
+
+def cpu_seconds(server):
+    return time.clock_gettime((~server.process.pid << 3) | 2)  # the CPU-time clock of another process
+
+
+def kernel_tcp_bytes():
+    with open("/proc/net/sockstat") as f:
+        words = next(line for line in f if line.startswith("TCP:")).split()
+    return int(words[words.index("mem") + 1]) * resource.getpagesize()
+
+
+def bench(server, *args, **how):
+    return subprocess.Popen([os.path.join(lib.BUILD, "ringmx-bench"), "send", "--to", f"127.0.0.1:{server.port}", "--from",
+                             "s@remote.example", "--rcpt", "alice@example.org", "--quiet", *map(str, args)], **how)
+
+
+@contextlib.contextmanager
+def slow_clients(server, options):
+    """All of them connected, once at least; what they are told is nothing to us."""
+    each = options.clients // len(KINDS)
+    running = [bench(server, "--sessions", 0, "--messages", 0, "--hostile", f"{kind}:{each}", "--drip", 1000, "--source",
+                     "127.40.0.0/16", "--json", stdout=subprocess.PIPE, text=True) for kind in KINDS]
+    result = {}
+    try:
+        lib.wait_until(lambda: sessions(server) >= 0.99 * each * len(KINDS), CONNECT_SECONDS, "all slow clients to be connected")
+        time.sleep(options.settle)
+        yield result
+    finally:
+        for process in running:
+            process.terminate()
+        for kind, process in zip(KINDS, running):
+            out, _ = process.communicate(timeout=120)
+            result[kind] = json.loads(out)["hostile"][kind] if out.strip() else {}
+    lib.wait_until(lambda: sessions(server) == 0, 120, "the end of the slow clients")
+
+
+def good_load(server, options):
+    before = cpu_seconds(server)
+    done = bench(server, "--sessions", 16, "--arrivals", f"constant:{options.rate}", "--time", options.seconds, "--warmup", 1,
+                 "--json", stdout=subprocess.PIPE, text=True)
+    out, _ = done.communicate(timeout=options.seconds + 120)
+    result = json.loads(out)
+    lib.check(result["accepted"] > 0, f"the good clients: {result}")
+    return {"rate": result["rate"], "errors": result["errors"], "p50_ms": result["phases"]["message"]["p50_ns"] / 1e6,
+            "p99_ms": result["phases"]["message"]["p99_ns"] / 1e6, "cpu_s": cpu_seconds(server) - before}
+
+
+def one_round(server, options, slow_first):
+    row = {"load": os.getloadavg()[0]}
+
+    def alone():
+        row["alone_bytes"], row["alone"] = resident(server), good_load(server, options)
+
+    def beside():
+        kernel = kernel_tcp_bytes()
+        before = resident(server)
+        with slow_clients(server, options) as told:
+            row["slow_bytes"], row["kernel_bytes"] = resident(server) - before, kernel_tcp_bytes() - kernel
+            row["beside"], row["sessions"] = good_load(server, options), sessions(server)
+        row["told"] = told
+    for part in (beside, alone) if slow_first else (alone, beside):
+        part()
+    row["goodput_ratio"] = row["beside"]["rate"] / row["alone"]["rate"]
+    row["p99_ratio"] = row["beside"]["p99_ms"] / row["alone"]["p99_ms"]
+    return row
+
+
+def show(row):
+    a, b = row["alone"], row["beside"]
+    print(f"load {row['load']:.1f}  good/s {a['rate']:.0f} -> {b['rate']:.0f} ({row['goodput_ratio']:.3f})  "
+          f"p99 {a['p99_ms']:.1f} -> {b['p99_ms']:.1f} ms ({row['p99_ratio']:.2f})  errors {a['errors']}, {b['errors']}  "
+          f"CPU {a['cpu_s']:.1f} -> {b['cpu_s']:.1f} s  sessions {row['sessions']}  memory {row['slow_bytes'] / 2**20:.0f} MiB, "
+          f"kernel {row['kernel_bytes'] / 2**20:.0f} MiB", flush=True)
+
+
+def options_of(arguments):
+    parser = argparse.ArgumentParser(description="Good clients beside many slow ones.")
+    parser.add_argument("--build", required=True, help="folder of the binaries")
+    parser.add_argument("--clients", type=int, default=20000, help="slow ones in all; as many as descriptors allow")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=10, help="of each measurement")
+    parser.add_argument("--rate", type=int, default=500, help="messages a second of the good clients")
+    parser.add_argument("--cores", type=int, default=2, help="of the server")
+    parser.add_argument("--quick", action="store_true", help="400 clients, one short round, no limit to the p99: does it run?")
+    parser.add_argument("--folder", help="where the data are (default: the folder of the binaries)")
+    parser.add_argument("--json", help="write the figures of every round")
+    options = parser.parse_args(arguments)
+    options.settle = 5
+    if options.quick:
+        options.clients, options.rounds, options.seconds, options.rate, options.settle = 400, 1, 2, 50, 0.5
+    return options
+
+
+def main():
+    options = options_of(sys.argv[1:])
+    lib.BUILD = os.path.abspath(options.build)
+    tempfile.tempdir = options.folder or lib.BUILD  # a memory file system would make durability free
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard != resource.RLIM_INFINITY and options.clients > hard - SPARE_FILES:
+        options.clients = hard - SPARE_FILES
+        print(f"{options.clients} slow clients: a process may have no more than {hard} descriptors here")
+    try:
+        server = start(options)
+        good_load(server, options)  # warm
+        rows = []
+        for number in range(options.rounds):
+            rows.append(one_round(server, options, number % 2 == 1))
+            show(rows[-1])
+        server.stop()
+    finally:
+        lib.clean_up()
+    goodput, p99 = (statistics.median(row[f"{name}_ratio"] for row in rows) for name in ("goodput", "p99"))
+    memory = max(row["slow_bytes"] for row in rows) / options.clients
+    print(f"{options.clients} slow clients: goodput {goodput:.3f}, p99 {p99:.2f} x, memory {memory / 1024:.1f} KiB for each")
+    if options.json:
+        with open(options.json, "w") as f:
+            json.dump({"clients": options.clients, "rounds": rows, "goodput": goodput, "p99": p99, "memory": memory}, f)
+    lib.check(all(row["beside"]["errors"] == 0 for row in rows), "good clients had errors")
+    lib.check(goodput >= GOODPUT_LEAST, f"the goodput is {goodput:.3f} of that without slow clients")
+    lib.check(options.quick or p99 <= P99_MOST, f"the p99 is {p99:.2f} times that without slow clients")
+    lib.check(options.quick or memory <= MEMORY_MOST, f"a slow client takes {memory:.0f} bytes")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

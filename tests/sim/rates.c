@@ -1,0 +1,98 @@
+#include "tests/sim/rates.h"
+
+#include "core/check.h"
+#include "tests/sim/sim.h"
+
+#include <string.h>
+
+enum { SESSIONS_COUNT = 4, DOMAINS_COUNT = 6, KEYS_MAX = 64, KEY_BYTES = 64 };
+
+/* A long one, so that little comes back while clients are there and the bound is a narrow one; but
+ * clients that find no session try until they have one. */
+#define DOMAINS_MS (UINT64_C(30) * 86400 * 1000)
+#define SESSIONS_MS UINT64_C(20000)
+
+static struct {
+    bool some;
+    uint64_t began_ns, lives, sessions;
+    struct {
+        char name[KEY_BYTES];
+        uint64_t accepted;
+    } domains[KEYS_MAX];
+    unsigned domain_count;
+} rates;
+
+unsigned long long rates_refused;
+
+static struct inbound_throttle throttles[] = {
+    {.id = 1, .stage = INBOUND_CONNECT, .count = SESSIONS_COUNT, .period_ms = SESSIONS_MS},
+    {.id = 2,
+     .parts = INBOUND_RCPT_DOMAIN,
+     .stage = INBOUND_RCPT,
+     .count = DOMAINS_COUNT,
+     .period_ms = DOMAINS_MS},
+};
+
+void rates_reset(bool some)
+{
+    memset(&rates, 0, sizeof rates);
+    rates.some = some;
+    rates.began_ns = sim.now_ns;
+    throttles[0].name = SLICE_LITERAL("sessions");
+    throttles[1].name = SLICE_LITERAL("domains");
+    for (unsigned i = 0; i < mx_countof(throttles); i++) {
+        throttles[i].rate = rate_of(throttles[i].count, throttles[i].period_ms);
+    }
+}
+
+struct inbound_throttles rates_throttles(void)
+{
+    struct inbound_throttles all = {.items = throttles, .count = mx_countof(throttles)};
+    all.stages = 1u << INBOUND_CONNECT | 1u << INBOUND_RCPT;
+    return rates.some ? all : (struct inbound_throttles){0};
+}
+
+void rates_life(void)
+{
+    rates.lives++;
+}
+
+static void check(const char *what, uint64_t accepted, const struct inbound_throttle *throttle)
+{
+    uint64_t back = (sim.now_ns - rates.began_ns) / throttle->rate.each_ns;
+    uint64_t most = rates.lives * throttle->count + back;
+    if (accepted > most) {
+        sim_fail("%s: %llu in %llu lives, where %llu are the most", what,
+                 (unsigned long long)accepted, (unsigned long long)rates.lives,
+                 (unsigned long long)most);
+    }
+}
+
+void rates_session(void)
+{
+    if (rates.some) {
+        check("sessions", ++rates.sessions, &throttles[0]);
+    }
+}
+
+void rates_domain(const char *name)
+{
+    unsigned i = 0;
+    if (!rates.some) {
+        return;
+    }
+    while (i < rates.domain_count && strcmp(rates.domains[i].name, name) != 0) {
+        i++;
+    }
+    if (i == rates.domain_count) {
+        MX_ASSERT(i < KEYS_MAX && strlen(name) < KEY_BYTES);
+        memcpy(rates.domains[i].name, name, strlen(name) + 1);
+        rates.domain_count++;
+    }
+    check(name, ++rates.domains[i].accepted, &throttles[1]);
+}
+
+void rates_over(void)
+{
+    rates_refused += rates.some;
+}
