@@ -77,19 +77,18 @@ size_t history_trim(uint8_t *bytes, size_t len, uint32_t rcpts, uint8_t *counts)
     }
     struct reader r = reader_init(slice_of(bytes, len));
     size_t kept = 0, left = len; /* left: if all that is not looked at yet stays */
-    while (reader_left(&r) > 0) {
-        size_t from = len - reader_left(&r);
-        struct history_entry entry;
-        if (history_get(&entry, &r)) {
-            return 0;
-        }
-        size_t entry_len = len - reader_left(&r) - from;
+    struct history_entry entry;
+    size_t from = 0;
+    while (reader_left(&r) > 0 && history_get(&entry, &r) == MX_OK) {
+        size_t at = from;
+        from = len - reader_left(&r);
+        size_t entry_len = from - at;
         if (counts[entry.rcpt] > HISTORY_RCPT_MAX || left > HISTORY_BYTES_MAX) {
             counts[entry.rcpt]--;
             left -= entry_len;
             continue;
         }
-        memmove(bytes + kept, bytes + from, entry_len);
+        memmove(bytes + kept, bytes + at, entry_len);
         kept += entry_len;
     }
     return kept;
