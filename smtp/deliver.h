@@ -116,6 +116,8 @@ struct delivery {
     bool retried;    /* was given back once because a kept connection had died */
     bool refused;    /* for now, by a mail host: this attempt ends when the next one fails too */
     bool dsn_passed; /* the next hop took over the DSN duty */
+    bool asking;     /* in hop->asking */
+    struct dns_answers *answers; /* what strategies asked for it; NULL: nothing */
     struct delivery_rcpt rcpts[];
 };
 
@@ -145,6 +147,7 @@ struct hop {
     bool kept;                        /* only while a new image is prepared: it serves there too */
     unsigned references;              /* deliveries, and messages that will park here */
     struct list waiting[QUEUE_SLOTS]; /* struct delivery, by virtual queue */
+    struct list asking;               /* struct delivery: its strategy waits for the DNS */
     uint32_t waiting_mask;            /* those that are not empty */
     unsigned next_queue;              /* whose turn it is */
     uint32_t waiting_count;
@@ -346,9 +349,13 @@ struct routing_host {
 };
 /* Runs a program of the context QHOST about a recipient and a host. *out borrows from the program
  * and ctx->vm. */
-enum expr_status routing_ask(struct expr_value *out, const struct routing_context *ctx,
+enum expr_status routing_run(struct expr_value *out, const struct routing_context *ctx,
                              const struct expr_program *program, const struct routing_host *host,
                              struct slice rcpt, const struct envelope *env);
+/* The same, for who cannot wait. False: it failed. */
+bool routing_ask(struct expr_value *out, const struct routing_context *ctx,
+                 const struct expr_program *program, const struct routing_host *host,
+                 struct slice rcpt, const struct envelope *env);
 /* Resolves the address and runs the programs: schedule, then route. rcpt is the address as sent. */
 void routing_find(struct routing *out, const struct routing_context *ctx, struct slice rcpt,
                   const struct envelope *env);

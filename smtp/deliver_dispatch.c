@@ -61,6 +61,7 @@ void delivery_free(struct delivery *delivery)
     if (delivery->has_worker) {
         hop_worker_free(delivery->active->deliver, delivery->queue);
     }
+    dns_answers_free(delivery->answers);
     free(delivery);
 }
 

@@ -20,6 +20,7 @@ struct dns_answers {
     void *arg;
     bool inside;          /* within dns_ask: whoever asks is there */
     bool closed;          /* nothing is asked any more */
+    bool asking;          /* the query is open */
     struct dns_name name; /* being asked about */
     enum dns_type type;
     unsigned count, max;
@@ -60,6 +61,7 @@ void dns_answers_close(struct dns_answers *answers)
 {
     dns_cancel(&answers->query);
     answers->closed = true;
+    answers->asking = false;
 }
 
 /* --- answers -----------------------------------------------------------------------------------
@@ -101,6 +103,7 @@ static void answered(struct dns_query *query, mx_err err, const struct dns_answe
 {
     struct dns_answers *answers = mx_container_of(query, struct dns_answers, query);
     struct known *known = &answers->known[answers->count++];
+    answers->asking = false;
     *known = (struct known){
         .name = answers->name, .type = answers->type, .problem = err ? problem : NULL};
     if (!err) {
@@ -127,6 +130,9 @@ static struct known *find_out(struct dns_answers *answers, const struct dns_name
                               enum dns_type type, const char **reason)
 {
     *reason = NULL;
+    if (answers->asking) {
+        return NULL; /* one after the other */
+    }
     if (answers->closed) {
         *reason = "the DNS cannot be asked now";
     } else if (dns_answers_left(answers) == 0) {
@@ -135,7 +141,7 @@ static struct known *find_out(struct dns_answers *answers, const struct dns_name
         answers->name = *name;
         answers->type = type;
         answers->query.done = answered;
-        answers->inside = true;
+        answers->inside = answers->asking = true;
         dns_ask(answers->dns, &answers->query, name, type);
         answers->inside = false;
     }

@@ -70,6 +70,7 @@ struct hop *hop_new(struct deliver *d, const struct route_conf *route, struct sl
         list_init(&hop->waiting[i]);
     }
     list_init(&hop->parked);
+    list_init(&hop->asking);
     list_init(&hop->idle);
     list_init(&hop->conns);
     verify_hop_init(&hop->verify);
@@ -231,6 +232,36 @@ void hop_give_back(struct hop *hop, struct delivery *delivery)
     list_push_front(&hop->waiting[delivery->queue], &delivery->node);
     count_in(hop, delivery);
     hop_busy(hop);
+}
+
+void hop_ask(struct hop *hop, struct delivery *delivery)
+{
+    if (delivery->has_worker) {
+        delivery->has_worker = false;
+        hop_worker_free(hop->deliver, delivery->queue);
+    }
+    delivery->asking = true;
+    list_push_back(&hop->asking, &delivery->node);
+}
+
+void hop_ask_done(struct hop *hop, struct delivery *delivery)
+{
+    MX_ASSERT(delivery->asking);
+    delivery->asking = false;
+    list_remove(&delivery->node);
+    if (hop->paused || hop->deliver->stopping) {
+        delivery_drop(delivery);
+    } else {
+        hop_give_back(hop, delivery);
+    }
+}
+
+static void drop_asking(struct hop *hop)
+{
+    while (!list_empty(&hop->asking)) {
+        struct list_node *node = list_first(&hop->asking);
+        hop_ask_done(hop, mx_container_of(node, struct delivery, node));
+    }
 }
 
 /* Calls parked messages back; their recipients are tried now. */
@@ -527,6 +558,7 @@ void hop_pause(struct hop *hop)
     bool was = hop->paused;
     hop->paused = deliver_pause_has(pause, hop->route.name);
     if (hop->paused && !was) {
+        drop_asking(hop);
         drop_waiting(hop);
         relay_stop_idle(hop);
         if (hop->account != NULL) {
@@ -541,6 +573,7 @@ void hop_stop(struct hop *hop)
 {
     wheel_cancel(&hop->deliver->shard->wheel, &hop->probe);
     hop_lookup_cancel(hop);
+    drop_asking(hop);
     drop_waiting(hop);
     relay_stop_idle(hop);
     verify_hop_stop(hop);

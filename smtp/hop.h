@@ -36,6 +36,10 @@ struct delivery *hop_take_any(struct hop *hop);
 void hop_worker_free(struct deliver *d, unsigned queue);
 /* Puts a delivery back to the front. */
 void hop_give_back(struct hop *hop, struct delivery *delivery);
+/* A delivery, taken out of the queue, waits until the DNS has answered what its strategies ask. */
+void hop_ask(struct hop *hop, struct delivery *delivery);
+/* It has: back to the front of the queue, or given up where that rests. */
+void hop_ask_done(struct hop *hop, struct delivery *delivery);
 /* Starts what can be started: batches or connections. Frees a retired hop that nothing refers to,
  * so this is the last thing that a caller does with it. */
 void hop_run(struct hop *hop);

@@ -386,16 +386,15 @@ static void resolve(struct resolved *r, const struct routing_context *ctx, struc
             split(rcpt, &local, &domain);
         }
     }
-    r->look = (struct lookup){.ctx = ctx,
-                              .env = env,
-                              .rcpt = rcpt,
-                              .rcpt_domain = domain,
-                              .asked = rcpt,
-                              .asked_domain = domain,
-                              .resolution = &r->resolution};
-    if (ctx->state != NULL) {
-        r->look.state = *ctx->state;
-    }
+    /* One by one: the texts need not be cleared. */
+    r->look.ctx = ctx;
+    r->look.env = env;
+    r->look.schedule = NULL;
+    r->look.rcpt = r->look.asked = rcpt;
+    r->look.rcpt_domain = r->look.asked_domain = domain;
+    r->look.resolution = &r->resolution;
+    r->look.host = NULL;
+    r->look.state = ctx->state != NULL ? *ctx->state : (struct rcpt_state){0};
     directory_resolve(ctx->directory, local, domain, ctx->image->postmaster, &r->resolution);
     if (r->resolution.kind == RESOLVE_LOCAL) {
         r->look.rcpt = r->resolution.mailbox; /* tag, alias, catch-all: where it leads is local */
@@ -433,7 +432,7 @@ void routing_find(struct routing *out, const struct routing_context *ctx, struct
     choose_route(out, &r.look);
 }
 
-enum expr_status routing_ask(struct expr_value *out, const struct routing_context *ctx,
+enum expr_status routing_run(struct expr_value *out, const struct routing_context *ctx,
                              const struct expr_program *program, const struct routing_host *host,
                              struct slice rcpt, const struct envelope *env)
 {
@@ -450,6 +449,13 @@ enum expr_status routing_ask(struct expr_value *out, const struct routing_contex
     r.look.schedule = routing.schedule;
     r.look.host = host;
     return run(&r.look, program, ctx->trace, out);
+}
+
+bool routing_ask(struct expr_value *out, const struct routing_context *ctx,
+                 const struct expr_program *program, const struct routing_host *host,
+                 struct slice rcpt, const struct envelope *env)
+{
+    return routing_run(out, ctx, program, host, rcpt, env) == EXPR_DONE;
 }
 
 bool routing_verifies(const struct routing *routing)

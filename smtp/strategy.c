@@ -41,7 +41,7 @@ static enum expr_status ask(struct slice *out_name, const struct strategy_questi
                             const struct expr_program *program, const struct routing_host *host)
 {
     struct expr_value value;
-    enum expr_status status = routing_ask(&value, q->context, program, host, q->rcpt, q->env);
+    enum expr_status status = routing_run(&value, q->context, program, host, q->rcpt, q->env);
     *out_name = status == EXPR_DONE && value.type == EXPR_STRING ? value.string : SLICE_EMPTY;
     return status;
 }
@@ -72,23 +72,45 @@ enum expr_status strategy_pick(struct strategy_pick *out, const struct strategy_
     return out->tls != NULL ? EXPR_DONE : status == EXPR_DONE ? EXPR_FAILED : status;
 }
 
-/* Of one recipient of the envelope. False: it cannot be worked out. */
-static bool pick(struct strategy_pick *out, const struct delivery *delivery, uint32_t rcpt,
-                 const struct routing_host *host)
+static void answered(void *arg)
+{
+    struct delivery *delivery = arg;
+    if (delivery->asking) {
+        hop_ask_done(delivery->hop, delivery);
+    } else {
+        hop_busy(delivery->hop); /* it may go over a connection that looked at it */
+    }
+}
+
+static struct dns_answers *answers_of(void *arg)
+{
+    struct delivery *delivery = arg;
+    if (delivery->answers == NULL) {
+        delivery->answers = dns_answers_new(delivery->active->deliver->conf.dns,
+                                            DNS_ANSWERS_MESSAGE_MAX, answered, delivery);
+    }
+    return delivery->answers;
+}
+
+/* Of one recipient of the envelope. */
+static enum expr_status pick(struct strategy_pick *out, struct delivery *delivery, uint32_t rcpt,
+                             const struct routing_host *host)
 {
     struct active *active = delivery->active;
     struct deliver *d = active->deliver;
+    struct expr_asker asker = {.answers = answers_of, .arg = delivery};
     struct routing_context context = {.image = d->image,
                                       .directory = d->directory,
                                       .vm = d->vm,
                                       .now_ms = d->shard->wall_ms,
                                       .state = &active->msg->rcpts[rcpt],
-                                      .schedule = &d->conf.schedule};
+                                      .schedule = &d->conf.schedule,
+                                      .asker = &asker};
     struct strategy_question q = {.context = &context,
                                   .host = host,
                                   .rcpt = active->txn->rcpts[rcpt].address,
                                   .env = &active->txn->env};
-    return strategy_pick(out, &q) == EXPR_DONE;
+    return strategy_pick(out, &q);
 }
 
 static struct strategy_pick pick_fixed(const struct outbound_conf *conf)
@@ -122,7 +144,8 @@ static bool narrow(const struct strategy_kept *kept, struct delivery *delivery,
     for (uint32_t i = 0; i < delivery->rcpt_count; i++) {
         struct strategy_pick own;
         if (!delivery->rcpts[i].decided &&
-            !(pick(&own, delivery, delivery->rcpts[i].rcpt, host) && is_same(kept, &own))) {
+            !(pick(&own, delivery, delivery->rcpts[i].rcpt, host) == EXPR_DONE &&
+              is_same(kept, &own))) {
             others[count++] = i;
         }
     }
@@ -196,7 +219,12 @@ bool strategy_choose(struct strategy_kept *out, struct hop *hop, struct delivery
         if (delivery->rcpts[i].decided) {
             continue;
         }
-        if (pick(&chosen, delivery, delivery->rcpts[i].rcpt, host)) {
+        enum expr_status status = pick(&chosen, delivery, delivery->rcpts[i].rcpt, host);
+        if (status == EXPR_WAITING) {
+            hop_ask(hop, delivery);
+            return false;
+        }
+        if (status == EXPR_DONE) {
             keep(out, hop, &chosen, host->remote);
             if (narrow(out, delivery, host)) {
                 return true;

@@ -31,7 +31,8 @@ struct strategy_question {
 enum expr_status strategy_pick(struct strategy_pick *out, const struct strategy_question *q);
 /* The strategies for the delivery's first recipient without outcome at this host. Recipients for
  * whom others hold become a delivery of their own, in front of the hop's queue. Without a delivery,
- * what holds for everybody. False: nothing can be chosen, and nothing is left of the delivery. */
+ * what holds for everybody. False: nothing can be chosen, and nothing is left of the delivery, or
+ * it waits for the DNS (hop_ask). */
 bool strategy_choose(struct strategy_kept *out, struct hop *hop, struct delivery *delivery,
                      const struct routing_host *host);
 /* For a connection that carries no mail, only questions about recipients: what holds for everybody,

@@ -404,3 +404,45 @@ def test_route_asks_stop():
         names.mode = "answer"
         s.start()
         equal(sink.got(1)[0].rcpts, ["bob@example.org"], "delivered after the start")
+
+
+def test_strategy_asks():
+    """connection and tls may ask the DNS, for a recipient and a host: a message is split by what is said, nobody goes another
+    way when nobody can say, and the server stops while it waits."""
+    zone = {"safe.example": {"TXT": ["tls"]}, "plain.example": {"TXT": ["none"]}}
+    domains = [{"@type": "create", "object": "Domain", "value": {
+        n: {"name": f"{n}.example", "allowRelaying": True} for n in ("safe", "plain", "late")}}]
+    strategies = [{"@type": "create", "object": "MtaTlsStrategy", "value": {"t": {"name": "safe", "startTls": "require"}}},
+                  {"@type": "create", "object": "MtaConnectionStrategy", "value": {"c": {"name": "named", "ehloHostname": "named.example"}}}]
+    with NameServer(zone) as names, Sink() as sink, Managed(
+            cores=1, relay=sink.port, retry_ms=300, extra=[names.resolver(attempts=1, timeout=30000), *domains, *strategies]) as s:
+        s.api.update("MtaOutboundStrategy", "singleton",
+                     tls=when("contains(dns_query(rcpt_domain, 'txt'), 'tls')", "'safe'", "'default'"),
+                     connection=when("!is_empty(dns_query(rcpt_domain, 'txt'))", "'named'", "'default'"))
+
+        def send(*rcpts):
+            with s.wire() as w:
+                w.expect("MAIL FROM:<a@example.net>", "250")
+                for rcpt in rcpts:
+                    w.expect(f"RCPT TO:<{rcpt}>", "250")
+                w.expect("DATA", "354")
+                w.send(b"Subject: x\r\n\r\nhello\r\n.\r\n")
+                w.then("250 2.0.0 Queued")
+        send("a@plain.example", "b@safe.example", "c@plain.example")
+        equal(sink.got(1)[0].rcpts, ["a@plain.example", "c@plain.example"], "those that need no TLS")
+        check("EHLO named.example" in str(sink.commands), f"the connection's strategy: {sink.commands}")
+        wait_until(lambda: " deferred id=" in s.log() and "to=b@safe.example" in s.log(), 10, "the one that needs it waits")
+        explained = explain(s, "b@safe.example")["nextHop"]
+        equal((explained["tlsStrategy"]["name"], explained["connection"]["name"]), ("safe", "named"), "explained")
+        names.mode = "servfail"
+        send("d@late.example")
+        wait_until(lambda: "to=d@late.example" in s.log() and "expression could not be evaluated" in s.log(), 10, "put off")
+        equal(len(sink.messages), 1, "and not sent in another way")
+        names.mode = "silent"
+        asked = names.asked
+        send("e@plain.example")
+        wait_until(lambda: names.asked > asked, 10, "a question")
+        s.stop()
+        names.mode = "answer"
+        s.start()
+        wait_until(lambda: ["e@plain.example"] in [m.rcpts for m in sink.messages], 15, "after the start")

@@ -280,6 +280,23 @@ static mx_err program_make(struct made *made)
     return err;
 }
 
+/* Everybody is allowed, once the DNS has spoken: MAIL waits for it, and gets 451 when it cannot
+ * say.
+ */
+static mx_err sender_make(struct made *made)
+{
+    struct expr_source source = {.otherwise =
+                                     SLICE_LITERAL("count(dns_query('source.sim', 'ipv4')) >= 0")};
+    struct expr_problem problem;
+    struct expr_program *program = NULL;
+    mx_err err = expr_compile(&program, &source, EXPR_MAIL, &problem);
+    if (err && err != MX_ERR_NOMEM) {
+        sim_fail("sender program: %s", problem.message);
+    }
+    made->config.image.stages[STAGE_SENDER] = program;
+    return err;
+}
+
 static void routes_make(struct made *made, const struct settings *s)
 {
     if (s->spare_route) {
@@ -470,11 +487,13 @@ struct config *settings_config(const struct settings *settings, bool whole)
     }
     image_make(made, settings);
     mx_err err = program_make(made);
+    err = err ? err : sender_make(made);
     if (!err) {
         made->config.image.blocked = crowd_blocked(settings, &err);
     }
     if (err) {
         expr_free((struct expr_program *)(uintptr_t)made->config.image.route_program);
+        expr_free((struct expr_program *)(uintptr_t)made->config.image.stages[STAGE_SENDER]);
         free(made);
         return NULL;
     }
@@ -496,6 +515,7 @@ void config_free(struct config *config)
         configs--;
         expr_free((struct expr_program *)(uintptr_t)config->image.route_program);
         netset_free((struct netset *)(uintptr_t)config->image.blocked);
+        expr_free((struct expr_program *)(uintptr_t)config->image.stages[STAGE_SENDER]);
         free(config); /* see memory.c: what was in it can be seen no more */
     }
 }
