@@ -171,3 +171,18 @@ def test_queue_history():
         equal(len(history(s, "later")[1]), 10, "attempts that are kept")
         _, shown, _ = run_cli(s, "show", queue_id)
         check("  history\n" in shown and "450  4.2.1 busy" in shown and "queued as REMOTE77" in shown, shown)
+
+
+def test_dsn_about_a_thousand():
+    """A thousand recipients, ten transactions, all refused with long texts: one report, larger than a record takes at once."""
+    def refuse(session, verb, line):
+        return f"550 5.1.1 {'no ' * 60}" if verb == "RCPT" else None
+    rcpts = sorted(f"{'x' * 40}{n}@example.org" for n in range(1000))
+    with Sink(hook=refuse) as sink, Managed(relay=sink.port, cores=1) as s:
+        s.submit(rcpts, marked(), sender="alice@example.org")
+        [raw] = s.delivered(1)
+        check(len(raw) > 400 * 1024, f"only {len(raw)} octets")
+        [dsn] = bounces(s)
+        equal(recipients(dsn), rcpts, "recipients")
+        time.sleep(0.5)
+        equal(len(s.mailbox()), 1, "reports")
