@@ -1,58 +1,102 @@
 #!/usr/bin/env python3
-"""Seeded bugs: every patch in tests/canary is applied to a copy of the tree, one by one, and the simulator (or the
-program that a line "Program: ..." in its text names) has to find it. A patch that no longer applies or does not build, and a bug that is not found, are failures.
+"""Seeded bugs: every patch in tests/canary is applied to a copy of the files that it changes, these are compiled and
+linked with the rest of the release build, and the simulator (or the program that a line "Program: ..." in the patch's
+text names) has to find the bug. A patch that no longer applies or does not build, a bug that is not found, and one that
+is also "found" at the same place without the patch, are failures.
 
-    tests/canary/run.py [--only NAME]
+    tests/canary/run.py [--build DIR] [--only NAME]
 """
 import argparse
 import concurrent.futures
+import json
+import os
 import pathlib
+import re
+import shlex
 import shutil
 import subprocess
 import sys
-import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PATCHES = ROOT / "tests" / "canary"
-COPY = ROOT / "build" / "canary"
-BUILD = COPY / "build"
-PROGRAMS = COPY / "programs"  # one for every bug, until it has been looked for
-JOBS = 2  # programs that search, or one of them and the build of the next bug
-slots = threading.Semaphore(JOBS)
-# What looks for a bug: the first that fails has found it. A line "Search: ..." in a patch's text replaces it.
+COPY = ROOT / "build" / "canary"  # of the files that a patch changes, and what becomes of them
+JOBS = os.cpu_count() or 1
+# What looks for a bug: the first that fails has found it. A line "Search: ..." in a patch's text replaces it; a line
+# "First: ..." names where it was found the last time, which is tried before.
 SEARCHES = [["--seeds", "1500"], ["--exhaustive", "--stride", "7"]]
 WRONG_USE = 2  # exit code of sim
-SEARCH_SECONDS = 1200  # the simulator ends by itself; this is for a machine that is busy
+SEARCH_SECONDS = 1200  # the programs end by themselves; this is for a machine that is busy
+FOUND = re.compile(r"FAIL |.*(FAILED|failed: |broken invariant)")
+
+
+class Failed(Exception):
+    """Why a patch does not count as found."""
 
 
 def run(*command, **options):
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, **options)
 
 
-def copy_tree():
-    """The files that git knows, as they are now; times are kept, so that only what a patch touches is built anew."""
-    names = run("git", "ls-files", "-z", cwd=ROOT).stdout.split("\0")
-    wanted = {name for name in names if name and (ROOT / name).is_file()}
-    for path in COPY.rglob("*") if COPY.exists() else []:
-        inside = path.relative_to(COPY)
-        if path.is_file() and inside.parts[0] != "build" and inside.as_posix() not in wanted:
-            path.unlink()
-    for name in wanted:
-        source, target = ROOT / name, COPY / name
-        if not target.exists() or target.read_bytes() != source.read_bytes():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, target)
+class Build:
+    """How the release build makes its programs."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.compiles = json.loads((folder / "compile_commands.json").read_text())
+
+    def path(self, program):
+        return "tests/sim/sim" if program == "sim" else f"tests/{program}"
+
+    def compile(self, program, source, copy):
+        """Object names in the folder, each with the command that makes it of the copy. A program may have its own."""
+        made = {}
+        for entry in self.compiles:
+            words = shlex.split(entry["command"])
+            if entry["file"] == str(ROOT / source):
+                at = words.index("-o") + 1
+                name, words[at] = words[at], str(copy) + "." + str(len(made)) + ".o"
+                words[words.index("-c") + 1] = str(copy)
+                made[name] = words
+        own = {name: words for name, words in made.items() if f"/{program}.dir/" in name}
+        return own or {name: words for name, words in made.items() if name.startswith("CMakeFiles/")}
+
+    def link(self, program, objects, out):
+        """objects: of the folder's, by what else. What is in a library comes before it, so that it is not looked for there."""
+        command = run("ninja", "-C", str(self.folder), "-t", "commands", self.path(program)).stdout.splitlines()[-1]
+        words = shlex.split(command)
+        words = words[words.index("&&") + 1:len(words) - words[::-1].index("&&") - 1]
+        words = [objects.get(word, word) for word in words]
+        at = words.index("-o")
+        words[at + 1] = str(out)
+        return words[:at] + [new for new in objects.values() if new not in words] + words[at:]
 
 
-def build(program="sim"):
-    result = run("ninja", "-C", BUILD, program)
-    return result.stdout[-3000:] if result.returncode else None
-
-
-def configure():
-    result = run("cmake", "-G", "Ninja", "-S", COPY, "-B", BUILD, "-DCMAKE_BUILD_TYPE=Release")
-    return result.stdout[-3000:] if result.returncode else None
+def make_program(build, patch, program):
+    """The program with the bug."""
+    folder = COPY / patch.stem
+    changed = re.findall(r"^\+\+\+ b/(\S+)", patch.read_text(), re.MULTILINE)
+    for name in changed:
+        if not name.endswith(".c") or not (ROOT / name).is_file():
+            raise Failed(f"does not apply: {name} is no source file; a patch changes those alone")
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    applied = run("patch", "-p1", "--no-backup-if-mismatch", "-i", str(patch), cwd=folder)
+    if applied.returncode:
+        raise Failed(f"does not apply: {applied.stdout}")
+    objects = {}
+    for name in changed:
+        for made, command in build.compile(program, name, folder / name).items():
+            objects[made] = command[command.index("-o") + 1]
+            compiled = run(*command, cwd=build.folder)
+            if compiled.returncode:
+                raise Failed(f"does not build: {compiled.stdout[-3000:]}")
+    if len(objects) != len(changed):
+        raise Failed(f"does not build: of {changed} the build makes {list(objects)}")
+    linked = run(*build.link(program, objects, folder / program), cwd=build.folder)
+    if linked.returncode:
+        raise Failed(f"does not build: {linked.stdout[-3000:]}")
+    return folder / program
 
 
 def said(patch, word):
@@ -61,120 +105,69 @@ def said(patch, word):
     return [line.removeprefix(word + ": ").split() for line in text.splitlines() if line.startswith(word + ": ")]
 
 
-def program_of(patch):
-    return said(patch, "Program")[0][0] if said(patch, "Program") else "sim"
-
-
-class NoSearch(Exception):
-    """A search that the program does not know finds nothing: scenarios and options have other names by now."""
-
-
 def search(program, path, searches):
-    """The line in which the bug is reported, or None."""
+    """What the program said when it found the bug."""
     for arguments in searches:
         try:
             result = run(path, *arguments, timeout=SEARCH_SECONDS)
         except subprocess.TimeoutExpired:
-            return None
+            raise Failed(f"was not found in {SEARCH_SECONDS} s") from None
         if program == "sim" and result.returncode == WRONG_USE:
-            raise NoSearch(f"sim does not know the search {' '.join(arguments)}: {result.stdout}")
+            raise Failed(f"sim does not know the search {' '.join(arguments)}: {result.stdout}")
         if result.returncode:
-            lines = [line for line in result.stdout.splitlines() if line.startswith("FAIL ") or "FAILED" in line or "broken invariant" in line]
-            return lines[0] if lines else f"exit code {result.returncode}"
-    return None
+            return result.stdout
+    raise Failed("was not found")
 
 
-def keep_program(program, name):
-    """A copy of what was built, which the next build leaves alone."""
-    PROGRAMS.mkdir(exist_ok=True)
-    return shutil.copy(BUILD / ("tests/sim/sim" if program == "sim" else f"tests/{program}"), PROGRAMS / name)
+def repeating(output):
+    """The arguments that the simulator says to repeat it with."""
+    repeat = re.search(r"repeat: sim (.*) --trace", output)
+    return repeat[1].split() if repeat else []
 
 
-def make_program(patch):
-    """(what went wrong or None, the program with the bug)."""
-    applied = run("patch", "-p1", "--no-backup-if-mismatch", "-i", patch, cwd=COPY)
-    if applied.returncode:
-        return f"does not apply: {applied.stdout}", None
-    try:
-        problem = build(program_of(patch))
-        return (f"does not build: {problem}", None) if problem else (None, keep_program(program_of(patch), patch.stem))
-    finally:
-        run("patch", "-p1", "-R", "--no-backup-if-mismatch", "-i", patch, cwd=COPY)
+def passes_there(build, program, output):
+    """The tree without the bug passes where the program with it failed."""
+    arguments = repeating(output)
+    if program == "sim" and not arguments:
+        raise Failed(f"fails without saying how to repeat it: {output[-3000:]}")
+    result = run(build.folder / build.path(program), *arguments, timeout=SEARCH_SECONDS)
+    if result.returncode:
+        raise Failed(f"{program} {' '.join(arguments)} fails without the patch too: {result.stdout[-3000:]}")
 
 
-def look_for(patch, path):
+def try_one(build, patch):
     """What went wrong, or None."""
-    with slots:
-        began = time.monotonic()
-        program = program_of(patch)
-        try:
-            found = search(program, path, said(patch, "Search") or (SEARCHES if program == "sim" else [[]]))
-        except NoSearch as problem:
-            return str(problem)
-        finally:
-            path.unlink()
-        if found is None:
-            return "was not found"
-        print(f"found  {patch.stem}: {found} ({time.monotonic() - began:.1f} s)", flush=True)
-        return None
-
-
-def passes(path, first, count):
-    """The tree without a bug: what fails there would be taken for one that was found. None, or what it says."""
-    with slots:
-        result = run(path, "--seeds", str(count), "--from", str(first), timeout=SEARCH_SECONDS)
-        return result.stdout[-3000:] if result.returncode else None
-
-
-def try_all(patches):
-    """How many bugs were not found, or None when the tree fails without one. The next is built while others are looked for."""
-    failed = 0
-
-    def ended(patch, problem):
-        nonlocal failed
-        if problem:
-            failed += 1
-            print(f"FAILED {patch.stem}: {problem}", flush=True)
-
-    unchanged = keep_program("sim", "unchanged")
-    half = int(SEARCHES[0][1]) // 2
-    with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
-        clean = [pool.submit(passes, unchanged, first, half) for first in (1, 1 + half)]
-        searches = []
-        for patch in patches:
-            with slots:
-                problem, path = make_program(patch)
-            if problem:
-                ended(patch, problem)
-            else:
-                searches.append((patch, pool.submit(look_for, patch, path)))
-        for patch, future in searches:
-            ended(patch, future.result())
-        wrong = [future.result() for future in clean if future.result()]
-    if wrong:
-        print(f"the unchanged tree fails: {wrong[0]}")
-        return None
-    return failed
+    program = said(patch, "Program")[0][0] if said(patch, "Program") else "sim"
+    began = time.monotonic()
+    try:
+        path = make_program(build, patch, program)
+        made = time.monotonic()
+        output = search(program, path, said(patch, "First") + (said(patch, "Search") or (SEARCHES if program == "sim" else [[]])))
+        found = time.monotonic()
+        passes_there(build, program, output)
+    except Failed as problem:
+        print(f"FAILED {patch.stem}: {problem}", flush=True)
+        return str(problem)
+    lines = [line for line in output.splitlines() if FOUND.match(line)]
+    print(f"found  {patch.stem}: {lines[0] if lines else output.splitlines()[-1:]} "
+          f"({' '.join(repeating(output)) or program}; made in {made - began:.1f} s, found in {found - made:.1f} s)", flush=True)
+    shutil.rmtree(COPY / patch.stem)
+    return None
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build" / "release", help="a build of the tree as it is")
     parser.add_argument("--only", help="the name of one patch")
     args = parser.parse_args()
     patches = sorted(path for path in PATCHES.glob("*.patch") if args.only in (None, path.stem))
     if not patches:
         print(f"no patch named {args.only}")
         return 2
-    COPY.mkdir(parents=True, exist_ok=True)
-    copy_tree()
-    problem = configure() or build() or build("check_publish")
-    if problem:
-        print(f"the unchanged tree does not build: {problem}\n0 passed, 1 failed")
-        return 1
-    failed = try_all(patches)
-    if failed is None:
-        print("0 passed, 1 failed")
-        return 1
+    shutil.rmtree(COPY, ignore_errors=True)
+    build = Build(args.build.resolve())
+    with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
+        failed = sum(problem is not None for problem in pool.map(lambda patch: try_one(build, patch), patches))
     print(f"{len(patches) - failed} passed, {failed} failed")
     return 1 if failed else 0
 
