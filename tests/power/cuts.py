@@ -4,6 +4,7 @@ import bisect
 import collections
 import multiprocessing
 import os
+import queue
 import random
 import shutil
 import signal
@@ -174,7 +175,7 @@ def judge_all(recording, groups, jobs):
             try:
                 yield results.get(timeout=1)
                 left -= 1
-            except multiprocessing.queues.Empty:
+            except queue.Empty:
                 lib.check(any(w.is_alive() for w in workers) or not results.empty(),
                           f"the processes that judge have ended, {left} images before the end")
     finally:
