@@ -3,6 +3,7 @@
 #include "tests/sim/rates.h"
 
 #include "core/check.h"
+#include "tests/sim/limits.h"
 #include "tests/sim/settings_inside.h"
 #include "tests/sim/sim.h"
 
@@ -338,6 +339,7 @@ static void image_make(struct made *made, const struct settings *s)
                             .routes = made->routes};
     image->performance = tuned;
     image->throttles = rates_throttles();
+    limits_image(image);
     image->limits = (struct session_limits){.idle_ms = 300000,
                                             .data_block_ms = 600000,
                                             .data_rate = 500,
