@@ -91,6 +91,7 @@ size_t bound_core(const struct life_conf *conf, const struct shard *shard,
     size_t bytes = log_bytes() + RING_BYTES + (size_t)conf->recv_bufs * (RING_RECV_BYTES + 1) +
                    2 * conf->group_bytes + ZEROS_BYTES + DIRECTORY_BYTES + JOURNAL_KEPT_BYTES;
     bytes += verify_cache_bytes(&service->deliver.verify.cache);
+    bytes += conf->limited ? QUOTA_BUCKETS * sizeof(void *) : 0;
     for (size_t i = 0; i < POOLS; i++) {
         const struct pool *pool = all[i].pool;
         bytes += pool->slots_per_slab * pool->slot_bytes + pool->slab_max * sizeof(void *);

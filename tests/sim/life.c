@@ -1,5 +1,6 @@
 #include "tests/sim/life.h"
 
+#include "tests/sim/limits.h"
 #include "tests/sim/rates.h"
 #include "tests/sim/settings.h"
 
@@ -405,6 +406,18 @@ static void connections_check(void)
     }
 }
 
+/* Nor more deliveries of a virtual queue at a time than it has workers. */
+static void workers_check(void)
+{
+    uint32_t busy = 0;
+    for (unsigned i = 0; i < life.conf.cores; i++) {
+        busy += limits_busy(&life.cores[i].service.deliver);
+    }
+    if (busy > LIMITS_WORKERS) {
+        sim_fail("%u deliveries of a queue with %u workers", busy, LIMITS_WORKERS);
+    }
+}
+
 void life_step(void)
 {
     uint64_t next_ns = UINT64_MAX;
@@ -434,6 +447,7 @@ void life_step(void)
         if (life.running && life.conf.crowd) {
             crowd_check(service_at, life.conf.cores);
         }
+        workers_check();
     }
     if (!sim.dead && !life.closing && (sim.trace || sim.steps % 64 == 0)) {
         logs_drain();
@@ -494,6 +508,9 @@ static void core_check(struct core *core, bool drained)
                  s->deliver.expansions, s->deliver.dsns, s->deliver.active_rcpts);
     }
     hops_check(&s->deliver, drained);
+    if (drained && s->quotas.key_count != 0) {
+        sim_fail("after quiet: %zu keys of quotas still count", s->quotas.key_count);
+    }
     if (s->deliver.active_bytes != 0 || s->spool.moves != 0) {
         sim_fail("after quiet: %zu bytes active, %u moves", s->deliver.active_bytes,
                  s->spool.moves);

@@ -77,11 +77,12 @@ static void plan_random(struct plan *plan)
     plan->second = sim_chance(2);
 }
 
-/* Every eighth seed runs tuned to extremes, another eighth under rates of what comes in; without
- * drawing, so that the others stay as they are. */
+/* Every eighth seed runs tuned to extremes, another under rates of what comes in, a third under
+ * limits of the queue; without drawing, so that the others stay as they are. */
 static void tune(struct plan *plan, uint64_t seed)
 {
     plan->conf.throttled = seed % 8 == 3;
+    plan->conf.limited = seed % 8 == 7;
     if (seed % 8 == 5) {
         plan->conf.performance = (struct performance){.turn_completions = 1 + seed / 8 % 4,
                                                       .session_steps = 16,

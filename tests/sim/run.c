@@ -1,4 +1,5 @@
 #include "tests/sim/run.h"
+#include "tests/sim/limits.h"
 #include "tests/sim/rates.h"
 
 #include "tests/sim/crowd.h"
@@ -171,6 +172,7 @@ void run_plan(const struct plan *plan)
     crowd_reset();
     settings_reset(plan->second);
     rates_reset(plan->conf.throttled);
+    limits_reset(plan->conf.limited);
     disk_format(UINT64_C(64) << 20);
     sim.faults = plan->faults;
     sim.read_errors = plan->read_errors;

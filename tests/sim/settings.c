@@ -4,6 +4,7 @@
 
 #include "core/check.h"
 #include "tests/sim/crowd.h"
+#include "tests/sim/limits.h"
 #include "tests/sim/settings_inside.h"
 #include "tests/sim/sim.h"
 
@@ -369,6 +370,7 @@ static void image_make(struct made *made, const struct settings *s)
                             .routes = made->routes};
     image->performance = tuned;
     image->throttles = rates_throttles();
+    limits_image(image);
     image->limits = (struct session_limits){.idle_ms = 300000,
                                             .data_block_ms = 600000,
                                             .data_rate = 500,
