@@ -1068,7 +1068,9 @@ static void log_refused(const struct srv_conn *conn)
     const struct reply_row *row = reply_row((enum reply)srv->refused);
     log_session(line, conn->number);
     log_client(line, &conn->client);
-    log_slice(line, "listener", conn->listener->conf->name);
+    if (conn->listener->conf != NULL) { /* it may be retired */
+        log_slice(line, "listener", conn->listener->conf->name);
+    }
     if (conn->helo != NULL) {
         log_slice(line, "helo", slice_of(conn->helo, conn->helo_len));
     }

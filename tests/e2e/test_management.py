@@ -176,6 +176,19 @@ def test_listeners_change_live():
         old.quit()
 
 
+def test_refusal_in_a_session_of_a_retired_listener():
+    """The log line of a session that was refused something does without the listener that is gone."""
+    port = free_port()
+    with Managed() as s:
+        listener = s.api.create("NetworkListener", name="second", bind={f"127.0.0.1:{port}": True})
+        with smtplib.SMTP("127.0.0.1", port, "client.example.net") as old:
+            equal(old.ehlo()[0], 250, "EHLO")
+            s.api.destroy("NetworkListener", listener)
+            equal(old.docmd("NONSENSE")[0], 500, "a refusal")
+        wait_until(lambda: "session-refused" in s.log(), 10, "the log line")
+        equal(s.api.http("GET", "/healthz/live", headers={})[0], 200, "it lives")
+
+
 def test_listener_that_cannot_be_bound():
     """The refusal names the property and what to do; the others of the same call are made."""
     cases = ("127.0.0.1:{taken}", "in use by another program"), ("192.0.2.200:2525", "is it an address of this machine?")
