@@ -273,7 +273,8 @@ static void say_rcpt(struct guest *g)
     if (g->mail == NULL) {
         peer_say(&g->peer, "RCPT TO:<nobody%u@local.example>\r\n", g->rcpt);
     } else {
-        peer_say(&g->peer, "RCPT TO:<%s>\r\n", g->mail->rcpts[g->rcpt].address);
+        const struct mail_rcpt *rcpt = &g->mail->rcpts[g->rcpt];
+        peer_say(&g->peer, "RCPT TO:<%s>%s\r\n", rcpt->address, oracle_notify(rcpt));
     }
 }
 
