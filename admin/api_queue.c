@@ -4,7 +4,9 @@
 #include "core/check.h"
 #include "core/hash.h"
 #include "core/timefmt.h"
+#include "smtp/history.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 /* --- objects -----------------------------------------------------------------------------------
@@ -86,6 +88,35 @@ static json_t *status_json(const struct rcpt_state *state, const struct queue_rc
     return status;
 }
 
+static json_t *attempt_json(const struct history_entry *entry)
+{
+    static const char *const results[] = {[OUTCOME_DELIVERED] = "delivered",
+                                          [OUTCOME_TEMPORARY] = "deferred",
+                                          [OUTCOME_PERMANENT] = "failed"};
+    return json_pack("{s:o,s:s,s:I,s:o,s:o,s:o,s:o,s:o}", "at", date_json(entry->at_ms), "result",
+                     results[entry->kind], "duration", (json_int_t)entry->took_ms, "nextHop",
+                     text_or_null(entry->hop), "host", text_or_null(entry->host), "peer",
+                     text_or_null(entry->peer), "responseCode",
+                     entry->code ? json_integer(entry->code) : json_null(), "responseMessage",
+                     text_or_null(entry->text));
+}
+
+/* {"0": {...}, ...} of recipient i. */
+static json_t *attempts_json(const struct queue_detail *detail, uint32_t i)
+{
+    json_t *list = json_object();
+    struct reader r = reader_init(slice_of(detail->history, detail->history_len));
+    struct history_entry entry;
+    while (reader_left(&r) > 0 && history_get(&entry, &r) == MX_OK) {
+        if (entry.rcpt == i) {
+            char key[24];
+            (void)snprintf(key, sizeof key, "%zu", json_object_size(list));
+            json_object_set_new(list, key, attempt_json(&entry));
+        }
+    }
+    return list;
+}
+
 static json_t *rcpt_json(const struct rcpt_state *state, const struct queue_rcpt_text *text,
                          struct slice orcpt)
 {
@@ -105,7 +136,9 @@ static void add_rcpt(json_t *rcpts, const struct queue_detail *detail,
     json_t *key = api_queue_text(rcpt->address);
     const char *name = json_string_value(key);
     if (state->status == RCPT_PENDING || json_object_get(rcpts, name) == NULL) {
-        json_object_set_new(rcpts, name, rcpt_json(state, &detail->texts[i], rcpt->params.orcpt));
+        json_t *shown = rcpt_json(state, &detail->texts[i], rcpt->params.orcpt);
+        json_object_set_new(shown, "attempts", attempts_json(detail, i));
+        json_object_set_new(rcpts, name, shown);
     }
     json_decref(key);
 }

@@ -214,7 +214,9 @@ static mx_err build_decisions(struct builder *b)
     } stages[STAGE_PROGRAMS] = {[STAGE_GREETING] = {"MtaStageConnect", "smtpGreeting"},
                                 [STAGE_FQDN] = {"MtaStageEhlo", "rejectNonFqdn"},
                                 [STAGE_SENDER] = {"MtaStageMail", "isSenderAllowed"},
-                                [STAGE_RELAYING] = {"MtaStageRcpt", "allowRelaying"}};
+                                [STAGE_RELAYING] = {"MtaStageRcpt", "allowRelaying"},
+                                [STAGE_REPORT_NAME] = {"DsnReportSettings", "fromName"},
+                                [STAGE_REPORT_ADDRESS] = {"DsnReportSettings", "fromAddress"}};
     mx_err err = MX_OK;
     for (unsigned i = 0; !err && i < STAGE_PROGRAMS; i++) {
         err = build_stage(b, (enum stage_program)i, stages[i].type, stages[i].field);

@@ -335,6 +335,7 @@ void queue_detail_free(struct queue_detail *detail)
 {
     free(detail->rcpts);
     free(detail->texts);
+    free(detail->history);
     free(detail->envelope);
     *detail = (struct queue_detail){0};
 }

@@ -15,7 +15,7 @@ extern const struct reg_variant reg_virtual_queue_variants[1], reg_schedule_vari
 extern const struct reg_variant reg_dns_variants[2];
 /* registry_stages.c */
 extern const struct reg_variant reg_stage_connect_variants[1], reg_stage_ehlo_variants[1],
-    reg_stage_mail_variants[1];
+    reg_stage_mail_variants[1], reg_dsn_variants[1];
 /* registry_throttle.c */
 extern const struct reg_variant reg_inbound_throttle_variants[1];
 /* registry_access.c: parts of accounts, and types. */

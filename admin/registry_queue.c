@@ -59,6 +59,33 @@ static const struct reg_variant rcpt_expiry_variants[] = {
 static const struct reg_shape rcpt_expiry = {
     .name = "QueueExpiry", .variants = VARIANTS(rcpt_expiry_variants), .unsupported = "Attempts"};
 
+static const struct reg_enum attempt_result = {
+    .name = "QueueAttemptResult",
+    .values = (const struct reg_enum_value[]){{"delivered", "The next hop has it"},
+                                              {"deferred", "Failed for now"},
+                                              {"failed", "Failed for good"}},
+    .count = 3};
+static const struct reg_field attempt_fields[] = {
+    SHOWN("at", REG_DATE, "When it ended."),
+    {.name = "result",
+     .kind = REG_ENUM,
+     .mode = REG_SERVER_SET,
+     .enumeration = &attempt_result,
+     .description = "What came of it."},
+    SHOWN_NUMBER("duration", FORMAT_DURATION, 0, UINT32_MAX,
+                 "Of the transaction, in milliseconds; 0: there was none."),
+    SHOWN_TEXT("nextHop", "Where it went: ROUTE, or ROUTE:DOMAIN of an `mx` route."),
+    SHOWN_TEXT("host", "Host that spoke; null: none did."),
+    SHOWN_TEXT("peer", "Its address and port."),
+    SHOWN_NUMBER("responseCode", FORMAT_UNSIGNED, 100, 599, "SMTP reply code; null: none."),
+    SHOWN_TEXT("responseMessage", "Text of the reply with its enhanced code and the queue id that "
+                                  "the next hop gave, or what went wrong."),
+};
+static const struct reg_variant attempt_variants[] = {
+    {.label = "Attempt", .fields = FIELDS(attempt_fields)}};
+static const struct reg_shape attempt = {.name = "QueueAttempt",
+                                         .variants = VARIANTS(attempt_variants)};
+
 static const struct reg_field queued_rcpt_fields[] = {
     {.name = "status",
      .kind = REG_OBJECT,
@@ -83,6 +110,12 @@ static const struct reg_field queued_rcpt_fields[] = {
     SHOWN_TEXT("nextHop", "Where the last attempt went: ROUTE, or ROUTE:DOMAIN of an `mx` route; "
                           "null: none since the server started."),
     SHOWN("held", REG_BOOLEAN, "An administrator holds it. Can be set."),
+    {.name = "attempts",
+     .kind = REG_LIST,
+     .mode = REG_SERVER_SET,
+     .embedded = &attempt,
+     .description = "The last attempts, at most 10, the oldest first. Kept with the message on "
+                    "disk; of a message with very many recipients the oldest go earlier."},
 };
 static const struct reg_variant queued_rcpt_variants[] = {
     {.label = "Recipient",

@@ -1,4 +1,4 @@
-/* The types that say what happens at connection, EHLO and MAIL. */
+/* The types that say what happens at connection, EHLO and MAIL, and from whom reports are. */
 #include "admin/registry_private.h"
 
 static const struct reg_field connect_fields[] = {
@@ -40,4 +40,26 @@ static const struct reg_field mail_fields[] = {
 };
 const struct reg_variant reg_stage_mail_variants[1] = {
     {.label = "MAIL stage", .fields = FIELDS(mail_fields), .unsupported = "rewrite script"},
+};
+
+static const struct reg_field dsn_fields[] = {
+    {.name = "fromName",
+     .kind = REG_EXPRESSION,
+     .context = EXPR_QSENDER,
+     .initial = "{\"match\":{},\"else\":\"'Mail Delivery System'\"}",
+     .description = "Name in the From field of reports to senders; at most 128 bytes of it."},
+    {.name = "fromAddress",
+     .kind = REG_EXPRESSION,
+     .context = EXPR_QSENDER,
+     .initial = "{\"match\":{},\"else\":\"'MAILER-DAEMON@' + system('hostname')\"}",
+     .description = "Address in the From field of reports to senders. Their envelope always has "
+                    "the null sender."},
+};
+const struct reg_variant reg_dsn_variants[1] = {
+    {.label = "Reports to senders",
+     .fields = FIELDS(dsn_fields),
+     .unsupported = "dkimSignDomain",
+     .note = "`retry_num`, `notify_num`, `last_status` and `last_error` are those of the first "
+             "recipient that a report is about. Where an expression fails, or does not yield an "
+             "address, its default holds, and the log says so. Reports are not signed."},
 };

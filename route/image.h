@@ -100,12 +100,14 @@ enum session_setting {
     SESSION_SETTINGS
 };
 
-/* Decisions of sessions that are expressions. */
+/* Decisions that are expressions: of sessions, and of reports to senders. */
 enum stage_program {
-    STAGE_GREETING, /* CONN: text of the banner */
-    STAGE_FQDN,     /* CONN: must the name at EHLO be fully qualified? */
-    STAGE_SENDER,   /* MAIL: is the sender allowed? */
-    STAGE_RELAYING, /* RCPT: are recipients accepted whose domain is not served here? */
+    STAGE_GREETING,       /* CONN: text of the banner */
+    STAGE_FQDN,           /* CONN: must the name at EHLO be fully qualified? */
+    STAGE_SENDER,         /* MAIL: is the sender allowed? */
+    STAGE_RELAYING,       /* RCPT: are recipients accepted whose domain is not served here? */
+    STAGE_REPORT_NAME,    /* QSENDER: whose name stands in the From field */
+    STAGE_REPORT_ADDRESS, /* QSENDER: address there */
     STAGE_PROGRAMS
 };
 

@@ -2,7 +2,9 @@
 
 #include "core/check.h"
 #include "core/text.h"
+#include "smtp/addr_parse.h"
 #include "smtp/content.h"
+#include "smtp/deliver_private.h"
 
 #include <stdlib.h>
 
@@ -92,17 +94,12 @@ static struct txn *envelope_make(struct bounce *bounce)
     return txn;
 }
 
-/* Text is handed over in one piece: a DSN is smaller than an extent, so nothing has to wait in
- * between. */
-static void bounce_try(struct bounce *bounce)
+static void commit(struct incoming *in)
 {
-    struct incoming *in = incoming_begin(bounce->deliver->spool, bounce);
-    struct txn *txn = in == NULL ? NULL : envelope_make(bounce);
-    if (txn == NULL || incoming_body(in, slice_of(bounce->text, bounce->text_len))) {
-        spool_txn_free(bounce->deliver->spool, txn);
-        if (in != NULL) {
-            incoming_abort(in);
-        }
+    struct bounce *bounce = in->owner;
+    struct txn *txn = in->failed ? NULL : envelope_make(bounce);
+    if (txn == NULL) {
+        incoming_abort(in);
         bounce_later(bounce);
         return;
     }
@@ -110,19 +107,89 @@ static void bounce_try(struct bounce *bounce)
     in->marks_of = bounce->of;
     in->marks = bounce->marks;
     in->mark_count = bounce->mark_count;
-    in->use_reserve = true;
     if (incoming_commit(in, txn)) {
         bounce_later(bounce);
     }
 }
 
-static mx_err text_make(struct bounce *bounce, struct active *active,
-                        const struct bounce_item *items, uint32_t count)
+/* One about very many recipients is larger than a record: nothing in flight, all taken. */
+static void body_goes_on(struct incoming *in)
+{
+    if (in->in_flight == 0 && !in->blocked && !in->committing) {
+        commit(in);
+    }
+}
+
+static void bounce_try(struct bounce *bounce)
+{
+    struct incoming *in = incoming_begin(bounce->deliver->spool, bounce);
+    if (in == NULL) {
+        bounce_later(bounce);
+        return;
+    }
+    in->ready = body_goes_on;
+    in->drained = body_goes_on;
+    in->use_reserve = true;
+    mx_err err = incoming_body(in, slice_of(bounce->text, bounce->text_len));
+    if (err && err != MX_ERR_AGAIN) {
+        incoming_abort(in);
+        bounce_later(bounce);
+    } else {
+        body_goes_on(in);
+    }
+}
+
+/* RFC 3461 section 6.2: only a failure returns the content. */
+static bool returns_all(const struct active *active)
+{
+    const struct envelope *env = &active->txn->env;
+    bool failed = false;
+    for (uint32_t i = 0; i < active->report_count; i++) {
+        failed = failed || active->reports[i].action == DSN_FAILED;
+    }
+    return failed && env->mail.ret == RET_FULL && active->msg->extent_count == 0 &&
+           env->prefix.len + active->msg->body_bytes <= DSN_FULL_MAX;
+}
+
+/* What a program of the context QSENDER yields about this report; empty: there is none, or it
+ * failed. */
+static struct slice from_ask(struct active *active, enum stage_program which)
+{
+    const struct deliver *d = active->deliver;
+    const struct expr_program *program = d->image->stages[which];
+    uint32_t first = active->reports[0].rcpt;
+    struct routing_context ctx = active_routing(active, first);
+    struct routing_host host = {.mx = SLICE_EMPTY};
+    struct expr_value value;
+    struct slice copy = SLICE_EMPTY;
+    if (program == NULL) {
+        return SLICE_EMPTY;
+    }
+    bool good = routing_ask(&value, &ctx, program, &host, active->txn->rcpts[first].address,
+                            &active->txn->env) &&
+                value.type == EXPR_STRING && value.string.len <= ADDRESS_MAX;
+    struct address address;
+    if (good && which == STAGE_REPORT_ADDRESS) {
+        good = addr_parse_mailbox(&address, value.string) == MX_OK && text_is_ascii(value.string);
+    }
+    if (!good || txn_text(&copy, active->txn, value.string)) {
+        struct log *log = &active->deliver->shard->log;
+        struct log_line *line = log_begin(log, LOG_WARN, "dsn-from-default");
+        log_qid(line, "id", active->msg->id);
+        log_text(line, "field", which == STAGE_REPORT_ADDRESS ? "fromAddress" : "fromName");
+        log_text(line, "reason", "the expression of DsnReportSettings does not yield one");
+        log_end(log, line);
+    }
+    return copy;
+}
+
+static mx_err text_make(struct bounce *bounce, struct active *active)
 {
     struct deliver *d = active->deliver;
+    const struct bounce_item *items = active->reports;
+    uint32_t count = active->report_count;
     const struct envelope *env = &active->txn->env;
-    bool whole = env->mail.ret == RET_FULL && active->msg->extent_count == 0 &&
-                 env->prefix.len + active->msg->body_bytes <= DSN_FULL_MAX;
+    bool whole = returns_all(active);
     uint8_t *quoted = malloc(DSN_FULL_MAX);
     struct dsn_rcpt *rcpts = calloc(count, sizeof *rcpts);
     mx_err err = quoted == NULL || rcpts == NULL ? MX_ERR_NOMEM : MX_OK;
@@ -138,6 +205,7 @@ static mx_err text_make(struct bounce *bounce, struct active *active,
                                          .text = o->text,
                                          .remote_host = items[i].remote,
                                          .expired = o->expired,
+                                         .attempted_ms = items[i].attempted_ms,
                                          .retry_until_ms = items[i].retry_until_ms};
         }
         struct dsn dsn = {.hostname = d->image->hostname,
@@ -147,6 +215,8 @@ static mx_err text_make(struct bounce *bounce, struct active *active,
                           .original_header = slice_first(content, header),
                           .original_body = whole ? slice_from(content, header) : SLICE_EMPTY,
                           .wall_ms = d->shard->wall_ms,
+                          .from_name = from_ask(active, STAGE_REPORT_NAME),
+                          .from_address = from_ask(active, STAGE_REPORT_ADDRESS),
                           .rcpts = rcpts,
                           .rcpt_count = count};
         size_t cap = dsn_bytes_max(&dsn);
@@ -161,9 +231,25 @@ static mx_err text_make(struct bounce *bounce, struct active *active,
     return err;
 }
 
-static struct bounce *bounce_new(struct active *active, const struct bounce_item *items,
-                                 uint32_t count)
+static void mark_make(struct record_outcome *mark, const struct active *active,
+                      const struct bounce_item *item, uint8_t *text)
 {
+    struct slice from = slice_first(item->outcome.text, RECORD_TEXT_MAX);
+    if (from.len > 0) {
+        memcpy(text, from.ptr, from.len);
+    }
+    struct rcpt_state state = active->msg->rcpts[item->rcpt];
+    state.report = 0;
+    if (item->action == DSN_DELAYED) {
+        state.notified = item->notices;
+    }
+    *mark = (struct record_outcome){
+        .rcpt = item->rcpt, .state = state, .text = slice_of(text, from.len)};
+}
+
+static struct bounce *bounce_new(struct active *active)
+{
+    uint32_t count = active->report_count;
     size_t head = sizeof(struct bounce) + count * sizeof(struct record_outcome);
     struct bounce *bounce = calloc(1, head + (size_t)count * RECORD_TEXT_MAX);
     if (bounce == NULL) {
@@ -178,67 +264,121 @@ static struct bounce *bounce_new(struct active *active, const struct bounce_item
     bounce->sender = malloc(sender.len);
     uint8_t *texts = (uint8_t *)bounce + head;
     for (uint32_t i = 0; i < count; i++) {
-        struct slice text = slice_first(items[i].outcome.text, RECORD_TEXT_MAX);
-        uint8_t *copy = texts + (size_t)i * RECORD_TEXT_MAX;
-        if (text.len > 0) {
-            memcpy(copy, text.ptr, text.len);
-        }
-        struct rcpt_state state = active->msg->rcpts[items[i].rcpt];
-        if (items[i].action == DSN_DELAYED) {
-            state.notified = items[i].notices;
-        }
-        bounce->marks[i] = (struct record_outcome){
-            .rcpt = items[i].rcpt, .state = state, .text = slice_of(copy, text.len)};
+        mark_make(&bounce->marks[i], active, &active->reports[i],
+                  texts + (size_t)i * RECORD_TEXT_MAX);
     }
     active->deliver->dsns++;
     if (bounce->sender != NULL) {
         memcpy(bounce->sender, sender.ptr, sender.len);
         bounce->sender_len = sender.len;
     }
-    if (bounce->sender == NULL || text_make(bounce, active, items, count)) {
+    if (bounce->sender == NULL || text_make(bounce, active)) {
         bounce_free(bounce);
         return NULL;
     }
     return bounce;
 }
 
-/* Without memory for the report of a failure, the failure may not become final either: the state
- * goes back to pending, and the next attempt reports. What was delivered is delivered: it is marked
- * without the report, or it would be delivered again after a restart. */
-static void postpone(struct active *active, const struct bounce_item *item)
+/* --- what is to be reported --------------------------------------------------------------------
+ */
+
+/* Without memory for the report: what is final stays open, and is written down as that. */
+static void postpone(struct active *active, uint32_t rcpt)
 {
     struct deliver *d = active->deliver;
-    struct rcpt_state *state = &active->msg->rcpts[item->rcpt];
-    if (state->status == RCPT_DELIVERED) {
-        spool_mark(d->spool, active->msg,
-                   &(struct record_outcome){
-                       .rcpt = item->rcpt, .state = *state, .text = item->outcome.text},
-                   1);
-        return;
-    }
-    if (state->status == RCPT_FAILED) {
-        state->status = RCPT_PENDING;
-        active->msg->rcpts_left++;
-    }
+    struct rcpt_state *state = &active->msg->rcpts[rcpt];
     state->due_ms = d->shard->wall_ms + POSTPONED_MS;
+    if (state->report != 0) {
+        spool_mark(d->spool, active->msg,
+                   &(struct record_outcome){.rcpt = rcpt,
+                                            .state = *state,
+                                            .text = texts_get(&d->spool->texts, state->reply)},
+                   1);
+    }
 }
 
-void bounce_send(struct active *active, const struct bounce_item *items, uint32_t count)
+static void log_postponed(const struct active *active)
 {
-    struct bounce *bounce = bounce_new(active, items, count);
+    struct log *log = &active->deliver->shard->log;
+    struct log_line *line = log_begin(log, LOG_ERROR, "dsn-postponed");
+    log_qid(line, "id", active->msg->id);
+    log_text(line, "reason", "out of memory");
+    log_end(log, line);
+}
+
+static void wait_fire(struct timer *timer, uint64_t now_ns)
+{
+    (void)now_ns;
+    bounce_send(mx_container_of(timer, struct active, report_wait));
+}
+
+/* False: no memory. */
+static bool item_add(struct active *active, const struct bounce_item *item)
+{
+    if (active->reports == NULL) {
+        active->reports = calloc(active->msg->rcpt_count, sizeof *active->reports);
+    }
+    if (active->reports == NULL) {
+        log_postponed(active);
+        postpone(active, item->rcpt);
+        return false;
+    }
+    if (active->report_count == 0) {
+        active->report_wait.fire = wait_fire;
+        shard_after(active->deliver->shard, &active->report_wait, BOUNCE_WAIT_MS * MX_NS_PER_MS);
+    }
+    MX_ASSERT(active->report_count < active->msg->rcpt_count);
+    active->reports[active->report_count++] = *item;
+    return true;
+}
+
+void bounce_note(struct active *active, const struct bounce_item *item)
+{
+    struct rcpt_state *state = &active->msg->rcpts[item->rcpt];
+    if (item->action != DSN_DELAYED) {
+        state->report = (uint8_t)(item->action + 1);
+        state->due_ms = active->deliver->shard->wall_ms;
+        active->msg->rcpts_left++;
+    }
+    struct bounce_item own = *item;
+    if (txn_text(&own.remote, active->txn, item->remote)) {
+        own.remote = SLICE_EMPTY;
+    }
+    (void)item_add(active, &own);
+}
+
+void bounce_note_open(struct active *active, uint32_t rcpt)
+{
+    struct rcpt_state *state = &active->msg->rcpts[rcpt];
+    MX_ASSERT(state->report > 0 && state->status != RCPT_PENDING);
+    struct bounce_item item = {.rcpt = rcpt, .action = (enum dsn_action)(state->report - 1)};
+    item.outcome.code = state->code;
+    item.outcome.text = texts_get(&active->deliver->spool->texts, state->reply);
+    dsn_status_guess(item.outcome.status, item.action, item.outcome.text);
+    (void)item_add(active, &item);
+}
+
+void bounce_send(struct active *active)
+{
+    uint32_t count = active->report_count;
+    wheel_cancel(&active->deliver->shard->wheel, &active->report_wait);
+    if (count == 0) {
+        return;
+    }
+    struct bounce *bounce = bounce_new(active);
+    active->report_count = 0;
     if (bounce == NULL) {
-        struct log *log = &active->deliver->shard->log;
-        struct log_line *line = log_begin(log, LOG_ERROR, "dsn-postponed");
-        log_qid(line, "id", active->msg->id);
-        log_text(line, "reason", "out of memory");
-        log_end(log, line);
+        log_postponed(active);
         for (uint32_t i = 0; i < count; i++) {
-            postpone(active, &items[i]);
+            postpone(active, active->reports[i].rcpt);
         }
         return;
     }
     for (uint32_t i = 0; i < count; i++) {
-        active->msg->rcpts[items[i].rcpt].notified = bounce->marks[i].state.notified;
+        struct rcpt_state *state = &active->msg->rcpts[bounce->marks[i].rcpt];
+        active->msg->rcpts_left -= state->report != 0;
+        state->report = 0;
+        state->notified = bounce->marks[i].state.notified;
     }
     /* The marks: taken back when the DSN's record is durable. */
     active->msg->writes++;

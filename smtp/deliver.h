@@ -55,6 +55,7 @@ enum {
     EXPANSION_ENVELOPE_MAX = 512 * 1024, /* addresses of one message to members */
 };
 
+struct bounce_item;
 struct deliver;
 struct expansion;
 struct hop_lookup;
@@ -78,6 +79,13 @@ struct active {
     struct hop *park_at;         /* hop that had no room, or is down */
     bool no_room;                /* some recipient was not even tried */
     struct expansion *expansion; /* of a list among the recipients; one at a time */
+    struct bounce_item *reports; /* for the DSN (smtp/bounce); room for all recipients, or NULL */
+    uint32_t report_count;
+    struct timer report_wait;
+    uint8_t
+        *history; /* of its attempts (smtp/history), those before and those of this activation */
+    size_t history_len;
+    bool history_grown;
 };
 
 struct delivery_rcpt {
@@ -98,6 +106,7 @@ struct delivery {
     struct hop *hop;        /* stays while deliveries refer to it */
     struct slice remote;    /* for DSNs: the host that spoke, or empty */
     const char *peer, *tls; /* for the log: its address and port, TLS version; NULL: nobody spoke */
+    uint64_t began_ns;      /* of the transaction; 0: there was none */
     uint32_t open;          /* recipients without outcome */
     uint32_t rcpt_count;
     uint8_t queue;   /* slot of its virtual queue */

@@ -1,8 +1,10 @@
 /* Which messages are due, and their way into memory and out of it: deliver's part of it. */
 #include "core/check.h"
+#include "smtp/bounce.h"
 #include "smtp/deliver_private.h"
 #include "smtp/hop.h"
 #include "smtp/pace.h"
+#include "smtp/spool_history.h"
 
 #include <stdlib.h>
 
@@ -23,7 +25,8 @@ int64_t deliver_due_ms(const struct message *msg)
 {
     int64_t due_ms = INT64_MAX;
     for (uint32_t i = 0; i < msg->rcpt_count; i++) {
-        if (rcpt_waits(&msg->rcpts[i]) && msg->rcpts[i].due_ms < due_ms) {
+        bool waits = rcpt_waits(&msg->rcpts[i]) || msg->rcpts[i].report != 0;
+        if (waits && msg->rcpts[i].due_ms < due_ms) {
             due_ms = msg->rcpts[i].due_ms;
         }
     }
@@ -139,6 +142,12 @@ static void active_end(struct active *active)
     struct hop *park = active->park_at;
     bool no_room = active->no_room;
     MX_ASSERT(active->deliveries == 0);
+    bounce_send(active);
+    free(active->reports);
+    if (active->history_grown && msg->rcpts_left > 0) {
+        spool_history_write(d->spool, msg, slice_of(active->history, active->history_len));
+    }
+    free(active->history);
     spool_txn_free(d->spool, active->txn);
     chain_clear(&active->content, &d->shard->blocks);
     free(active->loaded);
@@ -257,6 +266,32 @@ static void load_failed(struct active *active, mx_err err)
     read_later(d, msg, err);
 }
 
+static void *read_begin(struct active *active, struct journal_ref ref,
+                        void (*done)(struct journal_read *read, mx_err err));
+
+/* What cannot be read is not worth waiting for. */
+static void history_read_done(struct journal_read *read, mx_err err)
+{
+    struct active *active = mx_container_of(read, struct active, read);
+    struct slice old = err ? SLICE_EMPTY : spool_history_entries(read->payload);
+    active->history = old.len == 0 ? NULL : malloc(old.len);
+    if (active->history != NULL) {
+        memcpy(active->history, old.ptr, old.len);
+        active->history_len = old.len;
+    }
+    free(read->buf);
+    active_dispatch(active);
+}
+
+static void history_load(struct active *active)
+{
+    const struct history *history = active->msg->history;
+    if (history == NULL ||
+        read_begin(active, history->res.resident.ref, history_read_done) == NULL) {
+        active_dispatch(active);
+    }
+}
+
 static void head_read_done(struct journal_read *read, mx_err err)
 {
     struct active *active = mx_container_of(read, struct active, read);
@@ -276,7 +311,7 @@ static void head_read_done(struct journal_read *read, mx_err err)
         load_failed(active, MX_ERR_NOMEM);
         return;
     }
-    active_dispatch(active);
+    history_load(active);
 }
 
 static void *read_begin(struct active *active, struct journal_ref ref,
@@ -325,7 +360,7 @@ static void record_read_done(struct journal_read *read, mx_err err)
     }
     active->inline_content = slice_from(read->payload, content_at);
     if (msg->extent_count == 0) {
-        active_dispatch(active);
+        history_load(active);
     } else if (read_begin(active, msg->extents->res.resident.ref, head_read_done) == NULL) {
         load_failed(active, MX_ERR_NOMEM);
     }

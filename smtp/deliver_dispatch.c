@@ -1,6 +1,7 @@
 /* Where each recipient of a message goes: deliver's part of it. One delivery for each next hop and
  * virtual queue. */
 #include "core/check.h"
+#include "smtp/bounce.h"
 #include "smtp/deliver_private.h"
 #include "smtp/expand.h"
 #include "smtp/hop.h"
@@ -258,6 +259,8 @@ void active_dispatch(struct active *active)
         const struct rcpt_state *state = &msg->rcpts[i];
         if (is_due(d, state)) {
             route_rcpt(&group, active, i);
+        } else if (state->report != 0) {
+            bounce_note_open(active, i);
         }
     }
     for (unsigned i = 0; i < group.count; i++) {

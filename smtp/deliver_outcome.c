@@ -2,7 +2,10 @@
 #include "core/check.h"
 #include "smtp/bounce.h"
 #include "smtp/deliver_private.h"
+#include "smtp/history.h"
 #include "smtp/hop.h"
+
+#include <stdlib.h>
 
 void delivery_decide(struct delivery *delivery, uint32_t i, const struct outcome *outcome)
 {
@@ -208,14 +211,81 @@ static int apply(struct delivery *delivery, struct delivery_rcpt *rcpt)
     return DSN_FAILED;
 }
 
+static bool is_pending(const struct message *msg)
+{
+    bool pending = false;
+    for (uint32_t i = 0; msg->rcpts_left > 0 && !pending && i < msg->rcpt_count; i++) {
+        pending = msg->rcpts[i].status == RCPT_PENDING;
+    }
+    return pending;
+}
+
+static struct history_entry history_of(const struct delivery *delivery,
+                                       const struct delivery_rcpt *rcpt)
+{
+    const struct deliver *d = delivery->active->deliver;
+    const struct outcome *o = &rcpt->outcome;
+    uint64_t now_ns = d->shard->now_ns;
+    uint64_t took_ms = delivery->began_ns == 0 ? 0 : (now_ns - delivery->began_ns) / MX_NS_PER_MS;
+    return (struct history_entry){.rcpt = rcpt->rcpt,
+                                  .at_ms = d->shard->wall_ms,
+                                  .took_ms = took_ms < UINT32_MAX ? (uint32_t)took_ms : UINT32_MAX,
+                                  .kind = o->kind,
+                                  .code = o->code,
+                                  .hop = texts_get(&d->spool->texts, delivery->hop->name),
+                                  .host = delivery->remote,
+                                  .peer = delivery->peer != NULL ? slice_of_text(delivery->peer)
+                                                                 : SLICE_EMPTY,
+                                  .text = o->text};
+}
+
+/* Adds this attempt to the history of its recipients; without memory it is not in there. */
+static void history_add(struct delivery *delivery)
+{
+    struct active *active = delivery->active;
+    size_t more = 0;
+    for (uint32_t i = 0; i < delivery->rcpt_count; i++) {
+        struct history_entry entry = history_of(delivery, &delivery->rcpts[i]);
+        more += history_entry_bytes(&entry);
+    }
+    uint8_t *bytes = realloc(active->history, active->history_len + more);
+    uint8_t *counts = bytes == NULL ? NULL : malloc(active->msg->rcpt_count);
+    active->history = bytes != NULL ? bytes : active->history;
+    if (counts == NULL) {
+        return;
+    }
+    struct writer w = writer_init(bytes + active->history_len, more);
+    for (uint32_t i = 0; i < delivery->rcpt_count; i++) {
+        struct history_entry entry = history_of(delivery, &delivery->rcpts[i]);
+        history_put(&w, &entry);
+    }
+    MX_ASSERT(!w.overflow);
+    active->history_len =
+        history_trim(bytes, active->history_len + more, active->msg->rcpt_count, counts);
+    active->history_grown = true;
+    free(counts);
+}
+
+static void report(struct delivery *delivery, const struct delivery_rcpt *rcpt, int action)
+{
+    struct active *active = delivery->active;
+    bounce_note(active, &(struct bounce_item){.rcpt = rcpt->rcpt,
+                                              .action = (enum dsn_action)action,
+                                              .outcome = rcpt->outcome,
+                                              .notices = rcpt->notices,
+                                              .retry_until_ms = rcpt->retry_until_ms,
+                                              .attempted_ms = active->deliver->shard->wall_ms,
+                                              .remote = delivery->remote});
+}
+
 void delivery_done(struct delivery *delivery)
 {
     struct active *active = delivery->active;
     struct deliver *d = active->deliver;
     struct message *msg = active->msg;
-    struct bounce_item items[DELIVER_RCPTS_MAX];
     struct record_outcome plain[DELIVER_RCPTS_MAX];
-    uint32_t item_count = 0, plain_count = 0;
+    uint32_t plain_count = 0;
+    bool is_last = active->deliveries == 1;
     MX_ASSERT(delivery->open == 0 && delivery->rcpt_count <= DELIVER_RCPTS_MAX);
     for (uint32_t i = 0; i < delivery->rcpt_count; i++) {
         struct delivery_rcpt *rcpt = &delivery->rcpts[i];
@@ -225,14 +295,12 @@ void delivery_done(struct delivery *delivery)
             delivery->hop->down) {
             active_park_at(active, delivery->hop);
         }
-        if (bounce_wanted(active, rcpt->rcpt, action)) {
-            items[item_count++] = (struct bounce_item){.rcpt = rcpt->rcpt,
-                                                       .action = (enum dsn_action)action,
-                                                       .outcome = rcpt->outcome,
-                                                       .notices = rcpt->notices,
-                                                       .retry_until_ms = rcpt->retry_until_ms,
-                                                       .remote = delivery->remote};
-        } else {
+        bool reported = bounce_wanted(active, rcpt->rcpt, action);
+        if (reported) {
+            report(delivery, rcpt, action);
+        }
+        /* The report's record holds the outcome too, but it may be long in coming. */
+        if (!reported || !is_last) {
             plain[plain_count++] = (struct record_outcome){
                 .rcpt = rcpt->rcpt,
                 .state = msg->rcpts[rcpt->rcpt],
@@ -245,8 +313,9 @@ void delivery_done(struct delivery *delivery)
     if (plain_count > 0) {
         spool_mark(d->spool, msg, plain, plain_count);
     }
-    if (item_count > 0) {
-        bounce_send(active, items, item_count);
+    /* A message that ends now takes its history with it. */
+    if (!is_last || is_pending(msg)) {
+        history_add(delivery);
     }
     delivery_free(delivery);
     active_release(active);

@@ -4,7 +4,7 @@
 #include "core/timefmt.h"
 #include "smtp/xtext.h"
 
-enum { LINE_TEXT_MAX = 900, PER_RCPT_BYTES = 4096 };
+enum { LINE_TEXT_MAX = 900, PER_RCPT_BYTES = 4096, MESSAGE_ID_MAX = 250 };
 
 static const struct {
     const char *subject, *intro, *action;
@@ -37,6 +37,31 @@ bool dsn_wanted(uint8_t notify, enum dsn_action action)
     default:
         return (bits & NOTIFY_SUCCESS) != 0;
     }
+}
+
+/* One number of a status code, and what has to follow it. */
+static bool take_number(struct slice *text, uint8_t *out, char end)
+{
+    unsigned value = 0;
+    size_t digits = 0;
+    while (digits < text->len && digits < 3 && ascii_is_digit(text->ptr[digits])) {
+        value = value * 10 + (unsigned)(text->ptr[digits++] - '0');
+    }
+    bool good = digits > 0 && value <= UINT8_MAX && digits < text->len && text->ptr[digits] == end;
+    *out = (uint8_t)value;
+    *text = slice_from(*text, mx_min_size(digits + 1, text->len));
+    return good;
+}
+
+void dsn_status_guess(uint8_t out_status[3], enum dsn_action action, struct slice text)
+{
+    uint8_t class_ = action == DSN_FAILED ? 5 : action == DSN_DELAYED ? 4 : 2;
+    uint8_t found[3];
+    bool good = take_number(&text, &found[0], '.') && take_number(&text, &found[1], '.') &&
+                take_number(&text, &found[2], ' ') && found[0] == class_;
+    out_status[0] = class_;
+    out_status[1] = good ? found[1] : 0;
+    out_status[2] = good ? found[2] : 0;
 }
 
 size_t dsn_bytes_max(const struct dsn *dsn)
@@ -107,13 +132,105 @@ static enum dsn_action main_action(const struct dsn *dsn)
     return action;
 }
 
+/* RFC 2047 encoded words of at most 75 characters; a character of UTF-8 is not cut. */
+static void put_words(struct writer *w, struct slice text)
+{
+    enum { WORD_MAX = 75 - 2, CHARACTER_MAX = 4 * 3 };
+    static const char begin[] = "=?utf-8?Q?";
+    size_t used = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        bool first = (text.ptr[i] & 0xc0) != 0x80; /* of a character */
+        if (used == 0 || (first && used + CHARACTER_MAX > WORD_MAX) || used + 3 > WORD_MAX) {
+            put_text(w, used == 0 ? "" : "?=\r\n ");
+            put_text(w, begin);
+            used = sizeof begin - 1;
+        }
+        if (ascii_is_alnum(text.ptr[i])) {
+            put_u8(w, text.ptr[i]);
+            used++;
+        } else {
+            static const char hex[] = "0123456789ABCDEF";
+            put_char(w, '=');
+            put_char(w, hex[text.ptr[i] >> 4]);
+            put_char(w, hex[text.ptr[i] & 15]);
+            used += 3;
+        }
+    }
+    put_text(w, "?=");
+}
+
+/* A phrase (RFC 5322): words as they are, else encoded. */
+static void put_name(struct writer *w, struct slice name)
+{
+    bool plain = true;
+    for (size_t i = 0; i < name.len; i++) {
+        plain = plain && (ascii_is_alnum(name.ptr[i]) || name.ptr[i] == ' ' || name.ptr[i] == '-' ||
+                          name.ptr[i] == '_');
+    }
+    if (plain) {
+        put_slice(w, name);
+    } else {
+        put_words(w, name);
+    }
+}
+
+static void put_from(struct writer *w, const struct dsn *dsn)
+{
+    struct slice name = text_trim(slice_first(dsn->from_name, DSN_NAME_MAX));
+    put_name(w, name.len > 0 ? name : SLICE_LITERAL("Mail Delivery System"));
+    put_text(w, " <");
+    if (dsn->from_address.len > 0) {
+        put_slice(w, dsn->from_address);
+    } else {
+        put_text(w, "MAILER-DAEMON@");
+        put_slice(w, dsn->hostname);
+    }
+    put_text(w, ">");
+}
+
+/* "<...>" without white space, as the original's header has it, or empty. */
+static struct slice message_id(struct slice header)
+{
+    const struct slice name = SLICE_LITERAL("Message-ID:");
+    while (header.len > 0) {
+        size_t end = slice_find(header, '\n');
+        struct slice line = slice_first(header, end);
+        line.len -= line.len > 0 && line.ptr[line.len - 1] == '\r';
+        header = slice_from(header, mx_min_size(end + 1, header.len));
+        if (!text_starts_nocase(line, name)) {
+            continue;
+        }
+        struct slice id = text_trim(slice_from(line, name.len));
+        bool good = id.len > 2 && id.len <= MESSAGE_ID_MAX && id.ptr[0] == '<' &&
+                    slice_find(id, '>') == id.len - 1;
+        for (size_t i = 0; good && i < id.len; i++) {
+            good = id.ptr[i] > 0x20 && id.ptr[i] < 0x7f;
+        }
+        return good ? id : SLICE_EMPTY;
+    }
+    return SLICE_EMPTY;
+}
+
+/* RFC 3834 section 3.1.5. */
+static void put_references(struct writer *w, const struct dsn *dsn)
+{
+    struct slice id = message_id(dsn->original_header);
+    if (id.len > 0) {
+        put_text(w, "In-Reply-To: ");
+        put_slice(w, id);
+        put_text(w, "\r\nReferences: ");
+        put_slice(w, id);
+        put_text(w, "\r\n");
+    }
+}
+
 static void put_header(struct writer *w, const struct dsn *dsn)
 {
     put_text(w, "Date: ");
     put_rfc5322(w, dsn->wall_ms);
-    put_text(w, "\r\nFrom: Mail Delivery System <MAILER-DAEMON@");
-    put_slice(w, dsn->hostname);
-    put_text(w, ">\r\nTo: <");
+    put_text(w, "\r\nFrom: ");
+    put_from(w, dsn);
+    put_text(w, "\r\nTo: <");
     put_safe(w, dsn->env->sender, is_utf8(dsn));
     put_text(w, ">\r\nSubject: ");
     put_text(w, forms[main_action(dsn)].subject);
@@ -121,7 +238,9 @@ static void put_header(struct writer *w, const struct dsn *dsn)
     qid_print(w, dsn->id);
     put_text(w, ".dsn@");
     put_slice(w, dsn->hostname);
-    put_text(w, ">\r\nAuto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n"
+    put_text(w, ">\r\n");
+    put_references(w, dsn);
+    put_text(w, "Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n"
                 "Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"");
     put_boundary(w, dsn);
     put_text(w, "\"\r\n");
@@ -173,7 +292,7 @@ static void put_human(struct writer *w, const struct dsn *dsn)
 }
 
 /* RFC 3464 section 2.3.1: from ORCPT when there was one. */
-static void put_original_rcpt(struct writer *w, const struct dsn_rcpt *r)
+static void put_original_rcpt(struct writer *w, const struct dsn *dsn, const struct dsn_rcpt *r)
 {
     struct slice orcpt = r->rcpt->params.orcpt;
     size_t semicolon = slice_find(orcpt, ';');
@@ -188,14 +307,14 @@ static void put_original_rcpt(struct writer *w, const struct dsn_rcpt *r)
     put_text(w, "Original-Recipient: ");
     put_safe(w, slice_first(orcpt, semicolon), false);
     put_char(w, ';');
-    put_safe(w, writer_slice(&d), true);
+    put_safe(w, writer_slice(&d), is_utf8(dsn));
     put_text(w, "\r\n");
 }
 
 static void put_rcpt(struct writer *w, const struct dsn *dsn, const struct dsn_rcpt *r)
 {
     put_text(w, "\r\n");
-    put_original_rcpt(w, r);
+    put_original_rcpt(w, dsn, r);
     put_text(w, text_is_ascii(r->rcpt->address) ? "Final-Recipient: rfc822;"
                                                 : "Final-Recipient: utf-8;");
     put_safe(w, r->rcpt->address, is_utf8(dsn));
@@ -216,6 +335,11 @@ static void put_rcpt(struct writer *w, const struct dsn *dsn, const struct dsn_r
             put_char(w, ' ');
         }
         put_safe(w, r->text, is_utf8(dsn));
+        put_text(w, "\r\n");
+    }
+    if (r->attempted_ms != 0) {
+        put_text(w, "Last-Attempt-Date: ");
+        put_rfc5322(w, r->attempted_ms);
         put_text(w, "\r\n");
     }
     if (r->action == DSN_DELAYED && r->retry_until_ms != 0) {

@@ -14,6 +14,7 @@ struct dsn_rcpt {
     struct slice text;        /* reply text or reason */
     struct slice remote_host; /* next hop, may be empty */
     bool expired;             /* failed only: given up, the reply is the last one */
+    int64_t attempted_ms;     /* when it was tried last; 0: not known */
     int64_t retry_until_ms;   /* delayed only: when we give up; 0: not known */
 };
 
@@ -27,6 +28,7 @@ struct dsn {
         original_header; /* header block of the original, possibly cut (text/rfc822-headers) */
     struct slice original_body; /* rest, only when RET=FULL and small enough; else empty */
     int64_t wall_ms;
+    struct slice from_name, from_address; /* empty: the defaults; the address has been checked */
     const struct dsn_rcpt *rcpts;
     uint32_t rcpt_count;
 };
@@ -35,10 +37,14 @@ enum {
     DSN_HEADER_MAX = 16 * 1024, /* bytes of the original's header that are quoted */
     DSN_FULL_MAX = 128 * 1024,  /* originals up to this size are returned whole with RET=FULL */
     DSN_RCPTS_MAX = ENVELOPE_RCPTS_MAX,
+    DSN_NAME_MAX = 128, /* bytes of from_name */
 };
 
 /* True when the recipient wants a DSN of this kind, given NOTIFY (unset = FAILURE and DELAY). */
 bool dsn_wanted(uint8_t notify, enum dsn_action action);
+/* The status of an outcome of which only the text is known: the code that it begins with, or that
+ * of the action. */
+void dsn_status_guess(uint8_t out_status[3], enum dsn_action action, struct slice text);
 /* An upper bound for dsn_print's output. */
 size_t dsn_bytes_max(const struct dsn *dsn);
 /* The whole message with CRLF line ends: headers, multipart/report with three parts. ASCII but

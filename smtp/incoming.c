@@ -87,7 +87,7 @@ static mx_err extent_write(struct incoming *in)
         pool_release(&spool->extents, extent);
         return err;
     }
-    extent->res.is_extent = true;
+    extent->res.kind = RESIDENT_EXTENT;
     extent->incoming = in;
     extent->number = in->extent_count++;
     extent->len = EXTENT_BYTES;

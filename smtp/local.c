@@ -180,6 +180,7 @@ static void batch_fill(struct batch *batch)
     no_memory.host_fault = false;
     struct delivery *delivery;
     while ((delivery = hop_take_of(hop, batch->queue)) != NULL) {
+        delivery->began_ns = batch->began_ns;
         if (delivery->open > MAILDIR_BATCH_MAX - batch->maildir.count && batch->maildir.count > 0) {
             hop_give_back(hop, delivery);
             return;

@@ -2,6 +2,7 @@
 
 #include "core/check.h"
 #include "smtp/service.h"
+#include "smtp/spool_history.h"
 
 #include <stdlib.h>
 
@@ -83,11 +84,30 @@ static const struct extent *extent_of(const struct message *msg, uint32_t part)
     return extent;
 }
 
-static struct journal_ref ref_of(const struct queue_request *request, const struct message *msg)
+/* Where it is by now. */
+static struct journal_ref ref_of(const struct queue_read *read, const struct message *msg)
 {
+    const struct queue_request *request = read->request;
+    if (read->is_history) {
+        return msg->history != NULL ? msg->history->res.resident.ref : read->read.ref;
+    }
     const struct extent *extent =
         request->op == QUEUE_CONTENT && request->part > 0 ? extent_of(msg, request->part) : NULL;
     return extent != NULL ? extent->res.resident.ref : msg->res.resident.ref;
+}
+
+/* A history is a comfort: what cannot be read is not shown. */
+static mx_err history_use(struct queue_request *request, const struct queue_read *read,
+                          bool readable)
+{
+    struct queue_detail *detail = &request->detail;
+    struct slice entries = readable ? spool_history_entries(read->read.payload) : SLICE_EMPTY;
+    detail->history = entries.len == 0 ? NULL : malloc(entries.len);
+    if (detail->history != NULL) {
+        memcpy(detail->history, entries.ptr, entries.len);
+        detail->history_len = entries.len;
+    }
+    return MX_OK;
 }
 
 static mx_err detail_use(struct queue_request *request, const struct queue_read *read,
@@ -144,6 +164,9 @@ static mx_err read_use(struct queue_read *read, struct message *msg, mx_err prob
     if (msg == NULL) {
         return MX_ERR_NOTFOUND;
     }
+    if (read->is_history) {
+        return history_use(request, read, !problem);
+    }
     if (request->op == QUEUE_READ) {
         return detail_use(request, read, !problem);
     }
@@ -159,11 +182,11 @@ static void read_done(struct journal_read *journal_read, mx_err err)
         msg = NULL; /* it has ended meanwhile */
     }
     request->reading--;
-    bool moved = msg != NULL && ref_of(request, msg).segment != read->read.ref.segment;
+    bool moved = msg != NULL && ref_of(read, msg).segment != read->read.ref.segment;
     if (err && moved && ++read->tries < QUEUE_READ_TRIES) {
         free(read->read.buf);
         read->read.buf = NULL;
-        err = read_begin(read, ref_of(request, msg));
+        err = read_begin(read, ref_of(read, msg));
         if (!err) {
             return;
         }
@@ -219,7 +242,13 @@ static mx_err read_one(struct queue_request *request, const struct message *msg)
         return MX_ERR_NOMEM;
     }
     detail_states(detail, request->shard->service, msg);
-    return queue_read(&request->reads[0], request, msg, msg->res.resident.ref);
+    mx_err err = queue_read(&request->reads[0], request, msg, msg->res.resident.ref);
+    if (!err && msg->history != NULL) {
+        struct queue_read *read = &request->reads[1];
+        err = queue_read(read, request, msg, msg->history->res.resident.ref);
+        read->is_history = !err;
+    }
+    return err;
 }
 
 static mx_err content_one(struct queue_request *request, const struct message *msg)
@@ -230,7 +259,8 @@ static mx_err content_one(struct queue_request *request, const struct message *m
     }
     request->content =
         (struct queue_content){.extent_count = msg->extent_count, .body_bytes = msg->body_bytes};
-    return queue_read(&request->reads[0], request, msg, ref_of(request, msg));
+    request->reads[0] = (struct queue_read){.request = request};
+    return queue_read(&request->reads[0], request, msg, ref_of(&request->reads[0], msg));
 }
 
 static void one_message(struct queue_request *request)

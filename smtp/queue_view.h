@@ -71,7 +71,9 @@ struct queue_detail {
     uint32_t rcpt_count;
     struct rcpt_state *rcpts;      /* expires_ms is set in all of them */
     struct queue_rcpt_text *texts; /* per recipient */
-    uint8_t *envelope;             /* encoded; NULL: unreadable */
+    uint8_t *history;              /* smtp/history; NULL: none */
+    size_t history_len;
+    uint8_t *envelope; /* encoded; NULL: unreadable */
     uint32_t envelope_bytes;
 };
 
@@ -116,6 +118,7 @@ struct queue_read {
     uint32_t handle;
     uint32_t envelope_bytes;
     unsigned tries;
+    bool is_history;
     size_t at; /* of a check: which key */
 };
 

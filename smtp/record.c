@@ -78,6 +78,9 @@ uint32_t record_indexed_bytes(uint8_t type, struct slice payload)
     if (type == RECORD_EXTENT) {
         return (uint32_t)mx_min_size(RECORD_EXTENT_HEAD_BYTES, payload.len);
     }
+    if (type == RECORD_HISTORY) {
+        return (uint32_t)mx_min_size(RECORD_HISTORY_HEAD_BYTES, payload.len);
+    }
     return payload.len > UINT32_MAX ? UINT32_MAX : (uint32_t)payload.len;
 }
 
@@ -94,7 +97,7 @@ void record_rcpt_put(struct writer *w, const struct rcpt_state *state)
     put_u8(w, state->expanded);
     put_u16(w, state->code);
     put_u8(w, state->flags);
-    put_u8(w, 0);
+    put_u8(w, state->report);
     put_u64(w, (uint64_t)state->due_ms);
     if (state->flags & RCPT_EXPIRES) {
         put_u64(w, (uint64_t)state->expires_ms);
@@ -109,7 +112,7 @@ void record_rcpt_get(struct rcpt_state *out_state, struct reader *r)
     out_state->expanded = get_u8(r);
     out_state->code = get_u16(r);
     out_state->flags = get_u8(r);
-    (void)get_u8(r);
+    out_state->report = get_u8(r);
     out_state->due_ms = (int64_t)get_u64(r);
     out_state->expires_ms = out_state->flags & RCPT_EXPIRES ? (int64_t)get_u64(r) : 0;
     out_state->reply = 0;

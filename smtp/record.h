@@ -8,6 +8,8 @@
  *          reports are one record). States: present in a copy made by moving the message forward.
  * EXTENT   number, length and checksum, then content. Belongs to the MESSAGE of the same id.
  * OUTCOME  what happened to recipients of the message with the record's id.
+ * HISTORY  number, then the attempts so far (smtp/history) of that message; the highest number
+ * counts.
  */
 #pragma once
 
@@ -15,7 +17,7 @@
 #include "core/err.h"
 #include "core/qid.h"
 
-enum record_type { RECORD_MESSAGE = 1, RECORD_EXTENT = 2, RECORD_OUTCOME = 3 };
+enum record_type { RECORD_MESSAGE = 1, RECORD_EXTENT = 2, RECORD_OUTCOME = 3, RECORD_HISTORY = 4 };
 
 enum {
     RECORD_VERSION = 1,
@@ -24,6 +26,7 @@ enum {
     RECORD_CHARGES_MAX = 4096,
     RECORD_MESSAGE_HEAD_BYTES = 64,
     RECORD_EXTENT_HEAD_BYTES = 16,
+    RECORD_HISTORY_HEAD_BYTES = 4,
     RECORD_RCPT_BYTES = 16,     /* one recipient state, without text */
     RECORD_RCPT_BYTES_MAX = 24, /* ... with an expiry of its own */
     RECORD_TEXT_MAX = 200,      /* reason kept for the operator */
@@ -60,7 +63,9 @@ struct rcpt_state {
     uint8_t expanded; /* a list: buckets of members that have got their mail (route/list.h) */
     uint16_t code;    /* last SMTP reply code, 0 = none */
     uint8_t flags;    /* RCPT_PUT_OFF ... */
-    int64_t due_ms;   /* wall time of the next attempt */
+    uint8_t report; /* 0, or its final outcome is still to be reported: enum dsn_action + 1; due_ms
+                       is when */
+    int64_t due_ms; /* wall time of the next attempt */
     /* When it is given up; stored with RCPT_EXPIRES only, else what the schedule said last: 0 = not
      * known, RCPT_BY_ATTEMPTS. */
     int64_t expires_ms;
@@ -69,6 +74,12 @@ struct rcpt_state {
 };
 
 #define RCPT_BY_ATTEMPTS INT64_MAX
+
+/* Something is still to be done for it: an attempt, or a report. The message stays. */
+static inline bool rcpt_open(const struct rcpt_state *state)
+{
+    return state->status == RCPT_PENDING || state->report != 0;
+}
 
 /* It waits for an attempt. */
 static inline bool rcpt_waits(const struct rcpt_state *state)

@@ -196,6 +196,7 @@ static void transaction_begin(struct relay_conn *conn, struct delivery *delivery
     conn->part = 0;
     conn->piece = SLICE_EMPTY;
     conn->delivery_ns = active->deliver->shard->now_ns;
+    delivery->began_ns = conn->delivery_ns;
     count_one(&conn->hop->stats->attempts);
     count_add(&conn->hop->stats->reused, conn->transactions > 0);
     conn->transactions++;

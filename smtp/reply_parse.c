@@ -94,7 +94,10 @@ enum reply_event reply_parse_next(struct reply_parse *p, struct slice *in, struc
     }
     p->code = code;
     *out_text = line.len > 4 ? slice_from(line, 4) : SLICE_EMPTY;
-    text_add(p, status_take(p, *out_text));
+    /* The text keeps the code that counts, once. */
+    bool first = p->lines == 1;
+    struct slice rest = status_take(p, *out_text);
+    text_add(p, first ? text_trim(*out_text) : rest);
     if (more) {
         return REPLY_LINE;
     }

@@ -3,6 +3,7 @@
 #include "core/check.h"
 #include "io/shard.h"
 #include "smtp/spool_adopt.h"
+#include "smtp/spool_history.h"
 #include "smtp/spool_move.h"
 
 #include <stdlib.h>
@@ -170,7 +171,8 @@ static void unmarked_go_on(struct spool *spool)
         if (!msg->unmarked) {
             continue;
         }
-        if (!mark_states(spool, msg)) {
+        /* Its states hold only once another record is durable. */
+        if (msg->undecided > 0 || !mark_states(spool, msg)) {
             retry_later(spool);
             return;
         }
@@ -223,6 +225,9 @@ void spool_forget(struct spool *spool, struct message *msg)
         pool_release(&spool->extents, extent);
         extent = next;
     }
+    if (msg->history != NULL) {
+        spool_history_drop(spool, msg->history);
+    }
     journal_leave(spool->journal, &msg->res.resident);
     wheel_cancel(&spool->shard->wheel, &msg->due);
     list_remove(&msg->all_node);
@@ -267,6 +272,7 @@ static mx_err pools_open(struct spool *spool)
     } pools[] = {
         {&spool->messages, "messages", sizeof(struct message), SPOOL_MESSAGES_MAX},
         {&spool->extents, "extents", sizeof(struct extent), SPOOL_EXTENTS_MAX},
+        {&spool->histories, "histories", sizeof(struct history), SPOOL_MESSAGES_MAX},
         {&spool->writes, "outcome-writes", sizeof(struct outcome_write), SPOOL_WRITES_MAX},
         {&spool->txns, "transactions", sizeof(struct txn), 64 * 1024},
         {&spool->incomings, "incoming", sizeof(struct incoming), 64 * 1024},
@@ -287,6 +293,7 @@ static void pools_close(struct spool *spool)
     handles_fini(&spool->handles);
     texts_fini(&spool->texts);
     pool_fini(&spool->extents);
+    pool_fini(&spool->histories);
     pool_fini(&spool->writes);
     pool_fini(&spool->txns);
     pool_fini(&spool->incomings);

@@ -25,6 +25,7 @@ struct spool_part; /* what recovery found for one core: smtp/spool_recover.h */
 struct message;
 struct active;
 struct deliver;
+struct history;
 struct hop;
 
 enum {
@@ -35,12 +36,14 @@ enum {
     SPOOL_RETRY_MS = 1000,         /* until a failed OUTCOME write is tried again */
 };
 
-/* What lives in a segment: a message or an extent. */
+enum resident_kind { RESIDENT_MESSAGE, RESIDENT_EXTENT, RESIDENT_HISTORY };
+
+/* What lives in a segment: a message, an extent or a history. */
 struct spool_resident {
     struct journal_resident resident;
-    bool is_extent;
-    bool moving; /* a copy is being written */
-    bool stuck;  /* cannot be read, so not be moved */
+    uint8_t kind; /* enum resident_kind */
+    bool moving;  /* a copy is being written */
+    bool stuck;   /* cannot be read, so not be moved */
 };
 
 struct extent {
@@ -68,7 +71,7 @@ struct message {
     struct rcpt_state *rcpts;
     struct rcpt_state one; /* rcpts points here for a single recipient */
     uint32_t rcpt_count;
-    uint32_t rcpts_left; /* without final outcome */
+    uint32_t rcpts_left; /* for whom something is still to be done (rcpt_open) */
     uint32_t writes;     /* records about it that are not durable yet */
     uint32_t undecided;  /* of them, those whose marks become true with another message's record: no
                             copy of this one is written meanwhile, as it could know too much */
@@ -77,6 +80,7 @@ struct message {
     uint32_t extent_count;
     struct extent *extents;
     struct quota_hold *hold;    /* what it counts under; NULL: nothing */
+    struct history *history;    /* of its attempts (smtp/spool_history), or NULL */
     struct queue_digest digest; /* of its addresses */
     uint32_t handle;            /* in spool->handles */
     bool has_digest;            /* else its addresses have not been looked at in this process */
@@ -114,6 +118,7 @@ struct spool {
     struct handles handles; /* of the messages, whether they are in `all` yet or not */
     struct spool_block blocks[SPOOL_MESSAGES_MAX / SPOOL_BLOCK];
     struct pool extents;
+    struct pool histories;
     struct pool writes;
     struct pool txns;
     struct pool incomings;

@@ -3,6 +3,7 @@
 #include "core/check.h"
 #include "core/log.h"
 #include "io/shard.h"
+#include "smtp/spool_history.h"
 #include "smtp/spool_recover_private.h"
 
 #include <stdlib.h>
@@ -49,7 +50,7 @@ static bool extents_new(struct spool *spool, struct message *msg, const struct e
         if (extent == NULL) {
             return false;
         }
-        extent->res.is_extent = true;
+        extent->res.kind = RESIDENT_EXTENT;
         extent->message = msg;
         extent->number = e->head.number;
         extent->len = e->head.len;
@@ -70,7 +71,7 @@ static void states_copy(struct spool *spool, struct message *msg, struct entry *
         *state = states[i];
         state->reply = texts_hold(&spool->texts, texts_get(found, states[i].reply));
         state->hop = texts_hold(&spool->texts, texts_get(found, states[i].hop));
-        msg->rcpts_left += state->status == RCPT_PENDING;
+        msg->rcpts_left += rcpt_open(state);
         if (state->attempts == 0 && !(state->flags & RCPT_PUT_OFF)) {
             state->due_ms = entry->arrived_ms; /* it only waited for its turn */
         }
@@ -112,6 +113,7 @@ static bool adopt_message(struct spool *spool, struct entry *entry)
         spool_forget(spool, msg);
         return false;
     }
+    spool_history_adopt(spool, msg, entry->history, entry->history_number);
     spool->ops->recovered(spool->arg, msg);
     return true;
 }

@@ -3,6 +3,7 @@
 #include "core/check.h"
 #include "io/shard.h"
 #include "smtp/spool.h"
+#include "smtp/spool_history.h"
 
 #include <stdlib.h>
 
@@ -17,9 +18,17 @@ struct move {
 
 static void move_write(struct move *move);
 
+static struct history *history_of(struct spool_resident *res)
+{
+    return mx_container_of(res, struct history, res);
+}
+
+/* NULL: of an extent that is still being received, or of a history that was replaced. */
 static struct message *message_of(struct spool_resident *res)
 {
-    return mx_container_of(res, struct message, res);
+    return res->kind == RESIDENT_EXTENT    ? mx_container_of(res, struct extent, res)->message
+           : res->kind == RESIDENT_HISTORY ? history_of(res)->message
+                                           : mx_container_of(res, struct message, res);
 }
 
 static void move_end(struct move *move)
@@ -30,8 +39,10 @@ static void move_end(struct move *move)
     spool->moves--;
     free(move->buf);
     free(move);
-    struct message *msg =
-        res->is_extent ? mx_container_of(res, struct extent, res)->message : message_of(res);
+    struct message *msg = message_of(res);
+    if (msg == NULL && res->kind == RESIDENT_HISTORY) {
+        spool_history_drop(spool, history_of(res)); /* it was replaced meanwhile */
+    }
     if (msg != NULL) {
         spool_settle_end(spool, msg);
     }
@@ -69,6 +80,20 @@ static mx_err write_extent(struct move *move, struct extent *extent)
     struct slice old = move->read.payload;
     struct qid id = extent->message != NULL ? extent->message->id : extent->incoming->id;
     mx_err err = append(move, RECORD_EXTENT, id, old.len, &payload);
+    if (!err) {
+        put_slice(&payload, old);
+    }
+    return err;
+}
+
+static mx_err write_history(struct move *move, const struct history *history)
+{
+    struct writer payload;
+    struct slice old = move->read.payload;
+    if (history->message == NULL) {
+        return MX_ERR_INVALID;
+    }
+    mx_err err = append(move, RECORD_HISTORY, history->message->id, old.len, &payload);
     if (!err) {
         put_slice(&payload, old);
     }
@@ -117,13 +142,15 @@ static mx_err write_message(struct move *move, struct message *msg)
 
 static void move_write(struct move *move)
 {
-    if (!move->res->is_extent && message_of(move->res)->undecided > 0) {
+    enum resident_kind kind = (enum resident_kind)move->res->kind;
+    if (kind == RESIDENT_MESSAGE && message_of(move->res)->undecided > 0) {
         move_end(move); /* later: its states hold only once another record is durable */
         return;
     }
-    mx_err err = move->res->is_extent
+    mx_err err = kind == RESIDENT_EXTENT
                      ? write_extent(move, mx_container_of(move->res, struct extent, res))
-                     : write_message(move, message_of(move->res));
+                 : kind == RESIDENT_HISTORY ? write_history(move, history_of(move->res))
+                                            : write_message(move, message_of(move->res));
     if (err == MX_ERR_AGAIN) {
         journal_wait(move->spool->journal, &move->waiter);
     } else if (err) {
@@ -137,13 +164,17 @@ static void read_done(struct journal_read *read, mx_err err)
     if (err) {
         struct log *log = &move->spool->shard->log;
         struct log_line *line = log_begin(log, LOG_ERROR, "queue-record-unreadable");
-        if (!move->res->is_extent) {
+        if (message_of(move->res) != NULL) {
             log_qid(line, "id", message_of(move->res)->id);
         }
         log_err(line, "reason", err);
         log_text(line, "effect", "its journal segment cannot be reclaimed");
         log_end(log, line);
-        move->res->stuck = err == MX_ERR_DAMAGED;
+        if (err == MX_ERR_DAMAGED && move->res->kind == RESIDENT_HISTORY) {
+            spool_history_forget(history_of(move->res)); /* it is a comfort only */
+        } else {
+            move->res->stuck = err == MX_ERR_DAMAGED;
+        }
         move_end(move);
         return;
     }
@@ -155,10 +186,10 @@ void spool_move(struct spool *spool, struct spool_resident *res)
     if (res->moving || res->stuck || spool->moves >= SPOOL_MOVES_MAX) {
         return;
     }
-    if (res->is_extent && mx_container_of(res, struct extent, res)->message == NULL) {
+    if (message_of(res) == NULL) {
         return; /* still being received: it will be settled or dropped soon */
     }
-    if (!res->is_extent && message_of(res)->writes > 0) {
+    if (res->kind == RESIDENT_MESSAGE && message_of(res)->writes > 0) {
         return; /* the copy would say what is not durable yet: failed, without its DSN */
     }
     struct move *move = calloc(1, sizeof *move);

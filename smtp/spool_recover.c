@@ -102,8 +102,8 @@ static void depend(struct spool_recovery *rec, struct segment *later, struct seg
  */
 
 /* Records of one recipient may come out of order: one whose write failed was written again later.
- * What is final stays, and attempts, notices and what a list has expanded to only grow. Returns
- * whether the record's text is about the state now. */
+ * What is final stays, and attempts, notices and what a list has expanded to only grow; what was
+ * reported once is not due any more. Returns whether the record's text is about the state now. */
 static bool state_merge(struct rcpt_state *state, const struct rcpt_state *other)
 {
     uint32_t reply = state->reply, hop = state->hop;
@@ -114,6 +114,9 @@ static bool state_merge(struct rcpt_state *state, const struct rcpt_state *other
     if (newer) {
         *state = *other;
     }
+    bool reported =
+        state->status != RCPT_PENDING && other->status != RCPT_PENDING && other->report == 0;
+    state->report = reported ? 0 : state->report;
     state->notified = notified;
     state->expanded = expanded;
     state->reply = reply;
@@ -265,6 +268,21 @@ static mx_err on_extent(struct spool_recovery *rec, const struct journal_record 
     return MX_OK;
 }
 
+static mx_err on_history(struct spool_recovery *rec, const struct journal_record *record)
+{
+    struct reader r = reader_init(record->payload);
+    uint32_t number = get_u32(&r);
+    struct entry *entry = r.overrun ? NULL : entry_get(rec, record->id);
+    if (entry == NULL) {
+        return r.overrun ? MX_ERR_DAMAGED : MX_ERR_NOMEM;
+    }
+    if (entry->history.segment == NULL || number >= entry->history_number) {
+        entry->history = record->ref;
+        entry->history_number = number;
+    }
+    return MX_OK;
+}
+
 static struct log_line *log_error(struct spool_recovery *rec, const char *event)
 {
     rec->conf.log->wall_ms = clock_wall_ms();
@@ -282,6 +300,9 @@ static mx_err on_record(void *arg, const struct journal_record *record)
         break;
     case RECORD_EXTENT:
         err = on_extent(rec, record);
+        break;
+    case RECORD_HISTORY:
+        err = on_history(rec, record);
         break;
     case RECORD_OUTCOME:
         err = apply_outcomes(rec, record->id, &r, UINT32_MAX, record->ref.segment);
@@ -325,7 +346,7 @@ bool entry_alive(const struct entry *entry)
 {
     const struct rcpt_state *rcpts = entry->rcpts != NULL ? entry->rcpts : &entry->one;
     for (uint32_t i = 0; entry->ref.segment != NULL && i < entry->rcpt_count; i++) {
-        if (rcpts[i].status == RCPT_PENDING) {
+        if (rcpt_open(&rcpts[i])) {
             return true;
         }
     }
@@ -355,6 +376,10 @@ static void judge(struct spool_recovery *rec, struct spool_recovered *result)
         result->messages++;
         for (const struct found_extent *e = entry->extents; e != NULL; e = e->next) {
             rec->set_parent[set_root(rec, segment_set(e->ref.segment))] =
+                set_root(rec, segment_set(entry->ref.segment));
+        }
+        if (entry->history.segment != NULL) {
+            rec->set_parent[set_root(rec, segment_set(entry->history.segment))] =
                 set_root(rec, segment_set(entry->ref.segment));
         }
         if (!entry_complete(entry)) {

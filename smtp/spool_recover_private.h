@@ -23,6 +23,8 @@ struct entry {
     uint64_t *charges; /* keys of quotas; NULL: none */
     uint32_t charge_count;
     struct found_extent *extents;
+    struct journal_ref history; /* of the highest number; segment NULL: none */
+    uint32_t history_number;
     bool incomplete;
 };
 

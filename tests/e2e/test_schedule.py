@@ -53,7 +53,7 @@ def test_schedule_by_recipient():
         for dsn in bounces(s, 2):
             [fields] = status_fields(dsn)[1]
             found[recipients(dsn)[0]] = (fields["Action"], fields["Status"], fields["Diagnostic-Code"])
-        given_up = ("failed", "5.4.7", "smtp;451 not now, says the host")
+        given_up = ("failed", "5.4.7", "smtp;451 4.3.2 not now, says the host")
         equal(found, {"two@example.org": given_up, "three@example.org": given_up}, "reports")
 
 

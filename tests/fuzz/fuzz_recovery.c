@@ -128,6 +128,14 @@ static void put_outcome(struct group *g, unsigned number, uint32_t rcpt)
     record_end(g);
 }
 
+static void put_history(struct group *g, unsigned number, uint32_t history)
+{
+    record_begin(g, RECORD_HISTORY, number, RECORD_HISTORY_HEAD_BYTES + 4);
+    put_u32(&g->w, history);
+    put_text(&g->w, "old!");
+    record_end(g);
+}
+
 static void make(void)
 {
     for (unsigned i = 0; i < FILES; i++) {
@@ -150,10 +158,13 @@ static void make(void)
     g = group_begin(original[0], 3 * JF_BLOCK_BYTES, 1, 2);
     put_message(&g, 4, false, false);
     put_outcome(&g, 3, 0);
+    put_history(&g, 4, 2);
     group_end(&g);
     g = group_begin(original[1], JF_BLOCK_BYTES, 2, 0);
     put_outcome(&g, 3, 1);
     put_outcome(&g, 4, 1);
+    put_history(&g, 4, 1);
+    put_history(&g, 9, 1); /* of nobody */
     put_message(&g, 5, false, true);
     group_end(&g);
 }

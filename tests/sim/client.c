@@ -80,7 +80,8 @@ static void say_rcpt(struct client *c, unsigned i)
 {
     c->epoch = i == 0 || !c->pipelined ? manager_epoch() : c->epoch;
     expect(c, T_RCPT);
-    peer_say(&c->peer, "RCPT TO:<%s>\r\n", c->mail->rcpts[i].address);
+    const struct mail_rcpt *rcpt = &c->mail->rcpts[i];
+    peer_say(&c->peer, "RCPT TO:<%s>%s\r\n", rcpt->address, oracle_notify(rcpt));
 }
 
 static void say_content(struct client *c)

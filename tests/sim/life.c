@@ -518,6 +518,7 @@ static void core_check(struct core *core, bool drained)
     if (drained) {
         pool_check(&s->spool.messages);
         pool_check(&s->spool.extents);
+        pool_check(&s->spool.histories);
     }
     if (s->deliver.expansions != 0 || s->deliver.dsns != 0 || s->deliver.active_rcpts != 0) {
         sim_fail("after quiet: %u lists and %u notices under way, %zu recipients in memory",

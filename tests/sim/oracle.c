@@ -1,7 +1,8 @@
-#include "tests/sim/oracle.h"
+#include "tests/sim/oracle_mail.h"
 
 #include "core/check.h"
 #include "core/text.h"
+#include "smtp/envelope.h"
 #include "smtp/record.h"
 #include "tests/sim/disk.h"
 #include "tests/sim/net.h"
@@ -42,131 +43,6 @@ unsigned oracle_count(void)
     return oracle.count;
 }
 
-/* Lines of text, some of which begin with a dot, that differ from message to message. */
-static void content_make(struct mail *mail, size_t bytes)
-{
-    mail->content = sim_alloc(bytes + 512);
-    int len = snprintf((char *)mail->content, 256, "Subject: sim-%u-s\r\n\r\n", mail->id);
-    mail->len = (size_t)len;
-    for (unsigned n = 0; mail->len < bytes; n++) {
-        /* A line: perhaps a dot, a letter and the number, and some filling. */
-        uint8_t *at = mail->content + mail->len;
-        size_t fill = 8 + n * 31 % 60;
-        memset(at, '.', 1);
-        at += n % 7 == 3;
-        memset(at, (int)('a' + (n + mail->id) % 26), fill);
-        for (unsigned k = 0, left = n; k < 6; k++, left /= 10) {
-            at[k] = (uint8_t)('0' + left % 10);
-        }
-        memcpy(at + fill, "\r\n", 2);
-        mail->len += fill + 2 + (n % 7 == 3);
-    }
-    /* The mark at the end is looked for in one write: it may not lie across two records. */
-    size_t left = EXTENT_BYTES - mail->len % EXTENT_BYTES;
-    if (left < 32) {
-        memset(mail->content + mail->len, 'x', left);
-        memcpy(mail->content + mail->len + left, "\r\n", 2);
-        mail->len += left + 2;
-    }
-    len = snprintf((char *)mail->content + mail->len, 64, "sim-%u-f\r\n", mail->id);
-    mail->len += (size_t)len;
-}
-
-static void rcpt_relayed(struct mail_rcpt *rcpt, unsigned id, unsigned i, const char *domain)
-{
-    (void)snprintf(rcpt->address, sizeof rcpt->address, "r%u-%u@%s", id, i, domain);
-}
-
-static void rcpt_make(struct mail_rcpt *rcpt, unsigned id, unsigned i)
-{
-    static const char *const domains[] = {"source.example", "lmtp.example", "nowhere.example"};
-    unsigned kind = (unsigned)sim_below(16);
-    if (kind < 6) {
-        (void)snprintf(rcpt->address, sizeof rcpt->address, "user%u%s@local.example", (id + i) % 4,
-                       kind == 0 ? "+tag" : "");
-    } else {
-        rcpt_relayed(rcpt, id, i, domains[kind < 11 ? 0 : kind < 15 ? 1 : 2]);
-    }
-}
-
-/* An address that the configuration has to do with. */
-static void rcpt_make_wide(struct mail_rcpt *rcpt)
-{
-    static const char *const addresses[] = {
-        "extra0@local.example", "extra1@local.example",    "extra2@local.example",
-        "alias@local.example",  "someone@extra.example",   "other@extra.example",
-        "someone@also.example", "someone@renamed.example", "team@local.example",
-        "team@local.example",   "news@local.example",      "inner@local.example"};
-    const char *address = addresses[sim_below(mx_countof(addresses))];
-    (void)snprintf(rcpt->address, sizeof rcpt->address, "%s", address);
-    rcpt->is_list = address[0] == 't' || address[0] == 'n' || address[0] == 'i';
-    rcpt->may_go = address[0] == 'e' || strchr(address, '@')[1] != 'l';
-}
-
-static struct mail_rcpt *rcpt_of(struct mail *mail, struct slice address)
-{
-    for (unsigned i = 0; i < mail->all_count; i++) {
-        if (slice_equal(slice_of_text(mail->rcpts[i].address), address)) {
-            return &mail->rcpts[i];
-        }
-    }
-    return NULL;
-}
-
-/* Lists in lists are resolved; a list that is named twice is expanded twice, which makes the count
- * of copies nobody's promise: it is not named twice. */
-static void members_add(struct mail *mail, unsigned of, const char *list)
-{
-    static const char *const team[] = {"user1@local.example", "m1@source.example",
-                                       "m2@lmtp.example", "user2@local.example",
-                                       "m3@source.example"};
-    static const char *const news[] = {"user0@local.example", "user1@local.example",
-                                       "user2@local.example", "user3@local.example"};
-    bool is_news = list[0] == 'n';
-    for (unsigned i = list[0] == 'i' ? 3 : 0; i < (is_news ? 4U : 5U); i++) {
-        MX_ASSERT(mail->all_count < mx_countof(mail->rcpts));
-        struct mail_rcpt *member = &mail->rcpts[mail->all_count++];
-        (void)snprintf(member->address, sizeof member->address, "%s", is_news ? news[i] : team[i]);
-        member->member_of = of;
-        member->optional = is_news;
-    }
-}
-
-static bool names_list(const struct mail *mail, unsigned count)
-{
-    for (unsigned i = 0; i < count; i++) {
-        if (mail->rcpts[i].is_list) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void rcpts_make(struct mail *mail)
-{
-    mail->rcpt_count = 1 + (unsigned)(sim_chance(2) ? 0 : sim_below(MAIL_RCPTS_MAX));
-    for (unsigned i = 0; i < mail->rcpt_count; i++) {
-        struct mail_rcpt *rcpt = &mail->rcpts[i];
-        rcpt_make(rcpt, mail->id, i);
-        if (!oracle.conf.wide || sim_chance(2)) {
-            continue;
-        }
-        mail->all_count = i;
-        struct mail_rcpt other = {.copies = 0};
-        rcpt_make_wide(&other);
-        bool again = rcpt_of(mail, slice_of_text(other.address)) != NULL ||
-                     (other.is_list && names_list(mail, i));
-        *rcpt = again ? *rcpt : other;
-    }
-    mail->all_count = mail->rcpt_count;
-    for (unsigned i = 0; i < mail->rcpt_count; i++) {
-        mail->rcpts[i].member_of = i;
-        if (mail->rcpts[i].is_list) {
-            members_add(mail, i, mail->rcpts[i].address);
-        }
-    }
-}
-
 void oracle_rcpt(struct mail *mail, unsigned index, bool good)
 {
     for (unsigned i = 0; i < mail->all_count; i++) {
@@ -190,8 +66,7 @@ struct mail *oracle_mail(size_t bytes)
     } else {
         mail->durable = 1;
     }
-    rcpts_make(mail);
-    content_make(mail, bytes);
+    mail_make(mail, bytes, oracle.conf.wide);
     return mail;
 }
 
@@ -337,22 +212,14 @@ static bool is_older(const struct mail *mail, uint64_t age_ns)
     return age_ns > 0 && (oracle.conf.clock_jumps || sim.now_ns - mail->made_ns >= age_ns);
 }
 
-/* Somebody who is named and is a member of a named list as well gets two copies, and a report about
- * each. */
-static unsigned reports_due(const struct mail *mail, const struct mail_rcpt *of)
-{
-    unsigned count = 0;
-    for (unsigned i = 0; i < mail->all_count; i++) {
-        count += strcmp(mail->rcpts[i].address, of->address) == 0;
-    }
-    return count;
-}
-
 static void take_failed(const struct mail *mail, struct mail_rcpt *of, struct copy copy)
 {
-    if (of->failed_dsns >= reports_due(mail, of) && !copy.orphan && !oracle.rot &&
+    if (of->failed_dsns >= mail_times_named(mail, of) && !copy.orphan && !oracle.rot &&
         !may_repeat(&of->dsn)) {
         sim_fail("two failure DSNs about %s and message %u", of->address, mail->id);
+    }
+    if (!mail_wants(of, NOTIFY_FAILURE)) {
+        sim_fail("a failure DSN about %s and message %u, against its wish", of->address, mail->id);
     }
     of->failed_dsns++;
     of->dsn = copy;
@@ -368,15 +235,31 @@ static void take_failed(const struct mail *mail, struct mail_rcpt *of, struct co
 
 static void take_delayed(const struct mail *mail, struct mail_rcpt *of, struct copy copy)
 {
-    if (of->delay_dsns >= reports_due(mail, of) && !copy.orphan && !oracle.rot &&
+    if (of->delay_dsns >= mail_times_named(mail, of) && !copy.orphan && !oracle.rot &&
         !may_repeat(&of->delay_dsn)) {
         sim_fail("two delay DSNs about %s and message %u", of->address, mail->id);
     }
     if (!is_older(mail, oracle.conf.notify_ns)) {
         sim_fail("a delay DSN about %s and message %u too early", of->address, mail->id);
     }
+    if (!mail_wants(of, NOTIFY_DELAY)) {
+        sim_fail("a delay DSN about %s and message %u, against its wish", of->address, mail->id);
+    }
     of->delay_dsns++;
     of->delay_dsn = copy;
+}
+
+static void take_success(const struct mail *mail, struct mail_rcpt *of, struct copy copy)
+{
+    if (!mail_wants(of, NOTIFY_SUCCESS) && !of->is_list) {
+        sim_fail("a DSN of success about %s and message %u, against its wish", of->address,
+                 mail->id);
+    }
+    if (of->success_dsns > 0 && !copy.orphan && !oracle.rot && !may_repeat(&of->success_dsn)) {
+        sim_fail("two DSNs of success about %s and message %u", of->address, mail->id);
+    }
+    of->success_dsns++;
+    of->success_dsn = copy;
 }
 
 unsigned oracle_changes(void)
@@ -415,7 +298,7 @@ static void take_dsn(struct slice rcpt, struct slice content, struct copy copy)
         while (address.len > 0 && address.ptr[0] == ' ') {
             address = slice_from(address, 1);
         }
-        struct mail_rcpt *of = rcpt_of(mail, address);
+        struct mail_rcpt *of = mail_rcpt_of(mail, address);
         const uint8_t *action = memmem(left.ptr, left.len, "Action: ", 8);
         if (of == NULL || action == NULL) {
             sim_fail("a DSN about %.*s, whom message %u did not name", SLICE_ARGS(address),
@@ -426,6 +309,8 @@ static void take_dsn(struct slice rcpt, struct slice content, struct copy copy)
             take_failed(mail, of, copy);
         } else if (action[8] == 'd' && action[10] == 'l' && action[11] == 'a') {
             take_delayed(mail, of, copy);
+        } else {
+            take_success(mail, of, copy);
         }
     }
     if (about == 0) {
@@ -447,7 +332,7 @@ void oracle_delivered(struct slice sender, struct slice rcpt, struct slice conte
         return;
     }
     struct mail *mail = mail_in(content, "Subject: sim-");
-    struct mail_rcpt *of = mail == NULL ? NULL : rcpt_of(mail, rcpt);
+    struct mail_rcpt *of = mail == NULL ? NULL : mail_rcpt_of(mail, rcpt);
     bool member = of != NULL && is_member(mail, of);
     if (mail == NULL || !same_content(mail, content, member ? "Delivered-To:" : "Received:")) {
         sim_fail("altered content for %.*s: %zu bytes", SLICE_ARGS(rcpt), content.len);
@@ -472,7 +357,7 @@ static struct mail_rcpt *rejected_rcpt(struct slice sender, struct slice rcpt)
     (void)snprintf(text, sizeof text, "%.*s", SLICE_ARGS(rcpt));
     struct mail *mail =
         sscanf(text, "r%u-%u@", &id, &i) == 2 ? oracle_find(id) : mail_in(sender, "sim-");
-    return mail == NULL ? NULL : rcpt_of(mail, rcpt);
+    return mail == NULL ? NULL : mail_rcpt_of(mail, rcpt);
 }
 
 bool oracle_may_reject(struct slice sender, struct slice rcpt)
@@ -549,7 +434,8 @@ static void place_add(struct mail *mail, struct mail_rcpt *of, uint64_t place)
     of->places[i].where = place;
     of->copies++;
     /* A list whose mark has rotted is expanded once more. */
-    if (of->places[i].count++ >= named && !(oracle.rot && names_list(mail, mail->rcpt_count))) {
+    if (of->places[i].count++ >= named &&
+        !(oracle.rot && mail_names_list(mail, mail->rcpt_count))) {
         sim_fail("message %u is in the mailbox of %s twice", mail->id, of->address);
     }
 }
@@ -571,7 +457,7 @@ static void each_mailbox_file(void *arg, const char *name, const uint8_t *bytes,
     }
     struct slice rcpt = slice_from(content, (size_t)(to - bytes) + 14);
     rcpt = slice_first(rcpt, slice_find(rcpt, '\r'));
-    struct mail_rcpt *of = rcpt_of(mail, rcpt);
+    struct mail_rcpt *of = mail_rcpt_of(mail, rcpt);
     if (of == NULL || of->refused) {
         sim_fail("message %u is in %s, for %.*s", mail->id, name, SLICE_ARGS(rcpt));
     }
@@ -602,16 +488,24 @@ static unsigned copies_due(struct mail *mail, const char *address)
 static void judge(struct mail *mail)
 {
     for (unsigned i = 0; i < mail->all_count; i++) {
-        const struct mail_rcpt *rcpt = rcpt_of(mail, slice_of_text(mail->rcpts[i].address));
+        const struct mail_rcpt *rcpt = mail_rcpt_of(mail, slice_of_text(mail->rcpts[i].address));
         unsigned due = copies_due(mail, rcpt->address);
-        bool may_fail = rcpt->rejected > 0 || rcpt->may_go || rcpt->expired || mail->cancel_asked ||
-                        mail->report_asked || (mail->null_sender && oracle.conf.expire_ns > 0);
-        bool reported =
-            may_fail && (mail->null_sender || mail->cancel_asked || rcpt->failed_dsns > 0);
+        bool may_fail =
+            rcpt->rejected > 0 || rcpt->may_go || rcpt->expired || mail->cancel_asked ||
+            mail->report_asked ||
+            ((mail->null_sender || !mail_wants(rcpt, NOTIFY_FAILURE)) && oracle.conf.expire_ns > 0);
+        bool reported = may_fail && (mail->null_sender || mail->cancel_asked ||
+                                     rcpt->failed_dsns > 0 || !mail_wants(rcpt, NOTIFY_FAILURE));
         if (rcpt->copies < due && !reported) {
             sim_fail("message %u was answered 250 and is lost for %s (%u of %u copies, rejected "
                      "%u, DSNs %u)",
                      mail->id, rcpt->address, rcpt->copies, due, rcpt->rejected, rcpt->failed_dsns);
+        }
+        /* A copy whose answer was lost may end as a failure. */
+        if (mail_wants(rcpt, NOTIFY_SUCCESS) && !mail->null_sender && !mail->cancel_asked &&
+            rcpt->copies > 0 && rcpt->success_dsns + rcpt->failed_dsns == 0) {
+            sim_fail("message %u was delivered to %s, and its sender was not told", mail->id,
+                     rcpt->address);
         }
     }
 }

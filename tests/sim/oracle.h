@@ -35,9 +35,10 @@ struct mail_rcpt {
         uint64_t where;
         unsigned count;
     } places[MAIL_PLACES_MAX]; /* mailboxes that have it */
-    struct copy last, dsn, delay_dsn;
+    struct copy last, dsn, delay_dsn, success_dsn;
     unsigned rejected; /* times a next hop answered 5xx */
-    unsigned failed_dsns, delay_dsns;
+    unsigned failed_dsns, delay_dsns, success_dsns;
+    uint8_t notify; /* enum dsn_notify, as the client asks; only where it is named once */
     bool expired;
     bool is_list;  /* its members get the mail */
     bool may_go;   /* the configuration may lose it: then it gets a failure DSN, or another way */
@@ -68,6 +69,8 @@ struct oracle_conf {
     bool clock_jumps;              /* its age is anybody's guess */
 };
 void oracle_reset(const struct oracle_conf *conf);
+/* The NOTIFY parameter that a client gives with this recipient, with a space before it, or "". */
+const char *oracle_notify(const struct mail_rcpt *rcpt);
 /* Adds the recipients whose mail was late, and too late. */
 void oracle_notices(uint64_t *delayed, uint64_t *expired);
 /* A new message, of about that many bytes. */

@@ -169,3 +169,178 @@ Test(dsn, wanted_by_notify)
     cr_assert(dsn_wanted(NOTIFY_SUCCESS | NOTIFY_DELAY, DSN_RELAYED));
     cr_assert_not(dsn_wanted(NOTIFY_SUCCESS, DSN_FAILED));
 }
+
+/* From whom: words of a phrase, and encoded words that never cut a character (RFC 2047). */
+Test(dsn, from)
+{
+    static const struct {
+        const char *name, *address, *wanted;
+    } rows[] = {
+        {"", "", "From: Mail Delivery System <MAILER-DAEMON@mx.example.org>\r\n"},
+        {"Mail Delivery Subsystem", "bounces@example.org",
+         "From: Mail Delivery Subsystem <bounces@example.org>\r\n"},
+        {"a \"b\" <c@d>", "", "From: =?utf-8?Q?a=20=22b=22=20=3Cc=40d=3E?= <MAILER"},
+        {"evil\r\nBcc: x", "", "From: =?utf-8?Q?evil=0D=0ABcc=3A=20x?= <MAILER"},
+        {"gr\xc3\xbc\xc3\x9f"
+         "e",
+         "", "From: =?utf-8?Q?gr=C3=BC=C3=9Fe?= <MAILER"},
+        {"\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac", "",
+         "From: =?utf-8?Q?=E2=82=AC=E2=82=AC=E2=82=AC=E2=82=AC=E2=82=AC=E2=82=AC?=\r\n "
+         "=?utf-8?Q?=E2=82=AC?= <MAILER"},
+    };
+    struct envelope env = {.sender = SLICE_LITERAL("s@remote.example")};
+    struct dsn_rcpt one = {.rcpt = &rcpts[1], .action = DSN_FAILED, .status = {5, 1, 1}};
+    for (size_t i = 0; i < mx_countof(rows); i++) {
+        struct dsn dsn = make(&env, &one, 1);
+        dsn.from_name = slice_of_text(rows[i].name);
+        dsn.from_address = slice_of_text(rows[i].address);
+        const char *out = print(&dsn);
+        cr_assert_not_null(strstr(out, rows[i].wanted), "row %zu in: %.300s", i, out);
+    }
+}
+
+/* RFC 3834 section 3.1.5: the answer names what it answers, when that is a message id. */
+Test(dsn, references)
+{
+    static const struct {
+        const char *header, *wanted;
+    } rows[] = {
+        {"Subject: x\r\nmessage-id:  <a.b@c>\r\n",
+         "\r\nIn-Reply-To: <a.b@c>\r\nReferences: <a.b@c>\r\n"},
+        {"Message-ID: <a b@c>\r\n", NULL},
+        {"Message-ID: <a>b@c>\r\n", NULL},
+        {"Message-ID: a@c\r\n", NULL},
+        {"Message-ID:\r\n", NULL},
+        {"Subject: none\r\n", NULL},
+    };
+    struct envelope env = {.sender = SLICE_LITERAL("s@remote.example")};
+    struct dsn_rcpt one = {.rcpt = &rcpts[1], .action = DSN_FAILED, .status = {5, 1, 1}};
+    for (size_t i = 0; i < mx_countof(rows); i++) {
+        struct dsn dsn = make(&env, &one, 1);
+        dsn.original_header = slice_of_text(rows[i].header);
+        const char *found = strstr(print(&dsn), "In-Reply-To");
+        cr_assert_eq(found != NULL, rows[i].wanted != NULL, "row %zu", i);
+        cr_assert(found == NULL || strstr(text, rows[i].wanted) != NULL, "row %zu in: %s", i, text);
+    }
+}
+
+/* A report that is made up after a start has only the text of a reply. */
+Test(dsn, status_of_a_text)
+{
+    static const struct {
+        const char *text;
+        enum dsn_action action;
+        uint8_t status[3];
+    } rows[] = {
+        {"5.1.1 No such user", DSN_FAILED, {5, 1, 1}}, {"No such user", DSN_FAILED, {5, 0, 0}},
+        {"4.3.2 busy", DSN_FAILED, {5, 0, 0}},         {"4.3.2 busy", DSN_DELAYED, {4, 3, 2}},
+        {"2.1.5 fine", DSN_RELAYED, {2, 1, 5}},        {"", DSN_DELIVERED, {2, 0, 0}},
+        {"5.300.1 x", DSN_FAILED, {5, 0, 0}},          {"5.1.1", DSN_FAILED, {5, 0, 0}},
+        {"5.1.1.2 x", DSN_FAILED, {5, 0, 0}},
+    };
+    for (size_t i = 0; i < mx_countof(rows); i++) {
+        uint8_t status[3];
+        dsn_status_guess(status, rows[i].action, slice_of_text(rows[i].text));
+        cr_assert_arr_eq(status, rows[i].status, 3, "row %zu", i);
+    }
+}
+
+/* The whole of a report, as it goes out. */
+Test(dsn, golden)
+{
+    static const char wanted[] =
+        "Date: Mon, 21 Sep 2026 14:13:20 +0000\r\n"
+        "From: Postmaster <bounces@example.org>\r\n"
+        "To: <sender@remote.example>\r\n"
+        "Subject: Undelivered Mail Returned to Sender\r\n"
+        "Message-ID: <1-2-3-4.dsn@mx.example.org>\r\n"
+        "In-Reply-To: <m1@b.example>\r\n"
+        "References: <m1@b.example>\r\n"
+        "Auto-Submitted: auto-replied\r\n"
+        "MIME-Version: 1.0\r\n"
+        "Content-Type: multipart/report; report-type=delivery-status;\r\n"
+        "\tboundary=\"=_ringmx-1-2-3-4\"\r\n"
+        "\r\n"
+        "This is a MIME-encapsulated delivery status notification.\r\n"
+        "\r\n"
+        "--=_ringmx-1-2-3-4\r\n"
+        "Content-Type: text/plain; charset=us-ascii\r\n"
+        "\r\n"
+        "This is the mail system at mx.example.org.\r\n"
+        "\r\n"
+        "Your message could not be delivered to the following recipients:\r\n"
+        "\r\n"
+        "  <Bob@example.org>\r\n"
+        "      mx.remote.example said: 550 5.1.1 No such user\r\n"
+        "\r\n"
+        "Your message could not be delivered yet to the following recipients. It is still\r\n"
+        "queued and will be tried again; you need not send it again:\r\n"
+        "\r\n"
+        "  <eve@example.org>\r\n"
+        "      connection refused\r\n"
+        "\r\n"
+        "Queue id: 1-2-3-3\r\n"
+        "\r\n"
+        "--=_ringmx-1-2-3-4\r\n"
+        "Content-Type: message/delivery-status\r\n"
+        "\r\n"
+        "Reporting-MTA: dns;mx.example.org\r\n"
+        "Original-Envelope-Id: QQ314159\r\n"
+        "X-Ringmx-Queue-ID: 1-2-3-3\r\n"
+        "Arrival-Date: Mon, 21 Sep 2026 13:56:40 +0000\r\n"
+        "\r\n"
+        "Original-Recipient: rfc822;bob+tag@old.example\r\n"
+        "Final-Recipient: rfc822;Bob@example.org\r\n"
+        "Action: failed\r\n"
+        "Status: 5.1.1\r\n"
+        "Remote-MTA: dns;mx.remote.example\r\n"
+        "Diagnostic-Code: smtp;550 5.1.1 No such user\r\n"
+        "Last-Attempt-Date: Mon, 21 Sep 2026 14:13:19 +0000\r\n"
+        "\r\n"
+        "Final-Recipient: rfc822;eve@example.org\r\n"
+        "Action: delayed\r\n"
+        "Status: 4.4.1\r\n"
+        "Diagnostic-Code: X-Ringmx;connection refused\r\n"
+        "Last-Attempt-Date: Mon, 21 Sep 2026 14:13:19 +0000\r\n"
+        "Will-Retry-Until: Sat, 26 Sep 2026 05:20:00 +0000\r\n"
+        "\r\n"
+        "--=_ringmx-1-2-3-4\r\n"
+        "Content-Type: message/rfc822\r\n"
+        "\r\n"
+        "Subject: hello\r\n"
+        "Message-ID: <m1@b.example>\r\n"
+        "\r\n"
+        "the body\r\n"
+        "\r\n"
+        "--=_ringmx-1-2-3-4--\r\n";
+    struct envelope env = {.sender = SLICE_LITERAL("sender@remote.example"),
+                           .arrived_wall_ms = 1789999000000};
+    env.mail.envid = SLICE_LITERAL("QQ314159");
+    struct dsn_rcpt list[2] = {
+        {.rcpt = &rcpts[0],
+         .action = DSN_FAILED,
+         .status = {5, 1, 1},
+         .code = 550,
+         .text = SLICE_LITERAL("5.1.1 No such user"),
+         .attempted_ms = 1789999999000,
+         .remote_host = SLICE_LITERAL("mx.remote.example")},
+        {.rcpt = &rcpts[1],
+         .action = DSN_DELAYED,
+         .status = {4, 4, 1},
+         .text = SLICE_LITERAL("connection refused"),
+         .attempted_ms = 1789999999000,
+         .retry_until_ms = 1790400000000},
+    };
+    struct dsn dsn = make(&env, list, 2);
+    dsn.from_name = SLICE_LITERAL("Postmaster");
+    dsn.from_address = SLICE_LITERAL("bounces@example.org");
+    dsn.original_header = SLICE_LITERAL("Subject: hello\r\nMessage-ID: <m1@b.example>\r\n");
+    dsn.original_body = SLICE_LITERAL("\r\nthe body\r\n");
+    const char *out = print(&dsn);
+    size_t at = 0;
+    while (out[at] != '\0' && out[at] == wanted[at]) {
+        at++;
+    }
+    cr_assert_eq(out[at], wanted[at], "differs at \"%.60s\", wanted \"%.60s\"", out + at,
+                 wanted + at);
+}

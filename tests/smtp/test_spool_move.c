@@ -18,6 +18,7 @@ static void fake_settle(struct journal *journal, struct journal_resident *reside
                         struct journal_ref ref);
 static size_t fake_read_bytes(struct journal_ref ref);
 static void fake_settle_end(struct spool *spool, struct message *msg);
+static void fake_history_drop(struct spool *spool, struct history *history);
 
 /* The code under test over a journal that is in here. */
 #define journal_append(journal, append, type, id, len, flags, out) \
@@ -29,6 +30,7 @@ static void fake_settle_end(struct spool *spool, struct message *msg);
 #define journal_settle fake_settle
 #define journal_read_bytes fake_read_bytes
 #define spool_settle_end fake_settle_end
+#define spool_history_drop fake_history_drop
 #include "smtp/spool_move.c"
 
 enum { RCPTS = 2, ENVELOPE_BYTES = 10, INLINE_BYTES = 20, RECORD_MAX = 512 };
@@ -40,6 +42,7 @@ static struct journal_append *appending;
 static struct journal_waiter *waiting;
 static bool room;
 static unsigned appended;
+static uint8_t expected_type;
 static char calls[64]; /* of depend, leave, settle */
 
 static struct shard shard;
@@ -53,7 +56,7 @@ static mx_err fake_append(struct journal *journal, struct journal_append *append
     (void)journal;
     (void)id;
     (void)flags;
-    cr_assert(type == RECORD_MESSAGE && len <= sizeof new_record);
+    cr_assert(type == expected_type && len <= sizeof new_record);
     if (!room) {
         return MX_ERR_AGAIN;
     }
@@ -105,6 +108,12 @@ static size_t fake_read_bytes(struct journal_ref ref)
     return RECORD_MAX;
 }
 
+static void fake_history_drop(struct spool *of, struct history *history)
+{
+    cr_assert(of == &spool && history->message == NULL && !history->res.moving);
+    strcat(calls, " drop");
+}
+
 static void fake_settle_end(struct spool *of, struct message *message)
 {
     cr_assert(of == &spool && message == &msg);
@@ -127,6 +136,7 @@ static void setup(void)
     waiting = NULL;
     room = true;
     appended = 0;
+    expected_type = RECORD_MESSAGE;
     calls[0] = '\0';
 }
 
@@ -198,4 +208,65 @@ Test(spool_move, undecided_while_it_waits_for_room)
     room = true;
     waiting->ready(waiting);
     moves_now();
+}
+
+/* As large as all that a resident may be: the compiler sees where it is used as what. */
+static struct history *history_make(void)
+{
+    static union {
+        struct history history;
+        struct message message;
+        struct extent extent;
+    } place;
+    place.history =
+        (struct history){.res = {.kind = RESIDENT_HISTORY}, .message = &msg, .number = 7};
+    return &place.history;
+}
+
+/* A history is copied as it is, whatever is being written about its message. */
+Test(spool_move, history)
+{
+    struct history *history = history_make();
+    expected_type = RECORD_HISTORY;
+    msg.history = history;
+    dsn_begins();
+    spool_move(&spool, &history->res);
+    cr_assert_not_null(reading);
+    read_ends();
+    cr_assert(appended == 1 && memcmp(new_record, old_record, old_len) == 0);
+    appending->done(appending, MX_OK);
+    cr_assert_str_eq(calls, "depend leave settle");
+    cr_assert(spool.moves == 0 && !history->res.moving && msg.history == history);
+}
+
+/* A newer one takes its place, or its message ends: it goes when the move lets go of it. */
+Test(spool_move, history_that_is_replaced)
+{
+    struct history *history = history_make();
+    expected_type = RECORD_HISTORY;
+    spool_move(&spool, &history->res);
+    history->message = NULL;
+    read_ends();
+    cr_assert(appended == 0 && spool.moves == 0);
+    cr_assert_str_eq(calls, " drop");
+    calls[0] = '\0';
+    history->message = &msg;
+    spool_move(&spool, &history->res);
+    read_ends();
+    history->message = NULL;
+    appending->done(appending, MX_OK);
+    cr_assert_str_eq(calls, "depend leave settle drop");
+}
+
+/* A damaged one is given up: it must not keep its segment. */
+Test(spool_move, history_that_is_damaged)
+{
+    struct history *history = history_make();
+    msg.history = history;
+    cr_assert(log_init(&shard.log, -1, LOG_ERROR) == MX_OK);
+    spool_move(&spool, &history->res);
+    reading->done(reading, MX_ERR_DAMAGED);
+    cr_assert(msg.history == NULL && !history->res.stuck && spool.moves == 0);
+    cr_assert_str_eq(calls, " drop");
+    log_fini(&shard.log);
 }

@@ -240,6 +240,35 @@ static void put_line(struct buf *out, const char *name, const char *value)
     }
 }
 
+/* "2026-11-26T22:00:00.000Z  deferred  120 ms  source  mx.example.org (192.0.2.1:25)  451 reply" */
+static void put_attempt(struct buf *out, const json_t *attempt)
+{
+    const char *host = queue_text(attempt, "host"), *peer = queue_text(attempt, "peer");
+    json_int_t code = json_integer_value(json_object_get(attempt, "responseCode"));
+    buf_format(out, "    %s  %-9s  %lld ms  %s", queue_text(attempt, "at"),
+               queue_text(attempt, "result"),
+               (long long)json_integer_value(json_object_get(attempt, "duration")),
+               queue_text(attempt, "nextHop"));
+    if (host[0] != '\0') {
+        buf_format(out, "  %s (%s)", host, peer);
+    }
+    if (code != 0) {
+        buf_format(out, "  %lld", (long long)code);
+    }
+    buf_format(out, "  %s\n", queue_text(attempt, "responseMessage"));
+}
+
+static void put_attempts(struct buf *out, const json_t *rcpt)
+{
+    const json_t *attempts = json_object_get(rcpt, "attempts");
+    for (size_t i = 0; i < json_object_size(attempts); i++) {
+        char key[24];
+        (void)snprintf(key, sizeof key, "%zu", i);
+        buf_add(out, i == 0 ? "  history\n" : "");
+        put_attempt(out, json_object_get(attempts, key));
+    }
+}
+
 static void put_rcpt(struct buf *out, bool color, const char *address, const json_t *rcpt)
 {
     struct buf reply = {0};
@@ -264,6 +293,7 @@ static void put_rcpt(struct buf *out, bool color, const char *address, const jso
         buf_format(out, "  %-12s %lld\n", "delay notes",
                    (long long)json_integer_value(json_object_get(rcpt, "notifyCount")));
     }
+    put_attempts(out, rcpt);
 }
 
 static void put_message(struct buf *out, bool color, const json_t *message)
