@@ -48,9 +48,6 @@ struct limits_conf {
     uint32_t throttle_count;
 };
 
-/* What ran a match says whether its value is known, as a bool or as an enum expr_status. */
-#define EXPR_KNOWN(result) _Generic((result), bool : (result), default : (result) == EXPR_DONE)
-
 /* What a key is made of. Addresses as in the envelope. */
 struct limit_facts {
     struct slice sender, rcpt;

@@ -54,8 +54,8 @@ static bool holds_for(bool *out_holds, struct pacing *p, const struct throttle_c
         return true;
     }
     struct routing_context ctx = active_routing(active, rcpt);
-    bool known = EXPR_KNOWN(routing_ask(&value, &ctx, throttle->match, p->host,
-                                        active->txn->rcpts[rcpt].address, &active->txn->env));
+    bool known = routing_ask(&value, &ctx, throttle->match, p->host,
+                             active->txn->rcpts[rcpt].address, &active->txn->env) == EXPR_DONE;
     *out_holds = known && expr_truthy(&value);
     return known;
 }

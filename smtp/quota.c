@@ -253,7 +253,7 @@ static bool holds_for(bool *out_holds, const struct quota_conf *quota,
         return true;
     }
     bool known =
-        EXPR_KNOWN(routing_ask(&value, ctx, quota->match, NULL, env->rcpts[rcpt].address, env));
+        routing_ask(&value, ctx, quota->match, NULL, env->rcpts[rcpt].address, env) == EXPR_DONE;
     *out_holds = known && expr_truthy(&value);
     return known;
 }
