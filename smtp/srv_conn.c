@@ -774,7 +774,9 @@ static void log_refused(const struct srv_conn *conn)
     const struct reply_row *row = reply_row((enum reply)srv->refused);
     put_netaddr(&w, &conn->client);
     log_slice(line, "client", writer_slice(&w));
-    log_slice(line, "listener", conn->listener->conf->name);
+    if (conn->listener->conf != NULL) { /* it may be gone */
+        log_slice(line, "listener", conn->listener->conf->name);
+    }
     if (conn->helo != NULL) {
         log_slice(line, "helo", slice_of(conn->helo, conn->helo_len));
     }
