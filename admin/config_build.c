@@ -273,6 +273,11 @@ static mx_err build_stage(struct builder *b, enum stage_program which, const cha
     } else if (!json_equal(json_object_get(object, name), usual)) {
         err = builder_compile(b, &b->programs->stages[which], object, name, field->context);
         b->config->image.stages[which] = b->programs->stages[which];
+        bool reports = which == STAGE_REPORT_NAME || which == STAGE_REPORT_ADDRESS;
+        if (!err && reports && expr_asks(b->programs->stages[which])) {
+            err = builder_fail(b, MX_ERR_INVALID,
+                               "field %s: nothing can be asked here, as with dns_query", name);
+        }
     }
     json_decref(usual);
     json_decref(object);

@@ -52,6 +52,10 @@ static mx_err build_match(struct builder *b, struct expr_program **out_program, 
     mx_err err = builder_compile(b, &program, object, "match", EXPR_QHOST);
     *out_program = program;
     *out_never = false;
+    if (!err && expr_asks(program)) {
+        return builder_fail(b, MX_ERR_INVALID,
+                            "field match: nothing can be asked here, as with dns_query");
+    }
     if (!err && expr_constant(program, &value)) {
         *out_never = !expr_truthy(&value);
         *out_program = NULL;
@@ -115,6 +119,8 @@ static mx_err add_throttle(void *arg, uint64_t id, json_t *object)
     *throttle = (struct throttle_conf){
         .id = id,
         .parts = parts_of(object),
+        .count = (uint32_t)number_of(rate, "count"),
+        .period_ms = number_of(rate, "period"),
         .rate = rate_of((uint32_t)number_of(rate, "count"), number_of(rate, "period"))};
     mx_err err = build_match(b, program, &never, object);
     err = err ? err : name_of(b, &throttle->name, object);

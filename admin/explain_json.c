@@ -302,5 +302,6 @@ json_t *explain_json(const struct explanation *e, const struct explain_query *qu
     set(object, "paused", json_boolean(e->paused));
     set(object, "decisions", explain_decisions_json(e));
     set(object, "limits", explain_limits_json(e));
+    set(object, "rates", explain_rates_json(e));
     return object;
 }

@@ -220,3 +220,64 @@ json_t *explain_limits_json(const struct explanation *e)
     }
     return object;
 }
+
+/* --- rates and quotas --------------------------------------------------------------------------
+ */
+
+static json_t *rate_json(const char *object, struct slice name, uint64_t count, uint64_t period_ms)
+{
+    return json_pack("{s:s,s:o,s:I,s:I}", "object", object, "name", text(name), "count",
+                     (json_int_t)count, "period", (json_int_t)period_ms);
+}
+
+static void add_inbound(json_t *rows, const struct explanation *e)
+{
+    const struct inbound_throttles *all = &e->image->throttles;
+    for (uint32_t i = 0; i < all->count; i++) {
+        const struct inbound_throttle *t = &all->items[i];
+        bool unknown = (e->rates.inbound_unknown >> i & 1) != 0;
+        if (unknown || (e->rates.inbound >> i & 1) != 0) {
+            json_t *row = rate_json("MtaInboundThrottle", t->name, t->count, t->period_ms);
+            if (unknown) {
+                set(row, "unknown", json_true());
+            }
+            json_array_append_new(rows, row);
+        }
+    }
+}
+
+static void add_quotas(json_t *rows, const struct explanation *e)
+{
+    const struct limits_conf *limits = &e->image->traffic;
+    for (uint32_t i = 0; i < limits->quota_count; i++) {
+        const struct quota_conf *q = &limits->quotas[i];
+        if ((e->rates.quotas >> i & 1) != 0) {
+            json_array_append_new(rows,
+                                  json_pack("{s:s,s:o,s:I,s:I}", "object", "MtaQueueQuota", "name",
+                                            text(q->name), "messages", (json_int_t)q->messages_max,
+                                            "size", (json_int_t)q->bytes_max));
+        }
+    }
+}
+
+static void add_outbound(json_t *rows, const struct explanation *e)
+{
+    const struct limits_conf *limits = &e->image->traffic;
+    bool leaves = e->routing.route != NULL && e->routing.route->kind != ROUTE_LOCAL;
+    for (uint32_t i = 0; leaves && i < limits->throttle_count; i++) {
+        const struct throttle_conf *t = &limits->throttles[i];
+        if ((e->rates.outbound >> i & 1) != 0) {
+            json_array_append_new(
+                rows, rate_json("MtaOutboundThrottle", t->name, t->count, t->period_ms));
+        }
+    }
+}
+
+json_t *explain_rates_json(const struct explanation *e)
+{
+    json_t *rows = json_array();
+    add_inbound(rows, e);
+    add_quotas(rows, e);
+    add_outbound(rows, e);
+    return rows;
+}

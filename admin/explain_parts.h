@@ -10,5 +10,7 @@
 json_t *explain_rule_json(const struct explanation *e, const struct expr_program *program);
 /* Every program that was asked, in order. */
 json_t *explain_decisions_json(const struct explanation *e);
+/* Rates and quotas that would count the message. */
+json_t *explain_rates_json(const struct explanation *e);
 /* What limits the session and the delivery. */
 json_t *explain_limits_json(const struct explanation *e);

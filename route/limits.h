@@ -38,7 +38,9 @@ struct throttle_conf {
     uint64_t id;
     uint8_t parts;
     const struct expr_program *match; /* context QHOST; NULL: everybody */
-    struct rate rate;
+    uint32_t count;
+    uint64_t period_ms;
+    struct rate rate; /* the same */
 };
 
 struct limits_conf {

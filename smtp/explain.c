@@ -375,5 +375,7 @@ void explain(struct explanation *out, const struct explain_query *query,
     run_strategies(&m);
     out->verify =
         (struct explain_verify){.asks = routing_verifies(&out->routing), .known = VERIFY_LATER};
+    m.facts.rcpt = out->rcpt;
+    explain_rates(&out->rates, &m.context, &m.facts, out->rcpt, &m.env);
     decide(&m);
 }

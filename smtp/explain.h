@@ -5,6 +5,7 @@
 
 #include "io/mbox.h"
 #include "smtp/deliver.h"
+#include "smtp/explain_rates.h"
 #include "smtp/reply.h"
 #include "smtp/strategy.h"
 
@@ -89,6 +90,7 @@ struct explanation {
     struct routing routing;
     struct strategy_pick strategy; /* NULLs: of no host, or it could not be told */
     struct explain_verify verify;
+    struct explain_rates rates;   /* outbound ones: where another system gets it */
     struct session_limits limits; /* of a session of this client at this listener */
     struct schedule schedule;
     bool paused; /* delivery rests */

@@ -277,3 +277,29 @@ def test_explain_plan():
         equal(explain(s, "bob@example.org")["outcome"], "relayed", "still nothing has changed")
         cli(s, "apply", "--file", plan, code=0)
         equal(explain(s, "Bob+tag@example.org")["outcome"], "delivered", "once it is carried out")
+
+
+def test_explain_rates_and_quotas():
+    """Those whose condition holds are told, with what they allow; nothing that would have to be asked may stand in a
+    condition of theirs that cannot wait."""
+    def of(answer):
+        return [(r["object"], r["name"]) for r in answer["rates"]]
+    rate = {"count": 25, "period": 3600000}
+    match = {"match": {"0": {"if": "rcpt == 'bob@example.org'", "then": "true"}}, "else": "false"}
+    with Sink() as sink, Managed(relay=sink.port, extra=[
+            {"@type": "create", "object": "MtaInboundThrottle", "value": {
+                "a": {"description": "each sender", "enable": True, "key": {"sender": True}, "rate": rate}}},
+            {"@type": "create", "object": "MtaOutboundThrottle", "value": {
+                "a": {"description": "gently", "enable": True, "key": {"mx": True}, "rate": rate}}},
+            {"@type": "create", "object": "MtaQueueQuota", "value": {
+                "a": {"description": "for bob", "enable": True, "key": {"rcpt": True}, "messages": 5, "match": match}}}]) as s:
+        bob = explain(s, "bob@example.org", "--from", "a@example.net")
+        equal(of(bob), [("MtaInboundThrottle", "each sender"), ("MtaQueueQuota", "for bob"), ("MtaOutboundThrottle", "gently")],
+              "of a relayed one")
+        equal((bob["rates"][0]["count"], bob["rates"][0]["period"], bob["rates"][1]["messages"]), (25, 3600000, 5), "amounts")
+        equal(of(explain(s, "alice@example.org", "--from", "a@example.net")), [("MtaInboundThrottle", "each sender")], "of a local one")
+        shown = cli(s, "explain", "bob@example.org", code=3).stdout
+        check("MtaOutboundThrottle 'gently' 25 in 3600000 ms" in shown and "MtaQueueQuota 'for bob' messages 5" in shown, shown)
+        answer = s.api.set("MtaQueueQuota", create={"n": {
+            "description": "asks", "messages": 5, "match": {"else": "count(dns_query('a.example', 'ipv4')) > 0"}}})
+        check("nothing can be asked here" in json.dumps(answer), f"{answer}")

@@ -219,6 +219,29 @@ static void put_members(struct buf *out, const json_t *object)
     }
 }
 
+/* Rates and quotas that would count the message. */
+static void put_rates(struct buf *out, const json_t *rates, bool color)
+{
+    size_t i;
+    json_t *rate;
+    if (json_array_size(rates) > 0) {
+        put_heading(out, color, "Rates and quotas");
+    }
+    json_array_foreach(rates, i, rate)
+    {
+        buf_format(out, "  %s '%s'", text(rate, "object"), text(rate, "name"));
+        if (json_object_get(rate, "count") != NULL) {
+            buf_format(out, " %lld in %lld ms", whole(rate, "count"), whole(rate, "period"));
+        } else {
+            buf_format(out, " messages %lld, size %lld (0: any)", whole(rate, "messages"),
+                       whole(rate, "size"));
+        }
+        buf_add(out, json_is_true(json_object_get(rate, "unknown"))
+                         ? ", if its condition holds: it could not be evaluated\n"
+                         : "\n");
+    }
+}
+
 static void put_route(struct buf *out, const json_t *answer, bool color)
 {
     const json_t *route = json_object_get(answer, "route");
@@ -240,6 +263,7 @@ static void put_route(struct buf *out, const json_t *answer, bool color)
     }
     put_heading(out, color, "Limits");
     put_members(out, json_object_get(answer, "limits"));
+    put_rates(out, json_object_get(answer, "rates"), color);
 }
 
 static const struct {
