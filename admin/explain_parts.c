@@ -186,7 +186,7 @@ static uint64_t limit_workers_used(const struct explanation *e)
 static const struct {
     const char *name;
     uint64_t (*value)(const struct explanation *e);
-} limits[] = {
+} limit_rows[] = {
     /* of the session */
     {"maxMessageSize", limit_size_bytes_max},
     {"maxRecipients", limit_rcpts_max},
@@ -212,10 +212,10 @@ static const struct {
 json_t *explain_limits_json(const struct explanation *e)
 {
     json_t *object = json_object();
-    for (size_t i = 0; i < mx_countof(limits); i++) {
-        uint64_t value = limits[i].value(e);
+    for (size_t i = 0; i < mx_countof(limit_rows); i++) {
+        uint64_t value = limit_rows[i].value(e);
         if (value != NO_LIMIT) {
-            set(object, limits[i].name, number(value));
+            set(object, limit_rows[i].name, number(value));
         }
     }
     return object;
