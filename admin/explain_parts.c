@@ -186,7 +186,7 @@ static uint64_t limit_workers_used(const struct explanation *e)
 static const struct {
     const char *name;
     uint64_t (*value)(const struct explanation *e);
-} limit_rows[] = {
+} limits[] = {
     /* of the session */
     {"maxMessageSize", limit_size_bytes_max},
     {"maxRecipients", limit_rcpts_max},
@@ -212,10 +212,10 @@ static const struct {
 json_t *explain_limits_json(const struct explanation *e)
 {
     json_t *object = json_object();
-    for (size_t i = 0; i < mx_countof(limit_rows); i++) {
-        uint64_t value = limit_rows[i].value(e);
+    for (size_t i = 0; i < mx_countof(limits); i++) {
+        uint64_t value = limits[i].value(e);
         if (value != NO_LIMIT) {
-            set(object, limit_rows[i].name, number(value));
+            set(object, limits[i].name, number(value));
         }
     }
     return object;
@@ -248,9 +248,9 @@ static void add_inbound(json_t *rows, const struct explanation *e)
 
 static void add_quotas(json_t *rows, const struct explanation *e)
 {
-    const struct limits_conf *limits = &e->image->traffic;
-    for (uint32_t i = 0; i < limits->quota_count; i++) {
-        const struct quota_conf *q = &limits->quotas[i];
+    const struct limits_conf *traffic = &e->image->traffic;
+    for (uint32_t i = 0; i < traffic->quota_count; i++) {
+        const struct quota_conf *q = &traffic->quotas[i];
         if ((e->rates.quotas >> i & 1) != 0) {
             json_array_append_new(rows,
                                   json_pack("{s:s,s:o,s:I,s:I}", "object", "MtaQueueQuota", "name",
@@ -262,10 +262,10 @@ static void add_quotas(json_t *rows, const struct explanation *e)
 
 static void add_outbound(json_t *rows, const struct explanation *e)
 {
-    const struct limits_conf *limits = &e->image->traffic;
+    const struct limits_conf *traffic = &e->image->traffic;
     bool leaves = e->routing.route != NULL && e->routing.route->kind != ROUTE_LOCAL;
-    for (uint32_t i = 0; leaves && i < limits->throttle_count; i++) {
-        const struct throttle_conf *t = &limits->throttles[i];
+    for (uint32_t i = 0; leaves && i < traffic->throttle_count; i++) {
+        const struct throttle_conf *t = &traffic->throttles[i];
         if ((e->rates.outbound >> i & 1) != 0) {
             json_array_append_new(
                 rows, rate_json("MtaOutboundThrottle", t->name, t->count, t->period_ms));
