@@ -231,27 +231,43 @@ static mx_err text_make(struct bounce *bounce, struct active *active)
     return err;
 }
 
-static void mark_make(struct record_outcome *mark, const struct active *active,
-                      const struct bounce_item *item, uint8_t *text)
+/* Of one mark: the state's texts may change before it is written. */
+struct mark_texts {
+    uint8_t text[RECORD_TEXT_MAX];
+    uint8_t hop[RECORD_HOP_MAX];
+};
+
+static struct slice keep(uint8_t *buf, struct slice text, size_t max)
 {
-    struct slice from = slice_first(item->outcome.text, RECORD_TEXT_MAX);
+    struct slice from = slice_first(text, max);
     if (from.len > 0) {
-        memcpy(text, from.ptr, from.len);
+        memcpy(buf, from.ptr, from.len);
     }
+    return slice_of(buf, from.len);
+}
+
+static void mark_make(struct record_outcome *mark, const struct active *active,
+                      const struct bounce_item *item, struct mark_texts *texts)
+{
     struct rcpt_state state = active->msg->rcpts[item->rcpt];
     state.report = 0;
     if (item->action == DSN_DELAYED) {
         state.notified = item->notices;
     }
-    *mark = (struct record_outcome){
-        .rcpt = item->rcpt, .state = state, .text = slice_of(text, from.len)};
+    *mark = (struct record_outcome){.rcpt = item->rcpt,
+                                    .state = state,
+                                    .text = keep(texts->text, item->outcome.text, RECORD_TEXT_MAX)};
+    if (state.status == RCPT_PENDING) {
+        struct slice hop = texts_get(&active->deliver->spool->texts, state.hop);
+        mark->hop = keep(texts->hop, hop, RECORD_HOP_MAX);
+    }
 }
 
 static struct bounce *bounce_new(struct active *active)
 {
     uint32_t count = active->report_count;
     size_t head = sizeof(struct bounce) + count * sizeof(struct record_outcome);
-    struct bounce *bounce = calloc(1, head + (size_t)count * RECORD_TEXT_MAX);
+    struct bounce *bounce = calloc(1, head + (size_t)count * sizeof(struct mark_texts));
     if (bounce == NULL) {
         return NULL;
     }
@@ -262,10 +278,9 @@ static struct bounce *bounce_new(struct active *active)
     bounce->smtputf8 = active->txn->env.mail.smtputf8;
     bounce->mark_count = count;
     bounce->sender = malloc(sender.len);
-    uint8_t *texts = (uint8_t *)bounce + head;
+    struct mark_texts *texts = (struct mark_texts *)((uint8_t *)bounce + head);
     for (uint32_t i = 0; i < count; i++) {
-        mark_make(&bounce->marks[i], active, &active->reports[i],
-                  texts + (size_t)i * RECORD_TEXT_MAX);
+        mark_make(&bounce->marks[i], active, &active->reports[i], &texts[i]);
     }
     active->deliver->dsns++;
     if (bounce->sender != NULL) {

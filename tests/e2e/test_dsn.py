@@ -5,9 +5,10 @@ import time
 
 from lib import Sink, check, constant, equal, marked, relay_route, wait_until
 from test_management import Managed
-from test_queue_api import get
+from test_queue_api import act, get
 from test_queue_steer import restart, run_cli
 from test_relay import bounces, recipients, status_fields
+from test_schedule import choose, later, queue_of, seconds
 from test_stages import when
 
 BY_NAME = {"match": {"0": {"if": "is_local_address(rcpt)", "then": "'local'"},
@@ -36,8 +37,10 @@ def by_recipient(dsn):
 def test_dsn_one_for_several_hops():
     """Failures and successes of several next hops, some slow, in one attempt of a message: one report about all."""
     def smtp_says(session, verb, line):
-        return {"RCPT": "550 5.1.1 no such user" if "smtp-bad" in line else
-                        "451 4.3.2 later" if "smtp-later" in line else None}.get(verb)
+        if verb != "RCPT":
+            return None
+        return ("550 5.1.1 no such user" if "smtp-bad" in line else
+                "451 4.3.2 later" if "smtp-later" in line else None)
 
     def lmtp_says(session, verb, line):
         if verb == "RCPT":
@@ -126,7 +129,7 @@ def test_dsn_from():
         equal(from_field(2), '"Grüße, example.org" <refused@example.org>', "by expressions")
         s.api.update("DsnReportSettings", "singleton", fromName=constant("'Post'"), fromAddress=constant("'no address'"))
         equal(from_field(3), "Post <MAILER-DAEMON@mx.example.org>", "what is no address")
-        check(" dsn-from-default " in s.log(), "no log line")
+        wait_until(lambda: " dsn-from-default " in s.log(), 10, "a log line")
         for field, value in (("dkimSignDomain", constant("'example.org'")), ("fromName", constant("rcpt"))):
             refused = s.api.set("DsnReportSettings", update={"singleton": {field: value}})
             check("singleton" in refused.get("notUpdated", {}), f"{field}: {refused}")
@@ -171,6 +174,27 @@ def test_queue_history():
         equal(len(history(s, "later")[1]), 10, "attempts that are kept")
         _, shown, _ = run_cli(s, "show", queue_id)
         check("  history\n" in shown and "450  4.2.1 busy" in shown and "queued as REMOTE77" in shown, shown)
+
+
+def test_delay_report_keeps_the_queue():
+    """A first attempt that is at once reported as late: after a kill the queue still says where it went and why it waits."""
+    with Sink(hook=later) as sink, Managed(relay=sink.port, cores=1, retry_ms=None) as s:
+        s.api.create("MtaDeliverySchedule", name="long", queueId=queue_of(s, "remote"), retry=seconds(3600), notify=seconds(1))
+        choose(s, "long")
+        act(s, "PauseMtaQueue")
+        s.submit("bob@example.org", marked(), sender="alice@example.org")
+        time.sleep(1.2)  # what is late is late by the clock
+        act(s, "ResumeMtaQueue")
+        equal(status_fields(bounces(s)[0])[1][0]["Action"], "delayed", "the report")
+
+        def bob():
+            [r] = wait_until(lambda: [m["recipients"]["bob@example.org"] for m in get(s)["list"]
+                                      if "bob@example.org" in m["recipients"]], 10, "the message")
+            return r["nextHop"], str(r["status"])
+        before = bob()
+        equal(before[0], "source", "the next hop")
+        restart(s)
+        equal(bob(), before, "after the kill")
 
 
 def test_dsn_about_a_thousand():
