@@ -264,7 +264,8 @@ static void drop_asking(struct hop *hop)
     }
 }
 
-/* Calls parked messages back; their recipients are tried now. */
+/* Calls parked messages back; their recipients are tried now, but for those with a place in a line.
+ */
 static void unpark(struct hop *hop, unsigned max)
 {
     struct deliver *d = hop->deliver;
@@ -272,7 +273,7 @@ static void unpark(struct hop *hop, unsigned max)
     while (max-- > 0 && (node = list_pop_front(&hop->parked)) != NULL) {
         struct message *msg = mx_container_of(node, struct message, wait_node);
         for (uint32_t i = 0; i < msg->rcpt_count; i++) {
-            if (rcpt_waits(&msg->rcpts[i])) {
+            if (rcpt_waits(&msg->rcpts[i]) && !(msg->rcpts[i].flags & RCPT_THROTTLED)) {
                 msg->rcpts[i].flags |= RCPT_EARLY;
             }
         }

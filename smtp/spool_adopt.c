@@ -72,8 +72,8 @@ static void states_copy(struct spool *spool, struct message *msg, struct entry *
         state->reply = texts_hold(&spool->texts, texts_get(found, states[i].reply));
         state->hop = texts_hold(&spool->texts, texts_get(found, states[i].hop));
         msg->rcpts_left += rcpt_open(state);
-        if (state->attempts == 0 && !(state->flags & RCPT_PUT_OFF)) {
-            state->due_ms = entry->arrived_ms; /* it only waited for its turn */
+        if (state->attempts == 0 && !(state->flags & (RCPT_PUT_OFF | RCPT_THROTTLED))) {
+            state->due_ms = entry->arrived_ms; /* it only waited for a hop */
         }
     }
 }

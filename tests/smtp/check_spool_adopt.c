@@ -16,7 +16,7 @@
 #define shard_again(shard) ((void)(shard))
 #include "smtp/spool_adopt.c"
 
-enum { RCPTS = 4 };
+enum { RCPTS = 5 };
 
 static const int64_t arrived_ms = 1000000;
 static struct message *taken;
@@ -45,6 +45,7 @@ static void recipient_that_was_never_tried_is_due(void)
         {.due_ms = arrived_ms + 60000, .attempts = 1},
         {.due_ms = arrived_ms + 60000, .flags = RCPT_PUT_OFF},
         {.due_ms = arrived_ms + 60000, .attempts = 1, .status = RCPT_DELIVERED},
+        {.due_ms = arrived_ms + 60000, .flags = RCPT_THROTTLED},
     };
     struct entry entry = {.arrived_ms = arrived_ms, .rcpt_count = RCPTS, .rcpts = states};
     struct spool_recovery recovery = {.entries = &entry, .entry_count = 1};
@@ -56,9 +57,10 @@ static void recipient_that_was_never_tried_is_due(void)
     spool_adopt(&spool, &part);
     spool_adopt_step(&spool);
     CHECK(ended && taken != NULL && taken->recovered && taken->rcpts_left == RCPTS - 1);
-    CHECK(taken->rcpts[0].due_ms == arrived_ms);         /* it only waited for its turn */
+    CHECK(taken->rcpts[0].due_ms == arrived_ms);         /* it only waited for a hop */
     CHECK(taken->rcpts[1].due_ms == arrived_ms + 60000); /* it was tried */
     CHECK(taken->rcpts[2].due_ms == arrived_ms + 60000); /* somebody wanted it so */
+    CHECK(taken->rcpts[4].due_ms == arrived_ms + 60000); /* its place in a line */
 }
 
 int main(void)
