@@ -73,11 +73,11 @@ static bool is_extra(const struct rcpt_state *state, int64_t now_ms)
            (state->flags & (RCPT_FOR_NOTICE | RCPT_PUT_OFF)) == RCPT_FOR_NOTICE;
 }
 
-/* It was not tried: its turn comes later. */
-static void wait_turn(struct deliver *d, struct rcpt_state *state, int64_t due_ms)
+/* It was not tried: its turn comes later, or it is given up before (0: not by time). */
+static void wait_turn(struct deliver *d, struct rcpt_state *state, int64_t due_ms, int64_t end_ms)
 {
     if (!is_early(state, d->shard->wall_ms)) {
-        state->due_ms = due_ms;
+        state->due_ms = end_ms != 0 && end_ms < due_ms ? end_ms : due_ms;
     }
     state->flags &= (uint8_t) ~(RCPT_PUT_OFF | RCPT_FOR_NOTICE | RCPT_EARLY);
     state->flags |= RCPT_THROTTLED;
@@ -176,7 +176,7 @@ static int apply_temporary(struct delivery *delivery, struct delivery_rcpt *rcpt
     count_one(&delivery->hop->stats->deferred);
     count_one(&d->stats.routes[delivery->hop->row].deferred);
     if (rcpt->outcome.due_ms != 0) {
-        wait_turn(d, state, rcpt->outcome.due_ms);
+        wait_turn(d, state, rcpt->outcome.due_ms, rcpt->retry_until_ms);
     } else {
         defer(d, state, schedule, &progress);
     }
@@ -262,6 +262,12 @@ static struct history_entry history_of(const struct delivery *delivery,
                                   .text = o->text};
 }
 
+/* Whose turn comes later has not been tried. */
+static bool was_tried(const struct delivery_rcpt *rcpt)
+{
+    return rcpt->outcome.due_ms == 0;
+}
+
 /* Adds this attempt to the history of its recipients; without memory it is not in there. */
 static void history_add(struct delivery *delivery)
 {
@@ -269,7 +275,10 @@ static void history_add(struct delivery *delivery)
     size_t more = 0;
     for (uint32_t i = 0; i < delivery->rcpt_count; i++) {
         struct history_entry entry = history_of(delivery, &delivery->rcpts[i]);
-        more += history_entry_bytes(&entry);
+        more += was_tried(&delivery->rcpts[i]) ? history_entry_bytes(&entry) : 0;
+    }
+    if (more == 0) {
+        return;
     }
     uint8_t *bytes = realloc(active->history, active->history_len + more);
     uint8_t *counts = bytes == NULL ? NULL : malloc(active->msg->rcpt_count);
@@ -280,7 +289,9 @@ static void history_add(struct delivery *delivery)
     struct writer w = writer_init(bytes + active->history_len, more);
     for (uint32_t i = 0; i < delivery->rcpt_count; i++) {
         struct history_entry entry = history_of(delivery, &delivery->rcpts[i]);
-        history_put(&w, &entry);
+        if (was_tried(&delivery->rcpts[i])) {
+            history_put(&w, &entry);
+        }
     }
     MX_ASSERT(!w.overflow);
     active->history_len =

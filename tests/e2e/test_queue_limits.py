@@ -5,7 +5,7 @@ import time
 
 from lib import Sink, check, equal, marked, starts, wait_until
 from test_management import Api, Managed
-from test_schedule import later
+from test_schedule import choose, later, queue_of, seconds
 
 FULL = "452 4.3.1 Queue quota reached: "
 
@@ -172,13 +172,28 @@ def test_throttle_defers():
         queue = waiting(s)
         equal(sorted(queue), ["bob2@example.org", "bob3@example.org"], "those that wait")
         for r in queue.values():
-            equal(r["retryCount"], 0, "no attempt was made")
+            equal((r["retryCount"], r["attempts"]), (0, {}), "no attempt was made")
             check("rate limit: two in 6 s" in str(r["status"]), r)
         check(queue["bob2@example.org"]["retryDue"] < queue["bob3@example.org"]["retryDue"], f"one after the other: {queue}")
         wait_until(lambda: not ids(s), 20, "an empty queue")
         equal([who for _, who in arrivals.times], [f"bob{i}@example.org" for i in range(4)], "the order")
         for i in (2, 3):
             check(arrivals.times[i][0] >= 3 * (i - 1), f"not before its time: {arrivals.times}")
+
+
+def test_throttle_expires():
+    """Whose turn would come after his time is given up in time, untried; the report says why he waited."""
+    with Sink() as sink, Managed(relay=sink.port, cores=1, retry_ms=None) as s:
+        s.api.create("MtaDeliverySchedule", name="short", queueId=queue_of(s, "remote"), retry=seconds(3600),
+                     expiry={"@type": "Ttl", "expire": 2000})
+        choose(s, "short")
+        s.api.create("MtaOutboundThrottle", description="one an hour", key={"rcptDomain": True}, rate=rate(1, 3600))
+        for i in range(2):
+            s.submit(f"bob{i}@example.org", marked(), sender="alice@example.org")
+        [report] = s.delivered(1)
+        check("bob1@example.org" in str(report) and "5.4.7" in str(report) and "rate limit: one an hour" in str(report), report)
+        equal([m.rcpts[0] for m in sink.messages], ["bob0@example.org"], "those that were tried")
+        wait_until(lambda: not ids(s), 10, "an empty queue")
 
 
 def test_throttle_keys():
