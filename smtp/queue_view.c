@@ -1,6 +1,7 @@
 #include "smtp/queue_view.h"
 
 #include "core/check.h"
+#include "smtp/deliver_private.h"
 #include "smtp/service.h"
 #include "smtp/spool_history.h"
 
@@ -110,6 +111,34 @@ static mx_err history_use(struct queue_request *request, const struct queue_read
     return MX_OK;
 }
 
+/* After a start nobody has asked for the schedules of those that wait yet. */
+static mx_err find_ends(struct queue_request *request)
+{
+    struct queue_detail *detail = &request->detail;
+    struct envelope env;
+    struct envelope_rcpt *rcpts = calloc(detail->rcpt_count, sizeof *rcpts);
+    struct slice bytes = slice_of(detail->envelope, detail->envelope_bytes);
+    if (rcpts == NULL) {
+        return MX_ERR_NOMEM;
+    }
+    bool readable = envelope_decode(&env, rcpts, detail->rcpt_count, bytes) == MX_OK;
+    for (uint32_t i = 0; readable && i < env.rcpt_count; i++) {
+        struct rcpt_state *state = &detail->rcpts[i];
+        if (state->expires_ms == RCPT_BY_ATTEMPTS && state->status == RCPT_PENDING) {
+            struct routing_context ctx = service_routing(request->shard->service);
+            const char *problem;
+            ctx.state = state;
+            const struct schedule *schedule =
+                routing_schedule(&ctx, env.rcpts[i].address, &env, &problem);
+            if (problem == NULL) {
+                deliver_note_end(state, schedule, detail->arrived_ms);
+            }
+        }
+    }
+    free(rcpts);
+    return MX_OK;
+}
+
 static mx_err detail_use(struct queue_request *request, const struct queue_read *read,
                          bool readable)
 {
@@ -124,7 +153,7 @@ static mx_err detail_use(struct queue_request *request, const struct queue_read 
     }
     memcpy(detail->envelope, bytes.ptr, bytes.len);
     detail->envelope_bytes = (uint32_t)bytes.len;
-    return MX_OK;
+    return find_ends(request);
 }
 
 /* The buffer changes hands. */

@@ -177,7 +177,8 @@ def test_queue_history():
 
 
 def test_delay_report_keeps_the_queue():
-    """A first attempt that is at once reported as late: after a kill the queue still says where it went and why it waits."""
+    """A first attempt that is at once reported as late: after a kill the queue still says where it went, why
+    it waits and when it ends."""
     with Sink(hook=later) as sink, Managed(relay=sink.port, cores=1, retry_ms=None) as s:
         s.api.create("MtaDeliverySchedule", name="long", queueId=queue_of(s, "remote"), retry=seconds(3600), notify=seconds(1))
         choose(s, "long")
@@ -190,8 +191,9 @@ def test_delay_report_keeps_the_queue():
         def bob():
             [r] = wait_until(lambda: [m["recipients"]["bob@example.org"] for m in get(s)["list"]
                                       if "bob@example.org" in m["recipients"]], 10, "the message")
-            return r["nextHop"], str(r["status"])
+            return r["nextHop"], str(r["status"]), r["expires"]["expiresAt"]
         before = bob()
+        check(before[2] is not None, "its end")
         equal(before[0], "source", "the next hop")
         restart(s)
         equal(bob(), before, "after the kill")
