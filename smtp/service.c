@@ -92,13 +92,15 @@ static void log_received(struct service *service, const struct message *msg, con
     log_end(log, line);
 }
 
-/* Recipients are found by their addresses before anything has been tried for them. */
+/* Recipients are found by their addresses before anything has been tried for them. The first is in
+ * the record of the arrival, unless long names before it leave no room. */
 static void trace_rcpts(struct service *service, const struct message *msg,
                         const struct envelope *env)
 {
     struct log *log = &service->shard->log;
     uint32_t count = env->rcpt_count < SERVICE_TRACE_RCPTS ? env->rcpt_count : SERVICE_TRACE_RCPTS;
-    for (uint32_t i = 1; i < count; i++) {
+    size_t names = env->helo.len + env->sender.len + env->rcpts[0].address.len;
+    for (uint32_t i = names > SERVICE_TRACE_TEXT ? 0 : 1; i < count; i++) {
         struct log_line *line = log_begin_trace(log, "recipient");
         log_qid(line, "id", msg->id);
         log_slice(line, "to", env->rcpts[i].address);

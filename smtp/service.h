@@ -34,6 +34,7 @@ enum {
     SERVICE_STOP_MS = 10000,        /* sessions with content on its way get this long at shutdown */
     SERVICE_DRAIN_MS = 20000,       /* then deliveries in flight until here */
     SERVICE_TRACE_RCPTS = 100,      /* recipients of a message that its trace names at arrival */
+    SERVICE_TRACE_TEXT = 200,       /* bytes of names in the record of an arrival */
 };
 
 /* What the starter of the cores provides. The image, the domains and the addresses stay until

@@ -80,6 +80,21 @@ def test_trace_of_refused_sessions():
         equal(s.api.http("POST", "/api/trace", b'{"of": "a@b"}', headers={})[0], 401, "without signing in")
 
 
+def test_trace_of_long_names():
+    """A recipient is found at once, also when the names before his fill the record of the arrival."""
+    long = "a" * 64 + "@" + ("b" * 60 + ".") * 2 + "example"
+    with Sink() as sink, Managed(relay=sink.port, cores=1) as s:
+        s.api.create("Action", **{"@type": "PauseMtaQueue"})
+        with s.wire() as w:
+            w.expect("EHLO " + ("c" * 60 + ".") * 3 + "example", "250")
+            w.expect(f"MAIL FROM:<{long}>", "250")
+            w.expect("RCPT TO:<bob@example.org>", "250")
+            w.expect("DATA", "354")
+            w.expect("Subject: x\r\n\r\nx\r\n.", "250")
+        shown = cli(s, "trace", "bob@example.org", code=0).stdout
+        check(" received " in shown and " recipient to=bob@example.org" in shown, shown)
+
+
 def test_trace_memory_bounded():
     """A bounded trace keeps the newest; another size is in force at once."""
     with Managed(cores=1, extra=[update("Performance", traceMemory=65536)]) as s:
