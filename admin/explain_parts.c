@@ -248,9 +248,9 @@ static void add_inbound(json_t *rows, const struct explanation *e)
 
 static void add_quotas(json_t *rows, const struct explanation *e)
 {
-    const struct limits_conf *limits = &e->image->traffic;
-    for (uint32_t i = 0; i < limits->quota_count; i++) {
-        const struct quota_conf *q = &limits->quotas[i];
+    const struct limits_conf *traffic = &e->image->traffic;
+    for (uint32_t i = 0; i < traffic->quota_count; i++) {
+        const struct quota_conf *q = &traffic->quotas[i];
         if ((e->rates.quotas >> i & 1) != 0) {
             json_array_append_new(rows,
                                   json_pack("{s:s,s:o,s:I,s:I}", "object", "MtaQueueQuota", "name",
@@ -262,10 +262,10 @@ static void add_quotas(json_t *rows, const struct explanation *e)
 
 static void add_outbound(json_t *rows, const struct explanation *e)
 {
-    const struct limits_conf *limits = &e->image->traffic;
+    const struct limits_conf *traffic = &e->image->traffic;
     bool leaves = e->routing.route != NULL && e->routing.route->kind != ROUTE_LOCAL;
-    for (uint32_t i = 0; leaves && i < limits->throttle_count; i++) {
-        const struct throttle_conf *t = &limits->throttles[i];
+    for (uint32_t i = 0; leaves && i < traffic->throttle_count; i++) {
+        const struct throttle_conf *t = &traffic->throttles[i];
         if ((e->rates.outbound >> i & 1) != 0) {
             json_array_append_new(
                 rows, rate_json("MtaOutboundThrottle", t->name, t->count, t->period_ms));
