@@ -898,7 +898,11 @@ static void start_tls(struct srv_conn *conn)
     conn->phase_ns = conn->service->shard->now_ns;
     drop_transaction(conn);
     wheel_arm(&conn->service->shard->wheel, &conn->timer, deadline_ns(conn));
-    stream_start_tls(&conn->stream, conn->service->tls_server, SLICE_EMPTY);
+    if (conn->profile->tls_implicit) {
+        stream_accept_tls(&conn->stream, conn->service->tls_server);
+    } else {
+        stream_start_tls(&conn->stream, conn->service->tls_server, SLICE_EMPTY);
+    }
 }
 
 /* One action of the engine; false: wait. */
