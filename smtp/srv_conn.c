@@ -409,6 +409,9 @@ static enum reply on_connect(struct srv_conn *conn, struct slice *banner, bool *
         }
     }
     *later = verdict == STAGE_LATER;
+    if (verdict != STAGE_LATER && conn->own != NULL) {
+        timer_sooner(conn); /* its own times may be shorter */
+    }
     return verdict == STAGE_FAILED ? REPLY_OVERLOAD : REPLY_OK;
 }
 
