@@ -876,6 +876,14 @@ static bool answer_question(struct srv_conn *conn, struct writer *out)
     return !later;
 }
 
+/* The question's answer will come from elsewhere. */
+static void wait_for_answer(struct srv_conn *conn)
+{
+    if (!conn->greet_wait) { /* else it is listened to */
+        stream_pause(&conn->stream);
+    }
+}
+
 /* What the open question waited for is there. */
 static void answer_again(void *session)
 {
@@ -886,7 +894,9 @@ static void answer_again(void *session)
         return;
     }
     conn->phase_ns = conn->service->shard->now_ns;
-    if (answer_question(conn, &out) && flush(conn, &out)) {
+    if (!answer_question(conn, &out)) {
+        wait_for_answer(conn);
+    } else if (flush(conn, &out)) {
         stream_resume(&conn->stream);
         pump(conn, NULL);
     }
@@ -919,10 +929,7 @@ static bool step(struct srv_conn *conn, struct slice *in, struct writer *out)
             return false;
         }
         if (!answer_question(conn, out)) {
-            if (conn->greet_wait) {
-                return false; /* listening */
-            }
-            stream_pause(&conn->stream);
+            wait_for_answer(conn);
             if (conn->wait != NULL && conn->srv.ask.kind == SRV_ASK_RCPT) {
                 srv_wait_look_ahead(conn, *in);
             }
