@@ -893,10 +893,16 @@ static void answer_again(void *session)
     if (conn->closing) {
         return;
     }
+    uint32_t errors = conn->srv.errors;
     conn->phase_ns = conn->service->shard->now_ns;
     if (!answer_question(conn, &out)) {
         wait_for_answer(conn);
-    } else if (flush(conn, &out)) {
+        return;
+    }
+    if (conn->srv.errors != errors && tarpit_begin(conn, conn->srv.errors - errors, &out, 0)) {
+        return;
+    }
+    if (flush(conn, &out)) {
         stream_resume(&conn->stream);
         pump(conn, NULL);
     }
