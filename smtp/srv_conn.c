@@ -33,6 +33,7 @@ static bool flush(struct srv_conn *conn, struct writer *out)
     mx_err err = stream_write(&conn->stream, writer_slice(out));
     out->len = 0;
     if (err) {
+        conn->closing = true; /* an answer that comes yet is for nobody */
         stream_abort(&conn->stream, err);
     }
     return err == MX_OK;
@@ -1051,7 +1052,7 @@ static size_t on_input(struct stream *stream, struct slice in)
 static void on_drained(struct stream *stream)
 {
     struct srv_conn *conn = mx_container_of(stream, struct srv_conn, stream);
-    if (!conn->srv.waiting) {
+    if (!conn->srv.waiting && conn->tarpit == NULL) {
         stream_resume(stream);
         pump(conn, NULL);
     }
