@@ -1190,7 +1190,10 @@ static void session_begin(struct srv_conn *conn)
     enum stats_refusal why = listener_session_began(conn->listener, client);
     conn->refused = why != STATS_REFUSALS;
     conn->full = why == client ? (uint8_t)client : STATS_REFUSALS;
-    conn->counted = true;
+    conn->counted = !conn->refused;
+    if (conn->refused) {
+        client_limit_leave(conn);
+    }
     session_start(conn);
 }
 

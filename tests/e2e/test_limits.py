@@ -99,6 +99,23 @@ def test_limit_of_a_network():
             w.sock.close()
 
 
+def test_refused_sessions_take_no_place():
+    """Whoever is told that it has too many connections does not keep others out by those, though it does not close them."""
+    with Managed(cores=1, settings=PROXY | {"maxConnections": 8, "maxConnectionsPerClient": 2}) as s:
+        mine = open_sessions(s, "203.0.113.7", 2)
+        more = [proxied(s, "203.0.113.7") for _ in range(20)]
+        for w in more:
+            w.then(told("[203.0.113.7]", 2))
+        for n in range(3):
+            mine += open_sessions(s, f"203.0.113.{8 + n}", 2)
+        one_more = proxied(s, "203.0.113.11")
+        one_more.then("421 4.3.2")
+        for w in mine:
+            w.expect("NOOP", "250")
+        for w in [*mine, *more, one_more]:
+            w.sock.close()
+
+
 def test_limit_of_a_client_changes_live():
     """Another limit holds for the next connection, and cuts no open one."""
     with Managed(cores=2, settings=PROXY | {"maxConnectionsPerClient": 3}) as s:
