@@ -320,9 +320,16 @@ static struct slice offer(struct stream *stream, struct slice bytes)
     size_t used = stream->ops->input(stream, bytes);
     stream->in_input = false;
     MX_ASSERT(used <= bytes.len);
+    struct slice rest = slice_from(bytes, used);
     bool keep = stream->state == STREAM_OPEN && !stream->discard;
-    stream->discard = false;
-    return keep ? slice_from(bytes, used) : SLICE_EMPTY;
+    bool feed = stream->state == STREAM_HANDSHAKE && stream->rest_is_tls && rest.len > 0;
+    stream->discard = stream->rest_is_tls = false;
+    if (feed && tls_feed(stream->tls, rest) != MX_OK) {
+        die(stream, MX_ERR_TLS);
+    } else if (feed) {
+        make_ready(stream); /* not from within here */
+    }
+    return keep ? rest : SLICE_EMPTY;
 }
 
 static void offer_park(struct stream *stream)
@@ -543,6 +550,9 @@ static void go_on(struct stream *stream)
         return;
     }
     stream->again = false;
+    if (stream->state == STREAM_HANDSHAKE) {
+        handshake_step(stream);
+    }
     if (may_offer(stream) && stream->park_len > 0) {
         offer_park(stream);
     }
@@ -694,6 +704,12 @@ void stream_start_tls(struct stream *stream, struct tls_ctx *ctx, struct slice h
     stream->state = STREAM_HANDSHAKE;
     handshake_step(stream);
     recv_arm(stream);
+}
+
+void stream_accept_tls(struct stream *stream, struct tls_ctx *ctx)
+{
+    stream->rest_is_tls = stream->in_input;
+    stream_start_tls(stream, ctx, SLICE_EMPTY);
 }
 
 void stream_close(struct stream *stream)

@@ -54,15 +54,16 @@ struct stream {
     bool paused : 1;
     bool sock_more : 1; /* the last receive saw more bytes waiting */
     bool want_drained : 1;
-    bool in_input : 1;   /* ops->input is running */
-    bool again : 1;      /* resumed from within ops->input: offer the rest once more */
-    bool discard : 1;    /* TLS began within ops->input: the rest of that input is thrown away */
-    bool sock_eof : 1;   /* the socket has ended */
-    bool eof_told : 1;   /* ... and the owner knows */
-    bool park_small : 1; /* park is a slot of shard->park_small */
-    bool tls_client : 1; /* of the handshake: which side we are */
-    bool multishot : 1;  /* set by the owner of a connection that is being opened: one receive goes
-                        on  until the end. It must not pause the stream. */
+    bool in_input : 1;    /* ops->input is running */
+    bool again : 1;       /* resumed from within ops->input: offer the rest once more */
+    bool discard : 1;     /* TLS began within ops->input: the rest of that input is thrown away */
+    bool rest_is_tls : 1; /* ... or is the beginning of the handshake */
+    bool sock_eof : 1;    /* the socket has ended */
+    bool eof_told : 1;    /* ... and the owner knows */
+    bool park_small : 1;  /* park is a slot of shard->park_small */
+    bool tls_client : 1;  /* of the handshake: which side we are */
+    bool multishot : 1;   /* set by the owner of a connection that is being opened: one receive goes
+                         on  until the end. It must not pause the stream. */
     mx_err why;
     struct op recv_op;
     struct op send_op;
@@ -108,6 +109,9 @@ void stream_resume(struct stream *stream);
  * written before is sent in clear first. ops->ready when done; failure closes with MX_ERR_TLS. host
  * as in tls_new. */
 void stream_start_tls(struct stream *stream, struct tls_ctx *ctx, struct slice host);
+/* The same on our side of a peer that begins with the handshake, perhaps behind something else:
+ * what ops->input leaves when it calls this belongs to the handshake and is no longer offered. */
+void stream_accept_tls(struct stream *stream, struct tls_ctx *ctx);
 /* Sends what is written (STREAM_FLUSH_MS at most), half-closes, throws input away for a bounded
  * time, closes. While connecting or in a handshake: as stream_abort. */
 void stream_close(struct stream *stream);

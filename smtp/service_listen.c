@@ -102,6 +102,7 @@ enum stats_refusal listener_session_began(struct service_listener *listener,
         count_one(&service->session_stats.accepted);
         count_one(&service->session_stats.listeners[listener->row].accepted);
     } else {
+        session_count_add(count, service->shard->conf.id, listener->slot, -1);
         listener_count_refusal(listener, why);
     }
     if (service->sessions_pool.used - service->proxy_wait_count >=

@@ -61,8 +61,9 @@ void listeners_free(struct service *service);
 /* For connections. One refers to its listener and its profile from hold to release. */
 void listener_hold(struct service_listener *listener);
 void listener_release(struct service_listener *listener, struct srv_profile *profile);
-/* It is a session from began to ended. client: what the limits of its client say
- * (smtp/client_limit). What it is to be refused for, else STATS_REFUSALS. */
+/* It is a session from began to ended, unless it is refused: who is told so takes no place.
+ * client: what the limits of its client say (smtp/client_limit). What it is to be refused for, else
+ * STATS_REFUSALS. */
 enum stats_refusal listener_session_began(struct service_listener *listener,
                                           enum stats_refusal client);
 void listener_session_ended(struct service_listener *listener);

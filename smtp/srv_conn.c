@@ -33,6 +33,7 @@ static bool flush(struct srv_conn *conn, struct writer *out)
     mx_err err = stream_write(&conn->stream, writer_slice(out));
     out->len = 0;
     if (err) {
+        conn->closing = true; /* an answer that comes yet is for nobody */
         stream_abort(&conn->stream, err);
     }
     return err == MX_OK;
@@ -409,6 +410,9 @@ static enum reply on_connect(struct srv_conn *conn, struct slice *banner, bool *
         }
     }
     *later = verdict == STAGE_LATER;
+    if (verdict != STAGE_LATER && conn->own != NULL) {
+        timer_sooner(conn); /* its own times may be shorter */
+    }
     return verdict == STAGE_FAILED ? REPLY_OVERLOAD : REPLY_OK;
 }
 
@@ -873,6 +877,14 @@ static bool answer_question(struct srv_conn *conn, struct writer *out)
     return !later;
 }
 
+/* The question's answer will come from elsewhere. */
+static void wait_for_answer(struct srv_conn *conn)
+{
+    if (!conn->greet_wait) { /* else it is listened to */
+        stream_pause(&conn->stream);
+    }
+}
+
 /* What the open question waited for is there. */
 static void answer_again(void *session)
 {
@@ -882,8 +894,16 @@ static void answer_again(void *session)
     if (conn->closing) {
         return;
     }
+    uint32_t errors = conn->srv.errors;
     conn->phase_ns = conn->service->shard->now_ns;
-    if (answer_question(conn, &out) && flush(conn, &out)) {
+    if (!answer_question(conn, &out)) {
+        wait_for_answer(conn);
+        return;
+    }
+    if (conn->srv.errors != errors && tarpit_begin(conn, conn->srv.errors - errors, &out, 0)) {
+        return;
+    }
+    if (flush(conn, &out)) {
         stream_resume(&conn->stream);
         pump(conn, NULL);
     }
@@ -898,7 +918,11 @@ static void start_tls(struct srv_conn *conn)
     conn->phase_ns = conn->service->shard->now_ns;
     drop_transaction(conn);
     wheel_arm(&conn->service->shard->wheel, &conn->timer, deadline_ns(conn));
-    stream_start_tls(&conn->stream, conn->service->tls_server, SLICE_EMPTY);
+    if (conn->profile->tls_implicit) {
+        stream_accept_tls(&conn->stream, conn->service->tls_server);
+    } else {
+        stream_start_tls(&conn->stream, conn->service->tls_server, SLICE_EMPTY);
+    }
 }
 
 /* One action of the engine; false: wait. */
@@ -912,10 +936,7 @@ static bool step(struct srv_conn *conn, struct slice *in, struct writer *out)
             return false;
         }
         if (!answer_question(conn, out)) {
-            if (conn->greet_wait) {
-                return false; /* listening */
-            }
-            stream_pause(&conn->stream);
+            wait_for_answer(conn);
             if (conn->wait != NULL && conn->srv.ask.kind == SRV_ASK_RCPT) {
                 srv_wait_look_ahead(conn, *in);
             }
@@ -1031,7 +1052,7 @@ static size_t on_input(struct stream *stream, struct slice in)
 static void on_drained(struct stream *stream)
 {
     struct srv_conn *conn = mx_container_of(stream, struct srv_conn, stream);
-    if (!conn->srv.waiting) {
+    if (!conn->srv.waiting && conn->tarpit == NULL) {
         stream_resume(stream);
         pump(conn, NULL);
     }
@@ -1169,7 +1190,10 @@ static void session_begin(struct srv_conn *conn)
     enum stats_refusal why = listener_session_began(conn->listener, client);
     conn->refused = why != STATS_REFUSALS;
     conn->full = why == client ? (uint8_t)client : STATS_REFUSALS;
-    conn->counted = true;
+    conn->counted = !conn->refused;
+    if (conn->refused) {
+        client_limit_leave(conn);
+    }
     session_start(conn);
 }
 

@@ -43,6 +43,7 @@ void tarpit_end(struct srv_conn *conn)
     mx_err err = stream_write(&conn->stream, slice_of(tarpit->bytes, tarpit->len));
     free(tarpit);
     if (err) {
+        conn->closing = true;
         stream_abort(&conn->stream, err);
     }
 }

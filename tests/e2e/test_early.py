@@ -1,14 +1,18 @@
 """Who does not wait for its turn, or speaks something else than SMTP: refused at once, counted, logged."""
 
 import smtplib
+import threading
 import time
 
 import lib
 from lib import Server, Wire, check, equal, free_port, listener, update, wait_until
 from test_bans import PROXY, banned, say, served, session_of
+from nameserver import NameServer
 from test_management import Managed
+from test_stages import when
 
 LONG_MS = 60000  # nobody waits for it
+NOOPS = 20000    # more than a session keeps for later
 HELLO = b"\x16\x03\x01\x00\xc0\x01\x00\x00\xbc\x03\x03" + bytes(60)
 
 
@@ -82,6 +86,27 @@ def test_greet_delay_behind_a_proxy():
     with Server(settings=PROXY, fields={"greetDelay": LONG_MS}) as s:
         with Wire(s.port, seconds=LONG_MS / 2000, first=b"PROXY UNKNOWN\r\n") as w:
             w.then("220 ")
+
+
+def test_greet_delay_then_the_dns():
+    """A banner that waits for the delay and then for the DNS: what is sent meanwhile stays where it is, however much that is."""
+    noops = b"EHLO client.example.net\r\n" + NOOPS * b"NOOP\r\n"
+    with NameServer({"late.example": {"A": ["192.0.2.1"]}}) as names:
+        greeting = update("MtaStageConnect", smtpGreeting=when("is_empty(dns_query('late.example', 'ipv4'))", "'none'", "'some'"))
+        names.mode = "silent"
+        with Server(cores=1, extra=[names.resolver(attempts=8), lib.TOLERANT, greeting, lib.session_limits(maxCommands=30000)],
+                    fields={"greetDelay": 1}) as s, Wire(s.port) as w:
+            wait_until(lambda: names.asked > 0, 10, "a question")
+            sender = threading.Thread(target=w.send, args=(noops,), daemon=True)
+            sender.start()
+            asked = names.asked
+            wait_until(lambda: names.asked > asked, 20, "the question again, a second later")
+            names.mode = "answer"
+            w.then("220 some")
+            w.then("250-")
+            for _ in range(NOOPS):
+                w.then("250")
+            sender.join()
 
 
 def test_foreign_protocols():

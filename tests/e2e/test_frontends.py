@@ -5,9 +5,11 @@ import csv
 import ipaddress
 import os
 import socket
+import ssl
 import struct
 import subprocess
 
+import lib
 from lib import (Fail, Server, Wire, check, equal, free_port, marked, need_program,
                  postfix_program, split_local, wait_until)
 from test_management import Managed
@@ -119,6 +121,23 @@ def test_proxy_then_tls():
             w.message("alice@example.org", marked())
         received = split_local(s.delivered()[0])[2]
         check("([192.0.2.7])" in received and "ESMTPS" in received, received)
+
+
+def test_proxy_then_implicit_tls():
+    """PROXY header and the beginning of the handshake in one piece, as a proxy sends them whose client speaks first."""
+    with Server(settings=TRUSTED, fields={"tlsImplicit": True}) as s, Wire(s.port) as w:
+        heard, said = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = lib.no_verify().wrap_bio(heard, said)
+        first = proxy_v2()
+        while True:
+            try:
+                banner = tls.read(200)
+                break
+            except ssl.SSLWantReadError:
+                w.send(first + said.read())
+                first = b""
+                heard.write(w.sock.recv(65536))
+        lib.starts(banner.decode(), "220 ", "banner")
 
 
 @contextlib.contextmanager

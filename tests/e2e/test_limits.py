@@ -3,7 +3,8 @@
 import socket
 import time
 
-from lib import Wire, check, equal, free_port, update, wait_until
+from lib import Wire, check, constant, equal, free_port, update, wait_until
+from nameserver import NameServer
 from netns import own_network
 from test_bans import PROXY
 from test_frontends import proxy_v2
@@ -95,6 +96,23 @@ def test_limit_of_a_network():
         s.api.update("SystemSettings", "singleton", networkPrefixLengthIpv4=8, maxConnectionsPerNetwork=None)
         mine += open_sessions(s, "203.1.1.1", 2) + open_sessions(s, "203.1.1.2", 2)
         for w in mine + six:
+            w.sock.close()
+
+
+def test_refused_sessions_take_no_place():
+    """Whoever is told that it has too many connections does not keep others out by those, though it does not close them."""
+    with Managed(cores=1, settings=PROXY | {"maxConnections": 8, "maxConnectionsPerClient": 2}) as s:
+        mine = open_sessions(s, "203.0.113.7", 2)
+        more = [proxied(s, "203.0.113.7") for _ in range(20)]
+        for w in more:
+            w.then(told("[203.0.113.7]", 2))
+        for n in range(3):
+            mine += open_sessions(s, f"203.0.113.{8 + n}", 2)
+        one_more = proxied(s, "203.0.113.11")
+        one_more.then("421 4.3.2")
+        for w in mine:
+            w.expect("NOOP", "250")
+        for w in [*mine, *more, one_more]:
             w.sock.close()
 
 
@@ -200,6 +218,23 @@ def test_error_delay():
         s.stop()
         for code in ("500", "500", "421"):
             w.then(code)
+
+
+def test_error_delay_of_late_answers():
+    """A refusal that the DNS had to be asked about waits like any other."""
+    allowed = update("MtaStageMail", isSenderAllowed=constant("!is_empty(dns_query(sender_domain, 'ipv4'))"))
+    with NameServer({"good.example": {"A": ["192.0.2.1"]}}) as names, Managed(cores=1, extra=[
+            update("MtaInboundSession", errorDelay=400, errorDelayAfter=1), names.resolver(), allowed]) as s, s.wire() as w:
+        w.expect("MAIL FROM:<a@bad.example>", "550 5.7.1")
+        equal(s.api.stats()[0]["replies_delayed_total"], 0, "delayed")
+        began = time.monotonic()
+        w.expect("MAIL FROM:<a@worse.example>", "550 5.7.1")
+        check(time.monotonic() - began >= 0.4, "the second does not wait")
+        w.expect("MAIL FROM:<a@good.example>", "250")
+        w.send("MAIL FROM:<a@b.example>\r\nRSET\r\nMAIL FROM:<a@c.example>\r\nQUIT\r\n")
+        for code in ("503", "250", "550", "221"):
+            w.then(code)
+        equal(s.api.stats()[0]["replies_delayed_total"], 3, "delayed")
 
 
 def test_a_large_sender_is_within_the_limits():

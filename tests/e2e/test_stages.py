@@ -2,7 +2,7 @@
 
 import socket
 
-from lib import LOCAL, Sink, check, constant, equal, relay_route, starts, wait_until
+from lib import LOCAL, Server, Sink, check, constant, equal, relay_route, starts, update, wait_until
 from nameserver import NameServer
 from test_bans import PROXY, say, session_of
 from test_explain import explain
@@ -171,6 +171,16 @@ def test_session_duration_expression():
         starts(say(session, "NOOP"), "250", "the other goes on")
         session.close()
         short.close()
+
+
+def test_session_timeout_expression():
+    """timeout may depend on the client, and holds for one that says nothing after the banner."""
+    short = update("MtaInboundSession", timeout=when("remote_ip == '127.0.0.7'", "1s", "1h"))
+    with Server(cores=1, extra=[short]) as s, s.wire(hello=False) as other:
+        with socket.create_connection(("127.0.0.1", s.port), timeout=20, source_address=("127.0.0.7", 0)) as silent:
+            text = silent.makefile("rb").read().decode()
+        check(text.startswith("220 ") and "\r\n421 4.4.2" in text, text)
+        other.hello()
 
 
 def test_stage_sender():
