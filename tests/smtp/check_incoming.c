@@ -94,6 +94,15 @@ static void setup(void)
     CHECK(txn_add_rcpt(&txn, SLICE_LITERAL("a@example.org"), &(struct rcpt_params){0}) == MX_OK);
 }
 
+static void teardown(void)
+{
+    txn_fini(&txn);
+    pool_fini(&spool.messages);
+    pool_fini(&spool.extents);
+    pool_fini(&spool.incomings);
+    pool_fini(&shard.blocks);
+}
+
 /* Both extents are on their way. */
 static struct incoming *body_arrives(void)
 {
@@ -195,6 +204,7 @@ int main(void)
     for (size_t i = 0; i < mx_countof(tests); i++) {
         setup();
         tests[i]();
+        teardown();
     }
     return 0;
 }

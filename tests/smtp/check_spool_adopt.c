@@ -61,6 +61,9 @@ static void recipient_that_was_never_tried_is_due(void)
     CHECK(taken->rcpts[1].due_ms == arrived_ms + 60000); /* it was tried */
     CHECK(taken->rcpts[2].due_ms == arrived_ms + 60000); /* somebody wanted it so */
     CHECK(taken->rcpts[4].due_ms == arrived_ms + 60000); /* its place in a line */
+    free(taken->rcpts);
+    pool_fini(&spool.extents);
+    pool_fini(&spool.messages);
 }
 
 int main(void)
