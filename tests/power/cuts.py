@@ -183,6 +183,8 @@ def judge_all(recording, groups, jobs):
             worker.terminate()
         for worker, folder in zip(workers, folders):
             worker.join()
+            if os.path.ismount(folder):  # it ended while it mounted
+                blockdev.run("umount", "-l", folder)
             shutil.rmtree(folder, ignore_errors=True)
 
 
