@@ -25,7 +25,7 @@ enum tag {
     T_TRY_MAIL, /* a transaction that only tries recipients */
     T_TRY
 };
-enum { TAGS_MAX = 64, RECONNECT_MS = 200, TRIES = 8, TRY_NAMES = 6 };
+enum { TAGS_MAX = 64, RECONNECT_MS = 200, BUSY_TIMES = 20, TRIES = 8, TRY_NAMES = 6 };
 
 struct client {
     struct peer peer;
@@ -38,6 +38,7 @@ struct client {
     bool hello; /* the reply to EHLO has not begun */
     bool pipelined, bdat;
     bool second;      /* it comes through the proxy */
+    bool told_busy;   /* 421: it comes again later than others */
     bool bad_header;  /* which garbles its header: no session may begin */
     bool early;       /* it speaks before the banner, which waits there */
     char address[24]; /* that the server is to see */
@@ -398,6 +399,7 @@ static void take_reply(struct client *c, struct slice line)
         sim_say("client <- %.*s", SLICE_ARGS(line));
     }
     if (code == 421) {
+        c->told_busy = true;
         if (c->tag_count > 0 && c->tags[0] == T_BANNER) {
             rates_over();
         }
@@ -509,7 +511,9 @@ static void step(struct peer *peer)
     (void)peer_pump(peer);
     take_replies(c);
     if (peer->gone) {
-        peer->wake_ns = sim.now_ns + sim_scale(1, RECONNECT_MS) * MX_NS_PER_MS;
+        unsigned times = c->told_busy ? BUSY_TIMES : 1;
+        peer->wake_ns = sim.now_ns + times * sim_scale(1, RECONNECT_MS) * MX_NS_PER_MS;
+        c->told_busy = false;
         c->mail = NULL;
     }
 }
