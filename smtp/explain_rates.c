@@ -24,8 +24,8 @@ static bool holds(const struct routing_context *context, const struct expr_progr
                   struct slice rcpt, const struct envelope *env)
 {
     struct expr_value value;
-    return match == NULL || (routing_ask(&value, context, match, NULL, rcpt, env) == EXPR_DONE &&
-                             expr_truthy(&value));
+    return match == NULL ||
+           (routing_ask(&value, context, match, NULL, rcpt, env) && expr_truthy(&value));
 }
 
 void explain_rates(struct explain_rates *out, const struct routing_context *context,

@@ -55,7 +55,7 @@ static bool holds_for(bool *out_holds, struct pacing *p, const struct throttle_c
     }
     struct routing_context ctx = active_routing(active, rcpt);
     bool known = routing_ask(&value, &ctx, throttle->match, p->host,
-                             active->txn->rcpts[rcpt].address, &active->txn->env) == EXPR_DONE;
+                             active->txn->rcpts[rcpt].address, &active->txn->env);
     *out_holds = known && expr_truthy(&value);
     return known;
 }

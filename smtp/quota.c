@@ -252,8 +252,7 @@ static bool holds_for(bool *out_holds, const struct quota_conf *quota,
     if (quota->match == NULL) {
         return true;
     }
-    bool known =
-        routing_ask(&value, ctx, quota->match, NULL, env->rcpts[rcpt].address, env) == EXPR_DONE;
+    bool known = routing_ask(&value, ctx, quota->match, NULL, env->rcpts[rcpt].address, env);
     *out_holds = known && expr_truthy(&value);
     return known;
 }

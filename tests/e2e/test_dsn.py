@@ -134,7 +134,7 @@ def test_dsn_from():
 
 def history(s, who):
     """(result, code, text) of each attempt, as the API tells them."""
-    [message] = [m for m in get(s)["list"] if m["returnPath"] == "alice@example.org"]
+    [message] = wait_until(lambda: [m for m in get(s)["list"] if m["returnPath"] == "alice@example.org"], 10, "the message")
     rcpt = message["recipients"][f"{who}@example.org"]
     return message, [rcpt["attempts"][str(i)] for i in range(len(rcpt["attempts"]))]
 

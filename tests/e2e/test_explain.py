@@ -290,9 +290,9 @@ def test_explain_rates_and_quotas():
             {"@type": "create", "object": "MtaInboundThrottle", "value": {
                 "a": {"description": "each sender", "enable": True, "key": {"sender": True}, "rate": rate}}},
             {"@type": "create", "object": "MtaOutboundThrottle", "value": {
-                "a": {"description": "gently", "enable": True, "key": {"mx": True}, "rate": rate}}},
+                "o": {"description": "gently", "enable": True, "key": {"mx": True}, "rate": rate}}},
             {"@type": "create", "object": "MtaQueueQuota", "value": {
-                "a": {"description": "for bob", "enable": True, "key": {"rcpt": True}, "messages": 5, "match": match}}}]) as s:
+                "q": {"description": "for bob", "enable": True, "key": {"rcpt": True}, "messages": 5, "match": match}}}]) as s:
         bob = explain(s, "bob@example.org", "--from", "a@example.net")
         equal(of(bob), [("MtaInboundThrottle", "each sender"), ("MtaQueueQuota", "for bob"), ("MtaOutboundThrottle", "gently")],
               "of a relayed one")

@@ -55,7 +55,7 @@ CONSTANTS = {"timeout": ["2m", "30s"], "maxDuration": ["2h"], "dataTimeout": ["3
              "smtpGreeting": ["system('hostname')"], "rejectNonFqdn": ["false", "true"],
              "connection": ["'default'"], "tls": ["'default'"], "schedule": ["'local'", "'remote'"],
              "isSenderAllowed": ["true", "sender != 'nobody@example.net'"], "maxMessageSize": ["2048"],
-             "maxMessages": ["5"], "maxReceivedHeaders": ["9"]}
+             "rewrite": ["false", "rcpt"], "maxMessages": ["5"], "maxReceivedHeaders": ["9"]}
 REQUIRED = {"x:Domain": ["name"], "x:AccountUser": ["name", "domainId"], "x:AccountGroup": ["name", "domainId"],
             "x:MailingList": ["name", "domainId"], "x:Role": ["description"], "x:MtaRouteLocal": ["name"],
             "x:MtaRouteMx": ["name"], "x:MtaRouteRelay": ["name", "address"], "x:BlockedIp": ["address"],

@@ -72,7 +72,7 @@ def test_throttle_of_clients():
                 w.hello()
         s.stop()
         lines = [line for line in s.log().splitlines() if " inbound-throttled " in line]
-        check(len(lines) == 11 and " throttle=\"per source\" client=203.0.113.7 command=connect count=5 period-ms=3600000 wait-ms=" in lines[0],
+        check(len(lines) == 11 and " throttle=\"per source\" session=" in lines[0] and " client=203.0.113.7 command=connect count=5 period-ms=3600000 wait-ms=" in lines[0],
               f"log {lines}")
 
 
