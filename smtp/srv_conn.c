@@ -4,11 +4,9 @@
 #include "core/text.h"
 #include "smtp/client_limit.h"
 #include "smtp/cmd_parse.h"
-#include "smtp/received.h"
 #include "smtp/service.h"
 #include "smtp/session_settings.h"
-#include "smtp/srv_stage.h"
-#include "smtp/xtext.h"
+#include "smtp/srv_question.h"
 
 #include <stdlib.h>
 
@@ -121,8 +119,6 @@ static uint64_t deadline_ns(const struct srv_conn *conn)
     return idle_ns < session_ns ? idle_ns : session_ns;
 }
 
-static void answer_again(void *session);
-
 static void pump(struct srv_conn *conn, struct slice *in);
 
 /* The reply to an error has waited long enough. */
@@ -141,7 +137,7 @@ static void greet(struct srv_conn *conn)
 {
     conn->greet_wait = false;
     conn->greet_done = true;
-    answer_again(conn);
+    srv_answer_again(conn);
 }
 
 static void cut_off_reader(struct srv_conn *conn)
@@ -209,7 +205,7 @@ static void timer_fire(struct timer *timer, uint64_t now_ns)
 }
 
 /* What is waited for now may have less time than what was waited for before. */
-static void timer_sooner(struct srv_conn *conn)
+void srv_timer_sooner(struct srv_conn *conn)
 {
     uint64_t at_ns = deadline_ns(conn);
     if (!conn->closing && at_ns < conn->timer.deadline_ns) {
@@ -265,7 +261,7 @@ static void note_scans(struct srv_conn *conn)
     }
 }
 
-static void answer(struct srv_conn *conn, enum reply reply, struct slice text, struct writer *out)
+void srv_conn_answer(struct srv_conn *conn, enum reply reply, struct slice text, struct writer *out)
 {
     if (reply != REPLY_OK) {
         note_refused(conn);
@@ -275,7 +271,7 @@ static void answer(struct srv_conn *conn, enum reply reply, struct slice text, s
 }
 
 /* An answer that comes late: the session goes on from here. */
-static void answer_late(struct srv_conn *conn, enum reply reply, struct slice text)
+void srv_answer_late(struct srv_conn *conn, enum reply reply, struct slice text)
 {
     uint8_t buf[SRV_REPLY_MAX];
     struct writer out = writer_init(buf, sizeof buf);
@@ -283,61 +279,17 @@ static void answer_late(struct srv_conn *conn, enum reply reply, struct slice te
         return;
     }
     conn->phase_ns = conn->service->shard->now_ns;
-    answer(conn, reply, text, &out);
-    timer_sooner(conn);
+    srv_conn_answer(conn, reply, text, &out);
+    srv_timer_sooner(conn);
     if (flush(conn, &out)) {
         stream_resume(&conn->stream);
         pump(conn, NULL);
     }
 }
 
-static enum reply reply_of(mx_err err)
-{
-    switch (err) {
-    case MX_OK:
-        return REPLY_OK;
-    case MX_ERR_NOSPACE:
-        return REPLY_STORE_FULL;
-    case MX_ERR_NOMEM:
-    case MX_ERR_LIMIT:
-        return REPLY_BUSY;
-    default:
-        return REPLY_IO_ERROR;
-    }
-}
-
-static void drop_transaction(struct srv_conn *conn)
-{
-    if (conn->incoming != NULL) {
-        quotas_forget(&conn->service->quotas, conn->incoming);
-        if (conn->incoming->committing) {
-            conn->incoming->owner = NULL; /* goes on without us */
-        } else {
-            incoming_abort(conn->incoming);
-        }
-        conn->incoming = NULL;
-    }
-    spool_txn_free(&conn->service->spool, conn->txn);
-    conn->txn = NULL;
-}
-
-/* The program that decides, if there is one. */
-static enum stage_verdict decide(struct srv_conn *conn, enum stage_program which,
-                                 enum stage_verdict usual)
-{
-    bool usually = conn->service->image->stages[which] == NULL;
-    return usually ? usual : srv_stage_run(conn, which, NULL, answer_again);
-}
-
-/* What is of this session alone and known by now. */
-static enum stage_verdict take_settings(struct srv_conn *conn, enum expr_context context)
-{
-    return conn->own == NULL ? STAGE_TRUE : srv_stage_settings(conn, context, answer_again);
-}
-
 /* The banner is to wait. Nobody is kept waiting who is only told that there is no room, nor the
  * proxy's own checks. */
-static bool greet_later(struct srv_conn *conn)
+bool srv_greet_later(struct srv_conn *conn)
 {
     if (greet_delay_ns(conn) == 0 || conn->greet_done || srv_proxy_trusted(conn)) {
         return false;
@@ -355,526 +307,11 @@ static void refuse_early(struct srv_conn *conn, struct slice in)
     struct writer out = writer_init(buf, sizeof buf);
     enum reply foreign = cmd_foreign(in);
     conn->greet_wait = false;
-    answer(conn, foreign != REPLY_OK ? foreign : REPLY_EARLY_TALKER, SLICE_EMPTY, &out);
+    srv_conn_answer(conn, foreign != REPLY_OK ? foreign : REPLY_EARLY_TALKER, SLICE_EMPTY, &out);
     note_scans(conn);
     if (flush(conn, &out)) {
         close_session(conn);
     }
-}
-
-/* REPLY_OK: within all rates, or *later. *text is valid until the next question. */
-static enum reply throttle(struct srv_conn *conn, enum inbound_stage stage, struct slice *text,
-                           bool *later)
-{
-    bool transaction = stage >= INBOUND_MAIL;
-    switch (throttle_test(conn, stage, text, answer_again)) {
-    case THROTTLE_PASSED:
-        return REPLY_OK;
-    case THROTTLE_LATER:
-        *later = true;
-        return REPLY_OK;
-    case THROTTLE_OVER:
-        return transaction ? REPLY_THROTTLED : REPLY_THROTTLED_CLOSING;
-    case THROTTLE_FAILED:
-    default:
-        return transaction ? REPLY_LOOKUP_FAILED : REPLY_OVERLOAD;
-    }
-}
-
-/* *banner, or what the refusal says, is valid until the next question. What cannot be worked out is
- * an end for now: no other limits, no other text. */
-static enum reply on_connect(struct srv_conn *conn, struct slice *banner, bool *later)
-{
-    struct expr_value value;
-    if (conn->full != STATS_REFUSALS) {
-        *banner = client_limit_text(conn, (enum stats_refusal)conn->full);
-        return REPLY_TOO_MANY_CONNECTIONS;
-    }
-    if (conn->refused || conn->service->stopping) {
-        return REPLY_OVERLOAD;
-    }
-    enum reply reply = conn->throttled ? REPLY_OK : throttle(conn, INBOUND_CONNECT, banner, later);
-    if (reply != REPLY_OK || *later) {
-        return reply;
-    }
-    conn->throttled = true;
-    *later = greet_later(conn);
-    if (*later) {
-        return REPLY_OK;
-    }
-    enum stage_verdict verdict = take_settings(conn, EXPR_CONN);
-    if (verdict == STAGE_TRUE && conn->service->image->stages[STAGE_GREETING] != NULL) {
-        verdict = srv_stage_run(conn, STAGE_GREETING, &value, answer_again);
-        if (verdict == STAGE_TRUE && value.type == EXPR_STRING) {
-            *banner = value.string;
-        }
-    }
-    *later = verdict == STAGE_LATER;
-    if (verdict != STAGE_LATER && conn->own != NULL) {
-        timer_sooner(conn); /* its own times may be shorter */
-    }
-    return verdict == STAGE_FAILED ? REPLY_OVERLOAD : REPLY_OK;
-}
-
-static bool is_qualified(struct slice name)
-{
-    size_t dot = slice_find(name, '.');
-    return dot > 0 && dot + 1 < name.len && name.ptr[0] != '[';
-}
-
-static enum reply on_helo(struct srv_conn *conn, struct slice name, struct slice *text, bool *later)
-{
-    enum stage_verdict verdict = decide(conn, STAGE_FQDN, STAGE_FALSE);
-    if (verdict == STAGE_TRUE && !is_qualified(name)) {
-        return REPLY_HELO_NOT_FQDN;
-    }
-    if (verdict == STAGE_TRUE || verdict == STAGE_FALSE) {
-        verdict = take_settings(conn, EXPR_EHLO);
-    }
-    *later = verdict == STAGE_LATER;
-    if (verdict == STAGE_LATER || verdict == STAGE_FAILED) {
-        return *later ? REPLY_OK : REPLY_LOOKUP_FAILED;
-    }
-    uint8_t *copy = malloc(name.len + 1);
-    if (copy == NULL) {
-        return REPLY_BUSY;
-    }
-    if (name.len > 0) {
-        memcpy(copy, name.ptr, name.len);
-    }
-    free(conn->helo);
-    conn->helo = copy;
-    conn->helo_len = (uint8_t)name.len;
-    conn->refused_len = 0;
-    return throttle(conn, INBOUND_EHLO, text, later);
-}
-
-static enum reply on_mail(struct srv_conn *conn, const struct srv_ask *ask, struct slice *text,
-                          bool *later)
-{
-    struct service *service = conn->service;
-    if (service->stopping) {
-        return REPLY_SHUTDOWN;
-    }
-    switch (decide(conn, STAGE_SENDER, STAGE_TRUE)) {
-    case STAGE_TRUE:
-        break;
-    case STAGE_FALSE:
-        return REPLY_SENDER_DENIED;
-    case STAGE_LATER:
-        *later = true;
-        return REPLY_OK;
-    case STAGE_FAILED:
-    default:
-        return REPLY_LOOKUP_FAILED;
-    }
-    uint8_t memory[ADDRESS_MAX];
-    struct slice sender;
-    enum stage_verdict verdict =
-        srv_stage_rewrite(conn, STAGE_REWRITE_SENDER, &sender, memory, answer_again);
-    if (verdict != STAGE_TRUE) {
-        *later = verdict == STAGE_LATER;
-        return *later ? REPLY_OK : REPLY_LOOKUP_FAILED;
-    }
-    if (!service_has_memory(service)) {
-        return REPLY_BUSY;
-    }
-    if (shed_queue_full(&service->shed)) {
-        return REPLY_STORE_FULL;
-    }
-    mx_err err = journal_room(service->spool.journal, ask->mail.size);
-    if (err) {
-        return reply_of(err);
-    }
-    enum reply reply = throttle(conn, INBOUND_MAIL, text, later);
-    if (reply != REPLY_OK || *later) {
-        return reply;
-    }
-    drop_transaction(conn);
-    conn->pace = (struct srv_pace){0};
-    conn->txn = spool_txn_new(&service->spool);
-    if (conn->txn == NULL) {
-        return REPLY_BUSY;
-    }
-    conn->txn->session = conn->number;
-    conn->txn->connected_ns = conn->began_ns;
-    struct envelope *env = &conn->txn->env;
-    env->mail = ask->mail;
-    err = txn_text(&env->sender, conn->txn, sender);
-    if (!err) {
-        err = txn_text(&env->mail.envid, conn->txn, ask->mail.envid);
-    }
-    if (err) {
-        drop_transaction(conn);
-    } else {
-        srv_stage_rewritten(conn, sender);
-    }
-    return reply_of(err);
-}
-
-static bool has_rcpt(const struct txn *txn, struct slice address)
-{
-    for (uint32_t i = 0; i < txn->env.rcpt_count; i++) {
-        if (slice_equal(txn->rcpts[i].address, address)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Counts what became of a recipient. */
-static void count_verdict(struct service *service, enum stats_verdict verdict)
-{
-    count_one(&service->mail_stats.rcpts[verdict]);
-}
-
-static enum stats_verdict verdict_of(const struct route_conf *route)
-{
-    static const enum stats_verdict verdicts[] = {
-        [ROUTE_LOCAL] = VERDICT_LOCAL, [ROUTE_RELAY] = VERDICT_RELAY, [ROUTE_MX] = VERDICT_MX};
-    return verdicts[route->kind];
-}
-
-static void verified(struct verify_waiter *waiter)
-{
-    answer_again(mx_container_of(waiter, struct srv_wait, verify)->conn);
-}
-
-/* What the next hop says of the recipient. */
-static enum reply verify(struct srv_conn *conn, const struct routing *routing, struct slice address,
-                         bool *later)
-{
-    switch (srv_wait_verify(conn, routing, address, verified)) {
-    case VERIFY_ACCEPTED:
-        return REPLY_OK;
-    case VERIFY_REFUSED:
-        count_verdict(conn->service, VERDICT_REFUSED_THERE);
-        return REPLY_NO_SUCH_USER;
-    case VERIFY_LATER:
-        *later = true;
-        return REPLY_OK;
-    case VERIFY_UNKNOWN:
-    default:
-        if (routing->resolution.domain->verify == DIR_VERIFY_ELSE_DEFER) {
-            count_verdict(conn->service, VERDICT_NOT_VERIFIED);
-            return REPLY_NOT_VERIFIED;
-        }
-        return REPLY_OK;
-    }
-}
-
-/* A recipient whose domain is not served here. */
-static enum reply relay(struct srv_conn *conn, const struct routing *routing, struct slice address,
-                        bool *later)
-{
-    switch (srv_stage_relays(conn, address, answer_again)) {
-    case STAGE_TRUE:
-        return routing->route == NULL ? REPLY_LOOKUP_FAILED : REPLY_OK;
-    case STAGE_FALSE:
-        return REPLY_RELAY_DENIED;
-    case STAGE_LATER:
-        *later = true;
-        return REPLY_OK;
-    case STAGE_FAILED:
-    default:
-        return REPLY_LOOKUP_FAILED;
-    }
-}
-
-static void count_refused(struct service *service, enum reply reply)
-{
-    count_verdict(service, reply == REPLY_NO_SUCH_USER   ? VERDICT_UNKNOWN_USER
-                           : reply == REPLY_RELAY_DENIED ? VERDICT_UNKNOWN_DOMAIN
-                                                         : VERDICT_NO_ROUTE);
-}
-
-/* Of a rewritten one, reports name the original (RFC 3461 section 4.2), in ASCII. */
-static mx_err add_rcpt(struct srv_conn *conn, struct slice address)
-{
-    const struct srv_ask *ask = &conn->srv.ask;
-    struct rcpt_params params = ask->rcpt;
-    uint8_t orcpt[ORCPT_MAX];
-    struct writer w = writer_init(orcpt, sizeof orcpt);
-    bool is_other = !slice_equal(address, ask->text);
-    if (is_other && params.orcpt.len == 0 && text_is_ascii(ask->text)) {
-        put_text(&w, "rfc822;");
-        put_xtext(&w, ask->text);
-        params.orcpt = w.overflow ? SLICE_EMPTY : writer_slice(&w);
-    }
-    mx_err err = txn_add_rcpt(conn->txn, address, &params);
-    if (!err) {
-        srv_stage_rewritten(conn, address);
-    }
-    return err;
-}
-
-/* *later: the answer comes when the next hop, or the DNS, has said something. */
-static enum reply take_rcpt(struct srv_conn *conn, struct slice address, struct slice *text,
-                            bool *later)
-{
-    struct service *service = conn->service;
-    struct routing_context ctx = service_routing(service);
-    struct srv_asking asking;
-    struct routing routing;
-    MX_ASSERT(conn->txn != NULL);
-    srv_asking_init(&asking, conn, answer_again);
-    ctx.asker = &asking.asker;
-    routing_find(&routing, &ctx, address, &conn->txn->env);
-    if (routing.waits) {
-        *later = true;
-        return REPLY_OK;
-    }
-    enum reply reply = routing_reply(&routing);
-    bool known = has_rcpt(conn->txn, address);
-    if (reply == REPLY_RELAY_DENIED) {
-        reply = relay(conn, &routing, address, later);
-    }
-    if (*later) {
-        return REPLY_OK;
-    }
-    if (reply != REPLY_OK) {
-        count_refused(service, reply);
-    } else if (!known && routing_verifies(&routing)) {
-        reply = verify(conn, &routing, address, later);
-    }
-    if (*later) {
-        return REPLY_OK;
-    }
-    if (reply == REPLY_NO_SUCH_USER || reply == REPLY_RELAY_DENIED) {
-        offences_note(&service->offences, OFFENCE_ABUSE, &conn->client, 1);
-    }
-    if (reply == REPLY_LOOKUP_FAILED && routing.problem != NULL) {
-        struct log_line *line =
-            log_begin_repeated(&service->shard->log, LOG_WARN, "routing-failed");
-        log_slice(line, "to", address);
-        log_text(line, "reason", routing.problem);
-        if (routing.detail != NULL) {
-            log_text(line, "detail", routing.detail);
-        }
-        log_end(&service->shard->log, line);
-    }
-    if (reply != REPLY_OK) {
-        return reply;
-    }
-    if (known) {
-        count_verdict(service, VERDICT_DUPLICATE);
-        return REPLY_OK; /* once is enough */
-    }
-    reply = throttle(conn, INBOUND_RCPT, text, later);
-    if (reply != REPLY_OK) {
-        count_verdict(service, VERDICT_THROTTLED);
-    }
-    if (reply != REPLY_OK || *later) {
-        return reply;
-    }
-    mx_err err = add_rcpt(conn, address);
-    count_verdict(service, err ? VERDICT_NO_MEMORY : verdict_of(routing.route));
-    return reply_of(err);
-}
-
-static enum reply on_rcpt(struct srv_conn *conn, struct slice *text, bool *later)
-{
-    uint8_t memory[ADDRESS_MAX];
-    struct slice address;
-    enum stage_verdict verdict =
-        srv_stage_rewrite(conn, STAGE_REWRITE_RCPT, &address, memory, answer_again);
-    if (verdict != STAGE_TRUE) {
-        *later = verdict == STAGE_LATER;
-        return *later ? REPLY_OK : REPLY_LOOKUP_FAILED;
-    }
-    return take_rcpt(conn, address, text, later);
-}
-
-static void incoming_ready(struct incoming *in)
-{
-    struct srv_conn *conn = in->owner;
-    if (conn != NULL) {
-        answer_late(conn, reply_of(in->failed), SLICE_EMPTY);
-    }
-}
-
-static enum reply on_data(struct srv_conn *conn)
-{
-    conn->incoming = incoming_begin(&conn->service->spool, conn);
-    if (conn->incoming == NULL) {
-        return REPLY_BUSY;
-    }
-    conn->incoming->ready = incoming_ready;
-    return REPLY_OK;
-}
-
-static void commit_done(struct incoming *in, mx_err err)
-{
-    struct srv_conn *conn = in->owner;
-    conn->incoming = NULL;
-    char id[QID_TEXT_MAX];
-    struct writer w = writer_init(id, sizeof id);
-    qid_print(&w, in->id);
-    hdr_add(&conn->service->mail_stats.ack_ns, conn->service->shard->now_ns - conn->phase_ns);
-    if (err) {
-        count_one(&conn->service->mail_stats.not_stored);
-        struct log *log = &conn->service->shard->log;
-        struct log_line *line = log_begin_repeated(log, LOG_ERROR, "message-not-stored");
-        log_qid(line, "id", in->id);
-        log_err(line, "reason", err);
-        log_text(line, "effect", "the client was told to try again");
-        log_end(log, line);
-    }
-    answer_late(conn, reply_of(err), writer_slice(&w));
-}
-
-static mx_err trace_header(struct srv_conn *conn)
-{
-    struct envelope *env = &conn->txn->env;
-    struct tls *tls = conn->stream.tls;
-    char buf[RECEIVED_MAX];
-    struct writer w = writer_init(buf, sizeof buf);
-    struct received received = {
-        .helo = slice_of(conn->helo, conn->helo_len),
-        .client = conn->client,
-        .hostname = conn->srv.conf->hostname,
-        .server = conn->server,
-        .esmtp = conn->srv.esmtp,
-        .under_tls = tls != NULL,
-        .smtputf8 = env->mail.smtputf8,
-        .tls_version = tls == NULL ? SLICE_EMPTY : slice_of_text(tls_version(tls)),
-        .tls_cipher = tls == NULL ? SLICE_EMPTY : slice_of_text(tls_cipher(tls)),
-        .id = conn->incoming->id,
-        .only_rcpt = env->rcpt_count == 1 ? env->rcpts[0].address : SLICE_EMPTY,
-        .wall_ms = conn->service->shard->wall_ms,
-    };
-    conn->txn->tls = tls == NULL ? "none" : tls_version(tls);
-    received_print(&w, &received);
-    if (w.overflow) {
-        return MX_ERR_BUG;
-    }
-    mx_err err = txn_text(&env->prefix, conn->txn, writer_slice(&w));
-    return err ? err : txn_text(&env->helo, conn->txn, received.helo);
-}
-
-/* *later: the answer comes when the record is durable. */
-static enum reply store(struct srv_conn *conn, bool *later)
-{
-    struct incoming *in = conn->incoming;
-    struct txn *txn = conn->txn;
-    conn->txn = NULL;
-    in->done = commit_done;
-    mx_err err = incoming_commit(in, txn);
-    if (err) {
-        conn->incoming = NULL;
-        count_one(&conn->service->mail_stats.not_stored);
-    }
-    *later = err == MX_OK;
-    return reply_of(err);
-}
-
-static void log_quota(struct srv_conn *conn, struct slice name)
-{
-    struct log *log = &conn->service->shard->log;
-    struct log_line *line = log_begin_repeated(log, LOG_WARN, "queue-quota-reached");
-    log_slice(line, "quota", name);
-    log_slice(line, "from", conn->txn->env.sender);
-    log_text(line, "effect", "the client was told to try again");
-    log_end(log, line);
-}
-
-/* What the quotas of the queue say. */
-static enum reply admit(struct srv_conn *conn, enum quota_verdict verdict, struct slice name,
-                        bool *later)
-{
-    switch (verdict) {
-    case QUOTA_GRANTED:
-        return store(conn, later);
-    case QUOTA_LATER:
-        *later = true;
-        return REPLY_OK;
-    case QUOTA_USED_UP:
-        log_quota(conn, name);
-        drop_transaction(conn);
-        return REPLY_QUOTA;
-    case QUOTA_UNDECIDED:
-        drop_transaction(conn);
-        return REPLY_LOOKUP_FAILED;
-    case QUOTA_NO_MEMORY:
-    default:
-        drop_transaction(conn);
-        return REPLY_BUSY;
-    }
-}
-
-static void admitted(struct incoming *in, enum quota_verdict verdict, struct slice name)
-{
-    struct srv_conn *conn = in->owner;
-    bool later = false;
-    enum reply reply = admit(conn, verdict, name, &later);
-    if (!later) {
-        answer_late(conn, reply, name);
-    }
-}
-
-static enum reply on_end(struct srv_conn *conn, const struct srv_end *end, struct slice *text,
-                         bool *later)
-{
-    struct service *service = conn->service;
-    struct envelope *env = &conn->txn->env;
-    struct incoming *in = conn->incoming;
-    MX_ASSERT(in != NULL && in->body_bytes == end->bytes);
-    env->arrived_wall_ms = service->shard->wall_ms;
-    env->client = conn->client;
-    env->body_bytes = end->bytes;
-    env->body_has_8bit = end->has_8bit;
-    env->body_ends_in_crlf = end->ends_in_crlf;
-    mx_err err = trace_header(conn);
-    if (err) {
-        drop_transaction(conn);
-        return reply_of(err);
-    }
-    struct routing_context ctx = service_routing(service);
-    in->admitted = admitted;
-    return admit(conn, quotas_ask(&service->quotas, in, &ctx, env, text), *text, later);
-}
-
-/* Answers the open question, at once or later (false). */
-static bool answer_question(struct srv_conn *conn, struct writer *out)
-{
-    const struct srv_ask *ask = &conn->srv.ask;
-    enum reply reply = REPLY_OK;
-    bool later = false;
-    struct slice text = SLICE_EMPTY;
-    switch (ask->kind) {
-    case SRV_ASK_CONNECT:
-        reply = on_connect(conn, &text, &later);
-        break;
-    case SRV_ASK_HELO:
-        reply = on_helo(conn, ask->text, &text, &later);
-        break;
-    case SRV_ASK_MAIL:
-        reply = on_mail(conn, ask, &text, &later);
-        break;
-    case SRV_ASK_RCPT:
-        reply = on_rcpt(conn, &text, &later);
-        break;
-    case SRV_ASK_DATA:
-        reply = on_data(conn);
-        break;
-    case SRV_ASK_BODY: {
-        mx_err err = incoming_body(conn->incoming, ask->text);
-        later = err == MX_ERR_AGAIN;
-        reply = reply_of(err);
-        break;
-    }
-    case SRV_ASK_END:
-        reply = on_end(conn, &ask->end, &text, &later);
-        break;
-    case SRV_ASK_ABORT:
-        drop_transaction(conn);
-        break;
-    }
-    if (!later) {
-        answer(conn, reply, text, out);
-        srv_wait_end(conn);
-    }
-    return !later;
 }
 
 /* The question's answer will come from elsewhere. */
@@ -886,7 +323,7 @@ static void wait_for_answer(struct srv_conn *conn)
 }
 
 /* What the open question waited for is there. */
-static void answer_again(void *session)
+void srv_answer_again(void *session)
 {
     struct srv_conn *conn = session;
     uint8_t buf[SRV_REPLY_MAX];
@@ -896,7 +333,7 @@ static void answer_again(void *session)
     }
     uint32_t errors = conn->srv.errors;
     conn->phase_ns = conn->service->shard->now_ns;
-    if (!answer_question(conn, &out)) {
+    if (!srv_answer_question(conn, &out)) {
         wait_for_answer(conn);
         return;
     }
@@ -916,7 +353,7 @@ static void start_tls(struct srv_conn *conn)
 {
     conn->tls_wait = true;
     conn->phase_ns = conn->service->shard->now_ns;
-    drop_transaction(conn);
+    srv_drop_transaction(conn);
     wheel_arm(&conn->service->shard->wheel, &conn->timer, deadline_ns(conn));
     if (conn->profile->tls_implicit) {
         stream_accept_tls(&conn->stream, conn->service->tls_server);
@@ -935,7 +372,7 @@ static bool step(struct srv_conn *conn, struct slice *in, struct writer *out)
         if (writer_room(out) < SRV_REPLY_MAX && !flush(conn, out)) {
             return false;
         }
-        if (!answer_question(conn, out)) {
+        if (!srv_answer_question(conn, out)) {
             wait_for_answer(conn);
             if (conn->wait != NULL && conn->srv.ask.kind == SRV_ASK_RCPT) {
                 srv_wait_look_ahead(conn, *in);
@@ -1044,7 +481,7 @@ static size_t on_input(struct stream *stream, struct slice in)
     }
     if (conn->srv.commands != commands || srv_phase(&conn->srv) != phase) {
         conn->phase_ns = now_ns; /* else it still waits for the rest of a command */
-        timer_sooner(conn);
+        srv_timer_sooner(conn);
     }
     return conn->closing ? len : len - in.len;
 }
@@ -1114,7 +551,7 @@ static void on_closed(struct stream *stream, mx_err why)
     log_refused(conn);
     srv_wait_end(conn);
     free(conn->tarpit);
-    drop_transaction(conn);
+    srv_drop_transaction(conn);
     wheel_cancel(&service->shard->wheel, &conn->timer);
     list_remove(&conn->node);
     srv_leave(&conn->srv);
