@@ -24,11 +24,10 @@ mx_err rate_table_new(struct rate_table **out_table, size_t buckets, uint64_t se
 {
     MX_ASSERT(buckets > 0 && (buckets & (buckets - 1)) == 0);
     struct rate_table *table = calloc(1, sizeof *table);
-    if (table == NULL) {
-        return MX_ERR_NOMEM;
+    if (table != NULL) {
+        table->places = calloc(buckets * RATE_TABLE_WAYS, sizeof *table->places);
     }
-    table->places = calloc(buckets * RATE_TABLE_WAYS, sizeof *table->places);
-    if (table->places == NULL) {
+    if (table == NULL || table->places == NULL) {
         free(table);
         return MX_ERR_NOMEM;
     }

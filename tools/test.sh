@@ -43,7 +43,7 @@ add_counts() { # name, log, exit code
 build() { # preset, targets (default: all)
     local preset=$1
     shift
-    cmake --preset "$preset" >"$logs/cmake-$preset.log" 2>&1 &&
+    cmake --preset "$preset" -DRINGMX_TESTS=ON >"$logs/cmake-$preset.log" 2>&1 &&
         cmake --build --preset "$preset" ${1:+--target "$@"} -- --quiet >"$logs/build-$preset.log" 2>&1
     local code=$?
     [ $code = 0 ] || tail -n 40 "$logs/cmake-$preset.log" "$logs/build-$preset.log" 2>/dev/null

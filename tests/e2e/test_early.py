@@ -25,9 +25,6 @@ def refused(s, port, said, reason, text):
     line = wait_until(lambda: [x for x in s.log().splitlines() if f"reason={reason.upper()} " in x][before:], 10, f"{reason} in the log")
     equal(len(line), 1, "log lines")
     check("session-refused session=" in line[0] and " client=127.0.0.1 " in line[0] and " code=554 " in line[0], line[0])
->>=======
-    check("session-refused session=" in line[0] and " client=127.0.0.1 " in line[0] and " code=554 " in line[0], line[0])
->>>>>>> 2505d1483f98ea62ec253e5d1394b60b8086294b
 
 
 def test_greet_delay():

@@ -287,11 +287,11 @@ static const struct {
     enum sim_fault fault;
     unsigned variant;
     uint64_t len;
-    unsigned step; /* 8: every eighth operation, unless all are wanted */
+    unsigned step; /* 4: every fourth operation, unless all are wanted */
 } strikes[] = {
-    {"kill", FAULT_KILL, 0, 0, 1},         {"power", FAULT_POWER, 0, 0, 2},
-    {"power-again", FAULT_POWER, 1, 0, 8}, {"io", FAULT_IO, 0, 1, 8},
-    {"io-long", FAULT_IO, 0, 30, 16},      {"full", FAULT_NOSPACE, 0, 5000, 16},
+    {"kill", FAULT_KILL, 0, 0, 1},         {"power", FAULT_POWER, 0, 0, 1},
+    {"power-again", FAULT_POWER, 1, 0, 4}, {"io", FAULT_IO, 0, 1, 4},
+    {"io-long", FAULT_IO, 0, 30, 8},       {"full", FAULT_NOSPACE, 0, 5000, 8},
     {"read", FAULT_READ, 0, 1, 1},         {"read-long", FAULT_READ, 0, 20, 1},
 };
 
