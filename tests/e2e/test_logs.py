@@ -170,7 +170,7 @@ def test_log_full_pipe():
     with Managed(cores=1, extra=MANY) as s:
         s.stop()
         s.args += ["--log-format", "json"]
-        s.prefix, s.pass_fds = ["sh", "-c", f'exec "$@" 2>&{writer}', "sh"], (writer,)
+        s.prefix, s.pass_fds = ["bash", "-c", f'exec "$@" 2>&{writer}', "bash"], (writer,)
         got = bytearray()
 
         def take():
