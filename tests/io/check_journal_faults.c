@@ -26,7 +26,7 @@ static struct shard shard;
  */
 
 static uint64_t reads_fail_from = UINT64_MAX;
-static unsigned reads_failed, dir_syncs, overwrites;
+static unsigned reads_failed, dir_syncs, segment_syncs, overwrites;
 static bool no_new_files;
 
 mx_err __real_sys_pread(size_t *out_len, int fd, void *buf, size_t len, uint64_t offset);
@@ -46,6 +46,16 @@ mx_err __wrap_sys_replace_file(const char *path, struct slice content)
 {
     overwrites += no_new_files;
     return no_new_files ? MX_ERR_NOSPACE : __real_sys_replace_file(path, content);
+}
+
+mx_err __real_sys_sync(int fd);
+mx_err __wrap_sys_sync(int fd);
+mx_err __wrap_sys_sync(int fd)
+{
+    uint64_t size;
+    CHECK(sys_size(&size, fd) == MX_OK);
+    segment_syncs += size >= JOURNAL_GROUP_BYTES; /* no other file is so large */
+    return __real_sys_sync(fd);
 }
 
 mx_err __real_sys_sync_dir(const char *path);
@@ -188,6 +198,21 @@ static void read_error_behind_a_damaged_group(void)
     }
 }
 
+/* What a killed process had in flight may be readable and not be durable: whoever will rely on a
+ * segment syncs it before it is read; who only looks does not. */
+static void found_segments_are_synced(void)
+{
+    static const struct journal_scan_ops scan_ops = {.record = on_record, .damaged = on_damaged};
+    struct journal_scan_result result;
+    struct journal_store *store;
+    segment_syncs = 0;
+    CHECK(scan(&result) == MX_OK && segment_syncs == 0);
+    CHECK(journal_store_open(&store, dir, &conf, &shard.log) == MX_OK);
+    CHECK(journal_store_scan(store, &scan_ops, NULL, &result) == MX_OK);
+    CHECK(result.segments > 0 && segment_syncs >= result.segments);
+    journal_store_close(store);
+}
+
 /* On a full disk the number of the start is written over the old one, so no new file of the folder
  * is synced; a set that a killed process had made there could vanish at a power cut, with its mail.
  */
@@ -219,6 +244,7 @@ int main(void)
     CHECK(shard_init(&shard, &shard_conf) == MX_OK);
     CHECK(shard_open(&shard) == MX_OK);
     write_messages();
+    found_segments_are_synced();
     folder_of_the_sets_is_synced_on_a_full_disk();
     read_error_behind_a_damaged_group();
     shard_close(&shard);
