@@ -22,8 +22,8 @@ const char *cli_id(struct cli *cli, const char *object);
 /* Writes out to standard output and frees it. False: it cannot be written. */
 bool cli_print(struct buf *out);
 
-/* POST /api/explain: the answer, a new reference; NULL: failure. */
-json_t *explain_ask(struct cli *cli, const json_t *asked);
+/* Asks a page that takes and gives JSON: the answer, a new reference; NULL: failure, and said. */
+json_t *cli_post(struct cli *cli, const char *path, const json_t *asked);
 
 bool command_describe(struct cli *cli);
 bool command_get(struct cli *cli);

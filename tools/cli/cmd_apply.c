@@ -548,7 +548,7 @@ static bool explain_plan(struct apply *a)
     if (asked == NULL) {
         return fail("plan or recipients are not UTF-8");
     }
-    json_t *answer = explain_ask(a->cli, asked);
+    json_t *answer = cli_post(a->cli, "/api/explain", asked);
     json_decref(asked);
     if (answer == NULL) {
         return false;

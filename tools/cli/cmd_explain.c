@@ -39,29 +39,6 @@ static json_t *question(const struct cli *cli)
     return asked;
 }
 
-json_t *explain_ask(struct cli *cli, const json_t *asked)
-{
-    struct buf body = {0};
-    struct http_reply reply;
-    json_t *answer = NULL;
-    put_json(&body, asked);
-    if (http_call(&cli->client.http, "POST", "/api/explain", &body, &reply)) {
-        answer = json_loadb(buf_text(&reply.body), reply.body.len, 0, NULL);
-        const char *detail = member_text(answer, "detail");
-        if (reply.status != 200) {
-            (void)(reply.status == 400 && detail != NULL ? fail("%s", detail)
-                                                         : fail_status(reply.status));
-            json_decref(answer);
-            answer = NULL;
-        } else if (answer == NULL) {
-            (void)fail("unexpected server response: /api/explain is not JSON");
-        }
-    }
-    http_reply_free(&reply);
-    buf_free(&body);
-    return answer;
-}
-
 /* --- showing -----------------------------------------------------------------------------------
  */
 
@@ -274,7 +251,7 @@ static const struct {
 bool command_explain(struct cli *cli)
 {
     json_t *asked = question(cli);
-    json_t *answer = asked != NULL ? explain_ask(cli, asked) : NULL;
+    json_t *answer = asked != NULL ? cli_post(cli, "/api/explain", asked) : NULL;
     struct buf out = {0};
     json_decref(asked);
     if (answer == NULL) {

@@ -9,24 +9,7 @@
 static json_t *ask(struct cli *cli)
 {
     json_t *asked = need(json_pack("{s:s}", "of", cli->args->plain.items[0]));
-    struct buf body = {0};
-    struct http_reply reply;
-    json_t *answer = NULL;
-    put_json(&body, asked);
-    if (http_call(&cli->client.http, "POST", "/api/trace", &body, &reply)) {
-        answer = json_loadb(buf_text(&reply.body), reply.body.len, 0, NULL);
-        const char *detail = member_text(answer, "detail");
-        if (reply.status != 200) {
-            (void)(reply.status == 400 && detail != NULL ? fail("%s", detail)
-                                                         : fail_status(reply.status));
-            json_decref(answer);
-            answer = NULL;
-        } else if (answer == NULL) {
-            (void)fail("unexpected server response: /api/trace is not JSON");
-        }
-    }
-    http_reply_free(&reply);
-    buf_free(&body);
+    json_t *answer = cli_post(cli, "/api/trace", asked);
     json_decref(asked);
     return answer;
 }

@@ -1,6 +1,7 @@
 #include "tools/cli/cli.h"
 #include "tools/cli/fail.h"
 #include "tools/cli/schema.h"
+#include "tools/cli/value.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -147,6 +148,29 @@ const struct command commands[] = {
      command_health},
     {.name = NULL},
 };
+
+json_t *cli_post(struct cli *cli, const char *path, const json_t *asked)
+{
+    struct buf body = {0};
+    struct http_reply reply;
+    json_t *answer = NULL;
+    put_json(&body, asked);
+    if (http_call(&cli->client.http, "POST", path, &body, &reply)) {
+        answer = json_loadb(buf_text(&reply.body), reply.body.len, 0, NULL);
+        const char *detail = member_text(answer, "detail");
+        if (reply.status != 200) {
+            (void)(reply.status == 400 && detail != NULL ? fail("%s", detail)
+                                                         : fail_status(reply.status));
+            json_decref(answer);
+            answer = NULL;
+        } else if (answer == NULL) {
+            (void)fail("unexpected server response: %s is not JSON", path);
+        }
+    }
+    http_reply_free(&reply);
+    buf_free(&body);
+    return answer;
+}
 
 const char *cli_object(struct cli *cli)
 {
