@@ -274,6 +274,34 @@ static json_t *take_stored(const struct reg_shape *shape, json_t *body)
     return kept;
 }
 
+/* RFC 8620 section 5.3: no pointer may be the beginning of another one. What they do would depend
+ * on the order of members, which JSON does not have. */
+static bool is_apart(struct checker *c, const json_t *patch, const char *key)
+{
+    for (size_t i = 1; key[0] != '\0' && key[i] != '\0'; i++) {
+        if (key[i] == '/' && json_object_getn(patch, key, i) != NULL) {
+            set_error_add(c->errors, SET_INVALID_PATCH, key, "'%.*s' is changed as a whole as well",
+                          (int)i, key);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void patch_one(struct checker *c, const struct reg_type *type, json_t *body, const char *key,
+                      const json_t *value)
+{
+    struct pointer pointer;
+    if (key[0] == '\0' || key[0] == '/') {
+        set_error_add(c->errors, SET_INVALID_PATCH, key,
+                      "is not a pointer into the object: it begins with the name of a property");
+    } else if (!pointer_parse(&pointer, slice_of_text(key))) {
+        set_error_add(c->errors, SET_INVALID_PATCH, key, "is not a pointer into the object");
+    } else {
+        patch_object(c, &type->shape, body, pointer.segments, pointer.count, value);
+    }
+}
+
 /* A different "@type" makes the patch a whole new body. */
 static bool changes_variant(const struct reg_type *type, const json_t *stored, const json_t *patch)
 {
@@ -304,12 +332,9 @@ json_t *object_patch(const struct reg_type *type, const json_t *stored, const js
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)patch, key, value)
     {
-        struct pointer pointer;
-        if (!pointer_parse(&pointer, slice_of_text(key))) {
-            set_error_add(errors, SET_INVALID_PATCH, key, "is not a pointer into the object");
-            continue;
+        if (is_apart(&c, patch, key)) {
+            patch_one(&c, type, body, key, value);
         }
-        patch_object(&c, &type->shape, body, pointer.segments, pointer.count, value);
     }
     /* Also after an error, so that all errors of the object are found. */
     keep_masked(&type->shape, stored, body);

@@ -526,6 +526,16 @@ static const struct patch_case patches[] = {
     {"Domain", "{\"name\":\"a.example\"}", "{\"a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p/q\":1}",
      "a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p/q: is not a pointer into the object\n"},
     {"Domain", "{\"name\":\"a.example\"}", "[]", ": must be an object\n"},
+    {"Domain", "{\"name\":\"a.example\"}", "{\"/isEnabled\":false,\"/\":1,\"\":1}",
+     "/isEnabled: is not a pointer into the object: it begins with the name of a property\n"
+     "/: is not a pointer into the object: it begins with the name of a property\n"
+     ": is not a pointer into the object: it begins with the name of a property\n"},
+    /* pointers of which one is the beginning of the other, in either order */
+    {"Domain", "{\"name\":\"a.example\"}",
+     "{\"aliases\":{\"b.example\":true},\"aliases/c.example\":true}",
+     "aliases/c.example: 'aliases' is changed as a whole as well\n"},
+    {"Account", ANN, "{\"aliases/0/name\":\"x\",\"aliases/0\":null}",
+     "aliases/0/name: 'aliases/0' is changed as a whole as well\n"},
     {"MtaOutboundStrategy", "{}", "{\"route/match/0/if\":\"1\",\"route/match/0/then\":\"'mx'\"}",
      "{\"route\":{\"match\":{\"0\":{\"if\":\"1\",\"then\":\"'mx'\"}},\"else\":\"'mx'\"},"
      "\"schedule\":{\"match\":{\"0\":{\"if\":\"is_local_address(rcpt)\",\"then\":\"'local'\"},"
