@@ -183,6 +183,16 @@ static void check_methods(void)
     EXPECT(&bed, "x:Domain/set", "{\"destroy\":[1]}",
            "[\"error\",{\"type\":\"invalidArguments\",\"description\":\"'destroy' has to be an "
            "array of ids\"}]");
+    EXPECT(&bed, "x:Domain/set", "{\"destory\":[\"b\"]}",
+           "[\"error\",{\"type\":\"invalidArguments\",\"description\":\"there is no argument "
+           "'destory'; it takes accountId ifInState create update destroy\"}]");
+    EXPECT(&bed, "x:Domain/get", "{\"id\":\"b\"}",
+           "[\"error\",{\"type\":\"invalidArguments\",\"description\":\"there is no argument "
+           "'id'; it takes accountId ids properties\"}]");
+    EXPECT(&bed, "x:Domain/query", "{\"where\":{}}",
+           "[\"error\",{\"type\":\"invalidArguments\",\"description\":\"there is no argument "
+           "'where'; it takes accountId filter sort position anchor anchorOffset limit "
+           "calculateTotal\"}]");
     EXPECT(&bed, "x:Domain/set", "{}", "[\"x:Domain/set\",{" ACCOUNT "}]");
     EXPECT(&bed, "x:Domain/set",
            "{\"create\":null,\"update\":null,\"destroy\":null,"
