@@ -347,6 +347,20 @@ static void check_creation_ids(void)
                 __FILE__, __LINE__);
     const char *calls = text("[[\"x:Account/set\",{\"create\":{\"w\":{\"@type\":\"User\",\"name\":"
                              "\"cid\",\"domainId\":\"#d\"}}},\"0\"]]");
+    /* What is destroyed in the same call is known by either name. */
+    json_t *both = bed_post(&bed,
+                            text("[[\"x:Domain/set\",{\"update\":{\"#d\":{}},\"destroy\":["
+                                 "\"%s\"]},\"0\"],[\"x:Domain/set\",{\"update\":{\"%s\":{}},"
+                                 "\"destroy\":[\"#d\"]},\"1\"]]",
+                                 domain, domain),
+                            text("{\"d\":\"%s\"}", domain));
+    for (size_t i = 0; i < 2; i++) {
+        const json_t *response = json_array_get(json_object_get(both, "methodResponses"), i);
+        json_t *refused = json_object_get(json_array_get(response, 1), "notUpdated");
+        const json_t *error = json_object_iter_value(json_object_iter(refused));
+        CHECK_TEXT(json_string_value(json_object_get(error, "type")), "willDestroy");
+    }
+    json_decref(both);
     json_t *second = bed_post(&bed, calls, text("{\"d\":\"%s\"}", domain));
     CHECK(json_is_string(json_object_get(json_object_get(second, "createdIds"), "w")));
     json_decref(second);
