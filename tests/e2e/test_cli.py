@@ -300,7 +300,7 @@ Fields:
     createdAt      datetime  server-set
     description    string<string>?  mutable
     isEnabled      boolean  mutable
-    name           string<string>  mutable
+    name           string<string>  mutable  required
         The domain
 
 Filters:
@@ -310,11 +310,30 @@ Sort by:
     name
 """)
     done = talk([], "describe", "MtaRoute")
-    check("  Variants:\n    Relay: Relay host\n      Fields:\n          address            string<string>  mutable\n"
+    check("  Variants:\n    Relay: Relay host\n      Fields:\n          address            string<string>  mutable  required\n"
           in done.stdout, done.stdout)
-    check("          protocol           enum (see MtaProtocol)  mutable\n" in done.stdout, done.stdout)
+    check("          protocol           enum (see MtaProtocol)  mutable  default \"smtp\"\n" in done.stdout, done.stdout)
+    check("          port               number<unsignedInteger>  mutable  1 to 65535  default 25\n" in done.stdout, done.stdout)
+    check("    Local: Local delivery\n" in done.stdout, done.stdout)
+    done = talk([], "describe", "mtaroute/RELAY")
+    check("    Relay: Relay host\n" in done.stdout and "Local" not in done.stdout, done.stdout)
+    talk([], "describe", "MtaOutboundStrategy", out="""MtaOutboundStrategy [singleton]
+  Outbound strategy
+
+Fields:
+    route  object<Expression>  mutable
+        Default: {"match":{},"else":"'mx'"}
+""")
+    talk([], "describe", "emailalias", out="""EmailAlias
+
+Fields:
+    domainId  id<Domain>  mutable  required
+    enabled   boolean  mutable
+    name      string<string>  mutable  required
+""")
     talk([], "describe", "mtaprotocol", out="MtaProtocol  (enum)\n\n  Variants:\n    smtp  SMTP\n    lmtp  LMTP\n")
-    talk([], "describe", "nothing", code=1, err="no object or enum named `nothing`")
+    for name in ("nothing", "MtaRoute/nothing", "Domain/Relay", "/Relay"):
+        talk([], "describe", name, code=1, err=f"no object or enum named `{name}`")
 
 
 # --- apply ---
@@ -672,6 +691,12 @@ def test_cli_schema_forms():
                                   (500, {}, "server returned HTTP 500")]:
         start_with(1, f"{text}", override={"/api/schema": (status, headers, b"")})
     start_with(1, "permission denied (HTTP 403)", override={"/api/schema/hash-1": (403, {}, b"")})
+    for status, detail, text in [(503, "the registry is damaged; put a copy back", "server returned HTTP 503: the registry is damaged; put a copy back"),
+                                 (403, "Needs the permission x.", "permission denied (HTTP 403): Needs the permission x."),
+                                 (403, "Forbidden", "permission denied (HTTP 403)\n"), (401, "x", "authentication failed (HTTP 401)\n")]:
+        problem = json.dumps({"type": "about:blank", "status": status, "title": "Forbidden", "detail": detail}).encode()
+        start_with(1, text, override={"/api/schema": (status, {"Content-Type": "application/problem+json"}, problem)})
+        start_with(1, text.split(":")[0] if ":" in text else text, override={"/api/schema": (status, {}, problem)})
     start_with(0, override={"/api/schema": (307, {"Location": "https://elsewhere.example/a/hash-1"}, b"")})
 
 
@@ -760,7 +785,8 @@ def test_cli_usage():
         done = use(*arguments)
         equal((done.returncode, done.stdout), (2, ""), f"{arguments}: exit code and output")
         check("Usage: ringmx-cli" in done.stderr, done.stderr)
-    for arguments in [["--help"], ["-h", "get"], ["apply", "--help"], ["--version"], ["-V"]]:
+    for arguments in [["--help"], ["-h", "get"], ["apply", "--help"], ["help"], ["help", "get"], ["help", "--help"],
+                      ["--version"], ["-V"]]:
         done = use(*arguments)
         equal((done.returncode, done.stderr), (0, ""), f"{arguments}: exit code and errors")
         check(done.stdout.startswith(("Manages", "Show", "Carry", "ringmx-cli 0.")), done.stdout)
