@@ -223,6 +223,11 @@ static void check_immutable(struct checker *c, const struct reg_variant *variant
     }
 }
 
+static bool is_mask(const json_t *value)
+{
+    return json_is_string(value) && strcmp(json_string_value(value), REG_MASK) == 0;
+}
+
 static void keep_masked(const struct reg_shape *shape, const json_t *stored, json_t *body);
 
 /* Items are known by their position. */
@@ -233,18 +238,19 @@ static void keep_masked_items(const struct reg_shape *shape, const json_t *store
     json_object_foreach(list, key, item)
     {
         const json_t *old = json_object_get(stored, key);
-        if (json_is_object(old) && json_is_object(item) &&
-            object_variant(shape, old) == object_variant(shape, item)) {
+        if (json_is_object(old) && json_is_object(item)) {
             keep_masked(shape, old, item);
         }
     }
 }
 
-/* A secret that comes back as it was shown stays what it is. */
+/* A secret that comes back as it was shown, or not at all, stays what it is: nobody can read it to
+ * send it again with the rest. */
 static void keep_masked(const struct reg_shape *shape, const json_t *stored, json_t *body)
 {
     const struct reg_variant *variant = object_variant(shape, stored);
-    for (uint32_t i = 0; variant && i < variant->field_count; i++) {
+    bool same = variant == object_variant(shape, body);
+    for (uint32_t i = 0; same && variant && i < variant->field_count; i++) {
         const struct reg_field *field = &variant->fields[i];
         const json_t *old = json_object_get(stored, field->name);
         json_t *value = json_object_get(body, field->name);
@@ -252,8 +258,8 @@ static void keep_masked(const struct reg_shape *shape, const json_t *stored, jso
             keep_masked(field->embedded, old, value);
         } else if (field->kind == REG_LIST && json_is_object(value)) {
             keep_masked_items(field->embedded, old, value);
-        } else if (reg_is_secret(field->format) && json_is_string(value) &&
-                   strcmp(json_string_value(value), REG_MASK) == 0) {
+        } else if (reg_is_secret(field->format) && !reg_is_server_mode(field->mode) &&
+                   json_is_string(old) && (value == NULL || is_mask(value))) {
             put_member(body, slice_of_text(field->name), old);
         }
     }

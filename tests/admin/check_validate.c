@@ -462,6 +462,10 @@ struct patch_case {
     "\"" index "\":{\"enabled\":" on ",\"name\":\"" name \
     "\",\"domainId\":\"b\",\"description\":null}"
 
+#define PAIR(key)                                                                                \
+    "{\"certificate\":{\"@type\":\"File\",\"filePath\":\"/a\"},\"privateKey\":{\"@type\":\"" key \
+    "\"}}"
+
 static const struct patch_case patches[] = {
     {"Account", ANN, "{}", ANN_IS(ALIAS("0", "true", "a") "," ALIAS("1", "true", "c"))},
     {"Account", ANN, "{\"aliases/0/enabled\":false,\"aliases/1/name\":\"D\"}",
@@ -552,6 +556,23 @@ static const struct patch_case patches[] = {
      "{\"privateKey\":{\"@type\":\"Text\",\"secret\":\"****\"},\"certificate/filePath\":\"/b\"}",
      "{\"certificate\":{\"@type\":\"File\",\"filePath\":\"/b\"},\"privateKey\":{\"@type\":\"Text\","
      "\"secret\":\"pem\"}}"},
+    /* A secret that is left out is the old one, as long as it is the same kind of value. */
+    {"Certificate", PAIR("Text\",\"secret\":\"pem"), "{\"privateKey\":{\"@type\":\"Text\"}}",
+     PAIR("Text\",\"secret\":\"pem")},
+    {"Certificate", PAIR("Text\",\"secret\":\"pem"),
+     "{\"privateKey\":{\"@type\":\"File\",\"filePath\":\"/k\"}}", PAIR("File\",\"filePath\":\"/k")},
+    {"Certificate", PAIR("File\",\"filePath\":\"/k"), "{\"privateKey\":{\"@type\":\"Text\"}}",
+     "privateKey/secret: is required\n"},
+    {"Certificate", PAIR("Text\",\"secret\":\"pem"), "{\"privateKey/secret\":null}",
+     "privateKey/secret: may not be null\n"},
+    {"Account", X("\"credentials\":{\"0\":{\"@type\":\"Password\",\"secret\":\"s\"}}"),
+     "{\"credentials\":{\"0\":{\"@type\":\"Password\",\"allowedIps\":{\"192.0.2.1\":true}}}}",
+     "{\"@type\":\"User\",\"name\":\"x\",\"domainId\":\"b\",\"description\":null,\"aliases\":{},"
+     "\"credentials\":{\"0\":{\"@type\":\"Password\",\"secret\":\"s\",\"expiresAt\":null,"
+     "\"allowedIps\":{\"192.0.2.1\":true}}},\"roles\":{\"@type\":\"User\"},\"permissions\":{"
+     "\"@type\":\"Inherit\"}}"},
+    {"Account", X("\"credentials\":{\"0\":{\"@type\":\"Password\",\"secret\":\"s\"}}"),
+     "{\"credentials\":{\"1\":{\"@type\":\"Password\"}}}", "credentials/1/secret: is required\n"},
 };
 
 static void check_patches(void)
