@@ -418,6 +418,20 @@ static void add_filter(json_t *filters, json_t *sort, const struct reg_field *fi
     }
 }
 
+/* What tells objects without a label apart: by this ringmx-cli finds those of a plan. Beyond the
+ * contract; other clients do not look at it. */
+static json_t *match_properties(const struct reg_type *type)
+{
+    json_t *names = json_array();
+    struct slice rest = slice_of_text(type->unique);
+    while (rest.len) {
+        size_t end = slice_find(rest, ' ');
+        json_array_append_new(names, json_stringn((const char *)rest.ptr, end));
+        rest = slice_from(rest, mx_min_size(end + 1, rest.len));
+    }
+    return names;
+}
+
 static void add_list(json_t *document, const struct reg_type *type)
 {
     const char *name = type->shape.name;
@@ -448,6 +462,8 @@ static void add_list(json_t *document, const struct reg_type *type)
                   "sort", sort);
     if (type->label) {
         json_object_set_new(list, "labelProperty", json_string(type->label));
+    } else if (type->unique) {
+        json_object_set_new(list, "matchProperties", match_properties(type));
     }
     json_object_set_new(json_object_get(document, "lists"), wire_name(name).text, list);
 }

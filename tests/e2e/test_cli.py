@@ -10,7 +10,7 @@ import lib
 import talks
 from lib import Sink, check, equal
 from talks import call, one, pair
-from test_management import ADMIN, Managed
+from test_management import ADMIN, Api, Managed
 
 
 def run_cli(player, *args, env=None, stdin="", scheme="http", **settings):
@@ -1027,6 +1027,24 @@ def test_cli_apply_and_snapshot_on_a_server():
         domain = json.loads(at_server(other, "query", "Domain", "--fields", "id,name", "--json").stdout)
         account = json.loads(at_server(other, "query", "Account", "--fields", "name,domainId", "--json").stdout)
         equal((domain["name"], account["name"], account["domainId"]), ("example.org", "alice", domain["id"]), "the copy")
+
+
+def test_cli_snapshot_puts_back():
+    """What was changed since a snapshot is as it was when that is applied; passwords, which it has not, stay."""
+    types = ["Domain", "Role", "Account", "MailingList", "Security"]
+    password = {"0": {"@type": "Password", "secret": "correct horse battery"}}
+    with Managed() as s:
+        domain = s.api.find("Domain", name="example.org")
+        root = s.api.create("Account", **{"@type": "User"}, name="root", domainId=domain, roles={"@type": "Admin"},
+                            credentials=password, aliases={"0": {"name": "boss", "domainId": domain}})
+        team = s.api.create("MailingList", name="team", domainId=domain, recipients={"alice@example.org": True})
+        before = at_server(s, "snapshot", "--quiet", *types).stdout
+        check('"matchOn":["name","domainId"]' in before and "horse" not in before, before)
+        s.api.update("Account", root, description="changed", aliases={})
+        s.api.update("MailingList", team, recipients={})
+        at_server(s, "apply", "--stdin", stdin=before, err=" 0 created (0 failed)\n")
+        equal(at_server(s, "snapshot", "--quiet", *types).stdout, before, "snapshot afterwards")
+        equal(Api(s.http_port, "root@example.org:correct horse battery").http("GET", "/api/account")[0], 200, "signing in")
 
 
 def test_cli_watch_server():
