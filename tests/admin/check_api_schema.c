@@ -240,7 +240,7 @@ static void check_list(const json_t *document, const char *name, const json_t *l
     CHECK(!label || has_property(document, name, label));
     json_array_foreach(json_object_get(list, "matchProperties"), index, entry)
     {
-        CHECK(!label && has_property(document, name, entry));
+        CHECK(has_property(document, name, entry));
     }
     bool keyed = label || json_array_size(json_object_get(list, "matchProperties")) > 0;
     CHECK(keyed || !reg_type_find(slice_of_text(name))->unique);

@@ -349,7 +349,7 @@ static const struct object_case cases[] = {
     {"Certificate",
      "{\"certificate\":{\"@type\":\"File\",\"filePath\":\"a\"},\"privateKey\":{\"@type\":\"Text\"},"
      "\"issuer\":\"x\",\"notValidAfter\":\"x\"}",
-     "issuer: is not supported by ringmx\nnotValidAfter: is set by the server\n"
+     "issuer: is set by the server\nnotValidAfter: is set by the server\n"
      "certificate/filePath: 'a' is not an absolute path\nprivateKey/secret: is required\n"},
 
     /* Limits */

@@ -11,6 +11,7 @@ import talks
 from lib import Sink, check, equal
 from talks import call, one, pair
 from test_management import ADMIN, Api, Managed
+from test_web import make_certificate
 
 
 def run_cli(player, *args, env=None, stdin="", scheme="http", **settings):
@@ -1031,13 +1032,18 @@ def test_cli_apply_and_snapshot_on_a_server():
 
 def test_cli_snapshot_puts_back():
     """What was changed since a snapshot is as it was when that is applied; passwords, which it has not, stay."""
-    types = ["Domain", "Role", "Account", "MailingList", "Security"]
+    types = ["Domain", "Role", "Account", "MailingList", "Security", "Certificate", "SystemSettings"]
+    cert, key = (open(path).read() for path in make_certificate(lib.work_folder(), "mx.example.org"))
     password = {"0": {"@type": "Password", "secret": "correct horse battery"}}
     with Managed() as s:
         domain = s.api.find("Domain", name="example.org")
         root = s.api.create("Account", **{"@type": "User"}, name="root", domainId=domain, roles={"@type": "Admin"},
                             credentials=password, aliases={"0": {"name": "boss", "domainId": domain}})
         team = s.api.create("MailingList", name="team", domainId=domain, recipients={"alice@example.org": True})
+        made = s.api.create("Certificate", certificate={"@type": "Text", "value": cert}, privateKey={"@type": "Text", "secret": key})
+        s.api.update("SystemSettings", "singleton", defaultCertificateId=made)
+        shown = at_server(s, "get", "SystemSettings").stdout
+        check(f" mx.example.org, 127.0.0.1 (id: {made})\n" in shown, f"the certificate by its names: {shown}")
         before = at_server(s, "snapshot", "--quiet", *types).stdout
         check('"matchOn":["name","domainId"]' in before and "horse" not in before, before)
         s.api.update("Account", root, description="changed", aliases={})

@@ -212,27 +212,28 @@ const char *schema_label(json_t *schema, const char *object)
     return member_text(part(schema, "lists", object), "labelProperty");
 }
 
-json_t *schema_match_key(json_t *schema, const char *object)
+/* Names of properties that there are; what is not so is as good as nothing. */
+static bool is_key(json_t *schema, const char *object, const json_t *names)
 {
-    const char *label = schema_label(schema, object);
-    json_t *key = json_object_get(part(schema, "lists", object), "matchProperties"), *name;
-    json_t *all = schema_all_fields(schema, object);
+    json_t *all = schema_all_fields(schema, object), *name;
+    bool good = json_array_size(names) > 0;
     size_t i;
-    if (label != NULL) {
-        key = need(json_pack("[s]", label));
-    } else {
-        key = json_is_array(key) && json_array_size(key) > 0 ? json_incref(key) : NULL;
-    }
-    json_array_foreach(label != NULL ? NULL : key, i, name)
+    json_array_foreach(names, i, name)
     {
-        if (!json_is_string(name) || json_object_get(all, json_string_value(name)) == NULL) {
-            json_decref(key); /* not as it should be: as if nothing were said */
-            key = NULL;
-            break;
-        }
+        good = good && json_is_string(name) && json_object_get(all, json_string_value(name));
     }
     json_decref(all);
-    return key;
+    return good;
+}
+
+json_t *schema_match_key(json_t *schema, const char *object)
+{
+    json_t *key = json_object_get(part(schema, "lists", object), "matchProperties");
+    const char *label = schema_label(schema, object);
+    if (is_key(schema, object, key)) {
+        return json_incref(key);
+    }
+    return label != NULL ? need(json_pack("[s]", label)) : NULL;
 }
 
 static void form_add(json_t *forms, json_t *form)

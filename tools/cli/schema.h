@@ -55,8 +55,8 @@ json_t *schema_all_fields(json_t *schema, const char *object);
 json_t *schema_list(json_t *schema, const char *object);
 /* The property by which objects are called; NULL: none. */
 const char *schema_label(json_t *schema, const char *object);
-/* New reference: array of the properties by which apply finds an object: that one, or what the
- * server names instead; NULL: none. */
+/* New reference: array of the properties by which apply finds an object: those that the server
+ * names, else that one; NULL: none. */
 json_t *schema_match_key(json_t *schema, const char *object);
 /* New reference: array of forms that may show an object, the best first. */
 json_t *schema_forms(json_t *schema, const char *object, const char *at_type);
