@@ -429,3 +429,29 @@ def test_nobody_gives_what_he_has_not():
             [refused] = list(answer.get("notUpdated", answer.get("notCreated")).values())
             equal(refused["type"], "forbidden", f"the answer ({answer})")
         equal(desk.calls(("x:Domain/get", {"ids": None}))[0][0], "error", "reading another type")
+
+
+def test_helpdesk():
+    """Who may change accounts sets passwords of users and removes them; administrators he can neither rename nor remove."""
+    with Managed() as s:
+        domain = s.api.find("Domain", name="example.org")
+
+        def account(name, **more):
+            return s.api.create("Account", **{"@type": "User"}, name=name, domainId=domain,
+                                credentials={"0": {"@type": "Password", "secret": f"the word of {name}"}}, **more)
+        role = s.api.create("Role", description="helpdesk", enabledPermissions={
+            f"sysAccount{verb}": True for verb in ("Get", "Query", "Create", "Update", "Destroy")})
+        account("desk", roles={"@type": "Custom", "roleIds": {role: True}})
+        user, chief = account("user"), account("chief", roles={"@type": "Admin"})
+        desk = Api(s.http_port, "desk@example.org:the word of desk")
+        desk.update("Account", user, **{"credentials/0/secret": "another word now"})
+        equal(Api(s.http_port, "user@example.org:another word now").http("GET", "/api/account")[0], 200, "the user signs in")
+        desk.update("Account", chief, description="upstairs")
+        answers = [desk.set("Account", update={chief: patch}) for patch in (
+            {"name": "nobody"}, {"credentials": {}}, {"credentials/0/secret": "another word now"})]
+        answers.append(desk.set("Account", destroy=[chief, user]))
+        for answer in answers:
+            [refused] = list((answer.get("notUpdated") or answer.get("notDestroyed")).values())
+            equal(refused["type"], "forbidden", f"the answer ({answer})")
+        equal(answers[-1]["destroyed"], [user], "the user of the same call")
+        equal(Api(s.http_port, "chief@example.org:the word of chief").http("GET", "/api/account")[0], 200, "the administrator")
