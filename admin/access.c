@@ -87,9 +87,10 @@ static mx_err gather_roles(struct gathering *g)
 
 static struct permission_set of_user(void)
 {
+    const struct reg_type *keys = reg_type_find(SLICE_LITERAL("ApiKey"));
     struct permission_set set = {0};
     for (unsigned verb = 0; verb < PERMISSION_VERBS; verb++) {
-        permission_add(&set, permission_of(reg_type_find(SLICE_LITERAL("ApiKey")), verb));
+        permission_add(&set, permission_of(keys, verb));
     }
     return set;
 }
