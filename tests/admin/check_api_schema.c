@@ -43,7 +43,7 @@ static char *inflate_all(const struct api_answer *answer)
 /* What was kept is still good when the tag is named. */
 static void check_tags(struct api_bed *bed, const char *path)
 {
-    char tag[64], list[200];
+    char tag[128], list[200];
     snprintf(tag, sizeof(tag), "\"%s\"", path + strlen("/api/schema/"));
     const struct {
         const char *format;
