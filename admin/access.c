@@ -87,9 +87,10 @@ static mx_err gather_roles(struct gathering *g)
 
 static struct permission_set of_user(void)
 {
+    const struct reg_type *keys = reg_type_find(SLICE_LITERAL("ApiKey"));
     struct permission_set set = {0};
     for (unsigned verb = 0; verb < PERMISSION_VERBS; verb++) {
-        permission_add(&set, permission_of(reg_type_find(SLICE_LITERAL("ApiKey")), verb));
+        permission_add(&set, permission_of(keys, verb));
     }
     return set;
 }
@@ -173,33 +174,47 @@ static void refuse_missing(const struct permission_set *caller, struct permissio
 
 static bool same_member(const json_t *before, const json_t *after, const char *name)
 {
-    return json_equal(json_object_get(before, name), json_object_get(after, name));
+    json_t *old = json_object_get(before, name), *now = json_object_get(after, name);
+    return old == now || json_equal(old, now); /* absent is as absent */
 }
 
+/* Who it is and what it may do; the rest is about its mail. */
+static bool same_access(const json_t *before, const json_t *after)
+{
+    static const char *const members[] = {"name", "domainId", "credentials", "roles",
+                                          "permissions"};
+    for (size_t i = 0; i < mx_countof(members); i++) {
+        if (!same_member(before, after, members[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* before, after: NULL when it is new, or goes. */
 static mx_err check_account(struct store *store, const struct permission_set *caller,
                             const json_t *before, const json_t *after, struct set_errors *errors)
 {
     struct permission_set set;
+    struct permission_set common = of_user(); /* what every user has is nothing to give or take */
     mx_err err = MX_OK;
-    bool same = before && same_member(before, after, "credentials") &&
-                same_member(before, after, "roles") && same_member(before, after, "permissions");
-    if (same) {
+    if (before && after && same_access(before, after)) {
         return MX_OK;
     }
+    uint32_t refused = errors->count;
     if (before) {
         err = access_of_account(store, &set, before);
+        permission_remove(&set, &common);
         if (!err) {
             refuse_missing(caller, set, "the account has", errors);
         }
     }
-    uint32_t refused = errors->count;
-    err = err ? err : access_of_account(store, &set, after);
-    bool user = after && !err && refused == 0;
-    if (user) {
-        /* What every user has anyhow gives nobody more. */
-        struct permission_set common = of_user();
+    if (!err && after && errors->count == refused) {
+        err = access_of_account(store, &set, after);
         permission_remove(&set, &common);
-        refuse_missing(caller, set, "this would give", errors);
+        if (!err) {
+            refuse_missing(caller, set, "this would give", errors);
+        }
     }
     return err;
 }
@@ -240,13 +255,10 @@ mx_err access_check_change(struct store *store, const struct permission_set *cal
                            const struct reg_type *type, const json_t *before, const json_t *after,
                            struct set_errors *errors)
 {
-    if (!after) {
-        return MX_OK;
-    }
     if (type->storage == REG_IN_ACCOUNTS) {
         return check_account(store, caller, before, after, errors);
     }
-    if (strcmp(type->shape.name, "Role") == 0) {
+    if (after && strcmp(type->shape.name, "Role") == 0) {
         return check_role(store, caller, before, after, errors);
     }
     return MX_OK;

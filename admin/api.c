@@ -12,6 +12,12 @@ enum { BASE_URL_MAX = 512 };
 static const char json_media[] = "application/json; charset=utf-8";
 static const char problem_media[] = "application/problem+json";
 
+static bool begins(struct slice text, const char *prefix)
+{
+    struct slice want = slice_of_text(prefix);
+    return text.len >= want.len && slice_equal(slice_first(text, want.len), want);
+}
+
 /* Answers ---------------------------------------------------------------------------------- */
 
 struct slice api_string(const json_t *value)
@@ -198,6 +204,21 @@ json_t *api_session_state(const struct api *api, const struct api_caller *caller
 
 /* Documents -------------------------------------------------------------------------------- */
 
+/* RFC 9110 section 13.1.2, compared weakly; the tag has its quotes. */
+static bool is_among(struct slice tags, struct slice tag)
+{
+    while (tags.len > 0) {
+        size_t end = slice_find(tags, ',');
+        struct slice one = text_trim(slice_first(tags, end));
+        one = begins(one, "W/") ? slice_from(one, 2) : one;
+        if (slice_equal(one, tag) || slice_equal(one, SLICE_LITERAL("*"))) {
+            return true;
+        }
+        tags = slice_from(tags, mx_min_size(end + 1, tags.len));
+    }
+    return false;
+}
+
 static void get_schema(struct api *api, const struct api_request *request,
                        struct api_answer *answer)
 {
@@ -211,11 +232,16 @@ static void get_schema(struct api *api, const struct api_request *request,
         redirect(answer, 302, "/api/schema/", api->schema.hash);
         return;
     }
+    snprintf(answer->etag, sizeof(answer->etag), "\"%s\"", api->schema.hash);
     answer->status = 200;
     answer->content_type = "application/json";
     answer->cache_control = "public, max-age=31536000, immutable";
-    answer->gzip = true;
     answer->is_static = true;
+    if (is_among(request->if_none_match, slice_of_text(answer->etag))) {
+        answer->status = 304;
+        return;
+    }
+    answer->gzip = true;
     answer->body = api->schema.gzip;
     answer->len = api->schema.len;
 }
@@ -305,12 +331,6 @@ static const struct endpoint {
     {"/api/queue/shape", false, false, api_get_shape},
     {"/jmap/download/", true, false, api_download},
 };
-
-static bool begins(struct slice text, const char *prefix)
-{
-    struct slice want = slice_of_text(prefix);
-    return text.len >= want.len && slice_equal(slice_first(text, want.len), want);
-}
 
 static const struct endpoint *find_endpoint(struct slice path)
 {

@@ -147,7 +147,7 @@ struct api_conf {
 struct api_request {
     struct slice method; /* "GET" */
     struct slice path;   /* decoded, without dot segments and query */
-    struct slice host, authorization, content_type;
+    struct slice host, authorization, content_type, if_none_match;
     struct slice body;
     struct netaddr peer;
     bool tls;
@@ -160,6 +160,7 @@ struct api_answer {
     const char *allow;         /* static, of a 405; NULL = none */
     uint32_t retry_after_s;    /* of a 429; 0 = none */
     char location[128];        /* empty = none */
+    char etag[64];             /* with its quotes; empty = none */
     bool gzip;                 /* the body is gzip already */
     bool is_static;            /* the body is the api's, else malloc'd and the caller's to free */
     uint8_t *body;

@@ -67,6 +67,10 @@ static json_t *parse(const struct api_request *request, struct api_answer *answe
         refuse(answer, "notJSON", "The Content-Type has to be application/json.");
         return NULL;
     }
+    if (request->body.len == 0) {
+        refuse(answer, "notRequest", "The request has no body.");
+        return NULL;
+    }
     if (request->body.len > API_BODY_MAX) {
         refuse_limit(answer, "maxSizeRequest", "This request is larger than allowed.");
         return NULL;
@@ -171,16 +175,24 @@ static void echo(struct api_call *call)
 
 typedef void (*method_fn)(struct api_call *call);
 
+/* accountId and ifInState are taken and mean nothing: the caller's account is the only one, and
+ * there are no states. */
 static const struct method {
     const char *name;
     method_fn run;
-} methods[] = {{"get", api_get}, {"query", api_query}, {"set", api_set}};
+    const char *arguments; /* what it takes, separated by blanks; NULL: anything */
+} methods[] = {
+    {"get", api_get, "accountId ids properties"},
+    {"query", api_query, "accountId filter sort position anchor anchorOffset limit calculateTotal"},
+    {"set", api_set, "accountId ifInState create update destroy"},
+};
+static const struct method echo_method = {"Core/echo", echo, NULL};
 
 /* "x:Domain/get" in exactly this spelling. */
-static method_fn find_method(struct api_call *call, struct slice name)
+static const struct method *find_method(struct api_call *call, struct slice name)
 {
-    if (slice_equal(name, SLICE_LITERAL("Core/echo"))) {
-        return echo;
+    if (slice_equal(name, slice_of_text(echo_method.name))) {
+        return &echo_method;
     }
     size_t slash = slice_find(name, '/');
     struct slice type = slice_first(name, slash);
@@ -201,17 +213,32 @@ static method_fn find_method(struct api_call *call, struct slice name)
     }
     for (size_t i = 0; i < mx_countof(methods); i++) {
         if (slice_equal(slice_from(name, slash + 1), slice_of_text(methods[i].name))) {
-            return methods[i].run;
+            return &methods[i];
         }
     }
     return NULL;
+}
+
+/* A misspelt "destroy" would be a success that did nothing. */
+static bool check_arguments(struct api_call *call, const struct method *method)
+{
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)call->args, name, value)
+    {
+        if (method->arguments && !reg_has_word(method->arguments, slice_of_text(name))) {
+            return api_fail(call, "invalidArguments", "there is no argument '%.64s'; it takes %s",
+                            name, method->arguments);
+        }
+    }
+    return true;
 }
 
 static void run_call(struct api_session *session, const json_t *given, json_t *responses)
 {
     struct api_call call = {.session = session, .api = session->api};
     const json_t *name = json_array_get(given, 0);
-    method_fn method = find_method(&call, api_string(name));
+    const struct method *method = find_method(&call, api_string(name));
     json_t *args = NULL;
     if (!method) {
         struct slice text = api_string(name);
@@ -223,7 +250,9 @@ static void run_call(struct api_session *session, const json_t *given, json_t *r
     }
     if (args) {
         call.args = args;
-        method(&call);
+        if (check_arguments(&call, method)) {
+            method->run(&call);
+        }
     }
     if (!call.error && !call.reply) {
         api_fail(&call, "serverUnavailable", "%s", err_text(MX_ERR_NOMEM));

@@ -372,12 +372,13 @@ static bool is_column(const struct reg_type *type, const struct reg_field *field
 static json_t *list_columns(const struct reg_type *type)
 {
     const struct reg_variant *variant = &type->shape.variants[0];
+    const char *first = type->label ? type->label : type->shown_by;
     json_t *columns = json_array();
     json_t *seen = json_object();
-    if (type->label) {
-        const struct reg_field *field = reg_field_find(variant, slice_of_text(type->label));
-        add_form_field(columns, seen, type->label,
-                       field ? field_label(field) : label_json(type->label, true, ""));
+    if (first) {
+        const struct reg_field *field = reg_field_find(variant, slice_of_text(first));
+        add_form_field(columns, seen, first,
+                       field ? field_label(field) : label_json(first, true, ""));
     }
     if (reg_is_multiple(&type->shape) && type->shape.variant_count > 1) {
         add_form_field(columns, seen, "@type", json_string("Type"));
@@ -418,6 +419,20 @@ static void add_filter(json_t *filters, json_t *sort, const struct reg_field *fi
     }
 }
 
+/* What tells objects without a label of their own apart: by this ringmx-cli finds those of a plan.
+ * Beyond the contract; other clients do not look at it. */
+static json_t *match_properties(const struct reg_type *type)
+{
+    json_t *names = json_array();
+    struct slice rest = slice_of_text(type->match ? type->match : type->unique);
+    while (rest.len) {
+        size_t end = slice_find(rest, ' ');
+        json_array_append_new(names, json_stringn((const char *)rest.ptr, end));
+        rest = slice_from(rest, mx_min_size(end + 1, rest.len));
+    }
+    return names;
+}
+
 static void add_list(json_t *document, const struct reg_type *type)
 {
     const char *name = type->shape.name;
@@ -448,6 +463,11 @@ static void add_list(json_t *document, const struct reg_type *type)
                   "sort", sort);
     if (type->label) {
         json_object_set_new(list, "labelProperty", json_string(type->label));
+    } else if (type->shown_by) {
+        json_object_set_new(list, "labelProperty", json_string(type->shown_by));
+    }
+    if (!type->label && (type->match || type->unique)) {
+        json_object_set_new(list, "matchProperties", match_properties(type));
     }
     json_object_set_new(json_object_get(document, "lists"), wire_name(name).text, list);
 }

@@ -278,7 +278,37 @@ static bool check_owner(struct set *set, enum verb verb, const char *key, uint64
     return !*out_err && owns;
 }
 
-static mx_err update_one(struct set *set, const char *key, const json_t *patch)
+/* Ids that the call destroys, as text, by whatever name it calls them. */
+static json_t *find_doomed(struct set *set)
+{
+    json_t *doomed = json_object();
+    const char *key;
+    json_t *yes;
+    json_object_foreach(set->args[DESTROY], key, yes)
+    {
+        uint64_t id;
+        const char *reason;
+        bool good = key[0] == '#' ? resolve(set, slice_of_text(key + 1), &id, &reason)
+                                  : object_id_parse(&id, slice_of_text(key)) == MX_OK;
+        json_t *text = good ? api_id(id) : NULL;
+        if (text) {
+            json_object_set_new(doomed, json_string_value(text), json_true());
+        }
+        json_decref(text);
+    }
+    return doomed;
+}
+
+static bool is_doomed(const json_t *doomed, uint64_t id)
+{
+    json_t *text = api_id(id);
+    bool found = json_object_get(doomed, json_string_value(text)) != NULL;
+    json_decref(text);
+    return found;
+}
+
+static mx_err update_one(struct set *set, const char *key, const json_t *patch,
+                         const json_t *doomed)
 {
     const struct api_call *call = set->call;
     struct set_errors errors;
@@ -294,7 +324,7 @@ static mx_err update_one(struct set *set, const char *key, const json_t *patch)
     if (!check_owner(set, UPDATE, key, id, &err)) {
         return err;
     }
-    if (json_object_get(set->args[DESTROY], key)) {
+    if (is_doomed(doomed, id)) {
         refuse_one(set, UPDATE, key, SET_WILL_DESTROY, "is destroyed in the same call");
         return MX_OK;
     }
@@ -323,10 +353,12 @@ mx_err api_set_update_all(struct set *set)
     if (foreign && foreign->begin) {
         foreign->begin(foreign->arg);
     }
+    json_t *doomed = find_doomed(set);
     json_object_foreach(set->args[UPDATE], key, patch)
     {
-        err = err ? err : update_one(set, key, patch);
+        err = err ? err : update_one(set, key, patch, doomed);
     }
+    json_decref(doomed);
     return err;
 }
 

@@ -372,6 +372,7 @@ static void request_run(struct worker_job *job)
                                   .host = http->host,
                                   .authorization = http->authorization,
                                   .content_type = http->content_type,
+                                  .if_none_match = http->if_none_match,
                                   .body = http->body,
                                   .peer = http->peer,
                                   .tls = http->tls};
@@ -398,6 +399,7 @@ static void request_answer(struct request_job *own)
     struct http_answer answer = {.status = a->status,
                                  .content_type = a->content_type,
                                  .location = slice_of_text(a->location),
+                                 .etag = slice_of_text(a->etag),
                                  .gzip = a->gzip,
                                  .len = a->len};
     char seconds[16];

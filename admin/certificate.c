@@ -82,6 +82,23 @@ mx_err certificate_read(struct certificate_text *out_text, const json_t *object,
     return MX_OK;
 }
 
+void certificate_add_names(json_t *object, const struct certificate_text *text)
+{
+    char names[CERTIFICATE_NAMES_MAX], by[CERTIFICATE_ISSUER_MAX];
+    struct writer w = writer_init(names, sizeof names), issuer = writer_init(by, sizeof by);
+    if (tls_certificate_names(&w, &issuer, slice_of(text->cert_pem, text->cert_len))) {
+        return;
+    }
+    json_t *set = json_object();
+    for (struct slice rest = writer_slice(&w); rest.len > 0;) {
+        size_t len = slice_find(rest, '\n'); /* every name ends with one */
+        json_object_setn_new(set, (const char *)rest.ptr, len, json_true());
+        rest = slice_from(rest, len + 1);
+    }
+    json_object_set_new(object, "subjectAlternativeNames", set);
+    json_object_set_new(object, "issuer", json_stringn(by, issuer.len));
+}
+
 void certificate_free(struct certificate_text *text)
 {
     free(text->cert_pem);

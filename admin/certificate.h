@@ -5,7 +5,11 @@
 
 #include <jansson.h>
 
-enum { CERTIFICATE_REASON_MAX = 320 };
+enum {
+    CERTIFICATE_REASON_MAX = 320,
+    CERTIFICATE_NAMES_MAX = 16 * 1024, /* bytes of names that are shown, more are left out */
+    CERTIFICATE_ISSUER_MAX = 1024,
+};
 
 /* PEM texts in malloc'd buffers, NUL-terminated. */
 struct certificate_text {
@@ -19,4 +23,6 @@ struct certificate_text {
 MX_MUST_CHECK mx_err certificate_read(struct certificate_text *out_text, const json_t *object,
                                       const char **out_property,
                                       char reason[CERTIFICATE_REASON_MAX]);
+/* Sets subjectAlternativeNames and issuer of a shown object. */
+void certificate_add_names(json_t *object, const struct certificate_text *text);
 void certificate_free(struct certificate_text *text); /* a zeroed one is fine */

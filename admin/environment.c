@@ -1,5 +1,6 @@
 #include "admin/environment.h"
 
+#include "admin/password.h"
 #include "core/slice.h"
 #include "core/text.h"
 
@@ -48,7 +49,12 @@ static bool read_admin(struct environment *out, const char *text, FILE *err)
                      "most 255 bytes\n");
     }
     explicit_bzero(password, sizeof password);
-    return good;
+    const char *problem =
+        good ? password_kind_problem(slice_of_text(out->recovery_password)) : NULL;
+    if (problem != NULL) {
+        fprintf(err, "ringmx: STALWART_RECOVERY_ADMIN: the password %s\n", problem);
+    }
+    return good && problem == NULL;
 }
 
 /* The text stands in memory that everybody with this user's rights may read. */
@@ -80,17 +86,31 @@ static bool read_url(struct environment *out, const char *text, FILE *err)
     while (url.len > 0 && url.ptr[url.len - 1] == '/') {
         url.len--;
     }
-    bool scheme = strncmp((const char *)url.ptr, "http://", 7) == 0 ||
-                  strncmp((const char *)url.ptr, "https://", 8) == 0;
+    struct slice http = SLICE_LITERAL("http://"), https = SLICE_LITERAL("https://");
+    bool good = (url.len > http.len && slice_equal(slice_first(url, http.len), http)) ||
+                (url.len > https.len && slice_equal(slice_first(url, https.len), https));
     for (size_t i = 0; i < url.len; i++) {
-        scheme = scheme && url.ptr[i] > ' ' && url.ptr[i] < 0x7f && url.ptr[i] != '"';
+        good = good && url.ptr[i] > ' ' && url.ptr[i] < 0x7f && url.ptr[i] != '"';
     }
-    if (!scheme || !copy(out->public_url, sizeof out->public_url, url)) {
-        fprintf(err, "ringmx: STALWART_PUBLIC_URL must begin with http:// or https:// and have no "
-                     "blanks\n");
+    if (!good || !copy(out->public_url, sizeof out->public_url, url)) {
+        fprintf(err,
+                "ringmx: STALWART_PUBLIC_URL must begin with http:// or https:// and a host, and "
+                "have no blanks\n");
         return false;
     }
     return true;
+}
+
+/* Neither yes nor no as the contract has them. */
+static bool is_unclear(const char *mode)
+{
+    static const char *const plain[] = {"", "0", "1", "true", "false", "no", "off"};
+    for (size_t i = 0; mode != NULL && i < mx_countof(plain); i++) {
+        if (strcasecmp(mode, plain[i]) == 0) {
+            return false;
+        }
+    }
+    return mode != NULL;
 }
 
 bool environment_read(struct environment *out, FILE *err)
@@ -100,11 +120,12 @@ bool environment_read(struct environment *out, FILE *err)
     const char *port = getenv("STALWART_RECOVERY_MODE_PORT");
     const char *admin = getenv("STALWART_RECOVERY_ADMIN");
     const char *url = getenv("STALWART_PUBLIC_URL");
+    out->recovery_mode_unclear = is_unclear(mode);
     out->recovery_mode = mode != NULL && (strcmp(mode, "1") == 0 || strcasecmp(mode, "true") == 0);
     bool good = admin == NULL || read_admin(out, admin, err);
     if (admin != NULL) {
         remove_admin(admin);
     }
-    return good && (port == NULL || read_port(out, port, err)) &&
+    return good && (port == NULL || *port == '\0' || read_port(out, port, err)) &&
            (url == NULL || *url == '\0' || read_url(out, url, err));
 }

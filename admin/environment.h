@@ -8,6 +8,7 @@
 
 struct environment {
     bool recovery_mode;          /* STALWART_RECOVERY_MODE is 1 or true */
+    bool recovery_mode_unclear;  /* it is something else that may have been meant so */
     uint16_t recovery_port;      /* STALWART_RECOVERY_MODE_PORT; 0: not set */
     char recovery_user[256];     /* STALWART_RECOVERY_ADMIN=user:password; empty: not set */
     char recovery_password[256]; /* in clear, or a stored hash */

@@ -280,6 +280,19 @@ static void set_date(json_t *object, const char *name, int64_t wall_ms)
     json_object_set_new(object, name, json_stringn(text, w.len));
 }
 
+static void add_certificate_fields(json_t *object)
+{
+    struct certificate_text text = {0};
+    const char *property;
+    char reason[CERTIFICATE_REASON_MAX];
+    if (certificate_read(&text, object, &property, reason) == MX_OK) {
+        set_date(object, "notValidBefore", text.not_before_ms);
+        set_date(object, "notValidAfter", text.not_after_ms);
+        certificate_add_names(object, &text);
+    }
+    certificate_free(&text);
+}
+
 static void add_server_fields(struct store *store, const struct reg_type *type, uint64_t id,
                               json_t *object)
 {
@@ -288,14 +301,7 @@ static void add_server_fields(struct store *store, const struct reg_type *type, 
         object_title(store, title, type, id);
         json_object_set_new(object, "emailAddress", json_string(title));
     } else if (is_type(type, "Certificate")) {
-        struct certificate_text text = {0};
-        const char *property;
-        char reason[CERTIFICATE_REASON_MAX];
-        if (certificate_read(&text, object, &property, reason) == MX_OK) {
-            set_date(object, "notValidBefore", text.not_before_ms);
-            set_date(object, "notValidAfter", text.not_after_ms);
-        }
-        certificate_free(&text);
+        add_certificate_fields(object);
     } else if (reg_field_find(&type->shape.variants[0], SLICE_LITERAL("createdAt")) != NULL) {
         set_date(object, "createdAt", object_id_wall_ms(id));
     }

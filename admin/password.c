@@ -43,10 +43,13 @@ static unsigned different_bytes(struct slice text)
     return count;
 }
 
+static const char other_hash[] =
+    "is a hash of a kind that is not supported by ringmx; it takes $argon2id$";
+
 const char *password_problem(struct slice text)
 {
     if (is_other_hash(text)) {
-        return "is a hash of a kind that is not supported by ringmx; it takes $argon2id$";
+        return other_hash;
     }
     if (text.len < PASSWORD_MIN) {
         return "is too weak: shorter than 8 bytes";
@@ -84,6 +87,14 @@ const char *password_hash_problem(struct slice text)
     }
     int rc = argon2id_verify(hash, "", 0);
     return rc == ARGON2_OK || rc == ARGON2_VERIFY_MISMATCH ? NULL : "is not an argon2id hash";
+}
+
+const char *password_kind_problem(struct slice text)
+{
+    if (password_is_hash(text)) {
+        return password_hash_problem(text);
+    }
+    return is_other_hash(text) ? other_hash : NULL;
 }
 
 mx_err password_hash(char out[PASSWORD_HASH_MAX], struct slice secret)

@@ -26,6 +26,9 @@ enum {
 const char *password_problem(struct slice text);
 /* Begins with "$argon2id$": meant as a hash. */
 bool password_is_hash(struct slice text);
+/* Why a text that looks like a hash cannot be used, also one of another kind; NULL: it can, or is
+ * none and stands for itself. */
+const char *password_kind_problem(struct slice text);
 /* Why a text that is meant as a hash cannot be used; NULL: it can. Costs as much as a check. */
 const char *password_hash_problem(struct slice text);
 

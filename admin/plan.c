@@ -6,11 +6,12 @@
 #include "io/clock.h"
 #include "io/sys.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { ERROR_TEXT_MAX = 1024 };
+enum { ERROR_TEXT_MAX = 1024, PLAN_FIRST_BYTES = 64 * 1024 };
 
 /* Errors ----------------------------------------------------------------------------------- */
 
@@ -309,6 +310,48 @@ static struct plan *plan_new(const struct plan_options *options)
     return plan;
 }
 
+/* To the end, whatever it is: a pipe does not tell its size. *out_bytes has a NUL behind. */
+static const char *read_stream(uint8_t **out_bytes, size_t *out_len, FILE *file)
+{
+    size_t cap = 0, len = 0;
+    uint8_t *bytes = NULL;
+    for (bool more = true; more;) {
+        if (len == cap) {
+            cap = cap ? 2 * cap : PLAN_FIRST_BYTES;
+            uint8_t *larger = cap <= PLAN_BYTES_MAX ? realloc(bytes, cap + 1) : NULL;
+            if (!larger) {
+                free(bytes);
+                return cap > PLAN_BYTES_MAX ? "is too large" : err_text(MX_ERR_NOMEM);
+            }
+            bytes = larger;
+        }
+        size_t got = fread(bytes + len, 1, cap - len, file);
+        len += got;
+        more = got > 0;
+    }
+    if (ferror(file)) {
+        free(bytes);
+        return strerror(errno);
+    }
+    bytes[len] = 0;
+    *out_bytes = bytes;
+    *out_len = len;
+    return NULL;
+}
+
+/* "-" is standard input. Returns the exit code. */
+static int read_whole(const struct plan_options *options, const char *path, uint8_t **out_bytes,
+                      size_t *out_len)
+{
+    bool standard = strcmp(path, "-") == 0;
+    FILE *file = standard ? stdin : fopen(path, "re");
+    const char *problem = file ? read_stream(out_bytes, out_len, file) : strerror(errno);
+    if (file && !standard) {
+        (void)fclose(file);
+    }
+    return problem ? fail(options, path, problem) : PLAN_EXIT_OK;
+}
+
 static int read_recipients(struct plan *plan, const char *name, struct slice text)
 {
     uint32_t line;
@@ -335,9 +378,10 @@ static int read_recipients_file(struct plan *plan)
     if (!options->explain) {
         return PLAN_EXIT_OK;
     }
-    mx_err err = sys_read_file(&bytes, &len, options->explain, PLAN_BYTES_MAX);
-    int code = err ? fail(options, options->explain, err_text(err))
-                   : read_recipients(plan, options->explain, slice_of(bytes, len));
+    int code = read_whole(options, options->explain, &bytes, &len);
+    if (code == PLAN_EXIT_OK) {
+        code = read_recipients(plan, options->explain, slice_of(bytes, len));
+    }
     free(bytes);
     return code;
 }
@@ -348,8 +392,10 @@ int plan_apply(const struct plan_options *options)
     if (!plan) {
         return fail(options, options->path, err_text(MX_ERR_NOMEM));
     }
-    mx_err err = sys_read_file(&plan->bytes, &plan->len, options->path, PLAN_BYTES_MAX);
-    int code = err ? fail(options, options->path, err_text(err)) : read_recipients_file(plan);
+    int code = read_whole(options, options->path, &plan->bytes, &plan->len);
+    if (code == PLAN_EXIT_OK) {
+        code = read_recipients_file(plan);
+    }
     if (code == PLAN_EXIT_OK) {
         code = run_locked(plan);
     }
@@ -425,6 +471,9 @@ int plan_apply_command(int argc, char **argv, FILE *out, FILE *err)
     }
     if (options.explain && !options.dry_run) {
         return usage(err, "--explain is for --dry-run");
+    }
+    if (options.explain && strcmp(options.explain, "-") == 0 && strcmp(options.path, "-") == 0) {
+        return usage(err, "only one of plan and recipients can be standard input");
     }
     return plan_apply(&options);
 }

@@ -31,7 +31,7 @@ enum {
 
 struct plan_options {
     const char *data_dir; /* made when absent, except by a dry run */
-    const char *path;     /* of the plan */
+    const char *path;     /* of the plan; "-" is standard input, as for explain */
     const char *who;      /* for the change log; NULL: "apply" */
     bool dry_run;         /* say what would happen; change nothing */
     /* With dry_run: a file of recipients, one a line; those that would go elsewhere are printed.

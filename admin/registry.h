@@ -138,6 +138,9 @@ struct reg_type {
     const char *label;   /* the property that names an object for people; NULL = none */
     /* Properties that together are unique, space-separated; NULL = none. */
     const char *unique;
+    /* Without a label: the server-set property that people know an object by, and the one that
+     * plans find it by when nothing is unique; NULL = none. */
+    const char *shown_by, *match;
     const char *description;
     /* Creating a variant needs the permission of this prefix and its name; NULL = no further one.
      */

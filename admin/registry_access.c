@@ -23,7 +23,7 @@ static const struct reg_field password_fields[] = {
      .format = FORMAT_PASSWORD,
      .flags = REG_REQUIRED,
      .description = "The password, 8 to 128 bytes, or its argon2id hash (`$argon2id$...`). Stored "
-                    "as a hash, shown as ****; **** sent back leaves it as it is."},
+                    "as a hash, shown as ****; **** sent back, or nothing, leaves it as it is."},
     EXPIRES_FIELD,
     ALLOWED_IPS_FIELD,
 };

@@ -559,6 +559,16 @@ static const struct reg_field certificate_fields[] = {
      .embedded = &secret_text,
      .flags = REG_REQUIRED,
      .description = "Key of the first certificate as PEM; checked against it."},
+    {.name = "subjectAlternativeNames",
+     .kind = REG_SET,
+     .format = FORMAT_TEXT,
+     .mode = REG_SERVER_SET,
+     .description = "Names and addresses that it is for; read from the certificate."},
+    {.name = "issuer",
+     .kind = REG_STRING,
+     .format = FORMAT_TEXT,
+     .mode = REG_SERVER_SET,
+     .description = "Who has issued it; read from the certificate."},
     {.name = "notValidBefore",
      .kind = REG_DATE,
      .mode = REG_SERVER_SET,
@@ -569,9 +579,7 @@ static const struct reg_field certificate_fields[] = {
      .description = "Read from the certificate."},
 };
 static const struct reg_variant certificate_variants[] = {
-    {.label = "Certificate",
-     .fields = FIELDS(certificate_fields),
-     .unsupported = "subjectAlternativeNames issuer"},
+    {.label = "Certificate", .fields = FIELDS(certificate_fields)},
 };
 
 /* Who may connect --------------------------------------------------------------------------- */
@@ -856,6 +864,8 @@ const struct reg_type reg_types[] = {
      .singleton = true,
      .description = "Settings of the whole server."},
     {.shape = {.name = "Certificate", .variants = VARIANTS(certificate_variants)},
+     .shown_by = "subjectAlternativeNames",
+     .match = "certificate",
      .description = "A TLS certificate with its key."},
     {.shape = {.name = "BlockedIp", .variants = VARIANTS(blocked_variants)},
      .label = "address",

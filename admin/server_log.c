@@ -102,6 +102,11 @@ static void log_listeners(struct server *server, const struct listener_conf *lis
 /* Which mode runs is never a matter of guessing. */
 static void log_mode(struct server *server)
 {
+    if (server->env.recovery_mode_unclear) {
+        struct log_line *line = log_begin(&server->log, LOG_WARN, "recovery-mode-unclear");
+        log_text(line, "effect", "a normal start: STALWART_RECOVERY_MODE is neither 1 nor true");
+        log_end(&server->log, line);
+    }
     if (server->env.recovery_mode) {
         struct log_line *line = log_begin(&server->log, LOG_WARN, "recovery-mode");
         log_text(line, "effect", "no mail is accepted or delivered; only management is served");

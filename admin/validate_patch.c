@@ -223,6 +223,11 @@ static void check_immutable(struct checker *c, const struct reg_variant *variant
     }
 }
 
+static bool is_mask(const json_t *value)
+{
+    return json_is_string(value) && strcmp(json_string_value(value), REG_MASK) == 0;
+}
+
 static void keep_masked(const struct reg_shape *shape, const json_t *stored, json_t *body);
 
 /* Items are known by their position. */
@@ -233,18 +238,19 @@ static void keep_masked_items(const struct reg_shape *shape, const json_t *store
     json_object_foreach(list, key, item)
     {
         const json_t *old = json_object_get(stored, key);
-        if (json_is_object(old) && json_is_object(item) &&
-            object_variant(shape, old) == object_variant(shape, item)) {
+        if (json_is_object(old) && json_is_object(item)) {
             keep_masked(shape, old, item);
         }
     }
 }
 
-/* A secret that comes back as it was shown stays what it is. */
+/* A secret that comes back as it was shown, or not at all, stays what it is: nobody can read it to
+ * send it again with the rest. */
 static void keep_masked(const struct reg_shape *shape, const json_t *stored, json_t *body)
 {
     const struct reg_variant *variant = object_variant(shape, stored);
-    for (uint32_t i = 0; variant && i < variant->field_count; i++) {
+    bool same = variant == object_variant(shape, body);
+    for (uint32_t i = 0; same && variant && i < variant->field_count; i++) {
         const struct reg_field *field = &variant->fields[i];
         const json_t *old = json_object_get(stored, field->name);
         json_t *value = json_object_get(body, field->name);
@@ -252,8 +258,8 @@ static void keep_masked(const struct reg_shape *shape, const json_t *stored, jso
             keep_masked(field->embedded, old, value);
         } else if (field->kind == REG_LIST && json_is_object(value)) {
             keep_masked_items(field->embedded, old, value);
-        } else if (reg_is_secret(field->format) && json_is_string(value) &&
-                   strcmp(json_string_value(value), REG_MASK) == 0) {
+        } else if (reg_is_secret(field->format) && !reg_is_server_mode(field->mode) &&
+                   json_is_string(old) && (value == NULL || is_mask(value))) {
             put_member(body, slice_of_text(field->name), old);
         }
     }
@@ -272,6 +278,34 @@ static json_t *take_stored(const struct reg_shape *shape, json_t *body)
         }
     }
     return kept;
+}
+
+/* RFC 8620 section 5.3: no pointer may be the beginning of another one. What they do would depend
+ * on the order of members, which JSON does not have. */
+static bool is_apart(struct checker *c, const json_t *patch, const char *key)
+{
+    for (size_t i = 1; key[0] != '\0' && key[i] != '\0'; i++) {
+        if (key[i] == '/' && json_object_getn(patch, key, i) != NULL) {
+            set_error_add(c->errors, SET_INVALID_PATCH, key, "'%.*s' is changed as a whole as well",
+                          (int)i, key);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void patch_one(struct checker *c, const struct reg_type *type, json_t *body, const char *key,
+                      const json_t *value)
+{
+    struct pointer pointer;
+    if (key[0] == '\0' || key[0] == '/') {
+        set_error_add(c->errors, SET_INVALID_PATCH, key,
+                      "is not a pointer into the object: it begins with the name of a property");
+    } else if (!pointer_parse(&pointer, slice_of_text(key))) {
+        set_error_add(c->errors, SET_INVALID_PATCH, key, "is not a pointer into the object");
+    } else {
+        patch_object(c, &type->shape, body, pointer.segments, pointer.count, value);
+    }
 }
 
 /* A different "@type" makes the patch a whole new body. */
@@ -304,12 +338,9 @@ json_t *object_patch(const struct reg_type *type, const json_t *stored, const js
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)patch, key, value)
     {
-        struct pointer pointer;
-        if (!pointer_parse(&pointer, slice_of_text(key))) {
-            set_error_add(errors, SET_INVALID_PATCH, key, "is not a pointer into the object");
-            continue;
+        if (is_apart(&c, patch, key)) {
+            patch_one(&c, type, body, key, value);
         }
-        patch_object(&c, &type->shape, body, pointer.segments, pointer.count, value);
     }
     /* Also after an error, so that all errors of the object are found. */
     keep_masked(&type->shape, stored, body);

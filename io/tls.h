@@ -86,3 +86,8 @@ MX_MUST_CHECK mx_err tls_self_signed(struct writer *cert_pem, struct writer *key
 MX_MUST_CHECK mx_err tls_check_pair(struct slice cert_pem, struct slice key_pem,
                                     int64_t *out_not_before_ms, int64_t *out_not_after_ms,
                                     const char **out_problem);
+/* Of the first certificate in cert_pem: the DNS names and IP addresses that it is for (RFC 5280
+ * section 4.2.1.6), a line each, as far as the writer has room; and its issuer (RFC 4514), cut to
+ * the room. Only printable ASCII comes out. MX_ERR_INVALID: not readable. */
+MX_MUST_CHECK mx_err tls_certificate_names(struct writer *names, struct writer *issuer,
+                                           struct slice cert_pem);

@@ -726,6 +726,71 @@ mx_err tls_check_pair(struct slice cert_pem, struct slice key_pem, int64_t *out_
     return MX_OK;
 }
 
+static bool is_printable(struct slice text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        if (!ascii_is_graph(text.ptr[i]) && text.ptr[i] != ' ') {
+            return false;
+        }
+    }
+    return text.len > 0;
+}
+
+static void put_general_name(struct writer *w, const GENERAL_NAME *name)
+{
+    char buf[NETADDR_TEXT_MAX];
+    struct slice text = SLICE_EMPTY;
+    if (name->type == GEN_DNS) {
+        text = slice_of(ASN1_STRING_get0_data(name->d.dNSName),
+                        (size_t)ASN1_STRING_length(name->d.dNSName));
+    } else if (name->type == GEN_IPADD) {
+        struct netaddr addr = {0};
+        size_t len = (size_t)ASN1_STRING_length(name->d.iPAddress);
+        if (len == 4 || len == 16) {
+            struct writer ip = writer_init(buf, sizeof buf);
+            addr.family = len == 4 ? 4 : 6;
+            memcpy(addr.bytes, ASN1_STRING_get0_data(name->d.iPAddress), len);
+            put_netaddr(&ip, &addr);
+            text = writer_slice(&ip);
+        }
+    }
+    if (is_printable(text) && text.len < writer_room(w)) {
+        put_slice(w, text);
+        put_char(w, '\n');
+    }
+}
+
+static void put_issuer(struct writer *w, const X509 *cert)
+{
+    BIO *bio = BIO_new(BIO_s_mem());
+    if (bio != NULL &&
+        X509_NAME_print_ex(bio, X509_get_issuer_name(cert), 0, XN_FLAG_RFC2253) > 0) {
+        struct slice text = slice_first(bio_slice(bio), writer_room(w));
+        put_slice(w, is_printable(text) ? text : SLICE_EMPTY);
+    }
+    BIO_free(bio);
+}
+
+mx_err tls_certificate_names(struct writer *names, struct writer *issuer, struct slice cert_pem)
+{
+    BIO *bio = reader_of(cert_pem);
+    X509 *cert = bio == NULL ? NULL : PEM_read_bio_X509(bio, NULL, NULL, NULL);
+    GENERAL_NAMES *all =
+        cert == NULL ? NULL : X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
+    for (size_t i = 0; all != NULL && i < sk_GENERAL_NAME_num(all); i++) {
+        put_general_name(names, sk_GENERAL_NAME_value(all, i));
+    }
+    if (cert != NULL) {
+        put_issuer(issuer, cert);
+    }
+    mx_err err = cert == NULL ? MX_ERR_INVALID : MX_OK;
+    GENERAL_NAMES_free(all);
+    X509_free(cert);
+    BIO_free(bio);
+    ERR_clear_error();
+    return err;
+}
+
 void digest_sha256(uint8_t out[DIGEST_SHA256_BYTES], struct slice bytes)
 {
     SHA256(bytes.ptr, bytes.len, out);

@@ -154,7 +154,7 @@ static void check_request_errors(struct api_bed *bed)
     static const struct {
         const char *body, *type, *part;
     } cases[] = {
-        {"", "notRequest", "line"},
+        {"", "notRequest", "no body"},
         {"{", "notRequest", "line"},
         {"[]", "notRequest", "object"},
         {"{\"using\":[],\"using\":[],\"methodCalls\":[]}", "notRequest", "uplicate"},

@@ -183,6 +183,16 @@ static void check_methods(void)
     EXPECT(&bed, "x:Domain/set", "{\"destroy\":[1]}",
            "[\"error\",{\"type\":\"invalidArguments\",\"description\":\"'destroy' has to be an "
            "array of ids\"}]");
+    EXPECT(&bed, "x:Domain/set", "{\"destory\":[\"b\"]}",
+           "[\"error\",{\"type\":\"invalidArguments\",\"description\":\"there is no argument "
+           "'destory'; it takes accountId ifInState create update destroy\"}]");
+    EXPECT(&bed, "x:Domain/get", "{\"id\":\"b\"}",
+           "[\"error\",{\"type\":\"invalidArguments\",\"description\":\"there is no argument "
+           "'id'; it takes accountId ids properties\"}]");
+    EXPECT(&bed, "x:Domain/query", "{\"where\":{}}",
+           "[\"error\",{\"type\":\"invalidArguments\",\"description\":\"there is no argument "
+           "'where'; it takes accountId filter sort position anchor anchorOffset limit "
+           "calculateTotal\"}]");
     EXPECT(&bed, "x:Domain/set", "{}", "[\"x:Domain/set\",{" ACCOUNT "}]");
     EXPECT(&bed, "x:Domain/set",
            "{\"create\":null,\"update\":null,\"destroy\":null,"
@@ -337,6 +347,20 @@ static void check_creation_ids(void)
                 __FILE__, __LINE__);
     const char *calls = text("[[\"x:Account/set\",{\"create\":{\"w\":{\"@type\":\"User\",\"name\":"
                              "\"cid\",\"domainId\":\"#d\"}}},\"0\"]]");
+    /* What is destroyed in the same call is known by either name. */
+    json_t *both = bed_post(&bed,
+                            text("[[\"x:Domain/set\",{\"update\":{\"#d\":{}},\"destroy\":["
+                                 "\"%s\"]},\"0\"],[\"x:Domain/set\",{\"update\":{\"%s\":{}},"
+                                 "\"destroy\":[\"#d\"]},\"1\"]]",
+                                 domain, domain),
+                            text("{\"d\":\"%s\"}", domain));
+    for (size_t i = 0; i < 2; i++) {
+        const json_t *response = json_array_get(json_object_get(both, "methodResponses"), i);
+        json_t *refused = json_object_get(json_array_get(response, 1), "notUpdated");
+        const json_t *error = json_object_iter_value(json_object_iter(refused));
+        CHECK_TEXT(json_string_value(json_object_get(error, "type")), "willDestroy");
+    }
+    json_decref(both);
     json_t *second = bed_post(&bed, calls, text("{\"d\":\"%s\"}", domain));
     CHECK(json_is_string(json_object_get(json_object_get(second, "createdIds"), "w")));
     json_decref(second);

@@ -40,6 +40,33 @@ static char *inflate_all(const struct api_answer *answer)
     return text;
 }
 
+/* What was kept is still good when the tag is named. */
+static void check_tags(struct api_bed *bed, const char *path)
+{
+    char tag[128], list[200];
+    snprintf(tag, sizeof(tag), "\"%s\"", path + strlen("/api/schema/"));
+    const struct {
+        const char *format;
+        unsigned status;
+    } cases[] = {{"%s", 304},          {"W/%s", 304}, {"\"x\", %s", 304},
+                 {"\"x\" ,W/%s", 304}, {"*", 304},    {"x%s", 200},
+                 {"\"x\", y", 200},    {"", 200},     {",,", 200}};
+    for (size_t i = 0; i < mx_countof(cases); i++) {
+        const char *at = strstr(cases[i].format, "%s");
+        snprintf(list, sizeof(list), "%.*s%s%s",
+                 (int)(at ? at - cases[i].format : (ptrdiff_t)strlen(cases[i].format)),
+                 cases[i].format, at ? tag : "", at ? at + 2 : "");
+        struct api_request request = bed_request("GET", path, "");
+        struct api_answer answer;
+        request.if_none_match = slice_of_text(list);
+        api_run(bed->api, &request, &answer);
+        CHECK(answer.status == cases[i].status && (answer.len == 0) == (answer.status == 304));
+        CHECK_TEXT(answer.etag, tag);
+        CHECK_TEXT(answer.cache_control, "public, max-age=31536000, immutable");
+        answer_done(&answer);
+    }
+}
+
 /* The way of a client: the redirect names the hash, the hash gives the document. */
 static json_t *fetch(struct api_bed *bed)
 {
@@ -68,6 +95,7 @@ static json_t *fetch(struct api_bed *bed)
     request.path = SLICE_LITERAL("/api/schema");
     api_run(other.api, &request, &answer);
     CHECK_TEXT(answer.location, path); /* the same tables, the same bytes */
+    check_tags(bed, path);
     bed_close(&other);
     return document;
 }
@@ -238,6 +266,12 @@ static void check_list(const json_t *document, const char *name, const json_t *l
     }
     const json_t *label = json_object_get(list, "labelProperty");
     CHECK(!label || has_property(document, name, label));
+    json_array_foreach(json_object_get(list, "matchProperties"), index, entry)
+    {
+        CHECK(has_property(document, name, entry));
+    }
+    bool keyed = label || json_array_size(json_object_get(list, "matchProperties")) > 0;
+    CHECK(keyed || !reg_type_find(slice_of_text(name))->unique);
 }
 
 static void check_objects(const json_t *document)

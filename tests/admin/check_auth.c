@@ -690,6 +690,25 @@ static void check_grants(void)
     CHECK_HAS(check_change(&w, "Account", account_with("x", ADMIN), account_with("x", USER)),
               "the account has permissions that you do not have");
     CHECK_TEXT(check_change(&w, "Account", account_with("x", ADMIN), account_with("x", ADMIN)), "");
+    CHECK_HAS(check_change(&w, "Account", account_with("x", ADMIN), NULL),
+              "the account has permissions that you do not have");
+    CHECK_TEXT(check_change(&w, "Account", account_with("x", USER), NULL), "");
+    json_t *renamed = account_with("x", ADMIN);
+    json_object_set_new(renamed, "name", json_string("other"));
+    CHECK_HAS(check_change(&w, "Account", account_with("x", ADMIN), renamed),
+              "the account has permissions that you do not have");
+    json_t *described = account_with("x", ADMIN);
+    json_object_set_new(described, "description", json_string("other"));
+    CHECK_TEXT(check_change(&w, "Account", account_with("x", ADMIN), described), "");
+    /* What every user has is not looked at: who has not even that may set passwords of users. */
+    CHECK_TEXT(update(&w, "Account", w.ann,
+                      json_of("{\"permissions\":{\"@type\":\"Replace\",\"enabledPermissions\":{"
+                              "\"sysAccountUpdate\":true,\"sysRoleUpdate\":true}}}")),
+               "");
+    sign_in(&w);
+    CHECK(!auth_allows(&w.caller, "sysApiKeyCreate"));
+    CHECK_TEXT(check_change(&w, "Account", account_with("x", USER), account_with("y", USER)), "");
+    CHECK_TEXT(check_change(&w, "Account", NULL, account_with("x", USER)), "");
     CHECK_HAS(
         check_change(&w, "Role", NULL, json_of("{\"enabledPermissions\":{\"sysDomainGet\":true}}")),
         "sysDomainGet");

@@ -349,7 +349,7 @@ static const struct object_case cases[] = {
     {"Certificate",
      "{\"certificate\":{\"@type\":\"File\",\"filePath\":\"a\"},\"privateKey\":{\"@type\":\"Text\"},"
      "\"issuer\":\"x\",\"notValidAfter\":\"x\"}",
-     "issuer: is not supported by ringmx\nnotValidAfter: is set by the server\n"
+     "issuer: is set by the server\nnotValidAfter: is set by the server\n"
      "certificate/filePath: 'a' is not an absolute path\nprivateKey/secret: is required\n"},
 
     /* Limits */
@@ -462,6 +462,10 @@ struct patch_case {
     "\"" index "\":{\"enabled\":" on ",\"name\":\"" name \
     "\",\"domainId\":\"b\",\"description\":null}"
 
+#define PAIR(key)                                                                                \
+    "{\"certificate\":{\"@type\":\"File\",\"filePath\":\"/a\"},\"privateKey\":{\"@type\":\"" key \
+    "\"}}"
+
 static const struct patch_case patches[] = {
     {"Account", ANN, "{}", ANN_IS(ALIAS("0", "true", "a") "," ALIAS("1", "true", "c"))},
     {"Account", ANN, "{\"aliases/0/enabled\":false,\"aliases/1/name\":\"D\"}",
@@ -526,6 +530,16 @@ static const struct patch_case patches[] = {
     {"Domain", "{\"name\":\"a.example\"}", "{\"a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p/q\":1}",
      "a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p/q: is not a pointer into the object\n"},
     {"Domain", "{\"name\":\"a.example\"}", "[]", ": must be an object\n"},
+    {"Domain", "{\"name\":\"a.example\"}", "{\"/isEnabled\":false,\"/\":1,\"\":1}",
+     "/isEnabled: is not a pointer into the object: it begins with the name of a property\n"
+     "/: is not a pointer into the object: it begins with the name of a property\n"
+     ": is not a pointer into the object: it begins with the name of a property\n"},
+    /* pointers of which one is the beginning of the other, in either order */
+    {"Domain", "{\"name\":\"a.example\"}",
+     "{\"aliases\":{\"b.example\":true},\"aliases/c.example\":true}",
+     "aliases/c.example: 'aliases' is changed as a whole as well\n"},
+    {"Account", ANN, "{\"aliases/0/name\":\"x\",\"aliases/0\":null}",
+     "aliases/0/name: 'aliases/0' is changed as a whole as well\n"},
     {"MtaOutboundStrategy", "{}", "{\"route/match/0/if\":\"1\",\"route/match/0/then\":\"'mx'\"}",
      "{\"route\":{\"match\":{\"0\":{\"if\":\"1\",\"then\":\"'mx'\"}},\"else\":\"'mx'\"},"
      "\"schedule\":{\"match\":{\"0\":{\"if\":\"is_local_address(rcpt)\",\"then\":\"'local'\"},"
@@ -542,6 +556,23 @@ static const struct patch_case patches[] = {
      "{\"privateKey\":{\"@type\":\"Text\",\"secret\":\"****\"},\"certificate/filePath\":\"/b\"}",
      "{\"certificate\":{\"@type\":\"File\",\"filePath\":\"/b\"},\"privateKey\":{\"@type\":\"Text\","
      "\"secret\":\"pem\"}}"},
+    /* A secret that is left out is the old one, as long as it is the same kind of value. */
+    {"Certificate", PAIR("Text\",\"secret\":\"pem"), "{\"privateKey\":{\"@type\":\"Text\"}}",
+     PAIR("Text\",\"secret\":\"pem")},
+    {"Certificate", PAIR("Text\",\"secret\":\"pem"),
+     "{\"privateKey\":{\"@type\":\"File\",\"filePath\":\"/k\"}}", PAIR("File\",\"filePath\":\"/k")},
+    {"Certificate", PAIR("File\",\"filePath\":\"/k"), "{\"privateKey\":{\"@type\":\"Text\"}}",
+     "privateKey/secret: is required\n"},
+    {"Certificate", PAIR("Text\",\"secret\":\"pem"), "{\"privateKey/secret\":null}",
+     "privateKey/secret: may not be null\n"},
+    {"Account", X("\"credentials\":{\"0\":{\"@type\":\"Password\",\"secret\":\"s\"}}"),
+     "{\"credentials\":{\"0\":{\"@type\":\"Password\",\"allowedIps\":{\"192.0.2.1\":true}}}}",
+     "{\"@type\":\"User\",\"name\":\"x\",\"domainId\":\"b\",\"description\":null,\"aliases\":{},"
+     "\"credentials\":{\"0\":{\"@type\":\"Password\",\"secret\":\"s\",\"expiresAt\":null,"
+     "\"allowedIps\":{\"192.0.2.1\":true}}},\"roles\":{\"@type\":\"User\"},\"permissions\":{"
+     "\"@type\":\"Inherit\"}}"},
+    {"Account", X("\"credentials\":{\"0\":{\"@type\":\"Password\",\"secret\":\"s\"}}"),
+     "{\"credentials\":{\"1\":{\"@type\":\"Password\"}}}", "credentials/1/secret: is required\n"},
 };
 
 static void check_patches(void)

@@ -79,10 +79,11 @@ SCHEMA = {
                                         "domainId": field("objectId", objectName="x:Domain")}},
         "x:MtaRouteCommon": {"properties": ROUTE},
         "x:MtaRouteRelay": {"properties": ROUTE | {
-            "address": text(), "port": field("number", format="unsignedInteger"),
+            "address": text(), "port": field("number", format="unsignedInteger", min=1, max=65535),
             "protocol": field("enum", enumName="MtaProtocol"), "implicitTls": field("boolean"),
-            "allowInvalidCerts": field("boolean")}},
-        "x:MtaOutboundStrategy": {"properties": {"route": field("object", objectName="x:Expression")}},
+            "allowInvalidCerts": field("boolean")}, "defaults": {"port": 25, "protocol": "smtp"}},
+        "x:MtaOutboundStrategy": {"properties": {"route": field("object", objectName="x:Expression")},
+                                  "defaults": {"route": {"match": {}, "else": "'mx'"}}},
         "x:Expression": {"properties": {"match": field("objectList", objectName="x:ExpressionMatch"), "else": text()}},
         "x:ExpressionMatch": {"properties": {"if": text(), "then": text()}},
         "x:SystemSettings": {"properties": {

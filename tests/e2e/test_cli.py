@@ -10,7 +10,8 @@ import lib
 import talks
 from lib import Sink, check, equal
 from talks import call, one, pair
-from test_management import ADMIN, Managed
+from test_management import ADMIN, Api, Managed
+from test_web import make_certificate
 
 
 def run_cli(player, *args, env=None, stdin="", scheme="http", **settings):
@@ -300,7 +301,7 @@ Fields:
     createdAt      datetime  server-set
     description    string<string>?  mutable
     isEnabled      boolean  mutable
-    name           string<string>  mutable
+    name           string<string>  mutable  required
         The domain
 
 Filters:
@@ -310,11 +311,30 @@ Sort by:
     name
 """)
     done = talk([], "describe", "MtaRoute")
-    check("  Variants:\n    Relay: Relay host\n      Fields:\n          address            string<string>  mutable\n"
+    check("  Variants:\n    Relay: Relay host\n      Fields:\n          address            string<string>  mutable  required\n"
           in done.stdout, done.stdout)
-    check("          protocol           enum (see MtaProtocol)  mutable\n" in done.stdout, done.stdout)
+    check("          protocol           enum (see MtaProtocol)  mutable  default \"smtp\"\n" in done.stdout, done.stdout)
+    check("          port               number<unsignedInteger>  mutable  1 to 65535  default 25\n" in done.stdout, done.stdout)
+    check("    Local: Local delivery\n" in done.stdout, done.stdout)
+    done = talk([], "describe", "mtaroute/RELAY")
+    check("    Relay: Relay host\n" in done.stdout and "Local" not in done.stdout, done.stdout)
+    talk([], "describe", "MtaOutboundStrategy", out="""MtaOutboundStrategy [singleton]
+  Outbound strategy
+
+Fields:
+    route  object<Expression>  mutable
+        Default: {"match":{},"else":"'mx'"}
+""")
+    talk([], "describe", "emailalias", out="""EmailAlias
+
+Fields:
+    domainId  id<Domain>  mutable  required
+    enabled   boolean  mutable
+    name      string<string>  mutable  required
+""")
     talk([], "describe", "mtaprotocol", out="MtaProtocol  (enum)\n\n  Variants:\n    smtp  SMTP\n    lmtp  LMTP\n")
-    talk([], "describe", "nothing", code=1, err="no object or enum named `nothing`")
+    for name in ("nothing", "MtaRoute/nothing", "Domain/Relay", "/Relay"):
+        talk([], "describe", name, code=1, err=f"no object or enum named `{name}`")
 
 
 # --- apply ---
@@ -672,6 +692,12 @@ def test_cli_schema_forms():
                                   (500, {}, "server returned HTTP 500")]:
         start_with(1, f"{text}", override={"/api/schema": (status, headers, b"")})
     start_with(1, "permission denied (HTTP 403)", override={"/api/schema/hash-1": (403, {}, b"")})
+    for status, detail, text in [(503, "the registry is damaged; put a copy back", "server returned HTTP 503: the registry is damaged; put a copy back"),
+                                 (403, "Needs the permission x.", "permission denied (HTTP 403): Needs the permission x."),
+                                 (403, "Forbidden", "permission denied (HTTP 403)\n"), (401, "x", "authentication failed (HTTP 401)\n")]:
+        problem = json.dumps({"type": "about:blank", "status": status, "title": "Forbidden", "detail": detail}).encode()
+        start_with(1, text, override={"/api/schema": (status, {"Content-Type": "application/problem+json"}, problem)})
+        start_with(1, text.split(":")[0] if ":" in text else text, override={"/api/schema": (status, {}, problem)})
     start_with(0, override={"/api/schema": (307, {"Location": "https://elsewhere.example/a/hash-1"}, b"")})
 
 
@@ -760,7 +786,8 @@ def test_cli_usage():
         done = use(*arguments)
         equal((done.returncode, done.stdout), (2, ""), f"{arguments}: exit code and output")
         check("Usage: ringmx-cli" in done.stderr, done.stderr)
-    for arguments in [["--help"], ["-h", "get"], ["apply", "--help"], ["--version"], ["-V"]]:
+    for arguments in [["--help"], ["-h", "get"], ["apply", "--help"], ["help"], ["help", "get"], ["help", "--help"],
+                      ["--version"], ["-V"]]:
         done = use(*arguments)
         equal((done.returncode, done.stderr), (0, ""), f"{arguments}: exit code and errors")
         check(done.stdout.startswith(("Manages", "Show", "Carry", "ringmx-cli 0.")), done.stdout)
@@ -1001,6 +1028,29 @@ def test_cli_apply_and_snapshot_on_a_server():
         domain = json.loads(at_server(other, "query", "Domain", "--fields", "id,name", "--json").stdout)
         account = json.loads(at_server(other, "query", "Account", "--fields", "name,domainId", "--json").stdout)
         equal((domain["name"], account["name"], account["domainId"]), ("example.org", "alice", domain["id"]), "the copy")
+
+
+def test_cli_snapshot_puts_back():
+    """What was changed since a snapshot is as it was when that is applied; passwords, which it has not, stay."""
+    types = ["Domain", "Role", "Account", "MailingList", "Security", "Certificate", "SystemSettings"]
+    cert, key = (open(path).read() for path in make_certificate(lib.work_folder(), "mx.example.org"))
+    password = {"0": {"@type": "Password", "secret": "correct horse battery"}}
+    with Managed() as s:
+        domain = s.api.find("Domain", name="example.org")
+        root = s.api.create("Account", **{"@type": "User"}, name="root", domainId=domain, roles={"@type": "Admin"},
+                            credentials=password, aliases={"0": {"name": "boss", "domainId": domain}})
+        team = s.api.create("MailingList", name="team", domainId=domain, recipients={"alice@example.org": True})
+        made = s.api.create("Certificate", certificate={"@type": "Text", "value": cert}, privateKey={"@type": "Text", "secret": key})
+        s.api.update("SystemSettings", "singleton", defaultCertificateId=made)
+        shown = at_server(s, "get", "SystemSettings").stdout
+        check(f" mx.example.org, 127.0.0.1 (id: {made})\n" in shown, f"the certificate by its names: {shown}")
+        before = at_server(s, "snapshot", "--quiet", *types).stdout
+        check('"matchOn":["name","domainId"]' in before and "horse" not in before, before)
+        s.api.update("Account", root, description="changed", aliases={})
+        s.api.update("MailingList", team, recipients={})
+        at_server(s, "apply", "--stdin", stdin=before, err=" 0 created (0 failed)\n")
+        equal(at_server(s, "snapshot", "--quiet", *types).stdout, before, "snapshot afterwards")
+        equal(Api(s.http_port, "root@example.org:correct horse battery").http("GET", "/api/account")[0], 200, "signing in")
 
 
 def test_cli_watch_server():

@@ -16,6 +16,7 @@ from run import find_tests
 from test_bans import PROXY, bans, say
 from test_management import Api, Managed
 from test_relay import later
+from test_web import make_certificate
 
 HOUR_MS = 3600000
 
@@ -90,7 +91,8 @@ EFFECTS = {
                        "networkPrefixLengthIpv6": "limit_of_a_network",
                        "proxyTrustedNetworks": "proxy_networks_change_live"},
     "Certificate": {"certificate": "certificate_fields", "privateKey": "certificate_fields",
-                    "notValidBefore": "certificate_fields", "notValidAfter": "certificate_fields"},
+                    "notValidBefore": "certificate_fields", "notValidAfter": "certificate_fields",
+                    "subjectAlternativeNames": "certificate_names", "issuer": "certificate_names"},
     "PublicTextText": {"value": "certificate_fields"}, "PublicTextFile": {"filePath": "certificate_files_reloaded"},
     "PublicTextEnvironmentVariable": {"variableName": "certificate_fields"},
     "SecretTextText": {"secret": "certificate_fields"}, "SecretTextFile": {"filePath": "certificate_files_reloaded"},
@@ -406,6 +408,23 @@ def test_certificate_fields():
         equal(name_served(s), pairs[1][0], "the default one, from the environment")
         refused = s.api.set("Certificate", destroy=[variable])["notDestroyed"][variable]
         equal(refused["linkedObjects"][0]["object"], "SystemSettings", "who holds it")
+
+
+def test_certificate_names():
+    """What a certificate is for and who has issued it, as openssl reads it; the names stand for it in lists."""
+    cert, key = make_certificate(work_folder(), "names.example.org")
+    with Managed() as s:
+        made = s.api.create("Certificate", certificate={"@type": "Text", "value": pem(cert)},
+                            privateKey={"@type": "Text", "secret": pem(key)})
+        [shown] = s.api.calls(("x:Certificate/get", {"ids": [made]}))[0]["list"]
+        said = subprocess.run(["openssl", "x509", "-in", cert, "-noout", "-issuer", "-nameopt", "RFC2253", "-ext", "subjectAltName"],
+                              capture_output=True, text=True, check=True).stdout
+        equal("issuer=" + shown["issuer"], said.splitlines()[0], "issuer")
+        names = re.findall(r"(?:DNS|IP Address):([^,\s]+)", said)
+        equal(names, ["names.example.org", "127.0.0.1"], "names that openssl reads")
+        equal(shown["subjectAlternativeNames"], {name: True for name in names}, "names that are shown")
+        refused = s.api.set("Certificate", update={made: {"issuer": "x"}})["notUpdated"][made]
+        check("is set by the server" in refused["description"], f"writing it: {refused}")
 
 
 def test_session_fields():

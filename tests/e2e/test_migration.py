@@ -184,6 +184,7 @@ def test_recovery_mode_leaves_mail_alone():
         for value in ("0", "yes", "on", ""):
             s.start(env=dict(s.env, STALWART_RECOVERY_MODE=value))
             check("mode=normal" in s.log(), f"mode with {value!r}")
+            equal("recovery-mode-unclear" in s.log(), value in ("yes", "on"), f"the warning with {value!r}")
             s.stop()
         check("bob@example.org" in s.queue(), "the queue")
 
@@ -217,6 +218,23 @@ def test_recovery_administrator_in_every_mode():
             s.spawn(env=dict(s.env, STALWART_RECOVERY_ADMIN=value))
             equal(s.ended(), 1, f"exit code with {value!r}")
             check("user:password" in s.log() and "word" not in s.log().replace("password", ""), f"{s.log()}")
+
+
+def test_malformed_environment():
+    """A variable that says nothing usable ends the start with its name and why; an empty one is none."""
+    cases = [("STALWART_RECOVERY_ADMIN", "admin:$argon2id$v=19$nonsense", "is not an argon2id hash"),
+             ("STALWART_RECOVERY_ADMIN", "admin:$6$abc$defghijkl", "of a kind that is not supported by ringmx"),
+             ("STALWART_RECOVERY_ADMIN", "a" * 256 + ":word", "user:password"),
+             ("STALWART_RECOVERY_MODE_PORT", "0", "a port"), ("STALWART_RECOVERY_MODE_PORT", "http", "a port"),
+             ("STALWART_PUBLIC_URL", "mx.example.org", "http://"), ("STALWART_PUBLIC_URL", "https://", "a host"),
+             ("STALWART_PUBLIC_URL", "https:", "a host"), ("STALWART_PUBLIC_URL", "https://a b", "no blanks")]
+    with Managed(start=False) as s:
+        for name, value, why in cases:
+            s.spawn(env=dict(s.env, **{name: value}))
+            equal(s.ended(), 1, f"exit code with {name}={value!r}")
+            check(f"ringmx: {name}" in s.log() and why in s.log(), f"{name}={value!r}: {s.log()}")
+        s.start(env=dict(s.env, STALWART_RECOVERY_MODE_PORT="", STALWART_PUBLIC_URL="", STALWART_RECOVERY_MODE=""))
+        check("mode=normal" in s.log(), "empty values")
 
 
 def cutover(w, pipelined):

@@ -1,5 +1,6 @@
 """The process: queue, restart, locks, signals, ports."""
 
+import json
 import os
 import re
 import signal
@@ -140,6 +141,22 @@ def test_bad_plan():
         s.start()
         with s.wire(hello=False) as w:
             w.then("220 mx.example.org")
+
+
+def test_plan_from_a_pipe():
+    """A plan that is no regular file is read to its end: standard input, a pipe that a shell names; a folder is none."""
+    plan = "".join(json.dumps({"@type": "create", "object": "Domain", "value": {
+        f"d{i}": {"name": f"d{i}.example", "description": "x" * 200}}}) + "\n" for i in range(1000))
+    for path in ("-", "/dev/stdin"):
+        s = Server(start=False)
+        done = subprocess.run([ringmx(), "apply", "--data", s.data, path], input=plan, text=True,
+                              capture_output=True, timeout=60)
+        equal(done.returncode, 0, f"exit code of {path} ({done.stderr})")
+        check("created 1000," in done.stdout, f"from {path}: {done.stdout}")
+    done = run_ringmx("apply", "--data", s.data, s.folder)
+    check(done.returncode == 1 and "Is a directory" in done.stderr, f"a folder: {done.stderr}")
+    done = run_ringmx("apply", "--data", s.data, "--dry-run", "--explain", "-", "-")
+    check(done.returncode == 2 and "only one" in done.stderr, f"twice: {done.stderr}")
 
 
 def test_expression_unknown_route():

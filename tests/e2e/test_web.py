@@ -270,6 +270,22 @@ def test_web_malformed():
         equal(ask(port, tls=True)[0], 200, "after all of them")
 
 
+def test_web_schema_revalidated():
+    """The schema by its hash comes with a tag; who has it is answered 304 without a body, on a connection that goes on."""
+    with Managed() as s:
+        status, headers, _ = s.api.http("GET", "/api/schema")
+        equal(status, 302, "without a hash")
+        status, headers, body = s.api.http("GET", headers["Location"])
+        equal((status, headers["Content-Encoding"], len(body) > 1000), (200, "gzip", True), "the document")
+        tag = headers["ETag"]
+        path = "/api/schema/" + tag.strip('"')
+        for condition, wanted in ((tag, 304), ("W/" + tag, 304), ('"other"', 200)):
+            status, headers, body = s.api.http("GET", path, headers=s.api.headers | {"If-None-Match": condition})
+            equal((status, headers["ETag"], len(body) > 0), (wanted, tag, wanted == 200), f"If-None-Match: {condition}")
+            equal(headers["Connection"], "keep-alive", "the connection")
+        equal(s.api.http("GET", path, headers={"If-None-Match": tag})[0], 401, "without a password")
+
+
 def test_web_connection_limits():
     """Over maxConnections: 503 and closed; a place that becomes free is taken again."""
     with Managed() as s:

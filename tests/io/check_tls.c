@@ -561,6 +561,31 @@ static void check_bad_pair(struct slice cert, struct slice key, const char *part
     CHECK(tls_server_ctx_new(&ctx, &conf) == MX_ERR_TLS && ctx == NULL);
 }
 
+static void check_names(const char *host, size_t room, const char *expected)
+{
+    struct pem pem;
+    uint8_t names_buf[300], issuer_buf[300];
+    struct writer names = writer_init(names_buf, room), issuer = writer_init(issuer_buf, room);
+    pem_make(&pem, host, now_ms);
+    CHECK(tls_certificate_names(&names, &issuer, pem.cert_pem) == MX_OK);
+    CHECK(slice_equal(writer_slice(&names), slice_of_text(expected)) && !names.overflow);
+    CHECK(!issuer.overflow && issuer.len == mx_min_size(room, strlen("CN=") + strlen(host)));
+    CHECK(memcmp(issuer_buf, "CN=", 3) == 0);
+}
+
+static void check_all_names(void)
+{
+    struct writer none = writer_init(NULL, 0);
+    scene = "names";
+    check_names("mx.example.org", 300, "mx.example.org\n");
+    check_names("192.0.2.1", 300, "192.0.2.1\n");
+    check_names("2001:db8::1", 300, "2001:db8::1\n");
+    check_names("mx.example.org", 14, ""); /* whole names only */
+    check_names("mx.example.org", 15, "mx.example.org\n");
+    CHECK(tls_certificate_names(&none, &none, SLICE_EMPTY) == MX_ERR_INVALID);
+    CHECK(tls_certificate_names(&none, &none, SLICE_LITERAL("-----BEGIN")) == MX_ERR_INVALID);
+}
+
 static void check_pairs(const struct pem *pem)
 {
     static const char locked[] = "-----BEGIN ENCRYPTED PRIVATE KEY-----\n"
@@ -635,6 +660,7 @@ int main(void)
     check_verify(path);
     check_resumption(&pem, path);
     check_client_choices(&pem);
+    check_all_names();
     check_pairs(&pem);
     check_self_signed();
     scene = "nothing to free";

@@ -38,11 +38,10 @@ const char *client_ref(const json_t *value)
 
 json_t *op_match_properties(const struct op *op, json_t *schema)
 {
-    const char *label = schema_label(schema, op->object);
     if (op->match_on != NULL) {
         return json_incref(op->match_on);
     }
-    return op->by_value || label == NULL ? NULL : need(json_pack("[s]", label));
+    return op->by_value ? NULL : schema_match_key(schema, op->object);
 }
 
 /* Prefix of messages: "upsert operation #2". */

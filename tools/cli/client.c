@@ -18,30 +18,60 @@ void client_free(struct client *client)
     *client = (struct client){0};
 }
 
-bool fail_status(unsigned status)
+/* New reference, or NULL: what a problem document (RFC 9457) says, if it says more than the status
+ * does. */
+static json_t *problem_detail(const struct http_reply *reply)
+{
+    struct slice type = slice_of_text(buf_text(&reply->content_type));
+    if (!text_starts_nocase(type, SLICE_LITERAL("application/problem+json"))) {
+        return NULL;
+    }
+    json_t *problem = json_loadb(buf_text(&reply->body), reply->body.len, 0, NULL);
+    json_t *detail = json_incref(json_object_get(problem, "detail"));
+    const char *text = json_string_value(detail), *title = member_text(problem, "title");
+    if (text == NULL || *text == '\0' || (title != NULL && strcmp(text, title) == 0)) {
+        json_decref(detail);
+        detail = NULL;
+    }
+    json_decref(problem);
+    return detail;
+}
+
+bool fail_reply(const struct http_reply *reply)
 {
     static const struct {
         unsigned status;
+        bool whole; /* the text says all */
         const char *text;
     } texts[] = {
-        {401, "authentication failed"},
-        {403, "permission denied"},
-        {404, "not found"},
-        {429, "rate limited"},
+        {401, true, "authentication failed"},
+        {403, false, "permission denied"},
+        {404, true, "not found"},
+        {429, false, "rate limited"},
     };
+    struct buf text = {0};
+    bool whole = false;
     for (size_t i = 0; i < mx_countof(texts); i++) {
-        if (texts[i].status == status) {
-            return fail("%s (HTTP %u)", texts[i].text, status);
+        if (texts[i].status == reply->status) {
+            buf_format(&text, "%s (HTTP %u)", texts[i].text, reply->status);
+            whole = texts[i].whole;
         }
     }
-    return fail("server returned HTTP %u", status);
+    if (text.len == 0) {
+        buf_format(&text, "server returned HTTP %u", reply->status);
+    }
+    json_t *detail = whole ? NULL : problem_detail(reply);
+    (void)fail("%s%s%s", text.at, detail ? ": " : "", detail ? json_string_value(detail) : "");
+    json_decref(detail);
+    buf_free(&text);
+    return false;
 }
 
 bool client_get(struct client *client, const char *path, struct buf *out_body)
 {
     struct http_reply reply;
     bool good = http_call(&client->http, "GET", path, NULL, &reply) &&
-                (reply.status / 100 == 2 || fail_status(reply.status));
+                (reply.status / 100 == 2 || fail_reply(&reply));
     if (good) {
         buf_bytes(out_body, reply.body.at, reply.body.len);
     }
@@ -107,7 +137,7 @@ static json_t *schema_named(struct client *client, const char *name)
     struct http_reply reply;
     buf_format(&path, "/api/schema/%s", name);
     if (http_call(&client->http, "GET", path.at, NULL, &reply) &&
-        (reply.status / 100 == 2 || fail_status(reply.status))) {
+        (reply.status / 100 == 2 || fail_reply(&reply))) {
         schema = schema_take(client, &reply, name);
     }
     http_reply_free(&reply);
@@ -136,7 +166,7 @@ static json_t *schema_fetch(struct client *client)
         } else if (reply.status / 100 == 2) {
             schema = schema_take(client, &reply, NULL);
         } else {
-            fail_status(reply.status);
+            fail_reply(&reply);
         }
     }
     http_reply_free(&reply);
@@ -277,7 +307,7 @@ static json_t *exchange(struct client *client, json_t *calls, json_t *created_id
     struct http_reply reply;
     json_t *response = NULL;
     if (http_call(&client->http, "POST", client->api_path, &body, &reply) &&
-        (reply.status / 100 == 2 || fail_status(reply.status))) {
+        (reply.status / 100 == 2 || fail_reply(&reply))) {
         response = json_of(&reply.body, "the response");
     }
     http_reply_free(&reply);

@@ -21,8 +21,8 @@ void client_free(struct client *client);
 
 /* A GET whose answer must be a 2xx; its body. */
 bool client_get(struct client *client, const char *path, struct buf *out_body);
-/* The text for a status that is not a success; false. */
-bool fail_status(unsigned status);
+/* The text for a reply that is not a success, with what a problem document adds to it; false. */
+bool fail_reply(const struct http_reply *reply);
 
 /* One call of <object>/<verb>. */
 json_t *jmap_call(struct client *client, const char *object, const char *verb, json_t *args);

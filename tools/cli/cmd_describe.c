@@ -2,6 +2,7 @@
 #include "tools/cli/cli.h"
 #include "tools/cli/fail.h"
 #include "tools/cli/schema.h"
+#include "tools/cli/value.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -111,21 +112,87 @@ static void put_type(struct buf *out, const json_t *type)
     buf_add(out, type_is_nullable(type) ? "?" : "");
 }
 
-static void put_fields(struct buf *out, bool color, size_t indent, json_t *properties)
+/* "1 to 65535", "at most 255 bytes"; nothing when there is no bound. */
+static void put_bounds(struct buf *out, const json_t *type)
+{
+    static const struct {
+        const char *low, *high, *unit;
+    } bounds[] = {{"min", "max", ""},
+                  {"minLength", "maxLength", " bytes"},
+                  {"minItems", "maxItems", " members"}};
+    const char *unit = type_is_format(type, "duration") ? " ms"
+                       : type_is_format(type, "size")   ? " bytes"
+                                                        : "";
+    for (size_t i = 0; i < mx_countof(bounds); i++) {
+        const json_t *low = json_object_get(type, bounds[i].low);
+        const json_t *high = json_object_get(type, bounds[i].high);
+        if (json_is_integer(low) && json_is_integer(high)) {
+            buf_format(out, "  %lld to %lld", (long long)json_integer_value(low),
+                       (long long)json_integer_value(high));
+        } else if (json_is_integer(low) || json_is_integer(high)) {
+            buf_format(out, "  at %s %lld", low ? "least" : "most",
+                       (long long)json_integer_value(low ? low : high));
+        } else {
+            continue;
+        }
+        buf_add(out, i == 0 ? unit : bounds[i].unit);
+    }
+}
+
+/* What is given nowhere and has no value by itself has to be given. */
+static bool is_required(const json_t *field, const json_t *initial)
+{
+    const json_t *type = field_type(field);
+    enum kind kind = type_kind(type);
+    bool many = kind == KIND_SET || kind == KIND_MAP || kind == KIND_LIST;
+    bool empty = kind == KIND_BOOLEAN ||
+                 (many && json_integer_value(json_object_get(type, "minItems")) == 0);
+    return initial == NULL && !empty && !type_is_nullable(type) &&
+           !field_is_mode(field, "serverSet");
+}
+
+/* Where the fields are, for people: how far to the right, and of what. */
+struct place {
+    size_t indent;
+    bool color, singleton;
+};
+
+static void put_field(struct buf *out, const struct place *at, const json_t *field,
+                      const json_t *initial)
+{
+    bool server_set = field_is_mode(field, "serverSet");
+    bool scalar = json_is_string(initial) || json_is_number(initial) || json_is_boolean(initial);
+    put_type(out, field_type(field));
+    buf_add(out, "  ");
+    buf_styled(out, at->color, STYLE_DIM, server_set ? "server-set" : text_of(field, "update"));
+    put_bounds(out, field_type(field));
+    if (scalar) {
+        buf_add(out, "  default ");
+        put_json(out, initial);
+    } else if (!at->singleton && is_required(field, initial)) {
+        buf_add(out, "  required");
+    }
+    buf_add(out, "\n");
+    put_lines(out, at->indent + 8, text_of(field, "description"));
+    if (json_object_size(initial) > 0) {
+        buf_spaces(out, at->indent + 8);
+        buf_add(out, "Default: ");
+        put_json(out, initial);
+        buf_add(out, "\n");
+    }
+}
+
+static void put_fields(struct buf *out, const struct place *at, json_t *properties,
+                       const json_t *defaults)
 {
     size_t count, width;
     const char **names = sorted(properties, &count, &width);
-    put_heading(out, color, indent, "Fields:");
+    put_heading(out, at->color, at->indent, "Fields:");
     for (size_t i = 0; i < count; i++) {
-        const json_t *field = json_object_get(properties, names[i]);
-        bool server_set = field_is_mode(field, "serverSet");
-        buf_spaces(out, indent + 4);
-        put_name(out, color, names[i], width);
-        put_type(out, field_type(field));
-        buf_add(out, "  ");
-        buf_styled(out, color, STYLE_DIM, server_set ? "server-set" : text_of(field, "update"));
-        buf_add(out, "\n");
-        put_lines(out, indent + 8, text_of(field, "description"));
+        buf_spaces(out, at->indent + 4);
+        put_name(out, at->color, names[i], width);
+        put_field(out, at, json_object_get(properties, names[i]),
+                  json_object_get(defaults, names[i]));
     }
     free(names);
 }
@@ -133,23 +200,31 @@ static void put_fields(struct buf *out, bool color, size_t indent, json_t *prope
 /* --- objects -----------------------------------------------------------------------------------
  */
 
-static void put_variants(struct buf *out, const struct cli *cli, const char *object,
-                         json_t *variants)
+/* only: the name of one, or NULL. False: there is none. */
+static bool put_variants(struct buf *out, const struct cli *cli, const char *object,
+                         const char *only)
 {
+    json_t *schema = cli->client.schema, *variant;
+    const json_t *wanted = only ? schema_variant(schema, object, only, true) : NULL;
+    struct place at = {.indent = 6, .color = cli->color};
     size_t i;
-    json_t *variant;
+    at.singleton = schema_is_singleton(schema, object);
     put_heading(out, cli->color, 2, "Variants:");
-    json_array_foreach(variants, i, variant)
+    json_array_foreach(schema_variants(schema, object), i, variant)
     {
         const char *name = text_of(variant, "name");
-        json_t *properties = schema_fields(cli->client.schema, object, name);
+        json_t *properties = schema_fields(schema, object, name);
+        if (only != NULL && variant != wanted) {
+            continue;
+        }
         buf_spaces(out, 4);
         buf_styled(out, cli->color, STYLE_CYAN, name);
         buf_format(out, ": %s\n", text_of(variant, "label"));
         if (properties != NULL) {
-            put_fields(out, cli->color, 6, properties);
+            put_fields(out, &at, properties, schema_defaults(schema, object, name));
         }
     }
+    return only == NULL || wanted != NULL;
 }
 
 /* Filters or sort keys of the object's list and those of its views: name -> filter (or true). */
@@ -238,24 +313,33 @@ static void put_sort(struct buf *out, const struct cli *cli, const char *object)
     json_decref(keys);
 }
 
-static void describe_object(struct buf *out, const struct cli *cli, const char *object)
+/* only: a variant, or NULL. False: it has no such variant. */
+static bool describe_object(struct buf *out, const struct cli *cli, const char *object,
+                            const char *only)
 {
     json_t *schema = cli->client.schema;
     const json_t *entry = json_object_get(json_object_get(schema, "objects"), object);
-    json_t *variants = schema_variants(schema, object);
+    struct place at = {.color = cli->color, .singleton = schema_is_singleton(schema, object)};
+    bool good = true;
     buf_styled(out, cli->color, STYLE_BOLD, schema_display(object));
-    if (schema_is_singleton(schema, object)) {
+    if (at.singleton) {
         buf_add(out, " ");
         buf_styled(out, cli->color, STYLE_DIM, "[singleton]");
     }
-    buf_format(out, "\n  %s\n\n", text_of(entry, "description"));
-    if (variants != NULL) {
-        put_variants(out, cli, object, variants);
+    buf_add(out, "\n");
+    put_lines(out, 2, text_of(entry, "description"));
+    buf_add(out, "\n");
+    if (schema_variants(schema, object) != NULL) {
+        good = put_variants(out, cli, object, only);
+    } else if (only != NULL) {
+        good = false;
     } else if (schema_fields(schema, object, NULL) != NULL) {
-        put_fields(out, cli->color, 0, schema_fields(schema, object, NULL));
+        put_fields(out, &at, schema_fields(schema, object, NULL),
+                   schema_defaults(schema, object, NULL));
     }
     put_filters(out, cli, object);
     put_sort(out, cli, object);
+    return good;
 }
 
 static void describe_all(struct buf *out, const struct cli *cli)
@@ -311,20 +395,35 @@ static void describe_enum(struct buf *out, const struct cli *cli, const char *na
     }
 }
 
+/* OBJECT, OBJECT/VARIANT, an object that is part of others, or an enum. */
+static bool describe_named(struct buf *out, const struct cli *cli, const char *typed)
+{
+    json_t *schema = cli->client.schema, *enums = json_object_get(schema, "enums");
+    const char *slash = strchr(typed, '/'), *enum_name = member_nocase(enums, typed);
+    struct buf name = {0};
+    buf_bytes(&name, typed, slash ? (size_t)(slash - typed) : strlen(typed));
+    const char *object = schema_find_object(schema, buf_text(&name));
+    if (object == NULL && enum_name == NULL) {
+        object = schema_find_embedded(schema, buf_text(&name));
+    }
+    buf_free(&name);
+    if (object != NULL) {
+        return describe_object(out, cli, object, slash ? slash + 1 : NULL);
+    }
+    if (enum_name != NULL) {
+        describe_enum(out, cli, enum_name, json_object_get(enums, enum_name));
+    }
+    return enum_name != NULL;
+}
+
 bool command_describe(struct cli *cli)
 {
     const char *typed = cli->args->plain.count > 0 ? cli->args->plain.items[0] : NULL;
-    json_t *enums = json_object_get(cli->client.schema, "enums");
-    const char *object = typed ? schema_find_object(cli->client.schema, typed) : NULL;
-    const char *enum_name = typed ? member_nocase(enums, typed) : NULL;
     struct buf out = {0};
     if (typed == NULL) {
         describe_all(&out, cli);
-    } else if (object != NULL) {
-        describe_object(&out, cli, object);
-    } else if (enum_name != NULL) {
-        describe_enum(&out, cli, enum_name, json_object_get(enums, enum_name));
-    } else {
+    } else if (!describe_named(&out, cli, typed)) {
+        buf_free(&out);
         return fail("no object or enum named `%s`", typed);
     }
     return cli_print(&out);

@@ -118,17 +118,21 @@ static bool is_of(const struct snapshot_part *part, const json_t *value)
 
 /* New reference: the object without the fields that are set later, but with its match key. */
 static json_t *entry_of(struct snapshot *s, const struct snapshot_part *part, const json_t *value,
-                        const char *label)
+                        json_t *match_key)
 {
-    json_t *entry = snapshot_value(&s->rules, part->object, value), *flag;
+    json_t *entry = snapshot_value(&s->rules, part->object, value), *flag, *name;
     const char *field;
+    size_t i;
     json_object_foreach(part->later, field, flag)
     {
         json_object_del(entry, field);
     }
-    json_t *key = label ? json_object_get(value, label) : NULL;
-    if (key != NULL && json_object_get(entry, label) == NULL) {
-        json_object_set(entry, label, key);
+    json_array_foreach(match_key, i, name)
+    {
+        json_t *key = json_object_get(value, json_string_value(name));
+        if (key != NULL && json_object_get(entry, json_string_value(name)) == NULL) {
+            json_object_set(entry, json_string_value(name), key);
+        }
     }
     return entry;
 }
@@ -137,7 +141,7 @@ static json_t *entry_of(struct snapshot *s, const struct snapshot_part *part, co
 struct lot {
     struct snapshot *s;
     const struct snapshot_part *part;
-    const char *label; /* what apply matches by; NULL: nothing */
+    json_t *match_key; /* what apply matches by, an array; NULL: nothing */
     json_t *entries;
     size_t count; /* of all lines */
 };
@@ -146,8 +150,8 @@ static bool write_lot(struct lot *lot)
 {
     json_t *op = need(
         json_pack("{s:s,s:s}", "@type", "upsert", "object", schema_display(lot->part->object)));
-    if (lot->label != NULL) {
-        json_object_set_new(op, "matchOn", need(json_pack("[s]", lot->label)));
+    if (lot->match_key != NULL) {
+        json_object_set(op, "matchOn", lot->match_key);
     }
     json_object_set_new(op, "value", lot->entries);
     lot->entries = need(json_object());
@@ -166,7 +170,7 @@ static bool add_entry(void *arg, const json_t *value)
     }
     struct buf id = {0};
     put_client_id(&id, lot->part->object, member_text(value, "id"));
-    json_object_set_new(lot->entries, id.at, entry_of(s, lot->part, value, lot->label));
+    json_object_set_new(lot->entries, id.at, entry_of(s, lot->part, value, lot->match_key));
     buf_free(&id);
     lot->count++;
     return true;
@@ -176,7 +180,7 @@ static bool write_part(struct snapshot *s, const struct snapshot_part *part)
 {
     struct lot lot = {.s = s,
                       .part = part,
-                      .label = schema_label(s->schema, part->object),
+                      .match_key = schema_match_key(s->schema, part->object),
                       .entries = need(json_object())};
     bool good = each_object(s, part->object, add_entry, &lot);
     if (good) {
@@ -184,12 +188,13 @@ static bool write_part(struct snapshot *s, const struct snapshot_part *part)
         warn_masked(s, part->object);
     }
     if (good && lot.count > 0) {
-        if (lot.label == NULL) {
+        if (lot.match_key == NULL) {
             fprintf(stderr, "warning: %s has no match key: apply matches it by value\n",
                     schema_display(part->object));
         }
         good = write_lot(&lot);
     }
+    json_decref(lot.match_key);
     json_decref(lot.entries);
     return good;
 }

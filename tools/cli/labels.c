@@ -2,6 +2,7 @@
 
 #include "tools/cli/fail.h"
 #include "tools/cli/schema.h"
+#include "tools/cli/value.h"
 
 #include <stdlib.h>
 
@@ -85,6 +86,31 @@ static void collect(json_t *schema, json_t *properties, const json_t *value, jso
     }
 }
 
+/* New reference: a text as it is, the members of a set, anything else as JSON. */
+static json_t *label_text(json_t *label)
+{
+    struct buf text = {0};
+    const char *name;
+    json_t *member;
+    if (json_is_string(label)) {
+        return json_incref(label);
+    }
+    json_object_foreach(label, name, member)
+    {
+        if (!json_is_true(member)) {
+            buf_free(&text);
+            break;
+        }
+        buf_format(&text, "%s%s", text.len > 0 ? ", " : "", name);
+    }
+    if (text.len == 0) {
+        put_json(&text, label);
+    }
+    json_t *made = json_string(buf_text(&text));
+    buf_free(&text);
+    return made;
+}
+
 static void remember(struct labels *labels, const char *object, const char *property,
                      const json_t *result)
 {
@@ -94,7 +120,8 @@ static void remember(struct labels *labels, const char *object, const char *prop
     {
         const char *id = member_text(item, "id");
         json_t *label = json_object_get(item, property);
-        if (id == NULL || label == NULL || json_is_null(label)) {
+        bool empty = json_is_object(label) && json_object_size(label) == 0;
+        if (id == NULL || label == NULL || json_is_null(label) || empty) {
             continue;
         }
         json_t *of_object = json_object_get(labels->known, object);
@@ -102,13 +129,7 @@ static void remember(struct labels *labels, const char *object, const char *prop
             of_object = need(json_object());
             json_object_set_new(labels->known, object, of_object);
         }
-        if (json_is_string(label)) {
-            json_object_set(of_object, id, label);
-        } else {
-            char *text = need(json_dumps(label, JSON_COMPACT | JSON_ENCODE_ANY));
-            json_object_set_new(of_object, id, json_string(text));
-            free(text);
-        }
+        json_object_set_new(of_object, id, label_text(label));
     }
 }
 

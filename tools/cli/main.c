@@ -159,8 +159,7 @@ json_t *cli_post(struct cli *cli, const char *path, const json_t *asked)
         answer = json_loadb(buf_text(&reply.body), reply.body.len, 0, NULL);
         const char *detail = member_text(answer, "detail");
         if (reply.status != 200) {
-            (void)(reply.status == 400 && detail != NULL ? fail("%s", detail)
-                                                         : fail_status(reply.status));
+            (void)(reply.status == 400 && detail != NULL ? fail("%s", detail) : fail_reply(&reply));
             json_decref(answer);
             answer = NULL;
         } else if (answer == NULL) {

@@ -23,7 +23,7 @@ static const struct option_spec global_options[] = {
     {OPT_NO_COLOR, "no-color", 0, NULL, false, "no colours [NO_COLOR]"},
     {OPT_DEBUG, "debug", 0, NULL, false,
      "every request and response on standard error [STALWART_DEBUG]"},
-    {OPT_HELP, "help", 'h', NULL, false, "this help"},
+    {OPT_HELP, "help", 'h', NULL, true, "this help"},
     {OPT_VERSION, "version", 'V', NULL, false, "the version"},
     END,
 };
@@ -69,6 +69,7 @@ void print_help(const struct command *command)
         for (const struct command *c = commands; c->name != NULL; c++) {
             printf("  %-32s %s\n", c->name, c->help);
         }
+        printf("  %-32s %s\n", "help", "This help, or that of a command");
     } else {
         printf("%s\n\nUsage: ringmx-cli %s [OPTIONS] %s\n", command->help, command->name,
                command->arguments);
@@ -158,6 +159,10 @@ static bool take_plain(struct scan *scan, const char *text)
             args->command = c;
             return true;
         }
+    }
+    if (strcmp(text, "help") == 0) {
+        args->given[OPT_HELP] = true; /* of the command that follows, if one does */
+        return true;
     }
     return wrong(scan, "there is no command %s", text);
 }

@@ -78,6 +78,11 @@ const char *schema_find_object(json_t *schema, const char *typed)
     return found != NULL && is_type(schema, found, "view") ? NULL : found;
 }
 
+const char *schema_find_embedded(json_t *schema, const char *typed)
+{
+    return find(schema, "objects", typed) != NULL ? NULL : find(schema, "schemas", typed);
+}
+
 const char *schema_object(json_t *schema, const char *typed)
 {
     const char *found = find(schema, "objects", typed);
@@ -126,17 +131,31 @@ json_t *schema_variant(json_t *schema, const char *object, const char *name, boo
     return NULL;
 }
 
-static json_t *properties_of(json_t *schema, const json_t *entry)
+static json_t *fields_member(json_t *schema, const json_t *entry, const char *member)
 {
     const char *name = member_text(entry, "schemaName");
-    return name ? json_object_get(part(schema, "fields", name), "properties") : NULL;
+    return name ? json_object_get(part(schema, "fields", name), member) : NULL;
+}
+
+static json_t *properties_of(json_t *schema, const json_t *entry)
+{
+    return fields_member(schema, entry, "properties");
+}
+
+static json_t *variant_or_whole(json_t *schema, const char *object, const char *at_type)
+{
+    return schema_variants(schema, object) ? schema_variant(schema, object, at_type, false)
+                                           : part(schema, "schemas", object);
 }
 
 json_t *schema_fields(json_t *schema, const char *object, const char *at_type)
 {
-    return schema_variants(schema, object)
-               ? properties_of(schema, schema_variant(schema, object, at_type, false))
-               : properties_of(schema, part(schema, "schemas", object));
+    return properties_of(schema, variant_or_whole(schema, object, at_type));
+}
+
+json_t *schema_defaults(json_t *schema, const char *object, const char *at_type)
+{
+    return fields_member(schema, variant_or_whole(schema, object, at_type), "defaults");
 }
 
 json_t *schema_fields_of(json_t *schema, const char *object, const json_t *value)
@@ -191,6 +210,30 @@ json_t *schema_list(json_t *schema, const char *object)
 const char *schema_label(json_t *schema, const char *object)
 {
     return member_text(part(schema, "lists", object), "labelProperty");
+}
+
+/* Names of properties that there are; what is not so is as good as nothing. */
+static bool is_key(json_t *schema, const char *object, const json_t *names)
+{
+    json_t *all = schema_all_fields(schema, object), *name;
+    bool good = json_array_size(names) > 0;
+    size_t i;
+    json_array_foreach(names, i, name)
+    {
+        good = good && json_is_string(name) && json_object_get(all, json_string_value(name));
+    }
+    json_decref(all);
+    return good;
+}
+
+json_t *schema_match_key(json_t *schema, const char *object)
+{
+    json_t *key = json_object_get(part(schema, "lists", object), "matchProperties");
+    const char *label = schema_label(schema, object);
+    if (is_key(schema, object, key)) {
+        return json_incref(key);
+    }
+    return label != NULL ? need(json_pack("[s]", label)) : NULL;
 }
 
 static void form_add(json_t *forms, json_t *form)

@@ -29,7 +29,9 @@ const char *member_nocase(json_t *object, const char *name);
 
 /* The object that is no view by a name as typed, or NULL (not found: no failure is set). */
 const char *schema_find_object(json_t *schema, const char *typed);
-/* The same; NULL is a failure that says why. */
+/* An embedded object, or any other that has a schema, by a name as typed; NULL as there. */
+const char *schema_find_embedded(json_t *schema, const char *typed);
+/* As schema_find_object; NULL is a failure that says why. */
 const char *schema_object(json_t *schema, const char *typed);
 bool schema_is_singleton(json_t *schema, const char *object);
 /* Without "x:". */
@@ -41,7 +43,10 @@ json_t *schema_variant(json_t *schema, const char *object, const char *name, boo
 /* Properties (name -> field) of an object, of its variant at_type if it has variants; NULL: none
  * known. */
 json_t *schema_fields(json_t *schema, const char *object, const char *at_type);
-/* The same for a value, whose "@type" tells the variant. */
+/* The values that they have where none is given (name -> value), those that are told; may be NULL.
+ */
+json_t *schema_defaults(json_t *schema, const char *object, const char *at_type);
+/* Properties for a value, whose "@type" tells the variant. */
 json_t *schema_fields_of(json_t *schema, const char *object, const json_t *value);
 /* New reference: the properties of all variants. */
 json_t *schema_all_fields(json_t *schema, const char *object);
@@ -50,6 +55,9 @@ json_t *schema_all_fields(json_t *schema, const char *object);
 json_t *schema_list(json_t *schema, const char *object);
 /* The property by which objects are called; NULL: none. */
 const char *schema_label(json_t *schema, const char *object);
+/* New reference: array of the properties by which apply finds an object: those that the server
+ * names, else that one; NULL: none. */
+json_t *schema_match_key(json_t *schema, const char *object);
 /* New reference: array of forms that may show an object, the best first. */
 json_t *schema_forms(json_t *schema, const char *object, const char *at_type);
 /* What a field is called in forms or lists, or NULL. */
