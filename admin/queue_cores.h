@@ -13,6 +13,7 @@ enum {
     QUEUE_POLL_MS = 5,            /* a change is asked for again after this, until it is on disk */
     QUEUE_WINDOW_MAX = 20000,     /* keys per question */
     QUEUE_CANDIDATES_MIN = 64,    /* keys that are looked at together for their addresses */
+    QUEUE_NEAR_MAX = 1024,        /* places that queue_cores_go_to leaves */
     QUEUE_TEXT_MAX = 255,         /* of a filter's texts */
     QUEUE_CHANGES_MAX = 1000,     /* collected at a time */
     QUEUE_CONTENT_MAX = 50 * 1024 * 1024,
@@ -54,6 +55,10 @@ void queue_cores_free(struct queue_cores *queue);
 MX_MUST_CHECK mx_err queue_cores_find(struct queue_cores *queue,
                                       const struct queue_question *question,
                                       struct queue_found *found);
+/* Lets a question that needs no addresses begin near a place, however far that is: on return
+ * question->from is given, and *place counts from there. Takes a few passes over the index. */
+MX_MUST_CHECK mx_err queue_cores_go_to(struct queue_cores *queue, struct queue_question *question,
+                                       uint64_t *place);
 /* The buffers are the caller's then, see queue_detail_free. */
 MX_MUST_CHECK mx_err queue_cores_read(struct queue_cores *queue, uint64_t id,
                                       struct queue_detail *detail);

@@ -4,6 +4,7 @@
 #include "smtp/deliver_private.h"
 #include "smtp/service.h"
 #include "smtp/spool_history.h"
+#include "smtp/spool_index.h"
 
 #include <stdlib.h>
 
@@ -261,6 +262,7 @@ static mx_err read_one(struct queue_request *request, const struct message *msg)
     struct queue_detail *detail = &request->detail;
     *detail = (struct queue_detail){.id = msg->id,
                                     .arrived_ms = msg->arrived_ms,
+                                    .due_ms = spool_index_due_ms(queue_spool(request), msg),
                                     .body_bytes = msg->body_bytes,
                                     .damaged = msg->held,
                                     .active = msg->active != NULL,
