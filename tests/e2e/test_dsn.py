@@ -73,6 +73,33 @@ def test_dsn_one_for_several_hops():
         equal(len(s.mailbox()), 1, "reports")
 
 
+def test_dsn_notify():
+    """Every NOTIFY with every outcome, in one message: a report about those alone who asked for that (RFC 3461 4.1)."""
+    asked = {"unset": "", "never": " NOTIFY=NEVER"}
+    for words in (("SUCCESS",), ("FAILURE",), ("DELAY",), ("SUCCESS", "FAILURE"), ("DELAY", "SUCCESS"), ("FAILURE", "DELAY"),
+                  ("SUCCESS", "FAILURE", "DELAY")):
+        asked["-".join(words).lower()] = " NOTIFY=" + ",".join(words)
+
+    def says(session, verb, line):
+        return "550 5.1.1 no such user" if verb == "RCPT" and "-bad-" in line else None
+    plain = [e for e in Sink.ALL if e != "DSN"]
+    for dsn in (True, False):
+        with Sink(Sink.ALL if dsn else plain, hook=says) as smtp, Sink(lmtp=True, hook=says) as lmtp, two_hops(smtp, lmtp) as s:
+            send(s, *(f"<{hop}-{end}-{name}@example.org>{word}" for name, word in asked.items() for hop in ("smtp", "lmtp")
+                      for end in ("good", "bad")))
+            [report] = bounces(s)
+            wanted = {}
+            for name, word in asked.items():
+                if "SUCCESS" in word:
+                    wanted[f"lmtp-good-{name}"] = "delivered"
+                    if not dsn:  # else that is now the next hop's affair
+                        wanted[f"smtp-good-{name}"] = "relayed"
+                if "FAILURE" in word or not word:
+                    wanted |= {f"{hop}-bad-{name}": "failed" for hop in ("smtp", "lmtp")}
+            equal({who: fields[0] for who, fields in by_recipient(report).items()}, wanted, f"next hop with DSN: {dsn}")
+            equal(len(s.mailbox()), 1, "reports")
+
+
 def test_dsn_success_returns_no_content():
     """RET=FULL is about failures alone (RFC 3461 section 6.2)."""
     with Sink(lmtp=True) as lmtp, Sink() as smtp, two_hops(smtp, lmtp) as s:
