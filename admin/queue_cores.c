@@ -93,7 +93,7 @@ mx_err queue_cores_ask_all(struct queue_cores *queue, enum queue_op op, uint64_t
 
 static struct slice keep(uint8_t *copy, struct slice text)
 {
-    struct slice kept = slice_of(copy, mx_min_size(text.len, QUEUE_TEXT_MAX));
+    struct slice kept = slice_of(copy, text.len);
     if (kept.len > 0) {
         memcpy(copy, text.ptr, kept.len);
     }
@@ -123,7 +123,7 @@ static void filter_keep(struct queue_cores *queue, const struct queue_filter *fi
     _Static_assert(mx_countof(kept) == mx_countof(queue->texts), "a place for every text");
     queue->filter = *filter;
     for (size_t i = 0; i < mx_countof(kept); i++) {
-        *kept[i] = keep(queue->texts[i], *kept[i]);
+        *kept[i] = keep(queue->texts[i], slice_first(*kept[i], QUEUE_TEXT_MAX));
     }
 }
 
@@ -373,7 +373,7 @@ mx_err queue_cores_read(struct queue_cores *queue, uint64_t id, struct queue_det
  */
 
 mx_err queue_cores_change(struct queue_cores *queue, size_t *out_number, uint64_t id,
-                          const struct deliver_change *change)
+                          const struct deliver_change *change, struct slice to)
 {
     if (queue->change_count == QUEUE_CHANGES_MAX) {
         return MX_ERR_LIMIT;
@@ -386,8 +386,12 @@ mx_err queue_cores_change(struct queue_cores *queue, size_t *out_number, uint64_
         }
     }
     *out_number = queue->change_count;
-    queue->changes[queue->change_count++] =
-        (struct queue_change){.id = id, .change = *change, .err = MX_ERR_AGAIN};
+    struct queue_change *place = &queue->changes[queue->change_count++];
+    place->id = id;
+    place->change = *change;
+    place->made = false;
+    place->err = MX_ERR_AGAIN;
+    place->to_len = (uint16_t)keep(place->to, slice_first(to, sizeof place->to)).len;
     return MX_OK;
 }
 

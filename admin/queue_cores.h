@@ -92,10 +92,10 @@ MX_MUST_CHECK mx_err queue_cores_trace(struct queue_cores *queue, const struct t
 /* Changes are collected, then made together: the cores are asked for all of them before the first
  * is waited for, so many messages are changed with few syncs of the disk.
  *
- * Returns its number, from 0 for the first after a settle. MX_ERR_LIMIT: QUEUE_CHANGES_MAX are
- * collected. */
+ * Returns its number, from 0 for the first after a settle. to: the address of the recipient that is
+ * meant, for the log; empty: all are. MX_ERR_LIMIT: QUEUE_CHANGES_MAX are collected. */
 MX_MUST_CHECK mx_err queue_cores_change(struct queue_cores *queue, size_t *out_number, uint64_t id,
-                                        const struct deliver_change *change);
+                                        const struct deliver_change *change, struct slice to);
 /* Makes what was collected, durable when it returns, and tells of each by its number. by: for the
  * log. MX_ERR_NOTFOUND: no such message. MX_ERR_UNSUPPORTED: as deliver_change. MX_ERR_TIMEOUT: it
  * is being delivered all the time, or the disk does not take the change. */

@@ -313,7 +313,7 @@ static struct log_line *log_begin_by(const struct queue_request *request, const 
     return line;
 }
 
-static void log_change(const struct queue_request *request, const struct deliver_change *change,
+static void log_change(const struct queue_request *request, const struct queue_change *change,
                        struct qid id)
 {
     static const char *const events[] = {
@@ -321,10 +321,10 @@ static void log_change(const struct queue_request *request, const struct deliver
         [CHANGE_RETRY] = "rescheduled", [CHANGE_EXPIRE] = "expiry-changed",
         [CHANGE_CANCEL] = "cancelled",  [CHANGE_GIVE_UP] = "cancelled-with-report",
     };
-    struct log_line *line = log_begin_by(request, events[change->kind]);
+    struct log_line *line = log_begin_by(request, events[change->change.kind]);
     log_qid(line, "id", id);
-    if (change->rcpt != CHANGE_ALL) {
-        log_u64(line, "recipient", change->rcpt);
+    if (change->to_len > 0) {
+        log_slice(line, "to", slice_of(change->to, change->to_len));
     }
     log_end(&request->shard->log, line);
 }
@@ -345,7 +345,7 @@ static void change_one(struct queue_request *request, struct queue_change *chang
     struct qid id = msg->id;
     change->err = deliver_change(&service->deliver, msg, &change->change, &change->made);
     if (change->made && !made) {
-        log_change(request, &change->change, id);
+        log_change(request, change, id);
     }
 }
 

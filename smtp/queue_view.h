@@ -97,6 +97,8 @@ struct queue_content {
 struct queue_change {
     uint64_t id;
     struct deliver_change change;
+    uint16_t to_len; /* of its recipient's address, for the log; 0: it is not about a single one */
+    uint8_t to[ADDRESS_MAX];
     bool made;  /* once, by this one: it may be on its way to the disk */
     mx_err err; /* MX_ERR_AGAIN: to be asked for again; MX_ERR_NOTFOUND: no such message, or with
                    made: it has ended by this change, durably. Else as deliver_change */
