@@ -370,7 +370,7 @@ static mx_err anchor_key(struct queue_cores *queue, struct queue_question *quest
     if (!err) {
         question->from_given = true;
         question->from = (struct queue_key){
-            .at_ms = question->by_due ? first_due(&detail) : detail.arrived_ms, .id = id};
+            .at_ms = question->by_due ? detail.due_ms : detail.arrived_ms, .id = id};
         queue_detail_free(&detail);
     }
     return err;
@@ -402,11 +402,14 @@ static mx_err resolve_place(struct queue_cores *queue, struct queue_question *qu
     return MX_OK;
 }
 
-/* Goes on to a place that is farther away than a question can see. */
+/* Goes on to a place that is too far away to have all keys before it in an answer. */
 static mx_err skip_far(struct queue_cores *queue, struct queue_question *question, size_t limit,
                        uint64_t *skip)
 {
     mx_err err = MX_OK;
+    if (!queue_filter_reads(&question->filter) && *skip >= 2 * QUEUE_NEAR_MAX) {
+        return queue_cores_go_to(queue, question, skip);
+    }
     while (!err && *skip + limit >= QUEUE_WINDOW_MAX) {
         struct queue_found found;
         question->window = mx_min_size((size_t)*skip, QUEUE_WINDOW_MAX);
@@ -478,7 +481,8 @@ static mx_err select_page(void *arg, struct store_page *page, const struct store
     if (err) {
         return err;
     }
-    if (anchored && asked == skip && (found.count == 0 || found.keys[0].id != query->anchor)) {
+    if (anchored && asked == skip && question.from.id == query->anchor &&
+        (found.count == 0 || found.keys[0].id != query->anchor)) {
         return MX_ERR_NOTFOUND;
     }
     page->position = found.counted ? found.before + skip : anchored ? before + asked : asked;

@@ -12,12 +12,13 @@
 /* --- collecting --------------------------------------------------------------------------------
  */
 
+/* to: the recipient's address, unless all are meant. */
 static mx_err collect(struct api_queue *q, uint64_t id, enum deliver_change_kind kind,
-                      uint32_t rcpt, int64_t at_ms)
+                      uint32_t rcpt, struct slice to, int64_t at_ms)
 {
     size_t number;
     struct deliver_change change = {.kind = kind, .rcpt = rcpt, .at_ms = at_ms};
-    mx_err err = queue_cores_change(q->queue, &number, id, &change);
+    mx_err err = queue_cores_change(q->queue, &number, id, &change, to);
     if (!err) {
         q->object_of[number] = q->objects;
     }
@@ -92,7 +93,7 @@ mx_err api_queue_destroy(void *arg, const struct api_caller *caller, uint64_t id
 {
     struct api_queue *q = arg;
     (void)caller;
-    mx_err err = problem_of(collect(q, id, CHANGE_CANCEL, CHANGE_ALL, 0), errors);
+    mx_err err = problem_of(collect(q, id, CHANGE_CANCEL, CHANGE_ALL, SLICE_EMPTY, 0), errors);
     q->objects += !err && errors->count == 0;
     return err;
 }
@@ -126,11 +127,18 @@ static bool read_date(struct patching *p, const char *key, const json_t *value, 
     return good;
 }
 
+static mx_err collect_patch(struct patching *p, enum deliver_change_kind kind, uint32_t rcpt,
+                            int64_t at_ms)
+{
+    struct slice to = rcpt == CHANGE_ALL ? SLICE_EMPTY : p->rcpts[rcpt].address;
+    return collect(p->q, p->id, kind, rcpt, to, at_ms);
+}
+
 static mx_err patch_date(struct patching *p, const char *key, const json_t *value,
                          enum deliver_change_kind kind, uint32_t rcpt)
 {
     int64_t at_ms;
-    return read_date(p, key, value, &at_ms) ? collect(p->q, p->id, kind, rcpt, at_ms) : MX_OK;
+    return read_date(p, key, value, &at_ms) ? collect_patch(p, kind, rcpt, at_ms) : MX_OK;
 }
 
 static mx_err patch_held(struct patching *p, const char *key, const json_t *value, uint32_t rcpt)
@@ -139,7 +147,7 @@ static mx_err patch_held(struct patching *p, const char *key, const json_t *valu
         refuse(p, key, "has to be true or false");
         return MX_OK;
     }
-    return collect(p->q, p->id, json_is_true(value) ? CHANGE_HOLD : CHANGE_RELEASE, rcpt, 0);
+    return collect_patch(p, json_is_true(value) ? CHANGE_HOLD : CHANGE_RELEASE, rcpt, 0);
 }
 
 static mx_err patch_expires(struct patching *p, const char *key, const json_t *value, uint32_t rcpt)
@@ -157,9 +165,9 @@ static mx_err patch_status(struct patching *p, const char *key, const json_t *va
     if (p->detail.rcpts[rcpt].status != RCPT_PENDING) {
         refuse(p, key, "is final");
     } else if (slice_equal(word, SLICE_LITERAL("Scheduled"))) {
-        return collect(p->q, p->id, CHANGE_RETRY, rcpt, 0);
+        return collect_patch(p, CHANGE_RETRY, rcpt, 0);
     } else if (slice_equal(word, SLICE_LITERAL("PermanentFailure"))) {
-        return collect(p->q, p->id, CHANGE_GIVE_UP, rcpt, 0);
+        return collect_patch(p, CHANGE_GIVE_UP, rcpt, 0);
     } else {
         refuse(p, key, "can become Scheduled (tried now) or PermanentFailure (given up, reported)");
     }
@@ -230,7 +238,7 @@ static mx_err patch_rcpt(struct patching *p, const char *key, const json_t *valu
         if (end < rest.len) {
             err = patch_rcpt_property(p, key, slice_from(rest, end + 1), value, i);
         } else if (json_is_null(value)) {
-            err = collect(p->q, p->id, CHANGE_CANCEL, i, 0);
+            err = collect_patch(p, CHANGE_CANCEL, i, 0);
         } else {
             refuse(p, key, "can only be set to null, or by its properties");
         }
@@ -395,11 +403,11 @@ static mx_err collect_rcpts(struct sweep *s, uint64_t id)
         return err == MX_ERR_NOTFOUND ? MX_OK : err;
     }
     if (detail.rcpt_count == 1) {
-        err = collect(s->q, id, s->kind, CHANGE_ALL, s->at_ms);
+        err = collect(s->q, id, s->kind, CHANGE_ALL, SLICE_EMPTY, s->at_ms);
     } else if (api_queue_envelope(&detail, &env, &rcpts)) {
         for (uint32_t i = 0; !err && i < detail.rcpt_count; i++) {
             if (rcpt_is_meant(&s->question.filter, &detail, rcpts, i)) {
-                err = collect(s->q, id, s->kind, i, s->at_ms);
+                err = collect(s->q, id, s->kind, i, rcpts[i].address, s->at_ms);
             }
         }
     }
@@ -435,7 +443,7 @@ static mx_err sweep_collect(struct sweep *s, struct queue_key *keys, size_t coun
     for (; !err && i < count; i++) {
         s->q->objects = i;
         err = single ? collect_rcpts(s, keys[i].id)
-                     : collect(s->q, keys[i].id, s->kind, CHANGE_ALL, s->at_ms);
+                     : collect(s->q, keys[i].id, s->kind, CHANGE_ALL, SLICE_EMPTY, s->at_ms);
     }
     bool full = err == MX_ERR_LIMIT && i > 1;
     *out_taken = full ? i - 1 : i; /* the last one comes again: its changes are none, or the same */

@@ -93,7 +93,7 @@ mx_err queue_cores_ask_all(struct queue_cores *queue, enum queue_op op, uint64_t
 
 static struct slice keep(uint8_t *copy, struct slice text)
 {
-    struct slice kept = slice_of(copy, mx_min_size(text.len, QUEUE_TEXT_MAX));
+    struct slice kept = slice_of(copy, text.len);
     if (kept.len > 0) {
         memcpy(copy, text.ptr, kept.len);
     }
@@ -123,31 +123,38 @@ static void filter_keep(struct queue_cores *queue, const struct queue_filter *fi
     _Static_assert(mx_countof(kept) == mx_countof(queue->texts), "a place for every text");
     queue->filter = *filter;
     for (size_t i = 0; i < mx_countof(kept); i++) {
-        *kept[i] = keep(queue->texts[i], *kept[i]);
+        *kept[i] = keep(queue->texts[i], slice_first(*kept[i], QUEUE_TEXT_MAX));
     }
 }
 
-/* What a pass over everything begins with: the candidates from a place on. */
-struct pass {
-    const struct queue_question *question;
-    bool from_given, count;
-    struct queue_key from;
-    size_t window;
-    struct queue_digest parts;
-};
+static mx_err room_for_bins(struct core_queue *part, const struct queue_stretch *stretch)
+{
+    if (part->bins == NULL) {
+        part->bins = malloc(sizeof *part->bins);
+    }
+    if (part->bins == NULL) {
+        return MX_ERR_NOMEM;
+    }
+    queue_bins_init(part->bins, stretch);
+    return MX_OK;
+}
 
-static mx_err pass_prepare(struct queue_cores *queue, const struct pass *pass)
+static mx_err pass_prepare(struct queue_cores *queue, const struct queue_pass *pass)
 {
     mx_err err = room_for(&queue->merged, &queue->merged_max, pass->window * queue->conf.cores + 1);
     for (unsigned i = 0; !err && i < queue->conf.cores; i++) {
         struct core_queue *part = &queue->parts[i];
         err = room_for(&part->keys, &part->keys_max, pass->window + 1);
+        if (!err && pass->stretch != NULL) {
+            err = room_for_bins(part, pass->stretch);
+        }
         part->request.scan = (struct queue_scan){.filter = &queue->filter,
                                                  .parts = pass->parts,
                                                  .by_due = pass->question->by_due,
                                                  .count = pass->count,
                                                  .from_given = pass->from_given,
                                                  .from = pass->from,
+                                                 .bins = pass->stretch ? part->bins : NULL,
                                                  .top = {.keys = part->keys,
                                                          .max = pass->window,
                                                          .ascending = pass->question->ascending}};
@@ -166,7 +173,7 @@ static int descending(const void *a, const void *b)
 }
 
 /* The first keys of all cores together. */
-static void pass_merge(struct queue_cores *queue, const struct pass *pass,
+static void pass_merge(struct queue_cores *queue, const struct queue_pass *pass,
                        struct queue_found *found)
 {
     *found = (struct queue_found){.keys = queue->merged, .counted = pass->count};
@@ -186,8 +193,8 @@ static void pass_merge(struct queue_cores *queue, const struct pass *pass,
     found->more = passed_over || found->before + found->count < found->total;
 }
 
-static mx_err pass_run(struct queue_cores *queue, const struct pass *pass, uint64_t until_ns,
-                       struct queue_found *found)
+mx_err queue_pass_run(struct queue_cores *queue, const struct queue_pass *pass, uint64_t until_ns,
+                      struct queue_found *found)
 {
     mx_err err = pass_prepare(queue, pass);
     err = err ? err : queue_cores_ask_all(queue, QUEUE_SCAN, until_ns);
@@ -252,10 +259,10 @@ static void take_fitting(struct queue_cores *queue, const struct queue_question 
 static mx_err search(struct queue_cores *queue, const struct queue_question *question,
                      uint64_t until_ns, struct queue_found *found)
 {
-    struct pass pass = {.question = question,
-                        .from_given = question->from_given && !question->count,
-                        .from = question->from,
-                        .window = mx_max_size(2 * question->window, QUEUE_CANDIDATES_MIN)};
+    struct queue_pass pass = {.question = question,
+                              .from_given = question->from_given && !question->count,
+                              .from = question->from,
+                              .window = mx_max_size(2 * question->window, QUEUE_CANDIDATES_MIN)};
     bool left = true;
     queue_filter_parts(&queue->filter, &pass.parts);
     mx_err err = room_for(&queue->kept, &queue->kept_max, question->window + 1);
@@ -263,7 +270,7 @@ static mx_err search(struct queue_cores *queue, const struct queue_question *que
     while (!err && left && (question->count || !found->more)) {
         struct queue_found candidates;
         pass.window = mx_min_size(pass.window, QUEUE_WINDOW_MAX);
-        err = pass_run(queue, &pass, until_ns, &candidates);
+        err = queue_pass_run(queue, &pass, until_ns, &candidates);
         err = err ? err : check(queue, &candidates, until_ns);
         if (err) {
             break;
@@ -279,26 +286,32 @@ static mx_err search(struct queue_cores *queue, const struct queue_question *que
     return err;
 }
 
+mx_err queue_pass_begin(struct queue_cores *queue, const struct queue_question *question,
+                        uint64_t until_ns)
+{
+    mx_err err = queue_cores_ready(queue, until_ns);
+    if (!err) {
+        filter_keep(queue, &question->filter);
+    }
+    return err;
+}
+
 mx_err queue_cores_find(struct queue_cores *queue, const struct queue_question *question,
                         struct queue_found *found)
 {
     MX_ASSERT(question->window <= QUEUE_WINDOW_MAX);
     bool reads = queue_filter_reads(&question->filter);
     uint64_t until_ns = queue_cores_deadline_ns(reads ? QUEUE_SEARCH_WAIT_MS : QUEUE_WAIT_MS);
-    mx_err err = queue_cores_ready(queue, until_ns);
-    if (err) {
-        return err;
+    mx_err err = queue_pass_begin(queue, question, until_ns);
+    if (err || reads) {
+        return err ? err : search(queue, question, until_ns, found);
     }
-    filter_keep(queue, &question->filter);
-    if (reads) {
-        return search(queue, question, until_ns, found);
-    }
-    struct pass pass = {.question = question,
-                        .from_given = question->from_given,
-                        .count = question->count,
-                        .from = question->from,
-                        .window = question->window};
-    return pass_run(queue, &pass, until_ns, found);
+    struct queue_pass pass = {.question = question,
+                              .from_given = question->from_given,
+                              .count = question->count,
+                              .from = question->from,
+                              .window = question->window};
+    return queue_pass_run(queue, &pass, until_ns, found);
 }
 
 /* --- one message -------------------------------------------------------------------------------
@@ -360,7 +373,7 @@ mx_err queue_cores_read(struct queue_cores *queue, uint64_t id, struct queue_det
  */
 
 mx_err queue_cores_change(struct queue_cores *queue, size_t *out_number, uint64_t id,
-                          const struct deliver_change *change)
+                          const struct deliver_change *change, struct slice to)
 {
     if (queue->change_count == QUEUE_CHANGES_MAX) {
         return MX_ERR_LIMIT;
@@ -373,8 +386,12 @@ mx_err queue_cores_change(struct queue_cores *queue, size_t *out_number, uint64_
         }
     }
     *out_number = queue->change_count;
-    queue->changes[queue->change_count++] =
-        (struct queue_change){.id = id, .change = *change, .err = MX_ERR_AGAIN};
+    struct queue_change *place = &queue->changes[queue->change_count++];
+    place->id = id;
+    place->change = *change;
+    place->made = false;
+    place->err = MX_ERR_AGAIN;
+    place->to_len = (uint16_t)keep(place->to, slice_first(to, sizeof place->to)).len;
     return MX_OK;
 }
 
@@ -512,6 +529,7 @@ void queue_cores_free(struct queue_cores *queue)
         queue_detail_free(&queue->parts[i].request.detail);
         free(queue->parts[i].request.content.buf);
         free(queue->parts[i].keys);
+        free(queue->parts[i].bins);
     }
     free(queue->parts);
     free(queue->merged);

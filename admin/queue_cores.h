@@ -13,6 +13,7 @@ enum {
     QUEUE_POLL_MS = 5,            /* a change is asked for again after this, until it is on disk */
     QUEUE_WINDOW_MAX = 20000,     /* keys per question */
     QUEUE_CANDIDATES_MIN = 64,    /* keys that are looked at together for their addresses */
+    QUEUE_NEAR_MAX = 1024,        /* places that queue_cores_go_to leaves */
     QUEUE_TEXT_MAX = 255,         /* of a filter's texts */
     QUEUE_CHANGES_MAX = 1000,     /* collected at a time */
     QUEUE_CONTENT_MAX = 50 * 1024 * 1024,
@@ -54,6 +55,10 @@ void queue_cores_free(struct queue_cores *queue);
 MX_MUST_CHECK mx_err queue_cores_find(struct queue_cores *queue,
                                       const struct queue_question *question,
                                       struct queue_found *found);
+/* Lets a question that needs no addresses begin near a place, however far that is: on return
+ * question->from is given, and *place counts from there. Takes a few passes over the index. */
+MX_MUST_CHECK mx_err queue_cores_go_to(struct queue_cores *queue, struct queue_question *question,
+                                       uint64_t *place);
 /* The buffers are the caller's then, see queue_detail_free. */
 MX_MUST_CHECK mx_err queue_cores_read(struct queue_cores *queue, uint64_t id,
                                       struct queue_detail *detail);
@@ -87,10 +92,10 @@ MX_MUST_CHECK mx_err queue_cores_trace(struct queue_cores *queue, const struct t
 /* Changes are collected, then made together: the cores are asked for all of them before the first
  * is waited for, so many messages are changed with few syncs of the disk.
  *
- * Returns its number, from 0 for the first after a settle. MX_ERR_LIMIT: QUEUE_CHANGES_MAX are
- * collected. */
+ * Returns its number, from 0 for the first after a settle. to: the address of the recipient that is
+ * meant, for the log; empty: all are. MX_ERR_LIMIT: QUEUE_CHANGES_MAX are collected. */
 MX_MUST_CHECK mx_err queue_cores_change(struct queue_cores *queue, size_t *out_number, uint64_t id,
-                                        const struct deliver_change *change);
+                                        const struct deliver_change *change, struct slice to);
 /* Makes what was collected, durable when it returns, and tells of each by its number. by: for the
  * log. MX_ERR_NOTFOUND: no such message. MX_ERR_UNSUPPORTED: as deliver_change. MX_ERR_TIMEOUT: it
  * is being delivered all the time, or the disk does not take the change. */

@@ -1,5 +1,5 @@
 /* Shared by queue_cores.c (asking, finding, changing), queue_cores_show.c (content, shape) and
- * queue_cores_trace.c. */
+ * queue_cores_trace.c, queue_cores_place.c. */
 #pragma once
 
 #include "admin/queue_cores.h"
@@ -9,6 +9,7 @@ struct core_queue {
     bool waiting; /* for its answer */
     struct queue_key *keys;
     size_t keys_max;
+    struct queue_bins *bins; /* NULL: nobody has asked for a far place yet */
     struct queue_change *changes[QUEUE_CHANGES_MAX];
 };
 
@@ -29,6 +30,21 @@ struct queue_cores {
     struct queue_change changes[QUEUE_CHANGES_MAX];
     size_t change_count;
 };
+
+/* A pass over everything: the candidates from a place on, or how many keys lie where. */
+struct queue_pass {
+    const struct queue_question *question; /* queue->filter holds its filter */
+    bool from_given, count;
+    struct queue_key from;
+    size_t window;
+    struct queue_digest parts;
+    const struct queue_stretch *stretch; /* NULL, or: the keys in it are counted in bins */
+};
+/* What a question begins with: the cores are ready, its filter is kept. MX_ERR_AGAIN. */
+MX_MUST_CHECK mx_err queue_pass_begin(struct queue_cores *queue,
+                                      const struct queue_question *question, uint64_t until_ns);
+MX_MUST_CHECK mx_err queue_pass_run(struct queue_cores *queue, const struct queue_pass *pass,
+                                    uint64_t until_ns, struct queue_found *found);
 
 uint64_t queue_cores_deadline_ns(unsigned wait_ms);
 /* What an earlier question left is over. MX_ERR_AGAIN: it is not. */

@@ -265,6 +265,22 @@ static void put_notify(struct writer *out, uint8_t notify)
     }
 }
 
+/* As UTF-8 it is for servers with SMTPUTF8 only; others get it in ASCII (RFC 6533 section 3), where
+ * there is room for it. */
+static void put_orcpt(const struct cli *cli, struct writer *out, struct slice orcpt)
+{
+    uint8_t coded[3 * ORCPT_MAX];
+    if (!cli->ext.smtputf8 && !is_ascii(orcpt)) {
+        struct writer w = writer_init(coded, sizeof coded);
+        put_utf8_xtext(&w, orcpt, true);
+        orcpt = w.len <= ORCPT_MAX ? writer_slice(&w) : SLICE_EMPTY;
+    }
+    if (orcpt.len > 0) {
+        put_text(out, " ORCPT=");
+        put_slice(out, orcpt);
+    }
+}
+
 static void put_rcpt(struct cli *cli, struct writer *out, uint32_t i)
 {
     const struct envelope_rcpt *rcpt = &cli->msg.env->rcpts[cli->msg.rcpts[i]];
@@ -273,11 +289,7 @@ static void put_rcpt(struct cli *cli, struct writer *out, uint32_t i)
     put_char(out, '>');
     if (cli->ext.dsn) {
         put_notify(out, rcpt->params.notify);
-        /* As UTF-8 it is for servers with SMTPUTF8 only (RFC 6533 section 3). */
-        if (rcpt->params.orcpt.len > 0 && (cli->ext.smtputf8 || is_ascii(rcpt->params.orcpt))) {
-            put_text(out, " ORCPT=");
-            put_slice(out, rcpt->params.orcpt);
-        }
+        put_orcpt(cli, out, rcpt->params.orcpt);
     }
     put_text(out, "\r\n");
 }

@@ -283,8 +283,6 @@ struct deliver_change {
  * once that is durable. */
 MX_MUST_CHECK mx_err deliver_change(struct deliver *d, struct message *msg,
                                     const struct deliver_change *change, bool *made);
-/* When the earliest recipient of a message is due; INT64_MAX: none waits for an attempt. */
-int64_t deliver_due_ms(const struct message *msg);
 
 /* A new image in two steps, so that the second cannot fail: prepare takes the memory, then either
  * switch or cancel. Hops whose route has not changed stay. */

@@ -6,6 +6,7 @@
 #include "smtp/hop.h"
 #include "smtp/pace.h"
 #include "smtp/spool_history.h"
+#include "smtp/spool_index.h"
 
 #include <stdlib.h>
 
@@ -21,30 +22,18 @@ void deliver_ready(struct deliver *d, struct message *msg)
     list_push_back(&d->ready, &msg->wait_node);
 }
 
-/* When its earliest recipient is due; INT64_MAX when none waits. */
-int64_t deliver_due_ms(const struct message *msg)
-{
-    int64_t due_ms = INT64_MAX;
-    for (uint32_t i = 0; i < msg->rcpt_count; i++) {
-        bool waits = rcpt_waits(&msg->rcpts[i]) || msg->rcpts[i].report != 0;
-        if (waits && msg->rcpts[i].due_ms < due_ms) {
-            due_ms = msg->rcpts[i].due_ms;
-        }
-    }
-    return due_ms;
-}
-
 /* The timer runs by the steady clock, so its time has come: when the calendar says otherwise it was
  * set back, and the recipients' times go back with it. */
 static void due_fire(struct timer *timer, uint64_t now_ns)
 {
     (void)now_ns;
     struct message *msg = mx_container_of(timer, struct message, due);
-    int64_t due_ms = deliver_due_ms(msg);
+    int64_t due_ms = spool_due_ms(msg);
     int64_t back_ms = due_ms - msg->deliver->shard->wall_ms;
     for (uint32_t i = 0; due_ms != INT64_MAX && back_ms > 0 && i < msg->rcpt_count; i++) {
         msg->rcpts[i].due_ms -= back_ms;
     }
+    spool_index_due(msg->deliver->spool, msg);
     deliver_ready(msg->deliver, msg);
 }
 
@@ -75,7 +64,8 @@ static void cut_waits(struct deliver *d, struct message *msg)
 void deliver_schedule(struct deliver *d, struct message *msg)
 {
     cut_waits(d, msg);
-    int64_t due_ms = deliver_due_ms(msg);
+    int64_t due_ms = spool_due_ms(msg);
+    spool_index_due(d->spool, msg);
     if (due_ms == INT64_MAX || msg->held) {
         return;
     }

@@ -2,6 +2,7 @@
 #include "core/check.h"
 #include "smtp/hop.h"
 #include "smtp/relay.h"
+#include "smtp/spool_index.h"
 
 static void each_hop(struct deliver *d, void (*each)(struct hop *hop))
 {
@@ -213,6 +214,7 @@ mx_err deliver_change(struct deliver *d, struct message *msg, const struct deliv
     }
     unschedule(d, msg);
     make(d, msg, change, at_once ? now_ms : change->at_ms);
+    spool_index_due(d->spool, msg);
     *made = true;
     if (msg->rcpts_left > 0) {
         deliver_schedule(d, msg);

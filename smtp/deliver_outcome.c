@@ -30,6 +30,20 @@ void delivery_decide_rest(struct delivery *delivery, const struct outcome *outco
     }
 }
 
+/* Since its arrival; the calendar may have been set back meanwhile. */
+static uint64_t age_ns(const struct deliver *d, const struct message *msg)
+{
+    int64_t age_ms = d->shard->wall_ms - msg->arrived_ms;
+    return age_ms > 0 ? (uint64_t)age_ms * MX_NS_PER_MS : 0;
+}
+
+/* Of its transaction; 0: there was none. */
+static uint64_t took_ms(const struct delivery *delivery)
+{
+    uint64_t now_ns = delivery->active->deliver->shard->now_ns;
+    return delivery->began_ns == 0 ? 0 : (now_ns - delivery->began_ns) / MX_NS_PER_MS;
+}
+
 static void log_outcome(struct delivery *delivery, const struct delivery_rcpt *rcpt,
                         const char *event)
 {
@@ -52,7 +66,9 @@ static void log_outcome(struct delivery *delivery, const struct delivery_rcpt *r
     if (delivery->peer != NULL) {
         log_text(line, "peer", delivery->peer);
         log_text(line, "tls", delivery->tls);
+        log_u64(line, "took-ms", took_ms(delivery));
     }
+    log_u64(line, "age-ms", age_ns(active->deliver, active->msg) / MX_NS_PER_MS);
     log_end(log, line);
 }
 
@@ -115,13 +131,6 @@ static void note_reply(struct deliver *d, struct rcpt_state *state, const struct
     state->code = o->code;
     texts_drop(&d->spool->texts, state->reply);
     state->reply = texts_hold(&d->spool->texts, o->text);
-}
-
-/* Since its arrival; the calendar may have been set back meanwhile. */
-static uint64_t age_ns(const struct deliver *d, const struct message *msg)
-{
-    int64_t age_ms = d->shard->wall_ms - msg->arrived_ms;
-    return age_ms > 0 ? (uint64_t)age_ms * MX_NS_PER_MS : 0;
 }
 
 /* With what was asked for this attempt; the usual one where that does not tell. */
@@ -248,11 +257,10 @@ static struct history_entry history_of(const struct delivery *delivery,
 {
     const struct deliver *d = delivery->active->deliver;
     const struct outcome *o = &rcpt->outcome;
-    uint64_t now_ns = d->shard->now_ns;
-    uint64_t took_ms = delivery->began_ns == 0 ? 0 : (now_ns - delivery->began_ns) / MX_NS_PER_MS;
+    uint64_t took = took_ms(delivery);
     return (struct history_entry){.rcpt = rcpt->rcpt,
                                   .at_ms = d->shard->wall_ms,
-                                  .took_ms = took_ms < UINT32_MAX ? (uint32_t)took_ms : UINT32_MAX,
+                                  .took_ms = took < UINT32_MAX ? (uint32_t)took : UINT32_MAX,
                                   .kind = o->kind,
                                   .code = o->code,
                                   .hop = texts_get(&d->spool->texts, delivery->hop->name),

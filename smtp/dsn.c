@@ -4,7 +4,7 @@
 #include "core/timefmt.h"
 #include "smtp/xtext.h"
 
-enum { LINE_TEXT_MAX = 900, PER_RCPT_BYTES = 4096, MESSAGE_ID_MAX = 250 };
+enum { LINE_TEXT_MAX = 900, PER_RCPT_BYTES = 5120, MESSAGE_ID_MAX = 250 };
 
 static const struct {
     const char *subject, *intro, *action;
@@ -299,9 +299,14 @@ static void put_original_rcpt(struct writer *w, const struct dsn *dsn, const str
     if (semicolon == orcpt.len) {
         return;
     }
-    uint8_t decoded[ORCPT_MAX];
+    uint8_t decoded[3 * ORCPT_MAX];
     struct writer d = writer_init(decoded, sizeof decoded);
-    if (xtext_decode(&d, slice_from(orcpt, semicolon + 1)) != MX_OK) {
+    struct slice address = slice_from(orcpt, semicolon + 1);
+    if (!text_is_ascii(address) && is_utf8(dsn)) {
+        put_slice(&d, address); /* of type utf-8, as it came */
+    } else if (!text_is_ascii(address)) {
+        put_utf8_xtext(&d, address, true);
+    } else if (xtext_decode(&d, address) != MX_OK) {
         return;
     }
     put_text(w, "Original-Recipient: ");
@@ -311,14 +316,27 @@ static void put_original_rcpt(struct writer *w, const struct dsn *dsn, const str
     put_text(w, "\r\n");
 }
 
+/* A report in ASCII has addresses that are not in ASCII as well: a list's members, say. */
+static void put_final_rcpt(struct writer *w, const struct dsn *dsn, const struct dsn_rcpt *r)
+{
+    uint8_t coded[6 * ADDRESS_MAX];
+    struct writer c = writer_init(coded, sizeof coded);
+    struct slice address = r->rcpt->address;
+    put_text(w, text_is_ascii(address) ? "Final-Recipient: rfc822;" : "Final-Recipient: utf-8;");
+    if (!text_is_ascii(address) && !is_utf8(dsn)) {
+        put_utf8_xtext(&c, address, false);
+        address = writer_slice(&c);
+    }
+    put_safe(w, address, is_utf8(dsn));
+    put_text(w, "\r\n");
+}
+
 static void put_rcpt(struct writer *w, const struct dsn *dsn, const struct dsn_rcpt *r)
 {
     put_text(w, "\r\n");
     put_original_rcpt(w, dsn, r);
-    put_text(w, text_is_ascii(r->rcpt->address) ? "Final-Recipient: rfc822;"
-                                                : "Final-Recipient: utf-8;");
-    put_safe(w, r->rcpt->address, is_utf8(dsn));
-    put_text(w, "\r\nAction: ");
+    put_final_rcpt(w, dsn, r);
+    put_text(w, "Action: ");
     put_text(w, forms[r->action].action);
     put_text(w, "\r\nStatus: ");
     put_status(w, r->status);
@@ -340,6 +358,11 @@ static void put_rcpt(struct writer *w, const struct dsn *dsn, const struct dsn_r
     if (r->attempted_ms != 0) {
         put_text(w, "Last-Attempt-Date: ");
         put_rfc5322(w, r->attempted_ms);
+        put_text(w, "\r\n");
+    }
+    if (r->action != DSN_DELAYED && r->remote_host.len == 0) { /* nobody behind us has it */
+        put_text(w, "Final-Log-ID: ");
+        qid_print(w, dsn->original_id);
         put_text(w, "\r\n");
     }
     if (r->action == DSN_DELAYED && r->retry_until_ms != 0) {

@@ -4,6 +4,7 @@
 #include "core/hash.h"
 #include "io/shard.h"
 #include "smtp/spool.h"
+#include "smtp/spool_index.h"
 
 #include <stdlib.h>
 
@@ -198,12 +199,9 @@ static struct message *message_new(struct incoming *in)
     }
     msg->id = in->id;
     msg->arrived_ms = env->arrived_wall_ms;
-    spool_arrived(in->spool, msg);
     msg->body_bytes = in->body_bytes;
     msg->rcpt_count = env->rcpt_count;
     msg->rcpts_left = env->rcpt_count;
-    queue_digest_of(&msg->digest, env);
-    msg->has_digest = true;
     for (uint32_t i = 0; i < env->rcpt_count; i++) {
         msg->rcpts[i].due_ms = env->arrived_wall_ms;
     }
@@ -317,9 +315,8 @@ static void message_queue(struct incoming *in)
         e->incoming = NULL;
     }
     journal_settle(spool->journal, &msg->res.resident, in->append.ref);
-    list_push_back(&spool->all, &msg->all_node);
-    spool->count++;
-    spool->bytes += msg->body_bytes;
+    spool_enqueue(spool, msg);
+    spool_index_addresses(spool, msg, &txn->env);
     spool->accepted++;
     spool->ops->queued(spool->arg, msg, txn, &content);
 }

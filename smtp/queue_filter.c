@@ -5,7 +5,7 @@
 /* --- numbers ------------------------------------------------------------------------------------
  */
 
-static uint32_t check_of(struct qid id)
+uint32_t queue_id_check(struct qid id)
 {
     return (uint32_t)(qid_hash(id) >> (64 - QUEUE_ID_CHECK_BITS));
 }
@@ -15,9 +15,9 @@ static uint32_t low_bits(uint64_t value, unsigned bits)
     return (uint32_t)(value & ((UINT64_C(1) << bits) - 1));
 }
 
-uint64_t queue_id(uint32_t core, uint32_t handle, struct qid id)
+uint64_t queue_id(uint32_t core, uint32_t handle, uint32_t check)
 {
-    return ((uint64_t)check_of(id) << QUEUE_ID_CORE_BITS | core) << QUEUE_ID_HANDLE_BITS | handle;
+    return ((uint64_t)check << QUEUE_ID_CORE_BITS | core) << QUEUE_ID_HANDLE_BITS | handle;
 }
 
 struct queue_place queue_id_place(uint64_t id)
@@ -32,20 +32,11 @@ struct queue_place queue_id_place(uint64_t id)
 
 bool queue_id_is(uint64_t number, struct qid id)
 {
-    return queue_id_place(number).check == check_of(id);
+    return queue_id_place(number).check == queue_id_check(id);
 }
 
 /* --- order --------------------------------------------------------------------------------------
  */
-
-int queue_key_order(const struct queue_key *a, const struct queue_key *b, bool ascending)
-{
-    int way = ascending ? 1 : -1;
-    if (a->at_ms != b->at_ms) {
-        return a->at_ms < b->at_ms ? -way : way;
-    }
-    return a->id == b->id ? 0 : a->id < b->id ? -way : way;
-}
 
 struct queue_key queue_key_next(const struct queue_key *key, bool ascending)
 {
@@ -99,14 +90,72 @@ void queue_top_add(struct queue_top *top, struct queue_key key)
     if (top->count < top->max) {
         top->keys[top->count] = key;
         sift_up(top, top->count++);
-    } else if (top->max > 0 && queue_key_order(&key, &top->keys[0], top->ascending) < 0) {
+    } else if (top->max > 0 && !queue_top_is_behind(top, &key)) {
         top->keys[0] = key;
         sift_down(top);
     }
 }
 
+/* --- places ------------------------------------------------------------------------------------
+ */
+
+void queue_bins_init(struct queue_bins *bins, const struct queue_stretch *stretch)
+{
+    *bins = (struct queue_bins){.stretch = *stretch};
+    while (queue_stretch_distance(stretch, &stretch->low, &stretch->high) >> bins->shift >=
+           QUEUE_BINS) {
+        bins->shift++;
+    }
+}
+
+static struct queue_key moved(const struct queue_stretch *s, const struct queue_key *key,
+                              uint64_t by)
+{
+    return queue_stretch_by_number(s)
+               ? (struct queue_key){.at_ms = key->at_ms, .id = key->id + by}
+               : (struct queue_key){.at_ms = (int64_t)((uint64_t)key->at_ms + by)};
+}
+
+/* Times have all their numbers with them. */
+static struct queue_stretch part_of(const struct queue_bins *bins, uint64_t number)
+{
+    const struct queue_stretch *s = &bins->stretch;
+    uint64_t first = number << bins->shift, last = first + (UINT64_C(1) << bins->shift) - 1;
+    uint64_t all = queue_stretch_distance(s, &s->low, &s->high);
+    struct queue_stretch part = {.ascending = s->ascending};
+    last = last < all ? last : all;
+    part.low = moved(s, &s->low, s->ascending ? first : all - last);
+    part.high = moved(s, &s->low, s->ascending ? last : all - first);
+    if (!queue_stretch_by_number(s)) {
+        part.low.id = part.low.at_ms == s->low.at_ms ? s->low.id : 0;
+        part.high.id = part.high.at_ms == s->high.at_ms ? s->high.id : UINT64_MAX;
+    }
+    return part;
+}
+
+bool queue_bins_find(const struct queue_bins *bins, struct queue_stretch *out_part,
+                     uint64_t *out_count, uint64_t *place)
+{
+    for (uint64_t i = 0; i < QUEUE_BINS; i++) {
+        if (bins->counts[i] > *place) {
+            *out_part = part_of(bins, i);
+            *out_count = bins->counts[i];
+            return true;
+        }
+        *place -= bins->counts[i];
+    }
+    return false;
+}
+
+struct queue_key queue_stretch_first(const struct queue_stretch *stretch)
+{
+    return stretch->ascending ? stretch->low : stretch->high;
+}
+
 /* --- digests ------------------------------------------------------------------------------------
  */
+
+const struct queue_digest queue_digest_any = {{UINT64_MAX, UINT64_MAX}};
 
 void queue_digest_add(struct queue_digest *digest, struct slice text)
 {
@@ -123,7 +172,7 @@ void queue_digest_add(struct queue_digest *digest, struct slice text)
 void queue_digest_of(struct queue_digest *out_digest, const struct envelope *env)
 {
     if (env->rcpt_count > QUEUE_DIGEST_RCPTS_MAX) {
-        *out_digest = (struct queue_digest){{UINT64_MAX, UINT64_MAX}};
+        *out_digest = queue_digest_any;
         return;
     }
     *out_digest = (struct queue_digest){{0, 0}};
@@ -131,11 +180,6 @@ void queue_digest_of(struct queue_digest *out_digest, const struct envelope *env
     for (uint32_t i = 0; i < env->rcpt_count; i++) {
         queue_digest_add(out_digest, env->rcpts[i].address);
     }
-}
-
-bool queue_digest_may_have(const struct queue_digest *digest, const struct queue_digest *parts)
-{
-    return (parts->bits[0] & ~digest->bits[0]) == 0 && (parts->bits[1] & ~digest->bits[1]) == 0;
 }
 
 /* --- filter -------------------------------------------------------------------------------------
@@ -192,12 +236,6 @@ void queue_filter_parts(const struct queue_filter *filter, struct queue_digest *
     if (!is_null_sender(filter->sender)) {
         queue_digest_add(out_parts, filter->sender);
     }
-}
-
-bool queue_filter_times(const struct queue_filter *filter, int64_t due_ms, int64_t arrived_ms)
-{
-    return due_ms >= filter->due_min_ms && due_ms <= filter->due_max_ms &&
-           arrived_ms >= filter->arrived_min_ms && arrived_ms <= filter->arrived_max_ms;
 }
 
 bool queue_filter_hop(const struct queue_filter *filter, struct slice hop)

@@ -16,7 +16,8 @@ struct queue_place {
     uint32_t core, handle, check;
 };
 
-uint64_t queue_id(uint32_t core, uint32_t handle, struct qid id);
+uint32_t queue_id_check(struct qid id);
+uint64_t queue_id(uint32_t core, uint32_t handle, uint32_t check);
 /* Any number has a place; whether a message is there is for the core to say. */
 struct queue_place queue_id_place(uint64_t id);
 /* True when the message with that queue id is the one that was meant. */
@@ -31,7 +32,15 @@ struct queue_key {
 };
 
 /* -1, 0, 1: a before, same as, behind b. */
-int queue_key_order(const struct queue_key *a, const struct queue_key *b, bool ascending);
+static inline int queue_key_order(const struct queue_key *a, const struct queue_key *b,
+                                  bool ascending)
+{
+    int way = ascending ? 1 : -1;
+    if (a->at_ms != b->at_ms) {
+        return a->at_ms < b->at_ms ? -way : way;
+    }
+    return a->id == b->id ? 0 : a->id < b->id ? -way : way;
+}
 
 /* The key right behind one. */
 struct queue_key queue_key_next(const struct queue_key *key, bool ascending);
@@ -43,6 +52,54 @@ struct queue_top {
     bool ascending;
 };
 void queue_top_add(struct queue_top *top, struct queue_key key);
+/* There is no room for more, and this one would not take the place of another. */
+static inline bool queue_top_is_behind(const struct queue_top *top, const struct queue_key *key)
+{
+    return top->count == top->max && top->max > 0 &&
+           queue_key_order(key, &top->keys[0], top->ascending) >= 0;
+}
+
+/* A stretch of an order, both ends included, in QUEUE_BINS parts of one width, of which the keys
+ * are counted: which part has the key at a place, so the place is found in a few rounds, without
+ * the keys. By the time, or, when that is the same everywhere, by the number. */
+enum { QUEUE_BINS = 4096 };
+struct queue_stretch {
+    struct queue_key low, high; /* low is before high, whichever way the order goes */
+    bool ascending;
+};
+struct queue_bins {
+    struct queue_stretch stretch;
+    unsigned shift;              /* log2 of the width of a part */
+    uint64_t counts[QUEUE_BINS]; /* in the order's direction */
+};
+void queue_bins_init(struct queue_bins *bins, const struct queue_stretch *stretch);
+static inline bool queue_stretch_by_number(const struct queue_stretch *stretch)
+{
+    return stretch->low.at_ms == stretch->high.at_ms;
+}
+/* From one key of it to another that is not before. */
+static inline uint64_t queue_stretch_distance(const struct queue_stretch *stretch,
+                                              const struct queue_key *low,
+                                              const struct queue_key *high)
+{
+    return queue_stretch_by_number(stretch) ? high->id - low->id
+                                            : (uint64_t)high->at_ms - (uint64_t)low->at_ms;
+}
+static inline void queue_bins_add(struct queue_bins *bins, const struct queue_key *key)
+{
+    const struct queue_stretch *s = &bins->stretch;
+    if (queue_key_order(key, &s->low, true) >= 0 && queue_key_order(key, &s->high, true) <= 0) {
+        uint64_t far = s->ascending ? queue_stretch_distance(s, &s->low, key)
+                                    : queue_stretch_distance(s, key, &s->high);
+        bins->counts[far >> bins->shift]++;
+    }
+}
+/* The part with the key that has *place others of the stretch before it; *place is then counted
+ * from that part's begin. False: there are not so many; *place is less by all of them. */
+bool queue_bins_find(const struct queue_bins *bins, struct queue_stretch *out_part,
+                     uint64_t *out_count, uint64_t *place);
+/* Its first key. */
+struct queue_key queue_stretch_first(const struct queue_stretch *stretch);
 
 /* --- digests ------------------------------------------------------------------------------------
  *
@@ -53,13 +110,20 @@ struct queue_digest {
     uint64_t bits[2];
 };
 
+/* Of addresses that nobody has looked at: may have everything. */
+extern const struct queue_digest queue_digest_any;
+
 /* Adds the parts of a text, without regard to ASCII case; nothing for less than three bytes. */
 void queue_digest_add(struct queue_digest *digest, struct slice text);
 /* Of sender and recipients; of many recipients: one that may have everything. */
 enum { QUEUE_DIGEST_RCPTS_MAX = 16 };
 void queue_digest_of(struct queue_digest *out_digest, const struct envelope *env);
 /* False: not all of the parts are there. */
-bool queue_digest_may_have(const struct queue_digest *digest, const struct queue_digest *parts);
+static inline bool queue_digest_may_have(const struct queue_digest *digest,
+                                         const struct queue_digest *parts)
+{
+    return (parts->bits[0] & ~digest->bits[0]) == 0 && (parts->bits[1] & ~digest->bits[1]) == 0;
+}
 
 /* --- filter -------------------------------------------------------------------------------------
  */
@@ -92,7 +156,12 @@ void queue_filter_init(struct queue_filter *filter);
 bool queue_filter_reads(const struct queue_filter *filter);
 /* The parts that the digest of a message must have. */
 void queue_filter_parts(const struct queue_filter *filter, struct queue_digest *out_parts);
-bool queue_filter_times(const struct queue_filter *filter, int64_t due_ms, int64_t arrived_ms);
+static inline bool queue_filter_times(const struct queue_filter *filter, int64_t due_ms,
+                                      int64_t arrived_ms)
+{
+    return due_ms >= filter->due_min_ms && due_ms <= filter->due_max_ms &&
+           arrived_ms >= filter->arrived_min_ms && arrived_ms <= filter->arrived_max_ms;
+}
 bool queue_filter_hop(const struct queue_filter *filter, struct slice hop);
 bool queue_filter_error(const struct queue_filter *filter, struct slice reply);
 bool queue_filter_address(const struct queue_filter *filter, struct slice recipient);

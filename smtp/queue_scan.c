@@ -1,10 +1,12 @@
-/* Looking for messages: in memory by times, states and digests, then by their addresses. */
+/* Looking for messages: by times, digests and queue id in the index, by states in the messages,
+ * then by addresses, which are read back. */
 #include "smtp/queue_view.h"
 #include "smtp/service.h"
+#include "smtp/spool_index.h"
 
 #include <stdlib.h>
 
-enum { AHEAD = 8 /* messages whose memory is fetched before they are looked at */ };
+enum { AHEAD = 16 /* messages whose memory is fetched before they are looked at */ };
 
 /* Verdicts about texts are the same for many recipients. Texts may go between turns, and with them
  * their numbers, so what is known holds for one piece. */
@@ -31,8 +33,17 @@ static bool verdict(struct verdicts *v, text_id id)
 
 struct looking {
     struct queue_scan *scan;
+    const struct spool *spool;
     struct verdicts hops, errors;
     unsigned core;
+    bool by_states; /* messages have to be looked at, not only their rows in the index */
+    bool by_parts;  /* digests */
+    unsigned looks; /* at messages, in this piece */
+    struct {
+        struct queue_key key;
+        const struct message *msg;
+    } ahead[AHEAD]; /* being fetched */
+    unsigned ahead_count;
 };
 
 static unsigned status_of(const struct message *msg, const struct rcpt_state *state)
@@ -63,24 +74,82 @@ static bool any_fits(struct looking *looking, const struct message *msg)
     return fits;
 }
 
-static void look_at(struct looking *looking, const struct message *msg)
+static inline void take(struct queue_scan *scan, const struct queue_key *key)
+{
+    scan->total++;
+    scan->never += key->at_ms == QUEUE_NEVER_MS;
+    scan->least_ms = key->at_ms < scan->least_ms ? key->at_ms : scan->least_ms;
+    scan->most_ms =
+        key->at_ms > scan->most_ms && key->at_ms != QUEUE_NEVER_MS ? key->at_ms : scan->most_ms;
+    if (scan->bins != NULL) {
+        queue_bins_add(scan->bins, key);
+    } else if (scan->from_given && queue_key_order(key, &scan->from, scan->top.ascending) < 0) {
+        scan->before++;
+    } else if (!queue_top_is_behind(&scan->top, key)) {
+        queue_top_add(&scan->top, *key);
+    }
+}
+
+/* Whose place is enough to know that it does not matter. */
+static inline bool is_elsewhere(struct queue_scan *scan, const struct queue_key *key)
+{
+    if (scan->count) {
+        return false;
+    }
+    bool behind = queue_top_is_behind(&scan->top, key);
+    scan->passed_over = scan->passed_over || behind;
+    return behind ||
+           (scan->from_given && queue_key_order(key, &scan->from, scan->top.ascending) < 0);
+}
+
+static void look_at_those_ahead(struct looking *looking)
 {
     struct queue_scan *scan = looking->scan;
-    int64_t due_ms = deliver_due_ms(msg);
-    bool other = !qid_none(scan->filter->id) && !qid_equal(scan->filter->id, msg->id);
-    if (msg->rcpts_left == 0 || other ||
-        !queue_filter_times(scan->filter, due_ms, msg->arrived_ms) ||
-        (msg->has_digest && !queue_digest_may_have(&msg->digest, &scan->parts)) ||
-        !any_fits(looking, msg)) {
+    for (unsigned i = 0; i < looking->ahead_count; i++) {
+        const struct message *msg = looking->ahead[i].msg;
+        bool other = !qid_none(scan->filter->id) && !qid_equal(scan->filter->id, msg->id);
+        if (!other && any_fits(looking, msg)) {
+            take(scan, &looking->ahead[i].key);
+        }
+    }
+    looking->looks += looking->ahead_count;
+    looking->ahead_count = 0;
+}
+
+/* Its memory is fetched while others are passed. */
+static void look_at_later(struct looking *looking, const struct queue_key *key, uint32_t handle)
+{
+    const struct message *msg = handles_get(&looking->spool->handles, handle);
+    __builtin_prefetch(&msg->rcpts);
+    __builtin_prefetch(&msg->one);
+    looking->ahead[looking->ahead_count].key = *key;
+    looking->ahead[looking->ahead_count++].msg = msg;
+    if (looking->ahead_count == AHEAD) {
+        look_at_those_ahead(looking);
+    }
+}
+
+static inline void look_at_row(struct looking *looking, const struct spool_block *block,
+                               uint32_t handle)
+{
+    struct queue_scan *scan = looking->scan;
+    const struct queue_filter *filter = scan->filter;
+    unsigned at = handle % SPOOL_BLOCK;
+    int64_t due_ms = block->due_ms[at], arrived_ms = block->arrived_ms[at];
+    if (due_ms == SPOOL_NOT_THERE || !queue_filter_times(filter, due_ms, arrived_ms) ||
+        (looking->by_parts && !queue_digest_may_have(&block->digests[at], &scan->parts)) ||
+        (!qid_none(filter->id) && block->checks[at] != queue_id_check(filter->id))) {
         return;
     }
-    struct queue_key key = {.at_ms = scan->by_due ? due_ms : msg->arrived_ms,
-                            .id = queue_id(looking->core, msg->handle, msg->id)};
-    scan->total++;
-    if (scan->from_given && queue_key_order(&key, &scan->from, scan->top.ascending) < 0) {
-        scan->before++;
+    struct queue_key key = {.at_ms = scan->by_due ? due_ms : arrived_ms,
+                            .id = queue_id(looking->core, handle, block->checks[at])};
+    if (is_elsewhere(scan, &key)) {
+        return;
+    }
+    if (looking->by_states) {
+        look_at_later(looking, &key, handle);
     } else {
-        queue_top_add(&scan->top, key);
+        take(scan, &key);
     }
 }
 
@@ -88,19 +157,6 @@ static void look_at(struct looking *looking, const struct message *msg)
 static uint32_t handle_at(const struct queue_scan *scan, uint32_t number)
 {
     return scan->top.ascending ? number : scan->end - 1 - number;
-}
-
-static void fetch_ahead(const struct queue_scan *scan, const struct handles *handles)
-{
-    uint32_t ahead = scan->looked + AHEAD;
-    if (ahead < scan->end) {
-        const struct message *msg = handles_get(handles, handle_at(scan, ahead));
-        if (msg != NULL) {
-            __builtin_prefetch(&msg->all_node);
-            __builtin_prefetch(&msg->arrived_ms);
-            __builtin_prefetch(&msg->one);
-        }
-    }
 }
 
 /* By their arrivals, all messages of a block lie before the place that is asked for. */
@@ -119,50 +175,54 @@ static bool is_behind(const struct queue_scan *scan, const struct spool_block *b
                                    : block->newest_ms < top->keys[0].at_ms);
 }
 
-/* Passes over blocks from the present place on; a block that begins or ends elsewhere is looked at.
- */
-static void pass_over(struct queue_scan *scan, const struct spool *spool, unsigned *looks)
+/* A block that begins or ends elsewhere is looked at. */
+static bool is_passed_over(struct queue_scan *scan, const struct spool_block *block,
+                           uint32_t handle)
 {
-    while (scan->looked < scan->end && *looks < QUEUE_LOOKS_MAX) {
-        uint32_t handle = handle_at(scan, scan->looked);
-        bool begins = scan->top.ascending ? handle % SPOOL_BLOCK == 0
-                                          : handle % SPOOL_BLOCK == SPOOL_BLOCK - 1;
-        const struct spool_block *block = &spool->blocks[handle / SPOOL_BLOCK];
-        bool behind = is_behind(scan, block);
-        if (!begins || scan->count || scan->by_due || !(behind || is_before(scan, block))) {
-            return;
-        }
-        scan->passed_over = scan->passed_over || behind;
-        uint32_t left = scan->end - scan->looked;
-        scan->looked += left < SPOOL_BLOCK ? left : SPOOL_BLOCK;
-        ++*looks;
+    bool begins =
+        scan->top.ascending ? handle % SPOOL_BLOCK == 0 : handle % SPOOL_BLOCK == SPOOL_BLOCK - 1;
+    bool behind = is_behind(scan, block);
+    if (!begins || scan->count || scan->by_due || !(behind || is_before(scan, block))) {
+        return false;
     }
+    scan->passed_over = scan->passed_over || behind;
+    return true;
 }
 
 void queue_scan_piece(struct queue_request *request)
 {
     struct queue_scan *scan = &request->scan;
+    const struct queue_filter *filter = scan->filter;
     const struct spool *spool = queue_spool(request);
-    const struct handles *handles = &spool->handles;
     struct looking looking = {
         .scan = scan,
+        .spool = spool,
         .core = request->shard->conf.id,
-        .hops = {.filter = scan->filter, .fits = queue_filter_hop, .texts = &spool->texts},
-        .errors = {.filter = scan->filter, .fits = queue_filter_error, .texts = &spool->texts}};
+        .by_parts = (scan->parts.bits[0] | scan->parts.bits[1]) != 0,
+        .by_states = filter->status != 0 || filter->hop.len > 0 || filter->error.len > 0 ||
+                     !qid_none(filter->id),
+        .hops = {.filter = filter, .fits = queue_filter_hop, .texts = &spool->texts},
+        .errors = {.filter = filter, .fits = queue_filter_error, .texts = &spool->texts}};
     if (scan->looked == 0) {
-        scan->end = handles->made; /* what comes later is not looked at */
+        scan->end = spool->handles.made; /* what comes later is not looked at */
+        scan->least_ms = INT64_MAX;
+        scan->most_ms = INT64_MIN;
     }
-    for (unsigned looks = 0; looks < QUEUE_LOOKS_MAX; looks++) {
-        pass_over(scan, spool, &looks);
-        if (scan->looked >= scan->end) {
-            break;
+    for (unsigned rows = 0; scan->looked < scan->end && rows < QUEUE_ROWS_MAX &&
+                            looking.looks + looking.ahead_count < QUEUE_LOOKS_MAX;) {
+        uint32_t handle = handle_at(scan, scan->looked);
+        const struct spool_block *block = spool->blocks[handle / SPOOL_BLOCK];
+        uint32_t step = 1;
+        if (block != NULL && is_passed_over(scan, block, handle)) {
+            step = SPOOL_BLOCK;
+        } else if (block != NULL) { /* there was memory for it */
+            look_at_row(&looking, block, handle);
         }
-        fetch_ahead(scan, handles);
-        const struct message *msg = handles_get(handles, handle_at(scan, scan->looked++));
-        if (queue_is_there(msg)) {
-            look_at(&looking, msg);
-        }
+        uint32_t left = scan->end - scan->looked;
+        scan->looked += step < left ? step : left;
+        rows++;
     }
+    look_at_those_ahead(&looking);
     request->done = scan->looked >= scan->end;
 }
 
@@ -178,8 +238,7 @@ void queue_check_use(struct queue_request *request, const struct queue_read *rea
     mx_err err = rcpts == NULL ? MX_ERR_NOMEM : queue_envelope(&bytes, read);
     err = err ? err : envelope_decode(&env, rcpts, msg->rcpt_count, bytes);
     if (!err) {
-        queue_digest_of(&msg->digest, &env);
-        msg->has_digest = true;
+        spool_index_addresses(queue_spool(request), msg, &env);
         request->check.fits[read->at] = queue_filter_envelope(request->check.filter, &env);
     } else if (err == MX_ERR_NOMEM) {
         request->err = err;

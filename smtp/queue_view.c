@@ -4,6 +4,7 @@
 #include "smtp/deliver_private.h"
 #include "smtp/service.h"
 #include "smtp/spool_history.h"
+#include "smtp/spool_index.h"
 
 #include <stdlib.h>
 
@@ -261,6 +262,7 @@ static mx_err read_one(struct queue_request *request, const struct message *msg)
     struct queue_detail *detail = &request->detail;
     *detail = (struct queue_detail){.id = msg->id,
                                     .arrived_ms = msg->arrived_ms,
+                                    .due_ms = spool_index_due_ms(queue_spool(request), msg),
                                     .body_bytes = msg->body_bytes,
                                     .damaged = msg->held,
                                     .active = msg->active != NULL,
@@ -311,7 +313,7 @@ static struct log_line *log_begin_by(const struct queue_request *request, const 
     return line;
 }
 
-static void log_change(const struct queue_request *request, const struct deliver_change *change,
+static void log_change(const struct queue_request *request, const struct queue_change *change,
                        struct qid id)
 {
     static const char *const events[] = {
@@ -319,10 +321,10 @@ static void log_change(const struct queue_request *request, const struct deliver
         [CHANGE_RETRY] = "rescheduled", [CHANGE_EXPIRE] = "expiry-changed",
         [CHANGE_CANCEL] = "cancelled",  [CHANGE_GIVE_UP] = "cancelled-with-report",
     };
-    struct log_line *line = log_begin_by(request, events[change->kind]);
+    struct log_line *line = log_begin_by(request, events[change->change.kind]);
     log_qid(line, "id", id);
-    if (change->rcpt != CHANGE_ALL) {
-        log_u64(line, "recipient", change->rcpt);
+    if (change->to_len > 0) {
+        log_slice(line, "to", slice_of(change->to, change->to_len));
     }
     log_end(&request->shard->log, line);
 }
@@ -343,7 +345,7 @@ static void change_one(struct queue_request *request, struct queue_change *chang
     struct qid id = msg->id;
     change->err = deliver_change(&service->deliver, msg, &change->change, &change->made);
     if (change->made && !made) {
-        log_change(request, &change->change, id);
+        log_change(request, change, id);
     }
 }
 

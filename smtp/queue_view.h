@@ -14,6 +14,7 @@
 
 enum {
     QUEUE_LOOKS_MAX = 4096,  /* messages looked at per turn */
+    QUEUE_ROWS_MAX = 65536,  /* ... and rows of the index (smtp/spool_index.h) */
     QUEUE_READS_MAX = 16,    /* envelopes read back at a time */
     QUEUE_STEPS_MAX = 64,    /* changes per turn */
     QUEUE_READ_TRIES = 4,    /* when the message is moved meanwhile */
@@ -45,11 +46,16 @@ struct queue_scan {
     bool count;                        /* total and before are wanted, so nothing is passed over */
     bool from_given;                   /* what comes before `from` is not kept */
     struct queue_key from;
+    struct queue_bins *bins; /* NULL, or: matching keys are counted here instead of kept */
     struct queue_top top;
     uint64_t total, before; /* matching that were looked at; of them before `from` */
     bool passed_over;       /* there may be others */
-    uint32_t end, looked;   /* handles: of all, so many */
+    /* With count: of the keys that are not QUEUE_NEVER_MS, if any, and how many are. */
+    int64_t least_ms, most_ms;
+    uint64_t never;
+    uint32_t end, looked; /* handles: of all, so many */
 };
+#define QUEUE_NEVER_MS INT64_MAX
 
 struct queue_check {
     const struct queue_filter *filter;
@@ -67,7 +73,7 @@ struct queue_rcpt_text {
 /* Buffers are malloc'd, for the asker to free. */
 struct queue_detail {
     struct qid id;
-    int64_t arrived_ms;
+    int64_t arrived_ms, due_ms; /* by which it is in order */
     uint64_t body_bytes;
     bool damaged, active;
     uint32_t rcpt_count;
@@ -91,6 +97,8 @@ struct queue_content {
 struct queue_change {
     uint64_t id;
     struct deliver_change change;
+    uint16_t to_len; /* of its recipient's address, for the log; 0: it is not about a single one */
+    uint8_t to[ADDRESS_MAX];
     bool made;  /* once, by this one: it may be on its way to the disk */
     mx_err err; /* MX_ERR_AGAIN: to be asked for again; MX_ERR_NOTFOUND: no such message, or with
                    made: it has ended by this change, durably. Else as deliver_change */

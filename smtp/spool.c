@@ -4,6 +4,7 @@
 #include "io/shard.h"
 #include "smtp/spool_adopt.h"
 #include "smtp/spool_history.h"
+#include "smtp/spool_index.h"
 #include "smtp/spool_move.h"
 
 #include <stdlib.h>
@@ -186,18 +187,24 @@ static void unmarked_go_on(struct spool *spool)
 struct message *spool_message_new(struct spool *spool)
 {
     struct message *msg = pool_acquire_zero(&spool->messages);
-    if (msg != NULL && handles_add(&spool->handles, msg, &msg->handle)) {
+    if (msg == NULL || handles_add(&spool->handles, msg, &msg->handle)) {
+        pool_release(&spool->messages, msg);
+        return NULL;
+    }
+    if (spool_index_room(spool, msg->handle)) {
+        handles_remove(&spool->handles, msg->handle);
         pool_release(&spool->messages, msg);
         return NULL;
     }
     return msg;
 }
 
-void spool_arrived(struct spool *spool, const struct message *msg)
+void spool_enqueue(struct spool *spool, struct message *msg)
 {
-    struct spool_block *block = &spool->blocks[msg->handle / SPOOL_BLOCK];
-    block->oldest_ms = msg->arrived_ms < block->oldest_ms ? msg->arrived_ms : block->oldest_ms;
-    block->newest_ms = msg->arrived_ms > block->newest_ms ? msg->arrived_ms : block->newest_ms;
+    list_push_back(&spool->all, &msg->all_node);
+    spool->count++;
+    spool->bytes += msg->body_bytes;
+    spool_index_add(spool, msg);
 }
 
 void spool_message_free(struct spool *spool, struct message *msg)
@@ -230,6 +237,7 @@ void spool_forget(struct spool *spool, struct message *msg)
     }
     journal_leave(spool->journal, &msg->res.resident);
     wheel_cancel(&spool->shard->wheel, &msg->due);
+    spool_index_remove(spool, msg);
     list_remove(&msg->all_node);
     list_remove(&msg->wait_node);
     spool->count--;
@@ -248,7 +256,11 @@ static bool is_moving(const struct message *msg)
 
 void spool_settle_end(struct spool *spool, struct message *msg)
 {
-    if (msg->rcpts_left > 0 || msg->writes > 0 || msg->active != NULL || is_moving(msg)) {
+    if (msg->rcpts_left > 0) {
+        return;
+    }
+    if (msg->writes > 0 || msg->active != NULL || is_moving(msg)) {
+        spool_index_remove(spool, msg); /* it has ended but for the disk */
         return;
     }
     spool->finished++;
@@ -292,6 +304,7 @@ static void pools_close(struct spool *spool)
 {
     pool_fini(&spool->messages);
     handles_fini(&spool->handles);
+    spool_index_fini(spool);
     texts_fini(&spool->texts);
     pool_fini(&spool->extents);
     pool_fini(&spool->histories);
@@ -309,9 +322,6 @@ mx_err spool_open(struct spool *spool, struct shard *shard, struct journal_store
                   const struct spool_ops *ops, void *arg)
 {
     *spool = (struct spool){.shard = shard, .ops = ops, .arg = arg};
-    for (size_t i = 0; i < mx_countof(spool->blocks); i++) {
-        spool->blocks[i] = (struct spool_block){.oldest_ms = INT64_MAX, .newest_ms = INT64_MIN};
-    }
     list_init(&spool->all);
     list_init(&spool->blocked_writes);
     spool->writes_waiter.ready = writes_room;

@@ -79,13 +79,11 @@ struct message {
     uint32_t inline_bytes;
     uint32_t extent_count;
     struct extent *extents;
-    struct quota_hold *hold;    /* what it counts under; NULL: nothing */
-    struct history *history;    /* of its attempts (smtp/spool_history), or NULL */
-    struct queue_digest digest; /* of its addresses */
-    uint32_t handle;            /* in spool->handles */
-    bool has_digest;            /* else its addresses have not been looked at in this process */
-    bool recovered;             /* from an earlier process: a delivery may have happened already */
-    bool held;                  /* incomplete in the journal: kept, never tried */
+    struct quota_hold *hold; /* what it counts under; NULL: nothing */
+    struct history *history; /* of its attempts (smtp/spool_history), or NULL */
+    uint32_t handle;         /* in spool->handles */
+    bool recovered;          /* from an earlier process: a delivery may have happened already */
+    bool held;               /* incomplete in the journal: kept, never tried */
     bool unmarked; /* its states are newer than what was written; counts as one of writes */
 };
 
@@ -103,11 +101,8 @@ struct spool_ops {
     void (*released)(void *arg, struct quota_hold *hold);
 };
 
-/* Arrivals of the messages with SPOOL_BLOCK handles in a row: all of them lie between. */
-enum { SPOOL_BLOCK = 1024 };
-struct spool_block {
-    int64_t oldest_ms, newest_ms;
-};
+struct spool_block; /* smtp/spool_index.h */
+enum { SPOOL_BLOCK = 1024, SPOOL_BLOCKS_MAX = SPOOL_MESSAGES_MAX / SPOOL_BLOCK };
 
 struct spool {
     struct shard *shard;
@@ -116,7 +111,7 @@ struct spool {
     void *arg;
     struct pool messages;
     struct handles handles; /* of the messages, whether they are in `all` yet or not */
-    struct spool_block blocks[SPOOL_MESSAGES_MAX / SPOOL_BLOCK];
+    struct spool_block *blocks[SPOOL_BLOCKS_MAX]; /* of their handles; those there have been */
     struct pool extents;
     struct pool histories;
     struct pool writes;
@@ -211,8 +206,8 @@ MX_MUST_CHECK mx_err incoming_commit(struct incoming *in, struct txn *txn);
 /* Forgets it. Not after incoming_commit; there, set owner to NULL instead. */
 void incoming_abort(struct incoming *in);
 
-/* msg->arrived_ms is set. */
-void spool_arrived(struct spool *spool, const struct message *msg);
+/* It is durable, its states are set: it counts from now on. */
+void spool_enqueue(struct spool *spool, struct message *msg);
 /* For the spool's own files: a zeroed message, or NULL; and one that is not queued (any more). */
 struct message *spool_message_new(struct spool *spool);
 void spool_message_free(struct spool *spool, struct message *msg);

@@ -97,7 +97,6 @@ static bool adopt_message(struct spool *spool, struct entry *entry)
     }
     msg->id = entry->id;
     msg->arrived_ms = entry->arrived_ms;
-    spool_arrived(spool, msg);
     msg->body_bytes = entry->body_bytes;
     msg->rcpt_count = entry->rcpt_count;
     msg->envelope_bytes = entry->envelope_bytes;
@@ -107,9 +106,7 @@ static bool adopt_message(struct spool *spool, struct entry *entry)
     msg->held = entry->incomplete;
     states_copy(spool, msg, entry);
     journal_settle(spool->journal, &msg->res.resident, entry->ref);
-    list_push_back(&spool->all, &msg->all_node);
-    spool->count++;
-    spool->bytes += msg->body_bytes;
+    spool_enqueue(spool, msg);
     if (!extents_new(spool, msg, entry) || !hold_new(msg, entry)) {
         spool_forget(spool, msg);
         return false;

@@ -74,3 +74,53 @@ void put_xtext(struct writer *w, struct slice plain)
         }
     }
 }
+
+/* Takes one character from the start of *text. */
+static uint32_t take_character(struct slice *text)
+{
+    size_t len = 1;
+    while (len < text->len && (text->ptr[len] & 0xc0) == 0x80) {
+        len++;
+    }
+    struct slice bytes = slice_first(*text, len);
+    uint32_t value = bytes.ptr[0];
+    *text = slice_from(*text, len);
+    if (value < 0x80 && len == 1) {
+        return value;
+    }
+    if (!text_is_utf8(bytes)) {
+        return 0xfffd;
+    }
+    value &= len == 2 ? 0x1f : len == 3 ? 0x0f : 0x07;
+    for (size_t i = 1; i < len; i++) {
+        value = value << 6 | (bytes.ptr[i] & 0x3f);
+    }
+    return value;
+}
+
+static void put_code_point(struct writer *w, uint32_t value)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    unsigned shift = 4; /* two digits at least */
+    while (shift < 20 && value >> (shift + 4) != 0) {
+        shift += 4;
+    }
+    put_text(w, "\\x{");
+    for (unsigned at = shift + 4; at > 0; at -= 4) {
+        put_char(w, digits[value >> (at - 4) & 15]);
+    }
+    put_char(w, '}');
+}
+
+void put_utf8_xtext(struct writer *w, struct slice address, bool is_coded)
+{
+    while (address.len > 0) {
+        uint32_t value = take_character(&address);
+        bool plain = value < 0x80 && is_xchar((uint8_t)value) && value != '\\';
+        if (plain || (is_coded && value < 0x80)) {
+            put_u8(w, (uint8_t)value);
+        } else {
+            put_code_point(w, value);
+        }
+    }
+}

@@ -1,15 +1,14 @@
 /* Preloaded into the server by the tests: the calendar is SHIFT_CLOCK_SECONDS ahead, or as many as
- * the file SHIFT_CLOCK_FILE says at the moment. */
+ * the file SHIFT_CLOCK_FILE says at the moment, and the steady clock as many as SHIFT_STEADY_FILE
+ * says. */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-static long shift_seconds(void)
+static long shift_seconds(const char *path, const char *seconds)
 {
-    const char *seconds = getenv("SHIFT_CLOCK_SECONDS");
-    const char *path = getenv("SHIFT_CLOCK_FILE");
     char text[32] = {0};
     int fd = path == NULL ? -1 : open(path, O_RDONLY | O_CLOEXEC);
     if (fd >= 0) {
@@ -25,7 +24,9 @@ int clock_gettime(clockid_t id, struct timespec *out)
 {
     long result = syscall(SYS_clock_gettime, id, out);
     if (result == 0 && id == CLOCK_REALTIME) {
-        out->tv_sec += shift_seconds();
+        out->tv_sec += shift_seconds(getenv("SHIFT_CLOCK_FILE"), getenv("SHIFT_CLOCK_SECONDS"));
+    } else if (result == 0 && id == CLOCK_MONOTONIC) {
+        out->tv_sec += shift_seconds(getenv("SHIFT_STEADY_FILE"), NULL);
     }
     return (int)result;
 }

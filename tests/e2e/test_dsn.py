@@ -1,23 +1,26 @@
 """Reports to senders: how many, about what, from whom."""
 
+import os
 import threading
 import time
 
-from lib import Sink, check, constant, equal, marked, relay_route, wait_until
+import lib
+from lib import Sink, check, constant, equal, marked, relay_route, wait_until, work_folder
 from test_management import Managed
 from test_queue_api import act, get
 from test_queue_steer import restart, run_cli
 from test_relay import bounces, recipients, status_fields
 from test_schedule import choose, later, queue_of, seconds
 from test_stages import when
+from test_strategies import connection_strategy
 
 BY_NAME = {"match": {"0": {"if": "is_local_address(rcpt)", "then": "'local'"},
                      "1": {"if": "starts_with(rcpt, 'lmtp')", "then": "'lmtp'"}}, "else": "'source'"}
 
 
-def two_hops(smtp, lmtp, **options):
+def two_hops(smtp, lmtp, more=(), **options):
     return Managed(relay=smtp.port, cores=1, strategy=BY_NAME,
-                   extra=[relay_route(lmtp.port, "lmtp", protocol="lmtp")], **options)
+                   extra=[relay_route(lmtp.port, "lmtp", protocol="lmtp"), *more], **options)
 
 
 def send(s, *rcpts):
@@ -70,6 +73,33 @@ def test_dsn_one_for_several_hops():
         equal(len(s.mailbox()), 1, "reports")
 
 
+def test_dsn_notify():
+    """Every NOTIFY with every outcome, in one message: a report about those alone who asked for that (RFC 3461 4.1)."""
+    asked = {"unset": "", "never": " NOTIFY=NEVER"}
+    for words in (("SUCCESS",), ("FAILURE",), ("DELAY",), ("SUCCESS", "FAILURE"), ("DELAY", "SUCCESS"), ("FAILURE", "DELAY"),
+                  ("SUCCESS", "FAILURE", "DELAY")):
+        asked["-".join(words).lower()] = " NOTIFY=" + ",".join(words)
+
+    def says(session, verb, line):
+        return "550 5.1.1 no such user" if verb == "RCPT" and "-bad-" in line else None
+    plain = [e for e in Sink.ALL if e != "DSN"]
+    for dsn in (True, False):
+        with Sink(Sink.ALL if dsn else plain, hook=says) as smtp, Sink(lmtp=True, hook=says) as lmtp, two_hops(smtp, lmtp) as s:
+            send(s, *(f"<{hop}-{end}-{name}@example.org>{word}" for name, word in asked.items() for hop in ("smtp", "lmtp")
+                      for end in ("good", "bad")))
+            [report] = bounces(s)
+            wanted = {}
+            for name, word in asked.items():
+                if "SUCCESS" in word:
+                    wanted[f"lmtp-good-{name}"] = "delivered"
+                    if not dsn:  # else that is now the next hop's affair
+                        wanted[f"smtp-good-{name}"] = "relayed"
+                if "FAILURE" in word or not word:
+                    wanted |= {f"{hop}-bad-{name}": "failed" for hop in ("smtp", "lmtp")}
+            equal({who: fields[0] for who, fields in by_recipient(report).items()}, wanted, f"next hop with DSN: {dsn}")
+            equal(len(s.mailbox()), 1, "reports")
+
+
 def test_dsn_success_returns_no_content():
     """RET=FULL is about failures alone (RFC 3461 section 6.2)."""
     with Sink(lmtp=True) as lmtp, Sink() as smtp, two_hops(smtp, lmtp) as s:
@@ -106,6 +136,46 @@ def test_dsn_open_report_survives_a_kill():
         wait_until(lambda: len(lmtp.messages) == 1, 20, "the rest")
         time.sleep(0.5)
         equal((len(s.mailbox()), len(smtp.messages)), (1, 1), "reports, and copies of what was delivered")
+
+
+def test_dsn_does_not_wait_for_ever():
+    """A next hop that hangs holds the report about the others up for ten minutes and no longer; what comes of it then
+    is told apart."""
+    goes_on = threading.Event()
+
+    def smtp_says(session, verb, line):
+        return "550 5.1.1 no such user" if verb == "RCPT" and "smtp-bad" in line else None
+
+    def lmtp_says(session, verb, line):
+        if verb == "RESULT" and "lmtp-slow" in line:
+            goes_on.wait(60)
+            return "552 5.2.2 too full"
+        return None
+    path = os.path.join(work_folder(), "steady")
+
+    def minutes_pass(minutes):
+        """On the steady clock of the server, which then gets something to do, as it sleeps by the kernel's."""
+        with open(path + ".new", "w", encoding="ascii") as f:
+            f.write(str(60 * minutes))
+        os.replace(path + ".new", path)
+        ident = s.submit("bob@example.org", marked())
+        wait_until(lambda: f" delivered id={ident}" in s.log(), 30, "other mail")
+    env = dict(os.environ, LD_PRELOAD=os.path.join(lib.BUILD, "tests", "shift_clock.so"), SHIFT_STEADY_FILE=path,
+               ASAN_OPTIONS="verify_asan_link_order=0:" + os.environ.get("ASAN_OPTIONS", ""))
+    patient = connection_strategy(dataTimeout=3600 * 1000)
+    with Sink(hook=smtp_says) as smtp, Sink(lmtp=True, hook=lmtp_says) as lmtp, \
+            two_hops(smtp, lmtp, start=False, more=[patient]) as s:
+        s.start(env=env)
+        send(s, "<smtp-bad@example.org>", "<lmtp-slow@example.org>")
+        wait_until(lambda: " failed " in s.log(), 10, "the first outcome")
+        minutes_pass(9)
+        equal(s.mailbox(), [], "reports after nine minutes")
+        minutes_pass(11)
+        [dsn] = bounces(s)
+        equal(list(by_recipient(dsn)), ["smtp-bad"], "after eleven")
+        goes_on.set()
+        told = [by_recipient(d) for d in bounces(s, 2)]
+        equal(sorted(list(t) for t in told), [["lmtp-slow"], ["smtp-bad"]], "one report for each")
 
 
 def test_dsn_from():

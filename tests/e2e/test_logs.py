@@ -162,6 +162,29 @@ def said(log):
     return sum(e["lines-dropped-before"] for e in lines if e.get("core") == 0)
 
 
+def test_log_journal():
+    """Where standard error is the journal's stream, a line begins with its priority; anywhere else it does not."""
+    for journal in (True, False):
+        with Server(start=False) as s:
+            with open(s.log_path, "ab") as f:
+                st = os.fstat(f.fileno())
+            s.env = dict(os.environ, JOURNAL_STREAM=f"{st.st_dev}:{st.st_ino + (not journal)}")
+            s.start()
+            s.submit("alice@example.org")
+            s.delivered()
+            with s.wire() as w:
+                w.expect("MAIL FROM:<a@example.net>", "250")
+                w.expect("RCPT TO:<nobody@elsewhere.example>", "550")
+            wait_until(lambda: " session-refused " in s.log(), 10, "the session's line")
+            s.stop()
+            heads = {line.split(" ")[0] if journal else line[0] for line in s.log().splitlines()
+                     if any(f" {event} " in line for event in ("received", "delivered", "session-refused"))}
+            if journal:
+                check(heads and all(head.startswith(("<6>", "<5>", "<4>")) for head in heads), f"{heads}")
+            else:
+                equal(heads, {"2"}, "a line begins with its time")
+
+
 def test_log_full_pipe():
     """Standard error is a pipe that nobody reads: mail goes on, what finds no room is counted, and once somebody reads
     the count is in the log, which has no torn line."""

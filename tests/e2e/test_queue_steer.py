@@ -365,7 +365,7 @@ def test_queue_command_line():
         equal([x.split()[0] for x in run("list", "--position", "3").splitlines()[1:]], ids[3:], "position")
         equal([x.split()[0] for x in run("list", "--to", "r4@", "--newer", "1h").splitlines()[1:]],
               [m["queueId"] for m in listed if "r4@one.example" in m["recipients"]], "recipient")
-        equal(run("list", "--older", "2h"), "", "older")
+        equal((run("list", "--older", "2h"), run("list", "--older", "2h", "--json")), ("no messages\n", ""), "older")
         shown = run("show", ids[0])
         check(all(x in shown for x in (ids[0], "next hop     one", "next hop     two", "attempts     1", "refused")), shown)
         equal(json.loads(run("show", "--json", ids[0]))["queueId"], ids[0], "as JSON")
@@ -391,6 +391,7 @@ def test_queue_command_line():
         run("show", ids[2], code=1)
         address = next(a for a in listed[3]["recipients"] if a.endswith("@one.example"))
         run("bounce", ids[3], "--rcpt", address)
+        wait_until(lambda: f"cancelled-with-report by=admin id={ids[3]} to={address}\n" in s.log(), 10, "whose, in the log")
         wait_until(lambda: json.loads(run("show", "--json", ids[3]))["recipients"][address]["status"]["@type"] ==
                    "PermanentFailure", 10, "bounced")
         run("pause", "--route", "nowhere", code=1)
@@ -404,7 +405,9 @@ def test_queue_command_line():
             check("paused: everything" in run("shape"), "pause")
             run("resume")
         answer = json.loads(run("cancel", "--all", "--json"))
-        equal((answer["found"], answer["changed"], run("list")), (4, 4, ""), "cancel all")
+        equal((answer["found"], answer["changed"], run("list")), (4, 4, "no messages\n"), "cancel all")
+        for word in ("no-such", "1-2-3", "1-2--3", "1-2-3-x", "1-2-3-4-5"):
+            check(f"{word} is no queue id" in run("hold", word, code=1), "what is no queue id")
         run("dance", code=1)
         run("show", code=1)
 

@@ -10,6 +10,7 @@
 #include "io/sys.h"
 #include "smtp/hop.h"
 #include "smtp/service.h"
+#include "smtp/spool_index.h"
 #include "tests/sim/answers.h"
 #include "tests/sim/bound.h"
 #include "tests/sim/crowd.h"
@@ -418,6 +419,23 @@ static void workers_check(void)
     }
 }
 
+/* What the queue's index says of messages that are not in memory is what they say. */
+static void index_check(void)
+{
+    for (unsigned i = 0; i < life.conf.cores; i++) {
+        const struct spool *spool = &life.cores[i].service.spool;
+        struct list_node *node = spool->journal == NULL ? NULL : list_first(&spool->all);
+        for (; node != NULL; node = list_next(&spool->all, node)) {
+            const struct message *msg = mx_container_of(node, struct message, all_node);
+            int64_t due_ms = msg->rcpts_left > 0 ? spool_due_ms(msg) : SPOOL_NOT_THERE;
+            if (msg->active == NULL && spool_index_due_ms(spool, msg) != due_ms) {
+                sim_fail("a message is due at %lld, and in the index at %lld", (long long)due_ms,
+                         (long long)spool_index_due_ms(spool, msg));
+            }
+        }
+    }
+}
+
 void life_step(void)
 {
     uint64_t next_ns = UINT64_MAX;
@@ -448,6 +466,7 @@ void life_step(void)
             crowd_check(service_at, life.conf.cores);
         }
         workers_check();
+        index_check();
     }
     if (!sim.dead && !life.closing && (sim.trace || sim.steps % 64 == 0)) {
         logs_drain();

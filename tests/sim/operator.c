@@ -39,7 +39,7 @@ static void collect(struct queue_cores *queue, uint64_t id, struct mail *mail,
 {
     struct deliver_change change = {.kind = kind, .rcpt = CHANGE_ALL};
     size_t number;
-    if (queue_cores_change(queue, &number, id, &change) == MX_OK) {
+    if (queue_cores_change(queue, &number, id, &change, SLICE_EMPTY) == MX_OK) {
         asked[number] = (struct asked){mail, kind};
         if (mail != NULL) {
             oracle_asked(mail, kind);
@@ -80,7 +80,7 @@ void operator_steer(struct queue_cores *queue)
             struct deliver_change never = {
                 .kind = kind, .rcpt = CHANGE_ALL, .at_ms = sim.wall_ms + (INT64_C(1) << 40)};
             size_t number;
-            if (queue_cores_change(queue, &number, keys[i].id, &never) == MX_OK) {
+            if (queue_cores_change(queue, &number, keys[i].id, &never, SLICE_EMPTY) == MX_OK) {
                 asked[number] = (struct asked){mail, kind};
             }
         }

@@ -6,6 +6,7 @@
 
 #include "io/journal.h"
 #include "smtp/spool.h"
+#include "smtp/spool_index.h"
 
 static mx_err fake_append(struct journal *journal, struct journal_append *append, uint8_t type,
                           struct qid id, uint32_t len, unsigned flags, struct writer *out_payload);
@@ -89,6 +90,7 @@ static void setup(void)
     CHECK(pool_init(&spool.incomings, "incomings", sizeof(struct incoming), 4) == MX_OK);
     CHECK(pool_init(&spool.extents, "extents", sizeof(struct extent), 16) == MX_OK);
     CHECK(pool_init(&spool.messages, "messages", sizeof(struct message), 4) == MX_OK);
+    CHECK(spool_index_room(&spool, 0) == MX_OK);
     list_init(&spool.all);
     txn_init(&txn, &shard.blocks);
     CHECK(txn_add_rcpt(&txn, SLICE_LITERAL("a@example.org"), &(struct rcpt_params){0}) == MX_OK);
@@ -97,6 +99,7 @@ static void setup(void)
 static void teardown(void)
 {
     txn_fini(&txn);
+    spool_index_fini(&spool);
     pool_fini(&spool.messages);
     pool_fini(&spool.extents);
     pool_fini(&spool.incomings);

@@ -3,6 +3,7 @@
 
 #include "io/journal.h"
 #include "smtp/spool.h"
+#include "smtp/spool_index.h"
 
 #include <stdlib.h>
 
@@ -54,14 +55,17 @@ static void recipient_that_was_never_tried_is_due(void)
     list_init(&spool.all);
     CHECK(pool_init(&spool.messages, "messages", sizeof(struct message), 1000) == MX_OK);
     CHECK(pool_init(&spool.extents, "extents", sizeof(struct extent), 1000) == MX_OK);
+    CHECK(spool_index_room(&spool, 0) == MX_OK);
     spool_adopt(&spool, &part);
     spool_adopt_step(&spool);
     CHECK(ended && taken != NULL && taken->recovered && taken->rcpts_left == RCPTS - 1);
-    CHECK(taken->rcpts[0].due_ms == arrived_ms);         /* it only waited for a hop */
-    CHECK(taken->rcpts[1].due_ms == arrived_ms + 60000); /* it was tried */
-    CHECK(taken->rcpts[2].due_ms == arrived_ms + 60000); /* somebody wanted it so */
-    CHECK(taken->rcpts[4].due_ms == arrived_ms + 60000); /* its place in a line */
+    CHECK(taken->rcpts[0].due_ms == arrived_ms);            /* it only waited for a hop */
+    CHECK(taken->rcpts[1].due_ms == arrived_ms + 60000);    /* it was tried */
+    CHECK(taken->rcpts[2].due_ms == arrived_ms + 60000);    /* somebody wanted it so */
+    CHECK(taken->rcpts[4].due_ms == arrived_ms + 60000);    /* its place in a line */
+    CHECK(spool_index_due_ms(&spool, taken) == arrived_ms); /* of the first */
     free(taken->rcpts);
+    spool_index_fini(&spool);
     pool_fini(&spool.extents);
     pool_fini(&spool.messages);
 }

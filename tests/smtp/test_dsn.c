@@ -1,5 +1,7 @@
 #include "smtp/dsn.h"
 
+#include "core/text.h"
+
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -133,6 +135,83 @@ Test(dsn, quoted_binary)
     struct dsn dsn = make(&env, &one, 1);
     dsn.original_header = SLICE_LITERAL("A: b\n.\nC: d\r\n.\r\n");
     cr_assert_not_null(strstr(print(&dsn), "\r\n\r\nA: b?.?C: d\r\n.\r\n\r\n--"));
+}
+
+/* RFC 6533 section 3: addresses that are not in ASCII, in a report in UTF-8 and in one in ASCII. */
+Test(dsn, utf8_addresses)
+{
+    static const struct envelope_rcpt rcpt = {.address = SLICE_LITERAL("gr\xc3\xbcn@example.org"),
+                                              .params.orcpt =
+                                                  SLICE_LITERAL("utf-8;b\xc3\xb8\\x{E9}@x")};
+    static const struct {
+        bool smtputf8;
+        const char *wanted;
+    } rows[] = {{true, "Original-Recipient: utf-8;b\xc3\xb8\\x{E9}@x\r\nFinal-Recipient: "
+                       "utf-8;gr\xc3\xbcn@example.org\r\n"},
+                {false, "Original-Recipient: utf-8;b\\x{F8}\\x{E9}@x\r\nFinal-Recipient: "
+                        "utf-8;gr\\x{FC}n@example.org\r\n"}};
+    for (size_t i = 0; i < mx_countof(rows); i++) {
+        struct envelope env = {.sender = SLICE_LITERAL("s@remote.example")};
+        struct dsn_rcpt one = {.rcpt = &rcpt, .action = DSN_FAILED, .status = {5, 1, 1}};
+        struct dsn dsn = make(&env, &one, 1);
+        env.mail.smtputf8 = rows[i].smtputf8;
+        cr_assert_not_null(strstr(print(&dsn), rows[i].wanted), "row %zu in: %s", i, text);
+        cr_assert(rows[i].smtputf8 || text_is_ascii(slice_of_text(text)));
+    }
+}
+
+/* RFC 3464 section 2.3.8: our queue id where the message went no further; else the other's is in
+ * its reply. */
+Test(dsn, final_log_id)
+{
+    static const struct {
+        enum dsn_action action;
+        const char *remote;
+        bool wanted;
+    } rows[] = {{DSN_DELIVERED, "", true},
+                {DSN_FAILED, "", true},
+                {DSN_FAILED, "mx.remote.example", false},
+                {DSN_RELAYED, "mx.remote.example", false},
+                {DSN_DELAYED, "", false}};
+    struct envelope env = {.sender = SLICE_LITERAL("s@remote.example")};
+    for (size_t i = 0; i < mx_countof(rows); i++) {
+        struct dsn_rcpt one = {.rcpt = &rcpts[1],
+                               .action = rows[i].action,
+                               .remote_host = slice_of_text(rows[i].remote)};
+        struct dsn dsn = make(&env, &one, 1);
+        bool found = strstr(print(&dsn), "\r\nFinal-Log-ID: 1-2-3-3\r\n") != NULL;
+        cr_assert_eq(found, rows[i].wanted, "row %zu", i);
+    }
+}
+
+/* The longest of everything has room. */
+Test(dsn, longest)
+{
+    static uint8_t address[ADDRESS_MAX], orcpt[ORCPT_MAX], said[2000];
+    for (size_t i = 0; i + 1 < sizeof address; i += 2) {
+        memcpy(address + i, "\xc3\xbc", 2);
+    }
+    memset(orcpt, 'o', sizeof orcpt);
+    memcpy(orcpt, "x;", 2);
+    memset(said, 's', sizeof said);
+    struct envelope_rcpt rcpt = {.address = slice_of(address, sizeof address),
+                                 .params.orcpt = slice_of(orcpt, sizeof orcpt)};
+    struct dsn_rcpt list[10];
+    struct envelope env = {.sender = slice_of(said, 2 * 160)};
+    for (unsigned i = 0; i < mx_countof(list); i++) {
+        list[i] = (struct dsn_rcpt){.rcpt = &rcpt,
+                                    .action = DSN_DELAYED,
+                                    .status = {4, 255, 255},
+                                    .code = 450,
+                                    .text = slice_of(said, sizeof said),
+                                    .remote_host = slice_of(said, 255),
+                                    .attempted_ms = 1789999999000,
+                                    .retry_until_ms = 1789999999000};
+    }
+    for (uint32_t count = 1; count <= mx_countof(list); count++) {
+        struct dsn dsn = make(&env, list, count);
+        print(&dsn); /* within dsn_bytes_max */
+    }
 }
 
 /* Nothing from outside can begin a new header or part. */

@@ -7,7 +7,7 @@
 Test(queue_filter, numbers_lead_back_to_the_message)
 {
     struct qid id = {.node = 1, .set = 3, .epoch = 42, .sequence = 7};
-    uint64_t number = queue_id(1023, (1u << QUEUE_ID_HANDLE_BITS) - 1, id);
+    uint64_t number = queue_id(1023, (1u << QUEUE_ID_HANDLE_BITS) - 1, queue_id_check(id));
     cr_assert_lt(number, UINT64_C(1) << 63);
     struct queue_place place = queue_id_place(number);
     cr_assert_eq(place.core, 1023);
@@ -16,7 +16,7 @@ Test(queue_filter, numbers_lead_back_to_the_message)
     id.sequence++; /* the next message in the same place */
     cr_assert_not(queue_id_is(number, id));
     cr_assert_not(queue_id_is(0, id));
-    place = queue_id_place(queue_id(0, 0, id));
+    place = queue_id_place(queue_id(0, 0, queue_id_check(id)));
     cr_assert_eq(place.core, 0);
     cr_assert_eq(place.handle, 0);
 }
@@ -52,6 +52,70 @@ Test(queue_filter, the_first_of_an_order_are_kept)
     struct queue_top none = {.max = 0};
     queue_top_add(&none, all[0]);
     cr_assert_eq(none.count, 0);
+}
+
+/* Asks for the key at a place as the queue's cores are asked, and counts the rounds. */
+static void find_place(const struct queue_key *all, size_t count, size_t place,
+                       struct queue_stretch stretch, struct queue_key *out)
+{
+    static struct queue_bins bins;
+    uint64_t left = place, in_part = count;
+    unsigned rounds = 0;
+    while (in_part > 1) {
+        queue_bins_init(&bins, &stretch);
+        for (size_t i = 0; i < count; i++) {
+            queue_bins_add(&bins, &all[i]);
+        }
+        cr_assert(queue_bins_find(&bins, &stretch, &in_part, &left));
+        cr_assert(left < in_part && ++rounds <= 12);
+    }
+    *out = queue_stretch_first(&stretch);
+}
+
+/* Neither the shape of the times nor keys of one time matter. */
+Test(queue_filter, places)
+{
+    enum { COUNT = 3000 };
+    static struct queue_key all[COUNT];
+    for (unsigned shape = 0; shape < 3; shape++) {
+        srand(9);
+        for (unsigned i = 0; i < COUNT; i++) {
+            static const int64_t times[3][3] = {{1, 2, 3}, {INT64_MIN, 0, INT64_MAX}, {77, 77, 77}};
+            all[i] = (struct queue_key){.at_ms = times[shape][rand() % 3],
+                                        .id = (uint64_t)i << (shape == 2 ? 50 : 0)};
+        }
+        for (int down = 0; down < 2; down++) {
+            bool up = !down;
+            qsort(all, COUNT, sizeof *all, down ? compare_down : compare);
+            struct queue_stretch stretch = {
+                .low = {.at_ms = INT64_MIN}, .high = {INT64_MAX, UINT64_MAX}, .ascending = up};
+            for (size_t place = 0; place < COUNT; place += 97) {
+                struct queue_key first;
+                find_place(all, COUNT, place, stretch, &first);
+                cr_expect(queue_key_order(&first, &all[place], up) <= 0);
+                cr_expect(place == 0 || queue_key_order(&all[place - 1], &first, up) < 0);
+            }
+        }
+    }
+}
+
+/* What lies outside does not count, and a place may be behind the end. */
+Test(queue_filter, places_in_a_stretch)
+{
+    static struct queue_bins bins;
+    struct queue_stretch stretch = {.low = {10, 5}, .high = {20, 7}, .ascending = true}, part;
+    const struct queue_key keys[] = {{10, 4}, {10, 5}, {15, 0}, {20, 7}, {20, 8}, {9, 9}};
+    uint64_t count, place = 2;
+    queue_bins_init(&bins, &stretch);
+    for (size_t i = 0; i < mx_countof(keys); i++) {
+        queue_bins_add(&bins, &keys[i]);
+    }
+    cr_assert(queue_bins_find(&bins, &part, &count, &place));
+    cr_assert(count == 1 && place == 0);
+    cr_assert(part.low.at_ms == 20 && part.low.id == 0 && part.high.id == 7);
+    place = 5;
+    cr_assert(!queue_bins_find(&bins, &part, &count, &place));
+    cr_assert(place == 2);
 }
 
 Test(queue_filter, envelopes)

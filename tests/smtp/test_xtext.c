@@ -52,3 +52,35 @@ Test(xtext, every_byte_round_trips)
     cr_assert_eq(xtext_decode(&b, writer_slice(&w)), MX_OK);
     cr_assert(slice_equal(writer_slice(&b), slice_of(all, sizeof all)));
 }
+
+/* RFC 6533 section 3: an address in ASCII, whatever it is made of. */
+Test(xtext, utf8_addresses)
+{
+    static const struct {
+        const char *address, *wanted, *wanted_coded;
+    } rows[] = {
+        {"bob@example.org", "bob@example.org", "bob@example.org"},
+        {"b\xc3\xb8"
+         "b@x",
+         "b\\x{F8}b@x", "b\\x{F8}b@x"},
+        {"\xe2\x82\xac\xf0\x9f\x98\x80", "\\x{20AC}\\x{1F600}", "\\x{20AC}\\x{1F600}"},
+        {"a+b=c\\ d", "a\\x{2B}b\\x{3D}c\\x{5C}\\x{20}d", "a+b=c\\ d"},
+        {"\\x{F8}\xc3\xb8", "\\x{5C}x{F8}\\x{F8}", "\\x{F8}\\x{F8}"},
+        {"a\xff"
+         "b\xc3",
+         "a\\x{FFFD}b\\x{FFFD}", "a\\x{FFFD}b\\x{FFFD}"},
+        {"\x7f\x80", "\\x{FFFD}", "\\x{FFFD}"},
+        {"\x01", "\\x{01}", "\x01"},
+        {"", "", ""},
+    };
+    for (size_t i = 0; i < mx_countof(rows); i++) {
+        for (int coded = 0; coded < 2; coded++) {
+            uint8_t room[256];
+            struct writer w = writer_init(room, sizeof room);
+            put_utf8_xtext(&w, slice_of_text(rows[i].address), coded);
+            const char *wanted = coded ? rows[i].wanted_coded : rows[i].wanted;
+            cr_expect(slice_equal(writer_slice(&w), slice_of_text(wanted)), "row %zu: %.*s", i,
+                      SLICE_ARGS(writer_slice(&w)));
+        }
+    }
+}

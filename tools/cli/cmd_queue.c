@@ -96,10 +96,30 @@ json_t *queue_filter_json(struct cli *cli, bool action)
     return filter;
 }
 
+/* As core/qid.h prints it. */
+static bool is_queue_id(const char *typed)
+{
+    unsigned dashes = 0;
+    size_t digits = 0;
+    for (; *typed != '\0'; typed++) {
+        bool dash = *typed == '-';
+        if (dash ? digits == 0 : strchr("0123456789abcdef", *typed) == NULL) {
+            return false;
+        }
+        dashes += dash;
+        digits = dash ? 0 : digits + 1;
+    }
+    return dashes == 3 && digits > 0;
+}
+
 json_t *queue_id_json(struct cli *cli, const char *typed)
 {
     if (strchr(typed, '-') == NULL) {
         return need(json_string(typed));
+    }
+    if (!is_queue_id(typed)) {
+        (void)fail("%s is no queue id: four hexadecimal numbers, as 1-3-2a-1f0c", typed);
+        return NULL;
     }
     json_t *found = jmap_call(&cli->client, QUEUE_OBJECT, "query",
                               need(json_pack("{s:{s:s}}", "filter", "queueId", typed)));

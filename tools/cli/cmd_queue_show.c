@@ -202,6 +202,10 @@ static bool list_pages(struct cli *cli, json_t *filter, size_t limit, long long 
         }
         const json_t *list = json_object_get(get, "list"), *ids = json_object_get(query, "ids");
         good = json_array_size(list) == 0 || print_page(cli, list);
+        if (good && anchor == NULL && json_array_size(list) == 0 && !cli->args->given[OPT_JSON] &&
+            !cli->args->given[OPT_TOTAL]) {
+            fprintf(stderr, "no messages\n");
+        }
         limit -= json_array_size(ids) < limit ? json_array_size(ids) : limit;
         more = json_is_integer(json_object_get(query, "limit")) && json_array_size(ids) > 0;
         json_decref(anchor);

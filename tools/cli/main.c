@@ -136,7 +136,7 @@ const struct command commands[] = {
      1, 1, true, explain_options, command_explain},
     {"queue", "VERB [QUEUE-ID ...]",
      "list, show, content, shape; hold, release, retry, expire, cancel (no report), bounce (with "
-     "report); pause, resume (exit: 0 done, 1 failed or refused, 3 nothing found)",
+     "report); pause, resume (exit: 0 done, 1 failed or refused, 3 nothing found to change)",
      1, OBJECTS_MAX, false, queue_options, command_queue},
     {"trace", "QUEUE-ID|ADDRESS|CLIENT",
      "What happened to a message, to mail of an address, or to a client or network, from the\n"
