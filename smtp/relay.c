@@ -78,13 +78,6 @@ static bool is_spent(const struct relay_conn *conn)
            (conn->client.without_tls && conn->transactions >= RELAY_CLEAR_MESSAGES);
 }
 
-/* What waits needs another connection, and there is no slot for one. */
-static bool is_in_the_way(const struct relay_conn *conn)
-{
-    const struct slot_account *account = conn->client.hop->account;
-    return conn->client.hop->waiting_count > 0 && account->used >= account->lent;
-}
-
 /* Its slot goes to another core. */
 static bool is_called_back(struct relay_conn *conn, bool idle)
 {
@@ -109,7 +102,8 @@ static bool on_ready(struct cli_conn *client)
         cli_conn_quit(client);
         return true;
     }
-    bool leave = hop->deliver->stopping || is_spent(conn) || is_called_back(conn, false);
+    bool leave = hop->deliver->stopping || is_spent(conn) || is_called_back(conn, false) ||
+                 !strategy_is_there(&client->strategy, hop);
     struct delivery *delivery = conn->reserved;
     conn->reserved = NULL;
     if (delivery != NULL && !may_take(conn, delivery)) { /* another configuration */
@@ -119,8 +113,7 @@ static bool on_ready(struct cli_conn *client)
     }
     if (delivery == NULL && !leave) {
         delivery = take_fitting(conn);
-        leave = delivery == NULL &&
-                (is_in_the_way(conn) || client->without_tls || is_called_back(conn, true));
+        leave = delivery == NULL && (client->without_tls || is_called_back(conn, true));
     }
     if (delivery != NULL && is_in_turn(conn, delivery)) {
         relay_txn_begin(conn, delivery);
@@ -134,6 +127,9 @@ static bool on_ready(struct cli_conn *client)
         return true;
     }
     list_push_back(&hop->idle, &client->node);
+    if (!client->rest_timed && hop_ready_queue(hop) >= 0) {
+        shard_again(hop->deliver->shard); /* it may have to make room for what does not fit */
+    }
     cli_conn_rest(client);
     return false;
 }
@@ -236,6 +232,7 @@ static void on_closed(struct cli_conn *client, mx_err why)
     struct relay_conn *conn = mx_container_of(client, struct relay_conn, client);
     struct hop *hop = client->hop;
     hop->account->leaving -= conn->leaving;
+    hop->yielding -= conn->yields;
     slot_give(hop);
     hop->connections--;
     hop->connecting -= !client->ever_ready;
@@ -315,6 +312,26 @@ bool relay_open(struct hop *hop, unsigned address, struct delivery *reserved, bo
     return true;
 }
 
+/* Taken out of the list. */
+static void quit_idle(struct relay_conn *conn)
+{
+    cli_conn_quit(&conn->client);
+    cli_conn_drive(&conn->client, NULL);
+}
+
+/* What waits fits no connection that rests, and there can only be another one in the place of one
+ * of them: that which has rested for longest, and one at a time, as the others may be needed. */
+static void make_room(struct hop *hop)
+{
+    struct list_node *node = hop->yielding == 0 ? list_pop_front(&hop->idle) : NULL;
+    if (node != NULL) {
+        struct relay_conn *conn = mx_container_of(node, struct relay_conn, client.node);
+        conn->yields = true;
+        hop->yielding++;
+        quit_idle(conn);
+    }
+}
+
 void relay_run(struct hop *hop)
 {
     struct list idle;
@@ -333,6 +350,9 @@ void relay_run(struct hop *hop)
            (hop->connecting < hop->waiting_count || !strategy_is_fixed(hop))) {
         opened = relay_open(hop, hop->first_address, NULL, false);
     }
+    if (!opened && slot_is_wanting(hop)) {
+        make_room(hop);
+    }
     slots_settle(hop);
 }
 
@@ -345,8 +365,7 @@ static bool idle_quit(struct hop *hop, bool lends)
     struct relay_conn *conn = mx_container_of(node, struct relay_conn, client.node);
     conn->leaving = lends;
     hop->account->leaving += lends;
-    cli_conn_quit(&conn->client);
-    cli_conn_drive(&conn->client, NULL);
+    quit_idle(conn);
     return true;
 }
 

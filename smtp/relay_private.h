@@ -9,6 +9,7 @@ struct relay_conn {
     struct cli_conn client; /* its node is in hop->idle, its all_node in hop->conns */
     unsigned transactions;
     bool leaving;  /* for another core */
+    bool yields;   /* to a connection of another strategy: counted in hop->yielding */
     bool moves_on; /* what is reserved goes to the next address when it ends */
     bool zombie;   /* closed, but a read is still in flight */
     uint64_t opened_ns;

@@ -132,6 +132,32 @@ bool strategy_is_like(const struct strategy_kept *a, const struct strategy_kept 
     return a->tls_effect == b->tls_effect && a->connection_effect == b->connection_effect;
 }
 
+static bool has_tls(const struct outbound_conf *conf, uint64_t effect)
+{
+    bool has = conf->tls_fixed != NULL ? conf->tls_fixed->effect == effect
+                                       : outbound_tls_default.effect == effect;
+    for (uint32_t i = 0; conf->tls_fixed == NULL && i < conf->tls_count; i++) {
+        has = has || conf->tls[i].effect == effect;
+    }
+    return has;
+}
+
+static bool has_connection(const struct outbound_conf *conf, uint64_t effect)
+{
+    bool has = conf->connection_fixed != NULL ? conf->connection_fixed->effect == effect
+                                              : outbound_connection_default.effect == effect;
+    for (uint32_t i = 0; conf->connection_fixed == NULL && i < conf->connection_count; i++) {
+        has = has || conf->connections[i].effect == effect;
+    }
+    return has;
+}
+
+bool strategy_is_there(const struct strategy_kept *kept, const struct hop *hop)
+{
+    const struct outbound_conf *conf = &hop->deliver->image->outbound;
+    return has_tls(conf, kept->tls_effect) && has_connection(conf, kept->connection_effect);
+}
+
 /* --- recipients --------------------------------------------------------------------------------
  */
 

@@ -45,6 +45,8 @@ bool strategy_fits_questions(const struct strategy_kept *kept, const struct hop 
  * delivery of their own, in front of the queue. False: none may, it is as it was. */
 bool strategy_fits(const struct strategy_kept *kept, struct delivery *delivery,
                    const struct routing_host *host);
+/* False: the image in force has no such strategies any more, so nothing fits ever again. */
+bool strategy_is_there(const struct strategy_kept *kept, const struct hop *hop);
 /* True when connections with these are made alike. */
 bool strategy_is_like(const struct strategy_kept *a, const struct strategy_kept *b);
 /* True when it is the same for everybody, so that no delivery has to be looked at. */
