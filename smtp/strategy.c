@@ -121,7 +121,7 @@ static struct strategy_pick pick_fixed(const struct outbound_conf *conf)
             conf->connection_fixed != NULL ? conf->connection_fixed : &outbound_connection_default};
 }
 
-static bool is_same(const struct strategy_kept *kept, const struct strategy_pick *pick)
+bool strategy_is(const struct strategy_kept *kept, const struct strategy_pick *pick)
 {
     return kept->tls_effect == pick->tls->effect &&
            kept->connection_effect == pick->connection->effect;
@@ -171,7 +171,7 @@ static bool narrow(const struct strategy_kept *kept, struct delivery *delivery,
         struct strategy_pick own;
         if (!delivery->rcpts[i].decided &&
             !(pick(&own, delivery, delivery->rcpts[i].rcpt, host) == EXPR_DONE &&
-              is_same(kept, &own))) {
+              strategy_is(kept, &own))) {
             others[count++] = i;
         }
     }
@@ -190,13 +190,13 @@ bool strategy_fits(const struct strategy_kept *kept, struct delivery *delivery,
 {
     if (strategy_is_fixed(delivery->hop)) {
         struct strategy_pick fixed = pick_fixed(&delivery->active->deliver->image->outbound);
-        return is_same(kept, &fixed);
+        return strategy_is(kept, &fixed);
     }
     return narrow(kept, delivery, host);
 }
 
-static void keep(struct strategy_kept *out, struct hop *hop, const struct strategy_pick *pick,
-                 const struct netaddr *remote)
+void strategy_keep(struct strategy_kept *out, struct hop *hop, const struct strategy_pick *pick,
+                   const struct netaddr *remote)
 {
     uint32_t sources = usable_sources(pick->connection, remote);
     struct slice name = pick->connection->ehlo_name;
@@ -217,16 +217,25 @@ static void keep(struct strategy_kept *out, struct hop *hop, const struct strate
     out->ehlo_name = slice_of(out->ehlo_text, name.len);
 }
 
-void strategy_of_questions(struct strategy_kept *out, struct hop *hop, const struct netaddr *remote)
+enum expr_status strategy_of_question(struct strategy_pick *out, struct hop *hop, struct slice rcpt,
+                                      const struct expr_asker *asker,
+                                      const struct routing_host *host)
 {
-    struct strategy_pick chosen = pick_fixed(&hop->deliver->image->outbound);
-    keep(out, hop, &chosen, remote);
-}
-
-bool strategy_fits_questions(const struct strategy_kept *kept, const struct hop *hop)
-{
-    struct strategy_pick chosen = pick_fixed(&hop->deliver->image->outbound);
-    return is_same(kept, &chosen);
+    struct deliver *d = hop->deliver;
+    struct routing_context context = {.image = d->image,
+                                      .directory = d->directory,
+                                      .vm = d->vm,
+                                      .now_ms = d->shard->wall_ms,
+                                      .schedule = &d->conf.schedule,
+                                      .asker = asker};
+    struct envelope_rcpt to = {.address = rcpt};
+    struct envelope env = {.rcpts = &to, .rcpt_count = 1};
+    struct strategy_question q = {.context = &context, .host = host, .rcpt = rcpt, .env = &env};
+    if (strategy_is_fixed(hop)) {
+        *out = pick_fixed(&d->image->outbound);
+        return EXPR_DONE;
+    }
+    return strategy_pick(out, &q);
 }
 
 bool strategy_choose(struct strategy_kept *out, struct hop *hop, struct delivery *delivery,
@@ -234,7 +243,7 @@ bool strategy_choose(struct strategy_kept *out, struct hop *hop, struct delivery
 {
     struct strategy_pick chosen = pick_fixed(&hop->deliver->image->outbound);
     if (strategy_is_fixed(hop)) {
-        keep(out, hop, &chosen, host->remote);
+        strategy_keep(out, hop, &chosen, host->remote);
         return true;
     }
     struct outcome problem =
@@ -251,7 +260,7 @@ bool strategy_choose(struct strategy_kept *out, struct hop *hop, struct delivery
             return false;
         }
         if (status == EXPR_DONE) {
-            keep(out, hop, &chosen, host->remote);
+            strategy_keep(out, hop, &chosen, host->remote);
             if (narrow(out, delivery, host)) {
                 return true;
             }

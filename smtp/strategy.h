@@ -35,12 +35,16 @@ enum expr_status strategy_pick(struct strategy_pick *out, const struct strategy_
  * it waits for the DNS (hop_ask). */
 bool strategy_choose(struct strategy_kept *out, struct hop *hop, struct delivery *delivery,
                      const struct routing_host *host);
-/* For a connection that carries no mail, only questions about recipients: what holds for everybody,
- * the defaults where an expression chooses by recipient. */
-void strategy_of_questions(struct strategy_kept *out, struct hop *hop,
-                           const struct netaddr *remote);
-/* True while these are what strategy_of_questions chooses. */
-bool strategy_fits_questions(const struct strategy_kept *kept, const struct hop *hop);
+/* For a question about a recipient (smtp/verify), which the null sender asks. asker: as for
+ * programs. */
+enum expr_status strategy_of_question(struct strategy_pick *out, struct hop *hop, struct slice rcpt,
+                                      const struct expr_asker *asker,
+                                      const struct routing_host *host);
+/* What a connection keeps of it. */
+void strategy_keep(struct strategy_kept *out, struct hop *hop, const struct strategy_pick *pick,
+                   const struct netaddr *remote);
+/* True when a connection with these is one as picked. */
+bool strategy_is(const struct strategy_kept *kept, const struct strategy_pick *pick);
 /* True when the delivery may go over a connection with these: recipients who may not become a
  * delivery of their own, in front of the queue. False: none may, it is as it was. */
 bool strategy_fits(const struct strategy_kept *kept, struct delivery *delivery,

@@ -11,6 +11,7 @@ struct verify_conn {
     struct cli_conn client; /* its node is in hop->verify.idle, its all_node in hop->verify.conns */
     unsigned refusals;      /* so far */
     bool useful;            /* some question was answered */
+    bool yields;            /* to one of another strategy: counted in hop->verify.yielding */
     /* the transaction */
     struct envelope env;
     struct cli_message msg;
@@ -20,7 +21,8 @@ struct verify_conn {
     uint8_t states[VERIFY_BATCH_MAX];
 };
 
-static bool conn_open(struct hop *hop, unsigned address_index, bool without_tls);
+static bool conn_open(struct hop *hop, unsigned address, struct verify_question *q,
+                      bool without_tls);
 
 size_t verify_conn_bytes(void)
 {
@@ -72,6 +74,12 @@ static void answered(struct cli_conn *client)
     verify_finish(q, result_of(o), o);
 }
 
+/* As before its strategies are known: what they are asked for is the same at any time. */
+static struct routing_host host_of(const struct verify_conn *conn)
+{
+    return (struct routing_host){cli_conn_host(&conn->client), &conn->client.peer, NULL};
+}
+
 /* Up to so many as the host may refuse without being annoyed. */
 static bool ask_some(struct verify_conn *conn)
 {
@@ -79,8 +87,10 @@ static bool ask_some(struct verify_conn *conn)
     unsigned max = room < VERIFY_BATCH_MAX ? room : VERIFY_BATCH_MAX;
     uint32_t count = 0;
     struct verify_question *q;
+    struct routing_host host = host_of(conn);
+    const struct strategy_kept *kept = &conn->client.strategy;
     conn->env = (struct envelope){.rcpts = conn->rcpts};
-    while (count < max && (q = verify_take(conn->client.hop)) != NULL) {
+    while (count < max && (q = verify_take(conn->client.hop, kept, &host)) != NULL) {
         struct slice address = slice_of(q->address, q->len);
         conn->asked[count] = q;
         conn->rcpts[count] = (struct envelope_rcpt){.address = address};
@@ -111,6 +121,13 @@ static void give_back(struct cli_conn *client)
     }
 }
 
+static void yield(struct verify_conn *conn)
+{
+    conn->yields = true;
+    conn->client.hop->verify.yielding++;
+    cli_conn_quit(&conn->client);
+}
+
 /* True: a transaction has begun, or the end. */
 static bool on_ready(struct cli_conn *client)
 {
@@ -123,7 +140,7 @@ static bool on_ready(struct cli_conn *client)
     }
     client->limit_ms = tuning(conn)->verify_timeout_ms;
     if (client->ending || hop->retired || hop->deliver->stopping ||
-        conn->refusals >= VERIFY_REFUSALS_MAX || !strategy_fits_questions(&client->strategy, hop) ||
+        conn->refusals >= VERIFY_REFUSALS_MAX || !strategy_is_there(&client->strategy, hop) ||
         vh->connections > tuning(conn)->verify_connections) {
         cli_conn_quit(client);
         return true;
@@ -131,19 +148,44 @@ static bool on_ready(struct cli_conn *client)
     if (ask_some(conn)) {
         return true;
     }
-    list_push_front(&vh->idle, &client->node); /* the others may go when they are not needed */
+    if (!client->rest_timed && verify_wants_room(hop)) {
+        yield(conn);
+        return true;
+    }
+    if (client->rest_timed) { /* it only looked */
+        list_push_back(&vh->idle, &client->node);
+    } else {
+        list_push_front(&vh->idle, &client->node); /* the others may go when they are not needed */
+    }
     cli_conn_rest(client);
     return false;
 }
 
-bool verify_conn_use_idle(struct hop *hop)
+void verify_conns_use_idle(struct hop *hop)
 {
-    struct list_node *node = list_pop_front(&hop->verify.idle);
-    if (node == NULL) {
-        return false;
+    struct list idle;
+    struct list_node *node;
+    list_init(&idle);
+    list_splice(&idle, &hop->verify.idle); /* those that cannot ask anything come back */
+    while (!list_empty(&hop->verify.waiting) && (node = list_pop_front(&idle)) != NULL) {
+        cli_conn_drive(mx_container_of(node, struct cli_conn, node), NULL);
     }
-    cli_conn_drive(mx_container_of(node, struct cli_conn, node), NULL);
-    return true;
+    list_splice(&hop->verify.idle, &idle);
+}
+
+void verify_conns_make_room(struct hop *hop)
+{
+    const struct list *idle = &hop->verify.idle;
+    struct list_node *last = NULL;
+    for (struct list_node *node = list_first(idle); node != NULL; node = list_next(idle, node)) {
+        last = node;
+    }
+    if (last != NULL) {
+        struct verify_conn *conn = mx_container_of(last, struct verify_conn, client.node);
+        list_remove(last);
+        yield(conn);
+        cli_conn_drive(&conn->client, NULL);
+    }
 }
 
 /* --- begin and end -----------------------------------------------------------------------------
@@ -155,14 +197,15 @@ static void conn_unusable(struct verify_conn *conn, mx_err why)
     struct hop *hop = conn->client.hop;
     bool in_clear = cli_conn_may_go_clear(&conn->client);
     unsigned address = conn->client.address + !in_clear;
-    if (address < hop->address_count && !list_empty(&hop->verify.waiting) &&
-        conn_open(hop, address, in_clear)) {
+    struct routing_host host = host_of(conn);
+    struct verify_question *q = verify_find(hop, &conn->client.strategy, &host);
+    if (address < hop->address_count && q != NULL && conn_open(hop, address, q, in_clear)) {
         return;
     }
     char text[CLI_TEXT_MAX];
     struct writer w = writer_init(text, sizeof text);
     /* Where others work, a limit of the host, or chance. */
-    verify_pause(hop, cli_conn_problem(&conn->client, &w, why).text);
+    verify_pause(hop, &conn->client.strategy, cli_conn_problem(&conn->client, &w, why).text);
 }
 
 static void on_closed(struct cli_conn *client, mx_err why)
@@ -171,9 +214,10 @@ static void on_closed(struct cli_conn *client, mx_err why)
     struct hop *hop = client->hop;
     hop->verify.connections--;
     hop->verify.connecting -= !client->ever_ready;
+    hop->verify.yielding -= conn->yields;
     give_back(client);
-    if (!conn->useful && !client->ending && !client->aborting && !hop->retired &&
-        !hop->deliver->stopping) {
+    bool counts = !client->ending && !client->aborting && !hop->retired && !hop->deliver->stopping;
+    if (counts && !conn->useful && strategy_is_there(&client->strategy, hop)) {
         conn_unusable(conn, why);
     }
     cli_conn_fini(client);
@@ -184,7 +228,8 @@ static void on_closed(struct cli_conn *client, mx_err why)
 static const struct cli_conn_ops callbacks = {
     .ready = on_ready, .outcome = answered, .done = give_back, .closed = on_closed};
 
-static bool conn_open(struct hop *hop, unsigned address, bool without_tls)
+static bool conn_open(struct hop *hop, unsigned address, struct verify_question *q,
+                      bool without_tls)
 {
     struct verify *v = &hop->deliver->verify;
     struct verify_conn *conn = pool_acquire_zero(&v->conns);
@@ -192,17 +237,35 @@ static bool conn_open(struct hop *hop, unsigned address, bool without_tls)
         pool_release(&v->conns, conn);
         return false;
     }
+    struct routing_host host = host_of(conn);
+    struct strategy_pick pick;
+    if (!verify_pick(q, &pick, &host)) {
+        cli_conn_fini(&conn->client);
+        pool_release(&v->conns, conn);
+        return true;
+    }
+    strategy_keep(&conn->client.strategy, hop, &pick, &conn->client.peer);
     conn->client.limit_ms = tuning(conn)->verify_timeout_ms;
-    strategy_of_questions(&conn->client.strategy, hop, &conn->client.peer);
     hop->verify.connections++;
     hop->verify.connecting++;
     cli_conn_dial(&conn->client, &hop->verify.conns, without_tls);
     return true;
 }
 
-bool verify_conn_open(struct hop *hop, unsigned address)
+bool verify_conn_open(struct hop *hop, unsigned address, struct verify_question *q)
 {
-    return conn_open(hop, address, false);
+    return conn_open(hop, address, q, false);
+}
+
+unsigned verify_conns_coming(const struct hop *hop, const struct strategy_pick *pick)
+{
+    const struct list *conns = &hop->verify.conns;
+    unsigned count = 0;
+    for (struct list_node *node = list_first(conns); node != NULL; node = list_next(conns, node)) {
+        const struct cli_conn *client = mx_container_of(node, struct cli_conn, all_node);
+        count += !client->ever_ready && strategy_is(&client->strategy, pick);
+    }
+    return count;
 }
 
 void verify_conns_stop(struct hop *hop)
