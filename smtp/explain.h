@@ -14,7 +14,7 @@ enum {
     EXPLAIN_TEXT_BYTES = 32768,
     EXPLAIN_VALUE_MAX = 512, /* of one value */
     EXPLAIN_DECISIONS_MAX = 32,
-    EXPLAIN_ADDRESSES_MAX = 16,
+    EXPLAIN_ADDRESSES_MAX = HOP_ADDRESSES_MAX,
     EXPLAIN_DNS_NAMES_MAX = 64,
     EXPLAIN_WAIT_MS = 3000, /* for the DNS; then it is explained without */
 };
