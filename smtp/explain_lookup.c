@@ -60,11 +60,17 @@ bool explain_lookup_done(const struct explain_lookup *lookup, struct explain_hop
     return true;
 }
 
+bool explain_lookup_not_now(const struct explain_lookup *lookup)
+{
+    return lookup->hosts.result == MAIL_HOSTS_NOT_NOW;
+}
+
 void explain_lookup_stop(struct explain_lookup *lookup)
 {
     mail_hosts_cancel(&lookup->hosts);
     if (!lookup->over) {
         lookup->over = true;
+        lookup->hosts.result = MAIL_HOSTS_NOT_NOW;
         lookup->hosts.problem = "the DNS has not answered in time";
     }
 }

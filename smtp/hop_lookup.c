@@ -135,7 +135,7 @@ static void hosts_done(struct mail_hosts *hosts)
 /* --- beginning ---------------------------------------------------------------------------------
  */
 
-static bool is_fresh(const struct hop *hop)
+bool hop_addresses_fresh(const struct hop *hop)
 {
     uint64_t age_ns = hop->deliver->shard->now_ns - hop->resolved_ns;
     return hop->address_count > 0 && age_ns < HOP_RESOLVE_KEEP_MS * MX_NS_PER_MS;
@@ -146,7 +146,7 @@ bool hop_addresses_known(struct hop *hop)
     if (hop->lookup != NULL) {
         return false;
     }
-    if (is_fresh(hop)) {
+    if (hop_addresses_fresh(hop)) {
         return true;
     }
     if (hop->domain.len > 0 && !dns_has_room(hop->deliver->conf.dns)) {

@@ -36,6 +36,13 @@ static const struct source_address *usable_source(const struct connection_strate
     return &connection->sources[at];
 }
 
+const struct netaddr *strategy_local(const struct connection_strategy *connection,
+                                     const struct netaddr *remote)
+{
+    return usable_sources(connection, remote) == 1 ? &usable_source(connection, remote, 0)->addr
+                                                   : NULL;
+}
+
 /* Which of the names a program yields. */
 static enum expr_status ask(struct slice *out_name, const struct strategy_question *q,
                             const struct expr_program *program, const struct routing_host *host)
@@ -62,9 +69,8 @@ enum expr_status strategy_pick(struct strategy_pick *out, const struct strategy_
     if (out->connection == NULL) {
         return status == EXPR_DONE ? EXPR_FAILED : status;
     }
-    if (usable_sources(out->connection, q->host->remote) == 1) {
-        from.local = &usable_source(out->connection, q->host->remote, 0)->addr;
-    }
+    const struct netaddr *local = strategy_local(out->connection, q->host->remote);
+    from.local = local != NULL ? local : from.local;
     if (out->tls == NULL || q->context->trace != NULL) {
         status = conf->tls_program == NULL ? EXPR_FAILED : ask(&name, q, conf->tls_program, &from);
         out->tls = status == EXPR_DONE ? outbound_tls(conf, name) : out->tls;

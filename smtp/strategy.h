@@ -29,6 +29,9 @@ struct strategy_question {
 };
 /* EXPR_FAILED: it cannot be worked out. */
 enum expr_status strategy_pick(struct strategy_pick *out, const struct strategy_question *q);
+/* Where such a connection comes from; NULL: the system, or chance, decides. */
+const struct netaddr *strategy_local(const struct connection_strategy *connection,
+                                     const struct netaddr *remote);
 /* The strategies for the delivery's first recipient without outcome at this host. Recipients for
  * whom others hold become a delivery of their own, in front of the hop's queue. Without a delivery,
  * what holds for everybody. False: nothing can be chosen, and nothing is left of the delivery, or
