@@ -5,22 +5,6 @@
 
 #include <stdio.h>
 
-static json_t *text(struct slice s)
-{
-    json_t *made = json_stringn((const char *)s.ptr, s.len);
-    return made != NULL ? made : json_string("(not UTF-8)");
-}
-
-static json_t *number(uint64_t value)
-{
-    return json_integer((json_int_t)value);
-}
-
-static void set(json_t *object, const char *name, json_t *value)
-{
-    json_object_set_new(object, name, value);
-}
-
 const char *explain_outcome_name(enum explain_outcome outcome)
 {
     static const char *const names[] = {"delivered", "relayed", "refused", "temporary"};
@@ -33,9 +17,9 @@ const char *explain_outcome_name(enum explain_outcome outcome)
 static void add_step(json_t *steps, const char *name, struct slice value, const char *result)
 {
     json_t *step = json_object();
-    set(step, "step", json_string(name));
-    set(step, "value", text(value));
-    set(step, "result", json_string(result));
+    explain_set(step, "step", json_string(name));
+    explain_set(step, "value", explain_text(value));
+    explain_set(step, "result", json_string(result));
     json_array_append_new(steps, step);
 }
 
@@ -107,14 +91,14 @@ static json_t *resolution(const struct resolution *r)
                                         [RESOLVE_UNKNOWN_USER] = "unknownUser",
                                         [RESOLVE_UNKNOWN_DOMAIN] = "unknownDomain"};
     json_t *object = json_object();
-    set(object, "result", json_string(kinds[r->kind]));
+    explain_set(object, "result", json_string(kinds[r->kind]));
     if (r->kind == RESOLVE_LOCAL) {
         char id[OBJECT_ID_TEXT_MAX];
         struct writer w = writer_init(id, sizeof id);
         put_object_id(&w, r->object_id);
-        set(object, "kind", json_string(kind_name(r)));
-        set(object, "mailbox", text(r->mailbox));
-        set(object, "objectId", text(writer_slice(&w)));
+        explain_set(object, "kind", json_string(kind_name(r)));
+        explain_set(object, "mailbox", explain_text(r->mailbox));
+        explain_set(object, "objectId", explain_text(writer_slice(&w)));
     }
     return object;
 }
@@ -131,62 +115,18 @@ static json_t *route_of(const struct route_conf *route)
         json_decref(object);
         return json_null();
     }
-    set(object, "name", text(route->name));
-    set(object, "type", json_string(kinds[route->kind]));
+    explain_set(object, "name", explain_text(route->name));
+    explain_set(object, "type", json_string(kinds[route->kind]));
     return object;
 }
 
-/* In the order in which they are tried. */
-static json_t *addresses_of(const struct explanation *e)
+/* What its programs were told of it; null: they saw an empty text. */
+static json_t *host_of(const struct explanation *e)
 {
-    json_t *list = json_array();
-    for (unsigned i = 0; i < e->hop.address_count; i++) {
-        const struct explain_address *address = &e->hop.addresses[i];
-        char buf[NETADDR_TEXT_MAX + 8];
-        struct writer w = writer_init(buf, sizeof buf);
-        put_netaddr_port(&w, &address->addr);
-        json_t *object = json_object();
-        set(object, "address", text(writer_slice(&w)));
-        set(object, "host", address->host[0] != '\0' ? json_string(address->host) : json_null());
-        json_array_append_new(list, object);
-    }
-    return list;
-}
-
-static json_t *connection_of(const struct connection_strategy *strategy)
-{
-    if (strategy == NULL) {
-        return json_null();
-    }
-    json_t *object = json_object(), *sources = json_array();
-    for (uint32_t i = 0; i < strategy->source_count; i++) {
-        char buf[NETADDR_TEXT_MAX];
-        struct writer w = writer_init(buf, sizeof buf);
-        put_netaddr(&w, &strategy->sources[i].addr);
-        json_array_append_new(sources, text(writer_slice(&w)));
-    }
-    set(object, "name", text(strategy->name));
-    set(object, "ehloHostname",
-        strategy->ehlo_name.len > 0 ? text(strategy->ehlo_name) : json_null());
-    set(object, "sourceIps", sources);
-    set(object, "connectTimeout", number(strategy->times.connect));
-    set(object, "dataTimeout", number(strategy->times.data));
-    return object;
-}
-
-static json_t *tls_of(const struct tls_strategy *strategy)
-{
-    static const char *const starts[] = {[START_TLS_OPTIONAL] = "optional",
-                                         [START_TLS_REQUIRE] = "require",
-                                         [START_TLS_DISABLE] = "disable"};
-    if (strategy == NULL) {
-        return json_null();
-    }
     json_t *object = json_object();
-    set(object, "name", text(strategy->name));
-    set(object, "startTls", json_string(starts[strategy->start_tls]));
-    set(object, "allowInvalidCerts", json_boolean(strategy->allow_invalid_certs));
-    set(object, "tlsTimeout", number(strategy->handshake_ms));
+    explain_set(object, "mx", e->host_mx.len > 0 ? explain_text(e->host_mx) : json_null());
+    explain_set(object, "remoteIp", explain_netaddr(&e->host_remote));
+    explain_set(object, "localIp", explain_netaddr(&e->host_local));
     return object;
 }
 
@@ -195,31 +135,33 @@ static json_t *next_hop(const struct explanation *e, struct slice rcpt)
     const struct route_conf *route = e->routing.route;
     json_t *hop = json_object();
     if (route->kind == ROUTE_LOCAL) {
-        set(hop, "mailbox", text(e->routing.resolution.mailbox));
+        explain_set(hop, "mailbox", explain_text(e->routing.resolution.mailbox));
     } else if (route->kind == ROUTE_MX) {
-        set(hop, "mxOf", text(part_of(rcpt, true)));
+        explain_set(hop, "mxOf", explain_text(part_of(rcpt, true)));
     } else {
-        set(hop, "address", text(route->address));
-        set(hop, "port", number(route->port));
-        set(hop, "protocol", json_string(route->lmtp ? "lmtp" : "smtp"));
-        set(hop, "tls", json_string(route->implicit_tls ? "implicit" : "STARTTLS when offered"));
-        set(hop, "allowInvalidCerts", json_boolean(route->allow_invalid_certs));
+        explain_set(hop, "address", explain_text(route->address));
+        explain_set(hop, "port", explain_number(route->port));
+        explain_set(hop, "protocol", json_string(route->lmtp ? "lmtp" : "smtp"));
+        explain_set(hop, "tls",
+                    json_string(route->implicit_tls ? "implicit" : "STARTTLS when offered"));
+        explain_set(hop, "allowInvalidCerts", json_boolean(route->allow_invalid_certs));
     }
     if (route->kind != ROUTE_LOCAL) {
-        set(hop, "addresses", addresses_of(e));
-        set(hop, "connection", connection_of(e->strategy.connection));
-        set(hop, "tlsStrategy", tls_of(e->strategy.tls));
-        set(hop, "problem",
-            e->hop.down                    ? json_string(e->hop.problem)
-            : e->hop.names_problem != NULL ? json_string(e->hop.names_problem)
-                                           : json_null());
+        explain_set(hop, "addresses", explain_addresses_json(e));
+        explain_set(hop, "assumedHost", host_of(e));
+        explain_set(hop, "connection", explain_connection_json(e->strategy.connection));
+        explain_set(hop, "tlsStrategy", explain_tls_json(e->strategy.tls));
+        explain_set(hop, "problem",
+                    e->hop.down                    ? json_string(e->hop.problem)
+                    : e->hop.names_problem != NULL ? json_string(e->hop.names_problem)
+                                                   : json_null());
     }
     if (e->hop.known) {
-        set(hop, "down", json_boolean(e->hop.down));
-        set(hop, "failures", number(e->hop.failures));
-        set(hop, "connections", number(e->hop.connections));
-        set(hop, "maxConnections", number(e->hop.connections_max));
-        set(hop, "waiting", number(e->hop.waiting));
+        explain_set(hop, "down", json_boolean(e->hop.down));
+        explain_set(hop, "failures", explain_number(e->hop.failures));
+        explain_set(hop, "connections", explain_number(e->hop.connections));
+        explain_set(hop, "maxConnections", explain_number(e->hop.connections_max));
+        explain_set(hop, "waiting", explain_number(e->hop.waiting));
     }
     return hop;
 }
@@ -233,9 +175,10 @@ static json_t *verification_of(const struct explanation *e)
     }
     bool knows = e->verify.known != VERIFY_LATER;
     json_t *object = json_object();
-    set(object, "otherwise", json_string(dir_verify_name(e->routing.resolution.domain->verify)));
-    set(object, "known", knows ? json_string(known[e->verify.known]) : json_null());
-    set(object, "for", knows ? number(e->verify.left_ms) : json_null());
+    explain_set(object, "otherwise",
+                json_string(dir_verify_name(e->routing.resolution.domain->verify)));
+    explain_set(object, "known", knows ? json_string(known[e->verify.known]) : json_null());
+    explain_set(object, "for", knows ? explain_number(e->verify.left_ms) : json_null());
     return object;
 }
 
@@ -243,7 +186,7 @@ static json_t *times(const uint64_t *ms, uint32_t count)
 {
     json_t *list = json_array();
     for (uint32_t i = 0; i < count; i++) {
-        json_array_append_new(list, number(ms[i]));
+        json_array_append_new(list, explain_number(ms[i]));
     }
     return list;
 }
@@ -251,15 +194,17 @@ static json_t *times(const uint64_t *ms, uint32_t count)
 static json_t *schedule_of(const struct image *image, const struct schedule *schedule)
 {
     json_t *object = json_object();
-    set(object, "name", text(schedule->name));
-    set(object, "queue",
-        text(schedule->queue < image->queue_count ? image->queues[schedule->queue].name
-                                                  : SLICE_EMPTY));
-    set(object, "retry", times(schedule->retry_ms, schedule->retry_count));
-    set(object, "notify", times(schedule->notify_ms, schedule->notify_count));
-    set(object, "expiry", schedule->attempts_max > 0 ? json_null() : number(schedule->expire_ms));
-    set(object, "maxAttempts",
-        schedule->attempts_max > 0 ? number(schedule->attempts_max) : json_null());
+    explain_set(object, "name", explain_text(schedule->name));
+    explain_set(object, "queue",
+                explain_text(schedule->queue < image->queue_count
+                                 ? image->queues[schedule->queue].name
+                                 : SLICE_EMPTY));
+    explain_set(object, "retry", times(schedule->retry_ms, schedule->retry_count));
+    explain_set(object, "notify", times(schedule->notify_ms, schedule->notify_count));
+    explain_set(object, "expiry",
+                schedule->attempts_max > 0 ? json_null() : explain_number(schedule->expire_ms));
+    explain_set(object, "maxAttempts",
+                schedule->attempts_max > 0 ? explain_number(schedule->attempts_max) : json_null());
     return object;
 }
 
@@ -268,40 +213,40 @@ static json_t *reply_json(enum reply reply)
 {
     const struct reply_row *row = reply_row(reply == REPLY_OK ? REPLY_RCPT_OK : reply);
     json_t *object = json_object();
-    set(object, "code", number(row->code));
-    set(object, "enhanced", json_string(row->enhanced));
-    set(object, "text", json_string(row->text));
+    explain_set(object, "code", explain_number(row->code));
+    explain_set(object, "enhanced", json_string(row->enhanced));
+    explain_set(object, "text", json_string(row->text));
     return object;
 }
 
 static json_t *rewritten(struct slice now, struct slice before)
 {
-    return slice_equal(now, before) ? json_null() : text(now);
+    return slice_equal(now, before) ? json_null() : explain_text(now);
 }
 
 json_t *explain_json(const struct explanation *e, const struct explain_query *query)
 {
     json_t *object = json_object();
-    set(object, "recipient", text(query->rcpt));
-    set(object, "sender", text(query->sender));
-    set(object, "rewrittenRecipient", rewritten(e->rcpt, query->rcpt));
-    set(object, "rewrittenSender", rewritten(e->sender, query->sender));
-    set(object, "generation", number(e->image->generation));
-    set(object, "outcome", json_string(explain_outcome_name(e->outcome)));
-    set(object, "reason", e->reason != NULL ? json_string(e->reason) : json_null());
-    set(object, "stage", e->stage != NULL ? json_string(e->stage) : json_null());
-    set(object, "reply", e->blocked ? json_null() : reply_json(e->reply));
-    set(object, "resolver", resolver(&e->routing.resolution, e->rcpt));
-    set(object, "resolution", resolution(&e->routing.resolution));
-    set(object, "rule", explain_rule_json(e, e->image->route_program));
-    set(object, "ruleCut", json_boolean(e->steps_cut));
-    set(object, "route", route_of(e->routing.route));
-    set(object, "nextHop", e->routing.route != NULL ? next_hop(e, e->rcpt) : json_null());
-    set(object, "verification", verification_of(e));
-    set(object, "schedule", schedule_of(e->image, &e->schedule));
-    set(object, "paused", json_boolean(e->paused));
-    set(object, "decisions", explain_decisions_json(e));
-    set(object, "limits", explain_limits_json(e));
-    set(object, "rates", explain_rates_json(e));
+    explain_set(object, "recipient", explain_text(query->rcpt));
+    explain_set(object, "sender", explain_text(query->sender));
+    explain_set(object, "rewrittenRecipient", rewritten(e->rcpt, query->rcpt));
+    explain_set(object, "rewrittenSender", rewritten(e->sender, query->sender));
+    explain_set(object, "generation", explain_number(e->image->generation));
+    explain_set(object, "outcome", json_string(explain_outcome_name(e->outcome)));
+    explain_set(object, "reason", e->reason != NULL ? json_string(e->reason) : json_null());
+    explain_set(object, "stage", e->stage != NULL ? json_string(e->stage) : json_null());
+    explain_set(object, "reply", e->blocked ? json_null() : reply_json(e->reply));
+    explain_set(object, "resolver", resolver(&e->routing.resolution, e->rcpt));
+    explain_set(object, "resolution", resolution(&e->routing.resolution));
+    explain_set(object, "rule", explain_rule_json(e, e->image->route_program));
+    explain_set(object, "ruleCut", json_boolean(e->steps_cut));
+    explain_set(object, "route", route_of(e->routing.route));
+    explain_set(object, "nextHop", e->routing.route != NULL ? next_hop(e, e->rcpt) : json_null());
+    explain_set(object, "verification", verification_of(e));
+    explain_set(object, "schedule", schedule_of(e->image, &e->schedule));
+    explain_set(object, "paused", json_boolean(e->paused));
+    explain_set(object, "decisions", explain_decisions_json(e));
+    explain_set(object, "limits", explain_limits_json(e));
+    explain_set(object, "rates", explain_rates_json(e));
     return object;
 }

@@ -1,17 +1,28 @@
 #include "admin/explain_parts.h"
 
-static json_t *text(struct slice s)
+json_t *explain_text(struct slice text)
 {
-    json_t *made = json_stringn((const char *)s.ptr, s.len);
+    json_t *made = json_stringn((const char *)text.ptr, text.len);
     return made != NULL ? made : json_string("(not UTF-8)");
 }
 
-static json_t *number(uint64_t value)
+json_t *explain_number(uint64_t value)
 {
     return json_integer((json_int_t)value);
 }
 
-static void set(json_t *object, const char *name, json_t *value)
+json_t *explain_netaddr(const struct netaddr *addr)
+{
+    char buf[NETADDR_TEXT_MAX];
+    struct writer w = writer_init(buf, sizeof buf);
+    if (addr->family == 0) {
+        return json_null();
+    }
+    put_netaddr(&w, addr);
+    return explain_text(writer_slice(&w));
+}
+
+void explain_set(json_t *object, const char *name, json_t *value)
 {
     json_object_set_new(object, name, value);
 }
@@ -46,8 +57,8 @@ static json_t *values_of(const struct explanation *e, const struct explain_step 
         }
         if (!said) {
             json_t *value = json_object();
-            set(value, "text", text(source));
-            set(value, "value", text(step->value));
+            explain_set(value, "text", explain_text(source));
+            explain_set(value, "value", explain_text(step->value));
             json_array_append_new(values, value);
         }
     }
@@ -59,17 +70,17 @@ static void add_branch(json_t *rule, const struct explanation *e, const struct e
     const struct expr_program *program = end->program;
     bool otherwise = end->part + 1 == expr_part_count(program);
     json_t *branch = json_object();
-    set(branch, "branch", otherwise ? json_null() : number(end->part / 2));
-    set(branch,
-        end->decides ? "if"
-        : otherwise  ? "else"
-                     : "then",
-        text(expr_part_text(program, end->part)));
-    set(branch, "values", values_of(e, end));
+    explain_set(branch, "branch", otherwise ? json_null() : explain_number(end->part / 2));
+    explain_set(branch,
+                end->decides ? "if"
+                : otherwise  ? "else"
+                             : "then",
+                explain_text(expr_part_text(program, end->part)));
+    explain_set(branch, "values", values_of(e, end));
     if (end->decides) {
-        set(branch, "result", json_boolean(end->truthy));
+        explain_set(branch, "result", json_boolean(end->truthy));
     } else {
-        set(branch, "result", text(end->value));
+        explain_set(branch, "result", explain_text(end->value));
     }
     json_array_append_new(rule, branch);
 }
@@ -91,7 +102,7 @@ static json_t *result_of(const struct explanation *e, const struct expr_program 
 {
     for (uint32_t i = 0; i < e->step_count; i++) {
         if (e->steps[i].program == program && e->steps[i].result) {
-            return text(e->steps[i].value);
+            return explain_text(e->steps[i].value);
         }
     }
     return json_null();
@@ -103,14 +114,14 @@ json_t *explain_decisions_json(const struct explanation *e)
     for (uint32_t i = 0; i < e->decision_count; i++) {
         const struct explain_decision *decision = &e->decisions[i];
         json_t *object = json_object();
-        set(object, "stage", json_string(decision->stage));
-        set(object, "object", json_string(decision->object));
-        set(object, "setting", json_string(decision->setting));
-        set(object, "result", result_of(e, decision->program));
-        set(object, "problem",
-            decision->problem != NULL ? json_string(decision->problem) : json_null());
-        set(object, "rule", explain_rule_json(e, decision->program));
-        set(object, "cut", json_boolean(decision->cut));
+        explain_set(object, "stage", json_string(decision->stage));
+        explain_set(object, "object", json_string(decision->object));
+        explain_set(object, "setting", json_string(decision->setting));
+        explain_set(object, "result", result_of(e, decision->program));
+        explain_set(object, "problem",
+                    decision->problem != NULL ? json_string(decision->problem) : json_null());
+        explain_set(object, "rule", explain_rule_json(e, decision->program));
+        explain_set(object, "cut", json_boolean(decision->cut));
         json_array_append_new(list, object);
     }
     return list;
@@ -144,7 +155,12 @@ static uint64_t limit_connections(const struct explanation *e)
 
 static uint64_t limit_client(const struct explanation *e)
 {
-    return e->image->client_connections_max > 0 ? e->image->client_connections_max : NO_LIMIT;
+    return e->client_connections_max > 0 ? e->client_connections_max : NO_LIMIT;
+}
+
+static uint64_t limit_network(const struct explanation *e)
+{
+    return e->network_connections_max > 0 ? e->network_connections_max : NO_LIMIT;
 }
 
 static uint64_t limit_listener(const struct explanation *e)
@@ -200,6 +216,7 @@ static const struct {
     {"maxDuration", limit_session_ms},
     {"maxConnections", limit_connections},
     {"maxConnectionsPerClient", limit_client},
+    {"maxConnectionsPerNetwork", limit_network},
     {"listenerConnections", limit_listener},
     /* of the delivery; *Here: of the core that was asked */
     {"queueWorkers", limit_workers},
@@ -215,7 +232,7 @@ json_t *explain_limits_json(const struct explanation *e)
     for (size_t i = 0; i < mx_countof(limits); i++) {
         uint64_t value = limits[i].value(e);
         if (value != NO_LIMIT) {
-            set(object, limits[i].name, number(value));
+            explain_set(object, limits[i].name, explain_number(value));
         }
     }
     return object;
@@ -226,8 +243,20 @@ json_t *explain_limits_json(const struct explanation *e)
 
 static json_t *rate_json(const char *object, struct slice name, uint64_t count, uint64_t period_ms)
 {
-    return json_pack("{s:s,s:o,s:I,s:I}", "object", object, "name", text(name), "count",
+    return json_pack("{s:s,s:o,s:I,s:I}", "object", object, "name", explain_text(name), "count",
                      (json_int_t)count, "period", (json_int_t)period_ms);
+}
+
+/* One whose condition holds, or could not be told. Takes the row. */
+static void add_rate(json_t *rows, json_t *row, uint32_t i, uint64_t holds, uint64_t unknown)
+{
+    if ((unknown >> i & 1) != 0) {
+        explain_set(row, "unknown", json_true());
+    }
+    if (((holds | unknown) >> i & 1) != 0) {
+        json_array_append(rows, row);
+    }
+    json_decref(row);
 }
 
 static void add_inbound(json_t *rows, const struct explanation *e)
@@ -235,14 +264,8 @@ static void add_inbound(json_t *rows, const struct explanation *e)
     const struct inbound_throttles *all = &e->image->throttles;
     for (uint32_t i = 0; i < all->count; i++) {
         const struct inbound_throttle *t = &all->items[i];
-        bool unknown = (e->rates.inbound_unknown >> i & 1) != 0;
-        if (unknown || (e->rates.inbound >> i & 1) != 0) {
-            json_t *row = rate_json("MtaInboundThrottle", t->name, t->count, t->period_ms);
-            if (unknown) {
-                set(row, "unknown", json_true());
-            }
-            json_array_append_new(rows, row);
-        }
+        add_rate(rows, rate_json("MtaInboundThrottle", t->name, t->count, t->period_ms), i,
+                 e->rates.inbound, e->rates.inbound_unknown);
     }
 }
 
@@ -251,25 +274,20 @@ static void add_quotas(json_t *rows, const struct explanation *e)
     const struct limits_conf *traffic = &e->image->traffic;
     for (uint32_t i = 0; i < traffic->quota_count; i++) {
         const struct quota_conf *q = &traffic->quotas[i];
-        if ((e->rates.quotas >> i & 1) != 0) {
-            json_array_append_new(rows,
-                                  json_pack("{s:s,s:o,s:I,s:I}", "object", "MtaQueueQuota", "name",
-                                            text(q->name), "messages", (json_int_t)q->messages_max,
-                                            "size", (json_int_t)q->bytes_max));
-        }
+        json_t *row =
+            json_pack("{s:s,s:o,s:I,s:I}", "object", "MtaQueueQuota", "name", explain_text(q->name),
+                      "messages", (json_int_t)q->messages_max, "size", (json_int_t)q->bytes_max);
+        add_rate(rows, row, i, e->rates.quotas, e->rates.quotas_unknown);
     }
 }
 
 static void add_outbound(json_t *rows, const struct explanation *e)
 {
     const struct limits_conf *traffic = &e->image->traffic;
-    bool leaves = e->routing.route != NULL && e->routing.route->kind != ROUTE_LOCAL;
-    for (uint32_t i = 0; leaves && i < traffic->throttle_count; i++) {
+    for (uint32_t i = 0; is_sent(e) && i < traffic->throttle_count; i++) {
         const struct throttle_conf *t = &traffic->throttles[i];
-        if ((e->rates.outbound >> i & 1) != 0) {
-            json_array_append_new(
-                rows, rate_json("MtaOutboundThrottle", t->name, t->count, t->period_ms));
-        }
+        add_rate(rows, rate_json("MtaOutboundThrottle", t->name, t->count, t->period_ms), i,
+                 e->rates.outbound, e->rates.outbound_unknown);
     }
 }
 

@@ -165,6 +165,7 @@ struct hop {
     struct list conns; /* all of them */
     unsigned connections;
     unsigned connecting;          /* of them, not yet ready for a first transaction */
+    unsigned yielding;            /* ending to make room for one of another strategy */
     struct slot_account *account; /* a slot for every connection: smtp/slots */
     struct list_node slot_node;
     struct hop_address addresses[HOP_ADDRESSES_MAX];

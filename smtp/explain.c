@@ -1,6 +1,7 @@
 #include "smtp/explain.h"
 
 #include "smtp/session_settings.h"
+#include "smtp/srv_proxy.h"
 #include "smtp/stage.h"
 
 /* An explanation in the making. */
@@ -71,6 +72,17 @@ static const struct listener_conf *find_listener(const struct image *image, stru
     return NULL;
 }
 
+static void decided_stage(struct making *m, enum stage_program which, const char *stage,
+                          const char *object)
+{
+    decided(m,
+            (struct explain_decision){.stage = stage,
+                                      .object = object,
+                                      .setting = stage_setting(which),
+                                      .program = m->context.image->stages[which]},
+            m->stages[which]);
+}
+
 static void run_stage(struct making *m, enum stage_program which, const char *stage,
                       const char *object)
 {
@@ -84,12 +96,7 @@ static void run_stage(struct making *m, enum stage_program which, const char *st
     m->stages[which] =
         stage_run(&value, image, which, &m->facts, m->context.vm, m->context.asker, &m->trace);
     m->said[which] = m->stages[which] == EXPR_DONE && expr_truthy(&value);
-    decided(m,
-            (struct explain_decision){.stage = stage,
-                                      .object = object,
-                                      .setting = stage_setting(which),
-                                      .program = image->stages[which]},
-            m->stages[which]);
+    decided_stage(m, which, stage, object);
 }
 
 /* Limits and offers that are worked out in this context. */
@@ -133,12 +140,7 @@ static struct slice run_rewrite(struct making *m, enum stage_program which, cons
                                      true, m->context.vm, m->context.asker, &m->trace);
     bool is_run = of_sender ? m->facts.sender.len > 0 : m->facts.rcpt.len > 0;
     if (is_run) {
-        decided(m,
-                (struct explain_decision){.stage = stage,
-                                          .object = object,
-                                          .setting = stage_setting(which),
-                                          .program = image->stages[which]},
-                m->stages[which]);
+        decided_stage(m, which, stage, object);
     }
     return address;
 }
@@ -170,70 +172,122 @@ static enum expr_status status_of(const struct routing *routing)
     return routing->waits ? EXPR_WAITING : routing->problem != NULL ? EXPR_FAILED : EXPR_DONE;
 }
 
+struct outbound_setting {
+    const char *setting;
+    const struct expr_program *program;
+};
+
+/* Two that were asked one after the other, the second only when the first has yielded something.
+ * status: of the one that was asked last. */
+static void decided_two(struct making *m, enum expr_status status, const char *stage,
+                        struct outbound_setting first, struct outbound_setting second)
+{
+    bool at_first = status != EXPR_DONE && m->context.vm->program == first.program;
+    struct explain_decision decision = {.stage = stage,
+                                        .object = "MtaOutboundStrategy",
+                                        .setting = first.setting,
+                                        .program = first.program};
+    decided(m, decision, at_first ? status : EXPR_DONE);
+    if (!at_first) {
+        decision.setting = second.setting;
+        decision.program = second.program;
+        decided(m, decision, status);
+    }
+}
+
 static void run_routing(struct making *m)
 {
     struct explanation *out = m->out;
     const struct image *image = m->context.image;
     routing_find(&out->routing, &m->context, out->rcpt, &m->env);
     enum expr_status status = status_of(&out->routing);
-    bool at_schedule = status != EXPR_DONE && m->context.vm->program == image->schedule_program;
     if (out->routing.schedule != NULL) {
         out->schedule = *out->routing.schedule;
     }
-    decided(m,
-            (struct explain_decision){.stage = "queue",
-                                      .object = "MtaOutboundStrategy",
-                                      .setting = "schedule",
-                                      .program = image->schedule_program},
-            at_schedule ? status : EXPR_DONE);
-    if (!at_schedule) {
-        decided(m,
-                (struct explain_decision){.stage = "queue",
-                                          .object = "MtaOutboundStrategy",
-                                          .setting = "route",
-                                          .program = image->route_program},
-                status);
-    }
+    decided_two(m, status, "queue", (struct outbound_setting){"schedule", image->schedule_program},
+                (struct outbound_setting){"route", image->route_program});
 }
 
-/* How the first address would be connected to. */
-static void run_strategies(struct making *m)
+/* The first host that is tried, or what is known of it. */
+static struct routing_host first_host(struct explanation *out)
 {
-    struct explanation *out = m->out;
-    const struct route_conf *route = out->routing.route;
-    const struct outbound_conf *conf = &m->context.image->outbound;
-    out->strategy = (struct strategy_pick){.tls = NULL};
-    if (route == NULL || route->kind == ROUTE_LOCAL) {
-        return;
-    }
-    struct routing_host host = {.mx = route->address};
+    struct routing_host host = {.mx = out->routing.route->address};
     if (out->hop.address_count > 0) {
         struct slice name = slice_of_text(out->hop.addresses[0].host);
         host.remote = &out->hop.addresses[0].addr;
         host.mx = name.len > 0 ? name : host.mx;
     }
+    return host;
+}
+
+static void run_strategies(struct making *m, const struct routing_host *host)
+{
+    struct explanation *out = m->out;
+    const struct outbound_conf *conf = &m->context.image->outbound;
     struct strategy_question q = {
-        .context = &m->context, .host = &host, .rcpt = out->rcpt, .env = &m->env};
+        .context = &m->context, .host = host, .rcpt = out->rcpt, .env = &m->env};
     if (conf->tls_program == NULL && conf->connection_program == NULL) {
         out->strategy = (struct strategy_pick){&outbound_tls_default, &outbound_connection_default};
         return;
     }
-    enum expr_status status = strategy_pick(&out->strategy, &q);
-    bool at_connection = status != EXPR_DONE && m->context.vm->program == conf->connection_program;
-    decided(m,
-            (struct explain_decision){.stage = "host",
-                                      .object = "MtaOutboundStrategy",
-                                      .setting = "connection",
-                                      .program = conf->connection_program},
-            at_connection ? status : EXPR_DONE);
-    if (!at_connection) {
-        decided(m,
-                (struct explain_decision){.stage = "host",
-                                          .object = "MtaOutboundStrategy",
-                                          .setting = "tls",
-                                          .program = conf->tls_program},
-                status);
+    decided_two(m, strategy_pick(&out->strategy, &q), "host",
+                (struct outbound_setting){"connection", conf->connection_program},
+                (struct outbound_setting){"tls", conf->tls_program});
+}
+
+/* How each of its addresses would be connected to, and what would count it there. */
+static void run_addresses(struct making *m)
+{
+    struct explanation *out = m->out;
+    struct routing_context quiet = m->context;
+    quiet.trace = NULL;
+    for (unsigned i = 0; i < out->hop.address_count; i++) {
+        struct explain_address *address = &out->hop.addresses[i];
+        struct slice name = slice_of_text(address->host);
+        struct routing_host host = {.mx = name.len > 0 ? name : out->routing.route->address,
+                                    .remote = &address->addr};
+        struct strategy_question q = {
+            .context = &quiet, .host = &host, .rcpt = out->rcpt, .env = &m->env};
+        struct explain_rates rates;
+        const struct outbound_conf *conf = &quiet.image->outbound;
+        enum expr_status status = EXPR_DONE;
+        if (conf->tls_program == NULL && conf->connection_program == NULL) {
+            address->strategy =
+                (struct strategy_pick){&outbound_tls_default, &outbound_connection_default};
+        } else {
+            status = strategy_pick(&address->strategy, &q);
+        }
+        out->waits = out->waits || status == EXPR_WAITING;
+        if (address->strategy.connection != NULL) {
+            host.local = strategy_local(address->strategy.connection, host.remote);
+        }
+        explain_outbound(&rates, &quiet, &host, out->rcpt, &m->env);
+        address->throttles = rates.outbound;
     }
+}
+
+/* How it would leave, and which rates count it. */
+static void run_outbound(struct making *m)
+{
+    struct explanation *out = m->out;
+    const struct route_conf *route = out->routing.route;
+    struct routing_host host = {.remote = NULL};
+    out->strategy = (struct strategy_pick){.tls = NULL};
+    out->has_host = route != NULL && route->kind != ROUTE_LOCAL;
+    out->host_mx = SLICE_EMPTY;
+    out->host_remote = out->host_local = (struct netaddr){.family = 0};
+    if (out->has_host) {
+        host = first_host(out);
+        run_strategies(m, &host);
+        run_addresses(m);
+        if (out->strategy.connection != NULL) {
+            host.local = strategy_local(out->strategy.connection, host.remote);
+        }
+        out->host_mx = host.mx;
+        out->host_remote = host.remote != NULL ? *host.remote : out->host_remote;
+        out->host_local = host.local != NULL ? *host.local : out->host_local;
+    }
+    explain_rates(&out->rates, &m->context, &m->facts, &host, out->rcpt, &m->env);
 }
 
 /* --- the outcome -------------------------------------------------------------------------------
@@ -331,6 +385,17 @@ static void decide(struct making *m)
     }
 }
 
+/* As smtp/client_limit.c does. */
+static void limit_connections(struct explanation *out, const struct netaddr *client)
+{
+    const struct image *image = out->image;
+    bool free = client->family != 0 &&
+                (netaddr_is_loopback(client) ||
+                 (out->listener != NULL && srv_proxy_trusts(image, out->listener, client)));
+    out->client_connections_max = free ? 0 : image->client_connections_max;
+    out->network_connections_max = free ? 0 : image->network_connections_max;
+}
+
 void explain(struct explanation *out, const struct explain_query *query,
              const struct routing_context *context)
 {
@@ -367,15 +432,15 @@ void explain(struct explanation *out, const struct explain_query *query,
         m.facts.session.tls = out->listener->tls_implicit;
         m.facts.session.local = out->listener->binds[0];
     }
+    limit_connections(out, &query->client);
     run_session(&m);
     run_routing(&m);
     if (out->routing.resolution.kind == RESOLVE_UNKNOWN_DOMAIN) {
         run_stage(&m, STAGE_RELAYING, "RCPT", "MtaStageRcpt");
     }
-    run_strategies(&m);
+    m.facts.rcpt = out->rcpt;
+    run_outbound(&m);
     out->verify =
         (struct explain_verify){.asks = routing_verifies(&out->routing), .known = VERIFY_LATER};
-    m.facts.rcpt = out->rcpt;
-    explain_rates(&out->rates, &m.context, &m.facts, out->rcpt, &m.env);
     decide(&m);
 }

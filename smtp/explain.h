@@ -14,7 +14,7 @@ enum {
     EXPLAIN_TEXT_BYTES = 32768,
     EXPLAIN_VALUE_MAX = 512, /* of one value */
     EXPLAIN_DECISIONS_MAX = 32,
-    EXPLAIN_ADDRESSES_MAX = 16,
+    EXPLAIN_ADDRESSES_MAX = HOP_ADDRESSES_MAX,
     EXPLAIN_DNS_NAMES_MAX = 64,
     EXPLAIN_WAIT_MS = 3000, /* for the DNS; then it is explained without */
 };
@@ -52,6 +52,9 @@ struct explain_decision {
 struct explain_address {
     struct netaddr addr;
     char host[256]; /* its name, or empty */
+    /* What holds for the recipient there. */
+    struct strategy_pick strategy; /* NULLs: it could not be told */
+    uint64_t throttles;            /* bits of MtaOutboundThrottle */
 };
 struct explain_hop {
     bool known; /* there is one */
@@ -88,10 +91,16 @@ struct explanation {
     struct slice sender, rcpt; /* as rewritten; in text_of, or the query's */
     uint8_t text_of[2][ADDRESS_MAX];
     struct routing routing;
-    struct strategy_pick strategy; /* NULLs: of no host, or it could not be told */
+    /* The host of which the programs of context QHOST were asked: the first that is tried. Families
+     * 0: not known. */
+    bool has_host; /* another system gets it */
+    struct slice host_mx;
+    struct netaddr host_remote, host_local;
+    struct strategy_pick strategy; /* at that host; NULLs: of no host, or it could not be told */
     struct explain_verify verify;
     struct explain_rates rates;   /* outbound ones: where another system gets it */
     struct session_limits limits; /* of a session of this client at this listener */
+    uint32_t client_connections_max, network_connections_max; /* 0: none, or not of this client */
     struct schedule schedule;
     bool paused; /* delivery rests */
     struct explain_hop hop;

@@ -3,6 +3,7 @@
 #include "io/shard.h"
 #include "smtp/explain.h"
 #include "smtp/explain_lookup.h"
+#include "smtp/hop_lookup.h"
 #include "smtp/mx_hops.h"
 #include "smtp/service.h"
 #include "smtp/slots.h"
@@ -73,8 +74,21 @@ static void look_at_hop(struct explain_request *request, struct deliver *d)
         out->slots_used = hop->account->used;
     }
     copy_text(out->problem, sizeof out->problem, hop->down ? hop->problem.text : SLICE_EMPTY);
-    if (out->address_count == 0) {
+    if (hop_addresses_fresh(hop)) {
         look_at_addresses(out, hop);
+    }
+}
+
+/* Under load a client gets less. */
+static void shed_limits(struct explanation *out, const struct service *service)
+{
+    if (out->client_connections_max > 0) {
+        out->client_connections_max =
+            shed_client_limit(&service->shed, out->client_connections_max);
+    }
+    if (out->network_connections_max > 0) {
+        out->network_connections_max =
+            shed_client_limit(&service->shed, out->network_connections_max);
     }
 }
 
@@ -164,7 +178,14 @@ static bool looks_up(struct explain_request *request, struct service *service)
         hop->names_problem = err_text(MX_ERR_NOMEM);
         return false;
     }
-    return !explain_lookup_done(request->lookup, hop);
+    if (!explain_lookup_done(request->lookup, hop)) {
+        return true;
+    }
+    const struct hop *known = hop_of(&service->deliver, route, request->out.rcpt);
+    if (known != NULL && explain_lookup_not_now(request->lookup)) {
+        look_at_addresses(hop, known); /* the best guess, for mail too */
+    }
+    return false;
 }
 
 /* From the beginning, with the answers that are there. */
@@ -196,6 +217,7 @@ static void attempt(struct explain_request *request)
         }
     }
     look_at_kept(out, service);
+    shed_limits(out, service);
     out->paused =
         deliver_pause_has(&service->deliver.conf.pause,
                           out->routing.route == NULL ? SLICE_EMPTY : out->routing.route->name);

@@ -20,26 +20,44 @@ static void find_inbound(struct explain_rates *out, const struct routing_context
     }
 }
 
-static bool holds(const struct routing_context *context, const struct expr_program *match,
-                  struct slice rcpt, const struct envelope *env)
+/* As bits: *holds, or *unknown. */
+static void find_match(uint64_t *holds, uint64_t *unknown, uint32_t i,
+                       const struct routing_context *context, const struct expr_program *match,
+                       const struct routing_host *host, struct slice rcpt,
+                       const struct envelope *env)
 {
-    struct expr_value value;
-    return match == NULL ||
-           (routing_ask(&value, context, match, NULL, rcpt, env) && expr_truthy(&value));
+    struct expr_value value = {.type = EXPR_INTEGER, .integer = 1};
+    bool known = match == NULL || routing_ask(&value, context, match, host, rcpt, env);
+    *holds |= (uint64_t)(known && expr_truthy(&value)) << i;
+    *unknown |= (uint64_t)!known << i;
+}
+
+void explain_outbound(struct explain_rates *out, const struct routing_context *context,
+                      const struct routing_host *host, struct slice rcpt,
+                      const struct envelope *env)
+{
+    const struct limits_conf *limits = &context->image->traffic;
+    struct routing_context quiet = *context;
+    quiet.trace = NULL;
+    out->outbound = out->outbound_unknown = 0;
+    for (uint32_t i = 0; i < limits->throttle_count; i++) {
+        find_match(&out->outbound, &out->outbound_unknown, i, &quiet, limits->throttles[i].match,
+                   host, rcpt, env);
+    }
 }
 
 void explain_rates(struct explain_rates *out, const struct routing_context *context,
-                   const struct stage_facts *facts, struct slice rcpt, const struct envelope *env)
+                   const struct stage_facts *facts, const struct routing_host *host,
+                   struct slice rcpt, const struct envelope *env)
 {
     const struct limits_conf *limits = &context->image->traffic;
     struct routing_context quiet = *context;
     quiet.trace = NULL;
     *out = (struct explain_rates){.inbound = 0};
     find_inbound(out, &quiet, facts);
-    for (uint32_t i = 0; i < limits->quota_count; i++) {
-        out->quotas |= (uint64_t)holds(&quiet, limits->quotas[i].match, rcpt, env) << i;
+    for (uint32_t i = 0; i < limits->quota_count; i++) { /* of what is queued: there is no host */
+        find_match(&out->quotas, &out->quotas_unknown, i, &quiet, limits->quotas[i].match, NULL,
+                   rcpt, env);
     }
-    for (uint32_t i = 0; i < limits->throttle_count; i++) {
-        out->outbound |= (uint64_t)holds(&quiet, limits->throttles[i].match, rcpt, env) << i;
-    }
+    explain_outbound(out, &quiet, host, rcpt, env);
 }

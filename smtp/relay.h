@@ -5,11 +5,8 @@
 #include "smtp/deliver.h"
 
 enum {
-    RELAY_CONNECT_NEXT_MS = 10000, /* while there is another address */
-    RELAY_CLEAR_MESSAGES = 20,     /* over a connection in clear because a handshake failed */
-    RELAY_LOOK_MAX = 32,  /* waiting deliveries that a connection looks at for one it may take */
-    RELAY_QUIT_MS = 2000, /* for the other side to answer QUIT */
-    RELAY_OUT_BYTES = 16 * 1024, /* encoded per step */
+    RELAY_CLEAR_MESSAGES = 20, /* over a connection in clear because a handshake failed */
+    RELAY_LOOK_MAX = 32, /* waiting deliveries that a connection looks at for one it may take */
 };
 
 size_t relay_conn_bytes(void);

@@ -21,7 +21,8 @@ struct loans {
     struct lending lending;
     struct loan_untold {
         uint16_t granted, recalled;
-    } * untold; /* by core */
+        bool full; /* it wants more, and there is no more */
+    } * untold;    /* by core */
 };
 
 struct slots {
@@ -30,7 +31,7 @@ struct slots {
     struct loans *loans[BUCKETS];
     struct list untold_accounts, untold_loans;
     struct list kept; /* struct loan_msg that found no memory for their account */
-    struct timer again, sweep;
+    struct timer again, sweep, quiet;
     unsigned self, cores;
     size_t account_count, loans_count;
 };
@@ -46,7 +47,7 @@ struct loan_msg {
     struct mbox_msg msg;
     struct list_node node;
     uint64_t key;
-    uint16_t granted, recalled;
+    struct loan_untold loan;
 };
 
 static unsigned bucket_of(uint64_t key)
@@ -140,12 +141,12 @@ static struct loans *loans_of(struct slots *slots, uint64_t key)
     return loans;
 }
 
-static bool loan_apply(struct slots *slots, uint64_t key, unsigned granted, unsigned recalled);
+static bool loan_apply(struct slots *slots, uint64_t key, struct loan_untold loan);
 
 /* What is granted has to come back some day, so it is never forgotten: without memory it waits. */
 static void loan_take(struct slots *slots, struct loan_msg *loan)
 {
-    if (loan_apply(slots, loan->key, loan->granted, loan->recalled)) {
+    if (loan_apply(slots, loan->key, loan->loan)) {
         free(loan);
     } else {
         list_push_back(&slots->kept, &loan->node);
@@ -175,10 +176,7 @@ static bool loan_send(struct slots *slots, const struct loans *loans, unsigned c
     if (loan == NULL) {
         return false;
     }
-    *loan = (struct loan_msg){.msg = {.receive = loan_receive},
-                              .key = loans->key,
-                              .granted = untold.granted,
-                              .recalled = untold.recalled};
+    *loan = (struct loan_msg){.msg = {.receive = loan_receive}, .key = loans->key, .loan = untold};
     if (mbox_send(slots->d->shard->hub, slots->self, core, &loan->msg)) {
         free(loan);
         return false;
@@ -191,13 +189,12 @@ static void loans_tell(struct slots *slots, struct loans *loans)
     bool all = true;
     for (unsigned i = 0; i < slots->cores; i++) {
         struct loan_untold untold = loans->untold[i];
-        if (untold.granted == 0 && untold.recalled == 0) {
+        if (untold.granted == 0 && untold.recalled == 0 && !untold.full) {
             continue;
         }
         loans->untold[i] = (struct loan_untold){0};
-        bool told = i == slots->self
-                        ? loan_apply(slots, loans->key, untold.granted, untold.recalled)
-                        : loan_send(slots, loans, i, untold);
+        bool told = i == slots->self ? loan_apply(slots, loans->key, untold)
+                                     : loan_send(slots, loans, i, untold);
         if (!told) { /* nothing else has come to be told meanwhile */
             loans->untold[i] = untold;
             all = false;
@@ -210,7 +207,8 @@ static void loans_tell(struct slots *slots, struct loans *loans)
     }
 }
 
-static void loans_decide(struct slots *slots, struct loans *loans)
+/* asker: the core that has just asked for more; cores: none. */
+static void loans_decide(struct slots *slots, struct loans *loans, unsigned asker)
 {
     enum lending_act act;
     unsigned core;
@@ -220,6 +218,9 @@ static void loans_decide(struct slots *slots, struct loans *loans)
         uint16_t *number = act == LENDING_GRANT ? &untold->granted : &untold->recalled;
         ++*number;
         news = true;
+    }
+    if (asker < slots->cores && loans->untold[asker].granted == 0) {
+        loans->untold[asker].full = news = true;
     }
     if (news) {
         loans_tell(slots, loans);
@@ -235,7 +236,7 @@ static void report_apply(struct slots *slots, uint64_t key, unsigned from,
     }
     loans->used_ns = slots->d->shard->now_ns;
     lending_report(&loans->lending, from, told, loans->used_ns);
-    loans_decide(slots, loans);
+    loans_decide(slots, loans, told->asks && told->wants > 0 ? from : slots->cores);
 }
 
 static void report_receive(struct mbox_msg *msg, struct shard *at)
@@ -253,7 +254,7 @@ void slots_limit(struct slots *slots)
     for (unsigned i = 0; i < BUCKETS; i++) {
         for (struct loans *loans = slots->loans[i]; loans != NULL; loans = loans->next) {
             lending_limit(&loans->lending, (unsigned)slots->d->performance.hop_connections);
-            loans_decide(slots, loans);
+            loans_decide(slots, loans, slots->cores);
         }
     }
 }
@@ -414,7 +415,7 @@ static void settle(struct slots *slots, struct slot_account *account)
     uint32_t count = !needed || unused < account->recalled ? unused : account->recalled;
     bool cancel = account->asked && !needed && account->used == 0;
     if (cancel) {
-        account->asked = false;
+        account->asked = account->full = false;
         account->asks = true;
         account->wants = 0;
     }
@@ -424,15 +425,20 @@ static void settle(struct slots *slots, struct slot_account *account)
 }
 
 /* False: no memory. Without a grant there is nothing left that could be given back. */
-static bool loan_apply(struct slots *slots, uint64_t key, unsigned granted, unsigned recalled)
+static bool loan_apply(struct slots *slots, uint64_t key, struct loan_untold loan)
 {
-    struct slot_account *account = granted == 0 ? account_find(slots, key) : account_of(slots, key);
+    struct slot_account *account =
+        loan.granted == 0 ? account_find(slots, key) : account_of(slots, key);
     if (account == NULL) {
-        return granted == 0;
+        return loan.granted == 0;
     }
-    account->lent += granted;
-    account->asked = account->asked && granted == 0;
-    account->recalled += recalled;
+    account->lent += loan.granted;
+    account->asked = account->asked && loan.granted == 0;
+    account->full = loan.granted == 0 && (loan.full || account->full);
+    account->recalled += loan.recalled;
+    if (loan.full) {
+        shard_again(slots->d->shard); /* a connection that rests may make room */
+    }
     if (account->recalled > account->lent) {
         account->recalled = account->lent;
     }
@@ -440,7 +446,7 @@ static bool loan_apply(struct slots *slots, uint64_t key, unsigned granted, unsi
         settle(slots, account);
     }
     struct list_node *node = list_first(&account->hops);
-    for (; node != NULL && recalled > 0; node = list_next(&account->hops, node)) {
+    for (; node != NULL && loan.recalled > 0; node = list_next(&account->hops, node)) {
         struct hop *hop = mx_container_of(node, struct hop, slot_node);
         while (account->recalled > account->leaving && relay_quit_one(hop)) {
         }
@@ -469,6 +475,13 @@ static void again_fire(struct timer *timer, uint64_t now_ns)
     while ((node = list_pop_front(&kept)) != NULL) {
         loan_take(slots, mx_container_of(node, struct loan_msg, node));
     }
+}
+
+/* Hops may open connections again: they are looked at in the next turn. */
+static void quiet_fire(struct timer *timer, uint64_t now_ns)
+{
+    (void)now_ns;
+    shard_again(mx_container_of(timer, struct slots, quiet)->d->shard);
 }
 
 static void sweep_fire(struct timer *timer, uint64_t now_ns)
@@ -510,17 +523,26 @@ void slots_leave(struct slots *slots, struct hop *hop)
     }
 }
 
+static void quiet_until(struct slots *slots, uint64_t at_ns)
+{
+    if (!timer_armed(&slots->quiet)) {
+        shard_after(slots->d->shard, &slots->quiet, at_ns - slots->d->shard->now_ns);
+    }
+}
+
 bool slot_take(struct hop *hop)
 {
     struct slots *slots = hop->deliver->slots;
     struct slot_account *account = hop->account;
     uint64_t now_ns = hop->deliver->shard->now_ns;
     if (account->used > 0 && now_ns < account->quiet_ns) {
+        quiet_until(slots, account->quiet_ns);
         return false; /* the next hop may give no more than it does */
     }
     bool asks = !account->asked || now_ns >= account->asked_ns + SLOT_ASK_AGAIN_MS * MX_NS_PER_MS;
     if (account->used >= account->lent && asks) {
         account->asked = account->asks = true;
+        account->full = false;
         account->asked_ns = now_ns;
         account->wants = hop->waiting_count > 1 ? hop->waiting_count : 1;
         report(slots, account);
@@ -562,6 +584,11 @@ void slot_failed(struct hop *hop)
     give_back(hop->deliver->slots, account, account->lent > account->used);
 }
 
+bool slot_is_wanting(const struct hop *hop)
+{
+    return hop->account->full && hop->account->used >= hop->account->lent;
+}
+
 bool slot_is_due(const struct hop *hop, uint64_t opened_ns, bool idle)
 {
     const struct slot_account *account = hop->account;
@@ -587,6 +614,7 @@ mx_err slots_open(struct slots **out_slots, struct deliver *d)
     list_init(&slots->kept);
     slots->again.fire = again_fire;
     slots->sweep.fire = sweep_fire;
+    slots->quiet.fire = quiet_fire;
     *out_slots = slots;
     return MX_OK;
 }
@@ -598,6 +626,7 @@ void slots_close(struct slots *slots)
     }
     wheel_cancel(&slots->d->shard->wheel, &slots->again);
     wheel_cancel(&slots->d->shard->wheel, &slots->sweep);
+    wheel_cancel(&slots->d->shard->wheel, &slots->quiet);
     struct list_node *node;
     while ((node = list_pop_front(&slots->kept)) != NULL) {
         free(mx_container_of(node, struct loan_msg, node));

@@ -5,9 +5,9 @@
  * over.
  *
  * Two messages: a report (what is wanted, given back, and how it went) to the lender, and a loan
- * (granted, asked back) from it. What cannot be sent now is kept as numbers and sent later, so
- * nothing is lost. There is no other end of a loan by time: cores are threads of one process, so a
- * borrower never goes away alone. */
+ * (granted, asked back, or that there is no more) from it. What cannot be sent now is kept as
+ * numbers and sent later, so nothing is lost. There is no other end of a loan by time: cores are
+ * threads of one process, so a borrower never goes away alone. */
 #pragma once
 
 #include "core/err.h"
@@ -37,7 +37,8 @@ struct slot_account {
     struct list_node untold_node;
     uint32_t lent, used;
     uint32_t recalled, leaving; /* to be given back; connections that are ending for it */
-    bool asked;                 /* the lender knows that more is wanted */
+    bool asked;                 /* the lender knows that more is wanted, and: */
+    bool full;                  /* there was none when it was asked */
     uint64_t asked_ns;
     uint64_t quiet_ns; /* after a failure no more connections before, while there are some */
     uint64_t left_ns;  /* when the last hop went */
@@ -60,6 +61,9 @@ void slots_settle(struct hop *hop);
 /* A transaction, or a connection, went well or badly. */
 void slot_worked(struct hop *hop);
 void slot_failed(struct hop *hop);
+/* True when the next hop bears no more connections, and all slots that there are here are taken:
+ * one can only take the place of another. */
+bool slot_is_wanting(const struct hop *hop);
 /* True when a connection is to end for somebody else; it has been opened at opened_ns. */
 bool slot_is_due(const struct hop *hop, uint64_t opened_ns, bool idle);
 /* The configured limit is another one. */

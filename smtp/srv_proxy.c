@@ -15,16 +15,21 @@ static bool in_networks(const struct netmask *networks, uint32_t count, const st
     return false;
 }
 
+bool srv_proxy_trusts(const struct image *image, const struct listener_conf *listener,
+                      const struct netaddr *client)
+{
+    return listener->proxy_override
+               ? in_networks(listener->proxy_networks, listener->proxy_network_count, client)
+               : in_networks(image->proxy_networks, image->proxy_network_count, client);
+}
+
 bool srv_proxy_trusted(const struct srv_conn *conn)
 {
     const struct listener_conf *conf = conn->listener->conf;
-    const struct image *image = conn->service->image;
     if (conf == NULL) {
         return false; /* the listener is gone: whoever waited in its queue is told so at once */
     }
-    return conf->proxy_override
-               ? in_networks(conf->proxy_networks, conf->proxy_network_count, &conn->client)
-               : in_networks(image->proxy_networks, image->proxy_network_count, &conn->client);
+    return srv_proxy_trusts(conn->service->image, conf, &conn->client);
 }
 
 static void forget(struct srv_conn *conn)

@@ -8,6 +8,8 @@
 #include "io/proxy_parse.h"
 #include "smtp/stats.h"
 
+struct image;
+struct listener_conf;
 struct srv_conn;
 
 /* A header that is awaited. */
@@ -17,6 +19,9 @@ struct proxy_wait {
     struct proxy_parse parse;
 };
 
+/* Is the client one whose connections begin with a header at this listener? */
+bool srv_proxy_trusts(const struct image *image, const struct listener_conf *listener,
+                      const struct netaddr *client);
 /* Must this address, a peer or a client, be preceded by a header? Nobody limits or blocks those.
  * What is configured now decides, not what was when the connection began. */
 bool srv_proxy_trusted(const struct srv_conn *conn);

@@ -36,6 +36,13 @@ static const struct source_address *usable_source(const struct connection_strate
     return &connection->sources[at];
 }
 
+const struct netaddr *strategy_local(const struct connection_strategy *connection,
+                                     const struct netaddr *remote)
+{
+    return usable_sources(connection, remote) == 1 ? &usable_source(connection, remote, 0)->addr
+                                                   : NULL;
+}
+
 /* Which of the names a program yields. */
 static enum expr_status ask(struct slice *out_name, const struct strategy_question *q,
                             const struct expr_program *program, const struct routing_host *host)
@@ -62,9 +69,8 @@ enum expr_status strategy_pick(struct strategy_pick *out, const struct strategy_
     if (out->connection == NULL) {
         return status == EXPR_DONE ? EXPR_FAILED : status;
     }
-    if (usable_sources(out->connection, q->host->remote) == 1) {
-        from.local = &usable_source(out->connection, q->host->remote, 0)->addr;
-    }
+    const struct netaddr *local = strategy_local(out->connection, q->host->remote);
+    from.local = local != NULL ? local : from.local;
     if (out->tls == NULL || q->context->trace != NULL) {
         status = conf->tls_program == NULL ? EXPR_FAILED : ask(&name, q, conf->tls_program, &from);
         out->tls = status == EXPR_DONE ? outbound_tls(conf, name) : out->tls;
@@ -121,7 +127,7 @@ static struct strategy_pick pick_fixed(const struct outbound_conf *conf)
             conf->connection_fixed != NULL ? conf->connection_fixed : &outbound_connection_default};
 }
 
-static bool is_same(const struct strategy_kept *kept, const struct strategy_pick *pick)
+bool strategy_is(const struct strategy_kept *kept, const struct strategy_pick *pick)
 {
     return kept->tls_effect == pick->tls->effect &&
            kept->connection_effect == pick->connection->effect;
@@ -130,6 +136,32 @@ static bool is_same(const struct strategy_kept *kept, const struct strategy_pick
 bool strategy_is_like(const struct strategy_kept *a, const struct strategy_kept *b)
 {
     return a->tls_effect == b->tls_effect && a->connection_effect == b->connection_effect;
+}
+
+static bool has_tls(const struct outbound_conf *conf, uint64_t effect)
+{
+    bool has = conf->tls_fixed != NULL ? conf->tls_fixed->effect == effect
+                                       : outbound_tls_default.effect == effect;
+    for (uint32_t i = 0; conf->tls_fixed == NULL && i < conf->tls_count; i++) {
+        has = has || conf->tls[i].effect == effect;
+    }
+    return has;
+}
+
+static bool has_connection(const struct outbound_conf *conf, uint64_t effect)
+{
+    bool has = conf->connection_fixed != NULL ? conf->connection_fixed->effect == effect
+                                              : outbound_connection_default.effect == effect;
+    for (uint32_t i = 0; conf->connection_fixed == NULL && i < conf->connection_count; i++) {
+        has = has || conf->connections[i].effect == effect;
+    }
+    return has;
+}
+
+bool strategy_is_there(const struct strategy_kept *kept, const struct hop *hop)
+{
+    const struct outbound_conf *conf = &hop->deliver->image->outbound;
+    return has_tls(conf, kept->tls_effect) && has_connection(conf, kept->connection_effect);
 }
 
 /* --- recipients --------------------------------------------------------------------------------
@@ -145,7 +177,7 @@ static bool narrow(const struct strategy_kept *kept, struct delivery *delivery,
         struct strategy_pick own;
         if (!delivery->rcpts[i].decided &&
             !(pick(&own, delivery, delivery->rcpts[i].rcpt, host) == EXPR_DONE &&
-              is_same(kept, &own))) {
+              strategy_is(kept, &own))) {
             others[count++] = i;
         }
     }
@@ -164,13 +196,13 @@ bool strategy_fits(const struct strategy_kept *kept, struct delivery *delivery,
 {
     if (strategy_is_fixed(delivery->hop)) {
         struct strategy_pick fixed = pick_fixed(&delivery->active->deliver->image->outbound);
-        return is_same(kept, &fixed);
+        return strategy_is(kept, &fixed);
     }
     return narrow(kept, delivery, host);
 }
 
-static void keep(struct strategy_kept *out, struct hop *hop, const struct strategy_pick *pick,
-                 const struct netaddr *remote)
+void strategy_keep(struct strategy_kept *out, struct hop *hop, const struct strategy_pick *pick,
+                   const struct netaddr *remote)
 {
     uint32_t sources = usable_sources(pick->connection, remote);
     struct slice name = pick->connection->ehlo_name;
@@ -191,16 +223,25 @@ static void keep(struct strategy_kept *out, struct hop *hop, const struct strate
     out->ehlo_name = slice_of(out->ehlo_text, name.len);
 }
 
-void strategy_of_questions(struct strategy_kept *out, struct hop *hop, const struct netaddr *remote)
+enum expr_status strategy_of_question(struct strategy_pick *out, struct hop *hop, struct slice rcpt,
+                                      const struct expr_asker *asker,
+                                      const struct routing_host *host)
 {
-    struct strategy_pick chosen = pick_fixed(&hop->deliver->image->outbound);
-    keep(out, hop, &chosen, remote);
-}
-
-bool strategy_fits_questions(const struct strategy_kept *kept, const struct hop *hop)
-{
-    struct strategy_pick chosen = pick_fixed(&hop->deliver->image->outbound);
-    return is_same(kept, &chosen);
+    struct deliver *d = hop->deliver;
+    struct routing_context context = {.image = d->image,
+                                      .directory = d->directory,
+                                      .vm = d->vm,
+                                      .now_ms = d->shard->wall_ms,
+                                      .schedule = &d->conf.schedule,
+                                      .asker = asker};
+    struct envelope_rcpt to = {.address = rcpt};
+    struct envelope env = {.rcpts = &to, .rcpt_count = 1};
+    struct strategy_question q = {.context = &context, .host = host, .rcpt = rcpt, .env = &env};
+    if (strategy_is_fixed(hop)) {
+        *out = pick_fixed(&d->image->outbound);
+        return EXPR_DONE;
+    }
+    return strategy_pick(out, &q);
 }
 
 bool strategy_choose(struct strategy_kept *out, struct hop *hop, struct delivery *delivery,
@@ -208,7 +249,7 @@ bool strategy_choose(struct strategy_kept *out, struct hop *hop, struct delivery
 {
     struct strategy_pick chosen = pick_fixed(&hop->deliver->image->outbound);
     if (strategy_is_fixed(hop)) {
-        keep(out, hop, &chosen, host->remote);
+        strategy_keep(out, hop, &chosen, host->remote);
         return true;
     }
     struct outcome problem =
@@ -225,7 +266,7 @@ bool strategy_choose(struct strategy_kept *out, struct hop *hop, struct delivery
             return false;
         }
         if (status == EXPR_DONE) {
-            keep(out, hop, &chosen, host->remote);
+            strategy_keep(out, hop, &chosen, host->remote);
             if (narrow(out, delivery, host)) {
                 return true;
             }

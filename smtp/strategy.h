@@ -29,22 +29,31 @@ struct strategy_question {
 };
 /* EXPR_FAILED: it cannot be worked out. */
 enum expr_status strategy_pick(struct strategy_pick *out, const struct strategy_question *q);
+/* Where such a connection comes from; NULL: the system, or chance, decides. */
+const struct netaddr *strategy_local(const struct connection_strategy *connection,
+                                     const struct netaddr *remote);
 /* The strategies for the delivery's first recipient without outcome at this host. Recipients for
  * whom others hold become a delivery of their own, in front of the hop's queue. Without a delivery,
  * what holds for everybody. False: nothing can be chosen, and nothing is left of the delivery, or
  * it waits for the DNS (hop_ask). */
 bool strategy_choose(struct strategy_kept *out, struct hop *hop, struct delivery *delivery,
                      const struct routing_host *host);
-/* For a connection that carries no mail, only questions about recipients: what holds for everybody,
- * the defaults where an expression chooses by recipient. */
-void strategy_of_questions(struct strategy_kept *out, struct hop *hop,
-                           const struct netaddr *remote);
-/* True while these are what strategy_of_questions chooses. */
-bool strategy_fits_questions(const struct strategy_kept *kept, const struct hop *hop);
+/* For a question about a recipient (smtp/verify), which the null sender asks. asker: as for
+ * programs. */
+enum expr_status strategy_of_question(struct strategy_pick *out, struct hop *hop, struct slice rcpt,
+                                      const struct expr_asker *asker,
+                                      const struct routing_host *host);
+/* What a connection keeps of it. */
+void strategy_keep(struct strategy_kept *out, struct hop *hop, const struct strategy_pick *pick,
+                   const struct netaddr *remote);
+/* True when a connection with these is one as picked. */
+bool strategy_is(const struct strategy_kept *kept, const struct strategy_pick *pick);
 /* True when the delivery may go over a connection with these: recipients who may not become a
  * delivery of their own, in front of the queue. False: none may, it is as it was. */
 bool strategy_fits(const struct strategy_kept *kept, struct delivery *delivery,
                    const struct routing_host *host);
+/* False: the image in force has no such strategies any more, so nothing fits ever again. */
+bool strategy_is_there(const struct strategy_kept *kept, const struct hop *hop);
 /* True when connections with these are made alike. */
 bool strategy_is_like(const struct strategy_kept *a, const struct strategy_kept *b);
 /* True when it is the same for everybody, so that no delivery has to be looked at. */

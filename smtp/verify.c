@@ -3,6 +3,7 @@
 #include "core/check.h"
 #include "smtp/hop.h"
 #include "smtp/hop_lookup.h"
+#include "smtp/strategy.h"
 
 /* --- life --------------------------------------------------------------------------------------
  */
@@ -41,6 +42,7 @@ void verify_hop_init(struct verify_hop *vh)
 {
     *vh = (struct verify_hop){0};
     list_init(&vh->waiting);
+    list_init(&vh->asking);
     list_init(&vh->conns);
     list_init(&vh->idle);
 }
@@ -95,7 +97,7 @@ static void log_answer(const struct verify_question *q, enum verify_result resul
         log_u64(line, "code", o->code);
     }
     if (o != NULL && o->text.len > 0) {
-        log_slice(line, "reply", o->text);
+        log_slice(line, o->code != 0 ? "reply" : "reason", o->text);
     }
     log_u64(line, "ms", ns / MX_NS_PER_MS);
     log_end(log, line);
@@ -120,6 +122,7 @@ static void question_free(struct verify_question *q)
     MX_ASSERT(!list_linked(&q->node) && list_empty(&q->waiters));
     wheel_cancel(&q->verify->deliver->shard->wheel, &q->timer);
     list_remove(&q->all_node);
+    dns_answers_free(q->answers);
     pool_release(&q->verify->questions, q);
 }
 
@@ -142,6 +145,20 @@ void verify_finish(struct verify_question *q, enum verify_result result, const s
     question_free(q);
 }
 
+static void leave_list(struct verify_question *q)
+{
+    q->hop->verify.waiting_count -= list_linked(&q->node) && !q->asking;
+    q->asking = false;
+    list_remove(&q->node);
+}
+
+/* In front of those that wait. */
+static void wait_first(struct verify_question *q)
+{
+    list_push_front(&q->hop->verify.waiting, &q->node);
+    q->hop->verify.waiting_count++;
+}
+
 /* Nobody waits any longer. A connection that has the question still brings its answer. */
 static void deadline(struct timer *timer, uint64_t now_ns)
 {
@@ -152,8 +169,7 @@ static void deadline(struct timer *timer, uint64_t now_ns)
         tell(q, VERIFY_UNKNOWN);
         return;
     }
-    q->hop->verify.waiting_count -= list_linked(&q->node);
-    list_remove(&q->node);
+    leave_list(q);
     verify_finish(q, VERIFY_RESULT_LATE, NULL);
 }
 
@@ -271,20 +287,146 @@ void verify_forget_all(struct verify *v)
     verify_cache_forget_all(&v->cache);
 }
 
-/* --- the hop -----------------------------------------------------------------------------------
+/* --- strategies --------------------------------------------------------------------------------
  */
 
-struct verify_question *verify_take(struct hop *hop)
+static void strategy_answered(void *arg)
 {
-    struct list_node *node = list_pop_front(&hop->verify.waiting);
-    if (node == NULL) {
-        return NULL;
+    struct verify_question *q = arg;
+    if (q->asking) {
+        leave_list(q);
+        wait_first(q);
+        verify_hop_run(q->hop);
     }
-    struct verify_question *q = mx_container_of(node, struct verify_question, node);
-    hop->verify.waiting_count--;
-    q->on_its_way = true;
+}
+
+static struct dns_answers *answers_of(void *arg)
+{
+    struct verify_question *q = arg;
+    if (q->answers == NULL) {
+        q->answers = dns_answers_new(q->hop->deliver->conf.dns, DNS_ANSWERS_SESSION_MAX,
+                                     strategy_answered, q);
+    }
+    return q->answers;
+}
+
+bool verify_pick(struct verify_question *q, struct strategy_pick *out,
+                 const struct routing_host *host)
+{
+    struct expr_asker asker = {.answers = answers_of, .arg = q};
+    enum expr_status status =
+        strategy_of_question(out, q->hop, slice_of(q->address, q->len), &asker, host);
+    if (status == EXPR_DONE) {
+        return true;
+    }
+    leave_list(q);
+    if (status == EXPR_WAITING) {
+        q->asking = true;
+        list_push_back(&q->hop->verify.asking, &q->node);
+    } else {
+        struct outcome problem = deliver_problem(
+            SLICE_LITERAL("the tls or connection expression could not be evaluated"),
+            SLICE_LITERAL("routing"));
+        verify_finish(q, VERIFY_RESULT_UNDECIDED, &problem);
+    }
+    return false;
+}
+
+struct verify_question *verify_find(struct hop *hop, const struct strategy_kept *kept,
+                                    const struct routing_host *host)
+{
+    struct list_node *node = list_first(&hop->verify.waiting);
+    for (unsigned i = 0; i < VERIFY_LOOK_MAX && node != NULL; i++) {
+        struct verify_question *q = mx_container_of(node, struct verify_question, node);
+        struct strategy_pick pick;
+        node = list_next(&hop->verify.waiting, node);
+        if (verify_pick(q, &pick, host) && strategy_is(kept, &pick)) {
+            return q;
+        }
+    }
+    return NULL;
+}
+
+struct verify_question *verify_take(struct hop *hop, const struct strategy_kept *kept,
+                                    const struct routing_host *host)
+{
+    struct verify_question *q = verify_find(hop, kept, host);
+    if (q != NULL) {
+        leave_list(q);
+        q->on_its_way = true;
+    }
     return q;
 }
+
+/* True while connections like this pause. */
+static bool is_resting(const struct hop *hop, const struct strategy_pick *pick)
+{
+    bool rests = false;
+    for (unsigned i = 0; i < VERIFY_RESTS_MAX; i++) {
+        const struct verify_rest *rest = &hop->verify.rests[i];
+        rests = rests || (rest->tls_effect == pick->tls->effect &&
+                          rest->connection_effect == pick->connection->effect &&
+                          hop->deliver->shard->now_ns < rest->until_ns);
+    }
+    return rests;
+}
+
+/* In the place of the one that ends first. */
+static void rest_note(struct hop *hop, const struct strategy_kept *kept)
+{
+    struct verify_rest *place = &hop->verify.rests[0];
+    for (unsigned i = 1; i < VERIFY_RESTS_MAX; i++) {
+        struct verify_rest *rest = &hop->verify.rests[i];
+        place = rest->until_ns < place->until_ns ? rest : place;
+    }
+    *place = (struct verify_rest){.tls_effect = kept->tls_effect,
+                                  .connection_effect = kept->connection_effect,
+                                  .until_ns =
+                                      hop->deliver->shard->now_ns + VERIFY_PAUSE_MS * MX_NS_PER_MS};
+}
+
+/* The first question that no connection on its way will take, or NULL; those whose strategies pause
+ * have no answer. */
+static struct verify_question *unserved(struct hop *hop)
+{
+    struct verify_hop *vh = &hop->verify;
+    const struct hop_address *address = &hop->addresses[hop->first_address];
+    struct routing_host host = {address->host.len > 0 ? address->host : hop->route.address,
+                                &address->addr, NULL};
+    struct strategy_pick picks[VERIFY_LOOK_MAX];
+    struct list_node *node = list_first(&vh->waiting);
+    unsigned count = 0;
+    if (strategy_is_fixed(hop)) {
+        bool all = vh->connecting * VERIFY_BATCH_MAX >= vh->waiting_count;
+        return all ? NULL : mx_container_of(node, struct verify_question, node);
+    }
+    for (unsigned i = 0; i < VERIFY_LOOK_MAX && node != NULL; i++) {
+        struct verify_question *q = mx_container_of(node, struct verify_question, node);
+        struct strategy_pick *pick = &picks[count];
+        node = list_next(&vh->waiting, node);
+        if (!verify_pick(q, pick, &host)) {
+            continue;
+        }
+        if (is_resting(hop, pick)) {
+            leave_list(q);
+            verify_finish(q, VERIFY_RESULT_UNREACHABLE, NULL);
+            continue;
+        }
+        unsigned before = 0;
+        for (unsigned k = 0; k < count; k++) {
+            before += picks[k].tls->effect == pick->tls->effect &&
+                      picks[k].connection->effect == pick->connection->effect;
+        }
+        if (verify_conns_coming(hop, pick) * VERIFY_BATCH_MAX <= before) {
+            return q;
+        }
+        count++;
+    }
+    return NULL;
+}
+
+/* --- the hop -----------------------------------------------------------------------------------
+ */
 
 void verify_give_back(struct verify_question *q)
 {
@@ -295,40 +437,60 @@ void verify_give_back(struct verify_question *q)
         return;
     }
     q->retried = true;
-    list_push_front(&hop->verify.waiting, &q->node);
-    hop->verify.waiting_count++;
+    wait_first(q);
 }
 
-static void finish_waiting(struct hop *hop)
+/* stale: whoever waits asks anew. */
+static void finish_all(struct list *list, bool stale)
 {
-    struct verify_question *q;
-    while ((q = verify_take(hop)) != NULL) {
+    while (!list_empty(list)) {
+        struct verify_question *q = mx_container_of(list_first(list), struct verify_question, node);
+        leave_list(q);
+        q->stale = q->stale || stale;
         verify_finish(q, VERIFY_RESULT_UNREACHABLE, NULL);
     }
 }
 
-void verify_pause(struct hop *hop, struct slice reason)
+static void log_pause(const struct hop *hop, struct slice reason)
 {
-    bool works = hop->verify.connections > hop->verify.connecting;
     struct log *log = &hop->deliver->shard->log;
-    if (!works && !is_pausing(hop)) {
-        struct log_line *line = log_begin(log, LOG_WARN, "verification-unavailable");
-        log_slice(line, "route", hop->route.name);
-        log_slice(line, "reason", reason);
-        log_text(line, "effect", "recipients are accepted or put off as their domain says");
-        log_end(log, line);
+    struct log_line *line = log_begin(log, LOG_WARN, "verification-unavailable");
+    log_slice(line, "route", hop->route.name);
+    log_slice(line, "reason", reason);
+    log_text(line, "effect", "recipients are accepted or put off as their domain says");
+    log_end(log, line);
+}
+
+static bool works(const struct hop *hop)
+{
+    return hop->verify.connections > hop->verify.connecting;
+}
+
+static void pause_all(struct hop *hop, struct slice reason)
+{
+    if (!works(hop) && !is_pausing(hop)) {
+        log_pause(hop, reason);
     }
     hop->verify.pause_until_ns = hop->deliver->shard->now_ns + VERIFY_PAUSE_MS * MX_NS_PER_MS;
-    if (!works) {
-        finish_waiting(hop);
+    if (!works(hop)) {
+        finish_all(&hop->verify.waiting, false);
+    }
+}
+
+void verify_pause(struct hop *hop, const struct strategy_kept *kept, struct slice reason)
+{
+    if (strategy_is_fixed(hop)) {
+        pause_all(hop, reason);
+    } else { /* others may need no TLS, or have another source */
+        log_pause(hop, reason);
+        rest_note(hop, kept);
     }
 }
 
 void verify_hop_failed(struct hop *hop, struct slice reason)
 {
-    bool works = hop->verify.connections > hop->verify.connecting;
-    if (!works && !list_empty(&hop->verify.waiting)) {
-        verify_pause(hop, reason);
+    if (!works(hop) && !list_empty(&hop->verify.waiting)) {
+        pause_all(hop, reason);
     }
 }
 
@@ -338,30 +500,36 @@ void verify_hop_run(struct hop *hop)
     if (hop->retired || hop->deliver->stopping) {
         return;
     }
-    while (!list_empty(&vh->waiting) && verify_conn_use_idle(hop)) {
-    }
+    verify_conns_use_idle(hop);
     if (!list_empty(&vh->waiting) && is_pausing(hop) && vh->connections == 0) {
-        finish_waiting(hop);
+        finish_all(&vh->waiting, false);
     }
     if (list_empty(&vh->waiting) || is_pausing(hop) || !hop_addresses_known(hop)) {
         return;
     }
     unsigned max = (unsigned)hop->deliver->performance.verify_connections;
+    struct verify_question *q;
     bool opened = true;
-    while (opened && vh->connections < max &&
-           vh->connecting * VERIFY_BATCH_MAX < vh->waiting_count) {
-        opened = verify_conn_open(hop, hop->first_address);
+    while ((q = unserved(hop)) != NULL && opened && vh->connections < max) {
+        opened = verify_conn_open(hop, hop->first_address, q);
     }
+    if (q != NULL && verify_wants_room(hop)) {
+        verify_conns_make_room(hop);
+    }
+}
+
+bool verify_wants_room(const struct hop *hop)
+{
+    const struct verify_hop *vh = &hop->verify;
+    return !strategy_is_fixed(hop) && !list_empty(&vh->waiting) && vh->yielding == 0 &&
+           vh->connections >= hop->deliver->performance.verify_connections;
 }
 
 /* Whoever waits asks anew, where the mail goes now. */
 void verify_hop_stop(struct hop *hop)
 {
-    struct verify_question *q;
-    while ((q = verify_take(hop)) != NULL) {
-        q->stale = true;
-        verify_finish(q, VERIFY_RESULT_UNREACHABLE, NULL);
-    }
+    finish_all(&hop->verify.waiting, true);
+    finish_all(&hop->verify.asking, true);
     verify_conns_stop(hop);
 }
 

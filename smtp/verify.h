@@ -5,6 +5,9 @@
  *   verify_ask -> answer kept? -> the same question under way? -> queue of the hop -> connection
  *   (smtp/verify_conn): up to VERIFY_BATCH_MAX recipients in one transaction, pipelined
  *
+ * A connection is made by the strategies that hold for its recipients (smtp/strategy.h), as mail to
+ * them would be; where an expression chooses, each asks only about those who have the same.
+ *
  * Only what the next hop says of the recipient counts (a 2xx to RCPT, or a 5xx that is about the
  * address); everything else (4xx, policy, no connection, no answer in time) is VERIFY_UNKNOWN, and
  * the domain says what then. One question is one recipient; sessions that ask the same wait for the
@@ -22,7 +25,11 @@
 #include "smtp/verify_cache.h"
 
 struct deliver;
+struct dns_answers;
 struct hop;
+struct routing_host;
+struct strategy_kept;
+struct strategy_pick;
 
 enum {
     VERIFY_QUESTIONS_MAX = 65536, /* per core, whatever is configured */
@@ -32,6 +39,8 @@ enum {
      * recipients. */
     VERIFY_REFUSALS_MAX = 10,
     VERIFY_PAUSE_MS = 5000, /* no further connection after one that could not be used */
+    VERIFY_LOOK_MAX = 32,   /* questions that a connection looks at for those it may ask */
+    VERIFY_RESTS_MAX = 4,   /* strategies of one hop that pause at a time */
 };
 
 /* Why a question had no answer. The order is that of verify_result_name. */
@@ -65,9 +74,15 @@ struct verify {
 struct verify_hop {
     struct list waiting; /* struct verify_question by node */
     unsigned waiting_count;
+    struct list asking;      /* the same: their strategies wait for the DNS */
     struct list conns, idle; /* struct verify_conn */
     unsigned connections, connecting;
+    unsigned yielding;       /* ending to make room for one of another strategy */
     uint64_t pause_until_ns; /* no new connections before */
+    /* The same for those of one strategy, where an expression chooses. */
+    struct verify_rest {
+        uint64_t tls_effect, connection_effect, until_ns;
+    } rests[VERIFY_RESTS_MAX];
 };
 
 /* Somebody who waits for an answer; his. */
@@ -82,17 +97,19 @@ struct verify_waiter {
 /* One recipient. */
 struct verify_question {
     struct list_node all_node;
-    struct list_node node; /* in hop->verify.waiting */
+    struct list_node node; /* in hop->verify.waiting or .asking */
     struct verify *verify;
     struct hop *hop;
     struct list waiters;
-    struct timer timer; /* the waiters' deadline */
+    struct dns_answers *answers; /* what its strategies asked; NULL: nothing */
+    struct timer timer;          /* the waiters' deadline */
     uint64_t began_ns;
     uint64_t domain_id;
     uint32_t route;
     uint32_t epoch;  /* of the cache: answers of an earlier one are not kept */
     bool stale;      /* the address has changed here meanwhile: the answer is not kept */
     bool on_its_way; /* a connection has it */
+    bool asking;     /* in hop->verify.asking */
     bool late;       /* nobody waits any longer */
     bool retried;    /* the connection that had it was lost */
     uint16_t len;
@@ -128,24 +145,39 @@ void verify_forget_all(struct verify *v);
 void verify_hop_init(struct verify_hop *vh);
 /* Goes on with what waits: gives it to connections or opens them. */
 void verify_hop_run(struct hop *hop);
-/* A connection could not be used: no further one for a while. Unless others work, what waits has no
- * answer. */
-void verify_pause(struct hop *hop, struct slice reason);
+/* A connection could not be used: no further one like it for a while. Unless others work, what it
+ * was for has no answer. */
+void verify_pause(struct hop *hop, const struct strategy_kept *kept, struct slice reason);
 /* Mail found that the host cannot be used, or its name not be found. */
 void verify_hop_failed(struct hop *hop, struct slice reason);
 /* The route is gone, or the end has come: nothing waits here any more; connections end. */
 void verify_hop_stop(struct hop *hop);
-/* The first question that waits, or NULL. */
-struct verify_question *verify_take(struct hop *hop);
+/* The first question that may be asked over a connection with these strategies to this host, or
+ * NULL; looks at VERIFY_LOOK_MAX. */
+struct verify_question *verify_take(struct hop *hop, const struct strategy_kept *kept,
+                                    const struct routing_host *host);
+/* The same, which goes on waiting. */
+struct verify_question *verify_find(struct hop *hop, const struct strategy_kept *kept,
+                                    const struct routing_host *host);
+/* The strategies that it wants at this host. False: it does not wait any more; it is finished, or
+ * it asks the DNS. */
+bool verify_pick(struct verify_question *q, struct strategy_pick *out,
+                 const struct routing_host *host);
+/* What waits fits no connection that there is, and there may be no more. */
+bool verify_wants_room(const struct hop *hop);
 /* Its connection was lost: asked once more on another one. */
 void verify_give_back(struct verify_question *q);
 /* What became of a question; it is gone. o NULL: nothing was said. */
 void verify_finish(struct verify_question *q, enum verify_result result, const struct outcome *o);
 size_t verify_conn_bytes(void);
-/* False: no memory. */
-bool verify_conn_open(struct hop *hop, unsigned address);
-/* An idle connection takes what waits. */
-bool verify_conn_use_idle(struct hop *hop);
+/* For this question, which goes on waiting, or not (verify_pick). False: no memory. */
+bool verify_conn_open(struct hop *hop, unsigned address, struct verify_question *q);
+/* How many connections like this are not ready yet. */
+unsigned verify_conns_coming(const struct hop *hop, const struct strategy_pick *pick);
+/* Idle connections take what waits and fits. */
+void verify_conns_use_idle(struct hop *hop);
+/* The connection that has been idle for longest ends; the place is free later. */
+void verify_conns_make_room(struct hop *hop);
 void verify_conns_stop(struct hop *hop);
 
 /* Label values, lower case, static. */

@@ -4,28 +4,14 @@
 
 #include "core/check.h"
 #include "core/text.h"
-#include "io/stream.h"
+#include "smtp/cli_conn.h"
 #include "smtp/hop.h"
-#include "smtp/relay.h"
-#include "smtp/strategy.h"
-
-enum { OUT_BYTES = 8 * 1024 };
 
 struct verify_conn {
-    struct stream stream;
-    struct list_node all_node; /* in hop->verify.conns */
-    struct list_node node;     /* in hop->verify.idle */
-    struct hop *hop;
-    struct cli *cli;
-    struct cli_conf cli_conf;
-    struct timer timer;
-    unsigned address;    /* index in hop->addresses */
-    unsigned refusals;   /* so far */
-    bool up, ever_ready; /* connected; got as far as asking */
-    bool useful;         /* some question was answered */
-    bool handshaking, without_tls;
-    struct strategy_kept strategy;
-    bool leaving; /* no more questions */
+    struct cli_conn client; /* its node is in hop->verify.idle, its all_node in hop->verify.conns */
+    unsigned refusals;      /* so far */
+    bool useful;            /* some question was answered */
+    bool yields;            /* to one of another strategy: counted in hop->verify.yielding */
     /* the transaction */
     struct envelope env;
     struct cli_message msg;
@@ -33,11 +19,10 @@ struct verify_conn {
     struct envelope_rcpt rcpts[VERIFY_BATCH_MAX];
     uint32_t indexes[VERIFY_BATCH_MAX];
     uint8_t states[VERIFY_BATCH_MAX];
-    char remote[NETADDR_TEXT_MAX + 8];
 };
 
-static void drive(struct verify_conn *conn, struct slice *in);
-static bool conn_open(struct hop *hop, unsigned address_index, bool without_tls);
+static bool conn_open(struct hop *hop, unsigned address, struct verify_question *q,
+                      bool without_tls);
 
 size_t verify_conn_bytes(void)
 {
@@ -46,27 +31,7 @@ size_t verify_conn_bytes(void)
 
 static const struct performance *tuning(const struct verify_conn *conn)
 {
-    return &conn->hop->deliver->performance;
-}
-
-static void timer_set(struct verify_conn *conn, uint64_t delay_ms)
-{
-    shard_after(conn->hop->deliver->shard, &conn->timer, delay_ms * MX_NS_PER_MS);
-}
-
-static void timer_fire(struct timer *timer, uint64_t now_ns)
-{
-    struct verify_conn *conn = mx_container_of(timer, struct verify_conn, timer);
-    (void)now_ns;
-    if (!list_linked(&conn->node)) {
-        stream_abort(&conn->stream, MX_ERR_TIMEOUT);
-        return;
-    }
-    list_remove(&conn->node); /* idle for long enough */
-    conn->leaving = true;
-    cli_quit(conn->cli);
-    timer_set(conn, RELAY_QUIT_MS);
-    drive(conn, NULL);
+    return &conn->client.hop->deliver->performance;
 }
 
 /* --- questions ---------------------------------------------------------------------------------
@@ -94,9 +59,10 @@ static enum verify_result result_of(const struct outcome *o)
                                                                    : VERIFY_RESULT_UNDECIDED;
 }
 
-static void answered(struct verify_conn *conn)
+static void answered(struct cli_conn *client)
 {
-    const struct outcome *o = cli_outcome(conn->cli);
+    struct verify_conn *conn = mx_container_of(client, struct verify_conn, client);
+    const struct outcome *o = cli_outcome(client->cli);
     struct verify_question *q = conn->asked[o->rcpt];
     MX_ASSERT(q != NULL);
     if (o->code == 421 || (o->code == 0 && o->host_fault)) {
@@ -108,6 +74,12 @@ static void answered(struct verify_conn *conn)
     verify_finish(q, result_of(o), o);
 }
 
+/* As before its strategies are known: what they are asked for is the same at any time. */
+static struct routing_host host_of(const struct verify_conn *conn)
+{
+    return (struct routing_host){cli_conn_host(&conn->client), &conn->client.peer, NULL};
+}
+
 /* Up to so many as the host may refuse without being annoyed. */
 static bool ask_some(struct verify_conn *conn)
 {
@@ -115,8 +87,10 @@ static bool ask_some(struct verify_conn *conn)
     unsigned max = room < VERIFY_BATCH_MAX ? room : VERIFY_BATCH_MAX;
     uint32_t count = 0;
     struct verify_question *q;
+    struct routing_host host = host_of(conn);
+    const struct strategy_kept *kept = &conn->client.strategy;
     conn->env = (struct envelope){.rcpts = conn->rcpts};
-    while (count < max && (q = verify_take(conn->hop)) != NULL) {
+    while (count < max && (q = verify_take(conn->client.hop, kept, &host)) != NULL) {
         struct slice address = slice_of(q->address, q->len);
         conn->asked[count] = q;
         conn->rcpts[count] = (struct envelope_rcpt){.address = address};
@@ -130,14 +104,14 @@ static bool ask_some(struct verify_conn *conn)
     conn->env.rcpt_count = count;
     conn->msg = (struct cli_message){
         .env = &conn->env, .rcpts = conn->indexes, .rcpt_count = count, .only_asks = true};
-    cli_begin(conn->cli, &conn->msg, conn->states);
-    timer_set(conn, tuning(conn)->verify_timeout_ms);
+    cli_conn_begin(&conn->client, &conn->msg, conn->states);
     return true;
 }
 
-/* Asked on another connection, once. */
-static void give_back(struct verify_conn *conn)
+/* Asked on another connection, once. At the end of a transaction: what a 421 has left. */
+static void give_back(struct cli_conn *client)
 {
+    struct verify_conn *conn = mx_container_of(client, struct verify_conn, client);
     for (unsigned i = VERIFY_BATCH_MAX; i > 0; i--) { /* the first is the first again */
         struct verify_question *q = conn->asked[i - 1];
         conn->asked[i - 1] = NULL;
@@ -147,148 +121,71 @@ static void give_back(struct verify_conn *conn)
     }
 }
 
-/* Nothing is under way. True: a transaction has begun, or the end. */
-static bool conn_ready(struct verify_conn *conn)
+static void yield(struct verify_conn *conn)
 {
-    struct verify_hop *vh = &conn->hop->verify;
-    if (!conn->ever_ready) {
-        conn->ever_ready = true;
+    conn->yields = true;
+    conn->client.hop->verify.yielding++;
+    cli_conn_quit(&conn->client);
+}
+
+/* True: a transaction has begun, or the end. */
+static bool on_ready(struct cli_conn *client)
+{
+    struct verify_conn *conn = mx_container_of(client, struct verify_conn, client);
+    const struct hop *hop = client->hop;
+    struct verify_hop *vh = &client->hop->verify;
+    if (!client->ever_ready) {
+        client->ever_ready = true;
         vh->connecting--;
     }
-    conn->leaving = conn->leaving || conn->hop->retired || conn->hop->deliver->stopping ||
-                    conn->refusals >= VERIFY_REFUSALS_MAX ||
-                    !strategy_fits_questions(&conn->strategy, conn->hop) ||
-                    vh->connections > tuning(conn)->verify_connections;
-    if (conn->leaving) {
-        cli_quit(conn->cli);
-        timer_set(conn, RELAY_QUIT_MS);
+    client->limit_ms = tuning(conn)->verify_timeout_ms;
+    if (client->ending || hop->retired || hop->deliver->stopping ||
+        conn->refusals >= VERIFY_REFUSALS_MAX || !strategy_is_there(&client->strategy, hop) ||
+        vh->connections > tuning(conn)->verify_connections) {
+        cli_conn_quit(client);
         return true;
     }
     if (ask_some(conn)) {
         return true;
     }
-    list_push_front(&vh->idle, &conn->node); /* the others may go when they are not needed */
-    timer_set(conn, tuning(conn)->connection_idle_ms);
+    if (!client->rest_timed && verify_wants_room(hop)) {
+        yield(conn);
+        return true;
+    }
+    if (client->rest_timed) { /* it only looked */
+        list_push_back(&vh->idle, &client->node);
+    } else {
+        list_push_front(&vh->idle, &client->node); /* the others may go when they are not needed */
+    }
+    cli_conn_rest(client);
     return false;
 }
 
-bool verify_conn_use_idle(struct hop *hop)
+void verify_conns_use_idle(struct hop *hop)
 {
-    struct list_node *node = list_pop_front(&hop->verify.idle);
-    if (node == NULL) {
-        return false;
+    struct list idle;
+    struct list_node *node;
+    list_init(&idle);
+    list_splice(&idle, &hop->verify.idle); /* those that cannot ask anything come back */
+    while (!list_empty(&hop->verify.waiting) && (node = list_pop_front(&idle)) != NULL) {
+        cli_conn_drive(mx_container_of(node, struct cli_conn, node), NULL);
     }
-    drive(mx_container_of(node, struct verify_conn, node), NULL);
-    return true;
+    list_splice(&hop->verify.idle, &idle);
 }
 
-/* --- the session -------------------------------------------------------------------------------
- */
-
-static void start_tls(struct verify_conn *conn)
+void verify_conns_make_room(struct hop *hop)
 {
-    struct deliver *d = conn->hop->deliver;
-    const struct route_conf *route = &conn->hop->route;
-    bool strict = strategy_verifies(&conn->strategy, route);
-    conn->handshaking = true;
-    stream_start_tls(&conn->stream, strict ? d->tls_strict : d->tls_any, route->address);
-}
-
-static bool out_flush(struct verify_conn *conn, struct writer *out)
-{
-    mx_err err = out->len > 0 ? stream_write(&conn->stream, writer_slice(out)) : MX_OK;
-    out->len = 0;
-    if (err) {
-        stream_abort(&conn->stream, err);
+    const struct list *idle = &hop->verify.idle;
+    struct list_node *last = NULL;
+    for (struct list_node *node = list_first(idle); node != NULL; node = list_next(idle, node)) {
+        last = node;
     }
-    return err == MX_OK;
-}
-
-/* One action of the engine; false: wait for something. */
-static bool step(struct verify_conn *conn, struct slice *in, struct writer *out)
-{
-    switch (cli_next(conn->cli, in, out)) {
-    case CLI_FLUSH:
-        return out_flush(conn, out);
-    case CLI_START_TLS:
-        in->len = 0;
-        if (out_flush(conn, out)) {
-            start_tls(conn);
-        }
-        return false;
-    case CLI_READY:
-        return conn_ready(conn);
-    case CLI_OUTCOME:
-        answered(conn);
-        return true;
-    case CLI_DONE:
-        give_back(conn); /* what a 421 has left */
-        return true;
-    case CLI_CLOSE:
-        in->len = 0;
-        if (out_flush(conn, out)) {
-            stream_close(&conn->stream);
-        }
-        return false;
-    case CLI_INPUT:
-    case CLI_BODY: /* never: nothing is sent */
-    default:
-        return false;
+    if (last != NULL) {
+        struct verify_conn *conn = mx_container_of(last, struct verify_conn, client.node);
+        list_remove(last);
+        yield(conn);
+        cli_conn_drive(&conn->client, NULL);
     }
-}
-
-/* Runs the engine until it has to wait. in may be NULL. */
-static void drive(struct verify_conn *conn, struct slice *in)
-{
-    uint8_t buf[OUT_BYTES];
-    struct slice none = SLICE_EMPTY;
-    struct writer out = writer_init(buf, sizeof buf);
-    bool more = conn->up;
-    if (in == NULL) {
-        in = &none;
-    }
-    while (more) {
-        if (stream_room(&conn->stream) < sizeof buf) {
-            conn->stream.want_drained = true;
-            break;
-        }
-        more = step(conn, in, &out);
-    }
-    (void)out_flush(conn, &out);
-}
-
-static size_t on_input(struct stream *stream, struct slice in)
-{
-    struct verify_conn *conn = mx_container_of(stream, struct verify_conn, stream);
-    size_t len = in.len;
-    if (list_linked(&conn->node)) { /* unasked: 421, or nonsense */
-        list_remove(&conn->node);
-        conn->leaving = true;
-        stream_close(stream);
-        return len;
-    }
-    drive(conn, &in);
-    return len - in.len;
-}
-
-static void on_drained(struct stream *stream)
-{
-    drive(mx_container_of(stream, struct verify_conn, stream), NULL);
-}
-
-static void on_ready(struct stream *stream)
-{
-    struct verify_conn *conn = mx_container_of(stream, struct verify_conn, stream);
-    if (!conn->up && conn->hop->route.implicit_tls && !conn->handshaking) {
-        start_tls(conn);
-        return;
-    }
-    if (conn->up && conn->handshaking) {
-        cli_tls_started(conn->cli);
-    }
-    conn->handshaking = false;
-    conn->up = true;
-    drive(conn, NULL);
 }
 
 /* --- begin and end -----------------------------------------------------------------------------
@@ -297,87 +194,78 @@ static void on_ready(struct stream *stream)
 /* It answered nothing: another one is tried, in clear or at the next address. */
 static void conn_unusable(struct verify_conn *conn, mx_err why)
 {
-    struct hop *hop = conn->hop;
-    const struct outcome *refused = conn->up ? cli_problem(conn->cli) : NULL;
-    unsigned address = conn->address;
-    bool in_clear = conn->handshaking && !strategy_needs_tls(&conn->strategy, &conn->hop->route) &&
-                    !conn->without_tls;
-    address += !in_clear;
-    if (address < hop->address_count && !list_empty(&hop->verify.waiting) &&
-        conn_open(hop, address, in_clear)) {
+    struct hop *hop = conn->client.hop;
+    bool in_clear = cli_conn_may_go_clear(&conn->client);
+    unsigned address = conn->client.address + !in_clear;
+    struct routing_host host = host_of(conn);
+    struct verify_question *q = verify_find(hop, &conn->client.strategy, &host);
+    if (address < hop->address_count && q != NULL && conn_open(hop, address, q, in_clear)) {
         return;
     }
     char text[CLI_TEXT_MAX];
     struct writer w = writer_init(text, sizeof text);
-    put_text(&w, "connection to ");
-    put_text(&w, conn->remote);
-    put_text(&w, " failed: ");
-    if (refused != NULL) {
-        put_slice(&w, slice_first(refused->text, writer_room(&w)));
-    } else {
-        put_text(&w, why == MX_OK ? "closed by the other side" : err_text(why));
-    }
-    verify_pause(hop, writer_slice(&w)); /* where others work, a limit of the host, or chance */
+    /* Where others work, a limit of the host, or chance. */
+    verify_pause(hop, &conn->client.strategy, cli_conn_problem(&conn->client, &w, why).text);
 }
 
-static void on_closed(struct stream *stream, mx_err why)
+static void on_closed(struct cli_conn *client, mx_err why)
 {
-    struct verify_conn *conn = mx_container_of(stream, struct verify_conn, stream);
-    struct hop *hop = conn->hop;
-    struct deliver *d = hop->deliver;
-    wheel_cancel(&d->shard->wheel, &conn->timer);
-    list_remove(&conn->node);
-    list_remove(&conn->all_node);
+    struct verify_conn *conn = mx_container_of(client, struct verify_conn, client);
+    struct hop *hop = client->hop;
     hop->verify.connections--;
-    hop->verify.connecting -= !conn->ever_ready;
-    give_back(conn);
-    if (!conn->useful && !conn->leaving && !hop->retired && !d->stopping) {
+    hop->verify.connecting -= !client->ever_ready;
+    hop->verify.yielding -= conn->yields;
+    give_back(client);
+    bool counts = !client->ending && !client->aborting && !hop->retired && !hop->deliver->stopping;
+    if (counts && !conn->useful && strategy_is_there(&client->strategy, hop)) {
         conn_unusable(conn, why);
     }
-    pool_release(&d->clis, conn->cli);
-    pool_release(&d->verify.conns, conn);
+    cli_conn_fini(client);
+    pool_release(&hop->deliver->verify.conns, conn);
     hop_run(hop);
 }
 
-static const struct stream_ops stream_callbacks = {
-    .input = on_input, .drained = on_drained, .ready = on_ready, .closed = on_closed};
+static const struct cli_conn_ops callbacks = {
+    .ready = on_ready, .outcome = answered, .done = give_back, .closed = on_closed};
 
-static bool conn_open(struct hop *hop, unsigned address_index, bool without_tls)
+static bool conn_open(struct hop *hop, unsigned address, struct verify_question *q,
+                      bool without_tls)
 {
-    const struct hop_address *address = &hop->addresses[address_index];
-    struct deliver *d = hop->deliver;
-    struct verify_conn *conn = pool_acquire_zero(&d->verify.conns);
-    struct cli *cli = conn == NULL ? NULL : pool_acquire_zero(&d->clis);
-    if (cli == NULL) {
-        pool_release(&d->verify.conns, conn);
+    struct verify *v = &hop->deliver->verify;
+    struct verify_conn *conn = pool_acquire_zero(&v->conns);
+    if (conn == NULL || !cli_conn_init(&conn->client, &callbacks, hop, address)) {
+        pool_release(&v->conns, conn);
         return false;
     }
-    conn->hop = hop;
-    conn->cli = cli;
-    conn->address = address_index;
-    conn->timer.fire = timer_fire;
-    conn->without_tls = without_tls;
-    strategy_of_questions(&conn->strategy, hop, &address->addr);
-    conn->cli_conf =
-        (struct cli_conf){.ehlo_name = conn->strategy.ehlo_name,
-                          .lmtp = hop->route.lmtp,
-                          .tls = strategy_tls_mode(&conn->strategy, &hop->route, without_tls),
-                          .under_tls = hop->route.implicit_tls};
-    struct writer w = writer_init(conn->remote, sizeof conn->remote - 1);
-    put_netaddr_port(&w, &address->addr);
-    cli_init(cli, &conn->cli_conf);
+    struct routing_host host = host_of(conn);
+    struct strategy_pick pick;
+    if (!verify_pick(q, &pick, &host)) {
+        cli_conn_fini(&conn->client);
+        pool_release(&v->conns, conn);
+        return true;
+    }
+    strategy_keep(&conn->client.strategy, hop, &pick, &conn->client.peer);
+    conn->client.limit_ms = tuning(conn)->verify_timeout_ms;
     hop->verify.connections++;
     hop->verify.connecting++;
-    list_push_back(&hop->verify.conns, &conn->all_node);
-    timer_set(conn, tuning(conn)->verify_timeout_ms);
-    struct ring_addr to = ring_addr_of(&address->addr);
-    stream_connect_from(&conn->stream, d->shard, &stream_callbacks, &to, &conn->strategy.source);
+    cli_conn_dial(&conn->client, &hop->verify.conns, without_tls);
     return true;
 }
 
-bool verify_conn_open(struct hop *hop, unsigned address_index)
+bool verify_conn_open(struct hop *hop, unsigned address, struct verify_question *q)
 {
-    return conn_open(hop, address_index, false);
+    return conn_open(hop, address, q, false);
+}
+
+unsigned verify_conns_coming(const struct hop *hop, const struct strategy_pick *pick)
+{
+    const struct list *conns = &hop->verify.conns;
+    unsigned count = 0;
+    for (struct list_node *node = list_first(conns); node != NULL; node = list_next(conns, node)) {
+        const struct cli_conn *client = mx_container_of(node, struct cli_conn, all_node);
+        count += !client->ever_ready && strategy_is(&client->strategy, pick);
+    }
+    return count;
 }
 
 void verify_conns_stop(struct hop *hop)
@@ -385,15 +273,13 @@ void verify_conns_stop(struct hop *hop)
     struct list_node *node = list_first(&hop->verify.conns);
     while (node != NULL) {
         struct list_node *next = list_next(&hop->verify.conns, node);
-        struct verify_conn *conn = mx_container_of(node, struct verify_conn, all_node);
-        conn->leaving = true;
-        if (list_linked(&conn->node)) {
-            list_remove(&conn->node);
-            cli_quit(conn->cli);
-            timer_set(conn, RELAY_QUIT_MS);
-            drive(conn, NULL);
+        struct cli_conn *client = mx_container_of(node, struct cli_conn, all_node);
+        if (list_linked(&client->node)) {
+            list_remove(&client->node);
+            cli_conn_quit(client);
+            cli_conn_drive(client, NULL);
         } else {
-            stream_abort(&conn->stream, MX_ERR_SHUTDOWN);
+            cli_conn_abort(client);
         }
         node = next;
     }

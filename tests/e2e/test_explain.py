@@ -189,7 +189,8 @@ def test_explain_decisions():
 def test_explain_mail_hosts():
     """Where mail of a domain would go: its mail hosts and their addresses, or why there are none; asked, and as mail knows them."""
     zone = {"good.example": {"MX": [(10, "b.good.example"), (5, "a.good.example")]}, "a.good.example": {"A": ["192.0.2.1"]},
-            "b.good.example": {"A": ["192.0.2.2"]}, "null.example": {"MX": [(0, ".")]}, "plain.example": {"A": ["192.0.2.3"]}}
+            "b.good.example": {"A": ["192.0.2.2"]}, "null.example": {"MX": [(0, ".")]},
+            "inside.example": {"MX": [(5, "in.example")]}, "in.example": {"A": ["127.0.0.1"]}, "plain.example": {"A": ["192.0.2.3"]}}
     rule = {"match": {"0": {"if": "is_local_domain(rcpt_domain)", "then": "'local'"}}, "else": "'mx'"}
     with NameServer(zone) as names, Managed(cores=1, strategy=LOCAL, extra=[names.resolver(attempts=1)]) as s:
         s.api.update("MtaOutboundStrategy", "singleton", route=rule)
@@ -205,8 +206,65 @@ def test_explain_mail_hosts():
         equal(hop("x@nowhere.example"), ([], "the domain does not exist"), "no such name")
         refused = explain(s, "x@good.example")
         equal((refused["outcome"], refused["reply"]["code"]), ("refused", 550), "who may not relay")
+        equal(hop("x@inside.example"), ([], "no host with a usable address"), "addresses of this machine, said by somebody else")
+        equal(hop("x@[192.0.2.9]"), ([("192.0.2.9", "192.0.2.9:25")], None), "an address literal")
         names.mode = "servfail"
         equal(hop("x@later.example")[0], [], "nobody can say")
+
+
+def test_explain_by_host():
+    """What an expression says of a host is worked out with the hosts that mail would go to, and which one that was is said;
+    every address has the strategies and throttles that hold there."""
+    zone = {"good.example": {"MX": [(5, "a.good.example"), (10, "b.good.example")]}, "a.good.example": {"A": ["192.0.2.1"]},
+            "b.good.example": {"A": ["192.0.2.2"]}}
+    rate = {"count": 25, "period": 3600000}
+
+    def throttle(name, condition):
+        return {"description": name, "enable": True, "key": {"mx": True}, "rate": rate,
+                "match": {"match": {"0": {"if": condition, "then": "true"}}, "else": "false"}}
+    extra = [{"@type": "create", "object": "MtaOutboundThrottle", "value": {
+                 "o1": throttle("first host", "mx == 'a.good.example' && remote_ip == '192.0.2.1'"),
+                 "o2": throttle("second host", "mx == 'b.good.example'"),
+                 "o3": throttle("from here", "local_ip == '127.0.0.7'"),
+                 "o4": throttle("no host", "is_empty(mx)")}},
+             {"@type": "create", "object": "MtaTlsStrategy", "value": {"t1": {"name": "safe", "startTls": "require"}}},
+             {"@type": "create", "object": "MtaConnectionStrategy", "value": {
+                 "c1": {"name": "seven", "sourceIps": {"0": {"sourceIp": "127.0.0.7"}}}}},
+             update("MtaOutboundStrategy", route={"match": {"0": {"if": "is_local_domain(rcpt_domain)", "then": "'local'"}}, "else": "'mx'"},
+                    tls={"match": {"0": {"if": "mx == 'b.good.example'", "then": "'safe'"}}, "else": "'default'"},
+                    connection={"match": {"0": {"if": "remote_ip == '192.0.2.1'", "then": "'seven'"}}, "else": "'default'"}),
+             update("MtaStageRcpt", allowRelaying={"match": {}, "else": "true"})]
+    with NameServer(zone) as names, Managed(cores=1, extra=[names.resolver(attempts=1), *extra]) as s:
+        answer = explain(s, "x@good.example")
+        hop = answer["nextHop"]
+        equal([(a["host"], a["connection"], a["tlsStrategy"], a["throttles"]) for a in hop["addresses"]],
+              [("a.good.example", "seven", "default", ["first host", "from here"]),
+               ("b.good.example", "default", "safe", ["second host"])], "each address")
+        equal(hop["assumedHost"], {"mx": "a.good.example", "remoteIp": "192.0.2.1", "localIp": "127.0.0.7"}, "assumed host")
+        equal((hop["connection"]["name"], hop["tlsStrategy"]["name"]), ("seven", "default"), "strategies of the first")
+        equal([r["name"] for r in answer["rates"]], ["first host", "from here"], "rates there")
+        shown = cli(s, "explain", "x@good.example", code=3).stdout
+        for part in ("assumedHost mx a.good.example, remoteIp 192.0.2.1, localIp 127.0.0.7", "throttles",
+                     "192.0.2.2:25  b.good.example  default     safe         second host", "connection name seven"):
+            check(part in shown, f"{part} in {shown}")
+        names.mode = "servfail"
+        answer = explain(s, "x@unknown.example")
+        equal(answer["nextHop"]["assumedHost"], {"mx": None, "remoteIp": None, "localIp": None}, "when no host is known")
+        equal([r["name"] for r in answer["rates"]], ["no host"], "rates then")
+        equal(explain(s, "alice@example.org")["rates"], [], "of a mailbox here")
+
+
+def test_explain_limits_of_the_client():
+    """Limits of connections are those of the client that is asked about: none for loopback and proxies, both for others."""
+    def of(s, *args):
+        limits = explain(s, "alice@example.org", *args)["limits"]
+        return limits.get("maxConnectionsPerClient"), limits.get("maxConnectionsPerNetwork")
+    with Managed(cores=1, settings=dict(PROXY, maxConnectionsPerClient=7, maxConnectionsPerNetwork=9)) as s:
+        equal(of(s), (7, 9), "of anybody")
+        equal(of(s, "--ip", "192.0.2.1", "--listener", "smtp"), (7, 9), "of a client")
+        equal(of(s, "--ip", "::1"), (None, None), "of loopback")
+        shown = cli(s, "explain", "alice@example.org", "--ip", "192.0.2.1", code=0).stdout
+        check("maxConnectionsPerClient 7" in shown and "maxConnectionsPerNetwork 9" in shown, shown)
 
 
 def test_explain_wrong_questions():

@@ -387,3 +387,41 @@ def test_one_connection_goes_round():
                 core = line.split("core=")[1].split(" ")[0]
                 by_core[core] = by_core.get(core, 0) + 1
         check(len(by_core) > 1, f"mail came to one core only: {by_core}")
+
+
+BY_NAME = [tls_strategy("one", startTls="disable"), tls_strategy("two", tlsTimeout=20000), tls_strategy("three", tlsTimeout=30000),
+           update("MtaOutboundStrategy", tls={"match": {str(i): {"if": f"rcpt == '{name}@example.org'", "then": f"'{name}'"}
+                                                        for i, name in enumerate(("one", "two", "three"))}, "else": "'default'"})]
+
+
+def test_mixed_strategies_keep_their_connections():
+    """Messages of several strategies to one next hop, in turns: each strategy keeps a connection of its own, on any core."""
+    for cores, names in ((1, ["one", "two", "three", "bob"]), (2, ["one", "bob"])):  # five are what a host may have at first
+        with Sink() as sink, Server(relay=sink.port, cores=cores, extra=BY_NAME) as s:
+            for count in range(1, 41):
+                with s.wire() as w:
+                    w.message(f"{names[count % len(names)]}@example.org", b"x\r\n")
+                sink.got(count)
+            check(sink.connections <= 4, f"connections for 40 messages with {cores} cores: {sink.connections}")
+            check("QUIT" not in sink.verbs(), "a connection was given up")
+
+
+def test_mixed_strategies_within_the_limit():
+    """Where the limit allows fewer connections than there are strategies, one that rests makes room: all mail arrives at
+    once, and there are never more."""
+    names = ["one", "two", "three", "bob"]
+    for cores in (1, 3):
+        most = []
+        with Sink(hook=counting(most, 0)) as sink, Server(
+                relay=sink.port, cores=cores, retry_ms=None, extra=[*BY_NAME, update("Performance", connectionsPerHop=2)]) as s:
+            for count in range(1, 25):
+                with s.wire() as w:
+                    w.message(f"{names[count % 4]}@example.org", b"x\r\n")
+                sink.got(count)
+            check(max(most) <= 2, f"most connections at a time, with {cores} cores: {max(most)}")
+            with s.wire() as w:
+                for n in range(40):
+                    w.message(f"{names[n // 3 % 4]}@example.org", b"x\r\n")
+            sink.got(64, 30)
+            check(max(most) <= 2, f"most connections at a time, with {cores} cores: {max(most)}")
+            check("next-hop-down" not in s.log() and " deferred " not in s.log(), "mail was put off")

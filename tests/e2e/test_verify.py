@@ -13,6 +13,7 @@ from nameserver import NameServer
 from test_bans import PROXY, banned, say, session_of
 from test_explain import cli, explain
 from test_management import Managed
+from test_strategies import TLS_SINK, chosen, connection_strategy, tls_strategy
 
 NO_SUCH = "550 5.1.1 No such user here"
 NOT_NOW = "451 4.4.1"
@@ -301,6 +302,91 @@ def test_verify_strategy_changes_live():
         s.api.update("MtaOutboundStrategy", "singleton", tls={"match": {}, "else": "'never'"})
         equal(ask(s, "ann@example.org")[0][:3], "250", "by another one")
         check("STARTTLS" not in source.verbs(2) and "RCPT" in source.verbs(2), f"commands: {source.commands}")
+
+
+def under_tls(sink):
+    """Recipients asked about, each with whether its connection was under TLS."""
+    return {re.search("<(.*)>", line)[1]: "STARTTLS" in sink.verbs(n) for n, line in sink.commands if line.startswith("RCPT")}
+
+
+def test_verify_by_the_recipients_strategy():
+    """Where an expression chooses by recipient, each is asked about over a connection as its mail would have; those that are
+    asked at the same time share one by their strategies, and connections are kept by them."""
+    plan = [tls_strategy("never", startTls="disable"), chosen("tls", "starts_with(rcpt, 'old')", "never")]
+    with Sink(TLS_SINK, hook=knows("bob", "ann", "old1", "old2"), tls=sink_tls()) as source, \
+            Managed(relay=source.port, cores=1, extra=verifying() + plan) as s:
+        for names, codes in ((("bob", "old1", "no", "old3"), ["250", "250", "550", "550"]), (("ann", "old2"), ["250", "250"])):
+            equal([r[:3] for r in ask(s, *[f"{n}@example.org" for n in names])], codes, f"{names}")
+        equal(under_tls(source), {f"{n}@example.org": not n.startswith("old") for n in ("bob", "ann", "no", "old1", "old2", "old3")},
+              "under TLS")
+        equal(source.connections, 2, "one connection for each strategy")
+
+
+def test_verify_strategies_within_the_limit():
+    """One connection, more strategies: they take turns, and each question is answered by its own."""
+    plan = [connection_strategy(n, ehloHostname=f"{n}.example.org") for n in ("a", "b", "c")]
+    plan.append(update("MtaOutboundStrategy", connection={"match": {
+        str(i): {"if": f"starts_with(rcpt, '{n}')", "then": f"'{n}'"} for i, n in enumerate(("a", "b", "c"))}, "else": "'default'"}))
+    active, most = set(), []
+
+    def hook(session, verb, line):
+        with session.sink.lock:
+            if verb == "BANNER":
+                active.add(session.number)
+                most.append(len(active))
+            elif verb == "QUIT":
+                active.discard(session.number)
+        return knows("a1", "b1", "c1", "x1")(session, verb, line)
+    with Sink(hook=hook) as source, Managed(relay=source.port, cores=1, extra=verifying(verificationConnections=1) + plan) as s:
+        for _ in range(3):
+            names = ("a1", "b1", "c1", "x1", "a2", "b2", "c2", "x2")
+            equal([r[:3] for r in ask(s, *[f"{n}@example.org" for n in names])], ["250"] * 4 + ["550"] * 4, "replies")
+            s.api.update("Domain", s.api.find("Domain", name="example.org"), verifyRecipients="disable")  # forgets
+            s.api.update("Domain", s.api.find("Domain", name="example.org"), verifyRecipients="defer")
+        equal(max(most), 1, "most connections at a time")
+        for number, line in source.commands:
+            if line.startswith("RCPT"):
+                own = re.search("<(.)", line)[1]
+                said = next(c for n, c in source.commands if n == number and c.startswith("EHLO"))
+                equal(said.startswith(f"EHLO {own}.example.org"), own != "x", f"{line} after {said}")
+
+
+def test_verify_strategy_that_fails():
+    """TLS that one strategy needs and the host has not: its recipients cannot be asked about, for a while without another
+    connection; the others are not to blame."""
+    plan = [tls_strategy("strict", startTls="require"), chosen("tls", "starts_with(rcpt, 'safe')", "strict")]
+    with Sink(hook=knows("bob", "ann", "safe")) as source, \
+            Managed(relay=source.port, cores=1, extra=verifying("defer") + plan) as s:
+        starts(ask(s, "safe@example.org")[0], NOT_NOW, "whose TLS is not offered")
+        count = source.connections
+        starts(ask(s, "safe@example.org")[0], NOT_NOW, "again")
+        equal(source.connections, count, "connections within the pause")
+        equal([r[:3] for r in ask(s, "bob@example.org", "no@example.org", "safe@example.org")], ["250", "550", "451"], "others")
+        wait_until(lambda: "TLS is required and was not offered" in s.log(), 10, "why")
+        source.tls = sink_tls()
+        source.extensions.append("STARTTLS")
+        s.api.update("MtaTlsStrategy", s.api.find("MtaTlsStrategy", name="strict"), allowInvalidCerts=True)
+        wait_until(lambda: ask(s, "safe@example.org")[0][:3] == "250", 20, "it has TLS now")
+        check(under_tls(source)["safe@example.org"] and not under_tls(source)["bob@example.org"], f"{source.commands}")
+
+
+def test_verify_strategy_asks_the_dns():
+    """An expression that asks the DNS for the strategy: the question waits for it; when nobody can say, nobody is asked."""
+    zone = {"old.list.example": {"A": ["127.0.0.2"]}}
+    plan = [tls_strategy("never", startTls="disable"),
+            chosen("tls", "!is_empty(dns_query(split(rcpt, '@')[0] + '.list.example', 'ipv4'))", "never")]
+    with NameServer(zone) as names, Sink(TLS_SINK, hook=knows("bob", "old"), tls=sink_tls()) as source, \
+            Managed(relay=source.port, cores=1, extra=[names.resolver(attempts=1), *verifying("defer"), *plan]) as s:
+        equal([r[:3] for r in ask(s, "bob@example.org", "old@example.org", "no@example.org")], ["250", "250", "550"], "replies")
+        equal(under_tls(source), {"bob@example.org": True, "old@example.org": False, "no@example.org": True}, "under TLS")
+        names.mode = "servfail"
+        starts(ask(s, "ann@example.org")[0], NOT_NOW, "nobody can say how")
+        wait_until(lambda: "expression could not be evaluated" in s.log(), 10, "why")
+        names.mode = "silent"
+        with s.wire() as w:
+            w.expect("MAIL FROM:<sender@example.net>", "250")
+            w.send(b"RCPT TO:<late@example.org>\r\n")
+            s.stop()
 
 
 def test_verify_names_forgotten():

@@ -6,6 +6,9 @@
 #include "tests/sim/peer.h"
 #include "tests/sim/settings.h"
 #include "tests/sim/sim.h"
+#include "tests/sim/strategies.h"
+
+#include <stdio.h>
 
 enum { RCPTS_MAX = 128, ODDS = 12 };
 
@@ -32,6 +35,7 @@ struct session {
     bool in_data, in_transaction, silent;
     size_t chunk_left; /* of a BDAT */
     bool in_chunk, chunk_last, bad_chunk;
+    char ehlo[MAIL_ADDRESS_MAX];
     char sender[MAIL_ADDRESS_MAX * 2];
     char rcpts[RCPTS_MAX][MAIL_ADDRESS_MAX];
     unsigned rcpt_count;
@@ -161,8 +165,10 @@ static void path_of(char *out, size_t cap, struct slice line)
     out[to - from - 1] = '\0';
 }
 
-static void on_hello(struct session *s)
+static void on_hello(struct session *s, struct slice line)
 {
+    struct slice name = slice_from(line, mx_min_size(strlen("EHLO "), line.len));
+    (void)snprintf(s->ehlo, sizeof s->ehlo, "%.*s", SLICE_ARGS(name));
     if (misbehave(s, true)) {
         return;
     }
@@ -197,6 +203,7 @@ static void on_rcpt(struct session *s, struct slice line)
         return;
     }
     path_of(s->rcpts[s->rcpt_count], MAIL_ADDRESS_MAX, line);
+    strategies_check(s->ehlo, s->rcpts[s->rcpt_count]);
     bool asks = s->sender[0] == '\0' && settings_verification() != DIR_VERIFY_OFF;
     if (asks && strncmp(s->rcpts[s->rcpt_count], "user", 4) == 0) { /* always here */
         sim_fail("a next hop was asked about %s", s->rcpts[s->rcpt_count]);
@@ -242,7 +249,7 @@ static void on_command(struct session *s, struct slice line)
 {
     sim_say("hop %u <- %.*s", s->host->at.bytes[3], SLICE_ARGS(line));
     if (starts(line, "EHLO") || starts(line, "LHLO") || starts(line, "HELO")) {
-        on_hello(s);
+        on_hello(s, line);
     } else if (starts(line, "MAIL")) {
         on_mail(s, line);
     } else if (starts(line, "RCPT")) {

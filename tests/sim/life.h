@@ -24,6 +24,7 @@ struct life_conf {
     struct performance performance; /* of all lives; zeros: defaults */
     bool throttled;                 /* tests/sim/rates.h */
     bool limited;                   /* tests/sim/limits.h */
+    bool mixed;                     /* tests/sim/strategies.h */
     uint8_t verify;                 /* enum dir_verify: of all domains that relay */
     unsigned changes;               /* of the configuration, while it runs */
     uint64_t change_gap_ms;

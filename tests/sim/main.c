@@ -78,11 +78,14 @@ static void plan_random(struct plan *plan)
 }
 
 /* Every eighth seed runs tuned to extremes, another under rates of what comes in, a third under
- * limits of the queue; without drawing, so that the others stay as they are. */
+ * limits of the queue, a fourth with connections by recipient, few of them; without drawing, so
+ * that the others stay as they are. */
 static void tune(struct plan *plan, uint64_t seed)
 {
     plan->conf.throttled = seed % 8 == 3;
     plan->conf.limited = seed % 8 == 7;
+    plan->conf.mixed = seed % 8 == 6;
+    plan->conf.performance.hop_connections = plan->conf.mixed ? seed / 8 % 5 : 0;
     if (seed % 8 == 5) {
         plan->conf.performance = (struct performance){.turn_completions = 1 + seed / 8 % 4,
                                                       .session_steps = 16,

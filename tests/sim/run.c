@@ -7,6 +7,7 @@
 #include "tests/sim/net.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/settings.h"
+#include "tests/sim/strategies.h"
 
 enum {
     STEPS_MAX = 4000000,
@@ -173,6 +174,7 @@ void run_plan(const struct plan *plan)
     settings_reset(plan->second);
     rates_reset(plan->conf.throttled);
     limits_reset(plan->conf.limited);
+    strategies_reset(plan->conf.mixed);
     disk_format(UINT64_C(64) << 20);
     sim.faults = plan->faults;
     sim.read_errors = plan->read_errors;

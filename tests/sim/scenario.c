@@ -233,6 +233,7 @@ static const struct scenario scenarios[] = {
                                .verify_timeout_ms = 1000,
                                .verify_connections = 2,
                                .verify_questions = 32},
+               .mixed = true,
                .verify = DIR_VERIFY_ELSE_ACCEPT,
                .changes = 6,
                .change_gap_ms = 200}}},

@@ -7,6 +7,7 @@
 #include "tests/sim/limits.h"
 #include "tests/sim/settings_inside.h"
 #include "tests/sim/sim.h"
+#include "tests/sim/strategies.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -490,12 +491,14 @@ struct config *settings_config(const struct settings *settings, bool whole)
     image_make(made, settings);
     mx_err err = program_make(made);
     err = err ? err : sender_make(made);
+    err = err ? err : strategies_image(&made->config.image);
     if (!err) {
         made->config.image.blocked = crowd_blocked(settings, &err);
     }
     if (err) {
         expr_free((struct expr_program *)(uintptr_t)made->config.image.route_program);
         expr_free((struct expr_program *)(uintptr_t)made->config.image.stages[STAGE_SENDER]);
+        strategies_free(&made->config.image);
         free(made);
         return NULL;
     }
@@ -518,6 +521,7 @@ void config_free(struct config *config)
         expr_free((struct expr_program *)(uintptr_t)config->image.route_program);
         netset_free((struct netset *)(uintptr_t)config->image.blocked);
         expr_free((struct expr_program *)(uintptr_t)config->image.stages[STAGE_SENDER]);
+        strategies_free(&config->image);
         free(config); /* see memory.c: what was in it can be seen no more */
     }
 }

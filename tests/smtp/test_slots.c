@@ -1,4 +1,5 @@
 #include "smtp/hop.h"
+#include "smtp/lending.h"
 #include "smtp/slots.h"
 
 #include <criterion/criterion.h>
@@ -81,5 +82,51 @@ Test(slots, last_hop_gives_back_all)
     }
     slots_leave(world.deliver.slots, &world.living);
     cr_assert_eq(account->lent, 0);
+    slots_close(world.deliver.slots);
+}
+
+/* Who has all that there is knows it, until there is more; then a connection can only take the
+ * place of another. */
+Test(slots, knows_that_there_are_no_more)
+{
+    static struct world world;
+    setup(&world);
+    world.living.waiting_count = 100;
+    cr_assert(!slot_is_wanting(&world.living), "nothing was asked for");
+    unsigned taken = 0;
+    while (slot_take(&world.living)) {
+        taken++;
+    }
+    cr_assert_eq(taken, LENDING_FIRST, "what nothing is known of begins small");
+    cr_assert(slot_is_wanting(&world.living), "it was not told");
+    cr_assert(world.shard.again, "nobody looks at the hop");
+    for (unsigned i = 0; i < taken; i++) {
+        slot_worked(&world.living);
+    }
+    cr_assert(!slot_is_wanting(&world.living), "there is one more");
+    cr_assert(slot_take(&world.living));
+    cr_assert(!slot_take(&world.living));
+    cr_assert(slot_is_wanting(&world.living));
+    slot_give(&world.living);
+    cr_assert(!slot_is_wanting(&world.living), "one is free");
+    slots_close(world.deliver.slots);
+}
+
+/* After a failure a connection is tried again when the pause is over, by itself. */
+Test(slots, looks_again_after_a_pause)
+{
+    static struct world world;
+    setup(&world);
+    world.living.waiting_count = 100;
+    cr_assert(slot_take(&world.living));
+    cr_assert(slot_take(&world.living));
+    slot_give(&world.living);
+    slot_failed(&world.living);
+    cr_assert(!slot_take(&world.living), "within the pause");
+    world.shard.again = false;
+    world.shard.now_ns += (SLOT_QUIET_MS + 1) * MX_NS_PER_MS;
+    (void)wheel_advance(&world.shard.wheel, world.shard.now_ns, 8);
+    cr_assert(world.shard.again, "nobody looks at the hop");
+    cr_assert(slot_take(&world.living));
     slots_close(world.deliver.slots);
 }

@@ -177,23 +177,85 @@ static void put_decisions(struct buf *out, const json_t *answer, bool color)
     }
 }
 
+static void put_scalar(struct buf *out, const json_t *value)
+{
+    if (json_is_string(value)) {
+        buf_add(out, json_string_value(value));
+    } else {
+        put_json(out, value);
+    }
+}
+
+/* "name quick, connectTimeout 5000": one line for what an object has. */
+static void put_inside(struct buf *out, const json_t *object)
+{
+    const char *name, *between = "";
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)object, name, value)
+    {
+        if (!json_is_null(value)) {
+            buf_format(out, "%s%s ", between, name);
+            put_scalar(out, value);
+            between = ", ";
+        }
+    }
+}
+
 static void put_members(struct buf *out, const json_t *object)
 {
     const char *name;
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)object, name, value)
     {
-        if (json_is_null(value)) {
-            continue;
+        if (json_is_null(value) || strcmp(name, "addresses") == 0) {
+            continue; /* addresses have a table */
         }
         buf_format(out, "  %s ", name);
-        if (json_is_string(value)) {
-            buf_add(out, json_string_value(value));
+        if (json_is_object(value)) {
+            put_inside(out, value);
         } else {
-            put_json(out, value);
+            put_scalar(out, value);
         }
         buf_add(out, "\n");
     }
+}
+
+static void put_throttles(struct table *table, const json_t *names)
+{
+    struct buf all = {0};
+    size_t i;
+    json_t *name;
+    json_array_foreach(names, i, name)
+    {
+        buf_format(&all, "%s%s", i > 0 ? ", " : "", json_string_value(name));
+    }
+    table_cell(table, all.len > 0 ? all.at : "");
+    buf_free(&all);
+}
+
+/* The hosts that are tried, in their order. */
+static void put_addresses(struct buf *out, const json_t *addresses, bool color)
+{
+    static const char *const columns[] = {"address", "host", "connection", "tlsStrategy"};
+    struct table table = {.columns = 5};
+    size_t i, k;
+    json_t *address;
+    if (json_array_size(addresses) == 0) {
+        return;
+    }
+    for (k = 0; k < sizeof columns / sizeof columns[0]; k++) {
+        table_cell(&table, columns[k]);
+    }
+    table_cell(&table, "throttles");
+    json_array_foreach(addresses, i, address)
+    {
+        for (k = 0; k < sizeof columns / sizeof columns[0]; k++) {
+            table_cell(&table, text(address, columns[k]));
+        }
+        put_throttles(&table, json_object_get(address, "throttles"));
+    }
+    table_put(out, &table, 2, color);
+    table_free(&table);
 }
 
 /* Rates and quotas that would count the message. */
@@ -229,6 +291,7 @@ static void put_route(struct buf *out, const json_t *answer, bool color)
         buf_format(out, "  %s (%s)\n", text(route, "name"), text(route, "type"));
     }
     put_members(out, json_object_get(answer, "nextHop"));
+    put_addresses(out, json_object_get(json_object_get(answer, "nextHop"), "addresses"), color);
     if (json_is_object(json_object_get(answer, "verification"))) {
         put_heading(out, color, "Asked at the relay");
         put_members(out, json_object_get(answer, "verification"));
