@@ -5,7 +5,8 @@
  *          records; the MESSAGE record then holds what is left and makes the message exist.
  *          Charges: keys of the queue quotas that it counts under (smtp/quota.h).
  *          Marks: outcomes of another message that become true with this record (a DSN and what it
- *          reports are one record). States: present in a copy made by moving the message forward.
+ *          reports are one record); about the message itself: texts of its states.
+ *          States: present in a copy made by moving the message forward.
  * EXTENT   number, length and checksum, then content. Belongs to the MESSAGE of the same id.
  * OUTCOME  what happened to recipients of the message with the record's id.
  * HISTORY  number, then the attempts so far (smtp/history) of that message; the highest number
