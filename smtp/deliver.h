@@ -30,6 +30,7 @@ enum {
     /* Lanes of the workers (io/work.h). */
     DELIVER_LANES = 2,             /* mailboxes; the journal makes its segments in the first */
     DELIVER_UNREAD_MS = 10 * 1000, /* until what could not be read, for now, is tried again */
+    DELIVER_REPORT_WAIT_MS = 100,  /* until one is looked at again whose report is being written */
     DELIVER_ACTIVE_MAX = 4096,
     DELIVER_BYTES_MAX = 128 * 1024 * 1024,
     DELIVER_STARTS_MAX = 256,       /* messages made active per turn */

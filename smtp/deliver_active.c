@@ -368,8 +368,29 @@ static void record_read_done(struct journal_read *read, mx_err err)
     }
 }
 
+static void waited(struct timer *timer, uint64_t now_ns)
+{
+    (void)now_ns;
+    struct message *msg = mx_container_of(timer, struct message, due);
+    deliver_ready(msg->deliver, msg);
+}
+
+/* A report about its recipients is on its way, with the marks that say so. An outcome of another
+ * attempt would say it as well, and be durable where the report is not yet: after a crash nobody
+ * would make it. */
+static void wait_for_report(struct deliver *d, struct message *msg)
+{
+    msg->deliver = d;
+    msg->due.fire = waited;
+    shard_after(d->shard, &msg->due, DELIVER_REPORT_WAIT_MS * MX_NS_PER_MS);
+}
+
 static void activate(struct deliver *d, struct message *msg)
 {
+    if (msg->undecided > 0) {
+        wait_for_report(d, msg);
+        return;
+    }
     struct active *active = active_new(d, msg);
     if (active == NULL) {
         read_later(d, msg, MX_ERR_NOMEM);

@@ -70,6 +70,7 @@ static void setup(void)
     CHECK(pool_init(&spool.writes, "writes", 64, 100) == MX_OK);
     deliver = (struct deliver){.shard = &shard, .spool = &spool};
     schedule_default(&deliver.conf.schedule);
+    list_init(&deliver.ready);
     CHECK(pool_init(&deliver.actives, "actives", sizeof(struct active), 10) == MX_OK);
     hop = (struct hop){.deliver = &deliver};
     msg = (struct message){.rcpts = states, .rcpt_count = RCPTS, .rcpts_left = RCPTS};
@@ -188,6 +189,27 @@ static void damaged_message_is_held(void)
     CHECK(msg.held && msg.active == NULL && msg.rcpts_left == RCPTS);
 }
 
+/* While the report of a delay was being written, another attempt's outcome said that it was sent:
+ * with the outcome durable, the report not, and a crash then, the sender was never told. */
+static void no_attempt_before_the_report_is_durable(void)
+{
+    msg.res.resident.ref = (struct journal_ref){.segment = here, .len = 100};
+    msg.writes = msg.undecided = 1;
+    states[0].flags = RCPT_EARLY;
+    states[0].due_ms = shard.wall_ms + 1000;
+    activate(&deliver, &msg);
+    CHECK(reading == NULL && msg.active == NULL && timer_armed(&msg.due));
+    shard.now_ns += DELIVER_REPORT_WAIT_MS * MX_NS_PER_MS + WHEEL_TICK_MS * MX_NS_PER_MS;
+    (void)wheel_advance(&shard.wheel, shard.now_ns, 10);
+    CHECK(!timer_armed(&msg.due) && list_first(&deliver.ready) == &msg.wait_node);
+    CHECK(states[0].due_ms == shard.wall_ms + 1000); /* its time is still to come */
+    list_remove(&msg.wait_node);
+    msg.writes = msg.undecided = 0;
+    activate(&deliver, &msg);
+    CHECK(reading != NULL && msg.active != NULL);
+    reading->done(reading, MX_ERR_IO);
+}
+
 int main(void)
 {
     static void (*const tests[])(void) = {
@@ -195,6 +217,7 @@ int main(void)
         message_moved_while_it_is_read,
         message_moved_before_it_is_read,
         damaged_message_is_held,
+        no_attempt_before_the_report_is_durable,
     };
     for (size_t i = 0; i < mx_countof(tests); i++) {
         setup();
