@@ -127,6 +127,20 @@ static void active_account(struct active *active, size_t bytes)
     active->deliver->active_bytes += bytes;
 }
 
+bool active_history_take(struct active *active, size_t cap)
+{
+    struct deliver *d = active->deliver;
+    size_t more = cap > active->history_cap ? cap - active->history_cap : 0;
+    if (d->history_bytes + more > d->performance.delivery_bytes / DELIVER_HISTORY_SHARE) {
+        return false;
+    }
+    active->history_cap += more;
+    d->active_bytes += more; /* and not active->bytes, by which hops count what waits for them */
+    d->history_bytes += more;
+    d->history_peak = d->history_bytes > d->history_peak ? d->history_bytes : d->history_peak;
+    return true;
+}
+
 /* A parked message is read back to find that there is still no room: the more there are, the rarer.
  * The hop calls it back earlier when it can. */
 static uint64_t parked_ms(const struct deliver *d)
@@ -154,7 +168,8 @@ static void active_end(struct active *active)
     chain_clear(&active->content, &d->shard->blocks);
     free(active->loaded);
     free(active->head);
-    d->active_bytes -= active->bytes;
+    d->active_bytes -= active->bytes + active->history_cap;
+    d->history_bytes -= active->history_cap;
     d->active_rcpts -= msg->rcpt_count;
     pool_release(&d->actives, active);
     msg->active = NULL;
@@ -288,7 +303,9 @@ static void history_read_done(struct journal_read *read, mx_err err)
 static void history_load(struct active *active)
 {
     const struct history *history = active->msg->history;
-    if (history == NULL ||
+    active->history_left =
+        history != NULL && !active_history_take(active, history->res.resident.ref.len);
+    if (history == NULL || active->history_left ||
         read_begin(active, history->res.resident.ref, history_read_done) == NULL) {
         active_dispatch(active);
     }

@@ -210,6 +210,53 @@ static void no_attempt_before_the_report_is_durable(void)
     reading->done(reading, MX_ERR_IO);
 }
 
+/* A message with a history is made active, up to the reading of that. */
+static void activate_with_history(uint32_t history_bytes)
+{
+    static struct history history;
+    uint8_t record[RECORD_MAX];
+    struct slice content = SLICE_LITERAL("Subject: x\r\n\r\nbody\r\n");
+    size_t len = record_make(record, content);
+    /* It is not that of a large message. */
+    struct writer extents = writer_init(record + 16, 4);
+    put_u32(&extents, 0);
+    history = (struct history){.message = &msg,
+                               .res.resident.ref = {.segment = there, .len = history_bytes}};
+    msg.history = &history;
+    msg.extent_count = 0;
+    msg.res.resident.ref = (struct journal_ref){.segment = here, .len = (uint32_t)len};
+    deliver.stopping = true; /* nothing is tried */
+    activate(&deliver, &msg);
+    struct journal_read *read = reading;
+    reading = NULL;
+    read->payload = slice_of(record, len);
+    read->done(read, MX_OK);
+}
+
+/* Histories in memory count like the content of messages, and have a share of their own. */
+static void histories_count(void)
+{
+    deliver.performance.delivery_bytes = 8000 * DELIVER_HISTORY_SHARE;
+    activate_with_history(5000);
+    CHECK(reading != NULL && reading->ref.segment == there);
+    CHECK(deliver.history_bytes == 5000 && deliver.active_bytes > 5000);
+    struct active *active = msg.active;
+    CHECK(active_history_take(active, 8000) && deliver.history_bytes == 8000);
+    CHECK(!active_history_take(active, 8001) && deliver.history_bytes == 8000);
+    reading->done(reading, MX_ERR_IO);
+    CHECK(msg.active == NULL && deliver.history_bytes == 0 && deliver.active_bytes == 0);
+    CHECK(deliver.history_peak == 8000);
+}
+
+/* One that there is no room for stays as it is; the message is tried all the same. */
+static void history_without_room_stays(void)
+{
+    deliver.performance.delivery_bytes = 4000 * DELIVER_HISTORY_SHARE;
+    activate_with_history(5000);
+    CHECK(reading == NULL && msg.active == NULL && msg.history != NULL);
+    CHECK(deliver.history_bytes == 0 && deliver.active_bytes == 0);
+}
+
 int main(void)
 {
     static void (*const tests[])(void) = {
@@ -218,6 +265,8 @@ int main(void)
         message_moved_before_it_is_read,
         damaged_message_is_held,
         no_attempt_before_the_report_is_durable,
+        histories_count,
+        history_without_room_stays,
     };
     for (size_t i = 0; i < mx_countof(tests); i++) {
         setup();
