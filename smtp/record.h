@@ -24,7 +24,7 @@ enum {
     RECORD_VERSION = 1,
     RECORD_VERSION_CHARGES = 2, /* a message with charges */
     RECORD_CHARGE_BYTES = 8,
-    RECORD_CHARGES_MAX = 4096,
+    RECORD_CHARGES_MAX = 32000, /* beyond what smtp/quota has for a message; fits 16 bits */
     RECORD_MESSAGE_HEAD_BYTES = 64,
     RECORD_EXTENT_HEAD_BYTES = 16,
     RECORD_HISTORY_HEAD_BYTES = 4,
