@@ -22,7 +22,10 @@
 #include "core/qid.h"
 
 enum {
-    JF_VERSION = 2, /* 1: recipient states had a fixed size; it is read as well */
+    /* 1: recipient states had a fixed size. 2: no histories, no charges or fewer, no texts in
+     * copies of messages, no blanks. Both are read as well. A program that knows less refuses at
+     * its start: what records hold is told by the version of the segments. */
+    JF_VERSION = 3,
     JF_BLOCK_BYTES = 4096,
     JF_GROUP_HEADER_BYTES = 48,
     JF_RECORD_HEADER_BYTES = 40,

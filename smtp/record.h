@@ -1,4 +1,5 @@
-/* Payloads of the spool's journal records. Pure; little-endian; versioned.
+/* Payloads of the spool's journal records. Pure; little-endian; versioned. What an earlier program
+ * would misread or not know needs a new JF_VERSION (io/journal_format.h).
  *
  * MESSAGE  head | charges | marks | recipient states | envelope | last part of the content
  *          A small message is one contiguous record. The content of a large one lies in EXTENT
