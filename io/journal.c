@@ -62,7 +62,8 @@ struct journal {
     struct list waiters;
     /* one header block at a time is being written */
     struct op header_op;
-    uint8_t *header; /* one aligned block */
+    uint8_t *header; /* two aligned blocks: header and blank */
+    uint32_t header_bytes;
     struct segment *header_of;
     struct segment *cut; /* nothing is written before its header says where it ends */
     unsigned cut_tries;
@@ -202,8 +203,11 @@ static void header_write(struct journal *j, struct segment *segment, enum jf_sta
                                 .size = segment->size};
     MX_ASSERT(j->header_of == NULL);
     jf_segment_put(j->header, &header);
+    jf_blank_put(j->header + JF_BLOCK_BYTES, &header);
     j->header_of = segment;
-    ring_write(j->shard->ring, &j->header_op, segment->fd, j->header, JF_BLOCK_BYTES, 0, true);
+    /* The blank goes with the header of one that is prepared, and is never written later. */
+    j->header_bytes = segment->state == SEGMENT_EMPTY ? 2 * JF_BLOCK_BYTES : JF_BLOCK_BYTES;
+    ring_write(j->shard->ring, &j->header_op, segment->fd, j->header, j->header_bytes, 0, true);
 }
 
 static void segment_discard(struct journal *j, struct segment *segment)
@@ -303,7 +307,8 @@ static void header_done(struct op *op, const struct op_result *result)
 {
     struct journal *j = mx_container_of(op, struct journal, header_op);
     struct segment *segment = j->header_of;
-    mx_err err = result->err ? result->err : result->value == JF_BLOCK_BYTES ? MX_OK : MX_ERR_IO;
+    bool whole = (uint64_t)result->value == j->header_bytes;
+    mx_err err = result->err ? result->err : whole ? MX_OK : MX_ERR_IO;
     j->header_of = NULL;
     if (segment->state == SEGMENT_CUT) {
         cut_done(j, segment, err);
@@ -878,7 +883,8 @@ void journal_read(struct journal *j, struct journal_read *read)
 /* --- opening and closing -----------------------------------------------------------------------
  */
 
-/* Segments without records, which an earlier process left in the set that we write to. */
+/* Segments without records, which an earlier process left in the set that we write to: also those
+ * that it had made ready, so starts that end early use the same ones again and again. */
 static mx_err empty_take(struct journal *j, struct journal_set *set)
 {
     struct list_node *node;
@@ -964,7 +970,7 @@ static mx_err buffers_open(struct journal *j)
         group_reset(&j->groups[i]);
     }
     j->forming = &j->groups[0];
-    j->header = aligned_alloc(JF_BLOCK_BYTES, JF_BLOCK_BYTES);
+    j->header = aligned_alloc(JF_BLOCK_BYTES, (size_t)2 * JF_BLOCK_BYTES);
     return j->header == NULL ? MX_ERR_NOMEM : MX_OK;
 }
 

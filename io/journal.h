@@ -23,6 +23,11 @@
  * been freed durably; freeing rewrites the header block durably before dependants may go. So a
  * crash at any moment never revives a finished message.
  *
+ * Blank.  A segment is made ready to be written to before it is needed, durably. The block behind
+ * its header then says that nothing was, until the first group takes its place: by that a start
+ * knows which segments of earlier ones hold nothing, and uses those of its own set again before it
+ * makes others. So starts that end before the old queue was read leave nothing behind.
+ *
  * Start.  A journal writes to its set at once, in segments of the new epoch; what earlier epochs
  * left stays with the store. One thread scans it meanwhile, decides what depends on what, takes the
  * segments out of the store, set by set, and hands them over (journal_adopt). Every segment of the

@@ -5,11 +5,13 @@
 
 #define SEGMENT_MAGIC UINT64_C(0x31474553584d5252) /* "RRMXSEG1" */
 #define GROUP_MAGIC UINT32_C(0x47584d52)           /* "RMXG" */
+#define BLANK_MAGIC UINT32_C(0x42584d52)           /* "RMXB" */
 #define INDEX_MAGIC UINT64_C(0x3158444958524d52)   /* "RMRXIDX1" */
 
 enum {
     SEGMENT_SUMMED_BYTES = 40,
     GROUP_SUMMED_BYTES = 40,
+    BLANK_SUMMED_BYTES = 24,
     INDEX_SUMMED_BYTES = 48,
     RECORD_SUMMED_BYTES = 32,
     RECORD_PAYLOAD_SUM_AT = 24,
@@ -60,6 +62,37 @@ mx_err jf_segment_get(struct jf_segment *out_segment, struct slice block)
     }
     *out_segment = s;
     return MX_OK;
+}
+
+void jf_blank_put(void *block, const struct jf_segment *segment)
+{
+    memset(block, 0, JF_BLOCK_BYTES);
+    struct writer w = writer_init(block, JF_BLOCK_BYTES);
+    put_u32(&w, BLANK_MAGIC);
+    put_u16(&w, JF_VERSION);
+    put_u16(&w, 0);
+    put_u16(&w, segment->set);
+    put_u16(&w, segment->node);
+    put_u32(&w, segment->epoch);
+    put_u64(&w, segment->instance);
+    MX_ASSERT(w.len == BLANK_SUMMED_BYTES);
+    put_u64(&w, hash_checksum(writer_slice(&w)));
+}
+
+bool jf_blank_is(const struct jf_segment *segment, struct slice block)
+{
+    struct reader r = reader_init(block);
+    uint32_t magic = get_u32(&r);
+    uint16_t version = get_u16(&r);
+    (void)get_u16(&r);
+    struct jf_segment s = {.set = get_u16(&r)};
+    s.node = get_u16(&r);
+    s.epoch = get_u32(&r);
+    s.instance = get_u64(&r);
+    uint64_t sum = get_u64(&r);
+    return !r.overrun && magic == BLANK_MAGIC && version <= JF_VERSION &&
+           sum == hash_checksum(slice_first(block, BLANK_SUMMED_BYTES)) && s.set == segment->set &&
+           s.epoch == segment->epoch && s.instance == segment->instance;
 }
 
 void jf_record_put(struct writer *w, const struct jf_record *record)

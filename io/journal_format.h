@@ -8,6 +8,9 @@
  * queue id 16 | payload checksum u64 | check of this header u64, then the payload, then zeros up to
  * 8 bytes
  *
+ * Blank    magic u32 | version u16 | 0 u16 | set u16 | node u16 | epoch u32 | instance u64 |
+ * checksum u64. It lies in the place of the first group until that is written.
+ *
  * Of a segment header, magic, version and checksum stay where they are in every version.
  * Checksums are XXH3-64. A group's checksum covers its header and all record headers, which in turn
  * contain the checksums of their payloads: every byte is hashed once. set, epoch and instance make
@@ -19,7 +22,10 @@
 #include "core/qid.h"
 
 enum {
-    JF_VERSION = 2, /* 1: recipient states had a fixed size; it is read as well */
+    /* 1: recipient states had a fixed size. 2: no histories, no charges or fewer, no texts in
+     * copies of messages, no blanks. Both are read as well. A program that knows less refuses at
+     * its start: what records hold is told by the version of the segments. */
+    JF_VERSION = 3,
     JF_BLOCK_BYTES = 4096,
     JF_GROUP_HEADER_BYTES = 48,
     JF_RECORD_HEADER_BYTES = 40,
@@ -42,6 +48,11 @@ void jf_segment_put(void *block, const struct jf_segment *segment);
 /* MX_ERR_DAMAGED: no valid header (a file in the making, or rot); MX_ERR_VERSION: newer than we
  * know. */
 MX_MUST_CHECK mx_err jf_segment_get(struct jf_segment *out_segment, struct slice block);
+/* The block behind the header of a segment in which no group was ever written. As groups are
+ * written one after the other, each once the one before it is durable, it says that there is none.
+ * A block that is merely no group says nothing: the first group may have rotted. */
+void jf_blank_put(void *block, const struct jf_segment *segment);
+bool jf_blank_is(const struct jf_segment *segment, struct slice block);
 
 struct jf_group {
     uint16_t set, node;

@@ -60,6 +60,7 @@ struct journal_store {
     atomic_uint next_set;            /* where the search for an unused id goes on */
     struct list segments;            /* with records, oldest first, until they are taken */
     size_t segment_count;
+    uint32_t newest_epoch; /* of any segment */
 };
 
 /* DIR/set-%04x or a file in it; false when it does not fit. */

@@ -57,6 +57,9 @@ static void segment_found(struct journal_store *store, struct journal_set *set,
     if (segment->instance >= set->next_instance) {
         set->next_instance = segment->instance + 1;
     }
+    if (segment->epoch > store->newest_epoch) {
+        store->newest_epoch = segment->epoch;
+    }
     if (segment->state == SEGMENT_EMPTY) {
         list_push_back(&set->empty, &segment->node);
     } else {
@@ -112,6 +115,9 @@ static mx_err header_read(struct jf_segment *out, uint64_t *out_size, struct jou
         log_text(line, "effect", "the records in it are read all the same");
         log_end(store->log, line);
         err = MX_OK;
+    }
+    if (!err && len == sizeof blocks && jf_blank_is(out, slice_from(bytes, JF_BLOCK_BYTES))) {
+        out->state = JF_FREE; /* made ready by a process that ended before it wrote to it */
     }
     return err;
 }
@@ -221,17 +227,6 @@ static mx_err each_set(void *arg, const char *name)
 /* Far beyond what a lost number can have been: one is used per start. */
 enum { EPOCH_SKIP = 65536 };
 
-static uint64_t newest_segment_epoch(const struct journal_store *store)
-{
-    uint64_t newest = 0;
-    struct list_node *node = list_first(&store->segments);
-    for (; node != NULL; node = list_next(&store->segments, node)) {
-        const struct segment *segment = mx_container_of(node, struct segment, node);
-        newest = segment->epoch > newest ? segment->epoch : newest;
-    }
-    return newest;
-}
-
 static void report_epoch_unreadable(struct journal_store *store, const char *path, uint64_t value)
 {
     struct log_line *line = log_begin(store->log, LOG_WARN, "journal-epoch-unreadable");
@@ -248,7 +243,7 @@ static mx_err epoch_read(struct journal_store *store)
     uint8_t *text = NULL;
     size_t len = 0;
     uint64_t value = 0;
-    uint64_t newest = newest_segment_epoch(store);
+    uint64_t newest = store->newest_epoch;
     (void)snprintf(path, sizeof path, "%s/epoch", store->dir);
     mx_err err = sys_read_file(&text, &len, path, EPOCH_TEXT_MAX);
     if (err && err != MX_ERR_NOTFOUND && err != MX_ERR_LIMIT) {

@@ -30,11 +30,13 @@ enum {
     /* Lanes of the workers (io/work.h). */
     DELIVER_LANES = 2,             /* mailboxes; the journal makes its segments in the first */
     DELIVER_UNREAD_MS = 10 * 1000, /* until what could not be read, for now, is tried again */
+    DELIVER_REPORT_WAIT_MS = 100,  /* until one is looked at again whose report is being written */
     DELIVER_ACTIVE_MAX = 4096,
     DELIVER_BYTES_MAX = 128 * 1024 * 1024,
-    DELIVER_STARTS_MAX = 256,       /* messages made active per turn */
-    DELIVER_RCPTS_MAX = 100,        /* per transaction: what every server takes (RFC 5321) */
-    DELIVER_HEAD_MAX = 16 * 1024,   /* of a large message kept for a DSN */
+    DELIVER_HISTORY_SHARE = 8,    /* histories have at most this part of the memory for messages */
+    DELIVER_STARTS_MAX = 256,     /* messages made active per turn */
+    DELIVER_RCPTS_MAX = 100,      /* per transaction: what every server takes (RFC 5321) */
+    DELIVER_HEAD_MAX = 16 * 1024, /* of a large message kept for a DSN */
     DELIVER_CONNECTIONS_MAX = 4096, /* per core */
     HOP_WAITING_MAX = 1024,
     HOP_WAITING_SHARE = 64,                   /* what a hop may always keep waiting: messages */
@@ -86,8 +88,9 @@ struct active {
     uint32_t report_count;
     struct timer report_wait;
     uint8_t *history; /* of its attempts (smtp/history), before and in this activation */
-    size_t history_len;
+    size_t history_len, history_cap; /* cap: of the budget */
     bool history_grown;
+    bool history_left; /* there was no room to read it: it stays as it is */
 };
 
 struct delivery_rcpt {
@@ -227,7 +230,9 @@ struct deliver {
     struct pool conns;
     struct slots *slots;
     struct tls_ctx *tls_strict, *tls_any; /* clients: verifying, and not */
-    size_t active_bytes;
+    size_t active_bytes;                  /* with: */
+    size_t history_bytes;                 /* of all that are in memory */
+    size_t history_peak;
     size_t active_rcpts;      /* of all that are in memory */
     uint64_t unread_quiet_ns; /* no log line about unread messages before */
     unsigned dsns;            /* being written */

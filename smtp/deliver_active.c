@@ -117,6 +117,20 @@ static void active_account(struct active *active, size_t bytes)
     active->deliver->active_bytes += bytes;
 }
 
+bool active_history_take(struct active *active, size_t cap)
+{
+    struct deliver *d = active->deliver;
+    size_t more = cap > active->history_cap ? cap - active->history_cap : 0;
+    if (d->history_bytes + more > d->performance.delivery_bytes / DELIVER_HISTORY_SHARE) {
+        return false;
+    }
+    active->history_cap += more;
+    d->active_bytes += more; /* and not active->bytes, by which hops count what waits for them */
+    d->history_bytes += more;
+    d->history_peak = d->history_bytes > d->history_peak ? d->history_bytes : d->history_peak;
+    return true;
+}
+
 /* A parked message is read back to find that there is still no room: the more there are, the rarer.
  * The hop calls it back earlier when it can. */
 static uint64_t parked_ms(const struct deliver *d)
@@ -144,7 +158,8 @@ static void active_end(struct active *active)
     chain_clear(&active->content, &d->shard->blocks);
     free(active->loaded);
     free(active->head);
-    d->active_bytes -= active->bytes;
+    d->active_bytes -= active->bytes + active->history_cap;
+    d->history_bytes -= active->history_cap;
     d->active_rcpts -= msg->rcpt_count;
     pool_release(&d->actives, active);
     msg->active = NULL;
@@ -278,7 +293,9 @@ static void history_read_done(struct journal_read *read, mx_err err)
 static void history_load(struct active *active)
 {
     const struct history *history = active->msg->history;
-    if (history == NULL ||
+    active->history_left =
+        history != NULL && !active_history_take(active, history->res.resident.ref.len);
+    if (history == NULL || active->history_left ||
         read_begin(active, history->res.resident.ref, history_read_done) == NULL) {
         active_dispatch(active);
     }
@@ -358,8 +375,29 @@ static void record_read_done(struct journal_read *read, mx_err err)
     }
 }
 
+static void waited(struct timer *timer, uint64_t now_ns)
+{
+    (void)now_ns;
+    struct message *msg = mx_container_of(timer, struct message, due);
+    deliver_ready(msg->deliver, msg);
+}
+
+/* A report about its recipients is on its way, with the marks that say so. An outcome of another
+ * attempt would say it as well, and be durable where the report is not yet: after a crash nobody
+ * would make it. */
+static void wait_for_report(struct deliver *d, struct message *msg)
+{
+    msg->deliver = d;
+    msg->due.fire = waited;
+    shard_after(d->shard, &msg->due, DELIVER_REPORT_WAIT_MS * MX_NS_PER_MS);
+}
+
 static void activate(struct deliver *d, struct message *msg)
 {
+    if (msg->undecided > 0) {
+        wait_for_report(d, msg);
+        return;
+    }
     struct active *active = active_new(d, msg);
     if (active == NULL) {
         read_later(d, msg, MX_ERR_NOMEM);

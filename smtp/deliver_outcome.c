@@ -276,7 +276,8 @@ static bool was_tried(const struct delivery_rcpt *rcpt)
     return rcpt->outcome.due_ms == 0;
 }
 
-/* Adds this attempt to the history of its recipients; without memory it is not in there. */
+/* Adds this attempt to the history of its recipients; without memory, or room in the budget, it is
+ * not in there. */
 static void history_add(struct delivery *delivery)
 {
     struct active *active = delivery->active;
@@ -285,7 +286,8 @@ static void history_add(struct delivery *delivery)
         struct history_entry entry = history_of(delivery, &delivery->rcpts[i]);
         more += was_tried(&delivery->rcpts[i]) ? history_entry_bytes(&entry) : 0;
     }
-    if (more == 0) {
+    bool room = !active->history_left && active_history_take(active, active->history_len + more);
+    if (more == 0 || !room) {
         return;
     }
     uint8_t *bytes = realloc(active->history, active->history_len + more);

@@ -7,6 +7,9 @@
 /* --- smtp/deliver_active.c */
 /* Hook of the core's loop: makes what is ready active, runs the hops. */
 void deliver_turn(struct shard_hook *hook);
+/* Takes memory for so many bytes of its history from the budget. False: there is none; then the
+ * history is not kept up, as it is a comfort only. */
+bool active_history_take(struct active *active, size_t cap);
 /* The message will wait at this hop when it leaves memory. */
 void active_park_at(struct active *active, struct hop *hop);
 

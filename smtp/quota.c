@@ -222,26 +222,45 @@ static void hold_arrive(struct tour *tour, struct shard *at)
 
 struct charges {
     struct quotas *quotas;
-    uint32_t count;
+    uint32_t count, cap;
     struct charge {
         uint64_t key;
         unsigned owner;
         struct quota_limit limit;
-    } list[QUOTA_CHARGES_MAX];
+    } list[];
 };
 
-/* False: too many. */
-static bool collect(struct charges *charges, const struct quota_conf *quota, uint64_t key)
+_Static_assert((int)QUOTA_CHARGES_MAX <= (int)RECORD_CHARGES_MAX, "each is stored");
+
+static bool is_by_rcpt(const struct quota_conf *quota)
 {
-    if (charges->count == QUOTA_CHARGES_MAX) {
-        return false;
+    return quota->parts & (LIMIT_RCPT | LIMIT_RCPT_DOMAIN);
+}
+
+/* With room for all that there can be; NULL: no memory. */
+static struct charges *charges_new(struct quotas *quotas, const struct limits_conf *limits,
+                                   const struct envelope *env)
+{
+    uint32_t cap = 0;
+    for (uint32_t i = 0; i < limits->quota_count; i++) {
+        cap += is_by_rcpt(&limits->quotas[i]) ? env->rcpt_count : 1;
     }
+    MX_ASSERT(cap <= QUOTA_CHARGES_MAX);
+    struct charges *charges = malloc(sizeof *charges + cap * sizeof charges->list[0]);
+    if (charges != NULL) {
+        *charges = (struct charges){.quotas = quotas, .cap = cap};
+    }
+    return charges;
+}
+
+static void collect(struct charges *charges, const struct quota_conf *quota, uint64_t key)
+{
+    MX_ASSERT(charges->count < charges->cap);
     charges->list[charges->count++] = (struct charge){
         .key = key,
         .owner = tours_owner(&charges->quotas->tours, key),
         .limit = {quota->id, quota->messages_max, quota->bytes_max},
     };
-    return true;
 }
 
 static bool holds_for(bool *out_holds, const struct quota_conf *quota,
@@ -262,7 +281,7 @@ static enum quota_verdict collect_quota(struct charges *charges, const struct qu
                                         const struct routing_context *ctx,
                                         const struct envelope *env)
 {
-    bool by_rcpt = quota->parts & (LIMIT_RCPT | LIMIT_RCPT_DOMAIN);
+    bool by_rcpt = is_by_rcpt(quota);
     bool found = false;
     for (uint32_t i = 0; i < env->rcpt_count && (by_rcpt || !found); i++) {
         struct limit_facts facts = {.sender = env->sender, .rcpt = env->rcpts[i].address};
@@ -271,8 +290,8 @@ static enum quota_verdict collect_quota(struct charges *charges, const struct qu
             return QUOTA_UNDECIDED;
         }
         found = found || holds;
-        if (holds && !collect(charges, quota, limit_key(quota->id, quota->parts, &facts))) {
-            return QUOTA_NO_MEMORY;
+        if (holds) {
+            collect(charges, quota, limit_key(quota->id, quota->parts, &facts));
         }
     }
     return QUOTA_GRANTED;
@@ -372,12 +391,8 @@ enum quota_verdict quotas_ask(struct quotas *quotas, struct incoming *in,
     if (limits->quota_count == 0) {
         return QUOTA_GRANTED;
     }
-    struct charges *charges = malloc(sizeof *charges);
+    struct charges *charges = charges_new(quotas, limits, env);
     enum quota_verdict verdict = charges == NULL ? QUOTA_NO_MEMORY : QUOTA_GRANTED;
-    if (charges != NULL) {
-        charges->quotas = quotas;
-        charges->count = 0;
-    }
     for (uint32_t i = 0; i < limits->quota_count && verdict == QUOTA_GRANTED; i++) {
         verdict = collect_quota(charges, &limits->quotas[i], ctx, env);
     }

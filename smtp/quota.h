@@ -11,15 +11,16 @@
 #include "core/handles.h"
 #include "io/shard.h"
 #include "route/limits.h"
+#include "smtp/envelope.h"
 #include "smtp/tour.h"
 
-struct envelope;
 struct incoming;
 struct routing_context;
 struct quota_entry;
 
 enum {
-    QUOTA_CHARGES_MAX = 4096,         /* keys of one message */
+    /* Keys of one message: as many as it can have, so none is refused for them. */
+    QUOTA_CHARGES_MAX = ENVELOPE_RCPTS_MAX * LIMITS_QUOTAS_MAX,
     QUOTA_KEYS_MAX = 4 * 1024 * 1024, /* counted by one core */
     QUOTA_BUCKETS = 256 * 1024,       /* power of two; taken with the first key */
     QUOTA_ASKS_MAX = 64 * 1024,       /* sessions that wait for an answer, per core */

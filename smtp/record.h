@@ -1,11 +1,13 @@
-/* Payloads of the spool's journal records. Pure; little-endian; versioned.
+/* Payloads of the spool's journal records. Pure; little-endian; versioned. What an earlier program
+ * would misread or not know needs a new JF_VERSION (io/journal_format.h).
  *
  * MESSAGE  head | charges | marks | recipient states | envelope | last part of the content
  *          A small message is one contiguous record. The content of a large one lies in EXTENT
  *          records; the MESSAGE record then holds what is left and makes the message exist.
  *          Charges: keys of the queue quotas that it counts under (smtp/quota.h).
  *          Marks: outcomes of another message that become true with this record (a DSN and what it
- *          reports are one record). States: present in a copy made by moving the message forward.
+ *          reports are one record); about the message itself: texts of its states.
+ *          States: present in a copy made by moving the message forward.
  * EXTENT   number, length and checksum, then content. Belongs to the MESSAGE of the same id.
  * OUTCOME  what happened to recipients of the message with the record's id.
  * HISTORY  number, then the attempts so far (smtp/history) of that message; the highest number
@@ -23,7 +25,7 @@ enum {
     RECORD_VERSION = 1,
     RECORD_VERSION_CHARGES = 2, /* a message with charges */
     RECORD_CHARGE_BYTES = 8,
-    RECORD_CHARGES_MAX = 4096,
+    RECORD_CHARGES_MAX = 32000, /* beyond what smtp/quota has for a message; fits 16 bits */
     RECORD_MESSAGE_HEAD_BYTES = 64,
     RECORD_EXTENT_HEAD_BYTES = 16,
     RECORD_HISTORY_HEAD_BYTES = 4,

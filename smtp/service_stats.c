@@ -62,21 +62,14 @@ static void take_memory(const struct service *service, struct service_snapshot *
     const struct spool *spool = &service->spool;
     const struct deliver *deliver = &service->deliver;
     const struct pool *pools[] = {
-        &shard->blocks,
-        &shard->park_blocks,
-        &shard->park_small,
-        &service->sessions_pool,
-        &spool->messages,
-        &spool->extents,
-        &spool->writes,
-        &spool->txns,
-        &spool->incomings,
-        &deliver->actives,
-        &deliver->clis,
-        &deliver->conns,
-        &deliver->verify.questions,
-        &deliver->verify.conns,
-        &service->waits,
+        &shard->blocks,         &shard->park_blocks,
+        &shard->park_small,     &service->sessions_pool,
+        &spool->messages,       &spool->extents,
+        &spool->histories,      &spool->writes,
+        &spool->txns,           &spool->incomings,
+        &deliver->actives,      &deliver->clis,
+        &deliver->conns,        &deliver->verify.questions,
+        &deliver->verify.conns, &service->waits,
     };
     unsigned count = 0;
     memset(out->pools, 0, sizeof out->pools);
@@ -107,6 +100,13 @@ static void take_memory(const struct service *service, struct service_snapshot *
                                .used = deliver->active_bytes,
                                .taken = deliver->active_bytes,
                                .limit = deliver->performance.delivery_bytes});
+    add_row(
+        out, &count,
+        &(struct pool_row){.name = "delivery-history",
+                           .used = deliver->history_bytes,
+                           .used_peak = deliver->history_peak,
+                           .taken = deliver->history_bytes,
+                           .limit = deliver->performance.delivery_bytes / DELIVER_HISTORY_SHARE});
 }
 
 static uint64_t accept_shortages(const struct service *service)

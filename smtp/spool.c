@@ -149,11 +149,14 @@ void spool_mark(struct spool *spool, struct message *msg, const struct record_ou
     }
 }
 
-/* The states as they are now, without the texts, which are gone. */
+/* The states as they are now. */
 static bool mark_states(struct spool *spool, struct message *msg)
 {
     for (uint32_t i = 0; i < msg->rcpt_count; i++) {
-        struct record_outcome outcome = {.rcpt = i, .state = msg->rcpts[i]};
+        struct record_outcome outcome = {.rcpt = i,
+                                         .state = msg->rcpts[i],
+                                         .text = texts_get(&spool->texts, msg->rcpts[i].reply),
+                                         .hop = texts_get(&spool->texts, msg->rcpts[i].hop)};
         if (!mark(spool, msg, &outcome, 1)) {
             return false;
         }

@@ -100,6 +100,52 @@ static mx_err write_history(struct move *move, const struct history *history)
     return err;
 }
 
+/* What was said last about recipient i and what its next hop is called; false: nothing. */
+static bool said(const struct spool *spool, const struct message *msg, uint32_t i,
+                 struct record_outcome *out)
+{
+    const struct rcpt_state *state = &msg->rcpts[i];
+    *out = (struct record_outcome){.rcpt = i,
+                                   .state = *state,
+                                   .text = texts_get(&spool->texts, state->reply),
+                                   .hop = texts_get(&spool->texts, state->hop)};
+    return out->text.len > 0 || out->hop.len > 0;
+}
+
+/* The texts go with the copy as marks about itself: the records that had them go with their
+ * segment. What the record has no room for stays behind. */
+static void describe_texts(struct record_message *head, const struct spool *spool,
+                           const struct message *msg)
+{
+    struct record_outcome mark;
+    head->mark_count = 0;
+    head->marks_bytes = 0;
+    for (uint32_t i = 0; i < msg->rcpt_count; i++) {
+        if (!said(spool, msg, i, &mark)) {
+            continue;
+        }
+        size_t bytes = record_outcome_bytes(&mark);
+        if (record_message_bytes(head) + bytes > JOURNAL_RECORD_MAX) {
+            break;
+        }
+        head->mark_count++;
+        head->marks_bytes += (uint32_t)bytes;
+    }
+    head->marks_of = head->mark_count > 0 ? msg->id : (struct qid){0};
+}
+
+static void put_texts(struct writer *payload, uint32_t count, const struct spool *spool,
+                      const struct message *msg)
+{
+    struct record_outcome mark;
+    for (uint32_t i = 0; count > 0 && i < msg->rcpt_count; i++) {
+        if (said(spool, msg, i, &mark)) {
+            record_outcome_put(payload, &mark);
+            count--;
+        }
+    }
+}
+
 static mx_err write_message(struct move *move, struct message *msg)
 {
     struct record_message head;
@@ -117,12 +163,10 @@ static mx_err write_message(struct move *move, struct message *msg)
     for (uint32_t i = 0; i < msg->rcpt_count; i++) {
         head.states_bytes += (uint32_t)record_rcpt_bytes(&msg->rcpts[i]);
     }
-    head.mark_count = 0;
-    head.marks_bytes = 0;
-    head.marks_of = (struct qid){0};
     if (old_prefix > old.len || head.rcpt_count != msg->rcpt_count) {
         return MX_ERR_DAMAGED;
     }
+    describe_texts(&head, move->spool, msg);
     struct writer payload;
     size_t len = record_message_bytes(&head);
     err = append(move, RECORD_MESSAGE, msg->id, len, &payload);
@@ -132,6 +176,7 @@ static mx_err write_message(struct move *move, struct message *msg)
     record_message_head_put(&payload, &head);
     put_slice(&payload, slice_first(slice_from(old, RECORD_MESSAGE_HEAD_BYTES),
                                     (size_t)head.charge_count * RECORD_CHARGE_BYTES));
+    put_texts(&payload, head.mark_count, move->spool, msg);
     for (uint32_t i = 0; i < msg->rcpt_count; i++) {
         record_rcpt_put(&payload, &msg->rcpts[i]);
     }

@@ -155,7 +155,7 @@ static mx_err apply_outcomes(struct spool_recovery *rec, struct qid id, struct r
     return MX_OK;
 }
 
-/* Replaces what an earlier copy of the record said, but for the texts, which a copy has not. */
+/* Replaces what an earlier copy of the record said, but for the texts, which come as marks. */
 static mx_err states_read(struct entry *entry, const struct record_message *head, struct reader *r)
 {
     struct rcpt_state *rcpts = &entry->one;
@@ -179,6 +179,23 @@ static mx_err states_read(struct entry *entry, const struct record_message *head
     free(entry->rcpts);
     entry->rcpts = rcpts == &entry->one ? NULL : rcpts;
     return r->overrun ? MX_ERR_DAMAGED : MX_OK;
+}
+
+/* The texts of a copy (smtp/spool_move). */
+static mx_err texts_read(struct spool_recovery *rec, struct entry *entry, uint32_t count,
+                         struct reader *r)
+{
+    for (uint32_t i = 0; i < count && reader_left(r) > 0; i++) {
+        struct record_outcome o;
+        mx_err err = record_outcome_get(&o, r);
+        if (err || o.rcpt >= entry->rcpt_count) {
+            return MX_ERR_DAMAGED;
+        }
+        struct rcpt_state *state = &entry_rcpts(entry)[o.rcpt];
+        text_set(rec, &state->reply, o.text);
+        text_set(rec, &state->hop, o.hop);
+    }
+    return MX_OK;
 }
 
 /* The same in every copy. */
@@ -236,7 +253,10 @@ static mx_err on_message(struct spool_recovery *rec, const struct journal_record
     if (!err) {
         head_note(entry, &head);
         entry->ref = record->ref;
-        err = apply_outcomes(rec, head.marks_of, &marks, head.mark_count, record->ref.segment);
+        err =
+            qid_equal(head.marks_of, record->id)
+                ? texts_read(rec, entry, head.mark_count, &marks)
+                : apply_outcomes(rec, head.marks_of, &marks, head.mark_count, record->ref.segment);
     }
     return err;
 }

@@ -124,6 +124,26 @@ def test_queue_quota_restart():
         equal(taken([offered(s, "erin@example.org")]), 0, "the sender's sixth")
 
 
+def test_queue_quota_many_keys():
+    """A message counts under as many keys as there are: a thousand recipients under six quotas, also after a kill."""
+    many = [f"r{i}@example.org" for i in range(1000)]
+    with Sink(hook=later) as sink, Managed(relay=sink.port, cores=2, retry_ms=None) as s:
+        for i in range(6):
+            s.api.create("MtaQueueQuota", description=f"number {i}", key={"rcpt": True}, messages=1)
+        starts(offered(s, many), "250 2.0.0 ", "a thousand recipients")
+        starts(offered(s, many[999]), FULL, "the last of them again")
+        starts(offered(s, "other@example.org"), "250 2.0.0 ", "somebody else")
+        s.kill()
+        s.start(cores=1)
+        s.api = Api(s.http_port)
+        wait_until(lambda: "queue-recovered" in s.log() and len(ids(s)) == 2, 20, "the old queue")
+        starts(offered(s, many[500]), FULL, "one of them after the kill")
+        for id in ids(s):
+            s.api.destroy("QueuedMessage", id)
+        wait_until(lambda: not ids(s), 10, "cancelled")
+        starts(offered(s, many), "250 2.0.0 ", "all was given back")
+
+
 def test_queue_quota_by_session():
     """Relayed mail is not counted as local: what a quota for local mail holds up is local mail."""
     with Sink(hook=later) as sink, Managed(relay=sink.port, cores=1, retry_ms=None) as s:

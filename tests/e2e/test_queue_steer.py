@@ -3,6 +3,7 @@ true after a kill."""
 
 import json
 import os
+import struct
 import subprocess
 import time
 
@@ -427,3 +428,51 @@ def test_queue_next_hop_after_restart():
         equal(len(found), 3, "messages for the relay")
         equal({r["nextHop"] for id in found for r in one(s, id)["recipients"].values()}, {"source"}, "recipients")
         equal(s.log().split("queue-recovered")[1].count(" deferred "), 0, "attempts since")
+
+
+def segment_use(server, number):
+    """State (2: in use) and how manieth use a segment of the only core is, by its header."""
+    with open(os.path.join(server.data, "journal", "set-0000", f"{number:08x}.seg"), "rb") as f:
+        return struct.unpack("<8x2xH12xQ", f.read(32))
+
+
+def test_queue_texts_after_their_segment_has_gone():
+    """A message that is moved to another segment keeps what next hops said, and its history, over the end of the old one."""
+    def hook(session, verb, line):
+        if verb == "RCPT" and "slow" in line:
+            return "450 4.2.0 come back, ticket 4712"
+        return "250 2.0.0 queued as REMOTE18" if verb == "EOD" else None
+    filler = b"BDAT 16000000\r\n" + b"x" * 16000000
+
+    def fill_segment(server):
+        """What is not finished takes room, and needs none any more afterwards."""
+        with server.wire() as w:
+            w.begin("quick@example.org")
+            w.send(filler)
+            w.then("250")
+    with Sink(hook=hook) as sink, Managed(relay=sink.port, retry_ms=3600000, cores=1) as s:
+        def deferred(count):
+            wait_until(lambda: s.log().count(" deferred ") == count, 10, f"{count} deferred")
+        s.submit(["slow@example.org", "quick@example.org"])
+        sink.got(1)
+        deferred(1)
+        first = segment_use(s, 0)
+        equal(first[0], 2, "the first segment is in use")
+        waiting = 1
+        while segment_use(s, 0) == first:  # one that waits in each, so that there are enough of them
+            check(waiting < 60, "the first segment stays")
+            s.submit("slow@example.org")
+            waiting += 1
+            deferred(waiting)
+            for _ in range(1 if waiting < 4 else 4):
+                fill_segment(s)
+        restart(s)
+        taken_over(s, waiting)
+        [message] = [m for m in get(s, *ids_of(s))["list"] if len(m["recipients"]) == 2]
+        status = {a: r["status"] for a, r in message["recipients"].items()}
+        check("ticket 4712" in status["slow@example.org"]["responseMessage"], f"reply: {status}")
+        check("REMOTE18" in status["quick@example.org"]["responseMessage"], f"reply: {status}")
+        equal({r["nextHop"] for r in message["recipients"].values()}, {"source"}, "next hops")
+        codes = [a["responseCode"] for a in message["recipients"]["slow@example.org"]["attempts"].values()]
+        equal(codes, [450], "attempts")
+        equal(len(ids_of(s, error="ticket 4712")), waiting, "those with the reply")

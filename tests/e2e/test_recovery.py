@@ -161,6 +161,30 @@ def test_rotten_version_is_not_a_newer_one():
         equal(bodies(server), sorted(contents), "all that was accepted, once")
 
 
+def test_older_journal_is_read():
+    """Segments whose headers say an earlier version are read; what is written says this one."""
+    server, _, contents = old_queue(cores=1)
+    with server:
+        folder = os.path.join(server.data, "journal", "set-0000")
+        paths = [os.path.join(folder, n) for n in sorted(os.listdir(folder)) if n.endswith(".seg")]
+
+        def version(path):
+            with open(path, "rb") as f:
+                head = f.read(10)
+            return int.from_bytes(head[8:], "little") if head[:8] == b"RRMXSEG1" else None
+        present = version(paths[0])
+        check(present > 1, f"version {present}")
+        tool = os.path.join(lib.BUILD, "tests", "newer_segment")
+        for path in paths:
+            if version(path):
+                equal(subprocess.run([tool, path, str(present - 1)], timeout=60).returncode, 0, "exit code of newer_segment")
+        server.args = []
+        server.start()
+        server.delivered(len(contents), seconds=30)
+        equal(bodies(server), sorted(contents), "all that was accepted, once")
+        check(present in [version(p) for p in paths], "nothing was written in this version")
+
+
 def test_newer_journal_is_refused_at_once():
     """A segment of a newer version ends the start before mail is accepted; nothing is changed."""
     server, _, contents = old_queue(cores=1)

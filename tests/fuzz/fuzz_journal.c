@@ -94,7 +94,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     uint8_t bytes[GROUP_BYTES];
     struct fuzz_source source = {slice_of(data, size)};
-    struct jf_segment segment;
+    struct jf_segment segment = {0};
     struct jf_index index;
     struct jf_index_entry entry;
     if (original_len == 0) {
@@ -110,6 +110,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     read_group(slice_of(bytes, sizeof bytes));
     read_group(slice_of(data, size)); /* and bytes that never were a group */
     (void)(jf_segment_get(&segment, slice_of(data, size)) == MX_OK);
+    (void)jf_blank_is(&segment, slice_of(data, size));
     (void)(jf_index_get(&index, slice_of(data, size)) == MX_OK);
     for (size_t at = 0; jf_index_next(slice_of(data, size), &at, &entry);) {
         FUZZ_CHECK(at <= size + JF_RECORD_ALIGN);

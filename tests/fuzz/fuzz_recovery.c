@@ -96,8 +96,17 @@ static void put_message(struct group *g, unsigned number, bool extent, bool stat
                                   .extent_count = extent,
                                   .body_bytes = INLINE_BYTES + (extent ? EXTENT_LEN : 0),
                                   .has_states = states};
+    struct record_outcome said = {.rcpt = 1, .text = SLICE_LITERAL("later")};
+    if (states) { /* a copy, with its texts */
+        head.mark_count = 1;
+        head.marks_bytes = (uint32_t)record_outcome_bytes(&said);
+        head.marks_of = id_of(number);
+    }
     record_begin(g, RECORD_MESSAGE, number, record_message_bytes(&head));
     record_message_head_put(&g->w, &head);
+    if (states) {
+        record_outcome_put(&g->w, &said);
+    }
     for (unsigned i = 0; states && i < 2; i++) {
         record_rcpt_put(&g->w, &(struct rcpt_state){.attempts = 3, .status = i == 0});
     }

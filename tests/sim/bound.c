@@ -39,7 +39,7 @@ size_t bound_process(const struct life_conf *conf)
            (size_t)conf->changes * SETTINGS_CHANGES_MAX * RECORD_BYTES + segments * SEGMENT_BYTES;
 }
 
-enum { POOLS = 15 };
+enum { POOLS = 16 };
 
 struct demand {
     const struct pool *pool;
@@ -67,6 +67,7 @@ static void demands(struct demand out[POOLS], const struct life_conf *conf,
         {&shard->park_blocks, sessions + connections + asking},
         {&shard->park_small, sessions + connections + asking},
         {&service->sessions_pool, sessions},
+        {&spool->histories, 2 * load->messages},
         {&spool->writes, load->messages},
         {&spool->txns, load->messages},
         {&spool->incomings, load->messages},

@@ -70,6 +70,7 @@ static void setup(void)
     CHECK(pool_init(&spool.writes, "writes", 64, 100) == MX_OK);
     deliver = (struct deliver){.shard = &shard, .spool = &spool};
     schedule_default(&deliver.conf.schedule);
+    list_init(&deliver.ready);
     CHECK(pool_init(&deliver.actives, "actives", sizeof(struct active), 10) == MX_OK);
     hop = (struct hop){.deliver = &deliver};
     msg = (struct message){.rcpts = states, .rcpt_count = RCPTS, .rcpts_left = RCPTS};
@@ -188,6 +189,74 @@ static void damaged_message_is_held(void)
     CHECK(msg.held && msg.active == NULL && msg.rcpts_left == RCPTS);
 }
 
+/* While the report of a delay was being written, another attempt's outcome said that it was sent:
+ * with the outcome durable, the report not, and a crash then, the sender was never told. */
+static void no_attempt_before_the_report_is_durable(void)
+{
+    msg.res.resident.ref = (struct journal_ref){.segment = here, .len = 100};
+    msg.writes = msg.undecided = 1;
+    states[0].flags = RCPT_EARLY;
+    states[0].due_ms = shard.wall_ms + 1000;
+    activate(&deliver, &msg);
+    CHECK(reading == NULL && msg.active == NULL && timer_armed(&msg.due));
+    shard.now_ns += DELIVER_REPORT_WAIT_MS * MX_NS_PER_MS + WHEEL_TICK_MS * MX_NS_PER_MS;
+    (void)wheel_advance(&shard.wheel, shard.now_ns, 10);
+    CHECK(!timer_armed(&msg.due) && list_first(&deliver.ready) == &msg.wait_node);
+    CHECK(states[0].due_ms == shard.wall_ms + 1000); /* its time is still to come */
+    list_remove(&msg.wait_node);
+    msg.writes = msg.undecided = 0;
+    activate(&deliver, &msg);
+    CHECK(reading != NULL && msg.active != NULL);
+    reading->done(reading, MX_ERR_IO);
+}
+
+/* A message with a history is made active, up to the reading of that. */
+static void activate_with_history(uint32_t history_bytes)
+{
+    static struct history history;
+    uint8_t record[RECORD_MAX];
+    struct slice content = SLICE_LITERAL("Subject: x\r\n\r\nbody\r\n");
+    size_t len = record_make(record, content);
+    /* It is not that of a large message. */
+    struct writer extents = writer_init(record + 16, 4);
+    put_u32(&extents, 0);
+    history = (struct history){.message = &msg,
+                               .res.resident.ref = {.segment = there, .len = history_bytes}};
+    msg.history = &history;
+    msg.extent_count = 0;
+    msg.res.resident.ref = (struct journal_ref){.segment = here, .len = (uint32_t)len};
+    deliver.stopping = true; /* nothing is tried */
+    activate(&deliver, &msg);
+    struct journal_read *read = reading;
+    reading = NULL;
+    read->payload = slice_of(record, len);
+    read->done(read, MX_OK);
+}
+
+/* Histories in memory count like the content of messages, and have a share of their own. */
+static void histories_count(void)
+{
+    deliver.performance.delivery_bytes = 8000 * DELIVER_HISTORY_SHARE;
+    activate_with_history(5000);
+    CHECK(reading != NULL && reading->ref.segment == there);
+    CHECK(deliver.history_bytes == 5000 && deliver.active_bytes > 5000);
+    struct active *active = msg.active;
+    CHECK(active_history_take(active, 8000) && deliver.history_bytes == 8000);
+    CHECK(!active_history_take(active, 8001) && deliver.history_bytes == 8000);
+    reading->done(reading, MX_ERR_IO);
+    CHECK(msg.active == NULL && deliver.history_bytes == 0 && deliver.active_bytes == 0);
+    CHECK(deliver.history_peak == 8000);
+}
+
+/* One that there is no room for stays as it is; the message is tried all the same. */
+static void history_without_room_stays(void)
+{
+    deliver.performance.delivery_bytes = 4000 * DELIVER_HISTORY_SHARE;
+    activate_with_history(5000);
+    CHECK(reading == NULL && msg.active == NULL && msg.history != NULL);
+    CHECK(deliver.history_bytes == 0 && deliver.active_bytes == 0);
+}
+
 int main(void)
 {
     static void (*const tests[])(void) = {
@@ -195,6 +264,9 @@ int main(void)
         message_moved_while_it_is_read,
         message_moved_before_it_is_read,
         damaged_message_is_held,
+        no_attempt_before_the_report_is_durable,
+        histories_count,
+        history_without_room_stays,
     };
     for (size_t i = 0; i < mx_countof(tests); i++) {
         setup();

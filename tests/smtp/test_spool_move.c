@@ -179,7 +179,49 @@ Test(spool_move, copy_knows_the_states)
     struct record_message head;
     moves_now();
     cr_assert(record_message_head_get(&head, slice_of(new_record, sizeof new_record)) == MX_OK);
-    cr_assert(head.has_states && head.rcpt_count == RCPTS);
+    cr_assert(head.has_states && head.rcpt_count == RCPTS && head.mark_count == 0);
+}
+
+/* What next hops said stays with a message that is moved: the records that had it go. */
+Test(spool_move, copy_has_the_texts)
+{
+    struct slice reply = SLICE_LITERAL("4.2.0 later"), hop = SLICE_LITERAL("source");
+    struct record_message head;
+    struct record_outcome mark;
+    cr_assert(texts_init(&spool.texts) == MX_OK);
+    msg.id = (struct qid){.set = 1, .epoch = 2, .sequence = 3};
+    states[1].reply = texts_hold(&spool.texts, reply);
+    states[1].hop = texts_hold(&spool.texts, hop);
+    moves_now();
+    struct slice copy = slice_of(new_record, sizeof new_record);
+    cr_assert(record_message_head_get(&head, copy) == MX_OK);
+    cr_assert(head.mark_count == 1 && qid_equal(head.marks_of, msg.id));
+    struct reader r =
+        reader_init(slice_first(slice_from(copy, RECORD_MESSAGE_HEAD_BYTES), head.marks_bytes));
+    cr_assert(record_outcome_get(&mark, &r) == MX_OK && reader_left(&r) == 0);
+    cr_assert(mark.rcpt == 1 && slice_equal(mark.text, reply) && slice_equal(mark.hop, hop));
+    texts_fini(&spool.texts);
+}
+
+/* Texts that the record has no room for stay behind; it is moved all the same. */
+Test(spool_move, copy_leaves_texts_that_do_not_fit)
+{
+    enum { MANY = 1000 };
+    static struct rcpt_state many[MANY];
+    struct record_message head = {.rcpt_count = MANY, .has_states = true};
+    cr_assert(texts_init(&spool.texts) == MX_OK);
+    text_id text = texts_hold(&spool.texts, SLICE_LITERAL("4.2.0 later"));
+    for (unsigned i = 0; i < MANY; i++) {
+        many[i] = (struct rcpt_state){.reply = text};
+    }
+    head.states_bytes = MANY * RECORD_RCPT_BYTES;
+    head.envelope_bytes = JOURNAL_RECORD_MAX - head.states_bytes - 1000;
+    msg.rcpts = many;
+    msg.rcpt_count = MANY;
+    describe_texts(&head, &spool, &msg);
+    cr_assert(head.mark_count > 0 && head.mark_count < 1000 / RECORD_RCPT_BYTES);
+    cr_assert(record_message_bytes(&head) <= JOURNAL_RECORD_MAX);
+    texts_fini(&spool.texts);
 }
 
 Test(spool_move, none_is_begun_while_undecided)

@@ -1,0 +1,280 @@
+/* Starts that end early, again and again, before anybody has read what earlier ones left: the
+ * journal does not grow by them, and loses nothing. */
+#include "tests/check.h"
+
+#include "io/journal.h"
+#include "io/journal_format.h"
+#include "io/shard.h"
+#include "io/sys.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+    STARTS = 200,
+    SEGMENT_BYTES = 1024 * 1024,
+    PAYLOAD_BYTES = 3000,
+    PATH_BYTES = 300,
+};
+
+static char dir[PATH_BYTES];
+static struct shard shard;
+static struct journal_store *store;
+static struct journal *journal;
+
+static const struct journal_conf conf = {.node = 1,
+                                         .first_segment_bytes = SEGMENT_BYTES,
+                                         .segment_bytes = SEGMENT_BYTES,
+                                         .kept_bytes = 64 * 1024,
+                                         .reserve_bytes = 1};
+
+static void evict(void *arg, struct journal_resident *resident)
+{
+    (void)arg;
+    (void)resident;
+}
+
+static uint32_t indexed(uint8_t type, struct slice payload)
+{
+    (void)type;
+    return (uint32_t)payload.len;
+}
+
+static const struct journal_ops ops = {.evict = evict, .indexed = indexed};
+
+/* --- lives -------------------------------------------------------------------------------------
+ */
+
+static void open_all(void)
+{
+    struct shard_conf shard_conf = {
+        .count = 1, .cpu = -1, .blocks_max = 64, .workers = 1, .log_level = LOG_ERROR};
+    CHECK(shard_init(&shard, &shard_conf) == MX_OK);
+    CHECK(shard_open(&shard) == MX_OK);
+    CHECK(journal_store_open(&store, dir, &conf, &shard.log) == MX_OK);
+    CHECK(journal_open(&journal, store, &shard, 0, &ops, NULL) == MX_OK);
+}
+
+/* Leaves the files as they are, as a kill does. */
+static void end_all(void)
+{
+    while (!journal_quiet(journal)) {
+        journal_flush(journal);
+        shard_turn(&shard, MX_NS_PER_MS);
+    }
+    journal_close(journal);
+    journal_store_close(store);
+    shard_close(&shard);
+    shard_fini(&shard);
+}
+
+/* Until its next segment is ready to be written to. */
+static void life_without_mail(void)
+{
+    struct journal_stats stats;
+    open_all();
+    do {
+        shard_turn(&shard, MX_NS_PER_MS);
+        journal_stats(journal, &stats);
+    } while (stats.segments == 0);
+    end_all();
+}
+
+struct message {
+    struct journal_append append;
+    struct journal_resident resident;
+    bool acked;
+};
+
+static void on_acked(struct journal_append *append, mx_err err)
+{
+    struct message *m = mx_container_of(append, struct message, append);
+    CHECK(err == MX_OK);
+    m->acked = true;
+    journal_settle(journal, &m->resident, append->ref);
+}
+
+static struct message *message_write(struct message *m, uint8_t fill)
+{
+    struct writer payload;
+    *m = (struct message){.append.done = on_acked};
+    CHECK(journal_append(journal, &m->append, 1, journal_next_id(journal), PAYLOAD_BYTES, 0,
+                         &payload) == MX_OK);
+    for (unsigned i = 0; i < PAYLOAD_BYTES; i++) {
+        put_u8(&payload, fill);
+    }
+    while (!m->acked) {
+        shard_turn(&shard, MX_NS_PER_MS);
+    }
+    return m;
+}
+
+/* --- what is on the disk -----------------------------------------------------------------------
+ */
+
+struct usage {
+    unsigned files;
+    uint64_t bytes;
+};
+
+static mx_err each_file(void *arg, const char *name)
+{
+    struct usage *usage = arg;
+    char path[2 * PATH_BYTES];
+    uint64_t size = 0;
+    int fd;
+    if (strstr(name, ".seg") == NULL) {
+        return MX_OK;
+    }
+    snprintf(path, sizeof path, "%s/set-0000/%s", dir, name);
+    CHECK(sys_open(&fd, path, SYS_READ) == MX_OK && sys_size(&size, fd) == MX_OK);
+    sys_close(fd);
+    usage->files++;
+    usage->bytes += size;
+    return MX_OK;
+}
+
+static struct usage usage_now(void)
+{
+    struct usage usage = {0};
+    char path[2 * PATH_BYTES];
+    snprintf(path, sizeof path, "%s/set-0000", dir);
+    CHECK(sys_list(path, each_file, &usage) == MX_OK);
+    return usage;
+}
+
+static unsigned records_found;
+
+static mx_err on_record(void *arg, const struct journal_record *record)
+{
+    (void)arg;
+    CHECK(record->payload.len == PAYLOAD_BYTES);
+    records_found++;
+    return MX_OK;
+}
+
+static void on_damaged(void *arg, struct qid id, const char *file, uint64_t offset, uint32_t len)
+{
+    (void)arg;
+    (void)id;
+    (void)file;
+    (void)offset;
+    (void)len;
+}
+
+static const struct journal_scan_ops scan_ops = {.record = on_record, .damaged = on_damaged};
+
+static uint64_t segments_with_records(void)
+{
+    struct journal_scan_result result;
+    records_found = 0;
+    struct log log;
+    CHECK(log_init(&log, -1, LOG_ERROR) == MX_OK);
+    CHECK(journal_store_open_readonly(&store, dir, &log) == MX_OK);
+    CHECK(journal_store_scan(store, &scan_ops, NULL, &result) == MX_OK);
+    journal_store_close(store);
+    log_fini(&log);
+    return result.segments;
+}
+
+static void forget_journal(void)
+{
+    char command[2 * PATH_BYTES];
+    snprintf(command, sizeof command, "rm -rf %s", dir);
+    CHECK(system(command) == 0);
+}
+
+/* --- tests -------------------------------------------------------------------------------------
+ */
+
+/* Each start made a segment ready, and the next one took that for one with mail in it: a service
+ * that was restarted in a loop filled the disk. */
+static void starts_without_mail_leave_nothing(void)
+{
+    life_without_mail();
+    struct usage first = usage_now();
+    for (unsigned i = 0; i < STARTS; i++) {
+        life_without_mail();
+    }
+    struct usage last = usage_now();
+    CHECK(last.files == first.files && last.bytes == first.bytes);
+    CHECK(segments_with_records() == 0);
+    forget_journal();
+}
+
+/* A segment that was made ready, then used: it is not blank any more, and neither is one that was
+ * used, freed and made ready again before. */
+static void segment_that_was_used_is_kept(void)
+{
+    struct message m;
+    for (unsigned i = 0; i < 3; i++) {
+        open_all();
+        message_write(&m, 7);
+        end_all();
+        CHECK(segments_with_records() == i + 1 && records_found == i + 1);
+    }
+    forget_journal();
+}
+
+/* That a block is no group does not say that there is none: it may have rotted, and others follow.
+ */
+static void segment_whose_first_group_has_rotted_is_kept(void)
+{
+    static const uint8_t zeros[JOURNAL_BLOCK_BYTES];
+    struct message first, second;
+    char path[JOURNAL_BLOCK_BYTES];
+    int fd;
+    open_all();
+    message_write(&first, 7);
+    message_write(&second, 8);
+    segment_path(second.resident.ref.segment, journal, path, sizeof path);
+    end_all();
+    CHECK(sys_open(&fd, path, SYS_WRITE) == MX_OK);
+    CHECK(sys_pwrite(fd, zeros, sizeof zeros, JOURNAL_BLOCK_BYTES) == MX_OK);
+    sys_close(fd);
+    life_without_mail();
+    CHECK(segments_with_records() == 1 && records_found == 1);
+    forget_journal();
+}
+
+/* The mark of a blank segment is that of one use of one file. */
+static void blank_of_another_use_says_nothing(void)
+{
+    uint8_t block[JF_BLOCK_BYTES];
+    struct jf_segment segment = {.set = 3, .node = 1, .epoch = 9, .instance = 77};
+    jf_blank_put(block, &segment);
+    struct slice bytes = slice_of(block, sizeof block);
+    struct jf_group group;
+    CHECK(jf_blank_is(&segment, bytes) && jf_group_peek(&group, bytes) == MX_ERR_DAMAGED);
+    struct jf_segment later = segment, elsewhere = segment, newer = segment;
+    later.instance++;
+    elsewhere.set++;
+    newer.epoch++;
+    CHECK(!jf_blank_is(&later, bytes) && !jf_blank_is(&elsewhere, bytes) &&
+          !jf_blank_is(&newer, bytes));
+    for (unsigned i = 0; i < 32; i++) {
+        block[i] ^= 0x10;
+        CHECK(!jf_blank_is(&segment, bytes));
+        block[i] ^= 0x10;
+    }
+    CHECK(!jf_blank_is(&segment, slice_first(bytes, 31)));
+}
+
+int main(void)
+{
+    /* Where that is in memory, hundreds of starts with their syncs take no time. */
+    const char *tmp = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : getenv("TMPDIR");
+    char root[PATH_BYTES / 2], command[PATH_BYTES];
+    snprintf(root, sizeof root, "%s/ringmx-starts-XXXXXX", tmp != NULL ? tmp : "/var/tmp");
+    CHECK(mkdtemp(root) != NULL);
+    snprintf(dir, sizeof dir, "%s/journal", root);
+    starts_without_mail_leave_nothing();
+    segment_that_was_used_is_kept();
+    segment_whose_first_group_has_rotted_is_kept();
+    blank_of_another_use_says_nothing();
+    snprintf(command, sizeof command, "rm -rf %s", root);
+    CHECK(system(command) == 0);
+    return 0;
+}
