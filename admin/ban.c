@@ -29,6 +29,9 @@ struct ban {
     struct publisher *publisher;
     bool stopped;
     struct offence_count counts[OFFENCE_COUNT]; /* those of sign-ins are with admin/auth */
+    struct ban_rule rules[OFFENCE_COUNT];       /* what Security said in that generation */
+    uint64_t rules_generation;
+    bool rules_known;
     struct pending pending[BAN_PENDING_MAX];
     unsigned pending_count;
     unsigned making;  /* of the pending ones, the first so many: in the transaction under way */
@@ -67,6 +70,26 @@ static void log_failed(struct ban *ban, const char *reason)
     log_end(ban->log, line);
 }
 
+/* What Security says now. It is read from the store when something has changed there, not for every
+ * offence. */
+static mx_err rule_of(struct ban *ban, struct ban_rule *out, enum offence kind)
+{
+    uint64_t generation = store_generation(ban->store);
+    if (store_in_transaction(ban->store)) { /* what it has written so far may not stay */
+        return ban_rule_read(ban->store, out, kind);
+    }
+    mx_err err = MX_OK;
+    if (!ban->rules_known || ban->rules_generation != generation) {
+        for (unsigned i = 0; !err && i < OFFENCE_COUNT; i++) {
+            err = ban_rule_read(ban->store, &ban->rules[i], (enum offence)i);
+        }
+        ban->rules_generation = generation;
+        ban->rules_known = err == MX_OK;
+    }
+    *out = ban->rules[kind];
+    return err;
+}
+
 /* Who waits to be banned -------------------------------------------------------------------- */
 
 static bool is_pending(const struct ban *ban, const struct netmask *client)
@@ -87,7 +110,11 @@ static bool add_by_rule(struct ban *ban, enum offence kind, const struct netaddr
     bool exempt = true;
     struct netmask client = offence_client(addr, rule->ipv6_bits);
     if (ban->stopped || ban->pending_count == BAN_PENDING_MAX || is_pending(ban, &client) ||
-        ban_exempt(ban->store, &exempt, addr, now_ms) || exempt) {
+        ban_exempt(ban->store, &exempt, addr, now_ms)) {
+        return false;
+    }
+    if (exempt) {
+        offence_count_forget(&ban->counts[kind], &client); /* not looked at with every offence */
         return false;
     }
     bool ever = rule->ban_ms > INT64_MAX - now_ms;
@@ -99,7 +126,7 @@ static bool add_by_rule(struct ban *ban, enum offence kind, const struct netaddr
 bool ban_add(struct ban *ban, enum offence kind, const struct netaddr *client)
 {
     struct ban_rule rule;
-    return ban->store && ban_rule_read(ban->store, &rule, kind) == MX_OK &&
+    return ban->store && rule_of(ban, &rule, kind) == MX_OK &&
            add_by_rule(ban, kind, client, &rule);
 }
 
@@ -108,7 +135,7 @@ bool ban_add(struct ban *ban, enum offence kind, const struct netaddr *client)
 static void count_note(struct ban *ban, const struct offence_note *note, int64_t now_ms)
 {
     struct ban_rule rule;
-    if (ban_rule_read(ban->store, &rule, note->kind) || rule.rate.count == 0) {
+    if (rule_of(ban, &rule, note->kind) || rule.rate.count == 0) {
         return;
     }
     struct netmask client = offence_client(&note->client, rule.ipv6_bits);

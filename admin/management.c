@@ -299,7 +299,7 @@ mx_err management_open(struct management **out_management, const struct manageme
         return MX_ERR_NOMEM;
     }
     m->conf = *conf;
-    offences_init(&m->offences, &conf->offences);
+    offences_init(&m->offences, &conf->offences, conf->shard);
     struct http_server_conf http = {.shard = conf->shard,
                                     .limits = http_limits_default(),
                                     .arg = m,
@@ -344,6 +344,7 @@ void management_close(struct management *m)
     if (m != NULL) {
         MX_ASSERT(management_stopped(m));
         m->conf.shard->service = NULL;
+        offences_close(&m->offences);
         http_server_fini(&m->http);
         sampler_free(m->sampler);
         overload_watch_free(m->conf.overload);

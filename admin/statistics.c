@@ -100,6 +100,18 @@ static unsigned throttle_labels(const struct sample *sample, size_t row, struct 
     return name_label("throttle", own->name, own->passed + own->over > 0, labels);
 }
 
+static unsigned outbound_labels(const struct sample *sample, size_t row, struct stat_label *labels)
+{
+    const struct throttle_row *own = &sample->snapshot.deliver.throttles[row];
+    return name_label("throttle", own->name, own->passed + own->over > 0, labels);
+}
+
+static unsigned quota_labels(const struct sample *sample, size_t row, struct stat_label *labels)
+{
+    const struct quota_row *own = &sample->snapshot.mail.quotas[row];
+    return name_label("quota", own->name, own->refused > 0, labels);
+}
+
 static unsigned route_labels(const struct sample *sample, size_t row, struct stat_label *labels)
 {
     const struct route_row *own = &sample->snapshot.deliver.routes[row];
@@ -151,6 +163,10 @@ static const struct stat_series by_listener = {"listener", STATS_ROWS_MAX,
                                                sizeof(struct listener_row), listener_labels};
 static const struct stat_series by_throttle = {"throttle", STATS_ROWS_MAX,
                                                sizeof(struct throttle_row), throttle_labels};
+static const struct stat_series by_outbound = {"throttle", STATS_ROWS_MAX,
+                                               sizeof(struct throttle_row), outbound_labels};
+static const struct stat_series by_quota = {"quota", STATS_ROWS_MAX, sizeof(struct quota_row),
+                                            quota_labels};
 static const struct stat_series by_route = {"route", STATS_ROWS_MAX, sizeof(struct route_row),
                                             route_labels};
 static const struct stat_series by_pool = {"pool", STATS_POOLS_MAX, sizeof(struct pool_row),
@@ -200,10 +216,9 @@ void statistics_print(FILE *out)
         "`core`; `GET /stats` (JSON) has them as members NAME of each object in `cores`, and of "
         "`total` for all cores together. What has further labels is there an array of objects with "
         "the labels and `value`. A histogram is there an object of `count`, `sum`, `max`, `p50`, "
-        "`p90`, `p99` and `p999`, exact to an eighth. Of listeners, routes and throttles the first "
-        "31 names "
-        "are told "
-        "apart, the others are counted together as `others`.\n\n"
+        "`p90`, `p99` and `p999`, exact to an eighth. Of listeners, routes, throttles and quotas "
+        "the "
+        "first 31 names are told apart, the others are counted together as `others`.\n\n"
         "| Name | Type | Unit | Labels | Meaning |\n|---|---|---|---|---|\n");
     for (size_t i = 0; i < statistics_count; i++) {
         const struct statistic *s = &statistics[i];

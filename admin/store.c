@@ -279,6 +279,11 @@ uint64_t store_generation(const struct store *store)
     return store->generation + (store->changes > 0);
 }
 
+bool store_in_transaction(const struct store *store)
+{
+    return store->in_transaction;
+}
+
 mx_err store_begin(struct store *store, const char *who, int64_t wall_ms)
 {
     MX_ASSERT(!store->in_transaction);

@@ -59,6 +59,8 @@ void store_close(struct store *store); /* rolls back what is open; NULL is fine 
 const char *store_problem(const struct store *store);
 /* Number of the last committed change, or inside a transaction that changed something, of it. */
 uint64_t store_generation(const struct store *store);
+/* Between store_begin and its end. What is read then may not stay. */
+bool store_in_transaction(const struct store *store);
 
 MX_MUST_CHECK mx_err store_begin(struct store *store, const char *who, int64_t wall_ms);
 /* Durable when it returns. Nothing changed: nothing is written and the generation stays. */

@@ -1,6 +1,7 @@
 #include "io/dns.h"
 
 #include "core/check.h"
+#include "core/count.h"
 #include "core/hash.h"
 #include "io/random.h"
 #include "io/stream.h"
@@ -12,7 +13,8 @@ struct dns_attempt;
 struct dns_lookup {
     struct list_node running;
     struct dns *dns;
-    struct list waiting;  /* struct dns_query */
+    struct list waiting; /* struct dns_query */
+    uint64_t began_ns;
     uint64_t hash;        /* of the name and type */
     struct dns_name name; /* lower case */
     struct dns_engine engine;
@@ -56,6 +58,7 @@ static void lookup_end(struct dns_lookup *lookup, mx_err err, const struct dns_a
     const char *problem = lookup->engine.problem;
     struct list_node *node;
     wheel_cancel(&dns->shard->wheel, &lookup->timer);
+    hdr_add(&dns->stats.ns, dns->shard->now_ns - lookup->began_ns);
     list_remove(&lookup->running);
     if (lookup->attempt != NULL) {
         attempt_give_up(lookup->attempt);
@@ -73,7 +76,7 @@ static void lookup_failed(struct dns_lookup *lookup)
     struct dns_answer unknown = {.status = DNS_UNKNOWN,
                                  .type = (uint16_t)lookup->engine.question.type,
                                  .ttl_s = DNS_FAILURE_KEEP_S};
-    dns->failures++;
+    count_one(&dns->stats.failures);
     dns_cache_keep(&dns->cache, &lookup->name, &unknown, dns->shard->now_ns);
     lookup_end(lookup, MX_ERR_DNS_TEMPORARY, NULL);
 }
@@ -280,12 +283,12 @@ static bool ask(struct dns_lookup *lookup)
     }
     if (attempt->tcp) {
         stream_connect(&attempt->stream, dns->shard, &tcp_callbacks, &to);
-        dns->by_tcp++;
+        count_one(&dns->stats.by_tcp);
     }
     attempt->lookup = lookup;
     lookup->attempt = attempt;
     shard_after(dns->shard, &lookup->timer, engine->conf->timeout_ms * MX_NS_PER_MS);
-    dns->asked++;
+    count_one(&dns->stats.queries);
     return true;
 }
 
@@ -318,7 +321,7 @@ static void lookup_timeout(struct timer *timer, uint64_t now_ns)
 {
     struct dns_lookup *lookup = mx_container_of(timer, struct dns_lookup, timer);
     (void)now_ns;
-    lookup->dns->timeouts++;
+    count_one(&lookup->dns->stats.timeouts);
     silent(lookup, "the name server did not answer in time");
 }
 
@@ -348,11 +351,14 @@ static void start(struct dns *dns, struct dns_query *query, const struct dns_nam
                   enum dns_type type, uint64_t hash)
 {
     struct dns_lookup *lookup = pool_acquire_zero(&dns->lookups);
+    count_one(&dns->stats.lookups);
     if (lookup == NULL) {
+        count_one(&dns->stats.failures);
         query->done(query, MX_ERR_AGAIN, NULL, "too many names are being looked up");
         return;
     }
     lookup->dns = dns;
+    lookup->began_ns = dns->shard->now_ns;
     lookup->hash = hash;
     lookup->name = *name;
     lookup->timer.fire = lookup_timeout;

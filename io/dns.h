@@ -6,6 +6,7 @@
  * them fails for now. Nothing blocks; results are given from the loop or at once. */
 #pragma once
 
+#include "core/hdr.h"
 #include "core/wheel.h"
 #include "io/dns_cache.h"
 #include "io/dns_engine.h"
@@ -19,6 +20,16 @@ enum {
     DNS_FAILURE_KEEP_S = 5,  /* what nobody could say is not asked again before (RFC 9520) */
 };
 
+/* What was asked, and what became of it. */
+struct dns_stats {
+    uint64_t lookups;  /* questions that were not answered from the cache, shared ones once */
+    uint64_t failures; /* lookups that no name server could answer, or that found no room */
+    uint64_t queries;  /* sent */
+    uint64_t by_tcp;   /* of them */
+    uint64_t timeouts; /* of them */
+    struct hdr ns;     /* of a lookup */
+};
+
 struct dns {
     struct shard *shard;
     const struct resolv_conf *conf;
@@ -28,8 +39,8 @@ struct dns {
     struct list running; /* struct dns_lookup */
     unsigned first;      /* server that answered last */
     bool stopping;
-    struct dns_answer *scratch;                 /* the answer that is being read */
-    uint64_t asked, timeouts, failures, by_tcp; /* queries sent and what became of them */
+    struct dns_answer *scratch; /* the answer that is being read */
+    struct dns_stats stats;
 };
 
 /* One question of somebody; belongs to the asker and stays until done or cancelled. */

@@ -1,5 +1,6 @@
 #include "io/dns_cache.h"
 
+#include "core/count.h"
 #include "core/hash.h"
 
 #include <stdlib.h>
@@ -81,10 +82,9 @@ const struct dns_answer *dns_cache_find(struct dns_cache *cache, const struct dn
     } else if (*at != NULL) {
         list_remove(&(*at)->used);
         list_push_front(&cache->used, &(*at)->used);
-        cache->hits++;
+        count_one(&cache->hits);
         return &(*at)->answer;
     }
-    cache->misses++;
     return NULL;
 }
 
@@ -124,5 +124,6 @@ void dns_cache_keep(struct dns_cache *cache, const struct dns_name *name,
     list_push_front(&cache->used, &entry->used);
     *at = entry;
     cache->bytes += bytes;
+    cache->bytes_peak = cache->bytes > cache->bytes_peak ? cache->bytes : cache->bytes_peak;
     cache->entries++;
 }

@@ -16,9 +16,9 @@ struct dns_cache {
     struct dns_cached **slots;
     struct list used; /* the one used last is first */
     uint64_t seed;
-    size_t bytes, bytes_max;
+    size_t bytes, bytes_peak, bytes_max;
     size_t entries;
-    uint64_t hits, misses;
+    uint64_t hits; /* questions that it answered */
 };
 
 MX_MUST_CHECK mx_err dns_cache_init(struct dns_cache *cache, size_t bytes_max, uint64_t seed);

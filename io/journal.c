@@ -28,7 +28,7 @@ enum {
 struct group {
     uint8_t *bytes; /* conf.group_bytes, aligned */
     size_t len;
-    uint32_t records;
+    uint32_t records, counted;
     bool urgent;
     uint64_t oldest_ns; /* of the first lazy record */
     struct list appends;
@@ -584,6 +584,7 @@ mx_err journal_append(struct journal *j, struct journal_append *append, uint8_t 
     }
     group->urgent = group->urgent || (flags & JOURNAL_LAZY) == 0;
     group->records++;
+    group->counted += (flags & JOURNAL_COUNTED) != 0;
     group->len += bytes;
     return MX_OK;
 }
@@ -606,6 +607,7 @@ static void group_reset(struct group *group)
 {
     group->len = JF_GROUP_HEADER_BYTES;
     group->records = 0;
+    group->counted = 0;
     group->urgent = false;
     group->oldest_ns = 0;
     list_init(&group->appends);
@@ -696,6 +698,7 @@ static void group_done(struct journal *j, mx_err err)
     j->flying = NULL;
     hdr_add(&j->stats.sync_ns, took_ns);
     hdr_add(&j->stats.group_records, group->records);
+    hdr_add(&j->stats.group_counted, group->counted);
     count_one(&j->stats.groups);
     count_add(&j->stats.failed_groups, err != MX_OK);
     count_add(&j->stats.records, group->records);

@@ -199,6 +199,7 @@ enum journal_append_flags {
     JOURNAL_LAZY = 1,         /* need not start a write by itself for JOURNAL_LAZY_MS */
     JOURNAL_RESERVE = 2,      /* may use the space kept back for moves */
     JOURNAL_LAST_RESERVE = 4, /* and what is kept back for outcomes alone */
+    JOURNAL_COUNTED = 8,      /* is counted in group_counted */
 };
 
 /* One append in flight; embedded in its owner, which stays until done. */
@@ -263,6 +264,7 @@ struct journal_stats {
     uint64_t reads;                      /* of records, for delivery and moves */
     struct hdr sync_ns;                  /* of a synced write */
     struct hdr group_records;
+    struct hdr group_counted; /* of them, those with JOURNAL_COUNTED */
     bool direct;
 };
 void journal_stats(const struct journal *journal, struct journal_stats *out_stats);

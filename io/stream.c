@@ -97,11 +97,11 @@ static void linger_fire(struct timer *timer, uint64_t now_ns)
  * would turn into a reset that can destroy the last reply on its way. */
 static void linger_begin(struct stream *stream)
 {
-    ring_shutdown_write(stream->fd);
-    if (stream->sock_eof) {
+    if (stream->sock_eof || stream->parting) {
         die(stream, stream->why);
         return;
     }
+    ring_shutdown_write(stream->fd);
     stream->state = STREAM_LINGERING;
     stream->linger_left = STREAM_LINGER_BYTES;
     shard_after(stream->shard, &stream->linger, STREAM_LINGER_MS * MX_NS_PER_MS);
@@ -719,6 +719,13 @@ void stream_close(struct stream *stream)
     } else if (stream->state == STREAM_OPEN) {
         begin_close(stream, MX_OK);
     }
+}
+
+void stream_part(struct stream *stream)
+{
+    /* The peer of a TLS connection ends that, too, and may do so before it reads our last words. */
+    stream->parting = stream->tls == NULL && !stream->sock_more && stream->park_len == 0;
+    stream_close(stream);
 }
 
 void stream_abort(struct stream *stream, mx_err why)

@@ -62,6 +62,7 @@ struct stream {
     bool eof_told : 1;    /* ... and the owner knows */
     bool park_small : 1;  /* park is a slot of shard->park_small */
     bool tls_client : 1;  /* of the handshake: which side we are */
+    bool parting : 1;     /* nothing more comes from the peer: closing waits for nobody */
     bool multishot : 1;   /* set by the owner of a connection that is being opened: one receive goes
                          on  until the end. It must not pause the stream. */
     mx_err why;
@@ -115,6 +116,9 @@ void stream_accept_tls(struct stream *stream, struct tls_ctx *ctx);
 /* Sends what is written (STREAM_FLUSH_MS at most), half-closes, throws input away for a bounded
  * time, closes. While connecting or in a handshake: as stream_abort. */
 void stream_close(struct stream *stream);
+/* The same of a peer that has said that it sends no more, and of which nothing is unread: closes as
+ * soon as everything is sent, without waiting for its end. Under TLS as stream_close. */
+void stream_part(struct stream *stream);
 /* Closes now; unsent output is lost. The first reason counts. */
 void stream_abort(struct stream *stream, mx_err why);
 

@@ -64,6 +64,7 @@ static void commit_done(struct incoming *in, mx_err err)
         bounce_later(bounce);
         return;
     }
+    count_one(&bounce->deliver->stats.reports);
     struct log *log = &bounce->deliver->shard->log;
     struct log_line *line = log_begin(log, LOG_INFO, "dsn-queued");
     log_qid(line, "id", in->id);

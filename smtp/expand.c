@@ -190,6 +190,7 @@ static void commit_done(struct incoming *in, mx_err err)
         fail(expansion, err);
         return;
     }
+    count_one(&active->deliver->stats.expansions);
     struct log *log = &active->deliver->shard->log;
     struct log_line *line = log_begin(log, LOG_INFO, "list-mail-queued");
     log_qid(line, "id", in->id);

@@ -244,7 +244,7 @@ static mx_err record_write(struct incoming *in)
     in->append.done = commit_done;
     mx_err err =
         journal_append(in->spool->journal, &in->append, RECORD_MESSAGE, in->id, (uint32_t)len,
-                       in->use_reserve ? JOURNAL_LAST_RESERVE : 0, &payload);
+                       JOURNAL_COUNTED | (in->use_reserve ? JOURNAL_LAST_RESERVE : 0), &payload);
     if (err == MX_ERR_AGAIN) {
         in->waiter.ready = room_again;
         journal_wait(in->spool->journal, &in->waiter);

@@ -1,10 +1,12 @@
 #include "smtp/offence.h"
 
 #include "core/check.h"
+#include "io/shard.h"
 
 static void flush(struct offences *o)
 {
-    if (o->sent || o->batches[o->filling].count == 0) {
+    uint32_t count = o->batches[o->filling].count;
+    if (o->sent || count == 0 || (timer_armed(&o->pause) && count < OFFENCE_NOTES_MAX)) {
         return;
     }
     o->msg.receive = o->conf.receive;
@@ -14,6 +16,15 @@ static void flush(struct offences *o)
         o->filling = 1 - o->filling; /* with the next note */
         o->sent = false;
     }
+    if (o->shard != NULL) {
+        shard_after(o->shard, &o->pause, OFFENCE_PAUSE_MS * MX_NS_PER_MS);
+    }
+}
+
+static void pause_over(struct timer *timer, uint64_t now_ns)
+{
+    (void)now_ns;
+    flush(mx_container_of(timer, struct offences, pause));
 }
 
 static void on_back(struct mbox_msg *msg, struct shard *at)
@@ -25,9 +36,17 @@ static void on_back(struct mbox_msg *msg, struct shard *at)
     flush(o);
 }
 
-void offences_init(struct offences *o, const struct offence_conf *conf)
+void offences_init(struct offences *o, const struct offence_conf *conf, struct shard *shard)
 {
-    *o = (struct offences){.conf = *conf, .back.receive = on_back};
+    *o = (struct offences){
+        .conf = *conf, .back.receive = on_back, .shard = shard, .pause.fire = pause_over};
+}
+
+void offences_close(struct offences *o)
+{
+    if (o->shard != NULL) {
+        wheel_cancel(&o->shard->wheel, &o->pause);
+    }
 }
 
 void offences_note(struct offences *o, enum offence kind, const struct netaddr *client,

@@ -1,10 +1,11 @@
 /* Offences of clients on their way from a core to whoever counts them (admin/ban). A core notes
- * them here; at most one message is on its way, and what happens meanwhile is collected for the
- * next. A batch is bounded: what does not fit is lost, which only postpones the ban of one of very
- * many. */
+ * them here; the first is told at once, what follows is collected for OFFENCE_PAUSE_MS, so that a
+ * flood costs few messages. A full batch goes earlier; at most one is on its way, and what does not
+ * fit meanwhile is lost, which only postpones the ban of one of very many. */
 #pragma once
 
 #include "core/netaddr.h"
+#include "core/wheel.h"
 #include "io/mbox.h"
 
 enum offence {
@@ -15,7 +16,7 @@ enum offence {
     OFFENCE_COUNT,
 };
 
-enum { OFFENCE_NOTES_MAX = 64 };
+enum { OFFENCE_NOTES_MAX = 64, OFFENCE_PAUSE_MS = 100 };
 
 struct offence_note {
     struct netaddr client;
@@ -43,9 +44,13 @@ struct offences {
     struct offence_batch batches[2];
     unsigned filling; /* the other one is sent, or empty */
     bool sent;
+    struct shard *shard;
+    struct timer pause; /* armed: the next batch waits, unless it is full */
 };
 
-void offences_init(struct offences *offences, const struct offence_conf *conf);
+/* shard NULL: batches follow one another without a pause. */
+void offences_init(struct offences *offences, const struct offence_conf *conf, struct shard *shard);
+void offences_close(struct offences *offences);
 void offences_note(struct offences *offences, enum offence kind, const struct netaddr *client,
                    uint32_t count);
 /* In the receiving thread. */

@@ -112,6 +112,12 @@ static uint16_t ask(struct pacing *p, const struct throttle_conf *throttle, uint
     return (uint16_t)at;
 }
 
+static struct throttle_row *row_of(struct deliver *d, const struct throttle_conf *throttle)
+{
+    struct throttle_row *rows = d->stats.throttles;
+    return &rows[stats_row(rows, sizeof *rows, throttle->name)];
+}
+
 /* Its turn comes later: whatever it has taken of others before is not used by it. */
 static void put_off(struct pacing *p, uint32_t i, unsigned last, const struct asked *why)
 {
@@ -162,6 +168,7 @@ static void pass(struct pacing *p, unsigned t)
         }
         uint16_t at = ask(p, throttle, first, i);
         if (p->keys[at].wait_ns > 0) {
+            count_one(&row_of(p->d, throttle)->over);
             put_off(p, i, t, &p->keys[at]);
         } else {
             p->of_rcpt[i][t] = at;
@@ -182,8 +189,11 @@ bool pace_admit(struct delivery *delivery, const struct routing_host *host)
         pass(&p, t);
     }
     for (uint32_t k = 0; k < p.count; k++) {
-        if (p.keys[k].wait_ns == 0 && p.keys[k].users == 0) {
-            rate_table_give(d->conf.rates, p.keys[k].key, &p.keys[k].throttle->rate);
+        const struct asked *asked = &p.keys[k];
+        if (asked->wait_ns == 0 && asked->users == 0) {
+            rate_table_give(d->conf.rates, asked->key, &asked->throttle->rate);
+        } else if (asked->wait_ns == 0) {
+            count_one(&row_of(d, asked->throttle)->passed);
         }
     }
     if (delivery->open == 0) {

@@ -286,7 +286,7 @@ mx_err service_open(struct service *service, struct shard *shard, const struct s
     list_init(&service->sessions);
     list_init(&service->proxy_waits);
     list_init(&service->listeners);
-    offences_init(&service->offences, &conf->offences);
+    offences_init(&service->offences, &conf->offences, shard);
     for (size_t i = 0; i < mx_countof(parts); i++) {
         mx_err err = parts[i].open(service);
         if (err) {
@@ -375,6 +375,7 @@ static void turn(struct shard_hook *hook)
 void service_close(struct service *service)
 {
     service->shard->log.trace = NULL;
+    offences_close(&service->offences);
     trace_fini(&service->trace);
     trace_fini(&service->next_trace);
     service_update_close(service);

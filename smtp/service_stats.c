@@ -95,6 +95,13 @@ static void take_memory(const struct service *service, struct service_snapshot *
     add_row(out, &count,
             &(struct pool_row){
                 .name = "verification-answers", .used = kept, .used_peak = kept, .taken = kept});
+    const struct dns_cache *names = &service->dns.cache;
+    add_row(out, &count,
+            &(struct pool_row){.name = "dns-answers",
+                               .used = names->bytes,
+                               .used_peak = names->bytes_peak,
+                               .taken = names->bytes,
+                               .limit = names->bytes_max});
     add_row(out, &count,
             &(struct pool_row){.name = "delivery-content",
                                .used = deliver->active_bytes,
@@ -165,6 +172,9 @@ void service_snapshot_take(const struct service *service, struct service_snapsho
     out->deliver = deliver->stats;
     out->verify = deliver->verify.stats;
     out->verify_connections = deliver->verify.conns.used;
+    out->dns = service->dns.stats;
+    out->dns_kept = service->dns.cache.hits;
+    out->dns_running = service->dns.lookups.used;
     ring_stats(shard->ring, &out->ring);
     journal_stats(service->spool.journal, &out->journal);
     directory_stats(service->directory, &out->directory);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "core/overload.h"
+#include "io/dns.h"
 #include "io/journal.h"
 #include "io/mbox.h"
 #include "io/shard.h"
@@ -54,6 +55,9 @@ struct service_snapshot {
     struct deliver_stats deliver;
     struct verify_stats verify;
     uint64_t verify_connections; /* now */
+    struct dns_stats dns;
+    uint64_t dns_kept;    /* questions that were answered by what was kept */
+    uint64_t dns_running; /* lookups now */
     struct pool_row pools[STATS_POOLS_MAX];
 };
 

@@ -388,12 +388,15 @@ static bool step(struct srv_conn *conn, struct slice *in, struct writer *out)
             start_tls(conn);
         }
         return false;
-    case SRV_CLOSE:
+    case SRV_CLOSE: {
+        bool parting = conn->srv.close_reason == SRV_CLOSE_QUIT && in->len == 0;
         in->len = 0;
         if (flush(conn, out)) {
-            close_session(conn);
+            conn->closing = true;
+            (parting ? stream_part : stream_close)(&conn->stream);
         }
         return false;
+    }
     case SRV_INPUT:
     default:
         return false;

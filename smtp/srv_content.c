@@ -88,7 +88,7 @@ static enum reply store(struct srv_conn *conn, bool *later)
     return srv_reply_of(err);
 }
 
-static void log_quota(struct srv_conn *conn, struct slice name)
+static void note_quota(struct srv_conn *conn, struct slice name)
 {
     struct log *log = &conn->service->shard->log;
     struct log_line *line = log_begin_repeated(log, LOG_WARN, "queue-quota-reached");
@@ -96,6 +96,8 @@ static void log_quota(struct srv_conn *conn, struct slice name)
     log_slice(line, "from", conn->txn->env.sender);
     log_text(line, "effect", "the client was told to try again");
     log_end(log, line);
+    struct quota_row *rows = conn->service->mail_stats.quotas;
+    count_one(&rows[stats_row(rows, sizeof *rows, name)].refused);
 }
 
 /* What the quotas of the queue say. */
@@ -109,7 +111,7 @@ static enum reply admit(struct srv_conn *conn, enum quota_verdict verdict, struc
         *later = true;
         return REPLY_OK;
     case QUOTA_USED_UP:
-        log_quota(conn, name);
+        note_quota(conn, name);
         srv_drop_transaction(conn);
         return REPLY_QUOTA;
     case QUOTA_UNDECIDED:

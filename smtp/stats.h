@@ -75,6 +75,11 @@ struct throttle_row {
     uint64_t passed, over;
 };
 
+struct quota_row {
+    char name[STATS_NAME_MAX];
+    uint64_t refused; /* messages */
+};
+
 /* Of received messages. */
 struct mail_stats {
     uint64_t messages; /* acknowledged */
@@ -82,6 +87,7 @@ struct mail_stats {
     uint64_t rcpts[STATS_VERDICTS];
     struct hdr message_bytes;
     struct hdr ack_ns; /* from the end of the content to its 250 */
+    struct quota_row quotas[STATS_ROWS_MAX];
 };
 
 struct session_stats {
@@ -98,6 +104,8 @@ struct session_stats {
 struct deliver_stats {
     struct class_stats classes[STATS_CLASSES];
     struct route_row routes[STATS_ROWS_MAX];
+    struct throttle_row throttles[STATS_ROWS_MAX]; /* transactions; recipients that wait */
+    uint64_t reports, expansions;                  /* messages that were made here */
 };
 
 /* Label values, lower case, static. */

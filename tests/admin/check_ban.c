@@ -6,6 +6,7 @@
 #include "admin/object_id.h"
 #include "admin/objects.h"
 #include "io/clock.h"
+#include "io/shard.h"
 
 #include <time.h>
 
@@ -34,7 +35,7 @@ static void bed_open(struct bed *bed)
     ban_open(bed->ban, bed->store, bed->publisher);
     struct offence_conf offences = {
         .hub = bed->hub, .from = CORE, .to = WORKER, .receive = ban_receive, .owner = bed->ban};
-    offences_init(&bed->offences, &offences);
+    offences_init(&bed->offences, &offences, NULL);
 }
 
 static void bed_close(struct bed *bed)
@@ -290,6 +291,72 @@ static void check_many(void)
     bed_close(&bed);
 }
 
+static unsigned batches; /* messages that came */
+
+static void receive_counted(struct mbox_msg *msg, struct shard *at)
+{
+    batches++;
+    ban_receive(msg, at);
+}
+
+/* A flood of offences is few messages: the first at once, then one after the pause, or when one is
+ * full. */
+static void check_pause(void)
+{
+    struct bed bed;
+    struct shard shard = {.now_ns = MX_NS_PER_S};
+    bed_open(&bed);
+    wheel_init(&shard.wheel, shard.now_ns);
+    struct offence_conf offences = {
+        .hub = bed.hub, .from = CORE, .to = WORKER, .receive = receive_counted, .owner = bed.ban};
+    offences_init(&bed.offences, &offences, &shard);
+    change(&bed, "Security", OBJECT_ID_SINGLETON,
+           "{\"abuseBanRate\":{\"count\":9,\"period\":60000}}");
+    for (unsigned i = 0; i < 10; i++) {
+        offend(&bed, OFFENCE_ABUSE, "192.0.2.1", 1);
+    }
+    CHECK(batches == 1 && blocked_count(&bed) == 0);
+    shard.now_ns += 2 * OFFENCE_PAUSE_MS * MX_NS_PER_MS;
+    CHECK(wheel_advance(&shard.wheel, shard.now_ns, 1) == 1);
+    offend(&bed, OFFENCE_ABUSE, "192.0.2.2", 1); /* waits */
+    CHECK(batches == 2 && is_blocked(&bed, "192.0.2.1"));
+    for (unsigned i = 1; i < OFFENCE_NOTES_MAX; i++) {
+        struct netaddr addr = {.family = 4, .bytes = {10, 3, 0, (uint8_t)i}};
+        CHECK(batches == 2);
+        offences_note(&bed.offences, OFFENCE_ABUSE, &addr, 1);
+        (void)mbox_drain(bed.hub, WORKER, NULL, MBOX_CELLS);
+    }
+    CHECK(batches == 3); /* full */
+    offences_close(&bed.offences);
+    CHECK(!timer_armed(&bed.offences.pause));
+    bed_close(&bed);
+}
+
+/* What a change that is taken back has said of rates does not last. */
+static void check_rollback(void)
+{
+    struct bed bed;
+    struct set_errors errors = {.count = 0};
+    bed_open(&bed);
+    change(&bed, "Security", OBJECT_ID_SINGLETON,
+           "{\"abuseBanRate\":{\"count\":9,\"period\":60000}}");
+    offend(&bed, OFFENCE_ABUSE, "192.0.2.1", 1);
+    json_t *body = json_loads("{\"abuseBanRate\":{\"count\":1000,\"period\":60000}}", 0, NULL);
+    CHECK(store_begin(bed.store, "test", clock_wall_ms()) == MX_OK);
+    CHECK(object_update(bed.store, type_of("Security"), OBJECT_ID_SINGLETON, body, NULL, NULL, NULL,
+                        &errors) == MX_OK);
+    struct netaddr addr = addr_of("192.0.2.1");
+    offences_note(&bed.offences, OFFENCE_ABUSE, &addr, 1);
+    (void)mbox_drain(bed.hub, WORKER, NULL, MBOX_CELLS); /* the cores are being waited for */
+    (void)mbox_drain(bed.hub, CORE, NULL, MBOX_CELLS);
+    store_rollback(bed.store);
+    json_decref(body);
+    change(&bed, "Security", OBJECT_ID_SINGLETON, "{\"scanBanRate\":null}");
+    offend(&bed, OFFENCE_ABUSE, "192.0.2.1", 8);
+    CHECK(is_blocked(&bed, "192.0.2.1"));
+    bed_close(&bed);
+}
+
 /* What came in another window does not count. */
 static void check_window(void)
 {
@@ -319,6 +386,8 @@ int main(void)
     check_again();
     check_paths();
     check_many();
+    check_pause();
+    check_rollback();
     check_window();
     return report("ban");
 }

@@ -16,7 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 import lib
 from lib import (DROP, Sink, Skip, check, constant, equal, free_port, no_verify, relay_route, session_limits,
                  sink_tls, throwaway_certificate, update, wait_until, work_folder)
+from nameserver import NameServer
 from test_cli import at_server, start_with
+from test_lists import mailing_list
 from test_management import Api, Managed
 from test_queue_api import act
 
@@ -105,6 +107,12 @@ def preload(server, **files):
     """Starts a server with the faults of hold_core.c."""
     server.start(env=dict(server.env, LD_PRELOAD=os.path.join(lib.BUILD, "tests", "hold_core.so"),
                           ASAN_OPTIONS="verify_asan_link_order=0:" + os.environ.get("ASAN_OPTIONS", ""), **files))
+
+
+def leave_waiting(wire):
+    """The server waits for the client's end, having half-closed (where hold_core.c holds it): there was more behind QUIT."""
+    wire.send(b"QUIT\r\nNOOP\r\n")
+    wire.then("221")
 
 
 # --- scenarios: each moves a part of the statistics -----------------------------------------------
@@ -273,7 +281,7 @@ def states(watch):
         def closing():
             """Over, and not yet closed by the client; that lasts two seconds at most."""
             closed = s.wire()
-            closed.expect("QUIT", "221")
+            leave_waiting(closed)
             return watch.look(s)["sessions_by_state{state=closed}"] > 0
         wait_until(closing, 15, "a session that is over")
         for w in (greeted, in_data, in_chunk, chunked, skipping, failed, mailing, rcpting, tls, bannered):
@@ -547,7 +555,7 @@ def stall(watch):
                 other.expect("NOOP", "250")
         open(hold, "w").close()
         with s.wire() as w:
-            w.expect("QUIT", "221")
+            leave_waiting(w)
             for other in burst:
                 other.send(b"NOOP\r\n")
             wait_until(lambda: " core-stalled " in s.log(), 10, "the log line core-stalled")
@@ -641,7 +649,62 @@ def overload(watch):
         s.delivered()
 
 
-SCENARIOS = (mail, verifications, states, refusals, tls_server, tls_client, queue, trouble, stall, logs, memory, overload)
+def limits(watch):
+    """What quotas refuse and throttles of deliveries put off; mail that is made here: a report, and for a list's members."""
+    def reply(session, verb, line):
+        return "550 5.1.1 no" if verb == "RCPT" and "nobody" in line else None
+    with Sink(hook=reply) as sink, Managed(relay=sink.port, cores=1, extra=[mailing_list("team", "alice@example.org")]) as s:
+        s.api.create("MtaOutboundThrottle", description="slow", key={"rcptDomain": True}, rate={"count": 1, "period": 3600000})
+        before = watch.look(s)
+        for _ in range(3):
+            s.submit("bob@example.org")
+        numbers = watch.until(s, "outbound_throttle_over_total{throttle=slow}", lambda v: v == 2)
+        equal(numbers["outbound_throttle_passed_total{throttle=slow}"], 1, "what the throttle let pass")
+        s.api.create("MtaQueueQuota", description="small", messages=1)
+        s.submit("alice@example.org")
+        watch.until(s, "queue_messages", lambda v: v == 2)
+        s.submit("bob@example.org")
+        with s.wire() as w:
+            w.begin("alice@example.org")
+            w.expect("DATA", "354")
+            w.send(b"Subject: too many\r\n\r\n.\r\n")
+            w.then("452")
+        numbers = watch.until(s, "queue_quota_refused_total{quota=small}", lambda v: v == 1)
+        equal(changes(before, numbers)["messages_received_total"], 5, "messages")
+    with Sink(hook=reply) as sink, Managed(relay=sink.port, cores=1, extra=[mailing_list("team", "alice@example.org")]) as s:
+        expect_changes(watch, s, lambda: s.submit("team@example.org"),
+                       {"list_messages_total": 1, "recipients_delivered_total{class=local}": 2})  # the list, its member
+        before = watch.look(s)
+        s.submit("nobody@example.org", sender="alice@example.org")
+        numbers = watch.until(s, "recipients_delivered_total{class=local}", lambda v: v == 3)
+        equal(changes(before, numbers).get("reports_total"), 1, "reports")
+
+
+def names(watch):
+    """Lookups: asked, kept, by TCP, without an answer in time, without any."""
+    asks = {"match": {}, "else": "is_empty(dns_query(sender_domain, 'ipv4'))"}
+    with NameServer({"a.example": {"A": ["192.0.2.1"]}}, ttl=600) as server, \
+            Managed(cores=1, extra=[server.resolver(timeout=500, attempts=2), update("MtaStageMail", isSenderAllowed=asks)]) as s:
+        def mail_from(domain, code):
+            with s.wire(seconds=30) as w:
+                w.expect(f"MAIL FROM:<x@{domain}>", code)
+        expect_changes(watch, s, lambda: mail_from("a.example", "5"),
+                       {"dns_lookups_total": 1, "dns_queries_total": 1, "dns_lookup_seconds": 1})
+        expect_changes(watch, s, lambda: mail_from("A.example", "5"), {"dns_lookups_kept_total": 1})
+        server.mode = "truncate"
+        expect_changes(watch, s, lambda: mail_from("b.example", "250"),
+                       {"dns_lookups_total": 1, "dns_queries_total": 2, "dns_queries_tcp_total": 1})
+        server.mode = "silent"
+        with s.wire(seconds=30) as w:
+            w.send(b"MAIL FROM:<x@c.example>\r\n")
+            watch.until(s, "dns_lookups")
+            w.then("451")
+        numbers = watch.until(s, "dns_lookups_failed_total", lambda v: v == 1)
+        equal((numbers["dns_queries_timed_out_total"], numbers["dns_lookups"]), (2, 0), "timeouts, lookups under way")
+
+
+SCENARIOS = (mail, verifications, states, refusals, tls_server, tls_client, queue, trouble, stall, logs, memory, overload,
+             limits, names)
 
 
 def table():
@@ -689,7 +752,7 @@ def burst(s, clients, data, replies):
     """Everything at once: the core is held meanwhile."""
     with s.wire() as w:
         open(s.hold, "w").close()
-        w.expect("QUIT", "221")
+        leave_waiting(w)
         wait_until(lambda: s.api.stats()[0]["core_busy_seconds"][0]["step"] != "waiting", 5, "a core that is held")
         for client in clients:
             client.send(data)

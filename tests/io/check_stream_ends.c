@@ -9,6 +9,7 @@ enum what {
     STUBBORN,    /* consumes nothing */
     ABORT_INPUT, /* aborts on the first byte */
     CLOSE_INPUT, /* answers "bye\n" and closes on the first byte */
+    PART_INPUT,  /* the same to a peer that has said good-bye */
 };
 
 struct peer {
@@ -84,6 +85,10 @@ static size_t on_input(struct stream *stream, struct slice in)
         stream_close(stream);
         CHECK(in.ptr[in.len - 1] != 0); /* still readable in here */
         return 0;
+    case PART_INPUT:
+        CHECK(stream_write(stream, SLICE_LITERAL("bye\n")) == MX_OK);
+        stream_part(stream);
+        return in.len;
     case GREEDY:
     default:
         peer->seen += in.len;
@@ -471,6 +476,28 @@ static void check_eof_default(void)
     peer_end(peer, pair[1], MX_OK);
 }
 
+/* Who has said good-bye is not waited for, unless he has sent more all the same. */
+static void check_part(void)
+{
+    static uint8_t bytes[400 * 1024];
+    int fd;
+    struct peer *peer = peer_open(PART_INPUT, &fd);
+    say(&shard, fd, "x", 1);
+    TURN_UNTIL(&shard, peer->closes == 1);
+    hear_text(&shard, fd, "bye\n");
+    CHECK(hear_end(&shard, fd) == 0);
+    peer_end(peer, fd, MX_OK);
+
+    peer = peer_open(PART_INPUT, &fd);
+    memset(bytes, 'x', sizeof bytes);
+    say(&shard, fd, bytes, sizeof bytes);
+    turn_some(&shard, 50);
+    hear_text(&shard, fd, "bye\n");
+    CHECK(hear_end(&shard, fd) == 0);
+    CHECK(peer->closes == 0);
+    peer_end(peer, fd, MX_OK);
+}
+
 /* Unread input must not turn the close into a reset that destroys the reply. */
 static void check_linger(void)
 {
@@ -680,6 +707,7 @@ int main(void)
     RUN(eof_while_paused);
     RUN(bare_eof_while_paused);
     RUN(eof_default);
+    RUN(part);
     RUN(linger);
     RUN(linger_bytes);
     RUN(linger_time);
