@@ -687,7 +687,8 @@ static const struct reg_field session_fields[] = {
      .description =
          "What becomes of a session that sends more behind EHLO, HELO, STARTTLS or DATA without "
          "having seen the reply, or several commands at once before PIPELINING was offered "
-         "(RFC 2920). A refusal is 554 and the end, and counts as a scan (Security)."},
+         "(RFC 2920), except behind RSET, NOOP and QUIT of a client that said HELO. A refusal is "
+         "554 and the end, and counts as a scan (Security)."},
 };
 static const struct reg_variant session_variants[] = {
     {.label = "Inbound session", .fields = FIELDS(session_fields), .unsupported = "transferLimit"},

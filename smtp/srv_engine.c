@@ -88,7 +88,8 @@ static void note_refusal(struct srv *srv, enum reply reply)
     }
 }
 
-/* Forgetting EHLO after STARTTLS, or going on when it was refused, is a mistake and no scan. */
+/* Forgetting EHLO after STARTTLS, or going on when it was refused, is a mistake and no scan; so is
+ * an empty line, which some clients send behind the end of their content. */
 static bool is_scan(const struct srv *srv, enum reply reply)
 {
     return reply == REPLY_UNKNOWN_COMMAND || reason_of(reply) == SRV_CLOSE_PROTOCOL ||
@@ -190,13 +191,21 @@ static bool count_command(struct srv *srv, struct writer *out)
     return true;
 }
 
-/* Something is behind this command that may not be there. A chunk is. */
+/* Something is behind this command that may not be there. */
 static bool not_waited(const struct srv *srv, const struct verb *verb, struct slice behind)
 {
     bool offered = srv->esmtp && srv->conf->limits.offer_pipelining;
-    bool chunk = verb != NULL && verb->argument == ARGUMENT_CHUNK;
-    bool waits = verb != NULL && verb->waits;
-    return srv->conf->limits.refuse_pipelining && behind.len > 0 && !chunk && (waits || !offered);
+    if (!srv->conf->limits.refuse_pipelining || behind.len == 0) {
+        return false;
+    }
+    if (verb == NULL) {
+        return !offered;
+    }
+    if (verb->argument == ARGUMENT_CHUNK) {
+        return false; /* the chunk is behind it */
+    }
+    bool harmless = verb->waits == WAIT_NEVER && srv->state != SRV_STATE_BANNERED;
+    return verb->waits == WAIT_ALWAYS || (!offered && !harmless);
 }
 
 static void step_line(struct srv *srv, struct slice *in, struct slice line, struct writer *out)

@@ -96,6 +96,11 @@ static const struct session refused[] = {
     {{"MAIL FROM:<>\r\nRCPT TO:<a@example.org>\r\n"}, " 220 554", 1},
     {{"NOOP\r\nEHLO x\r\n"}, " 220 554", 1},
     {{"XYZZY\r\nEHLO x\r\n"}, " 220 554", 1},
+    {{"RSET\r\nQUIT\r\n"}, " 220 554", 1},
+    {{"HELO x\r\n", "MAIL FROM:<>\r\nQUIT\r\n"}, " 220 250 554", 1},
+    {{"HELO x\r\n", "RSET\r\nMAIL FROM:<>\r\nRCPT TO:<a@example.org>\r\n"}, " 220 250 250 554", 1},
+    {{"HELO x\r\n", "VRFY a\r\nQUIT\r\n"}, " 220 250 554", 1},
+    {{"HELO x\r\n", "\r\nQUIT\r\n"}, " 220 250 554", 1},
 };
 
 Test(srv_pipelining, refused)
@@ -126,6 +131,14 @@ static const struct session allowed[] = {
      " 220 250 250 250 354 250 221",
      0},
     {{"HELO x\r\n", "BDAT 3\r\nabc", "QUIT\r\n"}, " 220 250 503 221", 0},
+    {{"HELO x\r\n", "MAIL FROM:<>\r\n", "RSET\r\nNOOP a\r\nQUIT\r\n"},
+     " 220 250 250 250 250 221",
+     0},
+    {{"HELO x\r\n", "RSET\r\nMAIL FROM:<>\r\n", "QUIT\r\nNOOP\r\n"}, " 220 250 250 250 221", 0},
+    {{"EHLO x\r\n", "STARTTLS\r\n", "HELO y\r\n", "RSET\r\nQUIT\r\n"},
+     " 220 250 220 250 250 221",
+     0},
+    {{"EHLO x\r\n", "\r\n", " \t\r\nNOOP\r\n"}, " 220 250 500 500 250", 0},
     {{"MAIL FROM:<>\r\n", "EHLO x\r\n"}, " 220 503 250", 1},
     {{"EHLO localhost\r\n", "MAIL FROM:<>\r\n"}, " 220 550 503", 0},
     {{"EHLO x\r\n", "STARTTLS\r\n", "MAIL FROM:<>\r\n"}, " 220 250 220 503", 0},
@@ -155,6 +168,11 @@ Test(srv_pipelining, tolerated)
         " 220 503 503",
         " 220 250 250",
         " 220 500 250",
+        " 220 250 221",
+        " 220 250 250 221",
+        " 220 250 250 250 250",
+        " 220 250 252 221",
+        " 220 250 500 221",
     };
     struct srv_conf tolerant = conf;
     tolerant.limits.refuse_pipelining = false;
