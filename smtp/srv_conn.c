@@ -100,7 +100,8 @@ static uint64_t deadline_ns(const struct srv_conn *conn)
         return conn->phase_ns + greet_delay_ns(conn);
     }
     if (conn->tarpit != NULL) {
-        return conn->tarpit->until_ns;
+        uint64_t end_ns = session_end_ns(conn);
+        return conn->tarpit->until_ns < end_ns ? conn->tarpit->until_ns : end_ns;
     }
     if (conn->proxy != NULL) {
         /* For all of the header: bytes that trickle in win no time. */
@@ -182,7 +183,7 @@ static void timer_fire(struct timer *timer, uint64_t now_ns)
     if (now_ns >= at_ns && conn->greet_wait) {
         greet(conn);
         at_ns = deadline_ns(conn);
-    } else if (now_ns >= at_ns && conn->tarpit != NULL) {
+    } else if (now_ns >= at_ns && conn->tarpit != NULL && now_ns < session_end_ns(conn)) {
         go_on(conn);
         at_ns = deadline_ns(conn);
     }
@@ -270,6 +271,16 @@ void srv_conn_answer(struct srv_conn *conn, enum reply reply, struct slice text,
     srv_answer(&conn->srv, reply, text, out);
 }
 
+/* The open question has been answered: the session goes on, now or when an error has waited. */
+static void answered(struct srv_conn *conn, struct writer *out)
+{
+    bool waits = tarpit_begin(conn, out);
+    if (flush(conn, out) && !waits) {
+        stream_resume(&conn->stream);
+        pump(conn, NULL);
+    }
+}
+
 /* An answer that comes late: the session goes on from here. */
 void srv_answer_late(struct srv_conn *conn, enum reply reply, struct slice text)
 {
@@ -281,10 +292,7 @@ void srv_answer_late(struct srv_conn *conn, enum reply reply, struct slice text)
     conn->phase_ns = conn->service->shard->now_ns;
     srv_conn_answer(conn, reply, text, &out);
     srv_timer_sooner(conn);
-    if (flush(conn, &out)) {
-        stream_resume(&conn->stream);
-        pump(conn, NULL);
-    }
+    answered(conn, &out);
 }
 
 /* The banner is to wait. Nobody is kept waiting who is only told that there is no room, nor the
@@ -331,19 +339,12 @@ void srv_answer_again(void *session)
     if (conn->closing) {
         return;
     }
-    uint32_t errors = conn->srv.errors;
     conn->phase_ns = conn->service->shard->now_ns;
     if (!srv_answer_question(conn, &out)) {
         wait_for_answer(conn);
         return;
     }
-    if (conn->srv.errors != errors && tarpit_begin(conn, conn->srv.errors - errors, &out, 0)) {
-        return;
-    }
-    if (flush(conn, &out)) {
-        stream_resume(&conn->stream);
-        pump(conn, NULL);
-    }
+    answered(conn, &out);
 }
 
 /* --- the loop ----------------------------------------------------------------------------------
@@ -381,7 +382,7 @@ static bool step(struct srv_conn *conn, struct slice *in, struct writer *out)
         }
         return true;
     case SRV_FLUSH:
-        return flush(conn, out);
+        return conn->srv.error != REPLY_OK || flush(conn, out);
     case SRV_START_TLS:
         in->len = 0;
         if (flush(conn, out)) {
@@ -442,11 +443,8 @@ static void pump(struct srv_conn *conn, struct slice *in)
         if (wait_for_reader(conn)) {
             break;
         }
-        uint32_t errors = conn->srv.errors;
-        size_t before = out.len;
         more = step(conn, in, &out);
-        if (conn->srv.errors != errors &&
-            tarpit_begin(conn, conn->srv.errors - errors, &out, before)) {
+        if (tarpit_begin(conn, &out)) {
             break;
         }
     }

@@ -96,10 +96,27 @@ static bool is_scan(const struct srv *srv, enum reply reply)
            (reply == REPLY_HELLO_FIRST && !srv->under_tls && !srv->hello_seen);
 }
 
+bool srv_refuses_rcpt(enum reply reply)
+{
+    return reply == REPLY_NO_SUCH_USER || reply == REPLY_RELAY_DENIED;
+}
+
+/* True when it was one too many. */
+static bool count_error(struct srv *srv, enum reply reply, size_t at)
+{
+    const struct srv_limits *limits = &srv->conf->limits;
+    srv->error = (uint8_t)reply;
+    srv->error_at = (uint32_t)at;
+    srv->errors++;
+    srv->rcpt_errors += srv_refuses_rcpt(reply);
+    return (limits->errors_max != 0 && srv->errors >= limits->errors_max) ||
+           (limits->rcpt_errors_max != 0 && srv->rcpt_errors >= limits->rcpt_errors_max);
+}
+
 void srv_say(struct srv *srv, enum reply reply, struct slice arg, struct writer *out)
 {
     const struct reply_row *row = reply_row(reply);
-    uint32_t errors_max = srv->conf->limits.errors_max;
+    size_t at = out->len;
 
     reply_print(out, reply, arg);
     count_reply(srv, reply);
@@ -109,7 +126,7 @@ void srv_say(struct srv *srv, enum reply reply, struct slice arg, struct writer 
     }
     if (row->code == 421 || reason_of(reply) == SRV_CLOSE_PROTOCOL) {
         srv_close(srv, reason_of(reply));
-    } else if (row->counts_as_error && ++srv->errors >= errors_max && errors_max != 0) {
+    } else if (row->counts_as_error && count_error(srv, reply, at)) {
         srv_say(srv, REPLY_TOO_MANY_ERRORS, SLICE_EMPTY, out);
     }
     MX_ASSERT(!out->overflow);
@@ -392,9 +409,13 @@ static bool step(struct srv *srv, struct slice *in, struct writer *out)
 enum srv_act srv_next(struct srv *srv, struct slice *in, struct writer *out)
 {
     MX_ASSERT(!srv->waiting && out->cap >= SRV_REPLY_MAX && !out->overflow);
+    srv->error = REPLY_OK;
     for (;;) { /* every turn uses up input, changes the state, or returns */
         if (srv->waiting) {
             return SRV_ASK;
+        }
+        if (srv->error != REPLY_OK) {
+            return SRV_FLUSH;
         }
         if (srv->state == SRV_STATE_CLOSED) {
             return SRV_CLOSE;

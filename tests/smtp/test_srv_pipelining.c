@@ -151,6 +151,40 @@ Test(srv_pipelining, allowed)
     }
 }
 
+/* Behind an error nothing is looked at until the host asks for it, and the host knows its reply. */
+Test(srv_pipelining, an_error_is_a_stop)
+{
+    struct slice in = SLICE_LITERAL("NOOP\r\nFOO\r\nNOOP\r\nHELP\r\nRSET a\r\n");
+    static const struct {
+        enum reply error;
+        const char *said, *before; /* `before` is what was said ahead of the error */
+    } steps[] = {
+        {REPLY_UNKNOWN_COMMAND, " 250 500", " 250"},
+        {REPLY_ARGUMENT_SYNTAX, " 250 214 501", " 250 214"},
+    };
+    char codes[64] = "";
+    struct srv srv;
+    srv_init(&srv, &conf, false);
+    cr_assert(show(&srv, SLICE_EMPTY, codes) && show(&srv, SLICE_LITERAL("EHLO x\r\n"), codes));
+    for (size_t i = 0; i < mx_countof(steps); i++) {
+        uint8_t buf[2 * SRV_REPLY_MAX];
+        struct writer out = writer_init(buf, sizeof buf);
+        cr_assert_eq(srv_next(&srv, &in, &out), SRV_FLUSH);
+        cr_assert_eq(srv.error, steps[i].error);
+        codes[0] = 0;
+        note(codes, &out);
+        cr_assert_str_eq(codes, steps[i].said);
+        out.len = srv.error_at;
+        codes[0] = 0;
+        note(codes, &out);
+        cr_assert_str_eq(codes, steps[i].before);
+    }
+    uint8_t buf[SRV_REPLY_MAX];
+    struct writer out = writer_init(buf, sizeof buf);
+    cr_assert_eq(srv_next(&srv, &in, &out), SRV_INPUT);
+    cr_assert(srv.error == REPLY_OK && out.len == 0 && srv.errors == 2);
+}
+
 /* Tolerated: every command has its reply, and what is behind STARTTLS is thrown away. */
 Test(srv_pipelining, tolerated)
 {
