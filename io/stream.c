@@ -98,7 +98,7 @@ static void linger_fire(struct timer *timer, uint64_t now_ns)
 static void linger_begin(struct stream *stream)
 {
     ring_shutdown_write(stream->fd);
-    if (stream->sock_eof) {
+    if (stream->sock_eof || stream->soon) {
         die(stream, stream->why);
         return;
     }
@@ -718,6 +718,16 @@ void stream_close(struct stream *stream)
         die(stream, MX_ERR_CANCELLED);
     } else if (stream->state == STREAM_OPEN) {
         begin_close(stream, MX_OK);
+    }
+}
+
+void stream_close_soon(struct stream *stream)
+{
+    stream->soon = true;
+    if (stream->state == STREAM_LINGERING) {
+        die(stream, stream->why);
+    } else {
+        stream_close(stream);
     }
 }
 

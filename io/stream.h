@@ -62,6 +62,7 @@ struct stream {
     bool eof_told : 1;    /* ... and the owner knows */
     bool park_small : 1;  /* park is a slot of shard->park_small */
     bool tls_client : 1;  /* of the handshake: which side we are */
+    bool soon : 1;        /* does not wait for the peer's end */
     bool multishot : 1;   /* set by the owner of a connection that is being opened: one receive goes
                          on  until the end. It must not pause the stream. */
     mx_err why;
@@ -115,6 +116,9 @@ void stream_accept_tls(struct stream *stream, struct tls_ctx *ctx);
 /* Sends what is written (STREAM_FLUSH_MS at most), half-closes, throws input away for a bounded
  * time, closes. While connecting or in a handshake: as stream_abort. */
 void stream_close(struct stream *stream);
+/* The same without the time for the peer: what it has sent by then, or sends later, may turn into a
+ * reset that destroys the last of our output on its way. Also of a stream that is closing. */
+void stream_close_soon(struct stream *stream);
 /* Closes now; unsent output is lost. The first reason counts. */
 void stream_abort(struct stream *stream, mx_err why);
 

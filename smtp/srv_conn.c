@@ -7,6 +7,7 @@
 #include "smtp/service.h"
 #include "smtp/session_settings.h"
 #include "smtp/srv_question.h"
+#include "smtp/srv_refused.h"
 
 #include <stdlib.h>
 
@@ -40,7 +41,11 @@ static bool flush(struct srv_conn *conn, struct writer *out)
 static void close_session(struct srv_conn *conn)
 {
     conn->closing = true;
-    stream_close(&conn->stream);
+    if (conn->welcome) {
+        stream_close(&conn->stream);
+    } else {
+        srv_refused_close(conn);
+    }
 }
 
 /* Writes the 421 and closes. */
@@ -556,10 +561,8 @@ static void on_closed(struct stream *stream, mx_err why)
     srv_proxy_closed(conn);
     free(conn->helo);
     free(conn->own);
-    if (conn->counted) {
-        client_limit_leave(conn);
-        listener_session_ended(conn->listener);
-    }
+    srv_refused_closed(conn);
+    srv_uncount(conn);
     listener_release(conn->listener, conn->profile);
     pool_release(&service->sessions_pool, conn);
 }
@@ -602,9 +605,13 @@ static void session_start(struct srv_conn *conn)
     if (close_blocked(conn)) {
         return;
     }
-    if (conn->service->image->session_varies && !conn->refused) {
+    if (conn->service->image->session_varies && conn->refusal == STATS_REFUSALS) {
         conn->own = malloc(sizeof *conn->own);
-        conn->refused = conn->own == NULL;
+        conn->refusal = conn->own == NULL ? REFUSAL_MEMORY : STATS_REFUSALS;
+    }
+    if (profile->tls_implicit && conn->refusal != STATS_REFUSALS) {
+        srv_refused_before_tls(conn);
+        return;
     }
     if (conn->own != NULL) {
         session_settings_init(conn->own, conn->service->image, &profile->conf);
@@ -622,11 +629,9 @@ static void session_start(struct srv_conn *conn)
 static void session_begin(struct srv_conn *conn)
 {
     enum stats_refusal client = client_limit_enter(conn);
-    enum stats_refusal why = listener_session_began(conn->listener, client);
-    conn->refused = why != STATS_REFUSALS;
-    conn->full = why == client ? (uint8_t)client : STATS_REFUSALS;
-    conn->counted = !conn->refused;
-    if (conn->refused) {
+    conn->refusal = (uint8_t)listener_session_began(conn->listener, client);
+    conn->counted = conn->refusal == STATS_REFUSALS;
+    if (!conn->counted) {
         client_limit_leave(conn);
     }
     session_start(conn);
@@ -649,6 +654,7 @@ void srv_conn_accept(struct service_listener *listener, int fd)
     conn->listener = listener;
     conn->client = ring_addr_netaddr(&peer);
     conn->number = ++service->last_session;
+    conn->refusal = STATS_REFUSALS;
     conn->began_ns = service->shard->now_ns;
     conn->phase_ns = conn->began_ns;
     conn->profile = listener->profile;

@@ -1,9 +1,10 @@
 """How many connections one client may have: who is meant, what it is told, and who is not limited."""
 
+import os
 import socket
 import time
 
-from lib import Wire, check, constant, equal, free_port, session_limits, update, wait_until
+from lib import Wire, check, constant, equal, free_port, listener, session_limits, update, wait_until
 from nameserver import NameServer
 from netns import own_network
 from test_bans import PROXY
@@ -12,6 +13,15 @@ from test_management import Managed
 from test_stats import act
 
 SERVER, CLIENT, OTHER, SERVER_6, CLIENT_6 = "192.0.2.10", "192.0.2.1", "192.0.2.2", "2001:db8:5::10", "2001:db8:6::1"
+
+
+LINGERING = 64  # refused clients that a core waits for
+
+
+def total(s, name):
+    """All rows of all cores."""
+    values = [core[name] for core in s.api.stats()]
+    return sum(sum(row["value"] for row in value) if isinstance(value, list) else value for value in values)
 
 
 def told(address, limit):
@@ -114,6 +124,64 @@ def test_refused_sessions_take_no_place():
             w.expect("NOOP", "250")
         for w in [*mine, *more, one_more]:
             w.sock.close()
+
+
+def descriptors(s):
+    return len(os.listdir(f"/proc/{s.process.pid}/fd"))
+
+
+def test_a_flood_of_refused_clients():
+    """Clients over their limit that never close, far more than may wait for their end: the oldest go, everybody is told, others are served."""
+    with Managed(cores=1, settings=PROXY | {"maxConnections": 4, "maxConnectionsPerClient": 1}) as s:
+        mine = open_sessions(s, "203.0.113.7", 1)
+        before = descriptors(s)
+        more = []
+        for number in range(400):
+            more.append(proxied(s, "203.0.113.7"))
+            more[-1].then(told("[203.0.113.7]", 1), f"number {number}")
+            more[-1].at_end()
+        check(descriptors(s) <= before + LINGERING + 1, f"{descriptors(s)} descriptors, {before} before")
+        equal(refused(s), 400, "counted")
+        mine += open_sessions(s, "203.0.113.8", 1)
+        # Of a rate as well, whose clients had a place until they were refused.
+        s.api.create("MtaInboundThrottle", description="few", key={"remoteIp": True}, rate={"count": 1, "period": 3600000})
+        mine += open_sessions(s, "203.0.113.9", 1)
+        mine.pop().expect("QUIT", "221")
+        for _ in range(100):
+            more.append(proxied(s, "203.0.113.9"))
+            more[-1].then("421 4.4.5 Rate limit reached: few")
+            more[-1].at_end()
+        check(descriptors(s) <= before + LINGERING + 3, f"{descriptors(s)} descriptors, {before} before")
+        mine += open_sessions(s, "203.0.113.10", 1) + open_sessions(s, "203.0.113.11", 1)
+        for w in mine:
+            w.expect("NOOP", "250")
+        for w in mine + more:
+            w.sock.close()
+
+
+def test_refused_before_the_handshake():
+    """With implicit TLS a client over its limit is closed before the handshake, one log line; the others have theirs."""
+    port = free_port()
+    with Managed(cores=1, settings=PROXY | {"maxConnectionsPerClient": 1}, listeners={"l": listener(port, tlsImplicit=True)}) as s:
+        def handshakes():
+            return sum(total(s, f"tls_server_handshakes_{how}_total") for how in ("full", "resumed", "failed"))
+
+        def tls(client):
+            w = Wire(port, first=proxy_v2(client))
+            w.start_tls()
+            return w
+        with tls("203.0.113.7") as mine:
+            mine.hello()
+            before = handshakes()
+            for _ in range(30):
+                with Wire(port, first=proxy_v2("203.0.113.7")) as w:
+                    w.at_end()
+            with tls("203.0.113.8") as other:
+                other.hello()
+            equal(refused(s), 30, "counted")
+            equal(handshakes() - before, 1, "handshakes")
+        line = next(line for line in s.log().splitlines() if "session-refused" in line)
+        check(line.endswith(' client=203.0.113.7 listener=smtp command=connect reason=client_full effect="closed before the TLS handshake"'), line)
 
 
 def test_limit_of_a_client_changes_live():
