@@ -13,6 +13,7 @@
 #include "smtp/srv_proxy.h"
 #include "smtp/srv_wait.h"
 #include "smtp/tarpit.h"
+#include "smtp/throttle.h"
 
 struct service;
 struct service_listener;
@@ -29,10 +30,13 @@ struct srv_conn {
     struct srv srv;
     struct service *service;
     struct service_listener *listener;
-    struct srv_profile *profile;   /* what was announced */
-    struct session_settings *own;  /* NULL: as in the profile and the image */
-    struct list_node node;         /* in service->sessions */
-    struct list_node refused_node; /* in service->refused */
+    struct srv_profile *profile;  /* what was announced */
+    struct session_settings *own; /* NULL: as in the profile and the image */
+    struct list_node node;        /* in service->sessions */
+    union {
+        struct list_node refused_node; /* of one without a banner: in service->refused */
+        struct throttle_hello hello;   /* of one that got its banner (welcome) */
+    };
     struct timer timer;
     uint64_t number; /* of the session, for the log */
     uint64_t began_ns;

@@ -36,7 +36,7 @@ void srv_refused_close(struct srv_conn *conn)
 
 void srv_refused_closed(struct srv_conn *conn)
 {
-    if (list_linked(&conn->refused_node)) {
+    if (!conn->welcome && list_linked(&conn->refused_node)) {
         forget(conn);
     }
 }
