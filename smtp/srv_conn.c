@@ -168,7 +168,8 @@ static void give_up(struct srv_conn *conn, uint64_t now_ns)
         return;
     }
     count_one(&stats->timeouts);
-    if (slow || now_ns >= session_end_ns(conn)) {
+    /* Who keeps a connection until its time is over because there is more to send does no wrong. */
+    if (slow || (now_ns >= session_end_ns(conn) && !conn->srv.brought_mail)) {
         offences_note(&conn->service->offences, OFFENCE_LOITER, &conn->client, 1);
     }
     if (slow) {

@@ -546,6 +546,7 @@ static void accepted(struct srv *srv, struct slice text, struct writer *out)
     case SRV_ASK_BODY:
         return;
     case SRV_ASK_END:
+        srv->brought_mail = true;
         srv_enter(srv, SRV_STATE_GREETED);
         srv_say(srv, REPLY_QUEUED, text, out);
         return;

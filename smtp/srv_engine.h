@@ -131,6 +131,7 @@ struct srv {
     uint8_t refused_verb; /* what it answered: see smtp/srv_counts.h */
     bool esmtp;
     bool under_tls;
+    bool brought_mail; /* a message was accepted */
     uint16_t refusals; /* replies of 4xx and 5xx so far, at most 65535 */
     uint8_t error;     /* enum reply of the error that the last srv_next or srv_answer said, else
                           REPLY_OK. Nothing behind it has been looked at, so it may be let wait. */
