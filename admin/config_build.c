@@ -205,6 +205,8 @@ static mx_err build_stages(struct builder *b, struct session_limits *limits)
         return err;
     }
     err = setting(b, limits, SETTING_RCPTS, object);
+    err = err ? err : setting(b, limits, SETTING_RCPT_ERRORS, object);
+    err = err ? err : setting(b, limits, SETTING_RCPT_DELAY_MS, object);
     json_decref(object);
     err = err ? err : builder_singleton(b, &object, "MtaStageData");
     if (err) {

@@ -16,14 +16,19 @@ struct watched_core {
     uint64_t memory_since_ns;
 };
 
-/* What the helper thread reads. */
+/* What is read outside of the process. */
+struct measures {
+    bool has_descriptors, has_bytes, has_files;
+    uint64_t descriptors, descriptors_max;
+    uint64_t bytes, files; /* of the file system that has the least */
+};
+
+/* A job of the helper thread, which owns `measures` while it is under way. */
 struct reading {
     struct work_job job;
     const struct overload_watch_conf *conf;
     bool under_way;
-    bool has_descriptors, has_bytes, has_files;
-    uint64_t descriptors, descriptors_max;
-    uint64_t bytes, files; /* of the file system that has the least */
+    struct measures measures;
 };
 
 struct overload_watch {
@@ -31,6 +36,7 @@ struct overload_watch {
     struct performance performance;
     struct timer timer;
     struct reading reading;
+    struct measures last;                             /* of the reading that ended last */
     struct overload_state states[OVERLOAD_RESOURCES]; /* of the process: not of memory */
     uint64_t since_ns[OVERLOAD_RESOURCES];
     struct watched_core *cores;
@@ -98,19 +104,20 @@ static uint64_t smaller(uint64_t a, uint64_t b)
 
 static void read_run(struct work_job *job)
 {
-    struct reading *r = mx_container_of(job, struct reading, job);
-    r->has_descriptors = sys_descriptors(&r->descriptors, &r->descriptors_max) == MX_OK;
-    r->has_bytes = r->has_files = false;
-    for (unsigned i = 0; i < r->conf->folder_count; i++) {
+    const struct reading *reading = mx_container_of(job, struct reading, job);
+    struct measures *m = &mx_container_of(job, struct reading, job)->measures;
+    m->has_descriptors = sys_descriptors(&m->descriptors, &m->descriptors_max) == MX_OK;
+    m->has_bytes = m->has_files = false;
+    for (unsigned i = 0; i < reading->conf->folder_count; i++) {
         struct sys_room room;
-        if (sys_room(&room, r->conf->folders[i]) != MX_OK) {
+        if (sys_room(&room, reading->conf->folders[i]) != MX_OK) {
             continue;
         }
-        r->bytes = r->has_bytes ? smaller(r->bytes, room.bytes) : room.bytes;
-        r->has_bytes = true;
+        m->bytes = m->has_bytes ? smaller(m->bytes, room.bytes) : room.bytes;
+        m->has_bytes = true;
         if (room.files_max > 0) {
-            r->files = r->has_files ? smaller(r->files, room.files) : room.files;
-            r->has_files = true;
+            m->files = m->has_files ? smaller(m->files, room.files) : room.files;
+            m->has_files = true;
         }
     }
 }
@@ -123,7 +130,7 @@ static uint64_t percent_of(uint64_t whole, uint64_t percent)
 
 static void step_process(struct overload_watch *watch)
 {
-    const struct reading *r = &watch->reading;
+    const struct measures *m = &watch->last;
     const struct performance *p = &watch->performance;
     uint64_t messages = 0, bytes = 0;
     for (unsigned i = 0; i < watch->conf.cores; i++) {
@@ -134,11 +141,11 @@ static void step_process(struct overload_watch *watch)
         bool known;
         struct gauge gauge;
     } rows[] = {
-        {r->has_descriptors,
-         {OVERLOAD_DESCRIPTORS, r->descriptors,
-          percent_of(r->descriptors_max, p->overload_descriptors), -1}},
-        {r->has_bytes, {OVERLOAD_DISK_BYTES, r->bytes, p->overload_disk_bytes, -1}},
-        {r->has_files, {OVERLOAD_DISK_INODES, r->files, p->overload_disk_inodes, -1}},
+        {m->has_descriptors,
+         {OVERLOAD_DESCRIPTORS, m->descriptors,
+          percent_of(m->descriptors_max, p->overload_descriptors), -1}},
+        {m->has_bytes, {OVERLOAD_DISK_BYTES, m->bytes, p->overload_disk_bytes, -1}},
+        {m->has_files, {OVERLOAD_DISK_INODES, m->files, p->overload_disk_inodes, -1}},
         {true, {OVERLOAD_QUEUE_MESSAGES, messages, p->overload_queue_messages, -1}},
         {true, {OVERLOAD_QUEUE_BYTES, bytes, p->overload_queue_bytes, -1}},
     };
@@ -194,6 +201,7 @@ static void read_done(struct work_job *job)
     struct reading *r = mx_container_of(job, struct reading, job);
     struct overload_watch *watch = mx_container_of(r, struct overload_watch, reading);
     r->under_way = false;
+    watch->last = r->measures;
     if (!watch->stopped) {
         round_end(watch);
     }
@@ -203,9 +211,11 @@ static void fire(struct timer *timer, uint64_t now_ns)
 {
     struct overload_watch *watch = mx_container_of(timer, struct overload_watch, timer);
     (void)now_ns;
-    if (!watch->reading.under_way) {
-        watch->reading.under_way =
-            work_submit(watch->conf.shard->work, &watch->reading.job, 0) == MX_OK;
+    struct reading *r = &watch->reading;
+    if (!r->under_way && work_submit(watch->conf.shard->work, &r->job, 0) == MX_OK) {
+        r->under_way = true;
+    } else {
+        round_end(watch); /* a file system hangs: what else may run short is watched all the same */
     }
     shard_after(watch->conf.shard, &watch->timer, OVERLOAD_WATCH_MS * MX_NS_PER_MS);
 }

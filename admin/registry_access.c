@@ -177,8 +177,11 @@ static const struct reg_field security_fields[] = {
                    "Refused recipients (no such user, relaying) of a client that are tolerated. Of "
                    "large senders many are in good faith: raise it, or null, where such write."),
     BAN_PERIOD_FIELD("abuseBanPeriod"),
-    BAN_RATE_FIELD("loiterBanRate", "{\"count\":150,\"period\":86400000}",
-                   "Sessions that had to be ended after MtaInboundSession.maxDuration."),
+    BAN_RATE_FIELD(
+        "loiterBanRate", "{\"count\":150,\"period\":86400000}",
+        "Sessions that had to be ended after MtaInboundSession.maxDuration without having "
+        "brought a message, or because they were too slow (minDataRate, replies not "
+        "read)."),
     BAN_PERIOD_FIELD("loiterBanPeriod"),
     BAN_RATE_FIELD("scanBanRate", "{\"count\":30,\"period\":86400000}",
                    "SMTP commands that do not exist, and HTTP requests that are malformed."),

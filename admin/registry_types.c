@@ -676,9 +676,10 @@ static const struct reg_field session_fields[] = {
      .format = FORMAT_DURATION,
      .max = 60 * SECOND_MS,
      .initial = "0",
-     .description = "How long the reply to a refused command waits, behind the first "
-                    "errorDelayAfter of a session; commands sent meanwhile wait as well. 0: not at "
-                    "all."},
+     .description = "How long the reply to each refused command waits, behind the first "
+                    "errorDelayAfter of a session; the commands behind it wait as well. Of a "
+                    "refused recipient, the longer one of this and waitOnFail of MtaStageRcpt. 0: "
+                    "not at all."},
     {.name = "errorDelayAfter",
      .kind = REG_NUMBER,
      .format = FORMAT_UNSIGNED,
@@ -695,7 +696,8 @@ static const struct reg_field session_fields[] = {
      .description =
          "What becomes of a session that sends more behind EHLO, HELO, STARTTLS or DATA without "
          "having seen the reply, or several commands at once before PIPELINING was offered "
-         "(RFC 2920). A refusal is 554 and the end, and counts as a scan (Security)."},
+         "(RFC 2920), except behind RSET, NOOP and QUIT of a client that said HELO. A refusal is "
+         "554 and the end, and counts as a scan (Security)."},
 };
 static const struct reg_variant session_variants[] = {
     {.label = "Inbound session", .fields = FIELDS(session_fields), .unsupported = "transferLimit"},
@@ -704,6 +706,14 @@ static const struct reg_variant session_variants[] = {
 static const struct reg_field stage_rcpt_fields[] = {
     CONSTANT("maxRecipients", FORMAT_UNSIGNED, 1, 1000, "1000",
              "Recipients per message; RFC 5321 asks for at least 100."),
+    CONSTANT("maxFailures", FORMAT_UNSIGNED, 0, 1000000, "0",
+             "Recipients refused with 550, because they do not exist or may not be sent to, after "
+             "which a session is closed with 421. 0: no limit of their own; for maxErrors of "
+             "MtaInboundSession they count in any case."),
+    CONSTANT("waitOnFail", FORMAT_DURATION, 0, 60 * SECOND_MS, "0",
+             "How long the reply to each of them waits, from the first on; the commands behind it "
+             "wait as well. Where errorDelay of MtaInboundSession applies too, the longer of the "
+             "two. 0: not at all."),
     {.name = "allowRelaying",
      .kind = REG_EXPRESSION,
      .context = EXPR_RCPT,
@@ -723,9 +733,7 @@ static const struct reg_field stage_rcpt_fields[] = {
          "name the original (ORCPT), unless the client has named one."},
 };
 static const struct reg_variant stage_rcpt_variants[] = {
-    {.label = "RCPT stage",
-     .fields = FIELDS(stage_rcpt_fields),
-     .unsupported = "maxFailures waitOnFail script"},
+    {.label = "RCPT stage", .fields = FIELDS(stage_rcpt_fields), .unsupported = "script"},
 };
 
 static const struct reg_enum bare_newlines = {

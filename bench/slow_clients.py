@@ -2,6 +2,7 @@
 """What many slow clients do to good ones.
 
   slow_clients.py --build DIR [--clients N] [--rounds N] [--seconds N] [--rate N] [--quick] [--json FILE]
+  slow_clients.py --build DIR --over-limit N [--rounds N] ...
 
 A server that is configured for so many sessions, and otherwise as by default, gets messages at a fixed rate (open loop:
 latency counts from the moment at which each was due), in every round once alone and once beside slow clients, in turn
@@ -11,13 +12,19 @@ commands without reading a reply; and content of a message, one byte a second. A
 Figures are ratios of one round, their median decides: goodput of the good ones beside the slow ones to alone (at least
 0.9), p99 of a message likewise (at most 2), and the server's memory for each slow client (at most 20 KiB on average: a deaf
 one may have 50 (replies, and input that is parked), a slow sender 8, the others 2).
+
+With --over-limit there are no slow clients but N connections a second of one that is over its limit and never closes, at
+a server with few places for sessions; the good ones connect anew for each message, so they notice whoever keeps a place.
 """
 
 import argparse
+import collections
 import contextlib
 import json
+import multiprocessing
 import os
 import resource
+import socket
 import statistics
 import subprocess
 import sys
@@ -27,6 +34,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "tests", "e2e"))
 import lib  # noqa: E402
+import test_frontends  # noqa: E402
 import test_management  # noqa: E402
 
 KINDS = ("silent", "drip", "slow-reader", "slow-data")
@@ -37,9 +45,15 @@ MEMORY_MOST = 20 * 1024
 CONNECT_SECONDS = 180
 CALM_BYTES = 256 * 1024  # a second, ten times what drips, for
 CALM_SECONDS = 3
+FLOODER, GOOD_ONES = "203.0.113.7", "198.51.100.0/24"
+PLACES, PLACES_OF_ONE = 200, 32
+FLOOD_HELD = 4000  # connections that the flooder keeps open, more than there are places
 
 
 def start(options):
+    if options.over_limit:
+        return test_management.Managed(cores=options.cores, settings={
+            "maxConnections": PLACES, "maxConnectionsPerClient": PLACES_OF_ONE, "proxyTrustedNetworks": {"127.0.0.0/8": True}})
     big = options.clients + 10000
     server = test_management.Managed(
         cores=options.cores, settings={"maxConnections": big}, fields={"maxConnections": big, "socketBacklog": 4096},
@@ -115,9 +129,45 @@ def slow_clients(server, options):
     lib.wait_until(lambda: sessions(server) == 0, 120, "the end of the slow clients")
 
 
+def flood(port, rate):
+    """Connections of one client, each with its header, closed by nobody but the server; in a process of its own."""
+    held, began, made = collections.deque(), time.monotonic(), 0
+    while True:
+        try:
+            held.append(socket.create_connection(("127.0.0.1", port)))
+            held[-1].sendall(test_frontends.proxy_v2(FLOODER))
+        except OSError:
+            pass  # the server ends
+        made += 1
+        if len(held) > FLOOD_HELD:
+            held.popleft().close()
+        time.sleep(max(0, began + made / rate - time.monotonic()))
+
+
+def refused(server):
+    return sum(row["value"] for core in server.api.stats() for row in core["sessions_refused_total"] if row["reason"] == "client_full")
+
+
+@contextlib.contextmanager
+def over_limit(server, options):
+    process = multiprocessing.Process(target=flood, args=(server.port, options.over_limit), daemon=True)
+    process.start()
+    result = {}
+    try:
+        lib.wait_until(lambda: refused(server) > PLACES, CONNECT_SECONDS, "the flood")
+        first, began = refused(server), time.monotonic()
+        yield result
+        result["refused_per_second"] = (refused(server) - first) / (time.monotonic() - began)
+    finally:
+        process.kill()
+        process.join()
+    lib.wait_until(lambda: sessions(server) == 0, 120, "the end of the flood")
+
+
 def good_load(server, options):
     before = cpu_seconds(server)
-    done = bench(server, "--sessions", 16, "--arrivals", f"constant:{options.rate}", "--time", options.seconds, "--warmup", 1,
+    anew = ("--per-connection", 1, "--proxy", "v2", "--clients", GOOD_ONES) if options.over_limit else ()
+    done = bench(server, *anew, "--sessions", 16, "--arrivals", f"constant:{options.rate}", "--time", options.seconds, "--warmup", 1,
                  "--json", stdout=subprocess.PIPE, text=True)
     out, _ = done.communicate(timeout=options.seconds + 120)
     result = json.loads(out)
@@ -135,7 +185,7 @@ def one_round(server, options, slow_first):
     def beside():
         kernel = kernel_tcp_bytes()
         before = resident(server)
-        with slow_clients(server, options) as told:
+        with (over_limit if options.over_limit else slow_clients)(server, options) as told:
             row["slow_bytes"], row["kernel_bytes"] = resident(server) - before, kernel_tcp_bytes() - kernel
             row["beside"], row["sessions"] = good_load(server, options), sessions(server)
         row["told"] = told
@@ -158,6 +208,7 @@ def options_of(arguments):
     parser = argparse.ArgumentParser(description="Good clients beside many slow ones.")
     parser.add_argument("--build", required=True, help="folder of the binaries")
     parser.add_argument("--clients", type=int, default=20000, help="slow ones in all; as many as descriptors allow")
+    parser.add_argument("--over-limit", type=int, default=0, metavar="N", help="instead: connections a second of a client over its limit")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=10, help="of each measurement")
     parser.add_argument("--rate", type=int, default=500, help="messages a second of the good clients")
@@ -176,7 +227,9 @@ def main():
     lib.BUILD = os.path.abspath(options.build)
     tempfile.tempdir = options.folder or lib.BUILD  # a memory file system would make durability free
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    if hard != resource.RLIM_INFINITY and options.clients > most_clients(hard):
+    if options.over_limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    elif hard != resource.RLIM_INFINITY and options.clients > most_clients(hard):
         options.clients = most_clients(hard)
         print(f"{options.clients} slow clients: a process may have no more than {hard} descriptors here")
     try:
@@ -191,14 +244,18 @@ def main():
         lib.clean_up()
     goodput, p99 = (statistics.median(row[f"{name}_ratio"] for row in rows) for name in ("goodput", "p99"))
     memory = max(row["slow_bytes"] for row in rows) / options.clients
-    print(f"{options.clients} slow clients: goodput {goodput:.3f}, p99 {p99:.2f} x, memory {memory / 1024:.1f} KiB for each")
+    if options.over_limit:
+        pace = statistics.median(row["told"]["refused_per_second"] for row in rows)
+        print(f"{pace:.0f} connections a second over a limit: goodput {goodput:.3f}, p99 {p99:.2f} x")
+    else:
+        print(f"{options.clients} slow clients: goodput {goodput:.3f}, p99 {p99:.2f} x, memory {memory / 1024:.1f} KiB for each")
     if options.json:
         with open(options.json, "w") as f:
             json.dump({"clients": options.clients, "rounds": rows, "goodput": goodput, "p99": p99, "memory": memory}, f)
     lib.check(all(row["beside"]["errors"] == 0 for row in rows), "good clients had errors")
     lib.check(goodput >= GOODPUT_LEAST, f"the goodput is {goodput:.3f} of that without slow clients")
     lib.check(options.quick or p99 <= P99_MOST, f"the p99 is {p99:.2f} times that without slow clients")
-    lib.check(options.quick or memory <= MEMORY_MOST, f"a slow client takes {memory:.0f} bytes")
+    lib.check(options.quick or options.over_limit or memory <= MEMORY_MOST, f"a slow client takes {memory:.0f} bytes")
     return 0
 
 

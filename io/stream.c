@@ -97,7 +97,7 @@ static void linger_fire(struct timer *timer, uint64_t now_ns)
  * would turn into a reset that can destroy the last reply on its way. */
 static void linger_begin(struct stream *stream)
 {
-    if (stream->sock_eof || stream->parting) {
+    if (stream->sock_eof || stream->soon) {
         die(stream, stream->why);
         return;
     }
@@ -724,8 +724,18 @@ void stream_close(struct stream *stream)
 void stream_part(struct stream *stream)
 {
     /* The peer of a TLS connection ends that, too, and may do so before it reads our last words. */
-    stream->parting = stream->tls == NULL && !stream->sock_more && stream->park_len == 0;
+    stream->soon = stream->tls == NULL && !stream->sock_more && stream->park_len == 0;
     stream_close(stream);
+}
+
+void stream_close_soon(struct stream *stream)
+{
+    stream->soon = true;
+    if (stream->state == STREAM_LINGERING) {
+        die(stream, stream->why);
+    } else {
+        stream_close(stream);
+    }
 }
 
 void stream_abort(struct stream *stream, mx_err why)

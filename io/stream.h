@@ -62,7 +62,7 @@ struct stream {
     bool eof_told : 1;    /* ... and the owner knows */
     bool park_small : 1;  /* park is a slot of shard->park_small */
     bool tls_client : 1;  /* of the handshake: which side we are */
-    bool parting : 1;     /* nothing more comes from the peer: closing waits for nobody */
+    bool soon : 1;        /* closing does not wait for the peer's end */
     bool multishot : 1;   /* set by the owner of a connection that is being opened: one receive goes
                          on  until the end. It must not pause the stream. */
     mx_err why;
@@ -119,6 +119,9 @@ void stream_close(struct stream *stream);
 /* The same of a peer that has said that it sends no more, and of which nothing is unread: closes as
  * soon as everything is sent, without waiting for its end. Under TLS as stream_close. */
 void stream_part(struct stream *stream);
+/* As stream_close without the time for the peer: what it has sent by then, or sends later, may turn into a
+ * reset that destroys the last of our output on its way. Also of a stream that is closing. */
+void stream_close_soon(struct stream *stream);
 /* Closes now; unsent output is lost. The first reason counts. */
 void stream_abort(struct stream *stream, mx_err why);
 

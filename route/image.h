@@ -75,9 +75,11 @@ struct session_limits {
     uint32_t errors_max;       /* 20 */
     uint32_t error_delay_ms; /* of replies to errors behind the first error_delay_after; 0: none */
     uint32_t error_delay_after;
-    uint32_t messages_max;  /* 1000 */
-    uint32_t commands_max;  /* 10000 */
-    bool refuse_pipelining; /* of what may not be */
+    uint32_t rcpt_errors_max; /* of them, refused recipients; 0: no limit of their own */
+    uint32_t rcpt_delay_ms;   /* of the replies to them; 0: none */
+    uint32_t messages_max;    /* 1000 */
+    uint32_t commands_max;    /* 10000 */
+    bool refuse_pipelining;   /* of what may not be */
     bool normalize_newlines;
     bool binarymime;
     bool helo_optional;                      /* MAIL without EHLO or HELO before it */
@@ -96,6 +98,8 @@ enum session_setting {
     SETTING_COMMANDS,
     SETTING_LINE_BYTES,
     SETTING_RCPTS,
+    SETTING_RCPT_ERRORS,
+    SETTING_RCPT_DELAY_MS,
     SETTING_SIZE_BYTES,
     SETTING_MESSAGES,
     SETTING_RECEIVED,

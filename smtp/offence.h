@@ -11,7 +11,7 @@
 enum offence {
     OFFENCE_AUTH,   /* a sign-in failed */
     OFFENCE_ABUSE,  /* a recipient was refused: no such user, or relaying */
-    OFFENCE_LOITER, /* a session was cut off because it had lasted too long */
+    OFFENCE_LOITER, /* a session without mail lasted too long, or one was too slow */
     OFFENCE_SCAN,   /* a command that nobody knows, or what is no HTTP */
     OFFENCE_COUNT,
 };

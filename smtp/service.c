@@ -285,6 +285,7 @@ mx_err service_open(struct service *service, struct shard *shard, const struct s
     service->generation = conf->image->generation;
     list_init(&service->sessions);
     list_init(&service->proxy_waits);
+    list_init(&service->refused);
     list_init(&service->listeners);
     offences_init(&service->offences, &conf->offences, shard);
     for (size_t i = 0; i < mx_countof(parts); i++) {

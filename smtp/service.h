@@ -29,7 +29,9 @@ struct service;
 
 enum {
     SERVICE_SESSIONS_MAX = 1024 * 1024, /* per core, whatever is configured */
-    SERVICE_REFUSALS_MAX = 64, /* sessions over the limit that can be told so at a time, per core */
+    SERVICE_REFUSALS_MAX = 1024,  /* sessions that can be told so at a time, per core, beside those
+                                     that are served */
+    SERVICE_REFUSALS_LINGER = 64, /* of them, how many have time to hear it */
     SERVICE_PROXY_WAITS_MAX = 1024, /* connections that wait for a PROXY header, per core */
     SERVICE_STOP_MS = 10000,        /* sessions with content on its way get this long at shutdown */
     SERVICE_DRAIN_MS = 20000,       /* then deliveries in flight until here */
@@ -74,6 +76,8 @@ struct service {
     struct tls_ctx *tls_server;
     struct pool sessions_pool;
     struct list sessions;    /* struct srv_conn */
+    struct list refused;     /* of them, those that end without a banner, the oldest first */
+    size_t refused_count;    /* at most SERVICE_REFUSALS_LINGER */
     struct list proxy_waits; /* struct proxy_wait, the oldest first */
     size_t proxy_wait_count;
     struct pool waits;     /* struct srv_wait */

@@ -7,6 +7,7 @@
 #include "smtp/service.h"
 #include "smtp/session_settings.h"
 #include "smtp/srv_question.h"
+#include "smtp/srv_refused.h"
 
 #include <stdlib.h>
 
@@ -40,7 +41,11 @@ static bool flush(struct srv_conn *conn, struct writer *out)
 static void close_session(struct srv_conn *conn)
 {
     conn->closing = true;
-    stream_close(&conn->stream);
+    if (conn->welcome) {
+        stream_close(&conn->stream);
+    } else {
+        srv_refused_close(conn);
+    }
 }
 
 /* Writes the 421 and closes. */
@@ -100,7 +105,8 @@ static uint64_t deadline_ns(const struct srv_conn *conn)
         return conn->phase_ns + greet_delay_ns(conn);
     }
     if (conn->tarpit != NULL) {
-        return conn->tarpit->until_ns;
+        uint64_t end_ns = session_end_ns(conn);
+        return conn->tarpit->until_ns < end_ns ? conn->tarpit->until_ns : end_ns;
     }
     if (conn->proxy != NULL) {
         /* For all of the header: bytes that trickle in win no time. */
@@ -162,7 +168,8 @@ static void give_up(struct srv_conn *conn, uint64_t now_ns)
         return;
     }
     count_one(&stats->timeouts);
-    if (slow || now_ns >= session_end_ns(conn)) {
+    /* Who keeps a connection until its time is over because there is more to send does no wrong. */
+    if (slow || (now_ns >= session_end_ns(conn) && !conn->srv.brought_mail)) {
         offences_note(&conn->service->offences, OFFENCE_LOITER, &conn->client, 1);
     }
     if (slow) {
@@ -182,7 +189,7 @@ static void timer_fire(struct timer *timer, uint64_t now_ns)
     if (now_ns >= at_ns && conn->greet_wait) {
         greet(conn);
         at_ns = deadline_ns(conn);
-    } else if (now_ns >= at_ns && conn->tarpit != NULL) {
+    } else if (now_ns >= at_ns && conn->tarpit != NULL && now_ns < session_end_ns(conn)) {
         go_on(conn);
         at_ns = deadline_ns(conn);
     }
@@ -270,6 +277,16 @@ void srv_conn_answer(struct srv_conn *conn, enum reply reply, struct slice text,
     srv_answer(&conn->srv, reply, text, out);
 }
 
+/* The open question has been answered: the session goes on, now or when an error has waited. */
+static void answered(struct srv_conn *conn, struct writer *out)
+{
+    bool waits = tarpit_begin(conn, out);
+    if (flush(conn, out) && !waits) {
+        stream_resume(&conn->stream);
+        pump(conn, NULL);
+    }
+}
+
 /* An answer that comes late: the session goes on from here. */
 void srv_answer_late(struct srv_conn *conn, enum reply reply, struct slice text)
 {
@@ -281,10 +298,7 @@ void srv_answer_late(struct srv_conn *conn, enum reply reply, struct slice text)
     conn->phase_ns = conn->service->shard->now_ns;
     srv_conn_answer(conn, reply, text, &out);
     srv_timer_sooner(conn);
-    if (flush(conn, &out)) {
-        stream_resume(&conn->stream);
-        pump(conn, NULL);
-    }
+    answered(conn, &out);
 }
 
 /* The banner is to wait. Nobody is kept waiting who is only told that there is no room, nor the
@@ -331,19 +345,12 @@ void srv_answer_again(void *session)
     if (conn->closing) {
         return;
     }
-    uint32_t errors = conn->srv.errors;
     conn->phase_ns = conn->service->shard->now_ns;
     if (!srv_answer_question(conn, &out)) {
         wait_for_answer(conn);
         return;
     }
-    if (conn->srv.errors != errors && tarpit_begin(conn, conn->srv.errors - errors, &out, 0)) {
-        return;
-    }
-    if (flush(conn, &out)) {
-        stream_resume(&conn->stream);
-        pump(conn, NULL);
-    }
+    answered(conn, &out);
 }
 
 /* --- the loop ----------------------------------------------------------------------------------
@@ -381,7 +388,7 @@ static bool step(struct srv_conn *conn, struct slice *in, struct writer *out)
         }
         return true;
     case SRV_FLUSH:
-        return flush(conn, out);
+        return conn->srv.error != REPLY_OK || flush(conn, out);
     case SRV_START_TLS:
         in->len = 0;
         if (flush(conn, out)) {
@@ -445,11 +452,8 @@ static void pump(struct srv_conn *conn, struct slice *in)
         if (wait_for_reader(conn)) {
             break;
         }
-        uint32_t errors = conn->srv.errors;
-        size_t before = out.len;
         more = step(conn, in, &out);
-        if (conn->srv.errors != errors &&
-            tarpit_begin(conn, conn->srv.errors - errors, &out, before)) {
+        if (tarpit_begin(conn, &out)) {
             break;
         }
     }
@@ -561,10 +565,8 @@ static void on_closed(struct stream *stream, mx_err why)
     srv_proxy_closed(conn);
     free(conn->helo);
     free(conn->own);
-    if (conn->counted) {
-        client_limit_leave(conn);
-        listener_session_ended(conn->listener);
-    }
+    srv_refused_closed(conn);
+    srv_uncount(conn);
     listener_release(conn->listener, conn->profile);
     pool_release(&service->sessions_pool, conn);
 }
@@ -607,9 +609,13 @@ static void session_start(struct srv_conn *conn)
     if (close_blocked(conn)) {
         return;
     }
-    if (conn->service->image->session_varies && !conn->refused) {
+    if (conn->service->image->session_varies && conn->refusal == STATS_REFUSALS) {
         conn->own = malloc(sizeof *conn->own);
-        conn->refused = conn->own == NULL;
+        conn->refusal = conn->own == NULL ? REFUSAL_MEMORY : STATS_REFUSALS;
+    }
+    if (profile->tls_implicit && conn->refusal != STATS_REFUSALS) {
+        srv_refused_before_tls(conn);
+        return;
     }
     if (conn->own != NULL) {
         session_settings_init(conn->own, conn->service->image, &profile->conf);
@@ -627,11 +633,9 @@ static void session_start(struct srv_conn *conn)
 static void session_begin(struct srv_conn *conn)
 {
     enum stats_refusal client = client_limit_enter(conn);
-    enum stats_refusal why = listener_session_began(conn->listener, client);
-    conn->refused = why != STATS_REFUSALS;
-    conn->full = why == client ? (uint8_t)client : STATS_REFUSALS;
-    conn->counted = !conn->refused;
-    if (conn->refused) {
+    conn->refusal = (uint8_t)listener_session_began(conn->listener, client);
+    conn->counted = conn->refusal == STATS_REFUSALS;
+    if (!conn->counted) {
         client_limit_leave(conn);
     }
     session_start(conn);
@@ -654,6 +658,7 @@ void srv_conn_accept(struct service_listener *listener, int fd)
     conn->listener = listener;
     conn->client = ring_addr_netaddr(&peer);
     conn->number = ++service->last_session;
+    conn->refusal = STATS_REFUSALS;
     conn->began_ns = service->shard->now_ns;
     conn->phase_ns = conn->began_ns;
     conn->profile = listener->profile;

@@ -13,6 +13,7 @@
 #include "smtp/srv_proxy.h"
 #include "smtp/srv_wait.h"
 #include "smtp/tarpit.h"
+#include "smtp/throttle.h"
 
 struct service;
 struct service_listener;
@@ -32,6 +33,10 @@ struct srv_conn {
     struct srv_profile *profile;  /* what was announced */
     struct session_settings *own; /* NULL: as in the profile and the image */
     struct list_node node;        /* in service->sessions */
+    union {
+        struct list_node refused_node; /* of one without a banner: in service->refused */
+        struct throttle_hello hello;   /* of one that got its banner (welcome) */
+    };
     struct timer timer;
     uint64_t number; /* of the session, for the log */
     uint64_t began_ns;
@@ -43,15 +48,15 @@ struct srv_conn {
     struct proxy_wait *proxy;             /* while the header is awaited */
     uint8_t *helo;                        /* as given, malloc'd; NULL before */
     uint32_t client_place, network_place; /* in service->conf.sessions */
-    uint8_t full; /* enum stats_refusal: the limit of its client that it is over */
+    uint8_t refusal; /* enum stats_refusal: why it is refused, else STATS_REFUSALS */
     uint8_t helo_len;
     bool counted : 1;    /* as a session of its listener */
-    bool refused : 1;    /* over a limit: gets a 421 at once */
     bool throttled : 1;  /* the rates of connections were asked */
     bool tls_wait : 1;   /* a handshake is on */
     bool unread : 1;     /* it is to read its replies first */
     bool greet_wait : 1; /* the banner waits, and who speaks meanwhile is refused */
     bool greet_done : 1; /* it has waited */
+    bool welcome : 1;    /* nothing is against the banner */
     bool closing : 1;
     uint16_t refused_len;  /* behind helo: sender or recipient of the first refusal */
     struct srv_wait *wait; /* the open question's answer comes from elsewhere; else NULL */

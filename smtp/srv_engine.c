@@ -88,17 +88,35 @@ static void note_refusal(struct srv *srv, enum reply reply)
     }
 }
 
-/* Forgetting EHLO after STARTTLS, or going on when it was refused, is a mistake and no scan. */
+/* Forgetting EHLO after STARTTLS, or going on when it was refused, is a mistake and no scan; so is
+ * an empty line, which some clients send behind the end of their content. */
 static bool is_scan(const struct srv *srv, enum reply reply)
 {
     return reply == REPLY_UNKNOWN_COMMAND || reason_of(reply) == SRV_CLOSE_PROTOCOL ||
            (reply == REPLY_HELLO_FIRST && !srv->under_tls && !srv->hello_seen);
 }
 
+bool srv_refuses_rcpt(enum reply reply)
+{
+    return reply == REPLY_NO_SUCH_USER || reply == REPLY_RELAY_DENIED;
+}
+
+/* True when it was one too many. */
+static bool count_error(struct srv *srv, enum reply reply, size_t at)
+{
+    const struct srv_limits *limits = &srv->conf->limits;
+    srv->error = (uint8_t)reply;
+    srv->error_at = (uint32_t)at;
+    srv->errors++;
+    srv->rcpt_errors += srv_refuses_rcpt(reply);
+    return (limits->errors_max != 0 && srv->errors >= limits->errors_max) ||
+           (limits->rcpt_errors_max != 0 && srv->rcpt_errors >= limits->rcpt_errors_max);
+}
+
 void srv_say(struct srv *srv, enum reply reply, struct slice arg, struct writer *out)
 {
     const struct reply_row *row = reply_row(reply);
-    uint32_t errors_max = srv->conf->limits.errors_max;
+    size_t at = out->len;
 
     reply_print(out, reply, arg);
     count_reply(srv, reply);
@@ -108,7 +126,7 @@ void srv_say(struct srv *srv, enum reply reply, struct slice arg, struct writer 
     }
     if (row->code == 421 || reason_of(reply) == SRV_CLOSE_PROTOCOL) {
         srv_close(srv, reason_of(reply));
-    } else if (row->counts_as_error && ++srv->errors >= errors_max && errors_max != 0) {
+    } else if (row->counts_as_error && count_error(srv, reply, at)) {
         srv_say(srv, REPLY_TOO_MANY_ERRORS, SLICE_EMPTY, out);
     }
     MX_ASSERT(!out->overflow);
@@ -190,13 +208,21 @@ static bool count_command(struct srv *srv, struct writer *out)
     return true;
 }
 
-/* Something is behind this command that may not be there. A chunk is. */
+/* Something is behind this command that may not be there. */
 static bool not_waited(const struct srv *srv, const struct verb *verb, struct slice behind)
 {
     bool offered = srv->esmtp && srv->conf->limits.offer_pipelining;
-    bool chunk = verb != NULL && verb->argument == ARGUMENT_CHUNK;
-    bool waits = verb != NULL && verb->waits;
-    return srv->conf->limits.refuse_pipelining && behind.len > 0 && !chunk && (waits || !offered);
+    if (!srv->conf->limits.refuse_pipelining || behind.len == 0) {
+        return false;
+    }
+    if (verb == NULL) {
+        return !offered;
+    }
+    if (verb->argument == ARGUMENT_CHUNK) {
+        return false; /* the chunk is behind it */
+    }
+    bool harmless = verb->waits == WAIT_NEVER && srv->state != SRV_STATE_BANNERED;
+    return verb->waits == WAIT_ALWAYS || (!offered && !harmless);
 }
 
 static void step_line(struct srv *srv, struct slice *in, struct slice line, struct writer *out)
@@ -383,9 +409,13 @@ static bool step(struct srv *srv, struct slice *in, struct writer *out)
 enum srv_act srv_next(struct srv *srv, struct slice *in, struct writer *out)
 {
     MX_ASSERT(!srv->waiting && out->cap >= SRV_REPLY_MAX && !out->overflow);
+    srv->error = REPLY_OK;
     for (;;) { /* every turn uses up input, changes the state, or returns */
         if (srv->waiting) {
             return SRV_ASK;
+        }
+        if (srv->error != REPLY_OK) {
+            return SRV_FLUSH;
         }
         if (srv->state == SRV_STATE_CLOSED) {
             return SRV_CLOSE;
@@ -516,6 +546,7 @@ static void accepted(struct srv *srv, struct slice text, struct writer *out)
     case SRV_ASK_BODY:
         return;
     case SRV_ASK_END:
+        srv->brought_mail = true;
         srv_enter(srv, SRV_STATE_GREETED);
         srv_say(srv, REPLY_QUEUED, text, out);
         return;

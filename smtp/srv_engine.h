@@ -30,20 +30,21 @@
 /* Settings of a session; what was announced stays true because they do not change under it. A limit
  * of 0 means none (recipients: ENVELOPE_RCPTS_MAX). */
 struct srv_limits {
-    uint32_t line_bytes_max; /* command line, without CRLF: 4096 */
-    uint32_t rcpts_max;      /* 1000; never more than ENVELOPE_RCPTS_MAX */
-    uint64_t size_bytes_max; /* 100 MiB */
-    uint32_t received_max;   /* 50 */
-    uint32_t errors_max;     /* 20 */
-    uint32_t messages_max;   /* 1000 */
-    uint32_t commands_max;   /* 10000 */
-    bool refuse_pipelining;  /* of what may not be: the session ends with REPLY_NOT_WAITED */
-    bool normalize_newlines; /* bare CR / LF become CRLF instead of 550 5.5.2 */
-    bool offer_chunking;     /* true */
-    bool offer_binarymime;   /* false */
-    bool offer_pipelining;   /* true */
-    bool offer_dsn;          /* true */
-    bool helo_optional;      /* false; MAIL is taken without EHLO or HELO */
+    uint32_t line_bytes_max;  /* command line, without CRLF: 4096 */
+    uint32_t rcpts_max;       /* 1000; never more than ENVELOPE_RCPTS_MAX */
+    uint64_t size_bytes_max;  /* 100 MiB */
+    uint32_t received_max;    /* 50 */
+    uint32_t errors_max;      /* 20 */
+    uint32_t rcpt_errors_max; /* of them, refused recipients: 0 */
+    uint32_t messages_max;    /* 1000 */
+    uint32_t commands_max;    /* 10000 */
+    bool refuse_pipelining;   /* of what may not be: the session ends with REPLY_NOT_WAITED */
+    bool normalize_newlines;  /* bare CR / LF become CRLF instead of 550 5.5.2 */
+    bool offer_chunking;      /* true */
+    bool offer_binarymime;    /* false */
+    bool offer_pipelining;    /* true */
+    bool offer_dsn;           /* true */
+    bool helo_optional;       /* false; MAIL is taken without EHLO or HELO */
 };
 
 /* Immutable while the session lives; owned by the caller (one per listener and image). */
@@ -58,7 +59,8 @@ enum srv_act {
     SRV_INPUT,     /* wants more bytes; *in holds what could not be used yet: at most
                       line_bytes_max + 1 bytes, to be shown again with what follows them */
     SRV_ASK,       /* a question is in srv->ask */
-    SRV_FLUSH,     /* out has too little room for a reply: send, then call again */
+    SRV_FLUSH,     /* send out, then call again: it has too little room for a reply, or srv->error
+                      is set */
     SRV_START_TLS, /* send out, handshake, then srv_tls_started; *in has been emptied, and input
                       that was read but not shown yet must be thrown away too (RFC 3207 section 4.2)
                     */
@@ -129,8 +131,13 @@ struct srv {
     uint8_t refused_verb; /* what it answered: see smtp/srv_counts.h */
     bool esmtp;
     bool under_tls;
+    bool brought_mail; /* a message was accepted */
     uint16_t refusals; /* replies of 4xx and 5xx so far, at most 65535 */
-    uint32_t scans;    /* what only who looks for holes does: for the host, which sets it to 0 */
+    uint8_t error;     /* enum reply of the error that the last srv_next or srv_answer said, else
+                          REPLY_OK. Nothing behind it has been looked at, so it may be let wait. */
+    uint32_t error_at; /* where that reply begins in out */
+    uint32_t errors;
+    uint32_t scans; /* what only who looks for holes does: for the host, which sets it to 0 */
     /* The rest is private to the engine. */
     bool waiting;         /* a question is open */
     bool open;            /* MAIL was accepted, and neither END nor ABORT was asked since */
@@ -144,7 +151,7 @@ struct srv {
     uint8_t body;       /* enum body_type */
     uint8_t failed;     /* enum reply that the end of this content will get, REPLY_OK = none */
     uint32_t rcpts_ok;
-    uint32_t errors;
+    uint32_t rcpt_errors;
     uint32_t commands;
     struct data_stream data;
     uint32_t messages;
@@ -172,4 +179,6 @@ void srv_leave(struct srv *srv);
  * handshake is under way; the session is closed then. Allowed while a question is open; its late
  * answer must not be given any more. */
 void srv_stop(struct srv *srv, enum srv_close_reason reason, struct writer *out);
+/* Is this the refusal of a recipient that does not exist, or may not be sent to? */
+bool srv_refuses_rcpt(enum reply reply);
 enum srv_phase srv_phase(const struct srv *srv);

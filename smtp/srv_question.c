@@ -74,11 +74,11 @@ enum reply srv_throttle(struct srv_conn *conn, enum inbound_stage stage, struct 
 static enum reply on_connect(struct srv_conn *conn, struct slice *banner, bool *later)
 {
     struct expr_value value;
-    if (conn->full != STATS_REFUSALS) {
-        *banner = client_limit_text(conn, (enum stats_refusal)conn->full);
+    if (conn->refusal == REFUSAL_CLIENT_FULL || conn->refusal == REFUSAL_NETWORK_FULL) {
+        *banner = client_limit_text(conn, (enum stats_refusal)conn->refusal);
         return REPLY_TOO_MANY_CONNECTIONS;
     }
-    if (conn->refused || conn->service->stopping) {
+    if (conn->refusal != STATS_REFUSALS || conn->service->stopping) {
         return REPLY_OVERLOAD;
     }
     enum reply reply =
@@ -99,6 +99,7 @@ static enum reply on_connect(struct srv_conn *conn, struct slice *banner, bool *
         }
     }
     *later = verdict == STAGE_LATER;
+    conn->welcome = verdict == STAGE_TRUE || verdict == STAGE_FALSE;
     if (verdict != STAGE_LATER && conn->own != NULL) {
         srv_timer_sooner(conn); /* its own times may be shorter */
     }

@@ -179,7 +179,7 @@ static enum reply check_not_offered(struct srv *srv, struct slice argument)
 
 static const struct verb verbs[] = {
 #define VERB(text, states, argument, drops, waits, check, act) \
-    {SLICE_LITERAL(text), states, ARGUMENT_##argument, drops, waits, check, act},
+    {SLICE_LITERAL(text), states, ARGUMENT_##argument, drops, WAIT_##waits, check, act},
 #include "smtp/verb.def"
 #undef VERB
 };
@@ -220,7 +220,7 @@ enum reply srv_verb_check(struct srv *srv, const struct verb **out_verb, struct 
     *out_verb = find_verb(text);
     const struct verb *verb = *out_verb;
     if (verb == NULL) {
-        return REPLY_UNKNOWN_COMMAND;
+        return text.len + argument.len == 0 ? REPLY_EMPTY_COMMAND : REPLY_UNKNOWN_COMMAND;
     }
     enum reply malformed = check_argument(srv, verb, argument);
     if (malformed != REPLY_OK) {

@@ -21,13 +21,14 @@ enum srv_state {
 };
 
 enum verb_argument { ARGUMENT_NONE, ARGUMENT_TEXT, ARGUMENT_CHECKED, ARGUMENT_CHUNK };
+enum verb_wait { WAIT_ALWAYS, WAIT_OFFER, WAIT_NEVER };
 
 struct verb {
     struct slice text;
     uint32_t states; /* bit per enum srv_state */
     enum verb_argument argument;
     bool drops;
-    bool waits;
+    enum verb_wait waits;
     enum reply (*check)(struct srv *srv, struct slice argument);
     void (*act)(struct srv *srv, struct writer *out);
 };

@@ -1,31 +1,48 @@
 #include "smtp/tarpit.h"
 
+#include "core/check.h"
 #include "smtp/service.h"
 #include "smtp/session_settings.h"
 #include "smtp/srv_conn.h"
 
 #include <stdlib.h>
 
-bool tarpit_begin(struct srv_conn *conn, uint32_t errors, struct writer *out, size_t from)
+static uint64_t delay_ms(const struct srv_conn *conn)
 {
-    struct shard *shard = conn->service->shard;
+    const struct srv *srv = &conn->srv;
     const struct session_limits *limits =
         conn->own != NULL ? &conn->own->limits : &conn->service->image->limits;
-    if (limits->error_delay_ms == 0 || conn->srv.errors <= limits->error_delay_after ||
-        conn->closing || conn->srv.waiting || conn->tls_wait || out->len == 0) {
+    uint64_t ms = srv->errors > limits->error_delay_after ? limits->error_delay_ms : 0;
+    if (srv_refuses_rcpt((enum reply)srv->error) && limits->rcpt_delay_ms > ms) {
+        ms = limits->rcpt_delay_ms;
+    }
+    return mx_min_size(ms, TARPIT_MS_MAX);
+}
+
+/* Whoever waits may keep a place for what it has sent. */
+static bool places_are_short(const struct shard *shard)
+{
+    return shard->park_blocks.used * 2 > shard->park_blocks.slots_max;
+}
+
+bool tarpit_begin(struct srv_conn *conn, struct writer *out)
+{
+    struct shard *shard = conn->service->shard;
+    const struct srv *srv = &conn->srv;
+    if (srv->error == REPLY_OK || conn->closing || places_are_short(shard)) {
         return false;
     }
-    from = from < out->len ? from : 0;
-    size_t len = out->len - from;
-    struct tarpit *tarpit = malloc(sizeof *tarpit + len);
+    uint64_t ms = delay_ms(conn);
+    MX_ASSERT(srv->error_at < out->len && conn->tarpit == NULL);
+    size_t len = out->len - srv->error_at;
+    struct tarpit *tarpit = ms == 0 ? NULL : malloc(sizeof *tarpit + len);
     if (tarpit == NULL) {
         return false; /* then without delay */
     }
-    uint64_t ms = mx_min_size((uint64_t)limits->error_delay_ms * errors, TARPIT_MS_MAX);
     tarpit->until_ns = shard->now_ns + ms * MX_NS_PER_MS;
     tarpit->len = len;
-    memcpy(tarpit->bytes, out->buf + from, len);
-    out->len = from;
+    memcpy(tarpit->bytes, out->buf + srv->error_at, len);
+    out->len = srv->error_at;
     conn->tarpit = tarpit;
     stream_pause(&conn->stream);
     wheel_arm(&shard->wheel, &conn->timer, tarpit->until_ns);

@@ -268,6 +268,22 @@ static enum throttle_verdict take(struct srv_conn *conn, uint64_t set, struct sl
     return THROTTLE_PASSED;
 }
 
+/* What the name at EHLO, as it is now, has been counted for. */
+static struct throttle_hello *hello_of(struct srv_conn *conn)
+{
+    const struct service *service = conn->service;
+    struct throttle_hello *hello = &conn->hello;
+    uint8_t bytes[NAME_PART_MAX];
+    struct writer w = writer_init(bytes, sizeof bytes);
+    put_part(&w, slice_of(conn->helo, conn->helo_len));
+    uint32_t name = (uint32_t)rate_table_key(service->conf.rates, writer_slice(&w));
+    uint32_t generation = (uint32_t)service->generation;
+    if (hello->name != name || hello->generation != generation) {
+        *hello = (struct throttle_hello){.name = name, .generation = generation};
+    }
+    return hello;
+}
+
 enum throttle_verdict throttle_test(struct srv_conn *conn, enum inbound_stage stage,
                                     struct slice *out_text, void (*again)(void *conn))
 {
@@ -276,5 +292,13 @@ enum throttle_verdict throttle_test(struct srv_conn *conn, enum inbound_stage st
         return THROTTLE_PASSED;
     }
     enum throttle_verdict verdict = choose(conn, stage, &set, again);
-    return verdict == THROTTLE_PASSED ? take(conn, set, out_text) : verdict;
+    struct throttle_hello *hello = stage == INBOUND_EHLO ? hello_of(conn) : NULL;
+    if (verdict == THROTTLE_PASSED) {
+        set &= hello != NULL ? ~hello->set : UINT64_MAX;
+        verdict = take(conn, set, out_text);
+    }
+    if (verdict == THROTTLE_PASSED && hello != NULL) {
+        hello->set |= set;
+    }
+    return verdict;
 }

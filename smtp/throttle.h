@@ -25,6 +25,14 @@ struct throttling {
     char text[THROTTLE_TEXT_MAX];
 };
 
+/* Of one session: what its EHLO has been counted for, so that saying it again, as every client does
+ * behind STARTTLS, counts no second time. Another name, and another configuration, begin anew. */
+struct throttle_hello {
+    uint64_t set;        /* bits of the image's throttles */
+    uint32_t name;       /* its hash */
+    uint32_t generation; /* lower half */
+};
+
 /* What the session's open question wants to do now; *out_text is valid until the next test. */
 enum throttle_verdict throttle_test(struct srv_conn *conn, enum inbound_stage stage,
                                     struct slice *out_text, void (*again)(void *conn));

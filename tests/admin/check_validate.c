@@ -370,10 +370,13 @@ static const struct object_case cases[] = {
     {"MtaInboundSession", "{\"transferLimit\":{\"else\":\"1\"}}",
      "transferLimit: is not supported by ringmx\n"},
     {"MtaStageRcpt", "{\"maxRecipients\":{\"else\":\"100\"}}",
-     "{\"maxRecipients\":{\"match\":{},\"else\":\"100\"},\"allowRelaying\":{\"match\":{},\"else\":"
+     "{\"maxRecipients\":{\"match\":{},\"else\":\"100\"},\"maxFailures\":{\"match\":{},\"else\":"
+     "\"0\"},\"waitOnFail\":{\"match\":{},\"else\":\"0\"},\"allowRelaying\":{\"match\":{},\"else\":"
      "\"false\"},\"rewrite\":{\"match\":{},\"else\":\"false\"}}"},
     {"MtaStageRcpt", "{\"maxRecipients\":{\"else\":\"1001\"}}",
      "maxRecipients: must be 1 to 1000\n"},
+    {"MtaStageRcpt", "{\"waitOnFail\":{\"else\":\"61s\"},\"maxFailures\":{\"else\":\"-1\"}}",
+     "maxFailures: must be 0 to 1000000\nwaitOnFail: must be 0 to 60000 ms\n"},
     {"MtaStageData", "{\"bareNewlines\":\"normalize\",\"binaryMime\":true}",
      "{\"maxMessageSize\":{\"match\":{},\"else\":\"104857600\"},\"maxMessages\":{\"match\":{},"
      "\"else\":"
@@ -507,7 +510,8 @@ static const struct patch_case patches[] = {
      "{\"@type\":\"Mx\",\"name\":\"y\",\"description\":null,\"maxMxHosts\":5,"
      "\"maxMultihomed\":2,\"ipLookupStrategy\":\"v4ThenV6\"}"},
     {"MtaStageRcpt", "{}", "{\"maxRecipients/else\":\"5\"}",
-     "{\"maxRecipients\":{\"match\":{},\"else\":\"5\"},\"allowRelaying\":{\"match\":{},\"else\":"
+     "{\"maxRecipients\":{\"match\":{},\"else\":\"5\"},\"maxFailures\":{\"match\":{},\"else\":"
+     "\"0\"},\"waitOnFail\":{\"match\":{},\"else\":\"0\"},\"allowRelaying\":{\"match\":{},\"else\":"
      "\"false\"},\"rewrite\":{\"match\":{},\"else\":\"false\"}}"},
     {"MtaStageRcpt", "{}", "{\"maxRecipients/else\":null}", "maxRecipients/else: is required\n"},
     {"Domain", "{\"name\":\"a.example\"}",

@@ -1,11 +1,13 @@
 /* Preloaded into the server by the tests. While the file that HOLD_CORE names exists, the core that
  * half-closes a connection stands still there: a stalled core. While the file that FAIL_WRITES
- * names exists, synced writes of the journal fail. */
+ * names exists, synced writes of the journal fail. While the file that HOLD_ROOM names exists, file
+ * systems do not say how much room they have. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <liburing.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -24,6 +26,16 @@ int shutdown(int fd, int how)
         (void)usleep(POLL_US);
     }
     return (int)syscall(SYS_shutdown, fd, how);
+}
+
+int statvfs(const char *path, struct statvfs *room)
+{
+    static int (*real)(const char *, struct statvfs *);
+    while (is_there("HOLD_ROOM")) {
+        (void)usleep(POLL_US);
+    }
+    *(void **)&real = dlsym(RTLD_NEXT, "statvfs");
+    return real(path, room);
 }
 
 static int held_poll(struct pollfd *fds, nfds_t count, int timeout_ms)

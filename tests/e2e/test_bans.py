@@ -147,6 +147,25 @@ def test_ban_for_loitering():
         check(not served(s, "203.0.113.7"), "it is served")
 
 
+def test_ban_spares_who_sends_mail():
+    """A sender that keeps its connections until their time is over does not loiter, when mail came over them; who drips content does."""
+    limits = session_limits(maxDuration="2s", minDataRate="1000", minDataRateGrace="1s")
+    with Managed(settings=PROXY, extra=[limits]) as s:
+        s.api.update("Security", "singleton", loiterBanRate={"count": 2, "period": 3600000})
+        for client, sends in (("203.0.113.7", True), ("203.0.113.8", False)):
+            sessions = [session_of(s, client) for _ in range(3)]
+            for session in sessions:
+                check(say(session, "EHLO large.example.net").startswith("250"), "EHLO")
+                for line, code in (("MAIL FROM:<a@example.net>", "250"), ("RCPT TO:<alice@example.org>", "250"), ("DATA", "354")):
+                    equal(say(session, line)[:3], code, line)
+                if sends:
+                    equal(say(session, "Subject: kept\r\n\r\nx\r\n.")[:3], "250", "the message")
+            for session in sessions:
+                equal(session.recv(100)[:3], b"421", "after its time")
+        banned(s, "203.0.113.8", "loitering")  # told in the order in which it happened
+        check("203.0.113.7" not in bans(s), "the sender is banned")
+
+
 def test_never_banned():
     """Loopback, the proxy itself and AllowedIp are never banned, whatever they do."""
     with Managed(settings=PROXY, allow_relaying=False) as s:

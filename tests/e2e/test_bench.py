@@ -587,11 +587,11 @@ def test_bench_probe():
         check("550" in done.stderr, f"the reply is not shown: {done.stderr}")
 
 
-def quick(script):
+def quick(script, *args):
     """Runs a benchmark just to see that it runs; the figures."""
     folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "bench")
     figures = os.path.join(work_folder(), "figures")
-    done = subprocess.run([sys.executable, os.path.join(folder, script), "--build", lib.BUILD, "--quick", "--json", figures],
+    done = subprocess.run([sys.executable, os.path.join(folder, script), "--build", lib.BUILD, "--quick", "--json", figures, *args],
                           capture_output=True, text=True, timeout=120)
     equal(done.returncode, 0, f"exit code of {script} ({done.stderr[-500:]})")
     with open(figures) as f:
@@ -615,6 +615,12 @@ def test_bench_slow_clients():
     for kind, told in only["told"].items():
         check(told["connections"] >= 100 and told["2xx"] >= 100, f"{kind}: {told}")
     check(only["told"]["slow-data"]["3xx"] == 100, f"content was begun: {only['told']['slow-data']}")
+
+
+def test_bench_over_limit():
+    """The same beside a flood of one client over its limit, which closes nothing: all are refused, the good ones have no errors."""
+    [only] = quick("slow_clients.py", "--over-limit", "300")["rounds"]
+    check(only["told"]["refused_per_second"] > 0 and only["beside"]["errors"] == 0, f"{only}")
 
 
 def test_bench_accounts():

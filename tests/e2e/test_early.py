@@ -6,7 +6,7 @@ import time
 
 import lib
 from lib import Server, Wire, check, equal, free_port, listener, update, wait_until
-from test_bans import PROXY, banned, say, served, session_of
+from test_bans import PROXY, banned, bans, say, served, session_of
 from nameserver import NameServer
 from test_management import Managed
 from test_stages import when
@@ -170,11 +170,20 @@ def test_early_talkers_are_banned():
         for _ in range(3):
             equal(say(session, "NOOP")[:3], "250", "NOOP before EHLO")
         session.close()
+        for _ in range(5):  # mistakes and no scans: empty lines, and the end in one packet
+            session = session_of(s, "203.0.113.61")
+            equal(say(session, "HELO x")[:3], "250", "HELO")
+            equal(say(session, ""), "500 5.5.2 Empty command line\r\n", "an empty line")
+            with session.makefile("rb") as replies:
+                session.sendall(b"RSET\r\nQUIT\r\n")
+                equal([replies.readline()[:3] for _ in range(3)], [b"250", b"221", b""], "RSET and QUIT at once")
+            session.close()
         s.api.update("NetworkListener", row, greetDelay=LONG_MS)
         for _ in range(3):
             with Wire(s.port, first=b"PROXY TCP4 203.0.113.50 192.0.2.1 4711 25\r\nEHLO x\r\n") as w:
                 w.then("554 5.5.1 You spoke")
-        banned(s, "203.0.113.50", "portScanning")
+        banned(s, "203.0.113.50", "portScanning")  # told in the order in which it happened
+        check("203.0.113.61" not in bans(s), "mistakes were counted as scans")
         check(not served(s, "203.0.113.50"), "it is served")
         replies = s.api.stats()
         counted = {(r["verb"], r["reply"]) for core in replies for r in core["smtp_replies_total"]}

@@ -112,7 +112,8 @@ EFFECTS = {
     "MtaExtensions": {"pipelining": "stage_extensions", "chunking": "stage_extensions", "dsn": "stage_extensions"},
     "DsnReportSettings": {"fromName": "dsn_from", "fromAddress": "dsn_from"},
     "MtaStageMail": {"isSenderAllowed": "stage_sender", "rewrite": "stage_rewrite"},
-    "MtaStageRcpt": {"maxRecipients": "too_many_recipients", "allowRelaying": "stage_relaying", "rewrite": "stage_rewrite"},
+    "MtaStageRcpt": {"maxRecipients": "too_many_recipients", "maxFailures": "refused_recipients_of_a_session",
+                     "waitOnFail": "wait_on_fail", "allowRelaying": "stage_relaying", "rewrite": "stage_rewrite"},
     "MtaStageData": {"maxMessageSize": "size", "maxMessages": "too_many_commands", "maxReceivedHeaders": "received_loop",
                      "bareNewlines": "normalize", "binaryMime": "session_fields"},
     "Performance": {f: "performance_changes_live" for f in (

@@ -1,9 +1,10 @@
 """How many connections one client may have: who is meant, what it is told, and who is not limited."""
 
+import os
 import socket
 import time
 
-from lib import Wire, check, constant, equal, free_port, update, wait_until
+from lib import Wire, check, constant, equal, free_port, listener, session_limits, update, wait_until
 from nameserver import NameServer
 from netns import own_network
 from test_bans import PROXY
@@ -12,6 +13,15 @@ from test_management import Managed
 from test_stats import act
 
 SERVER, CLIENT, OTHER, SERVER_6, CLIENT_6 = "192.0.2.10", "192.0.2.1", "192.0.2.2", "2001:db8:5::10", "2001:db8:6::1"
+
+
+LINGERING = 64  # refused clients that a core waits for
+
+
+def total(s, name):
+    """All rows of all cores."""
+    values = [core[name] for core in s.api.stats()]
+    return sum(sum(row["value"] for row in value) if isinstance(value, list) else value for value in values)
 
 
 def told(address, limit):
@@ -116,6 +126,64 @@ def test_refused_sessions_take_no_place():
             w.sock.close()
 
 
+def descriptors(s):
+    return len(os.listdir(f"/proc/{s.process.pid}/fd"))
+
+
+def test_a_flood_of_refused_clients():
+    """Clients over their limit that never close, far more than may wait for their end: the oldest go, everybody is told, others are served."""
+    with Managed(cores=1, settings=PROXY | {"maxConnections": 4, "maxConnectionsPerClient": 1}) as s:
+        mine = open_sessions(s, "203.0.113.7", 1)
+        before = descriptors(s)
+        more = []
+        for number in range(400):
+            more.append(proxied(s, "203.0.113.7"))
+            more[-1].then(told("[203.0.113.7]", 1), f"number {number}")
+            more[-1].at_end()
+        check(descriptors(s) <= before + LINGERING + 1, f"{descriptors(s)} descriptors, {before} before")
+        equal(refused(s), 400, "counted")
+        mine += open_sessions(s, "203.0.113.8", 1)
+        # Of a rate as well, whose clients had a place until they were refused.
+        s.api.create("MtaInboundThrottle", description="few", key={"remoteIp": True}, rate={"count": 1, "period": 3600000})
+        mine += open_sessions(s, "203.0.113.9", 1)
+        mine.pop().expect("QUIT", "221")
+        for _ in range(100):
+            more.append(proxied(s, "203.0.113.9"))
+            more[-1].then("421 4.4.5 Rate limit reached: few")
+            more[-1].at_end()
+        check(descriptors(s) <= before + LINGERING + 3, f"{descriptors(s)} descriptors, {before} before")
+        mine += open_sessions(s, "203.0.113.10", 1) + open_sessions(s, "203.0.113.11", 1)
+        for w in mine:
+            w.expect("NOOP", "250")
+        for w in mine + more:
+            w.sock.close()
+
+
+def test_refused_before_the_handshake():
+    """With implicit TLS a client over its limit is closed before the handshake, one log line; the others have theirs."""
+    port = free_port()
+    with Managed(cores=1, settings=PROXY | {"maxConnectionsPerClient": 1}, listeners={"l": listener(port, tlsImplicit=True)}) as s:
+        def handshakes():
+            return sum(total(s, f"tls_server_handshakes_{how}_total") for how in ("full", "resumed", "failed"))
+
+        def tls(client):
+            w = Wire(port, first=proxy_v2(client))
+            w.start_tls()
+            return w
+        with tls("203.0.113.7") as mine:
+            mine.hello()
+            before = handshakes()
+            for _ in range(30):
+                with Wire(port, first=proxy_v2("203.0.113.7")) as w:
+                    w.at_end()
+            with tls("203.0.113.8") as other:
+                other.hello()
+            equal(refused(s), 30, "counted")
+            equal(handshakes() - before, 1, "handshakes")
+        line = next(line for line in s.log().splitlines() if "session-refused" in line)
+        check(line.endswith(' client=203.0.113.7 listener=smtp command=connect reason=client_full effect="closed before the TLS handshake"'), line)
+
+
 def test_limit_of_a_client_changes_live():
     """Another limit holds for the next connection, and cuts no open one."""
     with Managed(cores=2, settings=PROXY | {"maxConnectionsPerClient": 3}) as s:
@@ -216,8 +284,96 @@ def test_error_delay():
         gone.sock.close()
         check(max(fast) < 60, "the first two")
         s.stop()
-        for code in ("500", "500", "421"):
+        for code in ("500", "421"):
             w.then(code)
+
+
+def delays(s):
+    return s.api.stats()[0]["replies_delayed_total"]
+
+
+def pipelined(w, *rcpts, end="RSET"):
+    """A transaction in one packet; when it was sent."""
+    began = time.monotonic()
+    w.send("".join(["MAIL FROM:<a@example.net>\r\n"] + [f"RCPT TO:<{rcpt}>\r\n" for rcpt in rcpts] + [end + "\r\n"]))
+    return began
+
+
+def test_error_delay_of_pipelined_recipients():
+    """Behind the grace every error waits for itself, in one packet as well: what was answered before is there, order is kept."""
+    with Managed(cores=1, allow_relaying=False, extra=[update("MtaInboundSession", errorDelay=300, errorDelayAfter=1)]) as s, s.wire() as w:
+        began = pipelined(w, "no1@example.org", "no2@example.org", "alice@example.org", "no3@example.org", "no4@example.org")
+        for code, delayed in (("250", 0), ("550", 0), ("550", 1), ("250", 1), ("550", 2), ("550", 3), ("250", 3)):
+            w.then(code)
+            check(time.monotonic() - began >= 0.3 * delayed, f"{code} came before {delayed} errors had waited")
+        equal(delays(s), 3, "delayed")
+        s.api.update("MtaInboundSession", "singleton", errorDelay=60000)
+        pipelined(w, "alice@example.org", "no@example.org", "alice@example.org")
+        w.then("250"), w.then("250")  # at once: the third waits for a minute
+        wait_until(lambda: delays(s) == 4, 10, "the delay")
+
+
+def test_error_delay_ends_with_the_session():
+    """However many errors are pipelined, and however long each of them waits: the session's time is its end."""
+    with Managed(cores=1, extra=[session_limits(maxDuration="2s"), update("MtaInboundSession", errorDelay=60000, errorDelayAfter=1)]) as s:
+        with s.wire() as w:
+            w.send("A\r\n" * 15)
+            for code in ("500", "500", "421 4.4.2"):
+                w.then(code)
+            w.at_end()
+    with Managed(cores=1, extra=[session_limits(maxErrors=3), update("MtaInboundSession", errorDelay=300, errorDelayAfter=0)]) as s:
+        with s.wire() as w:  # the last error that is put up with waits as well, and with it the end
+            began = time.monotonic()
+            w.send("A\r\n" * 30)
+            for code in ("500", "500", "500", "421 4.7.0"):
+                w.then(code)
+            check(time.monotonic() - began >= 0.9, "the end came early")
+            w.at_end()
+
+
+def test_refused_recipients_of_a_session():
+    """So many refused recipients end it, other errors not; by client, and not when there is no such limit."""
+    by_client = {"match": {"0": {"if": "remote_ip == '203.0.113.7'", "then": "3"}}, "else": "0"}
+    with Managed(cores=1, settings=PROXY, allow_relaying=False, extra=[update("MtaStageRcpt", maxFailures=by_client)]) as s:
+        with proxied(s, "203.0.113.7") as w, proxied(s, "203.0.113.8") as other:
+            for wire in (w, other):
+                wire.hello()
+                for _ in range(5):
+                    wire.expect("NONSENSE", "500")
+                pipelined(wire, "no1@example.org", "alice@example.org", "x@elsewhere.example", "no3@example.org", "no4@example.org")
+                for code in ("250", "550", "250", "550", "550"):
+                    wire.then(code)
+            w.then("421 4.7.0 Too many errors")
+            w.at_end()
+            other.then("550"), other.then("250")
+            other.expect("NOOP", "250")
+
+
+def test_wait_on_fail():
+    """The reply to a refused recipient waits, from the first on and pipelined; to other errors not; with errorDelay the longer one counts."""
+    wait = update("MtaStageRcpt", waitOnFail=constant("400ms"))
+    with Managed(cores=1, allow_relaying=False, extra=[wait]) as s, s.wire() as w:
+        began = pipelined(w, "no1@example.org", "x@elsewhere.example", "alice@example.org")
+        for code, delayed in (("250", 0), ("550", 1), ("550", 2), ("250", 2), ("250", 2)):
+            w.then(code)
+            check(time.monotonic() - began >= 0.4 * delayed, f"{code} came before {delayed} errors had waited")
+        s.api.update("MtaInboundSession", "singleton", errorDelay=100, errorDelayAfter=0)
+        began = pipelined(w, "no1@example.org")
+        w.then("250"), w.then("550"), w.then("250")
+        check(time.monotonic() - began >= 0.4, "waitOnFail is longer")
+        equal(delays(s), 3, "delayed")
+        s.api.update("MtaInboundSession", "singleton", errorDelay=800)
+        began = pipelined(w, "no1@example.org")
+        w.then("250"), w.then("550"), w.then("250")
+        check(time.monotonic() - began >= 0.8, "errorDelay is longer")
+        equal(delays(s), 4, "delayed")
+        s.api.update("MtaInboundSession", "singleton", errorDelay=0)
+        s.api.update("MtaStageRcpt", "singleton", waitOnFail=constant("60s"))
+        w.expect("NONSENSE", "500")
+        s.api.update("MtaStageRcpt", "singleton", waitOnFail=constant("0"))
+        pipelined(w, "no1@example.org")
+        w.then("250"), w.then("550"), w.then("250")
+        equal(delays(s), 4, "delayed")
 
 
 def test_error_delay_of_late_answers():

@@ -51,7 +51,7 @@ BAD_TEXTS = {"emailAddress": ["nonsense", "@x", "a@"], "ipNetwork": ["300.1.1.1"
              "x:Domain.aliases": ["-a.example"], "x:MtaRoute.name": ["a b"], "x:NetworkListener.name": ["a b"]}
 CONSTANTS = {"timeout": ["2m", "30s"], "maxDuration": ["2h"], "dataTimeout": ["3m"],
              "minDataRate": ["0", "300"], "minDataRateGrace": ["1m"], "maxErrors": ["7", "100"],
-             "maxCommands": ["500"], "maxLineLength": ["512", "1000"], "maxRecipients": ["100"], "allowRelaying": ["false", "remote_ip == '192.0.2.9'"],
+             "maxCommands": ["500"], "maxLineLength": ["512", "1000"], "maxRecipients": ["100"], "maxFailures": ["0", "5"], "waitOnFail": ["0", "1s"], "allowRelaying": ["false", "remote_ip == '192.0.2.9'"],
              "smtpGreeting": ["system('hostname')"], "rejectNonFqdn": ["false", "true"],
              "connection": ["'default'"], "tls": ["'default'"], "schedule": ["'local'", "'remote'"],
              "isSenderAllowed": ["true", "sender != 'nobody@example.net'"], "maxMessageSize": ["2048"],

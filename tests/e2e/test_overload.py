@@ -13,6 +13,7 @@ from test_frontends import proxy_v2
 from test_limits import is_refused, open_sessions, proxied
 from test_management import Managed
 from test_queue_api import act
+from test_stats import preload
 
 MIB = 1 << 20
 NONE, STRAINED, REFUSING = 0, 1, 2
@@ -108,6 +109,28 @@ def test_overload_memory():
             w.sock.close()
         s.delivered(40)
         is_over(s, "memory")
+
+
+def test_overload_beside_a_hung_file_system():
+    """While a file system does not say how much room it has, all else is watched: memory runs short, and is free again."""
+    with Managed(cores=1, start=False, extra=[update("Performance", contentMemory=4 * MIB, overloadMemory=25)]) as s:
+        hold = os.path.join(s.folder, "hold")
+        preload(s, HOLD_ROOM=hold)
+        wait_until(lambda: " ready " in s.log(), 20, "ready")
+        busy = [s.wire() for _ in range(40)]
+        for w in busy:
+            w.begin("alice@example.org")
+        open(hold, "w").close()
+        try:
+            for w in busy:
+                w.expect("DATA", "354")
+                w.send((b"y" * 70 + b"\r\n") * 400)
+            comes_to(s, "memory", REFUSING)
+            for w in busy:
+                w.sock.close()
+            comes_to(s, "memory", NONE)
+        finally:
+            os.remove(hold)
 
 
 def test_overload_disk():

@@ -137,6 +137,40 @@ def test_throttle_at_each_command():
         equal(sum(row["value"] for row in s.api.stats()[0]["recipients_total"] if row["verdict"] == "throttled"), 4, "recipients")
 
 
+def test_throttle_counts_a_session_once():
+    """EHLO counts once for each name in a session, however often it is said, as behind STARTTLS; connections and what is in TLS alone likewise."""
+    rate = {"count": 3, "period": HOUR}
+    with Managed(cores=1, settings=PROXY) as s:
+        names = throttle(s, "names", ["heloDomain"], rate)
+        throttle(s, "in TLS", ["remoteIp"], {"count": 1000, "period": HOUR}, match="is_tls && helo_domain != ''")
+        throttle(s, "clients", ["remoteIp"], {"count": 1000, "period": HOUR})
+
+        def greet(w, *hello):
+            for name in hello:
+                w.expect(f"EHLO {name}", "250-")
+        for _ in range(3):
+            with client(s) as w:
+                w.then("220")
+                greet(w, "one.example", "one.example")
+                w.expect("STARTTLS", "220")
+                w.start_tls()
+                greet(w, "one.example", "ONE.example")
+        equal([total(s, "inbound_throttle_passed_total", name) for name in ("names", "in TLS", "clients")], [3, 3, 3], "counted")
+        with client(s) as w:
+            w.then("220")
+            greet(w, "two.example", "two.example")
+            s.api.update("SystemSettings", "singleton", maxConnections=4000)
+            greet(w, "two.example")  # another configuration: counted again
+            greet(w, "three.example", "two.example")  # another name, and back
+            w.send("EHLO one.example\r\n")
+            over(421, "names (3 in 1 h)", w)
+        s.api.update("MtaInboundThrottle", names, rate={"count": 1, "period": HOUR})
+        for name in ("two.example", "three.example"):
+            with client(s) as w:
+                w.then("220")
+                greet(w, name, name)
+
+
 def test_throttle_by_everything():
     """A key of all parts, each as long as it can be."""
     parts = ["listener", "remoteIp", "localIp", "heloDomain", "sender", "senderDomain", "rcpt", "rcptDomain"]

@@ -96,6 +96,11 @@ static const struct session refused[] = {
     {{"MAIL FROM:<>\r\nRCPT TO:<a@example.org>\r\n"}, " 220 554", 1},
     {{"NOOP\r\nEHLO x\r\n"}, " 220 554", 1},
     {{"XYZZY\r\nEHLO x\r\n"}, " 220 554", 1},
+    {{"RSET\r\nQUIT\r\n"}, " 220 554", 1},
+    {{"HELO x\r\n", "MAIL FROM:<>\r\nQUIT\r\n"}, " 220 250 554", 1},
+    {{"HELO x\r\n", "RSET\r\nMAIL FROM:<>\r\nRCPT TO:<a@example.org>\r\n"}, " 220 250 250 554", 1},
+    {{"HELO x\r\n", "VRFY a\r\nQUIT\r\n"}, " 220 250 554", 1},
+    {{"HELO x\r\n", "\r\nQUIT\r\n"}, " 220 250 554", 1},
 };
 
 Test(srv_pipelining, refused)
@@ -126,6 +131,14 @@ static const struct session allowed[] = {
      " 220 250 250 250 354 250 221",
      0},
     {{"HELO x\r\n", "BDAT 3\r\nabc", "QUIT\r\n"}, " 220 250 503 221", 0},
+    {{"HELO x\r\n", "MAIL FROM:<>\r\n", "RSET\r\nNOOP a\r\nQUIT\r\n"},
+     " 220 250 250 250 250 221",
+     0},
+    {{"HELO x\r\n", "RSET\r\nMAIL FROM:<>\r\n", "QUIT\r\nNOOP\r\n"}, " 220 250 250 250 221", 0},
+    {{"EHLO x\r\n", "STARTTLS\r\n", "HELO y\r\n", "RSET\r\nQUIT\r\n"},
+     " 220 250 220 250 250 221",
+     0},
+    {{"EHLO x\r\n", "\r\n", " \t\r\nNOOP\r\n"}, " 220 250 500 500 250", 0},
     {{"MAIL FROM:<>\r\n", "EHLO x\r\n"}, " 220 503 250", 1},
     {{"EHLO localhost\r\n", "MAIL FROM:<>\r\n"}, " 220 550 503", 0},
     {{"EHLO x\r\n", "STARTTLS\r\n", "MAIL FROM:<>\r\n"}, " 220 250 220 503", 0},
@@ -136,6 +149,40 @@ Test(srv_pipelining, allowed)
     for (size_t i = 0; i < mx_countof(allowed); i++) {
         play(&allowed[i], &conf, allowed[i].codes);
     }
+}
+
+/* Behind an error nothing is looked at until the host asks for it, and the host knows its reply. */
+Test(srv_pipelining, an_error_is_a_stop)
+{
+    struct slice in = SLICE_LITERAL("NOOP\r\nFOO\r\nNOOP\r\nHELP\r\nRSET a\r\n");
+    static const struct {
+        enum reply error;
+        const char *said, *before; /* `before` is what was said ahead of the error */
+    } steps[] = {
+        {REPLY_UNKNOWN_COMMAND, " 250 500", " 250"},
+        {REPLY_ARGUMENT_SYNTAX, " 250 214 501", " 250 214"},
+    };
+    char codes[64] = "";
+    struct srv srv;
+    srv_init(&srv, &conf, false);
+    cr_assert(show(&srv, SLICE_EMPTY, codes) && show(&srv, SLICE_LITERAL("EHLO x\r\n"), codes));
+    for (size_t i = 0; i < mx_countof(steps); i++) {
+        uint8_t buf[2 * SRV_REPLY_MAX];
+        struct writer out = writer_init(buf, sizeof buf);
+        cr_assert_eq(srv_next(&srv, &in, &out), SRV_FLUSH);
+        cr_assert_eq(srv.error, steps[i].error);
+        codes[0] = 0;
+        note(codes, &out);
+        cr_assert_str_eq(codes, steps[i].said);
+        out.len = srv.error_at;
+        codes[0] = 0;
+        note(codes, &out);
+        cr_assert_str_eq(codes, steps[i].before);
+    }
+    uint8_t buf[SRV_REPLY_MAX];
+    struct writer out = writer_init(buf, sizeof buf);
+    cr_assert_eq(srv_next(&srv, &in, &out), SRV_INPUT);
+    cr_assert(srv.error == REPLY_OK && out.len == 0 && srv.errors == 2);
 }
 
 /* Tolerated: every command has its reply, and what is behind STARTTLS is thrown away. */
@@ -155,6 +202,11 @@ Test(srv_pipelining, tolerated)
         " 220 503 503",
         " 220 250 250",
         " 220 500 250",
+        " 220 250 221",
+        " 220 250 250 221",
+        " 220 250 250 250 250",
+        " 220 250 252 221",
+        " 220 250 500 221",
     };
     struct srv_conf tolerant = conf;
     tolerant.limits.refuse_pipelining = false;
