@@ -31,7 +31,8 @@ enum { BUSY_TIMES = 20, BUSY_DOUBLINGS = 4 }; /* a minute at most */
 struct client {
     struct peer peer;
     struct client_plan plan;
-    enum tag tags[TAGS_MAX];
+    enum tag tags[TAGS_MAX];    /* what replies are to */
+    uint64_t said_ns[TAGS_MAX]; /* when that was said */
     unsigned tag_count;
     unsigned rcpt_replies; /* of the message so far */
     unsigned wanted;
@@ -66,6 +67,7 @@ static void step(struct peer *peer);
 static void expect(struct client *c, enum tag tag)
 {
     MX_ASSERT(c->tag_count < TAGS_MAX);
+    c->said_ns[c->tag_count] = sim.now_ns;
     c->tags[c->tag_count++] = tag;
 }
 
@@ -412,8 +414,12 @@ static void take_reply(struct client *c, struct slice line)
         sim_fail("a reply to nothing: %.*s", SLICE_ARGS(line));
     }
     enum tag tag = c->tags[0];
+    if (tag == T_RCPT && code / 100 == 5) {
+        rates_error(sim.now_ns - c->said_ns[0]);
+    }
     c->tag_count--;
     memmove(c->tags, c->tags + 1, c->tag_count * sizeof c->tags[0]);
+    memmove(c->said_ns, c->said_ns + 1, c->tag_count * sizeof c->said_ns[0]);
     on_reply(c, tag, code);
 }
 
