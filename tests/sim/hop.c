@@ -202,7 +202,7 @@ static void on_rcpt(struct session *s, struct slice line)
         sim_fail("a next hop was asked about %s", s->rcpts[s->rcpt_count]);
     }
     struct slice rcpt = slice_of_text(s->rcpts[s->rcpt_count]);
-    if (oracle_offered(rcpt)) {
+    if (oracle_offered(rcpt, s->peer.sock)) {
         peer_say(&s->peer, "450 4.2.0 come again\r\n");
         return;
     }

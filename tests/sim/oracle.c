@@ -273,15 +273,15 @@ void oracle_rejected(struct slice sender, struct slice rcpt)
     of->rejected++;
 }
 
-bool oracle_offered(struct slice rcpt)
+bool oracle_offered(struct slice rcpt, const struct sock *from)
 {
     unsigned id, i;
     char text[MAIL_ADDRESS_MAX];
     (void)snprintf(text, sizeof text, "%.*s", SLICE_ARGS(rcpt));
     struct mail *mail = sscanf(text, "r%u-%u@", &id, &i) == 2 ? oracle_find(id) : NULL;
     struct mail_rcpt *of = mail == NULL ? NULL : mail_rcpt_of(mail, rcpt);
-    if (of == NULL) {
-        return false;
+    if (of == NULL || from->other == NULL) {
+        return false; /* what an earlier process has left on its way asks for nothing */
     }
     times_check_turn(mail, of);
     bool off = times_puts_off(of);

@@ -103,7 +103,7 @@ void oracle_delivered(struct slice sender, struct slice rcpt, struct slice conte
                       const struct sock *from, uint64_t reply_end);
 void oracle_rejected(struct slice sender, struct slice rcpt);
 /* It is offered this recipient. True: it is to be put off this time, with 4xx. */
-bool oracle_offered(struct slice rcpt);
+bool oracle_offered(struct slice rcpt, const struct sock *from);
 /* May it say 5xx: will the oracle know which message that was? */
 bool oracle_may_reject(struct slice sender, struct slice rcpt);
 /* The client was told whether the server takes its recipient. */

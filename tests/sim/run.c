@@ -175,7 +175,7 @@ void run_plan(const struct plan *plan)
     crowd_reset();
     rates_reset(plan->conf.throttled);
     limits_reset(plan->conf.limited);
-    schedules_reset(plan->conf.scheduled);
+    schedules_reset(plan->conf.scheduled, !plan->faults);
     settings_reset(plan->second);
     disk_format(UINT64_C(64) << 20);
     sim.faults = plan->faults;

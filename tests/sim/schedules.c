@@ -34,11 +34,12 @@ static const struct schedule fast[KINDS] = {
 static const char *const domains[USUAL] = {"@source.example", "@lmtp.example", "@back.example"};
 
 static struct schedule slow[KINDS];
-static bool some;
+static bool some, asks;
 
-void schedules_reset(bool on)
+void schedules_reset(bool on, bool on_asks)
 {
     some = on;
+    asks = on_asks;
     for (unsigned i = 0; i < KINDS; i++) {
         slow[i] = fast[i];
         for (unsigned k = 0; k < SCHEDULE_STEPS_MAX; k++) {
@@ -61,7 +62,16 @@ mx_err schedules_image(struct image *image, bool is_slow)
         {SLICE_LITERAL("rcpt_domain == 'lmtp.example'"), SLICE_LITERAL("'lmtp'")},
         {SLICE_LITERAL("rcpt_domain == 'back.example'"), SLICE_LITERAL("'back'")},
     };
-    struct expr_source source = {.branches = branches,
+    static const struct expr_branch asking[] = {
+        {SLICE_LITERAL("rcpt_domain == 'source.example' && "
+                       "count(dns_query('source.sim', 'ipv4')) >= 0"),
+         SLICE_LITERAL("'source'")},
+        {SLICE_LITERAL("rcpt_domain == 'lmtp.example' && !is_empty(dns_query('source.sim', "
+                       "'ipv4'))"),
+         SLICE_LITERAL("'lmtp'")},
+        {SLICE_LITERAL("rcpt_domain == 'back.example'"), SLICE_LITERAL("'back'")},
+    };
+    struct expr_source source = {.branches = asks ? asking : branches,
                                  .branch_count = mx_countof(branches),
                                  .otherwise = SLICE_LITERAL("'usual'")};
     struct expr_problem problem;
@@ -77,6 +87,7 @@ mx_err schedules_image(struct image *image, bool is_slow)
         image->schedules = is_slow ? slow : fast;
         image->schedule_count = KINDS;
         image->schedule_program = program;
+        image->routing_asks = asks;
     }
     return err;
 }

@@ -5,8 +5,9 @@
 
 #include "route/image.h"
 
-/* A new run begins, with schedules or without. */
-void schedules_reset(bool some);
+/* A new run begins, with schedules or without. asks: which one it is depends on the DNS, which has
+ * to answer then: without, the default schedule of days would follow. */
+void schedules_reset(bool some, bool asks);
 bool schedules_set(void);
 /* Its program is the image's (expr_free). */
 MX_MUST_CHECK mx_err schedules_image(struct image *image, bool slow);
