@@ -21,6 +21,15 @@ void networks_image(struct image *image)
     image->network_bits_v6 = BITS_V6;
 }
 
+/* Whether a client was trusted when it came is not to be seen any more when its listener is gone.
+ */
+static bool is_limited(const struct srv_conn *conn)
+{
+    bool limited = conn->listener->conf == NULL ? conn->network_place != SESSION_COUNT_NOT
+                                                : !srv_proxy_trusted(conn);
+    return conn->counted && limited;
+}
+
 /* Sessions of this core's clients in the network. */
 static uint32_t sessions_in(struct service *service, const struct netmask *network)
 {
@@ -28,8 +37,7 @@ static uint32_t sessions_in(struct service *service, const struct netmask *netwo
     struct list_node *node = list_first(&service->sessions);
     for (; node != NULL; node = list_next(&service->sessions, node)) {
         const struct srv_conn *conn = mx_container_of(node, struct srv_conn, node);
-        count +=
-            conn->counted && !srv_proxy_trusted(conn) && netmask_contains(network, &conn->client);
+        count += is_limited(conn) && netmask_contains(network, &conn->client);
     }
     return count;
 }
@@ -55,7 +63,7 @@ void networks_check(struct service *(*service)(unsigned core), unsigned cores)
         struct list_node *node = list_first(&service(i)->sessions);
         for (; node != NULL; node = list_next(&service(i)->sessions, node)) {
             const struct srv_conn *conn = mx_container_of(node, struct srv_conn, node);
-            if (conn->counted && !srv_proxy_trusted(conn)) {
+            if (is_limited(conn)) {
                 check_one(service, cores, conn);
             }
         }
