@@ -2,9 +2,11 @@
 """Seeded bugs: every patch in tests/canary is applied to a copy of the files that it changes, these are compiled and
 linked with the rest of the release build, and the simulator (or the program that a line "Program: ..." in the patch's
 text names) has to find the bug. A patch that no longer applies or does not build, a bug that is not found, and one that
-is also "found" at the same place without the patch, are failures.
+is also "found" at the same place without the patch, are failures. Lines that have moved are no matter, others around
+them are: then --refresh, which is for looking at with git diff, writes the patches as they apply now, with the place
+where each bug was found.
 
-    tests/canary/run.py [--build DIR] [--only NAME]
+    tests/canary/run.py [--build DIR] [--only NAME] [--refresh]
 """
 import argparse
 import concurrent.futures
@@ -25,6 +27,8 @@ JOBS = os.cpu_count() or 1
 # What looks for a bug: the first that fails has found it. A line "Search: ..." in a patch's text replaces it; a line
 # "First: ..." names where it was found the last time, which is tried before.
 SEARCHES = [["--seeds", "1500"], ["--exhaustive", "--stride", "7"]]
+FUZZ = 2  # lines of context that may differ, when patches are refreshed
+FIRST_SECONDS = 1  # a search that takes longer is to begin where the bug was found
 WRONG_USE = 2  # exit code of sim
 SEARCH_SECONDS = 1200  # the programs end by themselves; this is for a machine that is busy
 FOUND = re.compile(r"FAIL |.*(FAILED|failed: |broken invariant)")
@@ -72,16 +76,34 @@ class Build:
         return words[:at] + [new for new in objects.values() if new not in words] + words[at:]
 
 
-def make_program(build, patch, program):
+def changes(patch):
+    """The files that a patch changes."""
+    return re.findall(r"^\+\+\+ b/(\S+)", patch.read_text(), re.MULTILINE)
+
+
+def rewrite(patch, first):
+    """The patch as it applies now; first: the arguments that find the bug at once, or none."""
+    head = [line for line in patch.read_text().split("\ndiff ")[0].splitlines() if line]
+    orders = [line for line in head if line.startswith(("First: ", "Search: ", "Program: "))]
+    lines = [line for line in head if line not in orders]
+    if first:
+        orders = [f"First: {' '.join(first)}", *(line for line in orders if not line.startswith("First: "))]
+    for name in changes(patch):
+        diff = run("diff", "-u", "-p", "--label", f"a/{name}", "--label", f"b/{name}", str(ROOT / name), str(COPY / patch.stem / name))
+        orders += ["", f"diff --git a/{name} b/{name}", *diff.stdout.splitlines()]
+    patch.write_text("\n".join(lines + orders) + "\n")
+
+
+def make_program(build, patch, program, fuzz):
     """The program with the bug."""
     folder = COPY / patch.stem
-    changed = re.findall(r"^\+\+\+ b/(\S+)", patch.read_text(), re.MULTILINE)
+    changed = changes(patch)
     for name in changed:
         if not name.endswith(".c") or not (ROOT / name).is_file():
             raise Failed(f"does not apply: {name} is no source file; a patch changes those alone")
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
-    applied = run("patch", "-p1", "--no-backup-if-mismatch", "-i", str(patch), cwd=folder)
+    applied = run("patch", "-p1", f"--fuzz={fuzz}", "--no-backup-if-mismatch", "-i", str(patch), cwd=folder)
     if applied.returncode:
         raise Failed(f"does not apply: {applied.stdout}")
     objects = {}
@@ -135,12 +157,12 @@ def passes_there(build, program, output):
         raise Failed(f"{program} {' '.join(arguments)} fails without the patch too: {result.stdout[-3000:]}")
 
 
-def try_one(build, patch):
+def try_one(build, patch, refresh):
     """What went wrong, or None."""
     program = said(patch, "Program")[0][0] if said(patch, "Program") else "sim"
     began = time.monotonic()
     try:
-        path = make_program(build, patch, program)
+        path = make_program(build, patch, program, FUZZ if refresh else 0)
         made = time.monotonic()
         output = search(program, path, said(patch, "First") + (said(patch, "Search") or (SEARCHES if program == "sim" else [[]])))
         found = time.monotonic()
@@ -151,6 +173,9 @@ def try_one(build, patch):
     lines = [line for line in output.splitlines() if FOUND.match(line)]
     print(f"found  {patch.stem}: {lines[0] if lines else output.splitlines()[-1:]} "
           f"({' '.join(repeating(output)) or program}; made in {made - began:.1f} s, found in {found - made:.1f} s)", flush=True)
+    if refresh:
+        slow = said(patch, "First") or found - made > FIRST_SECONDS
+        rewrite(patch, repeating(output) if slow else [])
     shutil.rmtree(COPY / patch.stem)
     return None
 
@@ -159,6 +184,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build" / "release", help="a build of the tree as it is")
     parser.add_argument("--only", help="the name of one patch")
+    parser.add_argument("--refresh", action="store_true", help="write the patches anew")
     args = parser.parse_args()
     patches = sorted(path for path in PATCHES.glob("*.patch") if args.only in (None, path.stem))
     if not patches:
@@ -167,7 +193,7 @@ def main():
     shutil.rmtree(COPY, ignore_errors=True)
     build = Build(args.build.resolve())
     with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
-        failed = sum(problem is not None for problem in pool.map(lambda patch: try_one(build, patch), patches))
+        failed = sum(problem is not None for problem in pool.map(lambda patch: try_one(build, patch, args.refresh), patches))
     print(f"{len(patches) - failed} passed, {failed} failed")
     return 1 if failed else 0
 

@@ -25,12 +25,14 @@ enum tag {
     T_TRY_MAIL, /* a transaction that only tries recipients */
     T_TRY
 };
-enum { TAGS_MAX = 64, RECONNECT_MS = 200, BUSY_TIMES = 20, TRIES = 8, TRY_NAMES = 6 };
+enum { TAGS_MAX = 64, RECONNECT_MS = 200, TRIES = 8, TRY_NAMES = 6 };
+enum { BUSY_TIMES = 20, BUSY_DOUBLINGS = 4 }; /* a minute at most */
 
 struct client {
     struct peer peer;
     struct client_plan plan;
-    enum tag tags[TAGS_MAX];
+    enum tag tags[TAGS_MAX];    /* what replies are to */
+    uint64_t said_ns[TAGS_MAX]; /* when that was said */
     unsigned tag_count;
     unsigned rcpt_replies; /* of the message so far */
     unsigned wanted;
@@ -38,7 +40,7 @@ struct client {
     bool hello; /* the reply to EHLO has not begun */
     bool pipelined, bdat;
     bool second;      /* it comes through the proxy */
-    bool told_busy;   /* 421: it comes again later than others */
+    unsigned busy;    /* 421, one after the other: it comes again later each time */
     bool bad_header;  /* which garbles its header: no session may begin */
     bool early;       /* it speaks before the banner, which waits there */
     char address[24]; /* that the server is to see */
@@ -65,6 +67,7 @@ static void step(struct peer *peer);
 static void expect(struct client *c, enum tag tag)
 {
     MX_ASSERT(c->tag_count < TAGS_MAX);
+    c->said_ns[c->tag_count] = sim.now_ns;
     c->tags[c->tag_count++] = tag;
 }
 
@@ -289,6 +292,7 @@ static void on_reply(struct client *c, enum tag tag, unsigned code)
         if (code / 100 != 2) {
             quit(c);
         } else if (tag == T_BANNER) {
+            c->busy = 0;
             rates_session();
             hello(c);
         } else if (!c->tls && sim_chance(4)) {
@@ -399,7 +403,7 @@ static void take_reply(struct client *c, struct slice line)
         sim_say("client <- %.*s", SLICE_ARGS(line));
     }
     if (code == 421) {
-        c->told_busy = true;
+        c->busy++;
         if (c->tag_count > 0 && c->tags[0] == T_BANNER) {
             rates_over();
         }
@@ -410,8 +414,12 @@ static void take_reply(struct client *c, struct slice line)
         sim_fail("a reply to nothing: %.*s", SLICE_ARGS(line));
     }
     enum tag tag = c->tags[0];
+    if (tag == T_RCPT && code / 100 == 5) {
+        rates_error(sim.now_ns - c->said_ns[0]);
+    }
     c->tag_count--;
     memmove(c->tags, c->tags + 1, c->tag_count * sizeof c->tags[0]);
+    memmove(c->said_ns, c->said_ns + 1, c->tag_count * sizeof c->said_ns[0]);
     on_reply(c, tag, code);
 }
 
@@ -501,19 +509,26 @@ static void connect_again(struct client *c)
     expect(c, T_BANNER);
 }
 
+/* How many times as long as others it waits before it comes again. */
+static uint64_t patience(const struct client *c)
+{
+    unsigned doublings = c->busy < BUSY_DOUBLINGS ? c->busy : BUSY_DOUBLINGS;
+    return c->busy == 0 ? 1 : (uint64_t)BUSY_TIMES << (doublings - 1);
+}
+
 static void step(struct peer *peer)
 {
     struct client *c = mx_container_of(peer, struct client, peer);
     if (peer->sock == NULL) {
-        connect_again(c);
+        if (peer->wake_ns == UINT64_MAX) { /* else it was only poked */
+            connect_again(c);
+        }
         return;
     }
     (void)peer_pump(peer);
     take_replies(c);
     if (peer->gone) {
-        unsigned times = c->told_busy ? BUSY_TIMES : 1;
-        peer->wake_ns = sim.now_ns + times * sim_scale(1, RECONNECT_MS) * MX_NS_PER_MS;
-        c->told_busy = false;
+        peer->wake_ns = sim.now_ns + patience(c) * sim_scale(1, RECONNECT_MS) * MX_NS_PER_MS;
         c->mail = NULL;
     }
 }

@@ -460,7 +460,9 @@ static void step(struct peer *peer)
     struct slice line;
     size_t bytes;
     if (peer->sock == NULL) {
-        connect_again(g);
+        if (peer->wake_ns == UINT64_MAX) { /* else it was only poked */
+            connect_again(g);
+        }
         return;
     }
     (void)peer_pump(peer);

@@ -6,7 +6,7 @@
  *   - while a ban is in force on every core, its client gets no reply, and no core has an open
  * session of it
  *   - a trusted proxy is never banned, whatever a BlockedIp says
- *   - no client ever has more sessions than the limit, on all cores together
+ *   - no client, and no network, ever has more sessions than the limit, on all cores together
  *   - a connection whose header is malformed is never answered
  *   - while all cores refuse for overload, no session begins
  * and, as for all mail, the address that the server notes is the real client's. */
@@ -15,7 +15,7 @@
 #include "smtp/service.h"
 #include "tests/sim/settings.h"
 
-enum { CROWD_SESSIONS = 6, CROWD_LIMIT = 3, CROWD_MAIL_BYTES = 3000 };
+enum { CROWD_SESSIONS = 6, CROWD_LIMIT = 3, CROWD_NETWORK_LIMIT = 4, CROWD_MAIL_BYTES = 3000 };
 
 void crowd_reset(void); /* a new run */
 void crowd_start(unsigned guests);

@@ -72,6 +72,26 @@ void folder_copy(struct folder *to, const struct folder *from)
     }
 }
 
+struct listing *listing_new(const struct inode *folder)
+{
+    struct listing *listing = sim_alloc(sizeof *listing);
+    folder_copy(&listing->names, &folder->now);
+    listing->next = disk.listings;
+    disk.listings = listing;
+    return listing;
+}
+
+void listing_free(struct listing *listing)
+{
+    struct listing **at = &disk.listings;
+    while (*at != listing) {
+        at = &(*at)->next;
+    }
+    *at = listing->next;
+    sim_free(listing->names.entries);
+    sim_free(listing);
+}
+
 /* The folder that holds the last part of path, and that part. */
 struct inode *disk_walk(const char *path, const char **out_last)
 {

@@ -23,6 +23,9 @@ static void reach(struct inode *folder)
 void disk_after_kill(void)
 {
     memset(disk.fds, 0, sizeof disk.fds);
+    while (disk.listings != NULL) {
+        listing_free(disk.listings);
+    }
     for (struct inode *i = disk.inodes; i != NULL; i = i->next) {
         i->opens = 0;
         i->locked = false;

@@ -51,6 +51,12 @@ struct change {
     struct inode *inode;
 };
 
+/* A folder that is being listed; the process may die meanwhile. */
+struct listing {
+    struct listing *next;
+    struct folder names;
+};
+
 struct disk {
     struct inode *inodes;
     struct inode *root;
@@ -59,12 +65,16 @@ struct disk {
     struct inode *fds[FDS_MAX];
     struct change *changes;
     unsigned change_count, change_cap;
+    struct listing *listings;
 };
 extern struct disk disk;
 
 struct inode *inode_new(bool is_folder, const char *name);
 void inode_free(struct inode *inode);
 void folder_copy(struct folder *to, const struct folder *from);
+/* What is in a folder now; ends with listing_free, or with the process. */
+struct listing *listing_new(const struct inode *folder);
+void listing_free(struct listing *listing);
 /* The folder that holds the last part of path, and that part; NULL when there is none. */
 struct inode *disk_walk(const char *path, const char **out_last);
 struct inode *disk_lookup(const char *path);

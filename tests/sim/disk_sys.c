@@ -263,13 +263,12 @@ mx_err sys_list(const char *path, mx_err (*each)(void *arg, const char *name), v
         return MX_ERR_IO;
     }
     /* A copy: others may change the folder meanwhile. */
-    struct folder copy = {0};
-    folder_copy(&copy, &folder->now);
+    struct listing *listing = listing_new(folder);
     mx_err err = MX_OK;
-    for (unsigned i = 0; !err && i < copy.count; i++) {
-        err = each(arg, copy.entries[i].name);
+    for (unsigned i = 0; !err && i < listing->names.count; i++) {
+        err = each(arg, listing->names.entries[i].name);
     }
-    sim_free(copy.entries);
+    listing_free(listing);
     return err;
 }
 

@@ -208,11 +208,16 @@ static void on_rcpt(struct session *s, struct slice line)
     if (asks && strncmp(s->rcpts[s->rcpt_count], "user", 4) == 0) { /* always here */
         sim_fail("a next hop was asked about %s", s->rcpts[s->rcpt_count]);
     }
+    struct slice rcpt = slice_of_text(s->rcpts[s->rcpt_count]);
+    if (oracle_offered(rcpt, s->peer.sock)) {
+        peer_say(&s->peer, "450 4.2.0 come again\r\n");
+        return;
+    }
     if (unkind(s)) {
         bool forever = !asks && may_refuse(s, s->rcpts[s->rcpt_count]) && sim_chance(2);
         peer_say(&s->peer, forever ? "550 5.1.1 unknown\r\n" : "450 4.2.1 busy\r\n");
         if (forever) {
-            oracle_rejected(slice_of_text(s->sender), slice_of_text(s->rcpts[s->rcpt_count]));
+            oracle_rejected(slice_of_text(s->sender), rcpt);
         }
         return;
     }

@@ -15,8 +15,10 @@
 #include "tests/sim/bound.h"
 #include "tests/sim/crowd.h"
 #include "tests/sim/disk.h"
+#include "tests/sim/log_lines.h"
 #include "tests/sim/manager.h"
 #include "tests/sim/net.h"
+#include "tests/sim/networks.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/peer.h"
 
@@ -256,11 +258,13 @@ void life_boot(const struct life_conf *conf)
     settings_verify(conf->verify);
     rates_life();
     settings_limit(conf->crowd ? CROWD_LIMIT : 0);
+    networks_limit(conf->crowd ? CROWD_NETWORK_LIMIT : conf->throttled ? RATES_NETWORK : 0);
     life.conf.group_bytes = GROUP_BYTES;
     sim.ops = 0;
     sim.reads = 0;
     sim.struck = false;
     sim.dead = false;
+    sim.ending = false;
     memory_peak_reset();
     sim_say("start with %u cores", conf->cores);
     (void)fiber_new(boot_run, NULL, "boot");
@@ -330,43 +334,12 @@ bool life_stopped(void)
     return stopped;
 }
 
-/* --- log lines ---------------------------------------------------------------------------------
- */
-
-/* Events that say that something was lost: only rot may cause them, or that it could not be read
- * just now: a read error. */
-static void line_judge(struct slice line)
-{
-    static const char *const bad[] = {"journal-damaged", "message-incomplete", "message-unreadable",
-                                      "queue-record-malformed", "queue-record-unreadable"};
-    static const char transient[] = "input/output error";
-    bool excused = oracle_rotten() || memmem(line.ptr, line.len, transient, strlen(transient));
-    for (size_t i = 0; i < mx_countof(bad) && !excused; i++) {
-        if (memmem(line.ptr, line.len, bad[i], strlen(bad[i])) != NULL) {
-            sim_fail("without rot: %.*s", SLICE_ARGS(line));
-        }
-    }
-    if (sim.trace) {
-        sim_say("log %.*s", (int)line.len - 1, (const char *)line.ptr);
-    }
-}
-
-static void log_drain(struct log *log)
-{
-    uint8_t buf[LOG_TEXT_BYTES];
-    struct writer w = writer_init(buf, sizeof buf);
-    while (log->lines != NULL && log_take(log, &w)) {
-        line_judge(writer_slice(&w));
-        w = writer_init(buf, sizeof buf);
-    }
-}
-
 static void logs_drain(void)
 {
-    log_drain(&life.log);
-    manager_drain_logs(log_drain);
+    log_lines_drain(&life.log);
+    manager_drain_logs(log_lines_drain);
     for (unsigned i = 0; i < life.conf.cores; i++) {
-        log_drain(&life.cores[i].shard.log);
+        log_lines_drain(&life.cores[i].shard.log);
     }
 }
 
@@ -464,6 +437,9 @@ void life_step(void)
         connections_check();
         if (life.running && life.conf.crowd) {
             crowd_check(service_at, life.conf.cores);
+        }
+        if (life.running) {
+            networks_check(service_at, life.conf.cores);
         }
         workers_check();
         index_check();

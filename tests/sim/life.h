@@ -16,7 +16,7 @@ struct life_load {
 
 struct life_conf {
     unsigned cores;
-    uint64_t retry_ms;
+    uint64_t retry_ms;             /* 0: as the schedules say */
     uint64_t notify_ms, expire_ms; /* 0: the usual days */
     unsigned recv_bufs, sq_entries;
     uint64_t segment_bytes;
@@ -25,6 +25,7 @@ struct life_conf {
     bool throttled;                 /* tests/sim/rates.h */
     bool limited;                   /* tests/sim/limits.h */
     bool mixed;                     /* tests/sim/strategies.h */
+    bool scheduled;                 /* tests/sim/schedules.h; with retry_ms 0 */
     uint8_t verify;                 /* enum dir_verify: of all domains that relay */
     unsigned changes;               /* of the configuration, while it runs */
     uint64_t change_gap_ms;

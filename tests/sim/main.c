@@ -1,6 +1,7 @@
 /* The simulator's two drives. */
 #include "commit.h"
 #include "tests/sim/manager.h"
+#include "tests/sim/networks.h"
 #include "tests/sim/rates.h"
 #include "tests/sim/run.h"
 #include "tests/sim/scenario.h"
@@ -78,14 +79,19 @@ static void plan_random(struct plan *plan)
 }
 
 /* Every eighth seed runs tuned to extremes, another under rates of what comes in, a third under
- * limits of the queue, a fourth with connections by recipient, few of them; without drawing, so
- * that the others stay as they are. */
+ * limits of the queue, a fourth with delivery schedules, a fifth with connections by recipient, few
+ * of them; without drawing, so that the others stay as they are. */
 static void tune(struct plan *plan, uint64_t seed)
 {
     plan->conf.throttled = seed % 8 == 3;
     plan->conf.limited = seed % 8 == 7;
-    plan->conf.mixed = seed % 8 == 6;
+    plan->conf.mixed = seed % 8 == 2;
     plan->conf.performance.hop_connections = plan->conf.mixed ? seed / 8 % 5 : 0;
+    if (seed % 8 == 6) {
+        plan->conf.scheduled = true;
+        plan->conf.retry_ms = plan->conf.notify_ms = plan->conf.expire_ms = 0;
+        plan->hops_away_ms = seed / 8 % 4 * 40000;
+    }
     if (seed % 8 == 5) {
         plan->conf.performance = (struct performance){.turn_completions = 1 + seed / 8 % 4,
                                                       .session_steps = 16,
@@ -244,7 +250,9 @@ static void print_totals(double took, uint64_t hash)
     printf("%llu configurations tried, %llu refused, %llu in force, %llu of them late\n",
            (unsigned long long)manager_counts.tried, (unsigned long long)manager_counts.refused,
            (unsigned long long)manager_counts.done, (unsigned long long)manager_counts.late);
-    printf("%llu connections and recipients were over a rate\n", rates_refused);
+    printf("%llu connections and recipients were over a rate, %llu refusals waited\n",
+           rates_refused, rates_errors);
+    printf("%llu times a session was seen beside another one of its network\n", networks_shared);
     printf("%llu times mail was held, cancelled or bounced\n",
            (unsigned long long)run_totals.steered);
     printf("%llu runs, %llu lives, %llu crashes, %llu messages, %llu operations, %.1f s, trace "

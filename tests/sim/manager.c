@@ -46,7 +46,9 @@ static void stall(void)
     if (sim.faults && sim_chance(40)) {
         manager.stalled++;
         manager.was_stalled = true;
-        fiber_wait(sim.now_ns + sim_scale(1, STALL_MAX_MS) * MX_NS_PER_MS, NULL);
+        uint64_t until_ns = sim.now_ns + sim_scale(1, STALL_MAX_MS) * MX_NS_PER_MS;
+        sim_trouble(until_ns);
+        fiber_wait(until_ns, NULL);
         manager.stalled--;
     }
 }

@@ -33,7 +33,9 @@ struct sock *pair_new(struct netaddr here, struct netaddr there)
     struct sock *b = sock_new(there, here);
     a->other = b;
     b->other = a;
-    MX_ASSERT(net.past_count < mx_countof(net.pasts));
+    if (net.past_count == mx_countof(net.pasts)) {
+        sim_fail("more than %zu connections", mx_countof(net.pasts));
+    }
     a->past = b->past = net.pasts[net.past_count++] = sim_alloc(sizeof *a->past);
     return a;
 }

@@ -1,3 +1,4 @@
+#include "tests/sim/oracle_inside.h"
 #include "tests/sim/oracle_mail.h"
 
 #include "core/check.h"
@@ -12,18 +13,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { MAILS_MAX = 4096, DURABLE_ALL = 7, MARK_SLACK_S = 5 };
+enum { DURABLE_ALL = 7, MARK_SLACK_S = 5 };
 
-static struct {
-    struct mail *mails[MAILS_MAX];
-    unsigned count;
-    unsigned life;
-    uint64_t killed_ns[64], trouble_ns[64]; /* per life */
-    bool rot, rot_lost;
-    struct oracle_conf conf;
-    unsigned accepted, delivered, bounced;
-    unsigned held, ended; /* changes that were answered */
-} oracle;
+struct oracle oracle;
 
 /* --- messages ----------------------------------------------------------------------------------
  */
@@ -108,6 +100,7 @@ void oracle_answered(struct mail *mail, bool accepted)
                  mail->durable);
     }
     if (accepted) {
+        mail->accepted_ns = sim.now_ns;
         oracle.accepted++;
         sim_say("message %u accepted", mail->id);
     }
@@ -152,7 +145,7 @@ static void check_changed(const struct mail *mail, const struct copy *copy)
 /* --- what the next hops see --------------------------------------------------------------------
  */
 
-static struct mail *mail_in(struct slice text, const char *prefix)
+struct mail *oracle_mail_in(struct slice text, const char *prefix)
 {
     const uint8_t *at = memmem(text.ptr, text.len, prefix, strlen(prefix));
     if (at == NULL) {
@@ -182,7 +175,7 @@ static bool is_member(const struct mail *mail, const struct mail_rcpt *rcpt)
 }
 
 /* May the program have missed that the last copy was taken? */
-static bool may_repeat(const struct copy *last)
+bool oracle_may_repeat(const struct copy *last)
 {
     if (last->past != NULL && last->past->taken < last->reply_end) {
         return true; /* it never read the answer */
@@ -190,7 +183,7 @@ static bool may_repeat(const struct copy *last)
     if (last->life == oracle.life) {
         return false;
     }
-    /* A mark is durable soon, unless the disk was in trouble. */
+    /* A mark is durable soon, unless the disk was in trouble, or the core stood still. */
     uint64_t from_ns = oracle.trouble_ns[last->life];
     from_ns = from_ns > last->at_ns ? from_ns : last->at_ns;
     return oracle.killed_ns[last->life] < from_ns + MARK_SLACK_S * MX_NS_PER_S;
@@ -198,68 +191,13 @@ static bool may_repeat(const struct copy *last)
 
 static void take_copy(struct mail *mail, struct mail_rcpt *rcpt, struct copy copy)
 {
-    if (rcpt->copies > 0 && !copy.orphan && !oracle.rot && !may_repeat(&rcpt->last)) {
+    if (rcpt->copies > 0 && !copy.orphan && !oracle.rot && !oracle_may_repeat(&rcpt->last)) {
         sim_fail("message %u was delivered twice to %s (the first copy at %.6f s)", mail->id,
                  rcpt->address, (double)rcpt->last.at_ns / 1e9);
     }
     if (rcpt->copies++ == 0 || !copy.orphan) {
         rcpt->last = copy;
     }
-}
-
-static bool is_older(const struct mail *mail, uint64_t age_ns)
-{
-    return age_ns > 0 && (oracle.conf.clock_jumps || sim.now_ns - mail->made_ns >= age_ns);
-}
-
-static void take_failed(const struct mail *mail, struct mail_rcpt *of, struct copy copy)
-{
-    if (of->failed_dsns >= mail_times_named(mail, of) && !copy.orphan && !oracle.rot &&
-        !may_repeat(&of->dsn)) {
-        sim_fail("two failure DSNs about %s and message %u", of->address, mail->id);
-    }
-    if (!mail_wants(of, NOTIFY_FAILURE)) {
-        sim_fail("a failure DSN about %s and message %u, against its wish", of->address, mail->id);
-    }
-    of->failed_dsns++;
-    of->dsn = copy;
-    of->expired = is_older(mail, oracle.conf.expire_ns);
-    if (of->rejected == 0 && !of->expired && !of->may_go && !mail->report_asked && !oracle.rot) {
-        sim_fail("a failure DSN about %s and message %u, for nothing", of->address, mail->id);
-    }
-    bool known = of->copies > 0 && !may_repeat(&of->last);
-    if (of->rejected == 0 && known && !of->may_go && !oracle.rot) {
-        sim_fail("a failure DSN about %s, who has message %u", of->address, mail->id);
-    }
-}
-
-static void take_delayed(const struct mail *mail, struct mail_rcpt *of, struct copy copy)
-{
-    if (of->delay_dsns >= mail_times_named(mail, of) && !copy.orphan && !oracle.rot &&
-        !may_repeat(&of->delay_dsn)) {
-        sim_fail("two delay DSNs about %s and message %u", of->address, mail->id);
-    }
-    if (!is_older(mail, oracle.conf.notify_ns)) {
-        sim_fail("a delay DSN about %s and message %u too early", of->address, mail->id);
-    }
-    if (!mail_wants(of, NOTIFY_DELAY)) {
-        sim_fail("a delay DSN about %s and message %u, against its wish", of->address, mail->id);
-    }
-    of->delay_dsns++;
-    of->delay_dsn = copy;
-}
-
-static void take_success(const struct mail *mail, struct mail_rcpt *of, struct copy copy)
-{
-    if (!mail_wants(of, NOTIFY_SUCCESS) && !of->is_list) {
-        sim_fail("a DSN of success about %s and message %u, against its wish", of->address,
-                 mail->id);
-    }
-    if (of->success_dsns > 0 && !copy.orphan && !oracle.rot && !may_repeat(&of->success_dsn)) {
-        sim_fail("two DSNs of success about %s and message %u", of->address, mail->id);
-    }
-    of->success_dsns++;
-    of->success_dsn = copy;
 }
 
 unsigned oracle_changes(void)
@@ -278,46 +216,6 @@ void oracle_notices(uint64_t *delayed, uint64_t *expired)
     }
 }
 
-/* A DSN: whom it is about and what it says. */
-static void take_dsn(struct slice rcpt, struct slice content, struct copy copy)
-{
-    struct mail *mail = mail_in(rcpt, "sim-");
-    if (mail == NULL || mail->null_sender) {
-        sim_fail("a DSN to %.*s, who sent nothing", SLICE_ARGS(rcpt));
-    }
-    static const char final[] = "Final-Recipient: rfc822;";
-    unsigned about = 0;
-    struct slice left = content;
-    for (;;) {
-        const uint8_t *at = memmem(left.ptr, left.len, final, strlen(final));
-        if (at == NULL) {
-            break;
-        }
-        left = slice_from(left, (size_t)(at - left.ptr) + strlen(final));
-        struct slice address = slice_first(left, slice_find(left, '\r'));
-        while (address.len > 0 && address.ptr[0] == ' ') {
-            address = slice_from(address, 1);
-        }
-        struct mail_rcpt *of = mail_rcpt_of(mail, address);
-        const uint8_t *action = memmem(left.ptr, left.len, "Action: ", 8);
-        if (of == NULL || action == NULL) {
-            sim_fail("a DSN about %.*s, whom message %u did not name", SLICE_ARGS(address),
-                     mail->id);
-        }
-        about++;
-        if (action[8] == 'f') {
-            take_failed(mail, of, copy);
-        } else if (action[8] == 'd' && action[10] == 'l' && action[11] == 'a') {
-            take_delayed(mail, of, copy);
-        } else {
-            take_success(mail, of, copy);
-        }
-    }
-    if (about == 0) {
-        sim_fail("a DSN about nobody");
-    }
-}
-
 void oracle_delivered(struct slice sender, struct slice rcpt, struct slice content,
                       const struct sock *from, uint64_t reply_end)
 {
@@ -328,10 +226,10 @@ void oracle_delivered(struct slice sender, struct slice rcpt, struct slice conte
                         .life = oracle.life};
     if (sender.len == 0 && memmem(content.ptr, content.len, "multipart/report", 16) != NULL) {
         sim_say("a DSN for %.*s", SLICE_ARGS(rcpt));
-        take_dsn(rcpt, content, copy);
+        report_taken(rcpt, content, copy);
         return;
     }
-    struct mail *mail = mail_in(content, "Subject: sim-");
+    struct mail *mail = oracle_mail_in(content, "Subject: sim-");
     struct mail_rcpt *of = mail == NULL ? NULL : mail_rcpt_of(mail, rcpt);
     bool member = of != NULL && is_member(mail, of);
     if (mail == NULL || !same_content(mail, content, member ? "Delivered-To:" : "Received:")) {
@@ -346,6 +244,7 @@ void oracle_delivered(struct slice sender, struct slice rcpt, struct slice conte
     }
     sim_say("message %u taken for %s", mail->id, of->address);
     check_changed(mail, &copy);
+    times_check_late(mail, of);
     take_copy(mail, of, copy);
 }
 
@@ -356,7 +255,7 @@ static struct mail_rcpt *rejected_rcpt(struct slice sender, struct slice rcpt)
     char text[MAIL_ADDRESS_MAX];
     (void)snprintf(text, sizeof text, "%.*s", SLICE_ARGS(rcpt));
     struct mail *mail =
-        sscanf(text, "r%u-%u@", &id, &i) == 2 ? oracle_find(id) : mail_in(sender, "sim-");
+        sscanf(text, "r%u-%u@", &id, &i) == 2 ? oracle_find(id) : oracle_mail_in(sender, "sim-");
     return mail == NULL ? NULL : mail_rcpt_of(mail, rcpt);
 }
 
@@ -374,9 +273,27 @@ void oracle_rejected(struct slice sender, struct slice rcpt)
     of->rejected++;
 }
 
+bool oracle_offered(struct slice rcpt, const struct sock *from)
+{
+    unsigned id, i;
+    char text[MAIL_ADDRESS_MAX];
+    (void)snprintf(text, sizeof text, "%.*s", SLICE_ARGS(rcpt));
+    struct mail *mail = sscanf(text, "r%u-%u@", &id, &i) == 2 ? oracle_find(id) : NULL;
+    struct mail_rcpt *of = mail == NULL ? NULL : mail_rcpt_of(mail, rcpt);
+    if (of == NULL || from->other == NULL) {
+        return false; /* what an earlier process has left on its way asks for nothing */
+    }
+    times_check_turn(mail, of);
+    bool off = times_puts_off(of);
+    of->offers += off;
+    of->offered_ns = sim.now_ns;
+    of->offered_life = oracle.life;
+    return off;
+}
+
 void oracle_rejected_all(struct slice sender, const char *domain)
 {
-    struct mail *mail = mail_in(sender, "sim-");
+    struct mail *mail = oracle_mail_in(sender, "sim-");
     MX_ASSERT(mail != NULL);
     for (unsigned i = 0; i < mail->all_count; i++) {
         const char *address = mail->rcpts[i].address;
@@ -447,7 +364,7 @@ static void each_mailbox_file(void *arg, const char *name, const uint8_t *bytes,
         return;
     }
     struct slice content = slice_of(bytes, len);
-    struct mail *mail = mail_in(content, "Subject: sim-");
+    struct mail *mail = oracle_mail_in(content, "Subject: sim-");
     if (mail == NULL || !same_content(mail, content, "Return-Path: <")) {
         sim_fail("altered content in %s: %zu bytes", name, len);
     }
@@ -490,20 +407,19 @@ static void judge(struct mail *mail)
     for (unsigned i = 0; i < mail->all_count; i++) {
         const struct mail_rcpt *rcpt = mail_rcpt_of(mail, slice_of_text(mail->rcpts[i].address));
         unsigned due = copies_due(mail, rcpt->address);
-        bool may_fail =
-            rcpt->rejected > 0 || rcpt->may_go || rcpt->expired || mail->cancel_asked ||
-            mail->report_asked ||
-            ((mail->null_sender || !mail_wants(rcpt, NOTIFY_FAILURE)) && oracle.conf.expire_ns > 0);
-        bool reported = may_fail && (mail->null_sender || mail->cancel_asked ||
-                                     rcpt->failed_dsns > 0 || !mail_wants(rcpt, NOTIFY_FAILURE));
-        if (rcpt->copies < due && !reported) {
+        bool may_fail = rcpt->rejected > 0 || rcpt->may_go || rcpt->expired || mail->cancel_asked ||
+                        mail->report_asked;
+        unsigned told = rcpt->failed_dsns + rcpt->failed_lost + rcpt->given_up;
+        bool settled = mail->cancel_asked || rcpt->copies + told >= due;
+        if (rcpt->copies < due && !(may_fail && settled)) {
             sim_fail("message %u was answered 250 and is lost for %s (%u of %u copies, rejected "
-                     "%u, DSNs %u)",
-                     mail->id, rcpt->address, rcpt->copies, due, rcpt->rejected, rcpt->failed_dsns);
+                     "%u, DSNs %u, of them %u given up; %u times failed in silence)",
+                     mail->id, rcpt->address, rcpt->copies, due, rcpt->rejected,
+                     rcpt->failed_dsns + rcpt->failed_lost, rcpt->failed_lost, rcpt->given_up);
         }
         /* A copy whose answer was lost may end as a failure. */
         if (mail_wants(rcpt, NOTIFY_SUCCESS) && !mail->null_sender && !mail->cancel_asked &&
-            rcpt->copies > 0 && rcpt->success_dsns + rcpt->failed_dsns == 0) {
+            rcpt->copies > 0 && rcpt->success_dsns + rcpt->success_lost + told == 0) {
             sim_fail("message %u was delivered to %s, and its sender was not told", mail->id,
                      rcpt->address);
         }

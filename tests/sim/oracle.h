@@ -38,6 +38,11 @@ struct mail_rcpt {
     struct copy last, dsn, delay_dsn, success_dsn;
     unsigned rejected; /* times a next hop answered 5xx */
     unsigned failed_dsns, delay_dsns, success_dsns;
+    unsigned failed_lost, success_lost; /* DSNs that were queued, and were given up there */
+    unsigned given_up;                  /* times that it failed, and nobody wanted to be told */
+    unsigned offers;                    /* to a next hop, which put it off; the last one: */
+    uint64_t offered_ns;
+    unsigned offered_life;
     uint8_t notify; /* enum dsn_notify, as the client asks; only where it is named once */
     bool expired;
     bool is_list;  /* its members get the mail */
@@ -56,7 +61,8 @@ struct mail {
     char client[32];     /* address that the server is to note */
     uint8_t *content;
     size_t len;
-    uint64_t made_ns; /* before it arrived */
+    uint64_t made_ns;     /* before it arrived */
+    uint64_t accepted_ns; /* after that; 0: not known */
     enum mail_state state;
     unsigned durable; /* bits: sender, beginning, end */
     /* An administrator: what was answered; cancelling that was asked for may have happened. */
@@ -67,6 +73,7 @@ struct oracle_conf {
     bool wide;                     /* mail also goes to lists and to addresses that come and go */
     uint64_t notify_ns, expire_ns; /* 0: no mail gets that old */
     bool clock_jumps;              /* its age is anybody's guess */
+    bool calm;                     /* nothing but the process and its disk ever fails */
 };
 void oracle_reset(const struct oracle_conf *conf);
 /* The NOTIFY parameter that a client gives with this recipient, with a space before it, or "". */
@@ -95,6 +102,8 @@ void oracle_answered(struct mail *mail, bool accepted);
 void oracle_delivered(struct slice sender, struct slice rcpt, struct slice content,
                       const struct sock *from, uint64_t reply_end);
 void oracle_rejected(struct slice sender, struct slice rcpt);
+/* It is offered this recipient. True: it is to be put off this time, with 4xx. */
+bool oracle_offered(struct slice rcpt, const struct sock *from);
 /* May it say 5xx: will the oracle know which message that was? */
 bool oracle_may_reject(struct slice sender, struct slice rcpt);
 /* The client was told whether the server takes its recipient. */

@@ -5,7 +5,13 @@
 
 #include <string.h>
 
-enum { SESSIONS_COUNT = 4, DOMAINS_COUNT = 6, KEYS_MAX = 64, KEY_BYTES = 64 };
+enum {
+    SESSIONS_COUNT = 4,
+    DOMAINS_COUNT = 6,
+    KEYS_MAX = 64,
+    KEY_BYTES = 64,
+    ERROR_DELAY_MS = 3000
+};
 
 /* A long one, so that little comes back while clients are there and the bound is a narrow one; but
  * clients that find no session try until they have one. */
@@ -22,7 +28,7 @@ static struct {
     unsigned domain_count;
 } rates;
 
-unsigned long long rates_refused;
+unsigned long long rates_refused, rates_errors;
 
 static struct inbound_throttle throttles[] = {
     {.id = 1, .stage = INBOUND_CONNECT, .count = SESSIONS_COUNT, .period_ms = SESSIONS_MS},
@@ -45,11 +51,15 @@ void rates_reset(bool some)
     }
 }
 
-struct inbound_throttles rates_throttles(void)
+void rates_image(struct image *image)
 {
-    struct inbound_throttles all = {.items = throttles, .count = mx_countof(throttles)};
-    all.stages = 1u << INBOUND_CONNECT | 1u << INBOUND_RCPT;
-    return rates.some ? all : (struct inbound_throttles){0};
+    if (rates.some) {
+        image->throttles =
+            (struct inbound_throttles){.items = throttles,
+                                       .count = mx_countof(throttles),
+                                       .stages = 1U << INBOUND_CONNECT | 1U << INBOUND_RCPT};
+        image->limits.error_delay_ms = ERROR_DELAY_MS;
+    }
 }
 
 void rates_life(void)
@@ -95,4 +105,13 @@ void rates_domain(const char *name)
 void rates_over(void)
 {
     rates_refused += rates.some;
+}
+
+void rates_error(uint64_t took_ns)
+{
+    rates_errors += rates.some;
+    if (rates.some && !sim.ending && took_ns < ERROR_DELAY_MS * MX_NS_PER_MS) {
+        sim_fail("a command was refused after %.3f s, where such replies wait %d ms",
+                 (double)took_ns / 1e9, ERROR_DELAY_MS);
+    }
 }

@@ -1,6 +1,7 @@
 #include "tests/sim/run.h"
 #include "tests/sim/limits.h"
 #include "tests/sim/rates.h"
+#include "tests/sim/schedules.h"
 
 #include "tests/sim/crowd.h"
 #include "tests/sim/disk.h"
@@ -63,6 +64,7 @@ static void stop_orderly(bool drained)
 {
     uint64_t began = sim.steps;
     crowd_calm(false);
+    sim.ending = true;
     life_stop();
     while (!sim.dead && !life_stopped()) {
         life_step();
@@ -166,15 +168,17 @@ void run_plan(const struct plan *plan)
     oracle_reset(&(struct oracle_conf){.wide = plan->wide,
                                        .notify_ns = plan->conf.notify_ms * MX_NS_PER_MS,
                                        .expire_ns = plan->conf.expire_ms * MX_NS_PER_MS,
-                                       .clock_jumps = plan->clock_jumps});
+                                       .clock_jumps = plan->clock_jumps,
+                                       .calm = !plan->faults && plan->hops_away_ms == 0});
     peers_reset();
     net_reset();
     clients_reset();
     crowd_reset();
-    settings_reset(plan->second);
     rates_reset(plan->conf.throttled);
     limits_reset(plan->conf.limited);
     strategies_reset(plan->conf.mixed);
+    schedules_reset(plan->conf.scheduled, !plan->faults);
+    settings_reset(plan->second);
     disk_format(UINT64_C(64) << 20);
     sim.faults = plan->faults;
     sim.read_errors = plan->read_errors;

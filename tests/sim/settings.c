@@ -5,6 +5,8 @@
 #include "core/check.h"
 #include "tests/sim/crowd.h"
 #include "tests/sim/limits.h"
+#include "tests/sim/networks.h"
+#include "tests/sim/schedules.h"
 #include "tests/sim/settings_inside.h"
 #include "tests/sim/sim.h"
 #include "tests/sim/strategies.h"
@@ -187,6 +189,7 @@ void settings_mutate(struct settings *settings)
     for (unsigned i = 0; i < count; i++) {
         mutate_one(settings);
     }
+    settings->slow ^= schedules_set() && sim_chance(3);
     settings->generation++;
 }
 
@@ -370,8 +373,8 @@ static void image_make(struct made *made, const struct settings *s)
                             .listeners = made->listeners,
                             .routes = made->routes};
     image->performance = tuned;
-    image->throttles = rates_throttles();
     limits_image(image);
+    networks_image(image);
     image->limits = (struct session_limits){.idle_ms = 300000,
                                             .data_block_ms = 600000,
                                             .data_rate = 500,
@@ -387,12 +390,7 @@ static void image_make(struct made *made, const struct settings *s)
                                             .messages_max = 1000,
                                             .commands_max = 10000,
                                             .refuse_pipelining = true};
-    if (image->throttles.count > 0) {
-        image->network_connections_max = 2;
-        image->network_bits_v4 = 24;
-        image->network_bits_v6 = 48;
-        image->limits.error_delay_ms = 3000;
-    }
+    rates_image(image);
     char text[64];
     (void)snprintf(text, sizeof text, "certificate %u", s->certificate);
     made->certificate.cert_pem = keep(made, text);
@@ -482,6 +480,14 @@ static void records_make(struct made *made, const struct settings *s)
     lists_make(made, s);
 }
 
+static void programs_free(const struct image *image)
+{
+    expr_free((struct expr_program *)(uintptr_t)image->route_program);
+    expr_free((struct expr_program *)(uintptr_t)image->stages[STAGE_SENDER]);
+    expr_free((struct expr_program *)(uintptr_t)image->schedule_program);
+    strategies_free(image);
+}
+
 struct config *settings_config(const struct settings *settings, bool whole)
 {
     struct made *made = calloc(1, sizeof *made);
@@ -492,13 +498,12 @@ struct config *settings_config(const struct settings *settings, bool whole)
     mx_err err = program_make(made);
     err = err ? err : sender_make(made);
     err = err ? err : strategies_image(&made->config.image);
+    err = err ? err : schedules_image(&made->config.image, settings->slow);
     if (!err) {
         made->config.image.blocked = crowd_blocked(settings, &err);
     }
     if (err) {
-        expr_free((struct expr_program *)(uintptr_t)made->config.image.route_program);
-        expr_free((struct expr_program *)(uintptr_t)made->config.image.stages[STAGE_SENDER]);
-        strategies_free(&made->config.image);
+        programs_free(&made->config.image);
         free(made);
         return NULL;
     }
@@ -518,10 +523,8 @@ void config_free(struct config *config)
 {
     if (config != NULL) {
         configs--;
-        expr_free((struct expr_program *)(uintptr_t)config->image.route_program);
+        programs_free(&config->image);
         netset_free((struct netset *)(uintptr_t)config->image.blocked);
-        expr_free((struct expr_program *)(uintptr_t)config->image.stages[STAGE_SENDER]);
-        strategies_free(&config->image);
         free(config); /* see memory.c: what was in it can be seen no more */
     }
 }

@@ -15,6 +15,7 @@ struct settings {
     bool source_moved;    /* relays lead to other hosts */
     bool lmtp_moved;
     bool spare_route; /* the others get other numbers */
+    bool slow;        /* delivery schedules, where there are some */
     unsigned certificate;
     unsigned extra; /* bits: accounts extra0.. */
     bool domain, renamed, relay, domain_alias;

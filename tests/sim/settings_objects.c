@@ -108,6 +108,7 @@ size_t settings_changes(struct object_change out[SETTINGS_CHANGES_MAX], const st
     note_image(out, &count, "MtaRoute",
                a->source_moved != b->source_moved || a->lmtp_moved != b->lmtp_moved ||
                    a->spare_route != b->spare_route);
+    note_image(out, &count, "MtaDeliverySchedule", a->slow != b->slow);
     note(out, &count, "Domain", 5, a->domain ? domain_json(a, 5) : NULL,
          b->domain ? domain_json(b, 5) : NULL);
     for (unsigned i = 0; i < SIM_ACCOUNTS; i++) {

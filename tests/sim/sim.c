@@ -111,7 +111,7 @@ enum sim_fault sim_op(const char *what, const char *name)
         if (sim.ops >= sim.strike_at + sim.strike_len) {
             return FAULT_NONE;
         }
-        sim.trouble_ns = sim.now_ns;
+        sim_trouble(sim.now_ns);
         return FAULT_IO;
     }
     if (sim.struck) {
@@ -121,7 +121,7 @@ enum sim_fault sim_op(const char *what, const char *name)
     if (sim.strike == FAULT_NOSPACE) {
         sim.disk_trouble = true;
         sim.full_until_ns = sim.now_ns + sim.strike_len * MX_NS_PER_MS;
-        sim.trouble_ns = sim.full_until_ns;
+        sim_trouble(sim.full_until_ns);
         return FAULT_NONE;
     }
     sim_say("the process dies");
@@ -130,6 +130,11 @@ enum sim_fault sim_op(const char *what, const char *name)
         fiber_wait(UINT64_MAX, NULL); /* never comes back */
     }
     return sim.strike;
+}
+
+void sim_trouble(uint64_t until_ns)
+{
+    sim.trouble_ns = until_ns > sim.trouble_ns ? until_ns : sim.trouble_ns;
 }
 
 bool sim_read_fails(const char *name)

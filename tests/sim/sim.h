@@ -43,8 +43,9 @@ struct sim {
     uint64_t full_until_ns;
     bool struck;
     bool disk_trouble;     /* a fault met the disk in this run */
-    uint64_t trouble_ns;   /* when that ended, as far as it is known */
+    uint64_t trouble_ns;   /* until then marks may not have become durable */
     bool dead;             /* the process was killed */
+    bool ending;           /* it was told to end */
     uint64_t hops_from_ns; /* next hops answer from then on, but for the one that takes DSNs */
     const char *repeat;    /* the options that repeat this run */
 };
@@ -66,6 +67,8 @@ MX_NORETURN void sim_fail(const char *format, ...) MX_PRINTF(1, 2);
 /* One operation that a fault may hit. FAULT_NONE or the fault that the caller has to act out; a
  * kill inside a fiber does not return. */
 enum sim_fault sim_op(const char *what, const char *name);
+/* The disk fails, or a core stands still, until then. */
+void sim_trouble(uint64_t until_ns);
 /* One read of a file: true when it fails. */
 bool sim_read_fails(const char *name) __attribute__((nonnull));
 

@@ -1,0 +1,39 @@
+/* What the parts of the oracle share: oracle.c (mail), oracle_reports.c (what senders are told),
+ * oracle_times.c (when). */
+#pragma once
+
+#include "tests/sim/oracle.h"
+
+enum { MAILS_MAX = 4096, LIVES_SEEN_MAX = 64 };
+
+struct oracle {
+    struct mail *mails[MAILS_MAX];
+    unsigned count;
+    unsigned life;
+    uint64_t killed_ns[LIVES_SEEN_MAX], trouble_ns[LIVES_SEEN_MAX]; /* per life */
+    bool rot, rot_lost;
+    struct oracle_conf conf;
+    unsigned accepted;
+    unsigned held, ended; /* changes that were answered */
+};
+extern struct oracle oracle;
+
+/* The message whose number follows the prefix in the text, or NULL. */
+struct mail *oracle_mail_in(struct slice text, const char *prefix);
+/* May the program have missed that the last copy was taken? */
+bool oracle_may_repeat(const struct copy *last);
+
+/* A next hop has a DSN for this address. */
+void report_taken(struct slice rcpt, struct slice content, struct copy copy);
+
+/* Is it old enough to be given up, or for the n-th report of a delay (from 0)? */
+bool times_expired(const struct mail *mail, const struct mail_rcpt *of);
+bool times_delayed(const struct mail *mail, const struct mail_rcpt *of, unsigned n);
+/* A report about it. */
+bool times_report_expired(const struct mail *mail);
+/* Is it put off, for the sake of its schedule? */
+bool times_puts_off(const struct mail_rcpt *of);
+/* Offered again after it was put off, `offers` times: when its schedule says. */
+void times_check_turn(const struct mail *mail, const struct mail_rcpt *of);
+/* Delivered: not so late that it should have been given up. */
+void times_check_late(const struct mail *mail, const struct mail_rcpt *of);

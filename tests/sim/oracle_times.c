@@ -1,0 +1,94 @@
+/* When: retries, reports of delay, and the end of what could not be delivered. */
+#include "core/wheel.h"
+#include "tests/sim/net.h"
+#include "tests/sim/oracle_inside.h"
+#include "tests/sim/oracle_mail.h"
+#include "tests/sim/schedules.h"
+#include "tests/sim/sim.h"
+
+#include <stdio.h>
+
+#define EARLY_NS ((WHEEL_TICK_MS + 1) * MX_NS_PER_MS)
+
+/* Between the time of an attempt and what a next hop sees of it: a start, connecting. */
+enum { ATTEMPT_SLACK_S = 30, TURN_SLACK_S = 1 };
+/* A calm next hop takes a recipient when it is offered for the n-th time, n below this. */
+enum { GREY_OFFERS = 4 };
+
+static bool is_older(const struct mail *mail, uint64_t age_ns)
+{
+    uint64_t now_ns = sim.now_ns + MX_NS_PER_MS; /* times are kept in whole milliseconds */
+    return age_ns > 0 && (oracle.conf.clock_jumps || now_ns - mail->made_ns >= age_ns);
+}
+
+/* 0: no mail gets that old. */
+static uint64_t end_ns(const char *address)
+{
+    return schedules_set() ? schedules_end_ns(address) : oracle.conf.expire_ns;
+}
+
+static uint64_t notify_ns(const char *address, unsigned n)
+{
+    return schedules_set() ? schedules_notify_ns(address, n) : n == 0 ? oracle.conf.notify_ns : 0;
+}
+
+bool times_expired(const struct mail *mail, const struct mail_rcpt *of)
+{
+    return is_older(mail, end_ns(of->address));
+}
+
+bool times_report_expired(const struct mail *mail)
+{
+    return is_older(mail, end_ns(mail->sender));
+}
+
+bool times_delayed(const struct mail *mail, const struct mail_rcpt *of, unsigned n)
+{
+    return is_older(mail, notify_ns(of->address, n));
+}
+
+bool times_puts_off(const struct mail_rcpt *of)
+{
+    unsigned id = 0;
+    (void)sscanf(of->address, "r%u-", &id);
+    return oracle.conf.calm && schedules_set() && of->offers < id % GREY_OFFERS;
+}
+
+void times_check_turn(const struct mail *mail, const struct mail_rcpt *of)
+{
+    uint64_t took_ns = sim.now_ns - of->offered_ns;
+    /* Who is due within a tick goes with others of the message. An attempt that only a report needs
+     * is no step of the schedule. */
+    uint64_t notice_ns = notify_ns(of->address, 0);
+    bool extra = notice_ns > 0 && sim.now_ns - mail->made_ns + EARLY_NS >= notice_ns;
+    if (of->offers == 0 || of->offered_life != oracle.life || extra || !oracle.conf.calm ||
+        !schedules_set() || oracle.conf.clock_jumps || oracle.rot) {
+        return;
+    }
+    /* What a killed process did not write down is done again. */
+    unsigned first = oracle.life > 0 ? 0 : of->offers - 1;
+    uint64_t least_ns = schedules_wait_ns(of->address, first, true);
+    uint64_t most_ns = schedules_wait_ns(of->address, of->offers - 1, false);
+    if (took_ns + EARLY_NS < least_ns || took_ns > most_ns + TURN_SLACK_S * MX_NS_PER_S) {
+        sim_fail("message %u is offered for %s after %.3f s, put off %u times, for %.3f to %.3f s",
+                 mail->id, of->address, (double)took_ns / 1e9, of->offers, (double)least_ns / 1e9,
+                 (double)most_ns / 1e9);
+    }
+}
+
+void times_check_late(const struct mail *mail, const struct mail_rcpt *of)
+{
+    uint64_t last_ns = schedules_set() ? schedules_last_ns(of->address) : oracle.conf.expire_ns;
+    bool own = of < mail->rcpts + mail->rcpt_count; /* else its age is that of the list's mail */
+    if (last_ns == 0 || mail->accepted_ns == 0 || !own || sim.faults || oracle.conf.clock_jumps) {
+        return;
+    }
+    /* What grew old while the process was not there is tried once more. */
+    uint64_t began_ns = oracle.life > 0 ? oracle.killed_ns[oracle.life - 1] : 0;
+    uint64_t until_ns = mail->accepted_ns + last_ns;
+    until_ns = (until_ns > began_ns ? until_ns : began_ns) + ATTEMPT_SLACK_S * MX_NS_PER_S;
+    if (sim.now_ns > until_ns) {
+        sim_fail("message %u was delivered to %s at the age of %.1f s, of at most %.1f s", mail->id,
+                 of->address, (double)(sim.now_ns - mail->made_ns) / 1e9, (double)last_ns / 1e9);
+    }
+}
