@@ -105,7 +105,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct expr_program *program;
     struct expr_problem problem;
     struct expr_value value;
-    if (expr_compile_asking(&program, &source, EXPR_QRCPT, UINT32_MAX, &problem) != MX_OK) {
+    struct expr_environment environment = {.asks = UINT32_MAX};
+    if (expr_compile_in(&program, &source, EXPR_QRCPT, &environment, &problem) != MX_OK) {
         struct slice text = problem.branch < 0     ? source.otherwise
                             : problem.in_condition ? branch.condition
                                                    : branch.then;
