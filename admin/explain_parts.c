@@ -109,6 +109,12 @@ json_t *explain_decisions_json(const struct explanation *e)
         set(object, "result", result_of(e, decision->program));
         set(object, "problem",
             decision->problem != NULL ? json_string(decision->problem) : json_null());
+        set(object, "note",
+            expr_changes(decision->program)
+                ? json_string(
+                      "explaining changes no key and no counter: counter_incr shows what it "
+                      "would make")
+                : json_null());
         set(object, "rule", explain_rule_json(e, decision->program));
         set(object, "cut", json_boolean(decision->cut));
         json_array_append_new(list, object);

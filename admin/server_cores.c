@@ -117,6 +117,7 @@ static mx_err core_prepare(struct server *server, unsigned index)
     core->conf.addresses = config->addresses;
     core->conf.address_count = config->address_count;
     core->conf.hash_seed = random_u64();
+    core->conf.keys_seed = server->keys_seed;
     core->conf.store = server->store;
     core->conf.sessions = server->sessions;
     core->conf.rates = server->rates;

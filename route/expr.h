@@ -233,6 +233,10 @@ static inline bool expr_truthy(const struct expr_value *value)
         return true;
     }
 }
+/* For hosts: the text of a value, as functions see it: a string or constant itself, a number's
+ * digits (in memory that lives as long as the run), '' for an array. False: no memory; the run
+ * fails. */
+bool expr_value_text(struct expr_vm *vm, const struct expr_value *value, struct slice *out);
 /* For hosts: memory for an array of count values, as long as the run. NULL when it is used up; the
  * run fails then. */
 struct expr_value *expr_array(struct expr_vm *vm, size_t count);

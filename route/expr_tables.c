@@ -72,8 +72,10 @@ static const struct expr_variable variables[] = {
     [EXPR_VAR_METHOD] = {"method", EXPR_STRING, IN(EXPR_HTTP), NULL, "method of the request"},
 };
 
-#define READS (1u << EXPR_ASK_DNS)
-#define ASKED READS
+/* What is worked out for a host is so more often than once for each delivery: it changes nothing.
+ */
+#define READS (1u << EXPR_ASK_DNS | 1u << EXPR_ASK_KEY)
+#define ASKED (READS | 1u << EXPR_ASK_CHANGE)
 
 static const struct expr_context_row contexts[EXPR_CONTEXTS] = {
     [EXPR_CONN] = {"CONN", "a new connection", ASKED},

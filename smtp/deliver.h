@@ -195,6 +195,7 @@ struct deliver_conf {
     struct deliver_pause pause;
     struct rate_table *rates;           /* of all cores; NULL: no image has throttles */
     const struct expr_metrics *metrics; /* of all cores; NULL: metric() fails */
+    struct keys *keys;                  /* of the core */
     struct dns *dns;                    /* of the core */
     const struct names *names;
 };
