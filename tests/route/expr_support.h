@@ -94,23 +94,23 @@ static __attribute__((unused)) const struct expr_metrics *host_metrics(void)
 /* The store that expressions fill, of one run: a few entries, compared by kind and key. */
 struct host_entry {
     bool counter;
-    char key[64];
+    bool there; /* not only looked at */
+    struct slice key;
     struct expr_value value;
-    char text[64];
 };
-static struct host_entry host_entries[8];
+static struct host_entry host_entries[512];
 static unsigned host_entry_count;
 
 static struct host_entry *host_entry(bool counter, struct slice key)
 {
     unsigned i = 0;
-    while (i < host_entry_count && (host_entries[i].counter != counter ||
-                                    !slice_equal(slice_of_text(host_entries[i].key), key))) {
+    while (i < host_entry_count &&
+           (host_entries[i].counter != counter || !slice_equal(host_entries[i].key, key))) {
         i++;
     }
-    if (i == host_entry_count && i < mx_countof(host_entries)) {
-        host_entries[host_entry_count++] = (struct host_entry){.counter = counter};
-        snprintf(host_entries[i].key, sizeof host_entries[i].key, "%.*s", SLICE_ARGS(key));
+    cr_assert_lt(i, mx_countof(host_entries));
+    if (i == host_entry_count) {
+        host_entries[host_entry_count++] = (struct host_entry){.counter = counter, .key = key};
     }
     return &host_entries[i];
 }
@@ -122,28 +122,38 @@ static enum expr_answer host_ask(void *arg, const struct expr_question *question
     (void)arg;
     *out = (struct expr_value){.type = EXPR_INTEGER, .integer = 1};
     if (question->kind == EXPR_ASK_DNS) {
-        *reason = "no name server";
         *out = args[0];
-        return args[0].type == EXPR_STRING ? EXPR_ANSWERED : EXPR_UNANSWERED;
+        if (args[0].type != EXPR_STRING) {
+            *reason = "no name server";
+            return EXPR_UNANSWERED;
+        }
+        return EXPR_ANSWERED;
     }
     cr_assert(args[0].type == EXPR_STRING && slice_equal(args[0].string, SLICE_LITERAL("*")));
     cr_assert_eq(question->changes, question->kind == EXPR_ASK_CHANGE);
     struct host_entry *entry =
         host_entry(question->function[0] == 'c',
                    args[1].type == EXPR_STRING ? args[1].string : SLICE_LITERAL("number"));
-    bool is_there = entry->value.type != EXPR_STRING || entry->value.string.ptr != NULL;
+    bool is_there = entry->there;
     if (strcmp(question->function, "key_set") == 0) {
         cr_assert_eq(question->argc, 3);
         entry->value = args[2];
+        entry->there = true;
     } else if (strcmp(question->function, "key_exists") == 0) {
         out->integer = is_there;
     } else if (strcmp(question->function, "key_get") == 0) {
         *out = entry->value;
     } else {
-        int64_t n = question->argc == 3 ? args[2].integer : 0;
-        entry->value = (struct expr_value){.type = EXPR_INTEGER,
-                                           .integer = (is_there ? entry->value.integer : 0) + n};
-        *out = entry->value;
+        int64_t n = question->argc < 3 ? 0 : args[2].type == EXPR_INTEGER ? args[2].integer : 1;
+        int64_t value = is_there ? entry->value.integer : 0;
+        if (__builtin_add_overflow(value, n, &value)) {
+            value = n > 0 ? INT64_MAX : INT64_MIN;
+        }
+        *out = (struct expr_value){.type = EXPR_INTEGER, .integer = value};
+        if (question->argc == 3) {
+            entry->value = *out;
+            entry->there = true;
+        }
     }
     return EXPR_ANSWERED;
 }
