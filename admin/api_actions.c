@@ -10,6 +10,7 @@ static const struct {
     {"ReloadSettings", ACTION_RELOAD_SETTINGS},
     {"ReloadTlsCertificates", ACTION_RELOAD_CERTIFICATES},
     {"ReloadBlockedIps", ACTION_RELOAD_BLOCKED},
+    {"ReloadLookupStores", ACTION_RELOAD_LOOKUPS},
     {"PauseMtaQueue", ACTION_PAUSE_QUEUE},
     {"ResumeMtaQueue", ACTION_RESUME_QUEUE},
     {"ChangeMtaQueue", ACTION_CHANGE_QUEUE},

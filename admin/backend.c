@@ -265,6 +265,7 @@ static mx_err on_action(void *arg, const struct api_caller *caller, enum api_act
     case ACTION_RELOAD_CERTIFICATES:
         return reload(b, problem);
     case ACTION_RELOAD_BLOCKED:
+    case ACTION_RELOAD_LOOKUPS:
         return MX_OK; /* in force since they were made */
     case ACTION_PAUSE_QUEUE:
     case ACTION_RESUME_QUEUE:

@@ -10,6 +10,7 @@
 #include "core/text.h"
 #include "core/timefmt.h"
 #include "io/address_lookup.h"
+#include "route/lookup.h"
 #include "smtp/session_settings.h"
 
 #include <stdio.h>
@@ -84,8 +85,8 @@ mx_err builder_compile(struct builder *b, struct expr_program **out_program, con
 {
     struct expr_problem problem;
     char place[EXPRESSION_PLACE_MAX];
-    mx_err err =
-        expression_compile(out_program, json_object_get(object, field), context, place, &problem);
+    mx_err err = expression_compile(out_program, json_object_get(object, field), context,
+                                    b->programs->lookups, place, &problem);
     return err ? builder_fail(b, err, "field %s/%s: at position %u: %s", field, place,
                               (unsigned)problem.position, problem.message)
                : MX_OK;
@@ -819,6 +820,7 @@ mx_err config_build(struct config **out_config, struct store *store, enum config
     uint64_t failures = json_memory_failures();
     config->image.generation = store_generation(store);
     mx_err err = build_settings(&b);
+    err = err ? err : build_lookups(&b);
     err = err ? err : build_session(&b, &config->image.limits);
     err = err ? err : build_stages(&b, &config->image.limits);
     err = err ? err : build_greeting(&b, &config->image.limits);
@@ -877,6 +879,7 @@ void config_free(struct config *config)
     }
     netset_free(memory->blocked);
     netset_free(memory->allowed);
+    lookups_free(memory->lookups);
     arena_free(&memory->arena);
     free(memory);
     free(config);

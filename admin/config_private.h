@@ -14,6 +14,7 @@ struct config_memory {
     struct expr_program *outbound_throttles[LIMITS_THROTTLES_MAX];
     struct expr_program *throttles[INBOUND_THROTTLES_MAX];
     struct netset *blocked, *allowed;
+    struct lookups *lookups;
 };
 
 struct builder {
@@ -37,6 +38,8 @@ MX_MUST_CHECK mx_err builder_compile(struct builder *b, struct expr_program **ou
 /* Queues and schedules, and the strategy's field that chooses among them (config_schedule.c). */
 MX_MUST_CHECK mx_err build_schedules(struct builder *b);
 MX_MUST_CHECK mx_err build_schedule_program(struct builder *b, const json_t *strategy);
+/* Lists that expressions look keys up in (config_lookup.c): before whatever compiles one. */
+MX_MUST_CHECK mx_err build_lookups(struct builder *b);
 /* Rates of what comes in (config_throttle.c). */
 MX_MUST_CHECK mx_err build_throttles(struct builder *b);
 /* The resolver (config_resolver.c). */

@@ -147,6 +147,11 @@ mx_err build_schedule_program(struct builder *b, const json_t *strategy)
     if (err) {
         return err;
     }
+    if (expr_changes(b->programs->schedule)) {
+        return builder_fail(b, MX_ERR_INVALID,
+                            "field schedule: is worked out more often than once for each attempt, "
+                            "so it cannot change keys or counters");
+    }
     struct name_search search = {.image = &b->config->image};
     if (!expr_literal_results(b->programs->schedule, check_name, &search)) {
         return builder_fail(

@@ -120,6 +120,13 @@ json_t *explain_decisions_json(const struct explanation *e)
         explain_set(object, "result", result_of(e, decision->program));
         explain_set(object, "problem",
                     decision->problem != NULL ? json_string(decision->problem) : json_null());
+        explain_set(
+            object, "note",
+            expr_changes(decision->program)
+                ? json_string(
+                      "explaining changes no key and no counter: counter_incr shows what it "
+                      "would make")
+                : json_null());
         explain_set(object, "rule", explain_rule_json(e, decision->program));
         explain_set(object, "cut", json_boolean(decision->cut));
         json_array_append_new(list, object);

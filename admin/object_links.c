@@ -16,7 +16,7 @@ static mx_err each_label(const struct reg_field *field, const json_t *object,
     struct expr_problem problem;
     char place[EXPRESSION_PLACE_MAX];
     mx_err err = expression_compile(&program, json_object_get(object, field->name), field->context,
-                                    place, &problem);
+                                    NULL, place, &problem);
     if (!err) {
         (void)expr_literal_results(program, each, arg);
         expr_free(program);

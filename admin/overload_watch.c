@@ -6,12 +6,17 @@
 #include "route/image.h"
 #include "smtp/shed.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 /* One core as it is watched. */
 struct watched_core {
     struct shed_notice notice;
     bool told; /* the core has the notice */
+    /* As it was answered last: while the core has the notice, it may be writing there. */
+    bool answered;
+    uint64_t queue_messages, queue_bytes;
+    uint64_t metrics[EXPR_METRICS];
     struct overload_state memory;
     uint64_t memory_since_ns;
 };
@@ -134,8 +139,8 @@ static void step_process(struct overload_watch *watch)
     const struct performance *p = &watch->performance;
     uint64_t messages = 0, bytes = 0;
     for (unsigned i = 0; i < watch->conf.cores; i++) {
-        messages += watch->cores[i].notice.queue_messages;
-        bytes += watch->cores[i].notice.queue_bytes;
+        messages += watch->cores[i].queue_messages;
+        bytes += watch->cores[i].queue_bytes;
     }
     const struct {
         bool known;
@@ -166,6 +171,10 @@ static void on_answer(struct mbox_msg *msg, struct shard *at)
     struct watched_core *core = mx_container_of(notice, struct watched_core, notice);
     (void)at;
     core->told = false;
+    core->answered = true;
+    core->queue_messages = notice->queue_messages;
+    core->queue_bytes = notice->queue_bytes;
+    memcpy(core->metrics, notice->metrics, sizeof core->metrics);
 }
 
 static void step_core(struct overload_watch *watch, unsigned index)
@@ -185,10 +194,38 @@ static void step_core(struct overload_watch *watch, unsigned index)
     core->told = mbox_send(shard->hub, shard->conf.id, index, &notice->msg) == MX_OK;
 }
 
-/* A core that has not answered is left alone: the notice, and all that it said, is there. */
+static bool is_first_round(const struct overload_watch *watch)
+{
+    for (unsigned i = 0; i < watch->conf.cores; i++) {
+        if (!watch->cores[i].answered) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* For expressions. */
+static void publish_metrics(struct overload_watch *watch)
+{
+    struct expr_metrics *out = watch->conf.metrics;
+    if (out == NULL || is_first_round(watch)) {
+        return;
+    }
+    for (unsigned metric = 0; metric < EXPR_METRICS; metric++) {
+        uint64_t sum = 0;
+        for (unsigned i = 0; i < watch->conf.cores; i++) {
+            sum += watch->cores[i].metrics[metric];
+        }
+        atomic_store_explicit(&out->values[metric], sum, memory_order_relaxed);
+    }
+    atomic_store_explicit(&out->collected, true, memory_order_release);
+}
+
+/* A core that has not answered is left alone: the notice is there; what it said last counts. */
 static void round_end(struct overload_watch *watch)
 {
     step_process(watch);
+    publish_metrics(watch);
     for (unsigned i = 0; i < watch->conf.cores; i++) {
         if (!watch->cores[i].told) {
             step_core(watch, i);

@@ -7,8 +7,9 @@
 #include "core/err.h"
 #include "io/shard.h"
 
-struct overload_watch;
+struct expr_metrics;
 struct image;
+struct overload_watch;
 
 enum { OVERLOAD_WATCH_MS = 250, OVERLOAD_FOLDERS_MAX = 3 };
 
@@ -19,6 +20,7 @@ struct overload_watch_conf {
     /* Whose file systems count; borrowed. */
     const char *folders[OVERLOAD_FOLDERS_MAX];
     unsigned folder_count;
+    struct expr_metrics *metrics; /* what the cores add up to is written there; NULL: nowhere */
 };
 
 MX_MUST_CHECK mx_err overload_watch_new(struct overload_watch **out_watch,

@@ -3,6 +3,8 @@
 
 #include "route/expr_tables.h"
 
+#include <string.h>
+
 static void print_grammar(FILE *out)
 {
     fprintf(
@@ -102,17 +104,6 @@ static void print_call(FILE *out, const struct expr_function *row)
     fprintf(out, ")");
 }
 
-/* Can some setting wait for its answer? */
-static bool is_answered(const struct expr_function *row)
-{
-    for (unsigned context = 0; context < EXPR_CONTEXTS; context++) {
-        if ((expr_context_row((enum expr_context)context)->asks & 1u << row->ask) != 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void print_functions(FILE *out)
 {
     const struct expr_function *row;
@@ -123,15 +114,26 @@ static void print_functions(FILE *out)
         fprintf(out, "| `");
         print_call(out, row);
         fprintf(out, "` | %s", row->description);
-        if (row->words != NULL) {
+        if (row->words != NULL && strchr(row->words, '.') == NULL) {
             fprintf(out, " (the last argument, in quotes: %s)", row->words);
         }
         if (row->absent != NULL) {
             fprintf(out, "**not in this version**: %s", row->absent);
-        } else if (row->ask != EXPR_ASK_NOTHING && !is_answered(row)) {
-            fprintf(out, "; **not in this version**: no setting can wait for it");
         }
         fprintf(out, " |\n");
+    }
+}
+
+static void print_metrics(FILE *out)
+{
+    const struct expr_metric_row *row;
+    fprintf(out,
+            "\n## Statistics\n\nFor `metric()`: of all cores together, collected a few times a "
+            "second; in the first moment of a start it fails. Counters begin with the "
+            "process.\n\n"
+            "| Name | Meaning |\n|---|---|\n");
+    for (unsigned i = 0; (row = expr_metric_row(i)) != NULL; i++) {
+        fprintf(out, "| `%s` | %s |\n", row->name, row->description);
     }
 }
 
@@ -151,5 +153,6 @@ void reference_print_expressions(FILE *out)
     print_operators(out);
     print_variables(out);
     print_functions(out);
+    print_metrics(out);
     print_constants(out);
 }

@@ -18,12 +18,14 @@ extern const struct reg_variant reg_stage_connect_variants[1], reg_stage_ehlo_va
     reg_stage_mail_variants[1], reg_extension_variants[1], reg_dsn_variants[1];
 /* registry_throttle.c */
 extern const struct reg_variant reg_inbound_throttle_variants[1];
+/* registry_lookup.c */
+extern const struct reg_variant reg_lookup_key_variants[1], reg_lookup_key_value_variants[1];
 /* registry_access.c: parts of accounts, and types. */
 extern const struct reg_shape reg_credential, reg_user_roles, reg_account_permissions, reg_rate;
 extern const struct reg_variant reg_role_variants[1], reg_api_key_variants[1],
     reg_security_variants[1];
 /* registry_queue.c */
-extern const struct reg_variant reg_queued_variants[1], reg_action_variants[8];
+extern const struct reg_variant reg_queued_variants[1], reg_action_variants[9];
 extern const struct reg_field reg_queued_filters[9];
 /* registry_outbound.c */
 extern const struct reg_variant reg_tls_strategy_variants[1], reg_connection_strategy_variants[1];

@@ -278,7 +278,7 @@ static const struct reg_field change_fields[] = {
     FILTER_TEXT("cursor", "What the call before answered; null: from the first message on."),
 };
 
-const struct reg_variant reg_action_variants[8] = {
+const struct reg_variant reg_action_variants[9] = {
     {.name = "ReloadSettings",
      .label = "Reload settings",
      .note = "Changes are in force when they are made; this reads again what objects name "
@@ -289,6 +289,9 @@ const struct reg_variant reg_action_variants[8] = {
     {.name = "ReloadBlockedIps",
      .label = "Reload blocked addresses",
      .note = "They are in force when they are made: changes nothing."},
+    {.name = "ReloadLookupStores",
+     .label = "Reload lists",
+     .note = "Their keys are in force when they are made: changes nothing."},
     {.name = "PauseMtaQueue",
      .label = "Pause the queue, or a route",
      .fields = FIELDS(pause_fields),

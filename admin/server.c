@@ -145,6 +145,7 @@ static bool hub_open(struct server *server)
     mx_err err =
         session_count_new(&server->sessions, server->core_count, IMAGE_LISTENERS_MAX, random_u64());
     err = err ? err : rate_table_new(&server->rates, RATE_TABLE_BUCKETS, random_u64());
+    server->keys_seed = random_u64();
     err = err ? err : log_init(&server->worker_log, -1, server->options->log_level);
     err = err ? err : ban_new(&server->ban, &server->worker_log);
     if (!err) {

@@ -117,6 +117,7 @@ static mx_err core_prepare(struct server *server, unsigned index)
     core->conf.addresses = config->addresses;
     core->conf.address_count = config->address_count;
     core->conf.hash_seed = random_u64();
+    core->conf.keys_seed = server->keys_seed;
     core->conf.store = server->store;
     core->conf.sessions = server->sessions;
     core->conf.rates = server->rates;
@@ -126,8 +127,10 @@ static mx_err core_prepare(struct server *server, unsigned index)
     core->conf.key_pem = server->tls.key_pem;
     core->conf.stopped = service_stopped;
     core->conf.offences = server_offences_from(server, index);
-    core->conf.deliver = (struct deliver_conf){
-        .retry_ms = options->retry_ms, .mail_root = server->dir.mail, .pause = server->pause};
+    core->conf.deliver = (struct deliver_conf){.retry_ms = options->retry_ms,
+                                               .mail_root = server->dir.mail,
+                                               .metrics = &server->metrics,
+                                               .pause = server->pause};
     schedule_default(&core->conf.deliver.schedule);
     return shard_init(&core->shard, &conf);
 }

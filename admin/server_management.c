@@ -109,7 +109,8 @@ bool server_management_start(struct server *server)
             .cores = server->core_count,
             .image = &server->config->image,
             .folders = {server->dir.root, server->dir.journal, server->dir.mail},
-            .folder_count = 3};
+            .folder_count = 3,
+            .metrics = &server->metrics};
         err = overload_watch_new(&overload, &watch);
     }
     if (!err && (server->http_fd >= 0 || server->web != NULL)) {

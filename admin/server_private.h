@@ -48,8 +48,10 @@ struct server {
     struct mbox_hub *hub;
     struct session_count *sessions;
     struct rate_table *rates;
-    struct names names; /* of this system, as they were at the start */
-    struct shard shard; /* of the management loop */
+    uint64_t keys_seed;
+    struct expr_metrics metrics; /* of all cores, for expressions */
+    struct names names;          /* of this system, as they were at the start */
+    struct shard shard;          /* of the management loop */
     bool shard_is_open;
     struct worker *worker;
     struct publisher *publisher;

@@ -42,11 +42,12 @@ typedef bool (*object_reference_fn)(void *arg, const char *path, const struct re
 void object_references(const struct reg_type *type, const json_t *object, object_reference_fn each,
                        void *arg);
 
-/* Compiles a normal expression value. The source text is borrowed only during the call. On failure
- * *out_branch names the place ("match/0/if", "else"). */
+/* Compiles a normal expression value. The source text is borrowed only during the call, lookups
+ * (NULL: any list may be named, and the program cannot run) as long as the program is there. On
+ * failure *out_branch names the place ("match/0/if", "else"). */
 enum { EXPRESSION_PLACE_MAX = 32 };
 MX_MUST_CHECK mx_err expression_compile(struct expr_program **out_program, const json_t *value,
-                                        enum expr_context context,
+                                        enum expr_context context, const struct lookups *lookups,
                                         char out_place[EXPRESSION_PLACE_MAX],
                                         struct expr_problem *problem);
 

@@ -1,5 +1,6 @@
 #include "admin/validate_private.h"
 #include "core/check.h"
+#include "route/expr_tables.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,9 +12,11 @@ static struct slice text_of(const json_t *holder, const char *key)
 }
 
 mx_err expression_compile(struct expr_program **out_program, const json_t *value,
-                          enum expr_context context, char out_place[EXPRESSION_PLACE_MAX],
-                          struct expr_problem *problem)
+                          enum expr_context context, const struct lookups *lookups,
+                          char out_place[EXPRESSION_PLACE_MAX], struct expr_problem *problem)
 {
+    struct expr_environment environment = {.asks = expr_context_row(context)->asks,
+                                           .lookups = lookups};
     struct expr_branch branches[EXPR_BRANCHES_MAX];
     struct expr_source source = {.branches = branches, .otherwise = text_of(value, "else")};
     const char *key;
@@ -24,7 +27,7 @@ mx_err expression_compile(struct expr_program **out_program, const json_t *value
         branches[source.branch_count++] =
             (struct expr_branch){text_of(branch, "if"), text_of(branch, "then")};
     }
-    mx_err err = expr_compile(out_program, &source, context, problem);
+    mx_err err = expr_compile_in(out_program, &source, context, &environment, problem);
     if (err && problem->branch < 0) {
         snprintf(out_place, EXPRESSION_PLACE_MAX, "else");
     } else if (err) {
@@ -93,7 +96,7 @@ void check_expression(struct checker *c, const struct reg_field *field, const js
     struct expr_program *program = NULL;
     struct expr_problem problem;
     char place[EXPRESSION_PLACE_MAX];
-    mx_err err = expression_compile(&program, value, field->context, place, &problem);
+    mx_err err = expression_compile(&program, value, field->context, NULL, place, &problem);
     if (err) {
         size_t base = c->path_len;
         path_push(c, slice_of_text(place));

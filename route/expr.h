@@ -82,6 +82,7 @@ struct expr_problem {
 };
 
 struct expr_program; /* immutable; shared between cores */
+struct lookups;      /* route/lookup.h */
 
 MX_MUST_CHECK mx_err expr_compile(struct expr_program **out_program,
                                   const struct expr_source *source, enum expr_context context,
@@ -101,26 +102,36 @@ bool expr_constant(const struct expr_program *program, struct expr_value *out);
 bool expr_uses(const struct expr_program *program, uint16_t variable);
 /* Does it ask the host something that may be answered later? */
 bool expr_asks(const struct expr_program *program);
+/* Can a run of it change a key or a counter? */
+bool expr_changes(const struct expr_program *program);
 
 /* What a function asks that the host may have to find out first. */
 enum expr_ask {
     EXPR_ASK_NOTHING,
     EXPR_ASK_DNS,
-    EXPR_ASK_KEY,     /* key_get, key_exists */
-    EXPR_ASK_KEY_SET, /* changes something */
-    EXPR_ASK_COUNTER, /* counter_get, counter_incr */
-    EXPR_ASK_METRIC,
+    EXPR_ASK_KEY,    /* key_get, key_exists, counter_get */
+    EXPR_ASK_CHANGE, /* key_set, counter_incr */
 };
-/* As expr_compile, for a caller that answers the questions in `asks` (bits 1 << enum expr_ask);
- * functions that ask others are refused by name. */
-MX_MUST_CHECK mx_err expr_compile_asking(struct expr_program **out_program,
-                                         const struct expr_source *source,
-                                         enum expr_context context, uint32_t asks,
-                                         struct expr_problem *problem);
+/* What a program may use beyond the language. */
+struct expr_environment {
+    uint32_t asks; /* questions that the caller answers (bits 1 << enum expr_ask): functions that
+                      ask others are refused by name */
+    /* The lists for key_get and key_exists; borrowed for as long as the program is there. NULL:
+     * every name passes, and the program is only looked at: looking a key up fails. */
+    const struct lookups *lookups;
+};
+/* The store whose keys and counters expressions themselves set; no list has its name. */
+#define EXPR_STORE_NAME "*"
+/* As expr_compile, which has the questions of the context and no lists. */
+MX_MUST_CHECK mx_err expr_compile_in(struct expr_program **out_program,
+                                     const struct expr_source *source, enum expr_context context,
+                                     const struct expr_environment *environment,
+                                     struct expr_problem *problem);
 
 struct expr_question {
     enum expr_ask kind;
-    const char *function;
+    const char *function; /* its name in the table; the same function has the same pointer */
+    bool changes;         /* answered twice it does something twice */
     const struct expr_value *args; /* stay until the answer */
     uint32_t argc;
 };
@@ -148,6 +159,20 @@ struct expr_host {
                             const char **reason);
 };
 
+/* Statistics that metric() knows, by the names of the management contract. */
+enum expr_metric {
+#define METRIC(id, name, description) EXPR_METRIC_##id,
+#include "route/expr_metric.def"
+#undef METRIC
+    EXPR_METRICS
+};
+/* Their values for the whole process as they were last collected: written by one thread, read by
+ * the machines of all others at any time, without waiting. */
+struct expr_metrics {
+    _Atomic uint64_t values[EXPR_METRICS];
+    _Atomic bool collected; /* once at least: before, metric() fails */
+};
+
 struct expr_stats {
     uint64_t evaluations, failed, steps;
     struct hdr ns; /* of those that the caller timed */
@@ -169,7 +194,8 @@ struct slice expr_part_text(const struct expr_program *program, uint32_t part);
 uint32_t expr_part_count(const struct expr_program *program);
 
 struct expr_vm {
-    struct expr_stats stats; /* since the vm was made: all zero */
+    struct expr_stats stats;            /* since the vm was made: all zero */
+    const struct expr_metrics *metrics; /* set by whoever makes the vm; NULL: metric() fails */
     const struct expr_program *program;
     const struct expr_host *host;
     const struct expr_trace *trace; /* NULL: none */
@@ -207,6 +233,10 @@ static inline bool expr_truthy(const struct expr_value *value)
         return true;
     }
 }
+/* For hosts: the text of a value, as functions see it: a string or constant itself, a number's
+ * digits (in memory that lives as long as the run), '' for an array. False: no memory; the run
+ * fails. */
+bool expr_value_text(struct expr_vm *vm, const struct expr_value *value, struct slice *out);
 /* For hosts: memory for an array of count values, as long as the run. NULL when it is used up; the
  * run fails then. */
 struct expr_value *expr_array(struct expr_vm *vm, size_t count);

@@ -103,6 +103,9 @@ static void emit_tree(struct expr_compiler *c, const struct expr_node *node)
     case NODE_MATCH:
         (void)emit(c, node, OP_MATCH, 0, node->index);
         break;
+    case NODE_LOOKUP:
+        (void)emit(c, node, OP_LOOKUP, node->op, node->index);
+        break;
     case NODE_ARRAY:
         (void)emit(c, node, OP_ARRAY, count, 0);
         break;
@@ -199,11 +202,12 @@ static void verify(struct expr_compiler *c)
     }
 }
 
-mx_err expr_compile_asking(struct expr_program **out_program, const struct expr_source *source,
-                           enum expr_context context, uint32_t asks, struct expr_problem *problem)
+mx_err expr_compile_in(struct expr_program **out_program, const struct expr_source *source,
+                       enum expr_context context, const struct expr_environment *environment,
+                       struct expr_problem *problem)
 {
     *problem = (struct expr_problem){.branch = -1};
-    struct expr_compiler c = {.context = context, .asks = asks, .problem = problem};
+    struct expr_compiler c = {.context = context, .environment = environment, .problem = problem};
     size_t bytes = source_bytes(source);
     if (bytes > EXPR_SOURCE_MAX || source->branch_count > EXPR_BRANCHES_MAX) {
         expr_refuse(&c, MX_ERR_LIMIT, 0, "the expression is too long or has too many branches");
@@ -211,6 +215,7 @@ mx_err expr_compile_asking(struct expr_program **out_program, const struct expr_
         expr_refuse(&c, MX_ERR_NOMEM, 0, "out of memory");
     } else {
         struct writer w = writer_init(c.program->text, bytes + 1);
+        c.program->lookups = environment->lookups;
         compile_blocks(&c, source, &w);
     }
     if (!c.failed) {
@@ -229,8 +234,8 @@ mx_err expr_compile_asking(struct expr_program **out_program, const struct expr_
 mx_err expr_compile(struct expr_program **out_program, const struct expr_source *source,
                     enum expr_context context, struct expr_problem *problem)
 {
-    return expr_compile_asking(out_program, source, context, expr_context_row(context)->asks,
-                               problem);
+    struct expr_environment environment = {.asks = expr_context_row(context)->asks};
+    return expr_compile_in(out_program, source, context, &environment, problem);
 }
 
 void expr_free(struct expr_program *program)

@@ -4,6 +4,8 @@
 #include "core/text.h"
 #include "route/expr_give.h"
 
+#include <stdatomic.h>
+
 /* --- what the host knows -----------------------------------------------------------------------
  */
 
@@ -23,6 +25,21 @@ bool expr_f_system(struct expr_vm *vm, const struct expr_value *a, struct expr_v
 {
     struct slice s;
     return expr_to_text(vm, a, &s) && give_text(out, vm->host->system(vm->host->arg, s));
+}
+
+bool expr_f_metric(struct expr_vm *vm, const struct expr_value *a, struct expr_value *out)
+{
+    const struct expr_metrics *metrics = vm->metrics;
+    struct slice name;
+    if (!expr_to_text(vm, a, &name)) {
+        return false;
+    }
+    unsigned metric = expr_metric_find(name);
+    if (metrics == NULL || metric == EXPR_METRICS ||
+        !atomic_load_explicit(&metrics->collected, memory_order_acquire)) {
+        return expr_fail(vm, "statistics have not been collected yet");
+    }
+    return give_int(out, atomic_load_explicit(&metrics->values[metric], memory_order_relaxed));
 }
 
 bool expr_f_hash(struct expr_vm *vm, const struct expr_value *a, struct expr_value *out)
@@ -171,26 +188,39 @@ bool expr_f_if_then(struct expr_vm *vm, const struct expr_value *a, struct expr_
 /* --- the table ---------------------------------------------------------------------------------
  */
 
-#define PURE(name, params, argc, text)                                                \
-    {                                                                                 \
-#name, params, argc, false, EXPR_ASK_NOTHING, NULL, NULL, expr_f_##name, text \
+#define PURE(function, arguments, count, text)                                           \
+    {                                                                                    \
+        .name = #function, .params = arguments, .argc = count, .run = expr_f_##function, \
+        .description = text                                                              \
     }
-#define WORDS(name, params, argc, words, text)                                         \
-    {                                                                                  \
-#name, params, argc, false, EXPR_ASK_NOTHING, words, NULL, expr_f_##name, text \
+#define WORDS(function, arguments, count, list, text)                         \
+    {                                                                         \
+        .name = #function, .params = arguments, .argc = count, .words = list, \
+        .run = expr_f_##function, .description = text                         \
     }
-#define HOST(name, params, argc, words, text)                                         \
-    {                                                                                 \
-#name, params, argc, true, EXPR_ASK_NOTHING, words, NULL, expr_f_##name, text \
+#define HOST(function, arguments, count, list, text)                                        \
+    {                                                                                       \
+        .name = #function, .params = arguments, .argc = count, .host = true, .words = list, \
+        .run = expr_f_##function, .description = text                                       \
     }
-#define ASKS(name, params, argc, ask, words, text)             \
-    {                                                          \
-        name, params, argc, true, ask, words, NULL, NULL, text \
+/* Of a store: that of the process is asked. */
+#define STORE(function, arguments, count, kind, ...)                        \
+    {                                                                       \
+        .name = function, .params = arguments, .argc = count, .host = true, \
+        .ask = EXPR_ASK_##kind, .store = true, __VA_ARGS__                  \
     }
-#define ABSENT(name, params, argc, reason)                                 \
-    {                                                                      \
-        name, params, argc, true, EXPR_ASK_NOTHING, NULL, reason, NULL, "" \
-    }
+
+static const char metric_names[] =
+#define METRIC(id, name, description) name " "
+#include "route/expr_metric.def"
+#undef METRIC
+    ;
+
+static const struct expr_metric_row metrics[EXPR_METRICS] = {
+#define METRIC(id, name, description) [EXPR_METRIC_##id] = {name, description},
+#include "route/expr_metric.def"
+#undef METRIC
+};
 
 static const struct expr_function functions[] = {
     HOST(is_local_domain, "domain", 1, NULL, "is it a domain of this server, or an alias of one?"),
@@ -206,9 +236,12 @@ static const struct expr_function functions[] = {
     PURE(ip_reverse_name, "address", 1,
          "its bytes (IPv6: digits) backwards with dots, as block lists are asked; '' for anything "
          "else"),
-    {"matches", "pattern text", 2, false, EXPR_ASK_NOTHING, NULL, NULL, NULL,
-     "searches a regular expression (PCRE2; in quotes); sets $0 (what matched) and $1 to $31 (its "
-     "groups), which stay until the next search, also in the \"then\""},
+    {.name = "matches",
+     .params = "pattern text",
+     .argc = 2,
+     .description =
+         "searches a regular expression (PCRE2; in quotes); sets $0 (what matched) and $1 to $31 "
+         "(its groups), which stay until the next search, also in the \"then\""},
     PURE(is_empty, "value", 1, "is it '' or []?"),
     PURE(is_number, "value", 1, "is it a number, or a string that is one?"),
     PURE(if_then, "condition a b", 3, "a if the condition is true, else b; both are evaluated"),
@@ -249,15 +282,32 @@ static const struct expr_function functions[] = {
     HOST(hash, "text algorithm", 2, "md5 sha1 sha256 sha512", "digest in hexadecimal"),
     HOST(system, "name", 1, "hostname domain node_hostname",
          "host name of this server, its default domain"),
-    ASKS("metric", "name", 1, EXPR_ASK_METRIC, NULL, "a statistic of this core"),
-    ASKS("key_get", "store key", 2, EXPR_ASK_KEY, NULL, "value of a key in a lookup store"),
-    ASKS("key_exists", "store key", 2, EXPR_ASK_KEY, NULL, "is the key in the lookup store?"),
-    ASKS("key_set", "store key value", 3, EXPR_ASK_KEY_SET, NULL, "sets a key; true"),
-    ASKS("counter_incr", "store key n", 3, EXPR_ASK_COUNTER, NULL, "adds to a counter"),
-    ASKS("counter_get", "store key", 2, EXPR_ASK_COUNTER, NULL, "value of a counter"),
-    ASKS("dns_query", "name type", 2, EXPR_ASK_DNS, "ip ipv4 ipv6 mx txt ptr",
-         "the records as an array"),
-    ABSENT("sql_query", "store query arguments", 3, "there are no SQL stores"),
+    HOST(metric, "name", 1, metric_names,
+         "value of a statistic, of all cores together, at most a second old; the names are below"),
+    STORE("key_get", "store key", 2, KEY, .lists = true,
+          .description = "value of a key: '' when the store does not have it, 1 when a list has it "
+                         "without a value"),
+    STORE("key_exists", "store key", 2, KEY, .lists = true,
+          .description = "does the store have the key?"),
+    STORE("key_set", "store key value", 3, CHANGE, .changes = true,
+          .description = "gives a key of the store '*' a value (no array); 1"),
+    STORE("counter_get", "store key", 2, KEY,
+          .description = "value of a counter of the store '*'; 0 when there is none"),
+    STORE("counter_incr", "store key n", 3, CHANGE, .changes = true, .shorter = true,
+          .description = "adds n (left out: 1) to a counter of the store '*'; its new value"),
+    {.name = "dns_query",
+     .params = "name type",
+     .argc = 2,
+     .host = true,
+     .ask = EXPR_ASK_DNS,
+     .words = "ip ipv4 ipv6 mx txt ptr",
+     .description = "the records as an array; [] when there are none"},
+    {.name = "sql_query",
+     .params = "store query arguments",
+     .argc = 3,
+     .host = true,
+     .absent = "there are no SQL stores",
+     .description = ""},
 };
 
 const struct expr_function *expr_function_row(uint32_t index)
@@ -273,4 +323,18 @@ uint32_t expr_function_find(struct slice name)
         }
     }
     return UINT32_MAX;
+}
+
+const struct expr_metric_row *expr_metric_row(unsigned metric)
+{
+    return metric < EXPR_METRICS ? &metrics[metric] : NULL;
+}
+
+unsigned expr_metric_find(struct slice name)
+{
+    unsigned metric = 0;
+    while (metric < EXPR_METRICS && !slice_equal(name, slice_of_text(metrics[metric].name))) {
+        metric++;
+    }
+    return metric;
 }

@@ -3,8 +3,11 @@
 #include "core/text.h"
 #include "route/expr_lex.h"
 #include "route/expr_private.h"
+#include "route/lookup.h"
 
 #include <stdlib.h>
+
+enum { NAME_SHOWN = 40 }; /* bytes of a name in a message */
 
 struct parser {
     struct expr_compiler *c;
@@ -26,7 +29,7 @@ static void put_found(struct writer *w, const struct expr_token *token)
         put_text(w, "the end");
     } else {
         put_char(w, '"');
-        put_slice(w, slice_first(token->text, 40));
+        put_slice(w, slice_first(token->text, NAME_SHOWN));
         put_char(w, '"');
     }
 }
@@ -56,7 +59,7 @@ static struct expr_node *refuse_name(struct parser *p, const struct expr_token *
     struct writer w = writer_init(text, sizeof text - 1);
     put_text(&w, message);
     put_text(&w, " \"");
-    put_slice(&w, slice_first(name->text, 40));
+    put_slice(&w, slice_first(name->text, NAME_SHOWN));
     put_char(&w, '"');
     put_slice(&w, slice_first(slice_of_text(more), writer_room(&w)));
     refuse(p, name->position, &w);
@@ -96,43 +99,14 @@ static bool deeper(struct parser *p)
 /* --- names -------------------------------------------------------------------------------------
  */
 
-static void put_word(struct writer *w, const char *word)
-{
-    if (writer_room(w) > strlen(word) + 1) {
-        put_char(w, ' ');
-        put_text(w, word);
-    }
-}
-
 static struct expr_node *unknown_name(struct parser *p, const struct expr_token *name)
 {
     char text[EXPR_MESSAGE_MAX];
     struct writer w = writer_init(text, sizeof text - 1);
     put_text(&w, "; available here:");
-    bool any = false;
-    const struct expr_variable *row;
-    for (uint16_t i = 0; (row = expr_variable_row(i)) != NULL; i++) {
-        if ((row->contexts & 1u << p->c->context) != 0 && row->absent == NULL) {
-            put_word(&w, row->name);
-            any = true;
-        }
-    }
-    if (!any) {
-        put_text(&w, " none (a constant is wanted)");
-    }
+    expr_put_variables(&w, p->c->context);
     text[w.len] = '\0';
     return refuse_name(p, name, "unknown or unavailable name", text);
-}
-
-/* The functions whose name begins with this letter, or all for 0. */
-static void put_functions(struct writer *w, uint8_t letter)
-{
-    const struct expr_function *row;
-    for (uint32_t i = 0; (row = expr_function_row(i)) != NULL; i++) {
-        if (row->absent == NULL && (letter == 0 || row->name[0] == (char)letter)) {
-            put_word(w, row->name);
-        }
-    }
 }
 
 static struct expr_node *unknown_function(struct parser *p, const struct expr_token *name)
@@ -140,11 +114,7 @@ static struct expr_node *unknown_function(struct parser *p, const struct expr_to
     char text[EXPR_MESSAGE_MAX];
     struct writer w = writer_init(text, sizeof text - 1);
     put_text(&w, "; available:");
-    size_t before = w.len;
-    put_functions(&w, name->text.ptr[0]);
-    if (w.len == before) {
-        put_functions(&w, 0);
-    }
+    expr_put_functions(&w, name->text.ptr[0]);
     text[w.len] = '\0';
     return refuse_name(p, name, "unknown function", text);
 }
@@ -200,6 +170,20 @@ static bool is_literal(const struct expr_node *node)
     return node->kind == NODE_CONST && node->value.type == EXPR_STRING;
 }
 
+/* May what the function asks be asked here? */
+static bool check_asking(struct parser *p, const struct expr_token *name,
+                         const struct expr_function *f)
+{
+    bool asked = f->ask == EXPR_ASK_NOTHING || (p->c->environment->asks & 1u << f->ask) != 0;
+    if (!asked) {
+        (void)refuse_name(p, name,
+                          f->changes ? "this setting cannot change what is changed by"
+                                     : "this setting cannot wait for what is asked by",
+                          "()");
+    }
+    return asked;
+}
+
 /* Is the function there at all, and may it be asked here? */
 static bool check_function(struct parser *p, const struct expr_token *name, uint32_t index)
 {
@@ -217,11 +201,7 @@ static bool check_function(struct parser *p, const struct expr_token *name, uint
         (void)refuse_name(p, name, "function not supported by this version:", more);
         return false;
     }
-    if (f->ask != EXPR_ASK_NOTHING && (p->c->asks & 1u << f->ask) == 0) {
-        (void)refuse_name(p, name, "this setting cannot wait for what is asked by", "()");
-        return false;
-    }
-    return true;
+    return f->lists || check_asking(p, name, f);
 }
 
 static bool check_arguments(struct parser *p, const struct expr_token *name,
@@ -232,8 +212,12 @@ static bool check_arguments(struct parser *p, const struct expr_token *name,
     struct writer w = writer_init(text, sizeof text - 1);
     put_text(&w, f->name);
     put_text(&w, "() ");
-    if (count != f->argc) {
+    if (count != f->argc && !(f->shorter && count == f->argc - 1u)) {
         put_text(&w, "takes ");
+        if (f->shorter) {
+            put_decimal(&w, f->argc - 1u);
+            put_text(&w, " or ");
+        }
         put_decimal(&w, f->argc);
         put_text(&w, f->argc == 1 ? " argument (" : " arguments (");
         put_text(&w, f->params);
@@ -249,10 +233,63 @@ static bool check_arguments(struct parser *p, const struct expr_token *name,
     if (f->words == NULL || (is_literal(last) && expr_has_word(f->words, last->value.string))) {
         return true;
     }
-    put_text(&w, "takes as its last argument, in quotes, one of: ");
-    put_text(&w, f->words);
+    put_text(&w, "takes as its last argument, in quotes, one of:");
+    expr_put_words(&w, f->words, is_literal(last) ? last->value.string : SLICE_EMPTY);
     refuse(p, last->start, &w);
     return false;
+}
+
+/* --- stores ------------------------------------------------------------------------------------
+ */
+
+static void refuse_store(struct parser *p, const struct expr_function *f,
+                         const struct expr_node *store)
+{
+    char text[EXPR_MESSAGE_MAX];
+    struct writer w = writer_init(text, sizeof text - 1);
+    put_text(&w, f->name);
+    put_text(&w, "() takes as its first argument, in quotes, the name of a store");
+    if (is_literal(store)) {
+        put_text(&w, ", not \"");
+        put_slice(&w, slice_first(store->value.string, NAME_SHOWN));
+        put_char(&w, '"');
+    }
+    put_text(&w, "; available:");
+    expr_put_stores(&w, f->lists ? p->c->environment->lookups : NULL);
+    refuse(p, store->start, &w);
+}
+
+/* A call whose first argument names a store; it is no value of the machine when that is a list. */
+static struct expr_node *make_store_call(struct parser *p, const struct expr_token *name,
+                                         uint32_t index, struct expr_node *store, uint32_t count)
+{
+    const struct expr_function *f = expr_function_row(index);
+    const struct lookups *lookups = p->c->environment->lookups;
+    struct slice which = is_literal(store) ? store->value.string : SLICE_EMPTY;
+    bool shared = slice_equal(which, SLICE_LITERAL(EXPR_STORE_NAME));
+    int list = shared || !f->lists ? LOOKUP_NONE : lookups_find(lookups, which);
+    if (shared) {
+        if (count < f->argc) {
+            store->next->next = make_const(p, store->next->start, expr_from_int(1));
+        }
+        return check_asking(p, name, f) ? make(p, (struct expr_node){.kind = NODE_CALL,
+                                                                     .start = name->position,
+                                                                     .index = index,
+                                                                     .first = store,
+                                                                     .child_count = f->argc})
+                                        : NULL;
+    }
+    bool unknown = lookups == NULL && f->lists && which.len > 0;
+    if (list == LOOKUP_NONE && !unknown) {
+        refuse_store(p, f, store);
+        return NULL;
+    }
+    return make(p, (struct expr_node){.kind = NODE_LOOKUP,
+                                      .op = slice_equal(name->text, SLICE_LITERAL("key_exists")),
+                                      .start = name->position,
+                                      .index = unknown ? 0 : (uint32_t)list,
+                                      .first = store->next,
+                                      .child_count = 1});
 }
 
 /* matches('pattern', subject): the pattern is compiled now. */
@@ -306,6 +343,9 @@ static struct expr_node *parse_call(struct parser *p, const struct expr_token *n
     }
     if (slice_equal(name->text, SLICE_LITERAL("matches"))) {
         return make_match(p, name->position, first);
+    }
+    if (expr_function_row(index)->store) {
+        return make_store_call(p, name, index, first, count);
     }
     return make(p, (struct expr_node){.kind = NODE_CALL,
                                       .start = name->position,

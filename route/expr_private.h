@@ -11,6 +11,7 @@ enum expr_op {
     OP_CALL,     /* function b with a arguments */
     OP_ASK,      /* the same; the host may answer later */
     OP_MATCH,    /* search regular expression b in the top; top becomes 0 or 1 */
+    OP_LOOKUP,   /* look the top up in list b; a: top becomes 0 or 1, else the value or "" */
     OP_ARRAY,    /* a values become an array */
     OP_INDEX,    /* array, index -> element or "" */
     OP_NOT,
@@ -63,6 +64,7 @@ struct expr_program {
     uint32_t constant_count, constant_cap;
     struct expr_regex **regexes;
     uint32_t regex_count, regex_cap;
+    const struct lookups *lookups;
     struct expr_memory memory; /* folded texts and arrays */
     uint8_t *text;             /* copy of the source: string constants point into it */
     struct slice *parts;
@@ -81,6 +83,7 @@ enum expr_node_kind {
     NODE_CAPTURE,  /* index */
     NODE_CALL,     /* index: function */
     NODE_MATCH,    /* index: regular expression; one child */
+    NODE_LOOKUP,   /* index: list; op: exists; one child */
     NODE_ARRAY,
     NODE_OPERATOR, /* op; one or two children */
 };
@@ -109,7 +112,7 @@ struct expr_compiler {
     struct expr_program *program;
     struct expr_problem *problem;
     enum expr_context context;
-    uint32_t asks;
+    const struct expr_environment *environment;
     struct expr_memory tree;
     struct expr_vm *vm; /* for what is known at load */
     uint32_t captures;  /* that a search so far can have set */
@@ -123,6 +126,17 @@ struct expr_node *expr_parse(struct expr_compiler *c, struct slice text);
 /* A node that takes over its children (linked by next). What is known at load becomes a constant.
  */
 struct expr_node *expr_node(struct expr_compiler *c, struct expr_node node);
+
+/* --- what messages offer (expr_names.c) --------------------------------------------------------
+ */
+
+/* Names, each behind a space, as many as there is room for. */
+void expr_put_variables(struct writer *w, enum expr_context context);
+/* Those that begin with this letter; all when there are none. */
+void expr_put_functions(struct writer *w, uint8_t letter);
+/* Those that begin as `given` does up to its dot; all when there are none. */
+void expr_put_words(struct writer *w, const char *list, struct slice given);
+void expr_put_stores(struct writer *w, const struct lookups *lookups);
 
 /* --- regular expressions (PCRE2, bytes) --------------------------------------------------------
  */

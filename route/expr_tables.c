@@ -72,13 +72,18 @@ static const struct expr_variable variables[] = {
     [EXPR_VAR_METHOD] = {"method", EXPR_STRING, IN(EXPR_HTTP), NULL, "method of the request"},
 };
 
+/* What is worked out for a host is so more often than once for each delivery: it changes nothing.
+ */
+#define READS (1u << EXPR_ASK_DNS | 1u << EXPR_ASK_KEY)
+#define ASKED (READS | 1u << EXPR_ASK_CHANGE)
+
 static const struct expr_context_row contexts[EXPR_CONTEXTS] = {
-    [EXPR_CONN] = {"CONN", "a new connection", 1u << EXPR_ASK_DNS},
-    [EXPR_EHLO] = {"EHLO", "after EHLO or HELO", 1u << EXPR_ASK_DNS},
-    [EXPR_MAIL] = {"MAIL", "after MAIL FROM", 1u << EXPR_ASK_DNS},
-    [EXPR_RCPT] = {"RCPT", "at RCPT TO and later", 1u << EXPR_ASK_DNS},
-    [EXPR_QRCPT] = {"QRCPT", "a recipient in the queue", 1u << EXPR_ASK_DNS},
-    [EXPR_QHOST] = {"QHOST", "a host that mail is delivered to", 1u << EXPR_ASK_DNS},
+    [EXPR_CONN] = {"CONN", "a new connection", ASKED},
+    [EXPR_EHLO] = {"EHLO", "after EHLO or HELO", ASKED},
+    [EXPR_MAIL] = {"MAIL", "after MAIL FROM", ASKED},
+    [EXPR_RCPT] = {"RCPT", "at RCPT TO and later", ASKED},
+    [EXPR_QRCPT] = {"QRCPT", "a recipient in the queue", ASKED},
+    [EXPR_QHOST] = {"QHOST", "a host that mail is delivered to", READS},
     [EXPR_QSENDER] = {"QSENDER", "a report to the sender", 0},
     [EXPR_RCPTDOM] = {"RCPTDOM", "a recipient's domain", 0},
     [EXPR_ADDR] = {"ADDR", "a local part", 0},

@@ -44,14 +44,25 @@ struct expr_function {
     const char *name;
     const char *params; /* as the reference page shows them; one word per argument */
     uint8_t argc;
-    bool host;            /* asks the host at once: not folded */
-    enum expr_ask ask;    /* asks the host, which may answer later */
-    const char *words;    /* the last argument is one of these words, in quotes; NULL: any value */
-    const char *absent;   /* NULL, or why this version does not have it: refused by name */
+    bool host;          /* asks the host at once: not folded */
+    enum expr_ask ask;  /* asks the host, which may answer later */
+    bool changes;       /* asked again it does something again */
+    bool shorter;       /* the last argument may be left out: 1 */
+    bool store;         /* the first argument names a store, in quotes: EXPR_STORE_NAME is asked */
+    bool lists;         /* or a list, in which the key is looked up at once */
+    const char *words;  /* the last argument is one of these words, in quotes; NULL: any value */
+    const char *absent; /* NULL, or why this version does not have it: refused by name */
     expr_function_fn run; /* NULL: asks, is absent, or is built into the machine (matches) */
     const char *description;
 };
 const struct expr_function *expr_function_row(uint32_t index);
 uint32_t expr_function_find(struct slice name); /* UINT32_MAX: none */
+/* Name and description of a statistic; NULL behind the last. */
+struct expr_metric_row {
+    const char *name, *description;
+};
+const struct expr_metric_row *expr_metric_row(unsigned metric);
+/* Its number, or EXPR_METRICS. */
+unsigned expr_metric_find(struct slice name);
 /* Is word one of the words of list, separated by spaces? */
 bool expr_has_word(const char *list, struct slice word);

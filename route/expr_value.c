@@ -175,6 +175,11 @@ bool expr_print(struct expr_vm *vm, const struct expr_value *value, struct slice
     return true;
 }
 
+bool expr_value_text(struct expr_vm *vm, const struct expr_value *value, struct slice *out)
+{
+    return expr_to_text(vm, value, out);
+}
+
 void put_expr_value(struct writer *w, const struct expr_value *value)
 {
     switch (value->type) {

@@ -1,5 +1,6 @@
 #include "core/check.h"
 #include "route/expr_private.h"
+#include "route/lookup.h"
 
 #include <stdlib.h>
 
@@ -32,6 +33,10 @@ static bool effect(const struct expr_program *p, const struct expr_instruction *
         *out_needs = 1;
         *out_net = 0;
         return in->b < p->regex_count;
+    case OP_LOOKUP:
+        *out_needs = 1;
+        *out_net = 0;
+        return p->lookups == NULL || in->b < lookups_count(p->lookups);
     case OP_ARRAY:
         *out_needs = in->a;
         *out_net = 1 - in->a;

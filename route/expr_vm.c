@@ -1,6 +1,7 @@
 /* Runs verified bytecode: no allocation, a bound on steps, scratch and array memory. */
 #include "core/check.h"
 #include "route/expr_private.h"
+#include "route/lookup.h"
 
 static bool call(struct expr_vm *vm, const struct expr_instruction *in)
 {
@@ -25,13 +26,34 @@ static bool match(struct expr_vm *vm, uint32_t regex, struct expr_value *top)
     return true;
 }
 
+static bool look_up(struct expr_vm *vm, const struct expr_instruction *in, struct expr_value *top)
+{
+    const struct lookups *lookups = vm->program->lookups;
+    struct slice key;
+    if (lookups == NULL) {
+        return expr_fail(vm, "the lists are not known");
+    }
+    if (!expr_to_text(vm, top, &key) || !expr_spend(vm, lookups_steps(lookups, in->b, key.len))) {
+        return false;
+    }
+    const struct lookup_row *row = lookups_get(lookups, in->b, key);
+    *top = in->a != 0       ? expr_from_bool(row != NULL)
+           : row == NULL    ? expr_from_text(SLICE_EMPTY)
+           : row->has_value ? expr_from_text(row->value)
+                            : expr_from_int(1);
+    return true;
+}
+
 /* The answer takes the place of the arguments. */
 static enum expr_status ask(struct expr_vm *vm, const struct expr_instruction *in)
 {
     const struct expr_function *f = expr_function_row(in->b);
     struct expr_value answer;
-    vm->question = (struct expr_question){
-        .kind = f->ask, .function = f->name, .args = &vm->stack[vm->depth - in->a], .argc = in->a};
+    vm->question = (struct expr_question){.kind = f->ask,
+                                          .function = f->name,
+                                          .changes = f->changes,
+                                          .args = &vm->stack[vm->depth - in->a],
+                                          .argc = in->a};
     switch (vm->host->ask(vm->host->arg, &vm->question, &answer, &vm->failure)) {
     case EXPR_ANSWERED:
         vm->depth -= in->a;
@@ -83,6 +105,8 @@ static inline __attribute__((always_inline)) bool step(struct expr_vm *vm,
         return call(vm, in);
     case OP_MATCH:
         return match(vm, in->b, &top[-1]);
+    case OP_LOOKUP:
+        return look_up(vm, in, &top[-1]);
     case OP_ARRAY:
         vm->depth = vm->depth - in->a + 1;
         return expr_make_array(vm, top - in->a, in->a);
@@ -236,6 +260,16 @@ bool expr_asks(const struct expr_program *program)
 {
     for (uint32_t pc = 0; pc < program->code_len; pc++) {
         if (program->code[pc].op == OP_ASK) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool expr_changes(const struct expr_program *program)
+{
+    for (uint32_t pc = 0; pc < program->code_len; pc++) {
+        if (program->code[pc].op == OP_ASK && expr_function_row(program->code[pc].b)->changes) {
             return true;
         }
     }

@@ -56,6 +56,9 @@ static mx_err parts_open(struct deliver *d)
     err = err ? err : slots_open(&d->slots, d);
     err = err ? err : worker_leases_open(&d->worker_leases, d);
     d->vm = err ? NULL : calloc(1, sizeof *d->vm);
+    if (d->vm != NULL) {
+        d->vm->metrics = d->conf.metrics;
+    }
     return !err && d->vm == NULL ? MX_ERR_NOMEM : err;
 }
 

@@ -197,8 +197,10 @@ struct deliver_conf {
     uint64_t retry_ms;        /* 0, or: all retries and probes after this time (tests) */
     const char *mail_root;    /* folder of the mailboxes */
     struct deliver_pause pause;
-    struct rate_table *rates; /* of all cores; NULL: no image has throttles */
-    struct dns *dns;          /* of the core */
+    struct rate_table *rates;           /* of all cores; NULL: no image has throttles */
+    const struct expr_metrics *metrics; /* of all cores; NULL: metric() fails */
+    struct keys *keys;                  /* of the core */
+    struct dns *dns;                    /* of the core */
     const struct names *names;
 };
 

@@ -25,8 +25,8 @@ static struct dns_answers *answers_of(void *arg)
 {
     struct active *active = arg;
     if (active->answers == NULL) {
-        active->answers =
-            dns_answers_new(active->deliver->conf.dns, DNS_ANSWERS_MESSAGE_MAX, answered, active);
+        active->answers = dns_answers_new(active->deliver->conf.dns, active->deliver->conf.keys,
+                                          DNS_ANSWERS_MESSAGE_MAX, answered, active);
     }
     return active->answers;
 }

@@ -1,6 +1,7 @@
 #include "smtp/dns_answers.h"
 
 #include "core/netaddr.h"
+#include "smtp/key_answers.h"
 
 #include <stdlib.h>
 
@@ -14,6 +15,7 @@ struct known {
 };
 
 struct dns_answers {
+    struct key_answers keys;
     struct dns *dns;
     struct dns_query query;
     void (*again)(void *arg);
@@ -27,12 +29,13 @@ struct dns_answers {
     struct known known[];
 };
 
-struct dns_answers *dns_answers_new(struct dns *dns, unsigned names_max, void (*again)(void *arg),
-                                    void *arg)
+struct dns_answers *dns_answers_new(struct dns *dns, struct keys *keys, unsigned names_max,
+                                    void (*again)(void *arg), void *arg)
 {
     struct dns_answers *answers = calloc(1, sizeof *answers + names_max * sizeof answers->known[0]);
     if (answers != NULL) {
         answers->dns = dns;
+        key_answers_init(&answers->keys, keys, names_max * DNS_ANSWERS_KEYS, again, arg);
         answers->max = names_max;
         answers->again = again;
         answers->arg = arg;
@@ -46,6 +49,7 @@ void dns_answers_free(struct dns_answers *answers)
         return;
     }
     dns_cancel(&answers->query);
+    key_answers_fini(&answers->keys);
     for (unsigned i = 0; i < answers->count; i++) {
         free(answers->known[i].items);
     }
@@ -54,12 +58,15 @@ void dns_answers_free(struct dns_answers *answers)
 
 unsigned dns_answers_left(const struct dns_answers *answers)
 {
-    return answers->max - answers->count;
+    unsigned names = answers->max - answers->count;
+    unsigned keys = key_answers_left(&answers->keys) / DNS_ANSWERS_KEYS;
+    return names < keys ? names : keys;
 }
 
 void dns_answers_close(struct dns_answers *answers)
 {
     dns_cancel(&answers->query);
+    key_answers_close(&answers->keys);
     answers->closed = true;
     answers->asking = false;
 }
@@ -135,7 +142,7 @@ static struct known *find_out(struct dns_answers *answers, const struct dns_name
     }
     if (answers->closed) {
         *reason = "the DNS cannot be asked now";
-    } else if (dns_answers_left(answers) == 0) {
+    } else if (answers->count == answers->max) {
         *reason = "the expression asks the DNS about too many names";
     } else {
         answers->name = *name;
@@ -195,9 +202,10 @@ static const struct {
 } asked_types[] = {{"ip", {DNS_A, DNS_AAAA}}, {"ipv4", {DNS_A}},  {"ipv6", {DNS_AAAA}},
                    {"mx", {DNS_MX}},          {"txt", {DNS_TXT}}, {"ptr", {DNS_PTR}}};
 
-enum expr_answer dns_answers_ask(const struct expr_asker *asker, struct expr_vm *vm,
-                                 const struct expr_question *question, struct expr_value *out,
-                                 const char **reason)
+/* dns_query(name, type) */
+static enum expr_answer ask_dns(const struct expr_asker *asker, struct expr_vm *vm,
+                                const struct expr_question *question, struct expr_value *out,
+                                const char **reason)
 {
     struct known *known[2] = {NULL, NULL};
     struct dns_name name;
@@ -241,4 +249,23 @@ enum expr_answer dns_answers_ask(const struct expr_asker *asker, struct expr_vm 
         }
     }
     return EXPR_ANSWERED;
+}
+
+enum expr_answer dns_answers_ask(const struct expr_asker *asker, struct expr_vm *vm,
+                                 const struct expr_question *question, struct expr_value *out,
+                                 const char **reason)
+{
+    if (question->kind == EXPR_ASK_DNS) {
+        return ask_dns(asker, vm, question, out, reason);
+    }
+    if (asker == NULL) {
+        *reason = "keys cannot be asked about here";
+        return EXPR_UNANSWERED;
+    }
+    struct dns_answers *answers = asker->answers(asker->arg);
+    if (answers == NULL) {
+        *reason = err_text(MX_ERR_NOMEM);
+        return EXPR_UNANSWERED;
+    }
+    return key_answers_ask(&answers->keys, vm, question, asker->peeks, out, reason);
 }

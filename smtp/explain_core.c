@@ -143,7 +143,8 @@ static struct dns_answers *answers_of(void *arg)
     struct explain_request *request = arg;
     struct service *service = request->at->service;
     if (request->answers == NULL) {
-        request->answers = dns_answers_new(&service->dns, EXPLAIN_DNS_NAMES_MAX, again, request);
+        request->answers =
+            dns_answers_new(&service->dns, &service->keys, EXPLAIN_DNS_NAMES_MAX, again, request);
     }
     return request->answers;
 }
@@ -198,7 +199,7 @@ static void attempt(struct explain_request *request)
         answer(request);
         return;
     }
-    struct expr_asker asker = {.answers = answers_of, .arg = request};
+    struct expr_asker asker = {.answers = answers_of, .arg = request, .peeks = true};
     struct routing_context context = service_routing(service);
     context.asker = &asker;
     out->hop = (struct explain_hop){.known = false};

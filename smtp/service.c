@@ -235,6 +235,7 @@ static mx_err lookups_open(struct service *service)
 
 static mx_err delivery_open(struct service *service)
 {
+    service->conf.deliver.keys = &service->keys;
     service->conf.deliver.dns = &service->dns;
     service->conf.deliver.names = service->conf.names;
     service->conf.deliver.rates = service->conf.rates;
@@ -267,14 +268,24 @@ static mx_err counters_open(struct service *service)
     return quotas_open(&service->quotas, service->shard);
 }
 
+static mx_err store_open(struct service *service)
+{
+    return keys_open(&service->keys, service->shard, service->conf.keys_seed);
+}
+
 static const struct {
     const char *what;
     mx_err (*open)(struct service *service);
 } parts[] = {
-    {"session memory", sessions_open}, {"address tables", directory_fill},
-    {"TLS certificate", tls_open},     {"counters of quotas", counters_open},
-    {"spool and journal", queue_open}, {"tuning", tuning_open},
-    {"name lookups", lookups_open},    {"delivery", delivery_open},
+    {"session memory", sessions_open},
+    {"address tables", directory_fill},
+    {"TLS certificate", tls_open},
+    {"counters of quotas", counters_open},
+    {"keys of expressions", store_open},
+    {"spool and journal", queue_open},
+    {"tuning", tuning_open},
+    {"name lookups", lookups_open},
+    {"delivery", delivery_open},
     {"listeners", listeners_open},
 };
 
@@ -346,6 +357,7 @@ void service_stop(struct service *service)
     listeners_stop(service);
     quotas_stop(&service->quotas);
     deliver_stop(&service->deliver);
+    keys_stop(&service->keys);
     dns_stop(&service->dns);
     sessions_stop(service, false);
     service->stop_timer.fire = stop_tick;
@@ -386,6 +398,7 @@ void service_close(struct service *service)
         spool_close(&service->spool);
     }
     quotas_close(&service->quotas);
+    keys_close(&service->keys);
     dns_close(&service->dns);
     tls_ctx_free(service->tls_server);
     directory_free(service->directory);

@@ -11,6 +11,7 @@
 #include "route/image.h"
 #include "smtp/client_limit.h"
 #include "smtp/deliver.h"
+#include "smtp/keys.h"
 #include "smtp/offence.h"
 #include "smtp/queue_view.h"
 #include "smtp/quota.h"
@@ -48,6 +49,7 @@ struct service_conf {
     const struct dir_block *addresses;
     size_t address_count;
     uint64_t hash_seed;
+    uint64_t keys_seed; /* the same on all cores */
     struct journal_store *store;
     struct takeover *takeover;      /* NULL: nobody waits to hear that the old queue was adopted */
     struct session_count *sessions; /* of all cores */
@@ -71,6 +73,7 @@ struct service {
     struct spool spool;
     struct deliver deliver;
     struct quotas quotas;
+    struct keys keys;
     struct dns dns;
     struct resolv_conf resolv; /* what dns goes by */
     struct tls_ctx *tls_server;

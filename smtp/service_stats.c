@@ -91,6 +91,14 @@ static void take_memory(const struct service *service, struct service_snapshot *
                                .used = out->directory.memory_bytes,
                                .used_peak = out->directory.memory_bytes,
                                .taken = out->directory.memory_bytes});
+    struct key_table_stats keys;
+    keys_stats(&service->keys, &keys);
+    add_row(out, &count,
+            &(struct pool_row){.name = "expression-keys",
+                               .used = keys.bytes,
+                               .used_peak = keys.bytes,
+                               .taken = keys.bytes,
+                               .limit = KEY_TABLE_BYTES_MAX});
     size_t kept = verify_cache_bytes(&deliver->verify.cache);
     add_row(out, &count,
             &(struct pool_row){
@@ -143,6 +151,14 @@ static void take_trace(const struct service *service, struct service_snapshot *o
     }
 }
 
+static void take_keys(const struct service *service, struct service_snapshot *out)
+{
+    struct key_table_stats stats;
+    keys_stats(&service->keys, &stats);
+    out->keys = stats.keys;
+    out->keys_forgotten = stats.forgotten;
+}
+
 void service_snapshot_take(const struct service *service, struct service_snapshot *out)
 {
     const struct shard *shard = service->shard;
@@ -181,6 +197,7 @@ void service_snapshot_take(const struct service *service, struct service_snapsho
     out->directory_load_ppm =
         millionths(out->directory.domains + out->directory.addresses, out->directory.capacity);
     out->journal_live_ppm = millionths(out->journal.live_bytes, out->journal.capacity_bytes);
+    take_keys(service, out);
     take_hops(deliver, out);
     take_memory(service, out);
 }

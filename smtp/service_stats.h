@@ -50,6 +50,7 @@ struct service_snapshot {
     struct journal_stats journal;
     struct directory_stats directory;
     struct expr_stats route;
+    uint64_t keys, keys_forgotten; /* of expressions, that this core has */
     struct session_stats session;
     struct mail_stats mail;
     struct deliver_stats deliver;

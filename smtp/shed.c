@@ -76,6 +76,7 @@ void shed_notice_receive(struct mbox_msg *msg, struct shard *at)
         notice->queue_bytes = service->spool.bytes;
         notice->memory_used = blocks->used;
         notice->memory_max = blocks->slots_max;
+        metrics_take(service, notice->metrics);
     }
     mx_err err = mbox_send(at->hub, at->conf.id, notice->reply_to, &notice->reply);
     MX_ASSERT(err == MX_OK); /* one notice per core */

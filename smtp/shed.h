@@ -12,6 +12,7 @@
 
 #include "core/overload.h"
 #include "io/mbox.h"
+#include "smtp/metric.h"
 
 struct service;
 
@@ -32,6 +33,7 @@ struct shed_notice {
     /* What the core answers; unchanged when it has ended. */
     uint64_t queue_messages, queue_bytes;
     uint64_t memory_used, memory_max;
+    uint64_t metrics[EXPR_METRICS];
 };
 
 void shed_notice_receive(struct mbox_msg *msg, struct shard *at);

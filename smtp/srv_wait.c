@@ -60,7 +60,8 @@ struct dns_answers *srv_wait_dns(struct srv_conn *conn, void (*again)(void *conn
 {
     struct srv_wait *wait = begin(conn);
     if (wait != NULL && wait->dns == NULL) {
-        wait->dns = dns_answers_new(&conn->service->dns, DNS_ANSWERS_SESSION_MAX, again, conn);
+        wait->dns = dns_answers_new(&conn->service->dns, &conn->service->keys,
+                                    DNS_ANSWERS_SESSION_MAX, again, conn);
     }
     return wait == NULL ? NULL : wait->dns;
 }

@@ -93,6 +93,7 @@ static struct dns_answers *answers_of(void *arg)
     struct delivery *delivery = arg;
     if (delivery->answers == NULL) {
         delivery->answers = dns_answers_new(delivery->active->deliver->conf.dns,
+                                            delivery->active->deliver->conf.keys,
                                             DNS_ANSWERS_MESSAGE_MAX, answered, delivery);
     }
     return delivery->answers;

@@ -30,8 +30,8 @@ static mx_err act(void *arg, const struct api_caller *caller, enum api_action ac
 static void check_actions(void)
 {
     static const char *const names[] = {
-        "ReloadSettings", "ReloadTlsCertificates", "ReloadBlockedIps",        "PauseMtaQueue",
-        "ResumeMtaQueue", "InvalidateCaches",      "InvalidateNegativeCaches"};
+        "ReloadSettings", "ReloadTlsCertificates", "ReloadBlockedIps", "ReloadLookupStores",
+        "PauseMtaQueue",  "ResumeMtaQueue",        "InvalidateCaches", "InvalidateNegativeCaches"};
     struct acted acted = {0};
     struct api_actions actions = {&acted, act};
     struct api_foreign foreign = api_actions_type(&actions);
@@ -49,7 +49,8 @@ static void check_actions(void)
            "[\"x:Action/set\",{\"accountId\":\"d333333\",\"notCreated\":{\"a\":{\"type\":"
            "\"invalidPatch\",\"description\":\"@type: 'ClassifySpam' is not supported by ringmx; "
            "it takes 'ReloadSettings', 'ReloadTlsCertificates', 'ReloadBlockedIps', "
-           "'PauseMtaQueue', 'ResumeMtaQueue', 'InvalidateCaches', 'InvalidateNegativeCaches', "
+           "'ReloadLookupStores', 'PauseMtaQueue', 'ResumeMtaQueue', 'InvalidateCaches', "
+           "'InvalidateNegativeCaches', "
            "'ChangeMtaQueue'\",\"properties\":[\"@type\"]}}}]");
     acted.result = MX_ERR_NOTFOUND;
     EXPECT(&bed, "x:Action/set", "{\"create\":{\"a\":{\"@type\":\"ReloadSettings\"}}}",

@@ -222,6 +222,16 @@ static const struct object_case cases[] = {
     {"MtaOutboundStrategy", "{\"route\":{\"else\":\"'local'\"},\"schedule\":{\"else\":\"'dsn'\"}}",
      "{\"route\":{\"match\":{},\"else\":\"'local'\"},"
      "\"schedule\":{\"match\":{},\"else\":\"'dsn'\"}," STRATEGIES "}"},
+    {"MemoryLookupKey", "{\"namespace\":\" vip \",\"key\":\"A b\"}",
+     "{\"namespace\":\"vip\",\"key\":\"A b\",\"isGlobPattern\":false}"},
+    {"MemoryLookupKey", "{\"namespace\":\"\",\"value\":1}",
+     "value: is not a property of MemoryLookupKey\nnamespace: may not be empty\nkey: is "
+     "required\n"},
+    {"MemoryLookupKeyValue",
+     "{\"namespace\":\"v\",\"key\":\"*@x\",\"value\":\"w\",\"isGlobPattern\":true}",
+     "{\"namespace\":\"v\",\"key\":\"*@x\",\"value\":\"w\",\"isGlobPattern\":true}"},
+    {"MemoryLookupKeyValue", "{\"namespace\":\"v\",\"key\":\"k\",\"value\":5}",
+     "value: must be a string\n"},
     {"MtaInboundThrottle", "{\"description\":\"d\",\"rate\":{\"count\":5,\"period\":1000}}",
      "{\"description\":\"d\",\"enable\":true,\"key\":{},\"match\":{\"match\":{},\"else\":"
      "\"true\"},\"rate\":{\"count\":5,\"period\":1000}}"},

@@ -25,6 +25,7 @@ from test_queue_api import act
 # What no test of this kind can reach, and where it is tested instead (file, and a word in it).
 ELSEWHERE = {
     "inbound_throttle_forgotten_total": ("tests/core/test_rate_table.c", "a_full_table_forgets_what_was_used_least"),
+    "expression_keys_forgotten_total": ("tests/core/test_key_table.c", "full_of_keys"),
     "ring_overflowed_total": ("tests/io/check_ring.c", "stats.overflowed > 0"),
 }
 # Rows that need memory to run out (tests/smtp/check_alloc_mail.c does that), or the moment in which a listener ends;
@@ -334,11 +335,13 @@ def refusals(watch):
         watch.until(s, "replies_delayed_total")
     with Managed(cores=1) as s, s.wire() as w:
         s.api.create("MtaInboundThrottle", description="per recipient", key={"rcpt": True}, rate={"count": 1, "period": 3600000})
+        s.api.update("MtaStageMail", "singleton", isSenderAllowed={"match": {}, "else": "counter_incr('*', sender)"})
         w.expect("MAIL FROM:<a@example.net>", "250")
         w.expect("RCPT TO:<alice@example.org>", "250")
         w.expect("RSET", "250")
         w.expect("MAIL FROM:<a@example.net>", "250")
         w.expect("RCPT TO:<alice@example.org>", "452")
+        watch.until(s, "expression_keys")
         for name in ("inbound_throttle_passed_total{throttle=per recipient}", "inbound_throttle_over_total{throttle=per recipient}",
                      "recipients_total{verdict=throttled}"):
             watch.until(s, name)

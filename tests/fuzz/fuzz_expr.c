@@ -2,6 +2,7 @@
  * answers that come later it yields the same; problems point into the text. */
 #include "fuzz.h"
 #include "route/expr.h"
+#include "route/lookup.h"
 
 #include <string.h>
 
@@ -95,6 +96,21 @@ static size_t run(const struct expr_program *program, bool later, bool traced, c
     return w.len;
 }
 
+static const struct lookups *lists(void)
+{
+    static const struct lookup_row rows[] = {
+        {SLICE_LITERAL("l"), SLICE_LITERAL("rcpt"), SLICE_LITERAL("value"), .has_value = true},
+        {SLICE_LITERAL("l"), SLICE_LITERAL("*e*r*"), .pattern = true},
+        {SLICE_LITERAL("m"), SLICE_LITERAL("1000")},
+    };
+    static struct lookups *lookups;
+    size_t at;
+    if (lookups == NULL) {
+        FUZZ_CHECK(lookups_new(&lookups, rows, mx_countof(rows), &at) == MX_OK);
+    }
+    return lookups;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static char plain[65536], other[65536];
@@ -105,7 +121,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct expr_program *program;
     struct expr_problem problem;
     struct expr_value value;
-    if (expr_compile_asking(&program, &source, EXPR_QRCPT, UINT32_MAX, &problem) != MX_OK) {
+    static struct expr_metrics metrics;
+    struct expr_environment environment = {.asks = UINT32_MAX, .lookups = lists()};
+    metrics.collected = true;
+    vm.metrics = &metrics;
+    if (expr_compile_in(&program, &source, EXPR_QRCPT, &environment, &problem) != MX_OK) {
         struct slice text = problem.branch < 0     ? source.otherwise
                             : problem.in_condition ? branch.condition
                                                    : branch.then;
@@ -120,6 +140,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t late = run(program, true, false, other, sizeof other);
     FUZZ_CHECK((late == len && memcmp(plain, other, len) == 0) || vm.failure != NULL);
     (void)expr_constant(program, &value);
+    FUZZ_CHECK(!expr_changes(program) || expr_asks(program));
     expr_free(program);
     return 0;
 }

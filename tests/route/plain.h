@@ -287,150 +287,7 @@ static struct expr_value plain_binary(const char *op, struct expr_value a, struc
     return plain_arithmetic(op[0], a, b);
 }
 
-/* --- functions ---------------------------------------------------------------------------------
- */
-
-static struct expr_value plain_case(struct slice s, int (*change)(int c))
-{
-    unsigned char *text = plain_take(s.len + 1);
-    for (size_t i = 0; i < s.len; i++) {
-        text[i] = (unsigned char)change(s.ptr[i]);
-    }
-    return plain_slice(slice_of(text, s.len));
-}
-
-static int plain_lower(int c)
-{
-    return c >= 'A' && c <= 'Z' ? c + 32 : c;
-}
-
-static int plain_upper(int c)
-{
-    return c >= 'a' && c <= 'z' ? c - 32 : c;
-}
-
-static size_t plain_find(struct slice in, struct slice what)
-{
-    for (size_t at = 0; at + what.len <= in.len; at++) {
-        if (what.len == 0 || memcmp(in.ptr + at, what.ptr, what.len) == 0) {
-            return at;
-        }
-    }
-    return SIZE_MAX;
-}
-
-static bool plain_has(struct expr_value array, struct slice text)
-{
-    for (uint32_t i = 0; i < array.array.count; i++) {
-        if (slice_equal(plain_shown(array.array.items[i]), text)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static struct expr_value plain_filter(struct expr_value v, bool dedup)
-{
-    struct expr_value x = plain_items(v);
-    struct expr_value *items = plain_take(x.array.count * sizeof *items);
-    struct expr_value out = {.type = EXPR_ARRAY, .array = {items, 0}};
-    for (uint32_t i = 0; i < x.array.count; i++) {
-        struct expr_value item = x.array.items[i];
-        bool skip = dedup ? plain_has(out, plain_shown(item))
-                          : item.type == EXPR_STRING && item.string.len == 0;
-        if (!skip) {
-            items[out.array.count++] = item;
-        }
-    }
-    return out;
-}
-
-static struct expr_value plain_split(struct slice s, struct slice d)
-{
-    struct expr_value *items = plain_take((s.len + 1) * sizeof *items);
-    struct expr_value out = {.type = EXPR_ARRAY, .array = {items, 0}};
-    for (size_t at; d.len > 0 && (at = plain_find(s, d)) != SIZE_MAX;) {
-        items[out.array.count++] = plain_slice(slice_of(s.ptr, at));
-        s = slice_of(s.ptr + at + d.len, s.len - at - d.len);
-    }
-    items[out.array.count++] = plain_slice(s);
-    return out;
-}
-
-struct plain_function {
-    const char *name;
-    unsigned argc;
-};
-static const struct plain_function plain_functions[] = {
-    {"len", 1},          {"count", 1},        {"is_empty", 1},     {"is_number", 1},
-    {"contains", 2},     {"starts_with", 2},  {"ends_with", 2},    {"if_then", 3},
-    {"to_lowercase", 1}, {"to_uppercase", 1}, {"strip_prefix", 2}, {"dedup", 1},
-    {"winnow", 1},       {"split", 2},        {"is_intersect", 2}, {"matches", 2},
-};
-
-static struct expr_value plain_call(const char *name, const struct expr_value *a, unsigned argc)
-{
-    struct slice x = plain_shown(a[0]), y = argc > 1 ? plain_shown(a[1]) : SLICE_EMPTY;
-    bool is, tail = x.len >= y.len;
-    if (strcmp(name, "len") == 0) {
-        return plain_int(a[0].type == EXPR_ARRAY ? a[0].array.count : (int64_t)x.len);
-    }
-    if (strcmp(name, "count") == 0) {
-        return plain_int(a[0].type == EXPR_ARRAY    ? a[0].array.count
-                         : a[0].type == EXPR_STRING ? a[0].string.len != 0
-                                                    : 1);
-    }
-    if (strcmp(name, "is_empty") == 0) {
-        return plain_int(a[0].type == EXPR_STRING  ? a[0].string.len == 0
-                         : a[0].type == EXPR_ARRAY ? a[0].array.count == 0
-                                                   : 0);
-    }
-    if (strcmp(name, "is_number") == 0) {
-        (void)plain_number(a[0], &is);
-        return plain_int(is);
-    }
-    if (strcmp(name, "contains") == 0) {
-        return plain_int(a[0].type == EXPR_ARRAY ? plain_has(a[0], y)
-                                                 : plain_find(x, y) != SIZE_MAX);
-    }
-    if (strcmp(name, "starts_with") == 0) {
-        return plain_int(plain_find(x, y) == 0);
-    }
-    if (strcmp(name, "ends_with") == 0) {
-        return plain_int(tail && slice_equal(slice_of(x.ptr + (x.len - y.len), y.len), y));
-    }
-    if (strcmp(name, "if_then") == 0) {
-        return plain_true(a[0]) ? a[1] : a[2];
-    }
-    if (strcmp(name, "to_lowercase") == 0) {
-        return plain_case(x, plain_lower);
-    }
-    if (strcmp(name, "to_uppercase") == 0) {
-        return plain_case(x, plain_upper);
-    }
-    if (strcmp(name, "strip_prefix") == 0) {
-        return plain_find(x, y) == 0 ? plain_slice(slice_of(x.ptr + y.len, x.len - y.len))
-                                     : plain_text("");
-    }
-    if (strcmp(name, "dedup") == 0 || strcmp(name, "winnow") == 0) {
-        return plain_filter(a[0], name[0] == 'd');
-    }
-    if (strcmp(name, "split") == 0) {
-        return plain_split(x, y);
-    }
-    if (strcmp(name, "is_intersect") == 0) {
-        struct expr_value p = plain_items(a[0]), q = plain_items(a[1]);
-        bool found = false;
-        for (uint32_t i = 0; i < p.array.count; i++) {
-            found = found || plain_has(q, plain_shown(p.array.items[i]));
-        }
-        return plain_int(found);
-    }
-    /* matches: patterns of letters only */
-    size_t at = plain_find(y, x);
-    plain.found = at == SIZE_MAX ? SLICE_EMPTY : slice_of(y.ptr + at, x.len);
-    return plain_int(at != SIZE_MAX);
-}
+#include "route/plain_functions.h"
 
 /* --- the walk ----------------------------------------------------------------------------------
  */
@@ -501,7 +358,7 @@ static bool plain_known(const struct plain *node, bool *broken)
 {
     bool known = node->kind == P_VALUE || node->kind == P_UNARY || node->kind == P_BINARY ||
                  node->kind == P_INDEX || node->kind == P_ARRAY ||
-                 (node->kind == P_CALL && strcmp(node->name, "matches") != 0);
+                 (node->kind == P_CALL && !plain_function(node->name)->hosted);
     bool left = false; /* of && and ||: known, and decides */
     for (unsigned i = 0; i < node->children; i++) {
         bool child = plain_known(node->child[i], broken);
@@ -545,14 +402,21 @@ static const char *const plain_variables[] = {"rcpt", "rcpt_domain", "sender",
 
 static struct plain *plain_leaf(void)
 {
-    static const char *const texts[] = {"",   "a",   "Bob",         "org", "7",
-                                        "-2", "1.5", "Example.org", "@"};
+    static const char *const texts[] = {"",          "a",
+                                        "Bob",       "org",
+                                        "7",         "-2",
+                                        "1.5",       "Example.org",
+                                        "@",         "a@b.example",
+                                        ",",         " x\ty ",
+                                        "a,b,,c",    "one\ntwo\r\n\n",
+                                        "r\xc3\xbc", "B+News@x",
+                                        "1000",      "192.0.2.1"};
     static const int64_t numbers[] = {0, 1, 2, 3, 7, 1000, INT64_MAX, 300000};
     struct plain *node = plain_new(P_VALUE, NULL, 8);
     switch (plain_dice(8)) {
     case 0:
     case 1:
-        node->value = plain_text(texts[plain_dice(9)]);
+        node->value = plain_text(texts[plain_dice(sizeof texts / sizeof texts[0])]);
         break;
     case 2:
     case 3:
@@ -572,6 +436,56 @@ static struct plain *plain_leaf(void)
         return plain_new(P_VARIABLE, plain_variables[plain_dice(6)], 8);
     }
     return node;
+}
+
+static struct plain *plain_literal(const char *const *texts, unsigned count)
+{
+    struct plain *node = plain_new(P_VALUE, NULL, 8);
+    node->value = plain_text(texts[plain_dice(count)]);
+    return node;
+}
+
+/* One of the words of a list. */
+static struct plain *plain_word(const char *list)
+{
+    struct plain *node = plain_new(P_VALUE, NULL, 8);
+    unsigned words = 1, which;
+    for (const char *c = list; *c != '\0'; c++) {
+        words += *c == ' ';
+    }
+    for (which = plain_dice(words); which > 0; which--) {
+        list = strchr(list, ' ') + 1;
+    }
+    node->value = plain_slice(slice_of(list, strcspn(list, " ")));
+    return node;
+}
+
+static struct plain *plain_random(unsigned depth);
+
+static struct plain *plain_argument(char kind, const char *words, unsigned depth)
+{
+    static const char *const patterns[] = {"", "a", "Bob", "org", "Ex"};
+    static const char *const addresses[] = {
+        "192.0.2.1", "2001:db8::1", "::", "300.1.1.1", "1.2.3", "192.0.3.7"};
+    static const char *const networks[] = {"192.0.2.0/24", "2001:db8::/32", "0.0.0.0/0",
+                                           "192.0.2.1",    "x/8",           "192.0.2.0/33"};
+    static const char *const stores[] = {"*", "known", "named"};
+    switch (kind) {
+    case 'm':
+        return plain_literal(patterns, 5);
+    case 'a':
+        return plain_dice(3) ? plain_literal(addresses, 6) : plain_random(depth);
+    case 'n':
+        return plain_dice(3) ? plain_literal(networks, 6) : plain_random(depth);
+    case 'S':
+        return plain_literal(stores, 1);
+    case 'T':
+        return plain_literal(stores, 3);
+    case 'w':
+        return plain_word(words);
+    default:
+        return plain_random(depth);
+    }
 }
 
 static struct plain *plain_random(unsigned depth)
@@ -594,22 +508,20 @@ static struct plain *plain_random(unsigned depth)
         const struct plain_function *f =
             &plain_functions[plain_dice(sizeof plain_functions / sizeof plain_functions[0])];
         node = plain_new(P_CALL, f->name, 8);
-        node->children = f->argc;
+        node->children = (unsigned)strlen(f->arguments);
+        for (unsigned i = 0; i < node->children; i++) {
+            node->child[i] = plain_argument(f->arguments[i], f->words, depth - 1);
+        }
+        plain.has_search = plain.has_search || strcmp(f->name, "matches") == 0;
+        return node;
     } else {
         unsigned op = plain_dice(sizeof plain_operators / sizeof plain_operators[0]);
         node = plain_new(P_BINARY, plain_operators[op].name, plain_operators[op].level);
         node->children = 2;
     }
-    bool search = node->kind == P_CALL && strcmp(node->name, "matches") == 0;
-    if (search) {
-        static const char *const patterns[] = {"", "a", "Bob", "org", "Ex"};
-        node->child[0] = plain_new(P_VALUE, NULL, 8);
-        node->child[0]->value = plain_text(patterns[plain_dice(5)]);
-    }
-    for (unsigned i = search; i < node->children; i++) {
+    for (unsigned i = 0; i < node->children; i++) {
         node->child[i] = plain_random(depth - 1);
     }
-    plain.has_search = plain.has_search || search;
     return node;
 }
 

@@ -7,7 +7,11 @@ static struct expr_program *compile(const char *text, enum expr_context context,
 {
     struct expr_program *program = NULL;
     struct expr_source source = {.otherwise = slice_of_text(text)};
-    return expr_compile(&program, &source, context, problem) == MX_OK ? program : NULL;
+    struct expr_environment environment = {
+        .asks = context == EXPR_QRCPT ? UINT32_MAX : expr_context_row(context)->asks,
+        .lookups = host_lookups()};
+    return expr_compile_in(&program, &source, context, &environment, problem) == MX_OK ? program
+                                                                                       : NULL;
 }
 
 Test(expr, results)
@@ -137,8 +141,23 @@ Test(expr, problems_name_place_and_reason)
         {"zero(1)", 0, "available: is_local_domain is_local_address"},
         {"sql_query('a', 'b', 'c')", 0, "there are no SQL stores"},
         {"1 + $name", 4, "variables of Sieve scripts are not supported: \"$name\""},
-        {"key_get('a', rcpt)", 0, "cannot wait for what is asked by \"key_get\"()"},
-        {"key_exists('a', rcpt)", 0, "cannot wait for what is asked by \"key_exists\"()"},
+        {"key_get('a', rcpt)", 8,
+         "key_get() takes as its first argument, in quotes, the name of a store, not \"a\"; "
+         "available: * known named"},
+        {"1 || key_exists('Known', 1)", 16, "not \"Known\"; available: * known named"},
+        {"key_exists(rcpt, 1)", 11, "the name of a store; available: * known named"},
+        {"key_get('', 1)", 8, "the name of a store, not \"\"; available: * known named"},
+        {"key_set('known', 1, 2)", 8, "not \"known\"; available: *"},
+        {"counter_get('known', 1)", 12, "not \"known\"; available: *"},
+        {"counter_incr(sender, 1)", 13, "the name of a store; available: *"},
+        {"key_get('known')", 0, "takes 2 arguments (store key), not 1"},
+        {"counter_incr('*')", 0, "takes 2 or 3 arguments (store key n), not 1"},
+        {"counter_get('*', 1, 2)", 0, "takes 2 arguments (store key), not 3"},
+        {"metric('queue.size')", 7,
+         "metric() takes as its last argument, in quotes, one of: queue.count "
+         "queue.message-queued queue.rescheduled"},
+        {"metric('connections')", 7, "one of: smtp.active-connections"},
+        {"metric(rcpt)", 7, "one of: smtp.active-connections"},
         {"received_via_port == 25", 0,
          "not supported by this version: \"received_via_port\": a queued"},
         {"listener == 'x'", 0, "unknown or unavailable name \"listener\""},
@@ -173,6 +192,82 @@ Test(expr, problems_name_place_and_reason)
         cr_assert_not_null(strstr(problem.message, cases[i].part), "%s: %s", cases[i].text,
                            problem.message);
     }
+}
+
+/* What a setting cannot wait for, and what it cannot change, is refused by name. */
+Test(expr, questions_by_context)
+{
+    static const struct {
+        enum expr_context context;
+        const char *text, *part; /* NULL: accepted */
+    } cases[] = {
+        {EXPR_QSENDER, "dns_query('a', 'mx')", "cannot wait for what is asked by \"dns_query\"()"},
+        {EXPR_QSENDER, "key_get('*', sender)", "cannot wait for what is asked by \"key_get\"()"},
+        {EXPR_QSENDER, "key_get('known', sender)", NULL},
+        {EXPR_QSENDER, "metric('queue.count')", NULL},
+        {EXPR_QSENDER, "counter_incr('*', sender)",
+         "cannot change what is changed by \"counter_incr\"()"},
+        {EXPR_CONSTANT, "key_exists('known', 'a')", NULL},
+    };
+    for (size_t i = 0; i < mx_countof(cases); i++) {
+        struct expr_problem problem;
+        struct expr_program *program = compile(cases[i].text, cases[i].context, &problem);
+        cr_assert_eq(program == NULL, cases[i].part != NULL, "%s", cases[i].text);
+        if (program == NULL) {
+            cr_assert_not_null(strstr(problem.message, cases[i].part), "%s", problem.message);
+        }
+        expr_free(program);
+    }
+}
+
+/* A program that was compiled to be looked at alone names any list, and looks nothing up. */
+Test(expr, lists_that_are_not_known)
+{
+    struct expr_source source = {.otherwise = SLICE_LITERAL("key_get('some', sender)")};
+    struct expr_program *program;
+    struct expr_problem problem;
+    struct expr_value value;
+    cr_assert_eq(expr_compile(&program, &source, EXPR_QRCPT, &problem), MX_OK);
+    cr_assert_eq(expr_run(&vm, program, &host, NULL, &value), EXPR_FAILED);
+    cr_assert_str_eq(vm.failure, "the lists are not known");
+    expr_free(program);
+    source.otherwise = SLICE_LITERAL("metric('queue.count')");
+    cr_assert_eq(expr_compile(&program, &source, EXPR_QRCPT, &problem), MX_OK);
+    vm.metrics = NULL;
+    cr_assert_eq(expr_run(&vm, program, &host, NULL, &value), EXPR_FAILED);
+    cr_assert_str_eq(vm.failure, "statistics have not been collected yet");
+    static struct expr_metrics metrics;
+    vm.metrics = &metrics;
+    cr_assert_eq(expr_run(&vm, program, &host, NULL, &value), EXPR_FAILED);
+    metrics.collected = true;
+    metrics.values[EXPR_METRIC_QUEUED] = 5;
+    cr_assert_eq(expr_run(&vm, program, &host, NULL, &value), EXPR_DONE);
+    cr_assert_eq(value.integer, 5);
+    expr_free(program);
+}
+
+/* Long names and many are cut where the message ends. */
+Test(expr, many_lists_in_a_message)
+{
+    static char names[100][32];
+    struct lookup_row rows[mx_countof(names)];
+    struct lookups *lookups;
+    size_t at;
+    for (unsigned i = 0; i < mx_countof(names); i++) {
+        snprintf(names[i], sizeof names[i], "list-number-%03u", i);
+        rows[i] = (struct lookup_row){.list = slice_of_text(names[i])};
+    }
+    cr_assert_eq(lookups_new(&lookups, rows, mx_countof(rows), &at), MX_OK);
+    struct expr_source source = {.otherwise = SLICE_LITERAL("key_get('x', 1)")};
+    struct expr_environment environment = {.lookups = lookups};
+    struct expr_program *program;
+    struct expr_problem problem;
+    cr_assert_eq(expr_compile_in(&program, &source, EXPR_QRCPT, &environment, &problem),
+                 MX_ERR_SYNTAX);
+    cr_assert_not_null(strstr(problem.message, "available: * list-number-000 list-number-001"));
+    cr_assert_str_eq(problem.message + strlen(problem.message) - 4, " ...");
+    cr_assert_null(strstr(problem.message, "list-number-099"));
+    lookups_free(lookups);
 }
 
 static unsigned literals;

@@ -8,7 +8,8 @@ static struct expr_program *compile(const struct expr_branch *branches, uint32_t
     struct expr_source source = {branches, count, slice_of_text(otherwise)};
     struct expr_problem problem;
     struct expr_program *program;
-    cr_assert_eq(expr_compile_asking(&program, &source, EXPR_QRCPT, asks, &problem), MX_OK,
+    struct expr_environment environment = {.asks = asks};
+    cr_assert_eq(expr_compile_in(&program, &source, EXPR_QRCPT, &environment, &problem), MX_OK,
                  "branch %d at %u: %s", (int)problem.branch, problem.position, problem.message);
     return program;
 }

@@ -281,6 +281,13 @@ static void on_rcpt(struct client *c, unsigned code)
     }
 }
 
+static void check_sender(unsigned code)
+{
+    if (code == 550) {
+        sim_fail("what the expression for senders looks up, or has just kept, is not there");
+    }
+}
+
 static void on_reply(struct client *c, enum tag tag, unsigned code)
 {
     switch (tag) {
@@ -312,6 +319,7 @@ static void on_reply(struct client *c, enum tag tag, unsigned code)
         c->peer.poked = true;
         break;
     case T_MAIL:
+        check_sender(code);
         if (code != 250 && !c->pipelined) {
             c->mail->state = MAIL_REFUSED;
             reset(c);
@@ -323,6 +331,7 @@ static void on_reply(struct client *c, enum tag tag, unsigned code)
         on_rcpt(c, code);
         break;
     case T_TRY_MAIL:
+        check_sender(code);
         c->tries_good = code == 250;
         break;
     case T_TRY:

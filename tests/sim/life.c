@@ -30,6 +30,7 @@ enum {
     GROUP_BYTES = 384 * 1024,
     CONNECTIONS_EVERY = 16, /* steps */
     RATE_BUCKETS = 64,
+    KEYS_SEED = 7,
 };
 
 void life_setup(void)
@@ -65,6 +66,7 @@ static struct {
     struct bindings bindings;
     struct session_count *sessions;
     struct rate_table *rates;
+    struct expr_metrics metrics; /* nobody collects any */
     struct log log;
     bool running, failed, stop, may_close, closing;
 } life;
@@ -124,23 +126,25 @@ static mx_err core_prepare(unsigned index)
         .hub = life.hub};
     const struct config *config = manager_config();
     *core = (struct core){0};
-    core->conf = (struct service_conf){
-        .image = &config->image,
-        .domains = config->domains,
-        .domain_count = config->domain_count,
-        .addresses = config->addresses,
-        .address_count = config->address_count,
-        .hash_seed = sim_random(),
-        .store = life.store,
-        .takeover = manager_takeover(),
-        .sessions = life.sessions,
-        .rates = life.rates,
-        .names = &names,
-        .deliver = {.retry_ms = life.conf.retry_ms, .mail_root = "/ringmx/mail"},
-        .listen_fds = bindings_of(&life.bindings, index),
-        .cert_pem = config->image.certificate->cert_pem,
-        .key_pem = config->image.certificate->key_pem,
-        .stopped = service_stopped};
+    core->conf = (struct service_conf){.image = &config->image,
+                                       .domains = config->domains,
+                                       .domain_count = config->domain_count,
+                                       .addresses = config->addresses,
+                                       .address_count = config->address_count,
+                                       .hash_seed = sim_random(),
+                                       .store = life.store,
+                                       .takeover = manager_takeover(),
+                                       .sessions = life.sessions,
+                                       .rates = life.rates,
+                                       .keys_seed = KEYS_SEED,
+                                       .names = &names,
+                                       .deliver = {.retry_ms = life.conf.retry_ms,
+                                                   .mail_root = "/ringmx/mail",
+                                                   .metrics = &life.metrics},
+                                       .listen_fds = bindings_of(&life.bindings, index),
+                                       .cert_pem = config->image.certificate->cert_pem,
+                                       .key_pem = config->image.certificate->key_pem,
+                                       .stopped = service_stopped};
     if (life.conf.crowd) {
         core->conf.offences = (struct offence_conf){
             .hub = life.hub, .from = index, .to = life.conf.cores + 1, .receive = crowd_offences};
@@ -163,6 +167,8 @@ static mx_err parts_open(void)
                                    .reserve_bytes = 4096,
                                    .group_bytes = life.conf.group_bytes,
                                    .kept_bytes = 256 * 1024};
+    life.metrics.values[EXPR_METRIC_QUEUED] = 5;
+    life.metrics.collected = true;
     mx_err err = sys_mkdirs("/ringmx/mail");
     if (!err) {
         err = session_count_new(&life.sessions, life.conf.cores, IMAGE_LISTENERS_MAX, 1);

@@ -3,6 +3,8 @@
 #include "tests/sim/rates.h"
 
 #include "core/check.h"
+#include "route/expr_tables.h"
+#include "route/lookup.h"
 #include "tests/sim/crowd.h"
 #include "tests/sim/limits.h"
 #include "tests/sim/networks.h"
@@ -234,6 +236,7 @@ struct made {
     struct netaddr binds[2];
     struct netmask proxies;
     struct certificate_conf certificate;
+    struct lookups *lookups;
     struct dir_domain domains[8];
     _Alignas(16) uint8_t addresses[ADDRESS_BYTES]; /* a struct dir_block */
     struct {
@@ -285,16 +288,32 @@ static mx_err program_make(struct made *made)
     return err;
 }
 
-/* Everybody is allowed, once the DNS has spoken: MAIL waits for it, and gets 451 when it cannot
- * say.
- */
+static mx_err lookups_make(struct made *made)
+{
+    static const struct lookup_row rows[] = {
+        {SLICE_LITERAL("sim"), SLICE_LITERAL("*@client.example"), .pattern = true},
+        {SLICE_LITERAL("sim"), SLICE_LITERAL("*@back.example"), .pattern = true},
+        {SLICE_LITERAL("sim"), SLICE_LITERAL("")},
+    };
+    size_t at;
+    return lookups_new(&made->lookups, rows, mx_countof(rows), &at);
+}
+
+/* Everybody is allowed, once the DNS and the cores that have the keys have spoken: MAIL waits for
+ * them, and gets 451 when they cannot say. What was kept or counted is found behind it, whatever
+ * happens elsewhere meanwhile, so nobody gets 550 (client.c). */
 static mx_err sender_make(struct made *made)
 {
-    struct expr_source source = {.otherwise =
-                                     SLICE_LITERAL("count(dns_query('source.sim', 'ipv4')) >= 0")};
+    struct expr_source source = {
+        .otherwise = SLICE_LITERAL(
+            "counter_incr('*', sender) <= counter_get('*', sender) && key_exists('sim', sender) && "
+            "count(dns_query('source.sim', 'ipv4')) >= 0 && metric('queue.count') == 5 && "
+            "key_set('*', sender, sender + '!') && key_get('*', sender) == sender + '!'")};
+    struct expr_environment environment = {.asks = expr_context_row(EXPR_MAIL)->asks,
+                                           .lookups = made->lookups};
     struct expr_problem problem;
     struct expr_program *program = NULL;
-    mx_err err = expr_compile(&program, &source, EXPR_MAIL, &problem);
+    mx_err err = expr_compile_in(&program, &source, EXPR_MAIL, &environment, &problem);
     if (err && err != MX_ERR_NOMEM) {
         sim_fail("sender program: %s", problem.message);
     }
@@ -496,6 +515,7 @@ struct config *settings_config(const struct settings *settings, bool whole)
     }
     image_make(made, settings);
     mx_err err = program_make(made);
+    err = err ? err : lookups_make(made);
     err = err ? err : sender_make(made);
     err = err ? err : strategies_image(&made->config.image);
     err = err ? err : schedules_image(&made->config.image, settings->slow);
@@ -504,6 +524,7 @@ struct config *settings_config(const struct settings *settings, bool whole)
     }
     if (err) {
         programs_free(&made->config.image);
+        lookups_free(made->lookups);
         free(made);
         return NULL;
     }
@@ -525,6 +546,7 @@ void config_free(struct config *config)
         configs--;
         programs_free(&config->image);
         netset_free((struct netset *)(uintptr_t)config->image.blocked);
+        lookups_free(((struct made *)config)->lookups);
         free(config); /* see memory.c: what was in it can be seen no more */
     }
 }

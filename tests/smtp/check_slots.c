@@ -74,7 +74,7 @@ static void loan_message_without_memory_waits(void)
     struct loan_msg *loan = calloc(1, sizeof *loan);
     CHECK(loan != NULL);
     loan->key = KEY;
-    loan->granted = 2;
+    loan->loan.granted = 2;
     no_memory = true;
     loan_take(slots, loan);
     CHECK(!list_empty(&slots->kept));
@@ -93,7 +93,8 @@ static void account_that_has_to_tell_stays(void)
     uint64_t key = hash_checksum_next(hash_checksum(hop.route.name), hop.domain);
     slots->self = lender_of(slots, key) == 0 ? 1 : 0;
     no_room = true;
-    CHECK(loan_apply(slots, key, 2, 0)); /* nobody is here who needs it */
+    CHECK(loan_apply(slots, key,
+                     (struct loan_untold){.granted = 2})); /* nobody is here who needs it */
     struct slot_account *account = account_find(slots, key);
     CHECK(account != NULL && account->returned == 2 && list_linked(&account->untold_node));
     CHECK(slots_join(slots, &hop) == MX_OK);

@@ -147,6 +147,14 @@ static void put_rule(struct buf *out, const json_t *answer, bool color)
     }
 }
 
+static void put_note(struct buf *out, const json_t *decision)
+{
+    const char *note = member_text(decision, "note");
+    if (note != NULL) {
+        buf_format(out, "    note: %s\n", note);
+    }
+}
+
 /* What else was decided by an expression. */
 static void put_decisions(struct buf *out, const json_t *answer, bool color)
 {
@@ -158,6 +166,7 @@ static void put_decisions(struct buf *out, const json_t *answer, bool color)
         const char *result = member_text(decision, "result");
         const char *problem = member_text(decision, "problem");
         if (strcmp(text(decision, "setting"), "route") == 0) {
+            put_note(out, decision);
             continue; /* said before */
         }
         if (first) {
@@ -174,6 +183,7 @@ static void put_decisions(struct buf *out, const json_t *answer, bool color)
             buf_add(out, "  ");
             put_branch(out, branch);
         }
+        put_note(out, decision);
     }
 }
 

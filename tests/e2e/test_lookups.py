@@ -1,0 +1,156 @@
+"""What expressions look up and remember: lists, statistics, keys and counters."""
+
+from lib import Sink, check, constant, equal, relay_route, starts, wait_until
+from nameserver import NameServer
+from test_explain import cli, explain
+from test_management import Managed, session_on_every_core
+
+
+def said(s, command):
+    """What MAIL or RCPT is answered, in a session of its own."""
+    with s.wire() as w:
+        if command.startswith("RCPT"):
+            w.expect("MAIL FROM:<a@example.net>", "250")
+        return w.cmd(command)
+
+
+def refusal(s, kind, change):
+    """The text of the refusal of a change."""
+    answer = s.api.set(kind, **change)
+    for part in ("notCreated", "notUpdated", "notDestroyed"):
+        for error in answer.get(part, {}).values():
+            return error.get("description", "") + str(error.get("validationErrors", ""))
+    return f"accepted: {answer}"
+
+
+def test_lookup_lists():
+    """Keys, values and patterns of both types, in force on all cores with the answer; names that are not there, keys that are
+    there twice and the last key of a list in use are refused by name."""
+    with Managed(cores=2) as s:
+        s.api.update("Domain", s.api.find("Domain", name="example.org"), allowRelaying=False)
+        s.api.create("MemoryLookupKey", namespace="senders", key="spam@example.net")
+        pattern = s.api.create("MemoryLookupKey", namespace="senders", key="*@bad.example", isGlobPattern=True)
+        s.api.update("MtaStageMail", "singleton", isSenderAllowed=constant("!key_exists('senders', to_lowercase(sender))"))
+        for sender, code in (("SPAM@example.net", "550"), ("x@bad.example", "550"), ("x@example.net", "250")) * 3:
+            starts(said(s, f"MAIL FROM:<{sender}>"), code, sender)
+        s.api.destroy("MemoryLookupKey", pattern)
+        for _ in range(4):
+            starts(said(s, "MAIL FROM:<x@bad.example>"), "250", "after the pattern has gone")
+        moved = s.api.create("MemoryLookupKeyValue", namespace="moved", key="old@example.org", value="alice@example.org")
+        s.api.update("MtaStageRcpt", "singleton", rewrite=constant("key_get('moved', rcpt)"))
+        starts(said(s, "RCPT TO:<old@example.org>"), "250", "an address with another")
+        starts(said(s, "RCPT TO:<older@example.org>"), "550", "an address without")
+        s.api.update("MemoryLookupKeyValue", moved, key="older@example.org")
+        starts(said(s, "RCPT TO:<old@example.org>"), "550", "after the key has changed")
+        starts(said(s, "RCPT TO:<older@example.org>"), "250", "the new key")
+
+        text = refusal(s, "MtaStageMail", {"update": {"singleton": {"rewrite": constant("key_get('Moved', sender)")}}})
+        check("at position 8" in text and 'not "Moved"; available: * moved senders' in text, text)
+        text = refusal(s, "MemoryLookupKey", {"create": {"a": {"namespace": "moved", "key": "older@example.org"}}})
+        check("the list 'moved' has the key 'older@example.org' twice" in text, text)
+        text = refusal(s, "MemoryLookupKey", {"create": {"a": {"namespace": "*", "key": "x"}}})
+        check("is the store that expressions fill" in text, text)
+        text = refusal(s, "MemoryLookupKeyValue", {"destroy": [moved]})
+        check('not "moved"; available: * senders' in text, text)
+        s.api.update("MtaStageRcpt", "singleton", rewrite=constant("false"))
+        s.api.destroy("MemoryLookupKeyValue", moved)
+        check(s.api.create("Action", **{"@type": "ReloadLookupStores"}), "the action of the contract")
+        s.stop()
+        s.start()
+        starts(said(s, "MAIL FROM:<spam@example.net>"), "550", "after a restart")
+
+
+def test_metric_function():
+    """A statistic of all cores in an expression; one that does not exist is refused with those that do."""
+    with Managed(cores=2) as s:
+        text = refusal(s, "MtaStageMail", {"update": {"singleton": {"isSenderAllowed": constant("metric('queue.size') > 1")}}})
+        check("at position 7" in text and "one of: queue.count queue.message-queued queue.rescheduled" in text, text)
+        s.api.update("MtaStageMail", "singleton", isSenderAllowed=constant("metric('queue.message-queued') < 5"))
+        wait_until(lambda: said(s, "MAIL FROM:<a@example.net>")[:3] == "250", 10, "the first collection")
+        s.api.update("MtaStageMail", "singleton", isSenderAllowed=constant("true"))
+        for _ in range(5):  # over whichever core
+            s.submit("alice@example.org")
+        s.api.update("MtaStageMail", "singleton", isSenderAllowed=constant("metric('queue.message-queued') < 5"))
+        wait_until(lambda: said(s, "MAIL FROM:<a@example.net>")[:3] == "550", 10, "five messages of both cores")
+
+
+def test_expression_counters():
+    """Keys and counters that expressions change: one store for all cores, each call once for a command however long the DNS
+    takes; explain shows them and changes nothing; a restart forgets them."""
+    zone = {"good.example": {"A": ["192.0.2.5"]}}
+    with NameServer(zone) as names, Managed(cores=2, extra=[names.resolver(attempts=1)]) as s:
+        def allowed(expression):
+            s.api.update("MtaStageMail", "singleton", isSenderAllowed=constant(expression))
+
+        def mail(sender):
+            return said(s, f"MAIL FROM:<{sender}>")[:3]
+        sessions = session_on_every_core(s)
+
+        def on(core, sender):
+            equal(sessions[core].docmd("RSET")[0], 250, "RSET")
+            return sessions[core].docmd("MAIL", f"FROM:<{sender}>")[0]
+        allowed("counter_incr('*', sender) <= 3")
+        for name in ("a", "b", "c", "d"):  # whichever core a name belongs to
+            equal([on(i % 2, f"{name}@good.example") for i in range(5)], [250, 250, 250, 550, 550], name)
+        # The name server is waited for, so the expression is evaluated twice, and other expressions of the command with it.
+        allowed("counter_incr('*', 'once') > 0 && !is_empty(dns_query(sender_domain, 'ipv4'))")
+        s.api.update("MtaStageMail", "singleton", rewrite=constant("if_then(counter_incr('*', 'once') > 0, sender, sender)"))
+        for i in range(4):
+            equal(on(i % 2, "a@good.example"), 250, "with the DNS")
+        s.api.update("MtaStageMail", "singleton", rewrite=constant("false"))
+        allowed("counter_get('*', 'once') == 4")
+        equal([on(0, "x@good.example"), on(1, "x@good.example")], [250, 250], "each once")
+        allowed("key_set('*', sender, sender_domain + '!')")
+        equal(on(0, "kept@good.example"), 250, "key_set")
+        allowed("key_get('*', sender) == 'good.example!' && key_exists('*', sender) && key_get('*', 'other') == ''")
+        equal([on(0, "kept@good.example"), on(1, "kept@good.example")], [250, 250], "key_get")
+        equal(on(1, "other@good.example"), 550, "another key")
+        # What cannot be done is temporary, and in the log.
+        allowed("key_set('*', sender, [1])")
+        equal(on(0, "x@good.example"), 451, "an array")
+        allowed("counter_incr('*', sender, 1.5) > 0")
+        equal(on(0, "x@good.example"), 451, "half a count")
+        allowed(f"key_set('*', sender + '{'x' * 600}', 1)")
+        equal(on(0, "x@good.example"), 451, "a long key")
+        for reason in ("an array cannot be kept under a key", "a counter takes whole numbers", "a key or its value is too long"):
+            wait_until(lambda r=reason: f'reason="{r}"' in s.log(), 10, reason)
+
+        allowed("counter_incr('*', 'shown', 5) < 100 && key_set('*', 'shown', 7)")
+        for _ in range(3):
+            answer = explain(s, "alice@example.org", "--from", "a@good.example")
+            decision = [d for d in answer["decisions"] if d["setting"] == "isSenderAllowed"][0]
+            equal({v["text"]: v["value"] for v in decision["rule"][0]["values"]}["counter_incr('*', 'shown', 5)"], "5", "a peek")
+            check("changes no key and no counter" in decision["note"], f"{decision}")
+        allowed("counter_get('*', 'shown') == 0 && !key_exists('*', 'shown')")
+        equal(on(1, "x@good.example"), 250, "nothing has changed")
+        allowed("counter_incr('*', 'shown') < 100")
+        check("note: explaining changes no key" in cli(s, "explain", "alice@example.org").stdout, "said to people")
+        allowed("counter_get('*', 'shown') == 0")
+        check("note: explaining changes" not in cli(s, "explain", "alice@example.org").stdout, "no word without a change")
+
+        text = refusal(s, "MtaOutboundStrategy", {"update": {"singleton": {"tls": constant("if_then(counter_incr('*', 'x'), 'default', 'default')")}}})
+        check('this setting cannot change what is changed by "counter_incr"()' in text, text)
+        text = refusal(s, "MtaOutboundStrategy", {"update": {"singleton": {"schedule": {
+            "match": {"0": {"if": "counter_incr('*', 'x')", "then": "'remote'"}}, "else": "'remote'"}}}})
+        check("cannot change keys or counters" in text, text)
+        for session in sessions:
+            session.close()
+        allowed("counter_get('*', 'once') == 0")
+        equal(mail("x@good.example"), "550", "before a restart")
+        s.stop()
+        s.start()
+        equal(mail("x@good.example"), "250", "after it")
+
+
+def test_counters_of_routes():
+    """A route may count: at RCPT and at each attempt, once for all recipients of a message with the same call."""
+    with Sink() as one, Sink() as two, Managed(cores=2, extra=[relay_route(one.port, "one"), relay_route(two.port, "two")]) as s:
+        s.api.update("MtaOutboundStrategy", "singleton", route={
+            "match": {"0": {"if": "is_local_address(rcpt)", "then": "'local'"},
+                      "1": {"if": "counter_incr('*', rcpt) - counter_incr('*', rcpt) != 0", "then": "'local'"},
+                      "2": {"if": "counter_get('*', rcpt) == 2", "then": "'one'"}}, "else": "'two'"})
+        s.submit("a@example.org")
+        s.submit("b@example.org")
+        equal(sorted(m.rcpts[0] for m in one.got(2)), ["a@example.org", "b@example.org"], "RCPT and attempt")
+        s.submit("a@example.org")
+        equal(len(two.got(1)), 1, "the third and fourth time")
