@@ -304,8 +304,9 @@ static struct dns_answers *answers_of(void *arg)
 {
     struct verify_question *q = arg;
     if (q->answers == NULL) {
-        q->answers = dns_answers_new(q->hop->deliver->conf.dns, DNS_ANSWERS_SESSION_MAX,
-                                     strategy_answered, q);
+        const struct deliver_conf *conf = &q->hop->deliver->conf;
+        q->answers =
+            dns_answers_new(conf->dns, conf->keys, DNS_ANSWERS_SESSION_MAX, strategy_answered, q);
     }
     return q->answers;
 }
