@@ -38,13 +38,16 @@ static bool flush(struct srv_conn *conn, struct writer *out)
     return err == MX_OK;
 }
 
-static void close_session(struct srv_conn *conn)
+/* parting: the client has said that it sends no more. */
+static void close_session(struct srv_conn *conn, bool parting)
 {
     conn->closing = true;
-    if (conn->welcome) {
-        stream_close(&conn->stream);
-    } else {
+    if (!conn->welcome) {
         srv_refused_close(conn);
+    } else if (parting) {
+        stream_part(&conn->stream);
+    } else {
+        stream_close(&conn->stream);
     }
 }
 
@@ -64,7 +67,7 @@ static void end_session(struct srv_conn *conn, enum srv_close_reason reason)
     tarpit_end(conn);
     srv_stop(&conn->srv, reason, &out);
     if (flush(conn, &out)) {
-        close_session(conn);
+        close_session(conn, false);
     }
 }
 
@@ -324,7 +327,7 @@ static void refuse_early(struct srv_conn *conn, struct slice in)
     srv_conn_answer(conn, foreign != REPLY_OK ? foreign : REPLY_EARLY_TALKER, SLICE_EMPTY, &out);
     note_scans(conn);
     if (flush(conn, &out)) {
-        close_session(conn);
+        close_session(conn, false);
     }
 }
 
@@ -399,8 +402,7 @@ static bool step(struct srv_conn *conn, struct slice *in, struct writer *out)
         bool parting = conn->srv.close_reason == SRV_CLOSE_QUIT && in->len == 0;
         in->len = 0;
         if (flush(conn, out)) {
-            conn->closing = true;
-            (parting ? stream_part : stream_close)(&conn->stream);
+            close_session(conn, parting);
         }
         return false;
     }
