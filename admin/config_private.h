@@ -89,3 +89,6 @@ MX_MUST_CHECK mx_err build_records(struct builder *b);
 MX_MUST_CHECK mx_err build_settings(struct builder *b);
 MX_MUST_CHECK mx_err build_networks(struct builder *b, const struct netmask **out_networks,
                                     uint32_t *out_count, const json_t *object, const char *field);
+/* Listeners, and who is blocked or allowed there (config_listeners.c). */
+MX_MUST_CHECK mx_err build_listeners(struct builder *b);
+MX_MUST_CHECK mx_err build_clients(struct builder *b);
