@@ -1,8 +1,7 @@
-/* Settings, routes and listeners of the store as an image; config_records.c makes the rest. */
+/* The store as an image: expressions, limits of sessions, routes; config_*.c make the rest. */
 #include "admin/config_build.h"
 #include "admin/json_memory.h"
 
-#include "admin/certificate.h"
 #include "admin/config_private.h"
 #include "admin/object_id.h"
 #include "admin/objects.h"
@@ -15,36 +14,9 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
-
-enum { BACKLOG_DEFAULT = 1024, HOSTNAME_MAX = 255 };
 
 #define PROXY_HEADER_MS UINT64_C(5000)
 #define TLS_HANDSHAKE_MS UINT64_C(60000)
-
-static struct slice text_member(const json_t *object, const char *name)
-{
-    const json_t *value = json_object_get(object, name);
-    return slice_of(json_string_value(value), json_string_length(value));
-}
-
-static bool flag_member(const json_t *object, const char *name)
-{
-    return json_is_true(json_object_get(object, name));
-}
-
-static uint64_t number_member(const json_t *object, const char *field)
-{
-    json_int_t value = json_integer_value(json_object_get(object, field));
-    return value > 0 ? (uint64_t)value : 0;
-}
-
-static const struct reg_type *find_type(const char *name)
-{
-    const struct reg_type *type = reg_type_find(slice_of_text(name));
-    MX_ASSERT(type);
-    return type;
-}
 
 mx_err builder_fail(struct builder *b, mx_err err, const char *format, ...)
 {
@@ -65,7 +37,7 @@ mx_err builder_store_failed(struct builder *b, mx_err err)
                         err == MX_ERR_NOMEM ? err_text(err) : store_problem(b->store));
 }
 
-static mx_err no_memory(struct builder *b)
+mx_err builder_no_memory(struct builder *b)
 {
     b->type = NULL;
     return builder_fail(b, MX_ERR_NOMEM, "%s", err_text(MX_ERR_NOMEM));
@@ -73,7 +45,7 @@ static mx_err no_memory(struct builder *b)
 
 mx_err builder_singleton(struct builder *b, json_t **out_object, const char *name)
 {
-    b->type = find_type(name);
+    b->type = config_type(name);
     mx_err err = object_get(b->store, out_object, b->type, OBJECT_ID_SINGLETON);
     return err ? builder_store_failed(b, err) : MX_OK;
 }
@@ -189,9 +161,9 @@ static mx_err build_session(struct builder *b, struct session_limits *limits)
     err = err ? err : setting(b, limits, SETTING_COMMANDS, object);
     err = err ? err : setting(b, limits, SETTING_LINE_BYTES, object);
     limits->refuse_pipelining =
-        !slice_equal(text_member(object, "unauthorizedPipelining"), SLICE_LITERAL("tolerate"));
-    limits->error_delay_ms = (uint32_t)number_member(object, "errorDelay");
-    limits->error_delay_after = (uint32_t)number_member(object, "errorDelayAfter");
+        !slice_equal(config_text(object, "unauthorizedPipelining"), SLICE_LITERAL("tolerate"));
+    limits->error_delay_ms = (uint32_t)config_number(object, "errorDelay");
+    limits->error_delay_after = (uint32_t)config_number(object, "errorDelayAfter");
     json_decref(object);
     limits->proxy_header_ms = PROXY_HEADER_MS;
     limits->tls_handshake_ms = TLS_HANDSHAKE_MS;
@@ -217,8 +189,8 @@ static mx_err build_stages(struct builder *b, struct session_limits *limits)
     err = err ? err : setting(b, limits, SETTING_MESSAGES, object);
     err = err ? err : setting(b, limits, SETTING_RECEIVED, object);
     limits->normalize_newlines =
-        slice_equal(text_member(object, "bareNewlines"), SLICE_LITERAL("normalize"));
-    limits->binarymime = flag_member(object, "binaryMime");
+        slice_equal(config_text(object, "bareNewlines"), SLICE_LITERAL("normalize"));
+    limits->binarymime = config_flag(object, "binaryMime");
     json_decref(object);
     return err;
 }
@@ -234,7 +206,7 @@ static mx_err build_greeting(struct builder *b, struct session_limits *limits)
     }
     const json_t *name = json_object_get(object, "hostname");
     if (json_object_size(json_object_get(name, "match")) > 0 ||
-        !slice_equal(text_member(name, "else"), usual)) {
+        !slice_equal(config_text(name, "else"), usual)) {
         err = builder_compile(b, &b->programs->sessions[SETTING_HOSTNAME], object, "hostname",
                               EXPR_CONN);
         b->config->image.session_programs[SETTING_HOSTNAME] =
@@ -272,7 +244,7 @@ static mx_err build_stage(struct builder *b, enum stage_program which, const cha
         reg_field_find(&b->type->shape.variants[0], slice_of_text(name));
     json_t *usual = json_loads(field->initial, 0, NULL);
     if (usual == NULL) {
-        err = no_memory(b);
+        err = builder_no_memory(b);
     } else if (!json_equal(json_object_get(object, name), usual)) {
         err = builder_compile(b, &b->programs->stages[which], object, name, field->context);
         b->config->image.stages[which] = b->programs->stages[which];
@@ -315,195 +287,13 @@ static mx_err build_performance(struct builder *b, struct performance *out)
     }
     *out = (struct performance){
 #define PERFORMANCE(member, property, format, least, most, normal, help) \
-    .member = number_member(object, property),
+    .member = config_number(object, property),
 #include "route/performance.def"
 #undef PERFORMANCE
-        .content_bytes = number_member(object, "contentMemory"),
+        .content_bytes = config_number(object, "contentMemory"),
     };
     json_decref(object);
     return MX_OK;
-}
-
-/* Networks --------------------------------------------------------------------------------- */
-
-static mx_err build_networks(struct builder *b, const struct netmask **out_networks,
-                             uint32_t *out_count, const json_t *object, const char *field)
-{
-    json_t *set = json_object_get(object, field);
-    size_t count = json_object_size(set);
-    struct netmask *networks = arena_take(b->arena, (count + 1) * sizeof(*networks));
-    if (!networks) {
-        return no_memory(b);
-    }
-    size_t at = 0;
-    const char *text;
-    json_t *yes;
-    json_object_foreach(set, text, yes)
-    {
-        mx_err err = netmask_parse(&networks[at++], slice_of_text(text));
-        if (err) {
-            return builder_fail(b, err, "field %s: '%s' is not a network", field, text);
-        }
-    }
-    *out_networks = networks;
-    *out_count = (uint32_t)count;
-    return MX_OK;
-}
-
-/* Settings of the whole server ------------------------------------------------------------- */
-
-static mx_err build_hostname(struct builder *b, const json_t *settings)
-{
-    struct slice name = text_member(settings, "defaultHostname");
-    char own[HOSTNAME_MAX + 1] = "localhost";
-    if (name.len == 0) {
-        if (gethostname(own, HOSTNAME_MAX) != 0 || own[0] == 0) {
-            snprintf(own, sizeof(own), "localhost");
-        }
-        own[HOSTNAME_MAX] = 0;
-        name = slice_of_text(own);
-        text_lower((uint8_t *)own, name);
-        for (size_t i = 0; i < name.len; i++) {
-            if (!ascii_is_alnum(name.ptr[i]) && name.ptr[i] != '-' && name.ptr[i] != '.') {
-                name = SLICE_LITERAL("localhost");
-                break;
-            }
-        }
-    }
-    return arena_copy(&b->config->image.hostname, b->arena, name) ? no_memory(b) : MX_OK;
-}
-
-/* The name of the default domain; empty when there is none. */
-static mx_err build_domain(struct builder *b, const json_t *settings)
-{
-    struct slice id_text = text_member(settings, "defaultDomainId");
-    uint64_t id;
-    if (id_text.len == 0) {
-        return MX_OK;
-    }
-    json_t *domain;
-    mx_err err = object_id_parse(&id, id_text);
-    MX_ASSERT(err == MX_OK);
-    err = store_get(b->store, &domain, find_type("Domain"), id);
-    if (err) {
-        return err == MX_ERR_NOTFOUND
-                   ? builder_fail(b, err, "field defaultDomainId: there is no such Domain")
-                   : builder_store_failed(b, err);
-    }
-    err = arena_copy(&b->config->image.domain, b->arena, text_member(domain, "name"));
-    json_decref(domain);
-    return err ? no_memory(b) : MX_OK;
-}
-
-static mx_err build_postmaster(struct builder *b, const json_t *settings)
-{
-    struct slice configured = text_member(settings, "postmasterAddress");
-    struct slice domain = b->config->image.domain;
-    char address[512];
-    if (configured.len == 0 && domain.len > 0) {
-        int len = snprintf(address, sizeof(address), "postmaster@%.*s", SLICE_ARGS(domain));
-        MX_ASSERT(len > 0 && (size_t)len < sizeof(address));
-        configured = slice_of(address, (size_t)len);
-    }
-    return configured.len && arena_copy(&b->config->image.postmaster, b->arena, configured)
-               ? no_memory(b)
-               : MX_OK;
-}
-
-struct only {
-    uint64_t id;
-    size_t count;
-};
-
-static mx_err count_object(void *arg, uint64_t id, json_t *object)
-{
-    struct only *only = arg;
-    (void)object;
-    only->id = id;
-    only->count++;
-    return MX_OK;
-}
-
-/* The id of the certificate to use; 0 when there is none. */
-static mx_err choose_certificate(struct builder *b, uint64_t *out_id, const json_t *settings)
-{
-    struct slice id_text = text_member(settings, "defaultCertificateId");
-    if (id_text.len) {
-        mx_err err = object_id_parse(out_id, id_text);
-        MX_ASSERT(err == MX_OK);
-        return MX_OK;
-    }
-    struct only only = {0};
-    mx_err err = store_each(b->store, find_type("Certificate"), count_object, &only);
-    if (err) {
-        return builder_store_failed(b, err);
-    }
-    if (only.count > 1) {
-        return builder_fail(b, MX_ERR_INVALID,
-                            "field defaultCertificateId: there are %zu certificates; name the one "
-                            "to use",
-                            only.count);
-    }
-    *out_id = only.id;
-    return MX_OK;
-}
-
-static mx_err build_certificate(struct builder *b, const json_t *settings)
-{
-    uint64_t id = 0;
-    mx_err err = choose_certificate(b, &id, settings);
-    if (err || id == 0) {
-        return err;
-    }
-    b->type = find_type("Certificate");
-    json_t *object;
-    err = store_get(b->store, &object, b->type, id);
-    if (err) {
-        return err == MX_ERR_NOTFOUND ? builder_fail(b, err, "the default one does not exist")
-                                      : builder_store_failed(b, err);
-    }
-    struct certificate_text text = {0};
-    const char *property;
-    char reason[CERTIFICATE_REASON_MAX];
-    err = certificate_read(&text, object, &property, reason);
-    json_decref(object);
-    if (err) {
-        return builder_fail(b, err, "field %s: %s", property, reason);
-    }
-    struct certificate_conf *conf = arena_take(b->arena, sizeof(*conf));
-    bool good =
-        conf &&
-        arena_copy(&conf->cert_pem, b->arena, slice_of(text.cert_pem, text.cert_len)) == MX_OK &&
-        arena_copy(&conf->key_pem, b->arena, slice_of(text.key_pem, text.key_len)) == MX_OK;
-    certificate_free(&text);
-    b->config->image.certificate = conf;
-    return good ? MX_OK : no_memory(b);
-}
-
-static mx_err build_settings(struct builder *b)
-{
-    struct image *image = &b->config->image;
-    json_t *settings;
-    mx_err err = builder_singleton(b, &settings, "SystemSettings");
-    if (err) {
-        return err;
-    }
-    image->connections_max =
-        (uint32_t)json_integer_value(json_object_get(settings, "maxConnections"));
-    image->client_connections_max =
-        (uint32_t)json_integer_value(json_object_get(settings, "maxConnectionsPerClient"));
-    image->network_connections_max = (uint32_t)number_member(settings, "maxConnectionsPerNetwork");
-    image->network_bits_v4 = (uint8_t)number_member(settings, "networkPrefixLengthIpv4");
-    image->network_bits_v6 = (uint8_t)number_member(settings, "networkPrefixLengthIpv6");
-    err = build_hostname(b, settings);
-    err = err ? err : build_domain(b, settings);
-    err = err ? err : build_postmaster(b, settings);
-    err = err ? err
-              : build_networks(b, &image->proxy_networks, &image->proxy_network_count, settings,
-                               "proxyTrustedNetworks");
-    err = err ? err : build_certificate(b, settings);
-    json_decref(settings);
-    return err;
 }
 
 /* Routes ----------------------------------------------------------------------------------- */
@@ -516,7 +306,7 @@ struct route_list {
 
 static void add_mx_limits(struct route_conf *route, json_t *object)
 {
-    struct slice order = text_member(object, "ipLookupStrategy");
+    struct slice order = config_text(object, "ipLookupStrategy");
     route->mx_hosts_max = (uint8_t)json_integer_value(json_object_get(object, "maxMxHosts"));
     route->mx_addresses_max = (uint8_t)json_integer_value(json_object_get(object, "maxMultihomed"));
     route->mx_families = slice_equal(order, SLICE_LITERAL("v6ThenV4")) ? ADDRESS_V6_THEN_V4
@@ -530,14 +320,14 @@ static mx_err add_route(void *arg, uint64_t id, json_t *object)
     struct route_list *list = arg;
     struct route_conf *route = &list->routes[list->count];
     (void)id;
-    struct slice variant = text_member(object, "@type");
+    struct slice variant = config_text(object, "@type");
     *route = (struct route_conf){
         .kind = slice_equal(variant, SLICE_LITERAL("Local")) ? ROUTE_LOCAL
                 : slice_equal(variant, SLICE_LITERAL("Mx"))  ? ROUTE_MX
                                                              : ROUTE_RELAY,
         .index = list->count++,
     };
-    mx_err err = arena_copy(&route->name, list->b->arena, text_member(object, "name"));
+    mx_err err = arena_copy(&route->name, list->b->arena, config_text(object, "name"));
     if (route->kind == ROUTE_MX) {
         add_mx_limits(route, object);
     }
@@ -545,17 +335,17 @@ static mx_err add_route(void *arg, uint64_t id, json_t *object)
         return err;
     }
     route->port = (uint16_t)json_integer_value(json_object_get(object, "port"));
-    route->lmtp = slice_equal(text_member(object, "protocol"), SLICE_LITERAL("lmtp"));
-    route->implicit_tls = flag_member(object, "implicitTls");
-    route->allow_invalid_certs = flag_member(object, "allowInvalidCerts");
-    return arena_copy(&route->address, list->b->arena, text_member(object, "address"));
+    route->lmtp = slice_equal(config_text(object, "protocol"), SLICE_LITERAL("lmtp"));
+    route->implicit_tls = config_flag(object, "implicitTls");
+    route->allow_invalid_certs = config_flag(object, "allowInvalidCerts");
+    return arena_copy(&route->address, list->b->arena, config_text(object, "address"));
 }
 
 static mx_err build_routes(struct builder *b)
 {
-    b->type = find_type("MtaRoute");
-    struct only only = {0};
-    mx_err err = store_each(b->store, b->type, count_object, &only);
+    b->type = config_type("MtaRoute");
+    struct config_count only = {0};
+    mx_err err = store_each(b->store, b->type, config_count_object, &only);
     struct route_list list = {.b = b};
     if (!err) {
         list.routes = arena_take(b->arena, (only.count + 1) * sizeof(*list.routes));
@@ -609,194 +399,6 @@ static mx_err build_strategy(struct builder *b)
     return MX_OK;
 }
 
-/* Listeners -------------------------------------------------------------------------------- */
-
-struct listener_list {
-    struct builder *b;
-    const struct listener_list *other; /* the list of the other protocol */
-    struct listener_conf *listeners;
-    uint32_t count;
-};
-
-static mx_err check_bind_among(const struct listener_list *list,
-                               const struct listener_conf *listener, const struct netaddr *bind)
-{
-    for (uint32_t i = 0; i < list->count; i++) {
-        const struct listener_conf *other = &list->listeners[i];
-        for (uint32_t k = 0; k < other->bind_count; k++) {
-            if (netaddr_equal(&other->binds[k], bind) && other->binds[k].port == bind->port) {
-                char text[NETADDR_TEXT_MAX + 16];
-                struct writer w = writer_init(text, sizeof(text));
-                put_netaddr_port(&w, bind);
-                return builder_fail(list->b, MX_ERR_INUSE,
-                                    "field bind of '%.*s': the listener '%.*s' has %.*s already",
-                                    SLICE_ARGS(listener->name), SLICE_ARGS(other->name),
-                                    SLICE_ARGS(writer_slice(&w)));
-            }
-        }
-    }
-    return MX_OK;
-}
-
-static mx_err check_bind(const struct listener_list *list, const struct listener_conf *listener,
-                         const struct netaddr *bind)
-{
-    mx_err err = check_bind_among(list, listener, bind);
-    return err ? err : check_bind_among(list->other, listener, bind);
-}
-
-static mx_err build_binds(struct listener_list *list, struct listener_conf *listener,
-                          const json_t *object)
-{
-    json_t *set = json_object_get(object, "bind");
-    struct netaddr *binds =
-        arena_take(list->b->arena, (json_object_size(set) + 1) * sizeof(*binds));
-    if (!binds) {
-        return no_memory(list->b);
-    }
-    uint32_t count = 0;
-    const char *text;
-    json_t *yes;
-    json_object_foreach(set, text, yes)
-    {
-        mx_err err = netaddr_parse_port(&binds[count], slice_of_text(text));
-        if (err) {
-            return builder_fail(list->b, err, "field bind: '%s' is not a socket address", text);
-        }
-        err = check_bind(list, listener, &binds[count]);
-        if (err) {
-            return err;
-        }
-        count++;
-    }
-    listener->binds = binds;
-    listener->bind_count = count;
-    return MX_OK;
-}
-
-static uint32_t number_or(const json_t *object, const char *name, uint32_t otherwise)
-{
-    const json_t *value = json_object_get(object, name);
-    return json_is_integer(value) ? (uint32_t)json_integer_value(value) : otherwise;
-}
-
-static mx_err add_listener(void *arg, uint64_t id, json_t *object)
-{
-    struct listener_list *lists = arg;
-    bool is_http = slice_equal(text_member(object, "protocol"), SLICE_LITERAL("http"));
-    struct listener_list *list = &lists[is_http];
-    struct listener_conf *listener = &list->listeners[list->count];
-    (void)id;
-    if (list->count == IMAGE_LISTENERS_MAX) {
-        return builder_fail(list->b, MX_ERR_LIMIT, "there are more than %d listeners",
-                            IMAGE_LISTENERS_MAX);
-    }
-    listener->slot = list->count;
-    if (arena_copy(&listener->name, list->b->arena, text_member(object, "name"))) {
-        return no_memory(list->b);
-    }
-    listener->tls_implicit = flag_member(object, "tlsImplicit");
-    listener->tls = listener->tls_implicit || flag_member(object, "useTls");
-    listener->connections_max =
-        number_or(object, "maxConnections", list->b->config->image.connections_max);
-    listener->backlog = number_or(object, "socketBacklog", BACKLOG_DEFAULT);
-    listener->greet_delay_ms = number_or(object, "greetDelay", 0);
-    mx_err err = build_binds(list, listener, object);
-    err = err ? err
-              : build_networks(list->b, &listener->proxy_networks, &listener->proxy_network_count,
-                               object, "overrideProxyTrustedNetworks");
-    listener->proxy_override = listener->proxy_network_count > 0;
-    const char *only_smtp = listener->proxy_override       ? "overrideProxyTrustedNetworks"
-                            : listener->greet_delay_ms > 0 ? "greetDelay"
-                                                           : NULL;
-    if (!err && is_http && only_smtp != NULL) {
-        err = builder_fail(list->b, MX_ERR_UNSUPPORTED,
-                           "field %s of '%.*s': not supported by ringmx for HTTP", only_smtp,
-                           SLICE_ARGS(listener->name));
-    }
-    list->count++;
-    return err;
-}
-
-static mx_err build_listeners(struct builder *b)
-{
-    b->type = find_type("NetworkListener");
-    struct only only = {0};
-    mx_err err = store_each(b->store, b->type, count_object, &only);
-    if (err) {
-        return builder_store_failed(b, err);
-    }
-    struct listener_list lists[2] = {{.b = b, .other = &lists[1]}, {.b = b, .other = &lists[0]}};
-    for (size_t i = 0; i < mx_countof(lists); i++) {
-        lists[i].listeners = arena_take(b->arena, (only.count + 1) * sizeof(*lists[i].listeners));
-        if (!lists[i].listeners) {
-            return no_memory(b);
-        }
-    }
-    b->problem->text[0] = 0;
-    err = store_each(b->store, b->type, add_listener, lists);
-    if (err) {
-        return b->problem->text[0] ? err : builder_store_failed(b, err);
-    }
-    b->config->image.listeners = lists[0].listeners;
-    b->config->image.listener_count = lists[0].count;
-    b->config->image.http_listeners = lists[1].listeners;
-    b->config->image.http_listener_count = lists[1].count;
-    return MX_OK;
-}
-
-/* Blocked and allowed clients -------------------------------------------------------------- */
-
-struct network_list {
-    struct builder *b;
-    struct netset_entry *entries;
-    size_t count, cap;
-};
-
-static mx_err add_network(void *arg, uint64_t id, json_t *object)
-{
-    struct network_list *list = arg;
-    (void)id;
-    if (list->count == list->cap) {
-        size_t cap = list->cap ? list->cap * 2 : 64;
-        struct netset_entry *entries = realloc(list->entries, cap * sizeof(*entries));
-        if (!entries) {
-            return MX_ERR_NOMEM;
-        }
-        list->entries = entries;
-        list->cap = cap;
-    }
-    struct netset_entry *entry = &list->entries[list->count++];
-    *entry = (struct netset_entry){.expires_ms = 0};
-    struct slice expires = text_member(object, "expiresAt");
-    mx_err err = netmask_parse(&entry->mask, text_member(object, "address"));
-    if (!err && expires.len) {
-        err = rfc3339_parse(&entry->expires_ms, expires);
-    }
-    return err;
-}
-
-static mx_err build_netset(struct builder *b, struct netset **out_set, const char *type)
-{
-    struct network_list list = {.b = b};
-    b->type = find_type(type);
-    mx_err err = store_each(b->store, b->type, add_network, &list);
-    if (!err) {
-        err = netset_new(out_set, list.entries, list.count);
-    }
-    free(list.entries);
-    return err ? builder_store_failed(b, err) : MX_OK;
-}
-
-static mx_err build_clients(struct builder *b)
-{
-    mx_err err = build_netset(b, &b->programs->blocked, "BlockedIp");
-    err = err ? err : build_netset(b, &b->programs->allowed, "AllowedIp");
-    b->config->image.blocked = b->programs->blocked;
-    b->config->image.allowed = b->programs->allowed;
-    return err;
-}
-
 /* All -------------------------------------------------------------------------------------- */
 
 mx_err config_build(struct config **out_config, struct store *store, enum config_parts parts,
@@ -841,7 +443,7 @@ mx_err config_build(struct config **out_config, struct store *store, enum config
         err = build_records(&b);
     }
     if (!err && json_memory_failures() != failures) {
-        err = no_memory(&b); /* a setting may have been read from half an object */
+        err = builder_no_memory(&b); /* a setting may have been read from half an object */
     }
     if (err) {
         *out_type = b.type;

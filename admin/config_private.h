@@ -1,8 +1,9 @@
-/* Shared by config_build.c and config_records.c. */
+/* Shared by config_build.c and config_*.c. */
 #pragma once
 
 #include "admin/arena.h"
 #include "admin/config_build.h"
+#include "core/check.h"
 
 /* What a config owns. */
 struct config_memory {
@@ -26,9 +27,46 @@ struct builder {
     struct config_problem *problem;
 };
 
+/* Members of a normal object. */
+static inline struct slice config_text(const json_t *object, const char *name)
+{
+    const json_t *value = json_object_get(object, name);
+    return slice_of(json_string_value(value), json_string_length(value));
+}
+static inline bool config_flag(const json_t *object, const char *name)
+{
+    return json_is_true(json_object_get(object, name));
+}
+static inline uint64_t config_number(const json_t *object, const char *name)
+{
+    json_int_t value = json_integer_value(json_object_get(object, name));
+    return value > 0 ? (uint64_t)value : 0;
+}
+static inline const struct reg_type *config_type(const char *name)
+{
+    const struct reg_type *type = reg_type_find(slice_of_text(name));
+    MX_ASSERT(type);
+    return type;
+}
+
+/* For store_each: how many there are, and the last of them. */
+struct config_count {
+    uint64_t id;
+    size_t count;
+};
+static inline mx_err config_count_object(void *arg, uint64_t id, json_t *object)
+{
+    struct config_count *only = arg;
+    (void)object;
+    only->id = id;
+    only->count++;
+    return MX_OK;
+}
+
 /* Fills the problem with "Type, text" and returns err. */
 mx_err builder_fail(struct builder *b, mx_err err, const char *format, ...) MX_PRINTF(3, 4);
 mx_err builder_store_failed(struct builder *b, mx_err err);
+mx_err builder_no_memory(struct builder *b);
 /* A setting's object as stored or by default; sets b->type. Caller releases. */
 MX_MUST_CHECK mx_err builder_singleton(struct builder *b, json_t **out_object, const char *name);
 /* Compiles a field of a normal object; errors name field and position. */
@@ -50,3 +88,10 @@ MX_MUST_CHECK mx_err build_outbound(struct builder *b);
 MX_MUST_CHECK mx_err build_limits(struct builder *b);
 /* Domains and addresses. */
 MX_MUST_CHECK mx_err build_records(struct builder *b);
+/* The whole server, and a set of networks in any object (config_settings.c). */
+MX_MUST_CHECK mx_err build_settings(struct builder *b);
+MX_MUST_CHECK mx_err build_networks(struct builder *b, const struct netmask **out_networks,
+                                    uint32_t *out_count, const json_t *object, const char *field);
+/* Listeners, and who is blocked or allowed there (config_listeners.c). */
+MX_MUST_CHECK mx_err build_listeners(struct builder *b);
+MX_MUST_CHECK mx_err build_clients(struct builder *b);

@@ -159,6 +159,17 @@ static void log_answer(const struct http_conn *conn, const struct http_request *
     log_end(log, line);
 }
 
+/* An answer to HEAD has no body (RFC 9110 section 9.3.2), also when the rest of the head is of no
+ * use. */
+static bool asks_for_head(const struct http_conn *conn)
+{
+    const struct http_engine *e = &conn->engine;
+    struct slice begin = SLICE_LITERAL("HEAD ");
+    return e->head.request.verb == HTTP_VERB_HEAD ||
+           (conn->exchange != NULL && e->bytes != NULL &&
+            slice_equal(slice_first(slice_of(e->bytes, e->len), begin.len), begin));
+}
+
 /* A problem document, and the end of the connection. */
 static void refuse(struct http_conn *conn, unsigned status, const char *detail)
 {
@@ -172,7 +183,7 @@ static void refuse(struct http_conn *conn, unsigned status, const char *detail)
                                  .body_static = writer_slice(&body)};
     mx_err err = http_answer_head(&out, &answer, false, conn->server->conf.shard->wall_ms);
     MX_ASSERT(err == MX_OK);
-    if (conn->engine.head.request.verb != HTTP_VERB_HEAD) {
+    if (!asks_for_head(conn)) {
         put_slice(&out, writer_slice(&body));
     }
     conn->server->stats.refused++;

@@ -39,6 +39,8 @@ static void help(FILE *out)
         "      --writable DIR     a folder outside DIR that links in it lead to; up to 16 times\n"
         "      --no-sandbox       neither Landlock nor a filter of system calls (for debugging)\n"
         "      --retry-ms N       every retry after N ms instead of the schedule (for tests)\n"
+        "                         These hold until the next start; all else changes while it "
+        "runs.\n"
         "  ringmx apply --data DIR [--dry-run] PLAN   change the configuration (server stopped);\n"
         "                         -: the plan from standard input\n"
         "      --explain FILE     with --dry-run: which of these recipients would go another way\n"

@@ -1,5 +1,6 @@
 #include "admin/password.h"
 
+#include "admin/password_strength.h"
 #include "core/text.h"
 #include "io/random.h"
 
@@ -57,8 +58,11 @@ const char *password_problem(struct slice text)
     if (text.len > PASSWORD_MAX) {
         return "is longer than 128 bytes";
     }
-    return different_bytes(text) < DIFFERENT_BYTES_MIN
-               ? "is too weak: fewer than 4 different characters"
+    if (different_bytes(text) < DIFFERENT_BYTES_MIN) {
+        return "is too weak: fewer than 4 different characters";
+    }
+    return password_bits(text) < PASSWORD_BITS_MIN
+               ? "is too weak: common words, sequences, years and repetitions are guessed first"
                : NULL;
 }
 

@@ -22,7 +22,8 @@ static const struct reg_field password_fields[] = {
      .kind = REG_STRING,
      .format = FORMAT_PASSWORD,
      .flags = REG_REQUIRED,
-     .description = "The password, 8 to 128 bytes, or its argon2id hash (`$argon2id$...`). Stored "
+     .description = "The password, 8 to 128 bytes and none that is guessed first, or its argon2id "
+                    "hash (`$argon2id$...`). Stored "
                     "as a hash, shown as ****; **** sent back, or nothing, leaves it as it is."},
     EXPIRES_FIELD,
     ALLOWED_IPS_FIELD,

@@ -9,6 +9,7 @@
 #include "admin/objects.h"
 #include "admin/offence_count.h"
 #include "admin/password.h"
+#include "admin/password_strength.h"
 #include "admin/secret.h"
 
 #define ANN_SECRET "correct horse battery"
@@ -276,6 +277,38 @@ static void check_passwords(void)
     CHECK_HAS(password_problem(SLICE_LITERAL("{SSHA}c2FsdA==")), "not supported by ringmx");
     CHECK(password_problem(SLICE_LITERAL("{but a word} of mine")) == NULL);
     CHECK(password_problem(SLICE_LITERAL("$ 100 for a pass")) == NULL);
+}
+
+/* What is guessed first is refused, whatever is done to it; what is long enough is not. */
+static void check_strength(void)
+{
+    static const char *const weak[] = {
+        "password",       "Password1",  "p@ssw0rd!",    "PASSWORD2026",    "12345678",
+        "1234567890",     "87654321",   "abcdefgh",     "qwertyuiop",      "QwErTy12",
+        "asdfghjkl;",     "adminadmin", "letmein1",     "changeme1",       "summer2026",
+        "Winter2025!",    "ringmx2026", "abcdabcdabcd", "admin123",        "test1234",
+        "11112222333344", "iloveyou1",  "trustno1",     "passwortpasswort"};
+    static const char *const strong[] = {"correct horse battery",
+                                         "x7Kq9zPw",
+                                         "Tr0ub4dor&3",
+                                         "eight words are more than enough",
+                                         "password of the third helpdesk",
+                                         "f3Lq-90Zt",
+                                         "\xc3\xa4"
+                                         "rgern \xc3\xbc"
+                                         "bt sich leicht",
+                                         "gcmkbranhbwppe2d"};
+    for (size_t i = 0; i < mx_countof(weak); i++) {
+        CHECK_HAS(password_problem(slice_of_text(weak[i])), "too weak");
+    }
+    for (size_t i = 0; i < mx_countof(strong); i++) {
+        CHECK(password_problem(slice_of_text(strong[i])) == NULL);
+    }
+    CHECK(password_bits(SLICE_EMPTY) == 0);
+    CHECK(password_bits(SLICE_LITERAL("a")) == 4 && password_bits(SLICE_LITERAL("5")) == 3);
+    uint8_t long_one[2 * PASSWORD_MAX];
+    memset(long_one, 'x', sizeof(long_one));
+    CHECK(password_bits(slice_of(long_one, sizeof(long_one))) == 5); /* one run */
 }
 
 static void check_permission_names(void)
@@ -1035,6 +1068,7 @@ int main(void)
     check_nobody_signs_in_without_an_administrator();
     check_base64();
     check_passwords();
+    check_strength();
     check_permission_names();
     check_basic();
     check_malformed();

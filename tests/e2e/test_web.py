@@ -258,6 +258,11 @@ def test_web_malformed():
                     answer = read_until_closed(c)
                 starts(answer, b"HTTP/1.1 %d " % status, f"{what}, TLS {tls}")
                 check(b"\r\nConnection: close\r\n" in answer, f"{what}: {answer[:300]}")
+        for request in (b"HEAD / HTTP/1.1\r\n\r\n", b"HEAD / HTTP/1.1\r\nHost: a\r\nA b\r\n\r\n", b"HEAD / HTTP/3.0\r\n"):
+            with connect(s.http_port) as c:
+                c.sendall(request)
+                answer = read_until_closed(c)
+            check(answer.count(b"\r\n\r\n") == 1 and answer.endswith(b"\r\n\r\n"), f"a body for HEAD: {answer}")
         for hello in (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"\x16\x03\x01\x00\x05hello", b"\x16\x03\x01\xff\xff" + bytes(70000),
                       b"\x80\x2e\x01\x00\x02"):
             with connect(port) as c:

@@ -1,0 +1,179 @@
+/* Names, limits, trusted networks and certificate of the whole server. */
+#include "admin/certificate.h"
+#include "admin/config_private.h"
+#include "admin/json_memory.h"
+#include "admin/object_id.h"
+#include "admin/objects.h"
+#include "core/text.h"
+
+#include <unistd.h>
+
+enum { HOSTNAME_MAX = 255 };
+
+/* Networks --------------------------------------------------------------------------------- */
+
+mx_err build_networks(struct builder *b, const struct netmask **out_networks, uint32_t *out_count,
+                      const json_t *object, const char *field)
+{
+    json_t *set = json_object_get(object, field);
+    size_t count = json_object_size(set);
+    struct netmask *networks = arena_take(b->arena, (count + 1) * sizeof(*networks));
+    if (!networks) {
+        return builder_no_memory(b);
+    }
+    size_t at = 0;
+    const char *text;
+    json_t *yes;
+    json_object_foreach(set, text, yes)
+    {
+        mx_err err = netmask_parse(&networks[at++], slice_of_text(text));
+        if (err) {
+            return builder_fail(b, err, "field %s: '%s' is not a network", field, text);
+        }
+    }
+    *out_networks = networks;
+    *out_count = (uint32_t)count;
+    return MX_OK;
+}
+
+/* Settings of the whole server ------------------------------------------------------------- */
+
+static mx_err build_hostname(struct builder *b, const json_t *settings)
+{
+    struct slice name = config_text(settings, "defaultHostname");
+    char own[HOSTNAME_MAX + 1] = "localhost";
+    if (name.len == 0) {
+        if (gethostname(own, HOSTNAME_MAX) != 0 || own[0] == 0) {
+            snprintf(own, sizeof(own), "localhost");
+        }
+        own[HOSTNAME_MAX] = 0;
+        name = slice_of_text(own);
+        text_lower((uint8_t *)own, name);
+        for (size_t i = 0; i < name.len; i++) {
+            if (!ascii_is_alnum(name.ptr[i]) && name.ptr[i] != '-' && name.ptr[i] != '.') {
+                name = SLICE_LITERAL("localhost");
+                break;
+            }
+        }
+    }
+    return arena_copy(&b->config->image.hostname, b->arena, name) ? builder_no_memory(b) : MX_OK;
+}
+
+/* The name of the default domain; empty when there is none. */
+static mx_err build_domain(struct builder *b, const json_t *settings)
+{
+    struct slice id_text = config_text(settings, "defaultDomainId");
+    uint64_t id;
+    if (id_text.len == 0) {
+        return MX_OK;
+    }
+    json_t *domain;
+    mx_err err = object_id_parse(&id, id_text);
+    MX_ASSERT(err == MX_OK);
+    err = store_get(b->store, &domain, config_type("Domain"), id);
+    if (err) {
+        return err == MX_ERR_NOTFOUND
+                   ? builder_fail(b, err, "field defaultDomainId: there is no such Domain")
+                   : builder_store_failed(b, err);
+    }
+    err = arena_copy(&b->config->image.domain, b->arena, config_text(domain, "name"));
+    json_decref(domain);
+    return err ? builder_no_memory(b) : MX_OK;
+}
+
+static mx_err build_postmaster(struct builder *b, const json_t *settings)
+{
+    struct slice configured = config_text(settings, "postmasterAddress");
+    struct slice domain = b->config->image.domain;
+    char address[512];
+    if (configured.len == 0 && domain.len > 0) {
+        int len = snprintf(address, sizeof(address), "postmaster@%.*s", SLICE_ARGS(domain));
+        MX_ASSERT(len > 0 && (size_t)len < sizeof(address));
+        configured = slice_of(address, (size_t)len);
+    }
+    return configured.len && arena_copy(&b->config->image.postmaster, b->arena, configured)
+               ? builder_no_memory(b)
+               : MX_OK;
+}
+
+/* The id of the certificate to use; 0 when there is none. */
+static mx_err choose_certificate(struct builder *b, uint64_t *out_id, const json_t *settings)
+{
+    struct slice id_text = config_text(settings, "defaultCertificateId");
+    if (id_text.len) {
+        mx_err err = object_id_parse(out_id, id_text);
+        MX_ASSERT(err == MX_OK);
+        return MX_OK;
+    }
+    struct config_count only = {0};
+    mx_err err = store_each(b->store, config_type("Certificate"), config_count_object, &only);
+    if (err) {
+        return builder_store_failed(b, err);
+    }
+    if (only.count > 1) {
+        return builder_fail(b, MX_ERR_INVALID,
+                            "field defaultCertificateId: there are %zu certificates; name the one "
+                            "to use",
+                            only.count);
+    }
+    *out_id = only.id;
+    return MX_OK;
+}
+
+static mx_err build_certificate(struct builder *b, const json_t *settings)
+{
+    uint64_t id = 0;
+    mx_err err = choose_certificate(b, &id, settings);
+    if (err || id == 0) {
+        return err;
+    }
+    b->type = config_type("Certificate");
+    json_t *object;
+    err = store_get(b->store, &object, b->type, id);
+    if (err) {
+        return err == MX_ERR_NOTFOUND ? builder_fail(b, err, "the default one does not exist")
+                                      : builder_store_failed(b, err);
+    }
+    struct certificate_text text = {0};
+    const char *property;
+    char reason[CERTIFICATE_REASON_MAX];
+    err = certificate_read(&text, object, &property, reason);
+    json_decref(object);
+    if (err) {
+        return builder_fail(b, err, "field %s: %s", property, reason);
+    }
+    struct certificate_conf *conf = arena_take(b->arena, sizeof(*conf));
+    bool good =
+        conf &&
+        arena_copy(&conf->cert_pem, b->arena, slice_of(text.cert_pem, text.cert_len)) == MX_OK &&
+        arena_copy(&conf->key_pem, b->arena, slice_of(text.key_pem, text.key_len)) == MX_OK;
+    certificate_free(&text);
+    b->config->image.certificate = conf;
+    return good ? MX_OK : builder_no_memory(b);
+}
+
+mx_err build_settings(struct builder *b)
+{
+    struct image *image = &b->config->image;
+    json_t *settings;
+    mx_err err = builder_singleton(b, &settings, "SystemSettings");
+    if (err) {
+        return err;
+    }
+    image->connections_max =
+        (uint32_t)json_integer_value(json_object_get(settings, "maxConnections"));
+    image->client_connections_max =
+        (uint32_t)json_integer_value(json_object_get(settings, "maxConnectionsPerClient"));
+    image->network_connections_max = (uint32_t)config_number(settings, "maxConnectionsPerNetwork");
+    image->network_bits_v4 = (uint8_t)config_number(settings, "networkPrefixLengthIpv4");
+    image->network_bits_v6 = (uint8_t)config_number(settings, "networkPrefixLengthIpv6");
+    err = build_hostname(b, settings);
+    err = err ? err : build_domain(b, settings);
+    err = err ? err : build_postmaster(b, settings);
+    err = err ? err
+              : build_networks(b, &image->proxy_networks, &image->proxy_network_count, settings,
+                               "proxyTrustedNetworks");
+    err = err ? err : build_certificate(b, settings);
+    json_decref(settings);
+    return err;
+}
