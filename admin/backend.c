@@ -196,16 +196,19 @@ static mx_err pause_set(struct backend *b, const struct deliver_pause *pause, co
     return err;
 }
 
-/* MX_ERR_NOTFOUND */
-static mx_err route_exists(struct backend *b, const json_t *name)
+/* An object of the type with that name; null is fine. MX_ERR_NOTFOUND. */
+static mx_err exists(struct backend *b, const char *type_name, const json_t *name)
 {
-    const struct reg_type *type = reg_type_find(SLICE_LITERAL("MtaRoute"));
+    const struct reg_type *type = reg_type_find(slice_of_text(type_name));
     uint64_t id;
     struct store_condition named = {
         .field = reg_field_find(&type->shape.variants[0], SLICE_LITERAL("name")), .value = name};
     struct store_query query = {
         .type = type, .conditions = &named, .condition_count = 1, .limit = 1};
     struct store_page page = {.ids = &id};
+    if (!json_is_string(name)) {
+        return MX_OK;
+    }
     mx_err err = store_select(b->store, &page, &query);
     return err ? err : page.count == 1 ? MX_OK : MX_ERR_NOTFOUND;
 }
@@ -214,22 +217,25 @@ static mx_err pause_queue(struct backend *b, const struct api_caller *caller, bo
                           const json_t *body, struct api_problem *problem)
 {
     struct deliver_pause pause = b->pause;
-    struct slice route = api_queue_string(json_object_get(body, "route"));
+    const json_t *route = json_object_get(body, "route"), *queue = json_object_get(body, "queue");
+    struct pause_of of = {.route = api_queue_string(route), .queue = api_queue_string(queue)};
     mx_err err = MX_OK;
-    if (yes && route.len > 0) {
-        err = route_exists(b, json_object_get(body, "route"));
-    }
     if (yes) {
-        err = err ? err : pause_add(&pause, route);
+        err = exists(b, "MtaRoute", route);
+        err = err ? err : exists(b, "MtaVirtualQueue", queue);
+        err = err ? err : pause_add(&pause, &of);
     } else {
-        pause_remove(&pause, route);
+        pause_remove(&pause, &of);
     }
     err = err ? err : pause_set(b, &pause, caller->name);
     if (err == MX_ERR_UNSUPPORTED) {
         (void)snprintf(problem->text, sizeof problem->text,
                        "nothing is delivered in recovery mode");
     } else if (err == MX_ERR_NOTFOUND) {
-        (void)snprintf(problem->text, sizeof problem->text, "there is no such route");
+        (void)snprintf(problem->text, sizeof problem->text, "there is no such %s",
+                       of.queue.len == 0   ? "route"
+                       : of.route.len == 0 ? "virtual queue"
+                                           : "route or virtual queue");
     } else if (err == MX_ERR_LIMIT) {
         (void)snprintf(problem->text, sizeof problem->text, "more than %d routes are paused",
                        PAUSED_ROUTES_MAX);
@@ -295,8 +301,13 @@ static mx_err on_shape(void *arg, json_t **out_shape)
         for (unsigned i = 0; i < b->pause.route_count; i++) {
             json_array_append_new(routes, json_string(b->pause.routes[i]));
         }
+        json_t *queues = json_array();
+        for (unsigned i = 0; i < b->pause.queues.count; i++) {
+            json_array_append_new(queues, json_string(b->pause.queues.names[i]));
+        }
         json_object_set_new(*out_shape, "paused",
-                            json_pack("{s:b,s:o}", "everything", b->pause.all, "routes", routes));
+                            json_pack("{s:b,s:o,s:o}", "everything", b->pause.all, "routes", routes,
+                                      "queues", queues));
     }
     return err;
 }

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A line for each: "*" is everything, "=NAME" a route. */
+/* A line for each: "*" is everything, "=NAME" a route, "+NAME" a virtual queue. */
 
 static void path_of(char out[DATA_PATH_MAX + 16], const char *root)
 {
@@ -19,8 +19,12 @@ static mx_err take_line(struct deliver_pause *pause, struct slice line)
         pause->all = true;
         return MX_OK;
     }
-    bool route = line.len > 1 && line.ptr[0] == '=';
-    return route ? pause_add(pause, slice_from(line, 1)) : MX_ERR_SYNTAX;
+    if (line.len < 2 || (line.ptr[0] != '=' && line.ptr[0] != '+')) {
+        return MX_ERR_SYNTAX;
+    }
+    struct slice name = slice_from(line, 1);
+    return pause_add(pause, line.ptr[0] == '=' ? &(struct pause_of){.route = name}
+                                               : &(struct pause_of){.queue = name});
 }
 
 mx_err pause_file_read(struct deliver_pause *out_pause, const char *root)
@@ -47,7 +51,8 @@ mx_err pause_file_read(struct deliver_pause *out_pause, const char *root)
 mx_err pause_file_write(const struct deliver_pause *pause, const char *root)
 {
     char path[DATA_PATH_MAX + 16];
-    char text[PAUSED_ROUTES_MAX * (PAUSED_NAME_MAX + 2) + 8];
+    char text[PAUSED_ROUTES_MAX * (PAUSED_NAME_MAX + 2) + IMAGE_QUEUES_MAX * (QUEUE_NAME_MAX + 2) +
+              8];
     struct writer w = writer_init(text, sizeof text);
     path_of(path, root);
     if (pause->all) {
@@ -58,43 +63,94 @@ mx_err pause_file_write(const struct deliver_pause *pause, const char *root)
         put_slice(&w, slice_of_text(pause->routes[i]));
         put_u8(&w, '\n');
     }
+    for (unsigned i = 0; i < pause->queues.count; i++) {
+        put_u8(&w, '+');
+        put_slice(&w, slice_of_text(pause->queues.names[i]));
+        put_u8(&w, '\n');
+    }
     return sys_replace_file(path, writer_slice(&w));
 }
 
-static unsigned find(const struct deliver_pause *pause, struct slice route)
+/* --- names -------------------------------------------------------------------------------------
+ */
+
+/* Of one kind, each of `bytes` with its NUL, zero behind that. */
+struct names {
+    char *first;
+    size_t bytes;
+    unsigned *count, max;
+};
+
+static struct names routes_of(struct deliver_pause *pause)
+{
+    return (struct names){pause->routes[0], sizeof pause->routes[0], &pause->route_count,
+                          PAUSED_ROUTES_MAX};
+}
+
+static struct names queues_of(struct deliver_pause *pause)
+{
+    return (struct names){pause->queues.names[0], sizeof pause->queues.names[0],
+                          &pause->queues.count, IMAGE_QUEUES_MAX};
+}
+
+static char *name_at(const struct names *names, unsigned i)
+{
+    return names->first + i * names->bytes;
+}
+
+static unsigned find(const struct names *names, struct slice name)
 {
     unsigned i = 0;
-    while (i < pause->route_count && !slice_equal(slice_of_text(pause->routes[i]), route)) {
+    while (i < *names->count && !slice_equal(slice_of_text(name_at(names, i)), name)) {
         i++;
     }
     return i;
 }
 
-mx_err pause_add(struct deliver_pause *pause, struct slice route)
+static mx_err add(const struct names *names, struct slice name)
 {
-    unsigned at = find(pause, route);
-    if (route.len == 0) {
-        pause->all = true;
-    } else if (at == pause->route_count) {
-        if (at == PAUSED_ROUTES_MAX || route.len > PAUSED_NAME_MAX) {
-            return MX_ERR_LIMIT;
-        }
-        memcpy(pause->routes[at], route.ptr, route.len);
-        pause->routes[at][route.len] = '\0';
-        pause->route_count++;
+    unsigned at = find(names, name);
+    if (name.len == 0 || at < *names->count) {
+        return MX_OK;
     }
+    if (at == names->max || name.len >= names->bytes) {
+        return MX_ERR_LIMIT;
+    }
+    memcpy(name_at(names, at), name.ptr, name.len);
+    ++*names->count;
     return MX_OK;
 }
 
-void pause_remove(struct deliver_pause *pause, struct slice route)
+static void drop(const struct names *names, struct slice name)
 {
-    unsigned at = find(pause, route);
-    if (route.len == 0) {
+    unsigned at = find(names, name);
+    if (at < *names->count) {
+        --*names->count;
+        memmove(name_at(names, at), name_at(names, at + 1), (*names->count - at) * names->bytes);
+        memset(name_at(names, *names->count), 0, names->bytes);
+    }
+}
+
+static bool is_everything(const struct pause_of *of)
+{
+    return of->route.len == 0 && of->queue.len == 0;
+}
+
+mx_err pause_add(struct deliver_pause *pause, const struct pause_of *of)
+{
+    struct names routes = routes_of(pause), queues = queues_of(pause);
+    pause->all = pause->all || is_everything(of);
+    mx_err err = add(&routes, of->route);
+    return err ? err : add(&queues, of->queue);
+}
+
+void pause_remove(struct deliver_pause *pause, const struct pause_of *of)
+{
+    struct names routes = routes_of(pause), queues = queues_of(pause);
+    if (is_everything(of)) {
         *pause = (struct deliver_pause){.all = false};
-    } else if (at < pause->route_count) {
-        memmove(pause->routes[at], pause->routes[at + 1],
-                (pause->route_count - at - 1) * sizeof pause->routes[0]);
-        pause->route_count--;
-        memset(pause->routes[pause->route_count], 0, sizeof pause->routes[0]);
+    } else {
+        drop(&routes, of->route);
+        drop(&queues, of->queue);
     }
 }

@@ -11,7 +11,11 @@ MX_MUST_CHECK mx_err pause_file_read(struct deliver_pause *out_pause, const char
 /* Durable when it returns. */
 MX_MUST_CHECK mx_err pause_file_write(const struct deliver_pause *pause, const char *root);
 
-/* One more, or one less; route empty: everything. Resuming everything resumes the routes, too.
- * MX_ERR_LIMIT: PAUSED_ROUTES_MAX are, or the name is too long. */
-MX_MUST_CHECK mx_err pause_add(struct deliver_pause *pause, struct slice route);
-void pause_remove(struct deliver_pause *pause, struct slice route);
+/* What is paused, or goes on: one route, one virtual queue, both, or with neither everything. */
+struct pause_of {
+    struct slice route, queue;
+};
+/* Resuming everything resumes routes and queues, too. MX_ERR_LIMIT: PAUSED_ROUTES_MAX are, or as
+ * many queues as there can be; or a name is too long. */
+MX_MUST_CHECK mx_err pause_add(struct deliver_pause *pause, const struct pause_of *of);
+void pause_remove(struct deliver_pause *pause, const struct pause_of *of);

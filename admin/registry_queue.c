@@ -232,7 +232,12 @@ static const struct reg_field pause_fields[] = {
      .kind = REG_STRING,
      .format = FORMAT_TEXT,
      .flags = REG_NULLABLE,
-     .description = "Only mail on this route; null: everything."},
+     .description = "Only mail on this route; null, as `queue` too: everything."},
+    {.name = "queue",
+     .kind = REG_STRING,
+     .format = FORMAT_TEXT,
+     .flags = REG_NULLABLE,
+     .description = "Only mail whose schedule has this MtaVirtualQueue, by its name."},
 };
 
 static const struct reg_enum change_operation = {
@@ -293,14 +298,14 @@ const struct reg_variant reg_action_variants[9] = {
      .label = "Reload lists",
      .note = "Their keys are in force when they are made: changes nothing."},
     {.name = "PauseMtaQueue",
-     .label = "Pause the queue, or a route",
+     .label = "Pause everything, a route or a virtual queue",
      .fields = FIELDS(pause_fields),
      .note = "No delivery begins until ResumeMtaQueue, also after a restart; mail is accepted, and "
              "deliveries on their way end."},
     {.name = "ResumeMtaQueue",
-     .label = "Resume the queue, or a route",
+     .label = "Resume everything, a route or a virtual queue",
      .fields = FIELDS(pause_fields),
-     .note = "Without a route it ends every pause."},
+     .note = "Without a route and a queue it ends every pause."},
     {.name = "InvalidateCaches",
      .label = "Forget names",
      .note = "What name servers said, and the addresses that next hops got from it, are asked for "

@@ -76,6 +76,8 @@ mx_err deliver_open(struct deliver *d, struct shard *shard, struct spool *spool,
                           .mx_seed = random_u64()};
     virtual_queues_init(&d->queues);
     list_init(&d->ready);
+    list_init(&d->resting);
+    list_init(&d->recalled);
     list_init(&d->asking);
     list_init(&d->busy);
     list_init(&d->hops);
@@ -215,6 +217,7 @@ void deliver_switch(struct deliver *d, const struct image *image)
     d->image = image;
     virtual_queues_switch(&d->queues, image, d->shard->conf.id, d->shard->conf.count);
     worker_leases_switch(&d->worker_leases, image);
+    deliver_pause_queues(d);
     find_longest_waits(d, image);
     struct performance before = d->performance;
     d->performance = performance_complete(&image->performance);

@@ -35,6 +35,7 @@ enum {
     DELIVER_BYTES_MAX = 128 * 1024 * 1024,
     DELIVER_HISTORY_SHARE = 8,    /* histories have at most this part of the memory for messages */
     DELIVER_STARTS_MAX = 256,     /* messages made active per turn */
+    DELIVER_RECALLS_MAX = 256,    /* ... and told that their virtual queue goes on */
     DELIVER_RCPTS_MAX = 100,      /* per transaction: what every server takes (RFC 5321) */
     DELIVER_HEAD_MAX = 16 * 1024, /* of a large message kept for a DSN */
     DELIVER_CONNECTIONS_MAX = 4096, /* per core */
@@ -81,6 +82,7 @@ struct active {
     uint32_t deliveries;          /* and expansion, not done yet */
     struct hop *park_at;          /* hop that had no room, or is down */
     bool no_room;                 /* some recipient was not even tried */
+    bool rests;                   /* ... as its virtual queue is paused */
     struct dns_answers *answers;  /* what expressions asked about its recipients; NULL: nothing */
     struct list_node asking_node; /* in deliver->asking: waits for the DNS */
     struct expansion *expansion;  /* of a list among the recipients; one at a time */
@@ -189,6 +191,7 @@ struct deliver_pause {
     bool all;
     unsigned route_count; /* mail on these routes */
     char routes[PAUSED_ROUTES_MAX][PAUSED_NAME_MAX + 1];
+    struct queue_names queues; /* mail of these virtual queues */
 };
 bool deliver_pause_has(const struct deliver_pause *pause, struct slice route);
 
@@ -224,8 +227,10 @@ struct deliver {
     uint64_t mx_seed;
     struct timer mx_sweep;
     struct expr_vm *vm;
-    struct list ready;  /* struct message by wait_node: to be made active */
-    struct list asking; /* struct active by asking_node: their expressions ask the DNS */
+    struct list ready;    /* struct message by wait_node: to be made active */
+    struct list resting;  /* likewise: a recipient's virtual queue is paused */
+    struct list recalled; /* of these, those that go on, some in every turn */
+    struct list asking;   /* struct active by asking_node: their expressions ask the DNS */
     struct shard_hook hook;
     struct pool actives;
     struct pool clis;

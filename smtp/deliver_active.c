@@ -145,7 +145,7 @@ static void active_end(struct active *active)
     struct deliver *d = active->deliver;
     struct message *msg = active->msg;
     struct hop *park = active->park_at;
-    bool no_room = active->no_room;
+    bool no_room = active->no_room, rests = active->rests;
     MX_ASSERT(active->deliveries == 0);
     deliver_forget_answers(active);
     bounce_send(active);
@@ -171,6 +171,8 @@ static void active_end(struct active *active)
         }
         if (park != NULL) {
             hop_park(park, msg);
+        } else if (rests) {
+            list_push_back(&d->resting, &msg->wait_node);
         }
     } else {
         spool_settle_end(d->spool, msg);
@@ -411,6 +413,19 @@ static void activate(struct deliver *d, struct message *msg)
     active_account(active, msg->res.resident.ref.len);
 }
 
+/* They are due, unless they got another time meanwhile. */
+static void recall(struct deliver *d)
+{
+    struct list_node *node;
+    for (unsigned i = 0; i < DELIVER_RECALLS_MAX && (node = list_pop_front(&d->recalled)) != NULL;
+         i++) {
+        deliver_ready(d, mx_container_of(node, struct message, wait_node));
+    }
+    if (!list_empty(&d->recalled)) {
+        shard_again(d->shard);
+    }
+}
+
 void deliver_turn(struct shard_hook *hook)
 {
     struct deliver *d = mx_container_of(hook, struct deliver, hook);
@@ -418,6 +433,7 @@ void deliver_turn(struct shard_hook *hook)
     if (d->stopping) {
         return;
     }
+    recall(d);
     unsigned starts = d->conf.pause.all ? 0 : DELIVER_STARTS_MAX;
     for (unsigned i = 0; i < starts && !list_empty(&d->ready) && has_budget(d); i++) {
         struct list_node *node = list_pop_front(&d->ready);

@@ -1,5 +1,6 @@
 /* What an administrator does to the queue: deliver's part of it. */
 #include "core/check.h"
+#include "smtp/deliver_private.h"
 #include "smtp/hop.h"
 #include "smtp/relay.h"
 #include "smtp/spool_index.h"
@@ -21,9 +22,18 @@ bool deliver_pause_has(const struct deliver_pause *pause, struct slice route)
     return has;
 }
 
+void deliver_pause_queues(struct deliver *d)
+{
+    if (virtual_queues_pause(&d->queues, &d->conf.pause.queues)) {
+        list_splice(&d->recalled, &d->resting);
+        shard_again(d->shard);
+    }
+}
+
 void deliver_pause(struct deliver *d, const struct deliver_pause *pause)
 {
     d->conf.pause = *pause;
+    deliver_pause_queues(d);
     each_hop(d, hop_pause);
 }
 

@@ -238,6 +238,11 @@ static void submit(struct delivery *delivery)
     struct active *active = delivery->active;
     if (delivery->open == 0) {
         delivery_done(delivery);
+    } else if (virtual_queue_is_paused(&active->deliver->queues, delivery->queue)) {
+        active->rests = true;
+        active->no_room = true;
+        active->deliveries--;
+        delivery_free(delivery);
     } else if (!hop->paused && hop_is_down(hop)) {
         delivery_decide_rest(delivery, &hop->problem);
         delivery_done(delivery);

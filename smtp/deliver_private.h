@@ -22,3 +22,8 @@ struct routing_context active_routing(const struct active *active, uint32_t i);
 void deliver_note_end(struct rcpt_state *state, const struct schedule *schedule,
                       int64_t arrived_ms);
 void delivery_free(struct delivery *delivery);
+
+/* --- smtp/deliver_control.c */
+/* After another pause, or other virtual queues: who rests for a queue that is not paused any more
+ * goes on. */
+void deliver_pause_queues(struct deliver *d);

@@ -4,7 +4,7 @@
 #include "core/timefmt.h"
 #include "smtp/xtext.h"
 
-enum { LINE_TEXT_MAX = 900, PER_RCPT_BYTES = 5120, MESSAGE_ID_MAX = 250 };
+enum { LINE_TEXT_MAX = 900, PER_RCPT_BYTES = 6144, MESSAGE_ID_MAX = 250 };
 
 static const struct {
     const char *subject, *intro, *action;
@@ -83,6 +83,18 @@ static void put_safe(struct writer *w, struct slice text, bool utf8)
 static bool is_utf8(const struct dsn *dsn)
 {
     return dsn->env->mail.smtputf8;
+}
+
+/* A report in ASCII has addresses that are not in ASCII as well: a list's members, say. */
+static void put_address(struct writer *w, const struct dsn *dsn, struct slice address)
+{
+    uint8_t coded[6 * ADDRESS_MAX];
+    struct writer c = writer_init(coded, sizeof coded);
+    if (!text_is_ascii(address) && !is_utf8(dsn)) {
+        put_utf8_xtext(&c, address, false);
+        address = writer_slice(&c);
+    }
+    put_safe(w, address, is_utf8(dsn));
 }
 
 static void put_status(struct writer *w, const uint8_t status[3])
@@ -262,7 +274,7 @@ static void put_human_group(struct writer *w, const struct dsn *dsn, enum dsn_ac
             first = false;
         }
         put_text(w, "  <");
-        put_safe(w, r->rcpt->address, is_utf8(dsn));
+        put_address(w, dsn, r->rcpt->address);
         put_text(w, ">\r\n      ");
         put_text(w, r->expired ? "Given up; at last: " : "");
         if (r->remote_host.len > 0) {
@@ -316,18 +328,11 @@ static void put_original_rcpt(struct writer *w, const struct dsn *dsn, const str
     put_text(w, "\r\n");
 }
 
-/* A report in ASCII has addresses that are not in ASCII as well: a list's members, say. */
 static void put_final_rcpt(struct writer *w, const struct dsn *dsn, const struct dsn_rcpt *r)
 {
-    uint8_t coded[6 * ADDRESS_MAX];
-    struct writer c = writer_init(coded, sizeof coded);
-    struct slice address = r->rcpt->address;
-    put_text(w, text_is_ascii(address) ? "Final-Recipient: rfc822;" : "Final-Recipient: utf-8;");
-    if (!text_is_ascii(address) && !is_utf8(dsn)) {
-        put_utf8_xtext(&c, address, false);
-        address = writer_slice(&c);
-    }
-    put_safe(w, address, is_utf8(dsn));
+    bool is_ascii = text_is_ascii(r->rcpt->address);
+    put_text(w, is_ascii ? "Final-Recipient: rfc822;" : "Final-Recipient: utf-8;");
+    put_address(w, dsn, r->rcpt->address);
     put_text(w, "\r\n");
 }
 

@@ -219,9 +219,13 @@ static void attempt(struct explain_request *request)
     }
     look_at_kept(out, service);
     shed_limits(out, service);
+    const struct deliver *d = &service->deliver;
     out->paused =
-        deliver_pause_has(&service->deliver.conf.pause,
-                          out->routing.route == NULL ? SLICE_EMPTY : out->routing.route->name);
+        deliver_pause_has(&d->conf.pause,
+                          out->routing.route == NULL ? SLICE_EMPTY : out->routing.route->name) ||
+        (out->routing.schedule != NULL &&
+         virtual_queue_is_paused(&d->queues,
+                                 virtual_queue_slot(&d->queues, d->image, out->routing.schedule)));
     answer(request);
 }
 

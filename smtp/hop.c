@@ -249,7 +249,8 @@ void hop_ask_done(struct hop *hop, struct delivery *delivery)
     MX_ASSERT(delivery->asking);
     delivery->asking = false;
     list_remove(&delivery->node);
-    if (hop->paused || hop->deliver->stopping) {
+    if (hop->paused || hop->deliver->stopping ||
+        virtual_queue_is_paused(&hop->deliver->queues, delivery->queue)) {
         delivery_drop(delivery);
     } else {
         hop_give_back(hop, delivery);
@@ -553,6 +554,17 @@ void hop_probe(struct hop *hop)
     hop->probing = hop->down;
 }
 
+static void drop_paused(struct hop *hop)
+{
+    uint32_t paused = hop->waiting_mask & hop->deliver->queues.paused;
+    for (unsigned queue = 0; paused >> queue != 0; queue++) {
+        struct delivery *delivery;
+        while (paused >> queue & 1 && (delivery = hop_take_of(hop, queue)) != NULL) {
+            delivery_drop(delivery);
+        }
+    }
+}
+
 void hop_pause(struct hop *hop)
 {
     const struct deliver_pause *pause = &hop->deliver->conf.pause;
@@ -568,6 +580,7 @@ void hop_pause(struct hop *hop)
     } else if (was && !hop->paused) {
         hop_busy(hop);
     }
+    drop_paused(hop);
 }
 
 void hop_stop(struct hop *hop)

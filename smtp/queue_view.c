@@ -360,11 +360,12 @@ static void changes_piece(struct queue_request *request)
 static void log_pause(const struct queue_request *request)
 {
     const struct deliver_pause *pause = request->pause;
-    bool ends = !pause->all && pause->route_count == 0;
+    bool ends = !pause->all && pause->route_count == 0 && pause->queues.count == 0;
     struct log_line *line = log_begin_by(request, ends ? "delivery-resumed" : "delivery-paused");
     if (!ends) {
         log_text(line, "everything", pause->all ? "yes" : "no");
         log_u64(line, "routes", pause->route_count);
+        log_u64(line, "queues", pause->queues.count);
     }
     log_end(&request->shard->log, line);
 }

@@ -12,7 +12,8 @@ static uint32_t bit(unsigned slot)
 static void note_open(struct virtual_queues *queues, unsigned slot)
 {
     const struct queue_slot *s = &queues->slots[slot];
-    queues->open = s->used < s->workers ? queues->open | bit(slot) : queues->open & ~bit(slot);
+    bool is_open = s->used < s->workers && !virtual_queue_is_paused(queues, slot);
+    queues->open = is_open ? queues->open | bit(slot) : queues->open & ~bit(slot);
 }
 
 void virtual_queues_init(struct virtual_queues *queues)
@@ -100,6 +101,20 @@ void virtual_queues_switch(struct virtual_queues *queues, const struct image *im
         queues->of_image[i] = (uint8_t)at;
         note_open(queues, at);
     }
+}
+
+bool virtual_queues_pause(struct virtual_queues *queues, const struct queue_names *paused)
+{
+    uint32_t before = queues->paused;
+    queues->paused = 0;
+    for (unsigned slot = 0; slot < QUEUE_SLOTS; slot++) {
+        const struct queue_slot *s = &queues->slots[slot];
+        for (unsigned i = 0; s->in_image && i < paused->count; i++) {
+            queues->paused |= is_called(s, slice_of_text(paused->names[i])) ? bit(slot) : 0;
+        }
+        note_open(queues, slot);
+    }
+    return (before & ~queues->paused) != 0;
 }
 
 void virtual_queue_resize(struct virtual_queues *queues, unsigned slot, uint32_t workers)

@@ -20,7 +20,8 @@ struct queue_slot {
 
 struct virtual_queues {
     struct queue_slot slots[QUEUE_SLOTS];
-    uint32_t open; /* bit per slot: has a worker that is free */
+    uint32_t open;   /* bit per slot: has a worker that is free, and is not paused */
+    uint32_t paused; /* likewise: nothing begins */
     uint8_t of_image[IMAGE_QUEUES_MAX];
     uint8_t next_of_image[IMAGE_QUEUES_MAX]; /* of the image that is prepared */
 };
@@ -34,6 +35,18 @@ MX_MUST_CHECK mx_err virtual_queues_prepare(struct virtual_queues *queues,
 /* core: number of this core out of `cores`. */
 void virtual_queues_switch(struct virtual_queues *queues, const struct image *image, unsigned core,
                            unsigned cores);
+/* Those with these names are paused, the others are not; to be told again after a switch. True when
+ * one goes on that was paused. */
+struct queue_names {
+    unsigned count;
+    char names[IMAGE_QUEUES_MAX][QUEUE_NAME_MAX + 1];
+};
+MX_MUST_CHECK bool virtual_queues_pause(struct virtual_queues *queues,
+                                        const struct queue_names *paused);
+static inline bool virtual_queue_is_paused(const struct virtual_queues *queues, unsigned slot)
+{
+    return queues->paused >> slot & 1;
+}
 /* Another number of workers here. */
 void virtual_queue_resize(struct virtual_queues *queues, unsigned slot, uint32_t workers);
 /* The slot of a schedule's queue. */

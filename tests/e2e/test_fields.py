@@ -141,8 +141,8 @@ EFFECTS = {
                         "attempts": "queue_history"},
     "QueueAttempt": dict.fromkeys(("at", "result", "duration", "nextHop", "host", "peer", "responseCode",
                                    "responseMessage"), "queue_history"),
-    "ActionPauseMtaQueue": {"route": "queue_route_paused"},
-    "ActionResumeMtaQueue": {"route": "queue_route_paused"},
+    "ActionPauseMtaQueue": {"route": "queue_route_paused", "queue": "virtual_queue_paused"},
+    "ActionResumeMtaQueue": {"route": "queue_route_paused", "queue": "virtual_queue_paused"},
     "ActionChangeMtaQueue": dict.fromkeys(("operation", "at", "returnPath", "to", "nextHop", "error", "cursor"), "queue_by_filter") | {
         "status": "queue_held_after_a_kill"} | dict.fromkeys(
         ("text", "createdBefore", "createdAfter", "dueBefore", "dueAfter"), "queue_filters_of_changes"),

@@ -268,14 +268,14 @@ def test_queue_route_paused():
         only_one_waits(25)
         answer = shape()
         equal((answer["paused"], sum(answer["rows"][0]["ages"]), answer["rows"][0]["ages"][0], len(answer["minutes"])),
-              ({"everything": False, "routes": ["one"]}, 25, 25, 9), "shape")
+              ({"everything": False, "routes": ["one"], "queues": []}, 25, 25, 9), "shape")
         equal((first.messages, [r["retryCount"] for m in get(s)["list"] for a, r in m["recipients"].items()
                                 if "one" in a]), ([], [0] * 25), "attempts")
         s.api.create("Action", **{"@type": "ResumeMtaQueue", "route": "one"})
         first.got(25)
         wait_until(lambda: query(s)["ids"] == [], 10, "an empty queue")
         act(s, "PauseMtaQueue")
-        equal(shape()["paused"], {"everything": True, "routes": []}, "everything")
+        equal(shape()["paused"], {"everything": True, "routes": [], "queues": []}, "everything")
         act(s, "ResumeMtaQueue")
 
 
@@ -409,6 +409,12 @@ def test_queue_command_line():
         equal((answer["found"], answer["changed"], run("list")), (4, 4, "no messages\n"), "cancel all")
         for word in ("no-such", "1-2-3", "1-2--3", "1-2-3-x", "1-2-3-4-5"):
             check(f"{word} is no queue id" in run("hold", word, code=1), "what is no queue id")
+        run("pause", "--queue", "nowhere", code=1)
+        equal(run("pause", "--queue", "remote", "--route", "one"), "paused: route one\npaused: queue remote\n", "pause of both")
+        check("paused: route one\npaused: queue remote\n" in run("shape"), "a virtual queue")
+        equal(run("resume", "--queue", "remote"), "resumed: queue remote\n", "resume")
+        run("resume")
+        check("paused" not in run("shape"), "everything goes on")
         run("dance", code=1)
         run("show", code=1)
 

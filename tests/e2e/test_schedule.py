@@ -6,6 +6,7 @@ import time
 from lib import Sink, check, equal, marked, wait_until
 from test_explain import explain
 from test_management import Managed, session_on_every_core
+from test_queue_api import get
 from test_relay import bounces, recipients, status_fields
 
 BUSY = "451 4.3.2 not now, says the host"
@@ -125,6 +126,66 @@ def test_queue_workers():
         gate.set()
         wait_until(lambda: len(sink.messages) == 9, 10, "the rest")
         equal(most[0], 4, "at a time")
+
+
+def test_virtual_queue_paused():
+    """Mail of a paused virtual queue waits without an attempt and without memory, also after a kill; other mail for the
+    same next hop goes on. What waits goes on at once when the queue does, or is there no more."""
+    gate = threading.Event()
+
+    def slow(session, verb, line):
+        if verb == "EOD":
+            gate.wait(20)
+        return None
+
+    def pause(kind, **fields):
+        s.api.create("Action", **{"@type": kind, **fields})
+
+    def waiting():
+        return [r for m in get(s)["list"] for a, r in m["recipients"].items() if a.startswith("bulk")]
+
+    def rests(count):
+        wait_until(lambda: len(waiting()) == count, 10, f"{count} recipients")
+        equal({(r["retryCount"], r["status"]["@type"]) for r in waiting()}, {(0, "Scheduled")}, "attempts")
+
+    with Sink(hook=slow) as sink, Managed(relay=sink.port, cores=2, retry_ms=None) as s:
+        bulk = s.api.create("MtaVirtualQueue", name="bulk", threadsPerNode=1)
+        schedule = s.api.create("MtaDeliverySchedule", name="bulk", queueId=bulk)
+        choose(s, "remote", bulk="bulk")
+        s.submit("bulk@example.org", marked())
+        s.submit("bulk@example.org", marked())  # waits for the worker, then for the pause
+        wait_until(lambda: sink.verbs().count("DATA") + sink.verbs().count("BDAT") == 1, 10, "a transaction")
+        answer = s.api.set("Action", create={"n": {"@type": "PauseMtaQueue", "queue": "nowhere"}})
+        check("no such virtual queue" in str(answer["notCreated"]), f"{answer}")
+        pause("PauseMtaQueue", queue="bulk")
+        gate.set()
+        wait_until(lambda: len(sink.messages) == 1, 10, "what was on its way")
+        for i in range(20):
+            s.submit([f"bulk{i}@example.org", f"other{i}@example.org"], marked())
+        wait_until(lambda: len([m for m in sink.messages if m.rcpts[0].startswith("other")]) == 20, 10, "other mail")
+        rests(21)
+        wait_until(lambda: [c["queue_active_messages"] for c in s.api.stats()] == [0, 0], 10, "no message in memory")
+        equal([explain(s, f"{who}@example.org")["paused"] for who in ("bulk0", "other0")], [True, False], "explained")
+        s.kill()
+        s.api.connection = None
+        s.start()
+        rests(21)
+        s.submit("other@example.org", marked())
+        wait_until(lambda: sink.messages[-1].rcpts == ["other@example.org"], 10, "other mail after the kill")
+        pause("ResumeMtaQueue", queue="bulk")
+        wait_until(lambda: len([m for m in sink.messages if m.rcpts[0].startswith("bulk")]) == 22, 10, "what waited")
+        wait_until(lambda: get(s)["list"] == [], 10, "an empty queue")
+        pause("PauseMtaQueue", queue="bulk")
+        s.submit("bulk-again@example.org", marked())
+        rests(1)
+        pause("ResumeMtaQueue")
+        wait_until(lambda: sink.messages[-1].rcpts == ["bulk-again@example.org"], 10, "with everything")
+        pause("PauseMtaQueue", queue="bulk")
+        s.submit("bulk-last@example.org", marked())
+        rests(1)
+        s.api.update("MtaDeliverySchedule", schedule, queueId=queue_of(s, "remote"))
+        s.api.set("MtaVirtualQueue", destroy=[bulk])
+        wait_until(lambda: sink.messages[-1].rcpts == ["bulk-last@example.org"], 10, "the queue is gone")
 
 
 def test_queue_workers_fewer_than_cores():

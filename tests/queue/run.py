@@ -26,7 +26,7 @@ from lib import Fail, check, equal, wait_until  # noqa: E402
 from test_management import Managed  # noqa: E402
 
 MILLION = 1_000_000
-PAGE_S = 0.050  # promised for a million: a first page
+PAGE_S, FAR_PAGE_S = 0.050, 0.250  # promised for a million on a machine with other work: a first page, one anywhere
 SENDERS, TRIES, LIMIT = 4, 5, 50
 LONG_TURN = "0.004194303"  # seconds: a bucket of the statistic
 PAGE, WALK_MAX = 500, 50_000  # of a walk through all pages; no longer queues are walked through
@@ -79,12 +79,12 @@ def ask(asking):
     second = asking.query("next page by anchor", anchor=first["ids"][-1], anchorOffset=1)
     equal(second["position"], LIMIT, "position of the next page")
     equal(asking.query("next page by position", position=LIMIT)["ids"], second["ids"], "by position")
-    middle = asking.query("a page from the middle", tries=2, position=count // 2)
+    middle = asking.query("a page from the middle", position=count // 2)
     equal((middle["position"], len(middle["ids"])), (count // 2, LIMIT), "middle")
     due = [{"property": "due", "isAscending": True}]
-    middle = asking.query("the same by next attempt", tries=2, position=count // 2, sort=due)
+    middle = asking.query("the same by next attempt", position=count // 2, sort=due)
     equal((middle["position"], len(middle["ids"])), (count // 2, LIMIT), "middle by next attempt")
-    end = asking.query("the last page, counted from the end", tries=2, position=-LIMIT)
+    end = asking.query("the last page, counted from the end", position=-LIMIT)
     equal((end["position"], len(end["ids"])), (count + NEEDLES - LIMIT, LIMIT), "end")
     equal(len(asking.query("first page by a common recipient", filter={"to": "user3@"})["ids"]), LIMIT, "recipient")
     equal(len(asking.query("first page by a common sender", filter={"returnPath": "@example1.net"})["ids"]), LIMIT, "sender")
@@ -154,8 +154,9 @@ def run(options):
         if options.messages <= WALK_MAX:
             places(asking)
         if options.messages >= MILLION:
-            slow = {what: took for what, took in asking.times.items() if "page" in what and took > PAGE_S}
-            check(not slow, f"later than {PAGE_S * 1000:.0f} ms: {slow}")
+            slow = {what: took for what, took in asking.times.items()
+                    if took > (PAGE_S if what.startswith("first page") else FAR_PAGE_S)}
+            check(not slow, f"later than {PAGE_S * 1000:.0f} ms, or {FAR_PAGE_S * 1000:.0f} ms: {slow}")
         server.kill()
         server.api.connection = None
         server.start()

@@ -263,6 +263,7 @@ void life_boot(const struct life_conf *conf)
     settings_tune(&conf->performance);
     settings_verify(conf->verify);
     rates_life();
+    limits_pause(false);
     settings_limit(conf->crowd ? CROWD_LIMIT : 0);
     networks_limit(conf->crowd ? CROWD_NETWORK_LIMIT : conf->throttled ? RATES_NETWORK : 0);
     life.conf.group_bytes = GROUP_BYTES;
@@ -395,6 +396,9 @@ static void workers_check(void)
     }
     if (busy > LIMITS_WORKERS) {
         sim_fail("%u deliveries of a queue with %u workers", busy, LIMITS_WORKERS);
+    }
+    if (!limits_rest(busy)) {
+        sim_fail("a delivery of a queue has begun that is paused");
     }
 }
 

@@ -2,10 +2,11 @@
 
 #include "smtp/deliver.h"
 
-static bool some;
+static bool some, paused;
+static uint32_t busy_before;
 
 static const struct queue_conf queues[] = {
-    {.name = {(const uint8_t *)"all", 3}, .workers = LIMITS_WORKERS}};
+    {.name = {(const uint8_t *)LIMITS_QUEUE, 3}, .workers = LIMITS_WORKERS}};
 static const struct quota_conf quotas[] = {
     {.name = {(const uint8_t *)"queued", 6}, .id = 1, .messages_max = LIMITS_QUEUED}};
 static struct throttle_conf throttles[] = {
@@ -42,4 +43,17 @@ uint32_t limits_busy(const struct deliver *d)
         busy += slot->name_len == queues[0].name.len ? slot->used : 0;
     }
     return busy;
+}
+
+void limits_pause(bool yes)
+{
+    paused = yes;
+    busy_before = UINT32_MAX;
+}
+
+bool limits_rest(uint32_t busy)
+{
+    bool rests = !paused || busy <= busy_before;
+    busy_before = busy;
+    return rests;
 }

@@ -106,6 +106,15 @@ static void tune(struct plan *plan, uint64_t seed)
     }
 }
 
+/* Every second of those with limits has an administrator who pauses the virtual queue at times. */
+static void operate(struct plan *plan, uint64_t seed)
+{
+    if (seed % 16 == 15) {
+        plan->conf.steers = 4 + (unsigned)(seed / 16 % 10);
+        plan->conf.change_gap_ms = 200 + seed % 1500;
+    }
+}
+
 /* Every sixteenth seed has a crowd at the door, likewise. */
 static void crowd(struct plan *plan, uint64_t seed)
 {
@@ -128,6 +137,7 @@ static uint64_t run_seed(uint64_t seed, bool trace)
     plan_random(&plan);
     tune(&plan, seed);
     crowd(&plan, seed);
+    operate(&plan, seed);
     run_plan(&plan);
     return sim.hash;
 }

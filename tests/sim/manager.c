@@ -6,6 +6,7 @@
 #include "io/mbox.h"
 #include "tests/sim/answers.h"
 #include "tests/sim/crowd.h"
+#include "tests/sim/limits.h"
 #include "tests/sim/operator.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/sim.h"
@@ -224,7 +225,11 @@ static void steer(void)
     for (unsigned i = 0; i < manager.conf.steers && !manager.stop; i++) {
         uint64_t gap_ms = sim_scale(1, manager.conf.change_gap_ms);
         fiber_wait(sim.now_ns + gap_ms * MX_NS_PER_MS, &manager.stop);
-        operator_steer(manager.queue);
+        if (limits_set()) {
+            operator_pause(manager.queue);
+        } else {
+            operator_steer(manager.queue);
+        }
     }
     if (manager.conf.release) {
         while (!manager.taken && !manager.failed && !manager.stop) {

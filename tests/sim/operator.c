@@ -1,5 +1,6 @@
 #include "tests/sim/operator.h"
 
+#include "tests/sim/limits.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/sim.h"
 
@@ -57,6 +58,25 @@ static void settled(void *arg, size_t number, mx_err err)
     }
 }
 
+void operator_pause(struct queue_cores *queue)
+{
+    struct deliver_pause pause = {.all = false};
+    if (sim_chance(2)) {
+        pause.queues = (struct queue_names){.count = 1, .names = {LIMITS_QUEUE}};
+    }
+    limits_pause(false);
+    if (queue_cores_pause(queue, &pause, "operator") == MX_OK) {
+        limits_pause(pause.queues.count > 0);
+        sim_say("the virtual queue %s", pause.queues.count > 0 ? "rests" : "goes on");
+    }
+}
+
+static bool resume(struct queue_cores *queue)
+{
+    limits_pause(false);
+    return queue_cores_pause(queue, &(struct deliver_pause){.all = false}, "operator") == MX_OK;
+}
+
 void operator_steer(struct queue_cores *queue)
 {
     static const enum deliver_change_kind kinds[] = {CHANGE_HOLD,   CHANGE_HOLD,    CHANGE_RELEASE,
@@ -99,7 +119,7 @@ bool operator_release_all(struct queue_cores *queue, const bool *stop)
         if (*stop) {
             return false;
         }
-        if (queue_cores_find(queue, &question, &found) == MX_OK) {
+        if (resume(queue) && queue_cores_find(queue, &question, &found) == MX_OK) {
             size_t count = found.count;
             memcpy(keys, found.keys, count * sizeof *keys);
             for (size_t i = 0; i < count; i++) {

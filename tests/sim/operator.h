@@ -7,5 +7,8 @@
 
 /* One look at the queue: some of its messages are held, released, cancelled or given up. */
 void operator_steer(struct queue_cores *queue);
-/* Releases what is held, until nothing is. False: the cores do not answer, or *stop was set. */
+/* Pauses the virtual queue of runs with limits, or lets it go on. */
+void operator_pause(struct queue_cores *queue);
+/* Nothing is paused any more; releases what is held, until nothing is. False: the cores do not
+ * answer, or *stop was set. */
 bool operator_release_all(struct queue_cores *queue, const bool *stop);

@@ -15,9 +15,12 @@ enum { ATTEMPT_SLACK_S = 30, TURN_SLACK_S = 1 };
 /* A calm next hop takes a recipient when it is offered for the n-th time, n below this. */
 enum { GREY_OFFERS = 4 };
 
+/* The server counts in whole milliseconds, as of the beginning of a turn. */
+enum { AGE_SLACK_MS = 2 };
+
 static bool is_older(const struct mail *mail, uint64_t age_ns)
 {
-    uint64_t now_ns = sim.now_ns + MX_NS_PER_MS; /* times are kept in whole milliseconds */
+    uint64_t now_ns = sim.now_ns + AGE_SLACK_MS * MX_NS_PER_MS;
     return age_ns > 0 && (oracle.conf.clock_jumps || now_ns - mail->made_ns >= age_ns);
 }
 

@@ -156,6 +156,8 @@ Test(dsn, utf8_addresses)
         struct dsn dsn = make(&env, &one, 1);
         env.mail.smtputf8 = rows[i].smtputf8;
         cr_assert_not_null(strstr(print(&dsn), rows[i].wanted), "row %zu in: %s", i, text);
+        cr_assert_not_null(strstr(text, rows[i].smtputf8 ? "  <gr\xc3\xbcn@example.org>\r\n"
+                                                         : "  <gr\\x{FC}n@example.org>\r\n"));
         cr_assert(rows[i].smtputf8 || text_is_ascii(slice_of_text(text)));
     }
 }

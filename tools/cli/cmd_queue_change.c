@@ -234,16 +234,24 @@ bool queue_change(struct cli *cli, const char *operation)
 
 bool queue_pause(struct cli *cli, bool pause)
 {
-    const char *route = argument(cli->args, OPT_ROUTE);
-    json_t *made =
-        act(cli, need(json_pack("{s:s,s:s?}", "@type", pause ? "PauseMtaQueue" : "ResumeMtaQueue",
-                                "route", route)));
+    const char *route = argument(cli->args, OPT_ROUTE), *queue = argument(cli->args, OPT_QUEUE);
+    json_t *made = act(
+        cli, need(json_pack("{s:s,s:s?,s:s?}", "@type", pause ? "PauseMtaQueue" : "ResumeMtaQueue",
+                            "route", route, "queue", queue)));
     struct buf out = {0};
     if (made == NULL) {
         return false;
     }
     json_decref(made);
-    buf_format(&out, "%s: %s%s\n", pause ? "paused" : "resumed", route != NULL ? "route " : "",
-               route != NULL ? route : "everything");
+    const char *word = pause ? "paused" : "resumed";
+    if (route != NULL) {
+        buf_format(&out, "%s: route %s\n", word, route);
+    }
+    if (queue != NULL) {
+        buf_format(&out, "%s: queue %s\n", word, queue);
+    }
+    if (route == NULL && queue == NULL) {
+        buf_format(&out, "%s: everything\n", word);
+    }
     return cli_print(&out);
 }

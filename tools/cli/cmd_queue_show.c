@@ -388,13 +388,17 @@ static void add_counts(struct table *table, const char *name, const json_t *row)
 static void put_paused(struct buf *out, const json_t *paused)
 {
     size_t i;
-    json_t *route;
+    json_t *name;
     if (json_is_true(json_object_get(paused, "everything"))) {
         buf_add(out, "paused: everything\n");
     }
-    json_array_foreach(json_object_get(paused, "routes"), i, route)
+    json_array_foreach(json_object_get(paused, "routes"), i, name)
     {
-        buf_format(out, "paused: route %s\n", json_string_value(route));
+        buf_format(out, "paused: route %s\n", json_string_value(name));
+    }
+    json_array_foreach(json_object_get(paused, "queues"), i, name)
+    {
+        buf_format(out, "paused: queue %s\n", json_string_value(name));
     }
 }
 

@@ -57,6 +57,7 @@ enum option_id {
     OPT_RCPT,
     OPT_ALL,
     OPT_ROUTE,
+    OPT_QUEUE,
     OPT_COUNT,
 };
 
