@@ -1,4 +1,4 @@
-/* Shared by journal_store.c (start-up) and journal.c (running). */
+/* Shared by journal_store.c (start-up) and what runs a journal (io/journal_running.h). */
 #pragma once
 
 #include "core/list.h"
