@@ -149,6 +149,10 @@ void journal_adopted(struct journal *j)
     j->segment_count += j->adopting_count;
     j->adopting_count = 0;
     j->check_free = true;
+    if (j->make_later) {
+        j->make_later = false;
+        journal_make_start(j);
+    }
 }
 
 static void lazy_fire(struct timer *timer, uint64_t now_ns)

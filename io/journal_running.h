@@ -57,6 +57,7 @@ struct journal {
     uint64_t make_bytes;
     mx_err make_err;
     bool make_first; /* ignore the disk reserve */
+    bool make_later; /* not before journal_adopted */
     mx_err full;     /* why no segment could be made last time */
     struct timer make_retry;
     struct timer lazy; /* ends the wait of lazy records */

@@ -134,7 +134,7 @@ static void freed(struct journal *j, struct segment *segment)
     j->stats.capacity_bytes -= segment->size;
     forget_dependency(j, segment);
     j->check_free = true;
-    if (segment->set == j->set) {
+    if (segment->set == j->set && j->empty_count < JOURNAL_EMPTY_MAX) {
         segment_available(j, segment);
     } else {
         segment_discard(j, segment);
@@ -378,8 +378,8 @@ static void make_retry(struct timer *timer, uint64_t now_ns)
 void journal_make_start(struct journal *j)
 {
     unsigned ready = j->empty_count + (j->prepared != NULL);
-    if (j->making != NULL || ready > SPARE_SEGMENTS || timer_armed(&j->make_retry) ||
-        j->segment_count + j->empty_count >= JOURNAL_SEGMENTS_MAX) {
+    if (j->making != NULL || j->make_later || ready > SPARE_SEGMENTS ||
+        timer_armed(&j->make_retry) || j->segment_count + j->empty_count >= JOURNAL_SEGMENTS_MAX) {
         return;
     }
     j->making = segment_new(j);
@@ -415,10 +415,10 @@ mx_err journal_take_empty(struct journal *j, struct journal_set *set)
             list_push_back(&set->empty, &segment->node);
             return err;
         }
-        if (whole) {
+        if (whole && j->empty_count < JOURNAL_EMPTY_MAX) {
             segment_available(j, segment);
         } else {
-            segment_discard(j, segment); /* unfinished when its process ended */
+            segment_discard(j, segment); /* unfinished when its process ended, or one of many */
         }
     }
     return MX_OK;
@@ -426,6 +426,17 @@ mx_err journal_take_empty(struct journal *j, struct journal_set *set)
 
 mx_err journal_make_first(struct journal *j)
 {
+    if (store_starts(j->store, j->set) >= JOURNAL_STARTS_MAX) {
+        j->make_later = true;
+        j->full = MX_ERR_NOSPACE;
+        struct log_line *line = log_begin(&j->shard->log, LOG_WARN, "journal-waits");
+        log_u64(line, "set", j->set);
+        log_text(line, "reason", "many starts ended before they had read the old queue");
+        log_text(line, "effect",
+                 "new mail is answered 452 until it has been read, when there is no segment left");
+        log_end(&j->shard->log, line);
+        return MX_OK;
+    }
     j->make_first = true;
     j->make_bytes = j->store->conf.first_segment_bytes;
     while (j->empty_count < j->store->conf.first_segments) {
