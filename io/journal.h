@@ -26,7 +26,9 @@
  * Blank.  A segment is made ready to be written to before it is needed, durably. The block behind
  * its header then says that nothing was, until the first group takes its place: by that a start
  * knows which segments of earlier ones hold nothing, and uses those of its own set again before it
- * makes others. So starts that end before the old queue was read leave nothing behind.
+ * makes others. So starts that end before the old queue was read leave nothing behind, but for
+ * segments in which they stored mail; these are bounded (JOURNAL_STARTS_MAX), beyond that new mail
+ * waits for the old queue to be read, as on a full disk.
  *
  * Start.  A journal writes to its set at once, in segments of the new epoch; what earlier epochs
  * left stays with the store. One thread scans it meanwhile, decides what depends on what, takes the
@@ -61,6 +63,10 @@ enum {
     JOURNAL_RECORD_MAX = 1024 * 1024, /* payload */
     JOURNAL_SEGMENTS_MAX = 4096,      /* per set */
     JOURNAL_SETS_MAX = 1024,
+    JOURNAL_EMPTY_MAX = 8, /* segments that are kept for later use; more are removed */
+    /* Starts that have left records in a set: with so many nothing is made there before it is known
+     * what of that is alive. Each takes a segment at least. */
+    JOURNAL_STARTS_MAX = 64,
     JOURNAL_LAZY_MS = 20, /* a lazy record waits this long at most for company */
 };
 

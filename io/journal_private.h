@@ -1,4 +1,4 @@
-/* Shared by journal_store.c (start-up) and journal.c (running). */
+/* Shared by journal_store.c (start-up) and what runs a journal (io/journal_running.h). */
 #pragma once
 
 #include "core/list.h"
@@ -71,6 +71,8 @@ bool store_segment_path(char *out, size_t cap, const char *dir, const struct seg
 MX_MUST_CHECK mx_err store_segment_open(const struct journal_store *store, struct segment *segment,
                                         bool *direct);
 void segments_free(struct list *segments);
+/* How many earlier starts have left records in a set. */
+unsigned store_starts(const struct journal_store *store, uint16_t set);
 /* Locks and notes a new, so far unused set. Callable from several cores' threads at once. */
 MX_MUST_CHECK mx_err store_new_set(struct journal_store *store, uint16_t *out_set,
                                    int *out_lock_fd);

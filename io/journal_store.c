@@ -401,6 +401,21 @@ unsigned journal_store_sets(const struct journal_store *store, uint16_t *out_set
     return count;
 }
 
+unsigned store_starts(const struct journal_store *store, uint16_t set)
+{
+    unsigned count = 0;
+    uint32_t last = 0;                                     /* the first epoch is 1 */
+    struct list_node *node = list_first(&store->segments); /* in the order of epochs */
+    for (; node != NULL; node = list_next(&store->segments, node)) {
+        const struct segment *segment = mx_container_of(node, struct segment, node);
+        if (segment->set == set && segment->epoch != last) {
+            last = segment->epoch;
+            count++;
+        }
+    }
+    return count;
+}
+
 mx_err store_new_set(struct journal_store *store, uint16_t *out_set, int *out_lock_fd)
 {
     char path[JOURNAL_PATH_MAX];

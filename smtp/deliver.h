@@ -110,7 +110,8 @@ struct delivery_rcpt {
 struct delivery {
     struct list_node node;
     struct active *active;
-    struct hop *hop;        /* stays while deliveries refer to it */
+    struct hop *hop;        /* stays while deliveries refer to it; NULL: of recipients that have no
+                               next hop, and are decided */
     struct slice remote;    /* for DSNs: the host that spoke, or empty */
     const char *peer, *tls; /* for the log: its address and port, TLS version; NULL: nobody spoke */
     uint64_t began_ns;      /* of the transaction; 0: there was none */

@@ -24,7 +24,9 @@ static struct delivery *delivery_new(struct active *active, struct hop *hop, uns
         delivery->active = active;
         delivery->hop = hop;
         delivery->queue = (uint8_t)queue;
-        hop->references++;
+        if (hop != NULL) {
+            hop->references++;
+        }
         active->deliveries++;
     }
     return delivery;
@@ -57,7 +59,9 @@ struct delivery *delivery_split(struct delivery *delivery, const uint32_t *posit
 
 void delivery_free(struct delivery *delivery)
 {
-    delivery->hop->references--;
+    if (delivery->hop != NULL) {
+        delivery->hop->references--;
+    }
     if (delivery->has_worker) {
         hop_worker_free(delivery->active->deliver, delivery->queue);
     }
@@ -138,7 +142,7 @@ struct routing_context active_routing(const struct active *active, uint32_t i)
 /* An administrator has cancelled it, and its sender is to be told. */
 static void give_up(struct grouping *group, struct active *active, uint32_t i)
 {
-    struct delivery *delivery = delivery_for(group, active, active->deliver->route[0], 0);
+    struct delivery *delivery = delivery_for(group, active, NULL, 0);
     if (delivery != NULL) {
         struct outcome outcome = {.kind = OUTCOME_PERMANENT,
                                   .status = {5, 0, 0},
@@ -184,7 +188,7 @@ static void route_rcpt(struct grouping *group, struct active *active, uint32_t i
     routing_find(&routing, &ctx, active->txn->rcpts[i].address, &active->txn->env);
     unsigned queue = virtual_queue_slot(&d->queues, d->image, routing.schedule);
     deliver_note_end(&active->msg->rcpts[i], routing.schedule, active->msg->arrived_ms);
-    struct hop *hop = d->route[routing.route != NULL ? routing.route->index : 0];
+    struct hop *hop = routing.route != NULL ? d->route[routing.route->index] : NULL;
     struct outcome outcome;
     bool expanded;
     if (is_expanding(active, i, &routing, &expanded, &outcome)) {

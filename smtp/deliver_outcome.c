@@ -30,13 +30,6 @@ void delivery_decide_rest(struct delivery *delivery, const struct outcome *outco
     }
 }
 
-/* Since its arrival; the calendar may have been set back meanwhile. */
-static uint64_t age_ns(const struct deliver *d, const struct message *msg)
-{
-    int64_t age_ms = d->shard->wall_ms - msg->arrived_ms;
-    return age_ms > 0 ? (uint64_t)age_ms * MX_NS_PER_MS : 0;
-}
-
 /* Of its transaction; 0: there was none. */
 static uint64_t took_ms(const struct delivery *delivery)
 {
@@ -53,7 +46,9 @@ static void log_outcome(struct delivery *delivery, const struct delivery_rcpt *r
     const struct outcome *o = &rcpt->outcome;
     log_qid(line, "id", active->msg->id);
     log_slice(line, "to", active->txn->rcpts[rcpt->rcpt].address);
-    log_slice(line, "route", delivery->hop->route.name);
+    if (delivery->hop != NULL) {
+        log_slice(line, "route", delivery->hop->route.name);
+    }
     if (delivery->remote.len > 0) {
         log_slice(line, "host", delivery->remote);
     }
@@ -133,6 +128,20 @@ static void note_reply(struct deliver *d, struct rcpt_state *state, const struct
     state->reply = texts_hold(&d->spool->texts, o->text);
 }
 
+/* Recipients without next hop count in the row that is shared, and for no kind of hops. */
+static struct route_row *row_of(const struct delivery *delivery)
+{
+    struct deliver *d = delivery->active->deliver;
+    return &d->stats.routes[delivery->hop != NULL ? delivery->hop->row : STATS_OTHERS];
+}
+
+/* Since its arrival; the calendar may have been set back meanwhile. */
+static uint64_t age_ns(const struct deliver *d, const struct message *msg)
+{
+    int64_t age_ms = d->shard->wall_ms - msg->arrived_ms;
+    return age_ms > 0 ? (uint64_t)age_ms * MX_NS_PER_MS : 0;
+}
+
 /* With what was asked for this attempt; the usual one where that does not tell. */
 static const struct schedule *schedule_of(struct active *active, uint32_t i)
 {
@@ -182,8 +191,10 @@ static int apply_temporary(struct delivery *delivery, struct delivery_rcpt *rcpt
     rcpt->notices = (uint8_t)progress.notified;
     rcpt->retry_until_ms = schedule_end_ms(schedule, &progress);
     deliver_note_end(state, schedule, msg->arrived_ms);
-    count_one(&delivery->hop->stats->deferred);
-    count_one(&d->stats.routes[delivery->hop->row].deferred);
+    if (delivery->hop != NULL) {
+        count_one(&delivery->hop->stats->deferred);
+    }
+    count_one(&row_of(delivery)->deferred);
     if (rcpt->outcome.due_ms != 0) {
         wait_turn(d, state, rcpt->outcome.due_ms, rcpt->retry_until_ms);
     } else {
@@ -201,8 +212,8 @@ static int apply(struct delivery *delivery, struct delivery_rcpt *rcpt)
     struct message *msg = active->msg;
     struct rcpt_state *state = &msg->rcpts[rcpt->rcpt];
     struct outcome *o = &rcpt->outcome;
-    struct class_stats *stats = delivery->hop->stats;
-    struct route_row *row = &d->stats.routes[delivery->hop->row];
+    struct class_stats *stats = delivery->hop != NULL ? delivery->hop->stats : NULL;
+    struct route_row *row = row_of(delivery);
     MX_ASSERT(state->status == RCPT_PENDING);
     note_reply(d, state, o);
     state->flags &= (uint8_t) ~(RCPT_TLS_FAILED | RCPT_THROTTLED);
@@ -222,9 +233,11 @@ static int apply(struct delivery *delivery, struct delivery_rcpt *rcpt)
     msg->rcpts_left--;
     if (o->kind == OUTCOME_DELIVERED) {
         state->status = RCPT_DELIVERED;
-        count_one(&stats->delivered);
+        if (stats != NULL) {
+            count_one(&stats->delivered);
+            hdr_add(&stats->age_ns, age_ns(d, msg));
+        }
         count_one(&row->delivered);
-        hdr_add(&stats->age_ns, age_ns(d, msg));
         log_outcome(delivery, rcpt, rcpt->expanded ? "expanded" : "delivered");
         if (rcpt->expanded) {
             return DSN_EXPANDED;
@@ -232,12 +245,15 @@ static int apply(struct delivery *delivery, struct delivery_rcpt *rcpt)
         if (delivery->dsn_passed) {
             return -1;
         }
+        MX_ASSERT(delivery->hop != NULL);
         /* An LMTP server has taken it into the mailbox (RFC 2033). */
         const struct route_conf *route = &delivery->hop->route;
         return route->kind == ROUTE_LOCAL || route->lmtp ? DSN_DELIVERED : DSN_RELAYED;
     }
     state->status = RCPT_FAILED;
-    count_one(&stats->failed);
+    if (stats != NULL) {
+        count_one(&stats->failed);
+    }
     count_one(&row->failed);
     log_outcome(delivery, rcpt, "failed");
     return DSN_FAILED;
@@ -257,13 +273,14 @@ static struct history_entry history_of(const struct delivery *delivery,
 {
     const struct deliver *d = delivery->active->deliver;
     const struct outcome *o = &rcpt->outcome;
+    text_id hop = delivery->hop != NULL ? delivery->hop->name : 0;
     uint64_t took = took_ms(delivery);
     return (struct history_entry){.rcpt = rcpt->rcpt,
                                   .at_ms = d->shard->wall_ms,
                                   .took_ms = took < UINT32_MAX ? (uint32_t)took : UINT32_MAX,
                                   .kind = o->kind,
                                   .code = o->code,
-                                  .hop = texts_get(&d->spool->texts, delivery->hop->name),
+                                  .hop = texts_get(&d->spool->texts, hop),
                                   .host = delivery->remote,
                                   .peer = delivery->peer != NULL ? slice_of_text(delivery->peer)
                                                                  : SLICE_EMPTY,
@@ -336,7 +353,7 @@ void delivery_done(struct delivery *delivery)
         int action = apply(delivery, rcpt);
         /* A hop that is not down would call it back at once. */
         if (rcpt->outcome.kind == OUTCOME_TEMPORARY && rcpt->outcome.host_fault &&
-            delivery->hop->down) {
+            delivery->hop != NULL && delivery->hop->down) {
             active_park_at(active, delivery->hop);
         }
         bool reported = bounce_wanted(active, rcpt->rcpt, action);

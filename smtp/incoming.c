@@ -69,12 +69,13 @@ static void put_chain(struct writer *w, const struct chain *chain, size_t len)
     }
 }
 
-/* Writes one full extent from the front of the content. */
-static mx_err extent_write(struct incoming *in)
+/* Writes an extent of `len` bytes from the front of the content. */
+static mx_err extent_write(struct incoming *in, uint32_t len)
 {
     struct spool *spool = in->spool;
+    MX_ASSERT(len <= EXTENT_BYTES && len <= in->content.bytes);
     if (in->extent_count >= EXTENTS_MAX) {
-        return MX_ERR_LIMIT;
+        return MX_ERR_RANGE;
     }
     struct extent *extent = pool_acquire_zero(&spool->extents);
     if (extent == NULL) {
@@ -83,7 +84,7 @@ static mx_err extent_write(struct incoming *in)
     extent->append.done = extent_done;
     struct writer payload;
     mx_err err = journal_append(spool->journal, &extent->append, RECORD_EXTENT, in->id,
-                                RECORD_EXTENT_HEAD_BYTES + EXTENT_BYTES, 0, &payload);
+                                RECORD_EXTENT_HEAD_BYTES + len, 0, &payload);
     if (err) {
         pool_release(&spool->extents, extent);
         return err;
@@ -91,14 +92,14 @@ static mx_err extent_write(struct incoming *in)
     extent->res.kind = RESIDENT_EXTENT;
     extent->incoming = in;
     extent->number = in->extent_count++;
-    extent->len = EXTENT_BYTES;
+    extent->len = len;
     /* The content goes in first: its checksum stands in front of it. */
     struct writer body = {.buf = payload.buf, .len = RECORD_EXTENT_HEAD_BYTES, .cap = payload.cap};
-    put_chain(&body, &in->content, EXTENT_BYTES);
+    put_chain(&body, &in->content, len);
     extent->checksum = hash_checksum(slice_from(writer_slice(&body), RECORD_EXTENT_HEAD_BYTES));
     record_extent_put(&payload,
                       &(struct record_extent){extent->number, extent->len, extent->checksum});
-    chain_consume(&in->content, &spool->shard->blocks, EXTENT_BYTES);
+    chain_consume(&in->content, &spool->shard->blocks, len);
     if (in->last_extent != NULL) {
         in->last_extent->next = extent;
     } else {
@@ -134,7 +135,7 @@ static mx_err extents_flush(struct incoming *in)
 {
     mx_err err = in->failed;
     while (!err && in->content.bytes > EXTENT_BYTES) {
-        err = extent_write(in);
+        err = extent_write(in, EXTENT_BYTES);
     }
     return err;
 }
@@ -238,7 +239,7 @@ static mx_err record_write(struct incoming *in)
     struct record_message head = describe(in);
     size_t len = record_message_bytes(&head);
     if (len > JOURNAL_RECORD_MAX) {
-        return MX_ERR_LIMIT;
+        return MX_ERR_RANGE;
     }
     struct writer payload;
     in->append.done = commit_done;
@@ -277,6 +278,18 @@ static void commit_go(struct incoming *in)
     }
 }
 
+/* Very many recipients with long addresses, under many quotas, leave no room for content in the
+ * record: it goes into one extent more. */
+static mx_err content_fits(struct incoming *in)
+{
+    struct record_message head = describe(in);
+    if (record_message_bytes(&head) <= JOURNAL_RECORD_MAX || in->content.bytes == 0) {
+        return MX_OK;
+    }
+    mx_err err = extent_write(in, (uint32_t)in->content.bytes);
+    return err == MX_ERR_AGAIN ? MX_ERR_NOMEM : err; /* the journal has no room just now */
+}
+
 /* The record is written when the extents are durable: it makes the message exist, so it must not
  * be there without them. */
 mx_err incoming_commit(struct incoming *in, struct txn *txn)
@@ -285,6 +298,7 @@ mx_err incoming_commit(struct incoming *in, struct txn *txn)
     in->txn = txn;
     in->message = message_new(in);
     mx_err err = in->message == NULL ? MX_ERR_NOMEM : in->failed;
+    err = err || in->mark_count > 0 ? err : content_fits(in);
     if (!err) {
         in->committing = true;
         err = in->in_flight > 0 ? MX_OK : record_write(in);

@@ -199,7 +199,7 @@ struct incoming {
 /* Begins a message; NULL when memory bounds are reached. */
 struct incoming *incoming_begin(struct spool *spool, void *owner);
 /* Takes content. MX_ERR_AGAIN: taken, but wait for ready before giving more. Other errors: the
- * message cannot be stored; abort it. */
+ * message cannot be stored; abort it. MX_ERR_RANGE, also of the commit: it never can. */
 MX_MUST_CHECK mx_err incoming_body(struct incoming *in, struct slice bytes);
 /* Writes the record; txn is taken in any case. MX_OK: done follows. Else the incoming is gone. */
 MX_MUST_CHECK mx_err incoming_commit(struct incoming *in, struct txn *txn);

@@ -16,6 +16,8 @@ enum reply srv_reply_of(mx_err err)
     case MX_ERR_NOMEM:
     case MX_ERR_LIMIT:
         return REPLY_BUSY;
+    case MX_ERR_RANGE: /* it cannot be stored, now or later */
+        return REPLY_TOO_BIG;
     default:
         return REPLY_IO_ERROR;
     }

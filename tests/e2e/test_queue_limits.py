@@ -144,6 +144,33 @@ def test_queue_quota_many_keys():
         starts(offered(s, many), "250 2.0.0 ", "all was given back")
 
 
+def test_queue_largest_record():
+    """A thousand long recipients with long ORCPT under twenty quotas leave no room for content in the message's record:
+    it is delivered whole all the same, also by the next process."""
+    domain = ".".join(["d" * 60, "e" * 60, "example.org"])
+    rcpts = [f"{i:04}{'u' * 56}@{domain}" for i in range(1000)]
+    body = b"Subject: x\r\n\r\n" + b"0123456789abcdef" * 16000 + b"\r\n"
+    long = {"@type": "create", "object": "Domain", "value": {"long": {"name": domain, "allowRelaying": True}}}
+    with Sink() as sink, Managed(relay=sink.port, cores=1, retry_ms=None, extra=[long]) as s:
+        for i in range(20):
+            s.api.create("MtaQueueQuota", description=f"number {i}", key={"rcpt": True}, messages=1)
+        s.api.create("Action", **{"@type": "PauseMtaQueue"})
+        with s.wire() as w:
+            w.expect("MAIL FROM:<sender@example.net>", "250")
+            w.send("".join(f"RCPT TO:<{r}> ORCPT=rfc822;{'o' * 490}\r\n" for r in rcpts))
+            for _ in rcpts:
+                w.then("250")
+            w.expect("DATA", "354")
+            w.send(body + b".\r\n")
+            w.then("250 2.0.0 ")
+        s.kill()
+        s.start()
+        s.api = Api(s.http_port)
+        s.api.create("Action", **{"@type": "ResumeMtaQueue"})
+        wait_until(lambda: sum(len(m.rcpts) for m in sink.messages) == len(rcpts), 30, "all recipients")
+        check(all(m.data.endswith(body) for m in sink.messages), "content")
+
+
 def test_queue_quota_by_session():
     """Relayed mail is not counted as local: what a quota for local mail holds up is local mail."""
     with Sink(hook=later) as sink, Managed(relay=sink.port, cores=1, retry_ms=None) as s:

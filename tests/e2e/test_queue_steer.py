@@ -50,6 +50,10 @@ def change(server, operation, **fields):
             return tuple(sums)
 
 
+def act_on(server, operation, route):
+    server.api.create("Action", **{"@type": operation, "route": route})
+
+
 def routes(one, two):
     """Two relays, by domain."""
     def relay(name, port):
@@ -167,6 +171,29 @@ def test_queue_cancelled_with_and_without_report():
             wait_until(lambda: query(s)["ids"] == [], 10, "an empty queue")
             equal(sorted(r for m in sink.messages for r in m.rcpts), ["y0@example.org", "y1@example.org"], "delivered")
             equal(len(s.mailbox()), 1, "reports")
+
+
+def test_queue_given_up_apart_from_a_route():
+    """Recipients that are given up wait for no route, whichever of a message's is paused, and count for none."""
+    paths = {"local": "alice@example.org", "one": "x@one.example", "two": "x@two.example"}
+    with Managed(extra=routes(free_port(), free_port()), retry_ms=3600000, users=("alice", "carol")) as s:
+        for paused, stays in paths.items():
+            act_on(s, "PauseMtaQueue", paused)
+            before = len(s.log())
+            s.submit(list(paths.values()), sender="carol@example.org")
+            going = [r for r in paths.values() if r != stays and not r.startswith("alice")]
+            wait_until(lambda: all(f" deferred " in line for line in [next(
+                (x for x in s.log()[before:].splitlines() if f"to={r} " in x and "reply=" in x), "") for r in going]), 10, "attempts")
+            [message] = [i for i in ids_of(s) if one(s, i)["returnPath"] == "carol@example.org"]
+            s.api.update("QueuedMessage", message,
+                         **{f"recipients/{r}/status": {"@type": "PermanentFailure"} for r in going})
+            log = wait_until(lambda: s.log()[before:] if " dsn-queued " in s.log()[before:] else "", 10, "the report")
+            failed = [line for line in log.splitlines() if " failed " in line]
+            equal(len(failed), len(going), f"given up while {paused} is paused")
+            check(not any(" route=" in line for line in failed), f"a route failed: {failed}")
+            s.api.destroy("QueuedMessage", message)
+            act_on(s, "ResumeMtaQueue", paused)
+            wait_until(lambda: not ids_of(s), 10, "an empty queue")
 
 
 def test_queue_by_filter():

@@ -106,6 +106,27 @@ def test_kill_during_recovery():
         equal(bodies(server), sorted(contents), "all that was accepted, once")
 
 
+def test_kills_in_a_row():
+    """Killed again and again as soon as it is ready, with the old queue unread: the journal stays as large as it was."""
+    server, _, contents = old_queue()
+    kills = int(os.environ.get("RECOVERY_KILLS", "12"))
+    with server:
+        held, sizes = Held(server), []
+        for _ in range(kills):
+            held.start(delivery=False)
+            server.kill()
+            journal = os.path.join(server.data, "journal")
+            sizes.append(sorted((f"{folder}/{name}", os.path.getsize(os.path.join(journal, folder, name)))
+                                for folder in os.listdir(journal) if folder.startswith("set-")
+                                for name in os.listdir(os.path.join(journal, folder)) if name.endswith(".seg")))
+        equal(len(sizes[-1]), len(sizes[1]), f"segments after {kills} kills")
+        held.start(2)
+        held.go()
+        equal(held.recovered(), len(contents), "messages recovered")
+        server.delivered(len(contents), seconds=30)
+        equal(bodies(server), sorted(contents), "all that was accepted, once")
+
+
 def test_sigterm_during_recovery():
     """An orderly end while the old queue is read: the reading stops, exit code 0, nothing is lost."""
     server, idents, contents = old_queue()

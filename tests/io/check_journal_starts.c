@@ -96,19 +96,27 @@ static void on_acked(struct journal_append *append, mx_err err)
     journal_settle(journal, &m->resident, append->ref);
 }
 
-static struct message *message_write(struct message *m, uint8_t fill)
+static mx_err message_try(struct message *m, uint8_t fill)
 {
     struct writer payload;
     *m = (struct message){.append.done = on_acked};
-    CHECK(journal_append(journal, &m->append, 1, journal_next_id(journal), PAYLOAD_BYTES, 0,
-                         &payload) == MX_OK);
+    mx_err err = journal_append(journal, &m->append, 1, journal_next_id(journal), PAYLOAD_BYTES, 0,
+                                &payload);
+    if (err) {
+        return err;
+    }
     for (unsigned i = 0; i < PAYLOAD_BYTES; i++) {
         put_u8(&payload, fill);
     }
     while (!m->acked) {
         shard_turn(&shard, MX_NS_PER_MS);
     }
-    return m;
+    return MX_OK;
+}
+
+static void message_write(struct message *m, uint8_t fill)
+{
+    CHECK(message_try(m, fill) == MX_OK);
 }
 
 /* --- what is on the disk -----------------------------------------------------------------------
@@ -204,6 +212,53 @@ static void starts_without_mail_leave_nothing(void)
     forget_journal();
 }
 
+/* Takes over all that earlier starts left, nothing of which is alive: that is up to the spool. */
+static void adopt_all(void)
+{
+    struct journal_scan_result result;
+    struct journal_part part;
+    uint16_t sets[2];
+    CHECK(journal_store_scan(store, &scan_ops, NULL, &result) == MX_OK);
+    journal_part_init(&part);
+    CHECK(journal_store_take(store, sets, journal_store_sets(store, sets, 2), &part) == MX_OK);
+    journal_adopt(journal, &part);
+    journal_adopted(journal);
+}
+
+/* Each start stores a message and leaves it in a segment of its own, up to a bound: then new mail
+ * has to wait. Nothing is lost, and when the old queue has been read all goes on, and the segments
+ * of it are given back. */
+static void starts_with_mail_are_bounded(void)
+{
+    struct message m;
+    unsigned stored = 0, refused = 0;
+    for (unsigned i = 0; i < STARTS; i++) {
+        open_all();
+        mx_err err = message_try(&m, 7);
+        CHECK(err == MX_OK || err == MX_ERR_NOSPACE);
+        CHECK(journal_room(journal, PAYLOAD_BYTES) == err);
+        stored += err == MX_OK;
+        refused += err != MX_OK;
+        end_all();
+    }
+    CHECK(stored >= JOURNAL_STARTS_MAX && refused > STARTS / 2);
+    CHECK(usage_now().files <= JOURNAL_STARTS_MAX + 4);
+    CHECK(segments_with_records() == stored && records_found == stored);
+    open_all();
+    CHECK(message_try(&m, 7) == MX_ERR_NOSPACE);
+    adopt_all();
+    struct journal_stats stats;
+    do {
+        shard_turn(&shard, MX_NS_PER_MS);
+        journal_stats(journal, &stats);
+    } while (stats.segments > 2 || journal_room(journal, PAYLOAD_BYTES) != MX_OK);
+    message_write(&m, 8);
+    end_all();
+    CHECK(usage_now().files <= JOURNAL_EMPTY_MAX + 4);
+    CHECK(segments_with_records() == 1 && records_found == 1);
+    forget_journal();
+}
+
 /* A segment that was made ready, then used: it is not blank any more, and neither is one that was
  * used, freed and made ready again before. */
 static void segment_that_was_used_is_kept(void)
@@ -271,6 +326,7 @@ int main(void)
     CHECK(mkdtemp(root) != NULL);
     snprintf(dir, sizeof dir, "%s/journal", root);
     starts_without_mail_leave_nothing();
+    starts_with_mail_are_bounded();
     segment_that_was_used_is_kept();
     segment_whose_first_group_has_rotted_is_kept();
     blank_of_another_use_says_nothing();

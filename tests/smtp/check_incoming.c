@@ -38,7 +38,9 @@ static struct {
 } appends[APPENDS_MAX];
 static unsigned append_count;
 static bool no_room;
-static uint8_t payloads[APPENDS_MAX][EXTENT_BYTES + 1024];
+static uint8_t payloads[APPENDS_MAX][JOURNAL_RECORD_MAX];
+static uint32_t payload_lens[APPENDS_MAX];
+static unsigned extents_expected;
 
 static struct shard shard;
 static struct spool spool;
@@ -57,6 +59,7 @@ static mx_err fake_append(struct journal *journal, struct journal_append *append
     }
     CHECK(append_count < APPENDS_MAX && len <= sizeof payloads[0]);
     *out_payload = writer_init(payloads[append_count], len);
+    payload_lens[append_count] = len;
     appends[append_count].append = append;
     appends[append_count++].type = type;
     return MX_OK;
@@ -68,7 +71,7 @@ static void on_queued(void *arg, struct message *msg, struct txn *of, struct cha
     (void)of;
     queued++;
     chain_clear(content, &shard.blocks);
-    CHECK(msg->extent_count == EXTENTS);
+    CHECK(msg->extent_count == extents_expected);
 }
 
 static void on_done(struct incoming *in, mx_err err)
@@ -83,6 +86,7 @@ static const struct spool_ops ops = {.queued = on_queued};
 static void setup(void)
 {
     append_count = settled = queued = done = 0;
+    extents_expected = EXTENTS;
     no_room = false;
     waiting = NULL;
     spool = (struct spool){.shard = &shard, .ops = &ops};
@@ -198,12 +202,43 @@ static void client_gone_during_the_commit(void)
     nothing_is_left();
 }
 
+/* As large as envelopes and charges get: the content finds no room beside them. It was answered 451
+ * for ever. */
+static void content_of_the_largest_record(void)
+{
+    static uint8_t body[EXTENT_BYTES], text[ORCPT_MAX];
+    memset(text, 'x', sizeof text);
+    struct incoming *in = incoming_begin(&spool, &spool);
+    CHECK(in != NULL);
+    in->done = on_done;
+    for (unsigned i = 1; i < ENVELOPE_RCPTS_MAX; i++) {
+        CHECK(txn_add_rcpt(&txn, slice_of(text, 254),
+                           &(struct rcpt_params){.orcpt = slice_of(text, sizeof text)}) == MX_OK);
+    }
+    struct quota_hold *hold = calloc(1, sizeof *hold + QUOTA_CHARGES_MAX * sizeof hold->keys[0]);
+    CHECK(hold != NULL);
+    hold->count = QUOTA_CHARGES_MAX;
+    in->hold = hold;
+    CHECK(incoming_body(in, slice_of(body, sizeof body)) == MX_OK && append_count == 0);
+    CHECK(incoming_commit(in, &txn) == MX_OK);
+    CHECK(append_count == 1 && appends[0].type == RECORD_EXTENT);
+    CHECK(payload_lens[0] == RECORD_EXTENT_HEAD_BYTES + EXTENT_BYTES && done == 0);
+    append_ends(0, MX_OK);
+    CHECK(append_count == 2 && appends[1].type == RECORD_MESSAGE);
+    /* There is room for the states as well, when it is moved. */
+    CHECK(payload_lens[1] + ENVELOPE_RCPTS_MAX * RECORD_RCPT_BYTES_MAX <= JOURNAL_RECORD_MAX);
+    extents_expected = 1;
+    append_ends(1, MX_OK);
+    CHECK(done == 1 && done_err == MX_OK && queued == 1);
+    free(hold);
+}
+
 int main(void)
 {
-    static void (*const tests[])(void) = {record_waits_for_its_extents, no_record_without_an_extent,
-                                          extent_that_failed_before_the_commit,
-                                          record_waits_for_room_behind_its_extents,
-                                          client_gone_during_the_commit};
+    static void (*const tests[])(void) = {
+        record_waits_for_its_extents,         no_record_without_an_extent,
+        extent_that_failed_before_the_commit, record_waits_for_room_behind_its_extents,
+        client_gone_during_the_commit,        content_of_the_largest_record};
     for (size_t i = 0; i < mx_countof(tests); i++) {
         setup();
         tests[i]();
