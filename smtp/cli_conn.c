@@ -278,7 +278,7 @@ struct routing_host cli_conn_routing(const struct cli_conn *conn)
 
 bool cli_conn_may_go_clear(const struct cli_conn *conn)
 {
-    return conn->handshaking && !conn->without_tls &&
+    return cli_tried_tls(conn->cli) && !conn->ever_ready && !conn->without_tls &&
            !strategy_needs_tls(&conn->strategy, &conn->hop->route);
 }
 

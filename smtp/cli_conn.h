@@ -84,7 +84,8 @@ void cli_conn_abort(struct cli_conn *conn);
 struct slice cli_conn_host(const struct cli_conn *conn);
 /* For programs; of its own address only what is configured. */
 struct routing_host cli_conn_routing(const struct cli_conn *conn);
-/* It has ended in a handshake, and another one may do without TLS in its place. */
+/* It has ended between STARTTLS and the first transaction, and another one may do without TLS in
+ * its place. */
 bool cli_conn_may_go_clear(const struct cli_conn *conn);
 /* Why there was no session. Text in w's memory, which has room for CLI_TEXT_MAX, or the engine's.
  */

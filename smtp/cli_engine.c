@@ -105,6 +105,11 @@ const struct cli_extensions *cli_extensions(const struct cli *cli)
     return &cli->ext;
 }
 
+bool cli_tried_tls(const struct cli *cli)
+{
+    return cli->tls_tried;
+}
+
 /* --- outcomes ----------------------------------------------------------------------------------
  */
 

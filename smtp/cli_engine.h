@@ -95,6 +95,8 @@ const struct outcome *cli_outcome(const struct cli *cli);
  * refused, TLS failed. Applies to everything that wanted this host. NULL if nothing is wrong. */
 const struct outcome *cli_problem(const struct cli *cli);
 const struct cli_extensions *cli_extensions(const struct cli *cli);
+/* STARTTLS was said. */
+bool cli_tried_tls(const struct cli *cli);
 
 /* What the engine waits for, for deadlines (RFC 5321 section 4.5.3.2). */
 enum cli_phase {
