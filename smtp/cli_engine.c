@@ -202,6 +202,24 @@ void cli_lost(struct cli *cli, mx_err err)
     fail_session(cli, &o);
 }
 
+void cli_hung_up(struct cli *cli, mx_err err, struct slice rest)
+{
+    struct slice text;
+    enum reply_event event = cli->state == CLI_ST_BODY ? REPLY_LINE : REPLY_MORE;
+    if (event == REPLY_LINE) {
+        reply_parse_reset(&cli->reply);
+    }
+    while (event == REPLY_LINE) {
+        event = reply_parse_next(&cli->reply, &rest, &text);
+    }
+    if (event == REPLY_LAST && (cli->reply.code / 100 == 4 || cli->reply.code / 100 == 5)) {
+        struct outcome o = outcome_of_reply(cli, cli->chunked ? "BDAT" : "DATA");
+        fail_session(cli, &o);
+    } else {
+        cli_lost(cli, err);
+    }
+}
+
 /* --- commands ----------------------------------------------------------------------------------
  */
 

@@ -88,6 +88,9 @@ void cli_tls_started(struct cli *cli);
  * (err's text); if the final dot had been sent, still temporary. cli_next then yields the outcomes,
  * CLI_DONE, CLI_CLOSE. */
 void cli_lost(struct cli *cli, mx_err err);
+/* The same, when rest came and was not taken, as content was still leaving: a 4xx or 5xx in it is
+ * why the other side did not wait for the end, and counts as the reply to the content. */
+void cli_hung_up(struct cli *cli, mx_err err, struct slice rest);
 /* Polite end; only after CLI_READY. */
 void cli_quit(struct cli *cli);
 const struct outcome *cli_outcome(const struct cli *cli);
