@@ -512,6 +512,7 @@ static void step(struct peer *peer)
     take_replies(c);
     if (peer->gone) {
         unsigned times = c->told_busy ? BUSY_TIMES : 1;
+        peer->poked = peer->poked && !c->told_busy; /* what still happens does not bring it back */
         peer->wake_ns = sim.now_ns + times * sim_scale(1, RECONNECT_MS) * MX_NS_PER_MS;
         c->told_busy = false;
         c->mail = NULL;
