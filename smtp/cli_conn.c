@@ -89,6 +89,12 @@ static void on_closed(struct stream *stream, mx_err why)
     conn->ops->closed(conn, why);
 }
 
+void cli_conn_lost(struct cli_conn *conn, mx_err why)
+{
+    cli_hung_up(conn->cli, why == MX_OK ? MX_ERR_CLOSED : why,
+                slice_of(conn->unread, conn->unread_len));
+}
+
 void cli_conn_abort(struct cli_conn *conn)
 {
     conn->aborting = true;
@@ -228,6 +234,16 @@ void cli_conn_drive(struct cli_conn *conn, struct slice *in)
     }
 }
 
+/* The stream has no use for it when it has ended, but the other side may have said why. */
+static void keep_unread(struct cli_conn *conn, struct slice rest)
+{
+    bool counts = conn->busy && cli_phase(conn->cli) == CLI_PHASE_BODY;
+    conn->unread_len = (uint16_t)(counts ? mx_min_size(rest.len, sizeof conn->unread) : 0);
+    if (conn->unread_len > 0) {
+        memcpy(conn->unread, rest.ptr, conn->unread_len);
+    }
+}
+
 static size_t on_input(struct stream *stream, struct slice in)
 {
     struct cli_conn *conn = mx_container_of(stream, struct cli_conn, stream);
@@ -239,6 +255,7 @@ static size_t on_input(struct stream *stream, struct slice in)
         return len;
     }
     cli_conn_drive(conn, &in);
+    keep_unread(conn, in);
     return len - in.len;
 }
 
@@ -278,7 +295,7 @@ struct routing_host cli_conn_routing(const struct cli_conn *conn)
 
 bool cli_conn_may_go_clear(const struct cli_conn *conn)
 {
-    return conn->handshaking && !conn->without_tls &&
+    return cli_tried_tls(conn->cli) && !conn->ever_ready && !conn->without_tls &&
            !strategy_needs_tls(&conn->strategy, &conn->hop->route);
 }
 

@@ -14,6 +14,7 @@ enum {
     CLI_CONNECT_NEXT_MS = 10000, /* while there is another address */
     CLI_QUIT_MS = 2000,          /* for the other side to answer QUIT */
     CLI_OUT_BYTES = 16 * 1024,   /* encoded per step */
+    CLI_UNREAD_MAX = 512,        /* of a reply that came too early */
 };
 
 struct cli_conn;
@@ -58,6 +59,8 @@ struct cli_conn {
     char remote[NETADDR_TEXT_MAX + 8]; /* address and port, for the log */
     uint8_t host[DOMAIN_MAX];          /* its name, or a literal address */
     uint8_t host_len;
+    uint16_t unread_len; /* what came while content was leaving, cut */
+    uint8_t unread[CLI_UNREAD_MAX];
 };
 
 /* For one of the hop's addresses; conn is zeroed. False: no memory. Then either dial, or fini. */
@@ -77,6 +80,8 @@ void cli_conn_rest(struct cli_conn *conn);
 void cli_conn_rest_again(struct cli_conn *conn);
 /* In ops->ready, or of one that rests and was taken out of the list, then cli_conn_drive. */
 void cli_conn_quit(struct cli_conn *conn);
+/* In ops->closed of one that was busy: the rest of its outcomes is told by cli_next. */
+void cli_conn_lost(struct cli_conn *conn, mx_err why);
 /* Cuts it; ops->closed follows later. */
 void cli_conn_abort(struct cli_conn *conn);
 
@@ -84,7 +89,8 @@ void cli_conn_abort(struct cli_conn *conn);
 struct slice cli_conn_host(const struct cli_conn *conn);
 /* For programs; of its own address only what is configured. */
 struct routing_host cli_conn_routing(const struct cli_conn *conn);
-/* It has ended in a handshake, and another one may do without TLS in its place. */
+/* It has ended between STARTTLS and the first transaction, and another one may do without TLS in
+ * its place. */
 bool cli_conn_may_go_clear(const struct cli_conn *conn);
 /* Why there was no session. Text in w's memory, which has room for CLI_TEXT_MAX, or the engine's.
  */

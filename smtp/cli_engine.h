@@ -88,6 +88,9 @@ void cli_tls_started(struct cli *cli);
  * (err's text); if the final dot had been sent, still temporary. cli_next then yields the outcomes,
  * CLI_DONE, CLI_CLOSE. */
 void cli_lost(struct cli *cli, mx_err err);
+/* The same, when rest came and was not taken, as content was still leaving: a 4xx or 5xx in it is
+ * why the other side did not wait for the end, and counts as the reply to the content. */
+void cli_hung_up(struct cli *cli, mx_err err, struct slice rest);
 /* Polite end; only after CLI_READY. */
 void cli_quit(struct cli *cli);
 const struct outcome *cli_outcome(const struct cli *cli);
@@ -95,6 +98,8 @@ const struct outcome *cli_outcome(const struct cli *cli);
  * refused, TLS failed. Applies to everything that wanted this host. NULL if nothing is wrong. */
 const struct outcome *cli_problem(const struct cli *cli);
 const struct cli_extensions *cli_extensions(const struct cli *cli);
+/* STARTTLS was said. */
+bool cli_tried_tls(const struct cli *cli);
 
 /* What the engine waits for, for deadlines (RFC 5321 section 4.5.3.2). */
 enum cli_phase {

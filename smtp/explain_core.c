@@ -92,6 +92,15 @@ static void shed_limits(struct explanation *out, const struct service *service)
     }
 }
 
+/* A domain that takes no mail: what is accepted for it comes back at once. */
+static void look_at_domain(struct explanation *out, const struct explain_lookup *lookup)
+{
+    if (lookup != NULL && explain_lookup_never(lookup) && out->outcome == EXPLAIN_RELAYED) {
+        out->outcome = EXPLAIN_REFUSED;
+        out->reason = "accepted, then returned to the sender: nobody takes mail for the domain";
+    }
+}
+
 /* What is kept decides, as at RCPT. */
 static void look_at_kept(struct explanation *out, const struct service *service)
 {
@@ -217,6 +226,7 @@ static void attempt(struct explain_request *request)
             return;
         }
     }
+    look_at_domain(out, request->lookup);
     look_at_kept(out, service);
     shed_limits(out, service);
     const struct deliver *d = &service->deliver;

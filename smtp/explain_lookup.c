@@ -60,6 +60,11 @@ bool explain_lookup_done(const struct explain_lookup *lookup, struct explain_hop
     return true;
 }
 
+bool explain_lookup_never(const struct explain_lookup *lookup)
+{
+    return lookup->hosts.result == MAIL_HOSTS_NEVER;
+}
+
 bool explain_lookup_not_now(const struct explain_lookup *lookup)
 {
     return lookup->hosts.result == MAIL_HOSTS_NOT_NOW;

@@ -12,6 +12,8 @@ struct explain_lookup *explain_lookup_new(struct service *service, const struct 
                                           struct slice domain, void (*again)(void *arg), void *arg);
 /* True: all is known that will be, and is in out. */
 bool explain_lookup_done(const struct explain_lookup *lookup, struct explain_hop *out);
+/* Mail for the domain can never be delivered. */
+bool explain_lookup_never(const struct explain_lookup *lookup);
 /* Nobody could say, so mail would take what was known before. */
 bool explain_lookup_not_now(const struct explain_lookup *lookup);
 /* Waits for nothing any more. */

@@ -202,7 +202,7 @@ void relay_txn_lost(struct relay_conn *conn, mx_err why)
         go_again(conn->client.hop, delivery);
         return;
     }
-    cli_lost(conn->client.cli, why == MX_OK ? MX_ERR_CLOSED : why);
+    cli_conn_lost(&conn->client, why);
     uint8_t buf[CLI_OUT_BYTES];
     struct slice none = SLICE_EMPTY;
     while (conn->delivery != NULL) {

@@ -1,160 +1,50 @@
-#include "smtp/slots.h"
+#include "smtp/slots_private.h"
 
 #include "core/check.h"
 #include "core/hash.h"
-#include "io/mbox.h"
 #include "smtp/hop.h"
-#include "smtp/lending.h"
 #include "smtp/relay.h"
 #include "smtp/service.h"
 
 #include <stdlib.h>
-
-enum { BUCKETS = 4096 }; /* power of two */
-
-/* What the lender has of one next hop. */
-struct loans {
-    struct loans *next;
-    uint64_t key;
-    uint64_t used_ns;
-    struct list_node untold_node;
-    struct lending lending;
-    struct loan_untold {
-        uint16_t granted, recalled;
-        bool full; /* it wants more, and there is no more */
-    } * untold;    /* by core */
-};
-
-struct slots {
-    struct deliver *d;
-    struct slot_account *accounts[BUCKETS];
-    struct loans *loans[BUCKETS];
-    struct list untold_accounts, untold_loans;
-    struct list kept; /* struct loan_msg that found no memory for their account */
-    struct timer again, sweep, quiet;
-    unsigned self, cores;
-    size_t account_count, loans_count;
-};
-
-struct report_msg {
-    struct mbox_msg msg;
-    unsigned from;
-    uint64_t key;
-    struct lending_report report;
-};
-
-struct loan_msg {
-    struct mbox_msg msg;
-    struct list_node node;
-    uint64_t key;
-    struct loan_untold loan;
-};
-
-static unsigned bucket_of(uint64_t key)
-{
-    return (unsigned)(key >> 32) & (BUCKETS - 1);
-}
 
 static unsigned lender_of(const struct slots *slots, uint64_t key)
 {
     return (unsigned)(key % slots->cores);
 }
 
-/* The slots of a core, when it delivers. */
-static struct slots *slots_at(struct shard *at)
+struct slots *slots_at(struct shard *at)
 {
     struct service *service = at->service;
     return service == NULL ? NULL : service->deliver.slots;
 }
 
-static void sweep_later(struct slots *slots)
+void slots_sweep_later(struct slots *slots)
 {
     if (!timer_armed(&slots->sweep)) {
         shard_after(slots->d->shard, &slots->sweep, SLOT_LOANS_KEPT_MS * MX_NS_PER_MS);
     }
 }
 
-static void retry_later(struct slots *slots)
+void slots_retry_later(struct slots *slots)
 {
     if (!timer_armed(&slots->again)) {
         shard_after(slots->d->shard, &slots->again, SLOT_RETRY_MS * MX_NS_PER_MS);
     }
 }
 
-/* --- the lender --------------------------------------------------------------------------------
- */
-
-static struct loans *loans_find(struct slots *slots, uint64_t key)
-{
-    struct loans *loans = slots->loans[bucket_of(key)];
-    while (loans != NULL && loans->key != key) {
-        loans = loans->next;
-    }
-    return loans;
-}
-
-static bool loans_sweep(struct slots *slots, uint64_t now_ns)
-{
-    bool left = false;
-    for (unsigned i = 0; i < BUCKETS; i++) {
-        struct loans **at = &slots->loans[i];
-        while (*at != NULL) {
-            struct loans *loans = *at;
-            if (lending_is_idle(&loans->lending) && !list_linked(&loans->untold_node) &&
-                now_ns >= loans->used_ns + SLOT_LOANS_KEPT_MS * MX_NS_PER_MS) {
-                *at = loans->next;
-                slots->loans_count--;
-                free(loans);
-            } else {
-                at = &loans->next;
-                left = true;
-            }
-        }
-    }
-    return left;
-}
-
-static struct loans *loans_of(struct slots *slots, uint64_t key)
-{
-    struct loans *loans = loans_find(slots, key);
-    if (loans != NULL) {
-        return loans;
-    }
-    size_t each = sizeof(struct lending_core) + sizeof(struct loan_untold);
-    if (slots->loans_count >= SLOT_NAMES_MAX) {
-        (void)loans_sweep(slots, slots->d->shard->now_ns);
-    }
-    loans =
-        slots->loans_count < SLOT_NAMES_MAX ? calloc(1, sizeof *loans + slots->cores * each) : NULL;
-    if (loans == NULL) {
-        return NULL;
-    }
-    struct lending_core *cores = (struct lending_core *)(loans + 1);
-    loans->key = key;
-    loans->untold = (struct loan_untold *)(cores + slots->cores);
-    lending_init(&loans->lending, cores, slots->cores,
-                 (unsigned)slots->d->performance.hop_connections);
-    loans->next = slots->loans[bucket_of(key)];
-    slots->loans[bucket_of(key)] = loans;
-    slots->loans_count++;
-    sweep_later(slots);
-    return loans;
-}
-
-static bool loan_apply(struct slots *slots, uint64_t key, struct loan_untold loan);
-
 /* What is granted has to come back some day, so it is never forgotten: without memory it waits. */
 static void loan_take(struct slots *slots, struct loan_msg *loan)
 {
-    if (loan_apply(slots, loan->key, loan->loan)) {
+    if (slots_loan(slots, loan->key, loan->loan)) {
         free(loan);
     } else {
         list_push_back(&slots->kept, &loan->node);
-        retry_later(slots);
+        slots_retry_later(slots);
     }
 }
 
-static void loan_receive(struct mbox_msg *msg, struct shard *at)
+void slots_loan_receive(struct mbox_msg *msg, struct shard *at)
 {
     struct loan_msg *loan = mx_container_of(msg, struct loan_msg, msg);
     struct slots *slots = slots_at(at);
@@ -162,100 +52,6 @@ static void loan_receive(struct mbox_msg *msg, struct shard *at)
         loan_take(slots, loan);
     } else {
         free(loan);
-    }
-}
-
-/* False: not now. */
-static bool loan_send(struct slots *slots, const struct loans *loans, unsigned core,
-                      struct loan_untold untold)
-{
-    if (slots->d->stopping) {
-        return true; /* so are the others */
-    }
-    struct loan_msg *loan = calloc(1, sizeof *loan);
-    if (loan == NULL) {
-        return false;
-    }
-    *loan = (struct loan_msg){.msg = {.receive = loan_receive}, .key = loans->key, .loan = untold};
-    if (mbox_send(slots->d->shard->hub, slots->self, core, &loan->msg)) {
-        free(loan);
-        return false;
-    }
-    return true;
-}
-
-static void loans_tell(struct slots *slots, struct loans *loans)
-{
-    bool all = true;
-    for (unsigned i = 0; i < slots->cores; i++) {
-        struct loan_untold untold = loans->untold[i];
-        if (untold.granted == 0 && untold.recalled == 0 && !untold.full) {
-            continue;
-        }
-        loans->untold[i] = (struct loan_untold){0};
-        bool told = i == slots->self ? loan_apply(slots, loans->key, untold)
-                                     : loan_send(slots, loans, i, untold);
-        if (!told) { /* nothing else has come to be told meanwhile */
-            loans->untold[i] = untold;
-            all = false;
-        }
-    }
-    list_remove(&loans->untold_node);
-    if (!all) {
-        list_push_back(&slots->untold_loans, &loans->untold_node);
-        retry_later(slots);
-    }
-}
-
-/* asker: the core that has just asked for more; cores: none. */
-static void loans_decide(struct slots *slots, struct loans *loans, unsigned asker)
-{
-    enum lending_act act;
-    unsigned core;
-    bool news = false;
-    while ((act = lending_next(&loans->lending, &core)) != LENDING_NOTHING) {
-        struct loan_untold *untold = &loans->untold[core];
-        uint16_t *number = act == LENDING_GRANT ? &untold->granted : &untold->recalled;
-        ++*number;
-        news = true;
-    }
-    if (asker < slots->cores && loans->untold[asker].granted == 0) {
-        loans->untold[asker].full = news = true;
-    }
-    if (news) {
-        loans_tell(slots, loans);
-    }
-}
-
-static void report_apply(struct slots *slots, uint64_t key, unsigned from,
-                         const struct lending_report *told)
-{
-    struct loans *loans = loans_of(slots, key);
-    if (loans == NULL) {
-        return; /* the core asks again; nothing was lent */
-    }
-    loans->used_ns = slots->d->shard->now_ns;
-    lending_report(&loans->lending, from, told, loans->used_ns);
-    loans_decide(slots, loans, told->asks && told->wants > 0 ? from : slots->cores);
-}
-
-static void report_receive(struct mbox_msg *msg, struct shard *at)
-{
-    struct report_msg *told = mx_container_of(msg, struct report_msg, msg);
-    struct slots *slots = slots_at(at);
-    if (slots != NULL) {
-        report_apply(slots, told->key, told->from, &told->report);
-    }
-    free(told);
-}
-
-void slots_limit(struct slots *slots)
-{
-    for (unsigned i = 0; i < BUCKETS; i++) {
-        for (struct loans *loans = slots->loans[i]; loans != NULL; loans = loans->next) {
-            lending_limit(&loans->lending, (unsigned)slots->d->performance.hop_connections);
-            loans_decide(slots, loans, slots->cores);
-        }
     }
 }
 
@@ -272,7 +68,7 @@ static bool is_over(const struct slot_account *account, uint64_t now_ns)
 
 static void account_free(struct slots *slots, struct slot_account *account)
 {
-    struct slot_account **at = &slots->accounts[bucket_of(account->key)];
+    struct slot_account **at = &slots->accounts[slots_bucket(account->key)];
     while (*at != account) {
         at = &(*at)->next;
     }
@@ -284,7 +80,7 @@ static void account_free(struct slots *slots, struct slot_account *account)
 static bool accounts_sweep(struct slots *slots, uint64_t now_ns)
 {
     bool left = false;
-    for (unsigned i = 0; i < BUCKETS; i++) {
+    for (unsigned i = 0; i < SLOT_BUCKETS; i++) {
         struct slot_account **at = &slots->accounts[i];
         while (*at != NULL) {
             struct slot_account *account = *at;
@@ -303,7 +99,7 @@ static bool accounts_sweep(struct slots *slots, uint64_t now_ns)
 
 static struct slot_account *account_find(struct slots *slots, uint64_t key)
 {
-    struct slot_account *account = slots->accounts[bucket_of(key)];
+    struct slot_account *account = slots->accounts[slots_bucket(key)];
     while (account != NULL && account->key != key) {
         account = account->next;
     }
@@ -327,10 +123,10 @@ static struct slot_account *account_of(struct slots *slots, uint64_t key)
     account->key = key;
     account->left_ns = slots->d->shard->now_ns;
     list_init(&account->hops);
-    account->next = slots->accounts[bucket_of(key)];
-    slots->accounts[bucket_of(key)] = account;
+    account->next = slots->accounts[slots_bucket(key)];
+    slots->accounts[slots_bucket(key)] = account;
     slots->account_count++;
-    sweep_later(slots);
+    slots_sweep_later(slots);
     return account;
 }
 
@@ -343,7 +139,7 @@ static bool report_send(struct slots *slots, const struct slot_account *account,
     if (msg == NULL) {
         return false;
     }
-    *msg = (struct report_msg){.msg = {.receive = report_receive},
+    *msg = (struct report_msg){.msg = {.receive = slots_report_receive},
                                .from = slots->self,
                                .key = account->key,
                                .report = *told};
@@ -375,7 +171,7 @@ static void report(struct slots *slots, struct slot_account *account)
         if (!list_linked(&account->untold_node)) {
             list_push_back(&slots->untold_accounts, &account->untold_node);
         }
-        retry_later(slots);
+        slots_retry_later(slots);
         return;
     }
     list_remove(&account->untold_node);
@@ -383,7 +179,7 @@ static void report(struct slots *slots, struct slot_account *account)
     account->returned -= told.returned;
     account->failures = account->successes = 0;
     if (own) {
-        report_apply(slots, account->key, slots->self, &told);
+        slots_report(slots, account->key, slots->self, &told);
     }
 }
 
@@ -424,8 +220,7 @@ static void settle(struct slots *slots, struct slot_account *account)
     }
 }
 
-/* False: no memory. Without a grant there is nothing left that could be given back. */
-static bool loan_apply(struct slots *slots, uint64_t key, struct loan_untold loan)
+bool slots_loan(struct slots *slots, uint64_t key, struct loan_untold loan)
 {
     struct slot_account *account =
         loan.granted == 0 ? account_find(slots, key) : account_of(slots, key);
@@ -470,7 +265,7 @@ static void again_fire(struct timer *timer, uint64_t now_ns)
         report(slots, mx_container_of(node, struct slot_account, untold_node));
     }
     while ((node = list_pop_front(&loans)) != NULL) {
-        loans_tell(slots, mx_container_of(node, struct loans, untold_node));
+        slots_tell(slots, mx_container_of(node, struct loans, untold_node));
     }
     while ((node = list_pop_front(&kept)) != NULL) {
         loan_take(slots, mx_container_of(node, struct loan_msg, node));
@@ -488,8 +283,8 @@ static void sweep_fire(struct timer *timer, uint64_t now_ns)
 {
     struct slots *slots = mx_container_of(timer, struct slots, sweep);
     bool accounts_left = accounts_sweep(slots, now_ns);
-    if (loans_sweep(slots, now_ns) || accounts_left) {
-        sweep_later(slots);
+    if (slots_sweep_loans(slots, now_ns) || accounts_left) {
+        slots_sweep_later(slots);
     }
 }
 
@@ -631,7 +426,7 @@ void slots_close(struct slots *slots)
     while ((node = list_pop_front(&slots->kept)) != NULL) {
         free(mx_container_of(node, struct loan_msg, node));
     }
-    for (unsigned i = 0; i < BUCKETS; i++) {
+    for (unsigned i = 0; i < SLOT_BUCKETS; i++) {
         while (slots->accounts[i] != NULL) {
             struct slot_account *account = slots->accounts[i];
             slots->accounts[i] = account->next;

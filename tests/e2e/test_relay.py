@@ -3,6 +3,7 @@
 import email
 import email.policy
 import os
+import socket
 import threading
 import time
 
@@ -650,6 +651,28 @@ def test_large_message():
             w.expect("BDAT 0 LAST", "250 2.0.0")
         check(split_local(s.delivered(seconds=40)[0])[3] == body, "the local copy differs (BDAT)")
         check(split_received(sink.got(seconds=40)[0].data)[1] == body, "the relayed copy differs (BDAT)")
+
+
+def test_refused_while_content_leaves():
+    """A next hop that says 552 before it has all of a large message, and reads on or hangs up: that is its answer, for each
+    recipient, and is not tried again."""
+    body = b"Subject: large\r\n\r\n" + (b"x" * 70 + b"\r\n") * 100_000
+
+    def hook(session, verb, _line):
+        if verb == "DATA":
+            session.sock.sendall(b"354 go on\r\n")
+            session.sock.recv(1000)
+            session.sock.sendall(b"552-5.3.4 this is more\r\n552 5.3.4 than we take\r\n")
+            session.sock.shutdown(socket.SHUT_WR)
+            while session.sock.recv(1 << 16):
+                pass
+            return DROP
+        return None
+    with Sink(without("CHUNKING"), hook=hook) as sink, Server(relay=sink.port, cores=1) as s:
+        s.submit(["bob@example.org", "ann@example.org"], body, sender="alice@example.org")
+        [report] = bounces(s)
+        check("552 5.3.4 this is more than we take" in report.as_string().replace("\n ", " "), report.as_string()[:3000])
+        equal(sink.verbs().count("DATA"), 1, "attempts")
 
 
 def test_misbehaving_next_hops():

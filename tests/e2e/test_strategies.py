@@ -154,6 +154,24 @@ def test_tls_optional_falls_back_for_one_attempt():
         check(sink.got(2)[1].tls, "the fallback stays")
 
 
+def test_tls_optional_whoever_drops_it():
+    """A host that offers STARTTLS and hangs up when it is said, or under TLS, gets the mail in clear within the same attempt."""
+    for at in ("STARTTLS", "EHLO under TLS"):
+        def hook(session, verb, _line):
+            return DROP if (verb if not session.tls else f"{verb} under TLS") == at else None
+        with Sink(TLS_SINK, tls=sink_tls(), hook=hook) as sink, Server(relay=sink.port, cores=1, retry_ms=60000) as s:
+            s.submit("bob@example.org", marked())
+            check(not sink.got()[0].tls, f"{at}: under TLS")
+            in_log(s, "goes on without TLS")
+            in_log(s, " delivered ")
+            check(" deferred " not in s.log(), f"{at}: not within the attempt")
+    with Sink(TLS_SINK, tls=sink_tls(), hook=lambda session, verb, line: DROP if verb == "STARTTLS" else None) as sink, \
+            Server(relay=sink.port, cores=1, retry_ms=60000, extra=[tls_strategy(startTls="require")]) as s:
+        s.submit("bob@example.org", marked())
+        in_log(s, "deferred")
+        check("MAIL" not in sink.verbs(), "mail in clear where TLS is required")
+
+
 def test_tls_timeout():
     """tlsTimeout: a handshake that makes no progress ends, and the attempt goes on in clear."""
     def hook(session, verb, _line):

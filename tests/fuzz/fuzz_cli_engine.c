@@ -184,7 +184,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     struct slice none = SLICE_EMPTY;
     if (!w.closed) {
-        cli_lost(w.cli, MX_ERR_RESET);
+        cli_hung_up(w.cli, MX_ERR_RESET, slice_of(pending, len));
         feed(&w, &none);
     }
     FUZZ_CHECK(w.closed);

@@ -212,3 +212,45 @@ Test(cli_commands, a_full_writer_is_flushed_first)
     cr_assert(in.len == 8 && out.len == 0);
     session_free(s);
 }
+
+/* Says why before it has all, and hangs up. */
+Test(cli_commands, hung_up_with_a_reason)
+{
+    static const struct {
+        const char *said;
+        uint16_t code;
+        enum outcome_kind kind;
+    } rows[] = {{"552-5.3.4 too\r\n552 5.3.4 big\r\n", 552, OUTCOME_PERMANENT},
+                {"451 4.3.0 later\r\n", 451, OUTCOME_TEMPORARY},
+                {"250 2.0.0 taken\r\n", 0, OUTCOME_TEMPORARY}, /* it cannot have it */
+                {"552-5.3.4 too\r\n", 0, OUTCOME_TEMPORARY},
+                {"552 5.3.4 too big", 0, OUTCOME_TEMPORARY},
+                {"what?\r\n", 0, OUTCOME_TEMPORARY},
+                {"", 0, OUTCOME_TEMPORARY}};
+    struct envelope_rcpt rcpts[] = {{.address = SLICE_LITERAL("a@x.example")},
+                                    {.address = SLICE_LITERAL("b@x.example")}};
+    struct envelope env = {.sender = SLICE_LITERAL("s@x.example"), .rcpts = rcpts, .rcpt_count = 2};
+    struct cli_message msg = {.env = &env, .rcpts = both, .rcpt_count = 2, .content_bytes = 100};
+    for (size_t i = 0; i < mx_countof(rows); i++) {
+        struct session *s = session_new((struct cli_conf){0});
+        hear(s, "220 hi\r\n");
+        hear(s, "250-hi\r\n250 PIPELINING\r\n");
+        begin(s, &msg);
+        cr_assert_eq(hear(s, "250 a\r\n250 b\r\n250 c\r\n354 go\r\n"), CLI_BODY);
+        cli_hung_up(s->cli, MX_ERR_RESET, slice_of_text(rows[i].said));
+        cr_assert_eq(hear(s, ""), CLI_DONE);
+        for (unsigned k = 0; k < 2; k++) {
+            cr_assert_eq(s->count[k], 1, "row %zu", i);
+            cr_assert_eq(s->outcomes[k].code, rows[i].code, "row %zu", i);
+            cr_assert_eq(s->outcomes[k].kind, rows[i].kind, "row %zu", i);
+        }
+        cr_assert_eq(hear(s, ""), CLI_CLOSE);
+        session_free(s);
+    }
+    struct session *s = session_new((struct cli_conf){0}); /* nothing is under way */
+    hear(s, "220 hi\r\n");
+    cli_hung_up(s->cli, MX_ERR_RESET, SLICE_LITERAL("552 no\r\n"));
+    cr_assert_eq(hear(s, ""), CLI_CLOSE);
+    cr_assert(slice_equal(cli_problem(s->cli)->text, slice_of_text(err_text(MX_ERR_RESET))));
+    session_free(s);
+}
