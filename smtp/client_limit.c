@@ -14,6 +14,12 @@ static struct netmask network_of(const struct srv_conn *conn)
 static uint32_t limit_of(const struct srv_conn *conn, enum stats_refusal why)
 {
     const struct image *image = conn->service->image;
+    if (why == REFUSAL_SERVER_FULL) {
+        return image->connections_max;
+    }
+    if (why == REFUSAL_LISTENER_FULL) {
+        return conn->listener->conf->connections_max;
+    }
     return shed_client_limit(&conn->service->shed, why == REFUSAL_CLIENT_FULL
                                                        ? image->client_connections_max
                                                        : image->network_connections_max);
@@ -78,19 +84,30 @@ void client_limit_leave(struct srv_conn *conn)
     conn->network_place = SESSION_COUNT_NOT;
 }
 
+static void put_client(struct writer *w, const struct srv_conn *conn, bool of_network)
+{
+    struct netmask network = network_of(conn);
+    put_char(w, '[');
+    put_netaddr(w, of_network ? &network.addr : &conn->client);
+    put_char(w, ']');
+    if (of_network) {
+        put_char(w, '/');
+        put_decimal(w, network.bits);
+    } else if (conn->client.family == 6) {
+        put_text(w, "/64");
+    }
+}
+
 struct slice client_limit_text(struct srv_conn *conn, enum stats_refusal why)
 {
     struct client_limit *limit = &conn->service->client_limit;
-    struct netmask network = network_of(conn);
     struct writer w = writer_init(limit->text, sizeof limit->text);
-    put_char(&w, '[');
-    put_netaddr(&w, why == REFUSAL_NETWORK_FULL ? &network.addr : &conn->client);
-    put_char(&w, ']');
-    if (why == REFUSAL_NETWORK_FULL) {
-        put_char(&w, '/');
-        put_decimal(&w, network.bits);
-    } else if (conn->client.family == 6) {
-        put_text(&w, "/64");
+    if (why == REFUSAL_LISTENER_FULL) {
+        put_text(&w, "to this listener");
+    } else if (why == REFUSAL_SERVER_FULL) {
+        put_text(&w, "in all");
+    } else {
+        put_client(&w, conn, why == REFUSAL_NETWORK_FULL);
     }
     put_text(&w, " (limit ");
     put_decimal(&w, limit_of(conn, why));

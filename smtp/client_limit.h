@@ -25,5 +25,6 @@ struct client_limit {
 enum stats_refusal client_limit_enter(struct srv_conn *conn);
 void client_limit_leave(struct srv_conn *conn);
 /* "[192.0.2.1] (limit 200)", "[2001:db8::1]/64 (limit 200)" or, of a network, "[192.0.2.0]/24
- * (limit 1000)"; valid until it is called again. */
+ * (limit 1000)"; for REFUSAL_LISTENER_FULL and REFUSAL_SERVER_FULL "to this listener (limit 500)"
+ * and "in all (limit 8192)". Valid until it is called again. */
 struct slice client_limit_text(struct srv_conn *conn, enum stats_refusal why);

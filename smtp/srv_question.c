@@ -71,16 +71,33 @@ enum reply srv_throttle(struct srv_conn *conn, enum inbound_stage stage, struct 
     }
 }
 
+/* What one connection too many is told. */
+static enum reply refusal_of(struct srv_conn *conn, struct slice *text)
+{
+    enum stats_refusal why = (enum stats_refusal)conn->refusal;
+    switch (why) {
+    case REFUSAL_CLIENT_FULL:
+    case REFUSAL_NETWORK_FULL:
+        *text = client_limit_text(conn, why);
+        return REPLY_TOO_MANY_CONNECTIONS;
+    case REFUSAL_LISTENER_FULL:
+    case REFUSAL_SERVER_FULL:
+        *text = client_limit_text(conn, why);
+        return REPLY_SERVER_FULL;
+    default:
+        return REPLY_OVERLOAD;
+    }
+}
+
 /* *banner, or what the refusal says, is valid until the next question. What cannot be worked out is
  * an end for now: no other limits, no other text. */
 static enum reply on_connect(struct srv_conn *conn, struct slice *banner, bool *later)
 {
     struct expr_value value;
-    if (conn->refusal == REFUSAL_CLIENT_FULL || conn->refusal == REFUSAL_NETWORK_FULL) {
-        *banner = client_limit_text(conn, (enum stats_refusal)conn->refusal);
-        return REPLY_TOO_MANY_CONNECTIONS;
+    if (conn->refusal != STATS_REFUSALS) {
+        return refusal_of(conn, banner);
     }
-    if (conn->refusal != STATS_REFUSALS || conn->service->stopping) {
+    if (conn->service->stopping) {
         return REPLY_OVERLOAD;
     }
     enum reply reply =

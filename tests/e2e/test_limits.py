@@ -119,7 +119,7 @@ def test_refused_sessions_take_no_place():
         for n in range(3):
             mine += open_sessions(s, f"203.0.113.{8 + n}", 2)
         one_more = proxied(s, "203.0.113.11")
-        one_more.then("421 4.3.2")
+        one_more.then("421 4.3.2 Too many connections in all (limit 8), try again later")
         for w in mine:
             w.expect("NOOP", "250")
         for w in [*mine, *more, one_more]:
