@@ -372,7 +372,10 @@ enum quota_verdict quotas_ask(struct quotas *quotas, struct incoming *in,
     if (limits->quota_count == 0) {
         return QUOTA_GRANTED;
     }
-    struct charges *charges = malloc(sizeof *charges);
+    if (quotas->charges == NULL) {
+        quotas->charges = malloc(sizeof *quotas->charges);
+    }
+    struct charges *charges = quotas->charges;
     enum quota_verdict verdict = charges == NULL ? QUOTA_NO_MEMORY : QUOTA_GRANTED;
     if (charges != NULL) {
         charges->quotas = quotas;
@@ -385,7 +388,6 @@ enum quota_verdict quotas_ask(struct quotas *quotas, struct incoming *in,
         sort(charges);
         verdict = ask(quotas, in, charges, out_name);
     }
-    free(charges);
     return verdict;
 }
 
@@ -558,6 +560,7 @@ void quotas_close(struct quotas *quotas)
         }
     }
     free(quotas->buckets);
+    free(quotas->charges);
     handles_fini(&quotas->asks);
     tours_close(&quotas->tours);
     *quotas = (struct quotas){0};

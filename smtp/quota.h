@@ -37,13 +37,15 @@ struct quota_hold {
 };
 
 struct quota_batch;
+struct charges;
 
 struct quotas {
     struct shard *shard;
     struct tours tours;
     struct quota_entry **buckets; /* NULL before the first */
     size_t key_count;
-    struct handles asks; /* struct incoming */
+    struct charges *charges; /* of the message that is being looked at; taken with the first */
+    struct handles asks;     /* struct incoming */
     uint64_t asked;
     struct quota_batch **batches; /* of recovered messages, by owner */
     struct shard_hook hook;
