@@ -985,6 +985,11 @@ def test_cli_top():
     check(head.startswith("Core  State") and everything.startswith("all "), f"top: {done.stdout}")
     equal(first.split()[:2], ["0", "paused"], "state of a core")
     equal(second.split()[:3], ["1", "SILENT", "3.2s"], "state of a core that does not answer")
+    strained = json.loads(page(0)[2])
+    strained["cores"][0]["overload_level"] = [{"resource": "memory", "value": 0}, {"resource": "descriptors", "value": 1}]
+    _, done = start_with(arguments=["top", "--once", "--interval", "0.1"], env=none,
+                         override={"/stats": (200, {}, json.dumps(strained).encode())})
+    equal(done.stdout.splitlines()[1].split()[:2], ["0", "strained"], "state of a core that is short of something")
     for wrong in (["top", "--interval", "0"], ["stats", "--count", "x"]):
         start_with(1, "is no number", arguments=wrong, env=none, override={"/stats": page(0)})
     with Managed(cores=2) as s:
