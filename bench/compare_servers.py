@@ -82,6 +82,7 @@ class Target:
     name = None
     stores = True
     sessions = None  # other than the scenario says
+    start_s = 30
 
     def __init__(self, options, kind, sinks):
         self.options, self.kind, self.sinks, self.process = options, kind, sinks, None
@@ -128,7 +129,7 @@ class Target:
             return f.read()[-400:]
 
     def wait_for_banner(self):
-        end = time.monotonic() + 30
+        end = time.monotonic() + self.start_s
         while time.monotonic() < end and (self.process is None or self.process.poll() is None):
             try:
                 with lib.Wire(self.port, seconds=5) as wire:

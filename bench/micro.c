@@ -14,7 +14,8 @@
 enum { ROUNDS = 25, NAMES_MAX = 64 };
 
 static const struct micro_group *const groups[] = {
-    &micro_mail, &micro_accounts, &micro_core, &micro_journal, &micro_tls, &micro_wire,
+    &micro_mail, &micro_accounts, &micro_core,   &micro_journal,
+    &micro_tls,  &micro_wire,     &micro_limits,
 };
 
 struct options {

@@ -23,7 +23,7 @@ struct micro_group {
     size_t count;
 };
 extern const struct micro_group micro_mail, micro_accounts, micro_core, micro_journal, micro_tls,
-    micro_wire;
+    micro_wire, micro_limits;
 
 /* Zeroed; the end of the program when there is none. */
 void *micro_take(size_t bytes);

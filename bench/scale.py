@@ -59,6 +59,8 @@ RCPTS_MAX = 1000000  # of a file that the client draws from
 class Server(servers.Ringmx):
     """ringmx with some number of accounts, started for each point with an empty journal."""
 
+    start_s = 300  # ten million are read first
+
     def __init__(self, options, name, sinks, accounts=0):
         super().__init__(options, "relay" if name == "waiting" else "accept", sinks)
         self.accounts = accounts
@@ -214,7 +216,7 @@ class Accounts(Curve):
         if x not in self.rcpts:
             self.rcpts[x] = target.write_rcpts()
         work = lambda n: send(self.options, target, n, self.rcpts[x])  # noqa: E731
-        lib.wait_until(lambda: self.accepts(target, x), 60, "an account that is known")
+        lib.wait_until(lambda: self.accepts(target, x), target.start_s, "an account that is known")
         work(self.options.messages // 4)
         return cpu_us(target, self.options.messages, lambda: work(self.options.messages))
 

@@ -30,6 +30,13 @@ void delivery_decide_rest(struct delivery *delivery, const struct outcome *outco
     }
 }
 
+/* Since its arrival; the calendar may have been set back meanwhile. */
+static uint64_t age_ns(const struct deliver *d, const struct message *msg)
+{
+    int64_t age_ms = d->shard->wall_ms - msg->arrived_ms;
+    return age_ms > 0 ? (uint64_t)age_ms * MX_NS_PER_MS : 0;
+}
+
 /* Of its transaction; 0: there was none. */
 static uint64_t took_ms(const struct delivery *delivery)
 {
@@ -133,13 +140,6 @@ static struct route_row *row_of(const struct delivery *delivery)
 {
     struct deliver *d = delivery->active->deliver;
     return &d->stats.routes[delivery->hop != NULL ? delivery->hop->row : STATS_OTHERS];
-}
-
-/* Since its arrival; the calendar may have been set back meanwhile. */
-static uint64_t age_ns(const struct deliver *d, const struct message *msg)
-{
-    int64_t age_ms = d->shard->wall_ms - msg->arrived_ms;
-    return age_ms > 0 ? (uint64_t)age_ms * MX_NS_PER_MS : 0;
 }
 
 /* With what was asked for this attempt; the usual one where that does not tell. */

@@ -150,6 +150,12 @@ def test_bench_send_overdue():
         done = bench("send", "--to", f"127.0.0.1:{sink.port}", *TO_ALICE, "--time", "1", "--arrivals", "constant:50",
                      "--assert", "overdue=0")
         equal(done.returncode, 1, "exit code with overdue=0")
+        # Whoever has not begun has waited: of some 50 four at most were taken.
+        for term in ("p90<60s", "max<60s", "mean<60s"):
+            done = bench("send", "--to", f"127.0.0.1:{sink.port}", *TO_ALICE, "--time", "1", "--arrivals", "constant:50",
+                         "--assert", f"end.p90<60s,{term}")
+            check(done.returncode == 1 and f" {term} does not hold: " in done.stderr and "were due" in done.stderr and
+                  "end.p90" not in done.stderr, f"{term} with overdue messages: {done.returncode} {done.stderr}")
         out = os.path.join(sink.folder, "sweep.json")
         r = send(sink.port, "--sweep", "50-100:5", "--time", "1", "--output", out)
         steps = r["sweep"]

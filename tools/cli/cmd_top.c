@@ -42,6 +42,8 @@ static void put_state(struct buf *out, const struct looks *looks, const char *na
         buf_format(out, "SILENT %.1fs", silent);
     } else if (stats_number(looks->after, "ready", NULL) == 0) {
         buf_add(out, "NOT READY");
+    } else if (stats_sum(looks->after, "overload_level") > 0) {
+        buf_add(out, "strained");
     } else {
         buf_add(out, stats_number(looks->after, "delivery_paused", NULL) > 0 ? "paused" : "ok");
     }
