@@ -24,6 +24,12 @@ static bool is_older(const struct mail *mail, uint64_t age_ns)
     return age_ns > 0 && (oracle.conf.clock_jumps || now_ns - mail->made_ns >= age_ns);
 }
 
+/* Operations that fail are sends too: a next hop or the DNS is then not there for a while. */
+static bool is_calm(void)
+{
+    return oracle.conf.calm && !sim.disk_trouble;
+}
+
 /* 0: no mail gets that old. */
 static uint64_t end_ns(const char *address)
 {
@@ -64,7 +70,7 @@ void times_check_turn(const struct mail *mail, const struct mail_rcpt *of)
      * is no step of the schedule. */
     uint64_t notice_ns = notify_ns(of->address, 0);
     bool extra = notice_ns > 0 && sim.now_ns - mail->made_ns + EARLY_NS >= notice_ns;
-    if (of->offers == 0 || of->offered_life != oracle.life || extra || !oracle.conf.calm ||
+    if (of->offers == 0 || of->offered_life != oracle.life || extra || !is_calm() ||
         !schedules_set() || oracle.conf.clock_jumps || oracle.rot) {
         return;
     }
@@ -83,7 +89,8 @@ void times_check_late(const struct mail *mail, const struct mail_rcpt *of)
 {
     uint64_t last_ns = schedules_set() ? schedules_last_ns(of->address) : oracle.conf.expire_ns;
     bool own = of < mail->rcpts + mail->rcpt_count; /* else its age is that of the list's mail */
-    if (last_ns == 0 || mail->accepted_ns == 0 || !own || sim.faults || oracle.conf.clock_jumps) {
+    bool unsure = oracle.conf.clock_jumps || (schedules_ask() && sim.disk_trouble);
+    if (last_ns == 0 || mail->accepted_ns == 0 || !own || sim.faults || unsure) {
         return;
     }
     /* What grew old while the process was not there is tried once more. */

@@ -55,6 +55,11 @@ bool schedules_set(void)
     return some;
 }
 
+bool schedules_ask(void)
+{
+    return asks;
+}
+
 mx_err schedules_image(struct image *image, bool is_slow)
 {
     static const struct expr_branch branches[] = {

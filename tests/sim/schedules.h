@@ -9,6 +9,7 @@
  * to answer then: without, the default schedule of days would follow. */
 void schedules_reset(bool some, bool asks);
 bool schedules_set(void);
+bool schedules_ask(void);
 /* Its program is the image's (expr_free). */
 MX_MUST_CHECK mx_err schedules_image(struct image *image, bool slow);
 

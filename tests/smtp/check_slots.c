@@ -29,6 +29,7 @@ static mx_err send(struct mbox_msg *msg)
 #define calloc(count, bytes) scarce(count, bytes)
 #define mbox_send(hub, from, to, msg) ((void)(from), (void)(to), send(msg))
 #include "smtp/slots.c"
+#include "smtp/slots_lend.c"
 #undef calloc
 
 enum { KEY = 7, CONNECTIONS = 16 };
@@ -56,7 +57,7 @@ static void loan_without_memory_comes_back(void)
     struct loans *loans = loans_of(slots, KEY);
     CHECK(loans != NULL);
     no_memory = true;
-    report_apply(slots, KEY, 0, &asks);
+    slots_report(slots, KEY, 0, &asks);
     CHECK(loans->lending.lent > 0 && account_find(slots, KEY) == NULL);
     again_fire(&slots->again, shard.now_ns);
     CHECK(loans->lending.lent > 0 && account_find(slots, KEY) == NULL);
@@ -93,7 +94,7 @@ static void account_that_has_to_tell_stays(void)
     uint64_t key = hash_checksum_next(hash_checksum(hop.route.name), hop.domain);
     slots->self = lender_of(slots, key) == 0 ? 1 : 0;
     no_room = true;
-    CHECK(loan_apply(slots, key,
+    CHECK(slots_loan(slots, key,
                      (struct loan_untold){.granted = 2})); /* nobody is here who needs it */
     struct slot_account *account = account_find(slots, key);
     CHECK(account != NULL && account->returned == 2 && list_linked(&account->untold_node));
