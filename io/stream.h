@@ -119,8 +119,9 @@ void stream_close(struct stream *stream);
 /* The same of a peer that has said that it sends no more, and of which nothing is unread: closes as
  * soon as everything is sent, without waiting for its end. Under TLS as stream_close. */
 void stream_part(struct stream *stream);
-/* As stream_close without the time for the peer: what it has sent by then, or sends later, may turn into a
- * reset that destroys the last of our output on its way. Also of a stream that is closing. */
+/* As stream_close without the time for the peer: what it has sent by then, or sends later, may turn
+ * into a reset that destroys the last of our output on its way. Also of a stream that is closing.
+ */
 void stream_close_soon(struct stream *stream);
 /* Closes now; unsent output is lost. The first reason counts. */
 void stream_abort(struct stream *stream, mx_err why);
