@@ -157,6 +157,7 @@ struct trial {
     struct config *config;
     struct directory *directory;
     struct expr_vm *vm;
+    struct expr_metrics metrics; /* as at a start: all 0 */
     struct explanation *explanation;
 };
 
@@ -171,9 +172,13 @@ static void trial_free(struct trial *t)
 static mx_err trial_open(struct trial *t, struct store *store, struct config_problem *problem)
 {
     const struct reg_type *type;
-    *t = (struct trial){.vm = malloc(sizeof *t->vm),
+    *t = (struct trial){.vm = calloc(1, sizeof *t->vm),
+                        .metrics = {.collected = true},
                         .explanation = calloc(1, sizeof *t->explanation)};
     mx_err err = t->vm == NULL || t->explanation == NULL ? MX_ERR_NOMEM : MX_OK;
+    if (!err) {
+        t->vm->metrics = &t->metrics;
+    }
     err = err ? err : directory_new(&t->directory, 1);
     if (err) {
         config_problem_set(problem, "%s", err_text(err));
@@ -195,13 +200,15 @@ static mx_err trial_open(struct trial *t, struct store *store, struct config_pro
 
 static mx_err route_all(struct plan_explain *e, const struct trial *t, int64_t wall_ms)
 {
+    const struct expr_asker nobody = {.answers = NULL};
     struct schedule schedule;
     schedule_default(&schedule);
     struct routing_context context = {.image = &t->config->image,
                                       .directory = t->directory,
                                       .vm = t->vm,
                                       .now_ms = wall_ms,
-                                      .schedule = &schedule};
+                                      .schedule = &schedule,
+                                      .asker = &nobody};
     for (size_t i = 0; i < e->count; i++) {
         char place[PLACE_MAX];
         struct writer w = writer_init(place, sizeof place - 1);

@@ -1,5 +1,6 @@
 /* Where recipients go now, and where they would go after a change: the resolver and the route
- * program of two whole configurations of a store, one after the other. */
+ * program of two whole configurations of a store, one after the other. Nobody is asked: the DNS
+ * says nothing (451), keys and counters that expressions set, and statistics, are as at a start. */
 #pragma once
 
 #include "admin/config.h"

@@ -1,6 +1,7 @@
 /* The page about expressions, from the tables of the language. */
 #include "admin/reference.h"
 
+#include "core/key_table.h"
 #include "route/expr_tables.h"
 
 #include <string.h>
@@ -29,8 +30,9 @@ static void print_grammar(FILE *out)
         "`matches()` found, `$1` its first group. `x[n]` is item n of an array (0 is the first), "
         "`''` outside of it.\n\n"
         "Everything is checked when a configuration is loaded: names, numbers of arguments, "
-        "regular expressions, and all that does not depend on a message. What can only fail later "
-        "(too much memory, too many steps: %d, no answer) defers the mail with 451 or in the "
+        "regular expressions, lists, statistics, and all that does not depend on a message. What "
+        "can only fail later (too much memory, too many steps: %d, no answer) defers the mail with "
+        "451 or in the "
         "queue; it never chooses something else.\n",
         EXPR_STEPS_MAX);
 }
@@ -124,6 +126,29 @@ static void print_functions(FILE *out)
     }
 }
 
+static void print_stores(FILE *out)
+{
+    fprintf(
+        out,
+        "\n## Lists, keys and counters\n\n"
+        "The first argument of `key_get` and `key_exists` names a list (objects "
+        "`MemoryLookupKey` and `MemoryLookupKeyValue` with this `namespace`), or the store "
+        "`'*'`. A list is looked at at once, and is there in every setting.\n\n"
+        "`'*'` is one store for all cores, which expressions fill: keys with values, and "
+        "counters, which have names of their own. It is in memory, begins empty with every "
+        "start, and has room for %d keys and counters of each core (and %d MiB): in a full one "
+        "what was used longest ago gives way (`expression_keys_forgotten_total`), and what was "
+        "not used for %d hours is gone. A key has at most %d bytes, a text %d. Longer ones, an "
+        "array, a counter that is to grow by no whole number: the evaluation fails, and with it "
+        "what it decides, for now (451).\n\n"
+        "A call that changes something does it once for a command of a session, however often "
+        "and in however many settings it is evaluated for it, and calls that are the same "
+        "(function, key, value) are one; `route` does so at RCPT and once in every attempt at a "
+        "message. `schedule`, `connection` and `tls` can look, not change. Explaining changes "
+        "nothing.\n",
+        KEY_TABLE_KEYS_MAX, KEY_TABLE_BYTES_MAX >> 20, KEY_KEPT_HOURS, KEY_NAME_MAX, KEY_TEXT_MAX);
+}
+
 static void print_metrics(FILE *out)
 {
     const struct expr_metric_row *row;
@@ -153,6 +178,7 @@ void reference_print_expressions(FILE *out)
     print_operators(out);
     print_variables(out);
     print_functions(out);
+    print_stores(out);
     print_metrics(out);
     print_constants(out);
 }

@@ -81,8 +81,11 @@ static struct expr_token lex_number(struct expr_token token, struct slice text)
     }
     uint64_t value = 0;
     int64_t unit = 1;
-    if (points > 0 || text_to_u64(&value, slice_first(text, digits)) != MX_OK ||
-        value > INT64_MAX) {
+    mx_err err = points > 0 ? MX_ERR_SYNTAX : text_to_u64(&value, slice_first(text, digits));
+    if (err == MX_ERR_RANGE || value > INT64_MAX) {
+        return bad(token, "number too large");
+    }
+    if (err) {
         return bad(token, "malformed number");
     }
     if (digits < text.len && !duration_unit(slice_from(text, digits), &unit)) {

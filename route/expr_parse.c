@@ -7,7 +7,10 @@
 
 #include <stdlib.h>
 
-enum { NAME_SHOWN = 40 }; /* bytes of a name in a message */
+enum {
+    NAME_SHOWN = 40,                   /* bytes of a name in a message */
+    NAMES_MAX = EXPR_MESSAGE_MAX - 80, /* of the names that it offers, behind what is wrong */
+};
 
 struct parser {
     struct expr_compiler *c;
@@ -101,7 +104,7 @@ static bool deeper(struct parser *p)
 
 static struct expr_node *unknown_name(struct parser *p, const struct expr_token *name)
 {
-    char text[EXPR_MESSAGE_MAX];
+    char text[NAMES_MAX];
     struct writer w = writer_init(text, sizeof text - 1);
     put_text(&w, "; available here:");
     expr_put_variables(&w, p->c->context);
@@ -111,7 +114,7 @@ static struct expr_node *unknown_name(struct parser *p, const struct expr_token 
 
 static struct expr_node *unknown_function(struct parser *p, const struct expr_token *name)
 {
-    char text[EXPR_MESSAGE_MAX];
+    char text[NAMES_MAX];
     struct writer w = writer_init(text, sizeof text - 1);
     put_text(&w, "; available:");
     expr_put_functions(&w, name->text.ptr[0]);

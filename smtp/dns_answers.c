@@ -222,9 +222,10 @@ static enum expr_answer ask_dns(const struct expr_asker *asker, struct expr_vm *
     if (!name_of(&name, question->args[0].string, asked_types[row].types[0] == DNS_PTR)) {
         return EXPR_ANSWERED; /* there cannot be such a name */
     }
-    struct dns_answers *answers = asker == NULL ? NULL : asker->answers(asker->arg);
+    bool alone = asker == NULL || asker->answers == NULL;
+    struct dns_answers *answers = alone ? NULL : asker->answers(asker->arg);
     if (answers == NULL) {
-        *reason = asker == NULL ? "the DNS cannot be asked here" : err_text(MX_ERR_NOMEM);
+        *reason = alone ? "the DNS cannot be asked here" : err_text(MX_ERR_NOMEM);
         return EXPR_UNANSWERED;
     }
     uint32_t count = 0;
@@ -261,6 +262,9 @@ enum expr_answer dns_answers_ask(const struct expr_asker *asker, struct expr_vm 
     if (asker == NULL) {
         *reason = "keys cannot be asked about here";
         return EXPR_UNANSWERED;
+    }
+    if (asker->answers == NULL) {
+        return key_answers_blank(vm, question, out, reason);
     }
     struct dns_answers *answers = asker->answers(asker->arg);
     if (answers == NULL) {

@@ -33,7 +33,8 @@ void dns_answers_close(struct dns_answers *answers);
 
 /* Where a run keeps its answers; made when the first is needed. */
 struct expr_asker {
-    struct dns_answers *(*answers)(void *arg); /* NULL: no memory */
+    struct dns_answers *(*answers)(void *arg); /* yields NULL: no memory; itself NULL: nobody is
+                                                  asked, keys and counters are as at a start */
     void *arg;
     /* Nothing is changed: key_set and counter_incr say what they would have said. */
     bool peeks;

@@ -220,6 +220,34 @@ static int64_t add_saturated(int64_t a, int64_t b)
     return !__builtin_add_overflow(a, b, &sum) ? sum : b > 0 ? INT64_MAX : INT64_MIN;
 }
 
+/* known NULL: the store does not have it. */
+static void give(struct expr_value *out, enum key_function function, const struct known_key *known,
+                 int64_t more)
+{
+    bool found = known != NULL && known->found;
+    if (function == F_EXISTS) {
+        out->integer = found;
+    } else if (function == F_GET) {
+        *out = found ? shown_value(known)
+                     : (struct expr_value){.type = EXPR_STRING, .string = SLICE_EMPTY};
+    } else if (function != F_SET) {
+        out->integer = add_saturated(found ? known->value.integer : 0, more);
+    }
+}
+
+enum expr_answer key_answers_blank(struct expr_vm *vm, const struct expr_question *question,
+                                   struct expr_value *out, const char **reason)
+{
+    enum key_function function = key_function_of(question->function);
+    struct key_request request;
+    *out = (struct expr_value){.type = EXPR_INTEGER, .integer = 1};
+    if (!make_request(&request, vm, function, question, reason)) {
+        return EXPR_UNANSWERED;
+    }
+    give(out, function, NULL, function == F_COUNTER_INCR ? request.value.integer : 0);
+    return EXPR_ANSWERED;
+}
+
 enum expr_answer key_answers_ask(struct key_answers *answers, struct expr_vm *vm,
                                  const struct expr_question *question, bool peeks,
                                  struct expr_value *out, const char **reason)
@@ -244,13 +272,6 @@ enum expr_answer key_answers_ask(struct key_answers *answers, struct expr_vm *vm
         *reason = known != NULL ? known->problem : *reason;
         return *reason == NULL ? EXPR_LATER : EXPR_UNANSWERED;
     }
-    if (function == F_EXISTS) {
-        out->integer = known->found;
-    } else if (function == F_GET) {
-        *out = known->found ? shown_value(known)
-                            : (struct expr_value){.type = EXPR_STRING, .string = SLICE_EMPTY};
-    } else if (function != F_SET) {
-        out->integer = add_saturated(known->value.integer, more);
-    }
+    give(out, function, known, more);
     return EXPR_ANSWERED;
 }

@@ -33,3 +33,6 @@ unsigned key_answers_left(const struct key_answers *answers);
 enum expr_answer key_answers_ask(struct key_answers *answers, struct expr_vm *vm,
                                  const struct expr_question *question, bool peeks,
                                  struct expr_value *out, const char **reason);
+/* The same of a store that is empty, and stays so. */
+enum expr_answer key_answers_blank(struct expr_vm *vm, const struct expr_question *question,
+                                   struct expr_value *out, const char **reason);

@@ -4,10 +4,12 @@
  * part through its own hooks, jansson through those of admin/json_memory. */
 #include "tests/alloc_failure.h"
 
+#include "core/key_table.h"
 #include "io/mbox.h"
 #include "io/shard.h"
 #include "io/tls.h"
 #include "route/directory.h"
+#include "route/lookup.h"
 #include "smtp/session_count.h"
 #include "tests/admin/support.h"
 #include "tests/dir_records.h"
@@ -109,6 +111,38 @@ static void directory(void)
     directory_free(dir);
 }
 
+/* What expressions look up, and what they remember. */
+static void lists_and_keys(void)
+{
+    static const struct lookup_row rows[] = {
+        {SLICE_LITERAL("one"), SLICE_LITERAL("a")},
+        {SLICE_LITERAL("one"), SLICE_LITERAL("b*"), .pattern = true},
+        {SLICE_LITERAL("two"), SLICE_LITERAL("a"), SLICE_LITERAL("value"), .has_value = true},
+    };
+    struct lookups *lookups = NULL;
+    struct key_table *table = NULL;
+    struct key_value text = {.type = KEY_TEXT, .text = SLICE_LITERAL("text")}, found;
+    int64_t counter = 0;
+    size_t at;
+    alloc_arm();
+    mx_err err = lookups_new(&lookups, rows, mx_countof(rows), &at);
+    mx_err made = key_table_new(&table, 1);
+    mx_err put = made ? made : key_table_put(table, SLICE_LITERAL("key"), &text, 0);
+    mx_err added = made ? made : key_table_add(table, SLICE_LITERAL("key"), 5, 0, &counter);
+    alloc_disarm();
+    CHECK(err == MX_OK || (err == MX_ERR_NOMEM && atomic_load(&alloc_failed)));
+    CHECK(put == MX_OK || (put == MX_ERR_NOMEM && atomic_load(&alloc_failed)));
+    CHECK(alloc_all || err == MX_OK || (put == MX_OK && added == MX_OK));
+    if (!made) {
+        CHECK(key_table_get(table, KEY_IS_VALUE, SLICE_LITERAL("key"), 0, &found) ==
+              (put == MX_OK));
+        CHECK(key_table_get(table, KEY_IS_COUNTER, SLICE_LITERAL("key"), 0, &found) ==
+              (added == MX_OK));
+    }
+    lookups_free(lookups);
+    key_table_free(table);
+}
+
 /* The memory of a core and of what crosses cores. */
 static void core_memory(void)
 {
@@ -146,9 +180,13 @@ static const char plan_text[] =
     "{\"@type\":\"reconcile\",\"object\":\"MtaRoute\",\"matchOn\":[\"name\"],\"scope\":{\"@type\":"
     "\"Relay\"},\"value\":{\"r\":{\"@type\":\"Relay\",\"name\":\"source\",\"address\":\"192.0.2."
     "25\"}}}\n"
+    "{\"@type\":\"upsert\",\"object\":\"MemoryLookupKeyValue\",\"matchOn\":[\"namespace\",\"key\"],"
+    "\"value\":{\"k\":{\"namespace\":\"vip\",\"key\":\"*@example.net\",\"value\":\"v\","
+    "\"isGlobPattern\":true}}}\n"
     "{\"@type\":\"update\",\"object\":\"MtaOutboundStrategy\",\"value\":{\"route\":{\"match\":{"
     "\"0\":{"
-    "\"if\":\"is_local_address(rcpt)\",\"then\":\"'local'\"}},\"else\":\"'source'\"}}}\n";
+    "\"if\":\"is_local_address(rcpt) || key_exists('vip', "
+    "rcpt)\",\"then\":\"'local'\"}},\"else\":\"'source'\"}}}\n";
 
 static void plan(void)
 {
@@ -174,7 +212,7 @@ static void plan(void)
     struct applied again = apply_plan(&scratch, plan_text, false);
     CHECK(again.code == PLAN_EXIT_OK);
     CHECK(strstr(again.text,
-                 code == PLAN_EXIT_OK ? "created 0, updated 0" : "created 3, updated 1") != NULL);
+                 code == PLAN_EXIT_OK ? "created 0, updated 0" : "created 4, updated 1") != NULL);
     free(again.text);
     scratch_close(&scratch);
 }
@@ -282,6 +320,7 @@ int main(void)
     hooks_set();
     every_allocation("expression", expression, 1);
     every_allocation("directory", directory, 1);
+    every_allocation("lists and keys", lists_and_keys, 1);
     every_allocation("core memory", core_memory, 1);
     every_allocation("plan", plan, 41);
     every_allocation("configuration", configuration, 23);

@@ -1,5 +1,8 @@
 """What expressions look up and remember: lists, statistics, keys and counters."""
 
+import json
+import os
+
 from lib import Sink, check, constant, equal, relay_route, starts, wait_until
 from nameserver import NameServer
 from test_explain import cli, explain
@@ -154,3 +157,22 @@ def test_counters_of_routes():
         equal(sorted(m.rcpts[0] for m in one.got(2)), ["a@example.org", "b@example.org"], "RCPT and attempt")
         s.submit("a@example.org")
         equal(len(two.got(1)), 1, "the third and fourth time")
+
+
+def test_counters_of_a_dry_run():
+    """What a plan would change is worked out with its lists, and with keys, counters and statistics as at a start."""
+    with Sink() as sink, Managed(relay=sink.port) as s:
+        plan, recipients = os.path.join(s.folder, "plan.ndjson"), os.path.join(s.folder, "recipients")
+        rule = ("key_exists('moved', rcpt) && counter_incr('*', rcpt) == 1 && counter_get('*', rcpt) == 0 && "
+                "key_get('*', rcpt) == '' && metric('queue.count') == 0")
+        with open(plan, "w") as f:
+            for line in ({"@type": "create", "object": "MemoryLookupKey", "value": {"k": {"namespace": "moved", "key": "bob@example.org"}}},
+                         {"@type": "update", "object": "MtaOutboundStrategy", "value": {"route": {
+                             "match": {"0": {"if": f"is_local_address(rcpt) || {rule}", "then": "'local'"}}, "else": "'source'"}}}):
+                f.write(json.dumps(line) + "\n")
+        with open(recipients, "w") as f:
+            f.write("bob@example.org\ncarol@example.org\n")
+        done = cli(s, "apply", "--dry-run", "--explain", recipients, "--file", plan, code=0)
+        lines = done.stdout.splitlines()
+        check(lines[-2].startswith("bob@example.org: relayed by source") and "refused" in lines[-2], f"{lines}")
+        equal(lines[-1], "1 of 2 recipients would go another way", "the other one")

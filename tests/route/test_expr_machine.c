@@ -142,6 +142,31 @@ Test(expr_machine, questions)
     expr_free(program);
 }
 
+/* What a program asks and changes is known without running it. */
+Test(expr_machine, what_a_program_does)
+{
+    static const struct {
+        const char *text;
+        bool asks, changes;
+    } cases[] = {
+        {"counter_incr('*', rcpt)", true, true},
+        {"key_set('*', rcpt, 1)", true, true},
+        {"counter_get('*', rcpt)", true, false},
+        {"key_exists('*', rcpt)", true, false},
+        {"key_get('known', rcpt)", false, false},
+        {"metric('queue.count')", false, false},
+        {"dns_query(rcpt, 'mx')", true, false},
+        {"size == 1 && key_set('*', 1, 1)", true, true},
+        {"true || key_set('*', 1, 1)", false, false},
+    };
+    for (size_t i = 0; i < mx_countof(cases); i++) {
+        struct expr_program *program = compile(NULL, 0, cases[i].text, UINT32_MAX);
+        cr_assert_eq(expr_asks(program), cases[i].asks, "%s", cases[i].text);
+        cr_assert_eq(expr_changes(program), cases[i].changes, "%s", cases[i].text);
+        expr_free(program);
+    }
+}
+
 Test(expr_machine, answers_are_bounded)
 {
     static uint8_t large[EXPR_SCRATCH_BYTES + 1];
@@ -255,6 +280,12 @@ Test(expr_machine, tables)
     }
     cr_assert(expr_is_constant_name(SLICE_LITERAL("ipv6_then_ipv4")));
     cr_assert_not(expr_has_word("ab cd", SLICE_LITERAL("b")));
+    const struct expr_metric_row *metric;
+    for (unsigned i = 0; (metric = expr_metric_row(i)) != NULL; i++) {
+        cr_assert_eq(expr_metric_find(slice_of_text(metric->name)), i, "%s", metric->name);
+        cr_assert(metric->description[0] != '\0', "%s", metric->name);
+    }
+    cr_assert_eq(expr_metric_find(SLICE_LITERAL("nothing")), EXPR_METRICS);
     /* Both spellings of an operator mean the same. */
     const struct expr_binary *binary;
     for (uint32_t i = 0; (binary = expr_binary_row(i)) != NULL; i++) {

@@ -187,8 +187,11 @@ static struct slice cert_pem, key_pem;
 
 static void configure(void)
 {
-    struct expr_branch branch = {.condition = SLICE_LITERAL("is_local_address(rcpt)"),
-                                 .then = SLICE_LITERAL("'local'")};
+    struct expr_branch branch = {
+        .condition = SLICE_LITERAL("is_local_address(rcpt) && counter_incr('*', rcpt) > 0 && "
+                                   "key_set('*', rcpt, sender) && "
+                                   "key_get('*', rcpt) == sender"),
+        .then = SLICE_LITERAL("'local'")};
     struct expr_source source = {
         .branches = &branch, .branch_count = 1, .otherwise = SLICE_LITERAL("'source'")};
     struct expr_problem problem;
@@ -232,7 +235,8 @@ static void configure(void)
                            .listener_count = 1,
                            .routes = routes,
                            .route_count = 2,
-                           .route_program = program};
+                           .route_program = program,
+                           .routing_asks = true};
     struct writer c = writer_init(cert, sizeof cert), k = writer_init(key, sizeof key);
     ALLOC_CHECK(tls_self_signed(&c, &k, image.hostname, clock_wall_ms()) == MX_OK);
     cert_pem = writer_slice(&c);

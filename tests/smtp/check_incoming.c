@@ -72,6 +72,9 @@ static void on_queued(void *arg, struct message *msg, struct txn *of, struct cha
     queued++;
     chain_clear(content, &shard.blocks);
     CHECK(msg->extent_count == extents_expected);
+    if (msg->rcpts != &msg->one) {
+        free(msg->rcpts); /* nobody else will */
+    }
 }
 
 static void on_done(struct incoming *in, mx_err err)
