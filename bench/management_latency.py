@@ -203,7 +203,7 @@ class Hashing(Work):
         account = self.api.create("Account", **{"@type": "User"}, name=user, domainId=domain,
                                   credentials={"0": {"@type": "Password", "secret": f"secret of round {self.number}"}})
         while not self.stop.is_set():
-            secret = f"secret {self.number} {self.done}"
+            secret = f"kelp-{self.number}-wharf-{self.done}-Tundra"
             self.api.update("Account", account, **{"credentials/0/secret": secret})
             signer = test_management.Api(self.server.http_port, f"{user}@example.org:{secret}")
             answer = signer.http("POST", "/jmap", json.dumps({"using": [], "methodCalls": []}))
