@@ -437,6 +437,9 @@ void publisher_free(struct publisher *p)
     running_free(&p->next);
     free(p->records.items);
     free(p->change.replaced);
+    if (p->lingering && !p->applied) { /* given up, and some core has never said so */
+        bindings_close(&p->bindings);
+    }
     bindings_free(&p->bindings);
     records_free(&p->all_records);
     free(p->parts);
