@@ -112,6 +112,25 @@ Test(cli_commands, every_parameter)
     session_free(s);
 }
 
+/* RFC 6533 section 3: who does not know SMTPUTF8 gets the original recipient in ASCII. */
+Test(cli_commands, original_recipient_in_ascii)
+{
+    struct envelope_rcpt rcpts[] = {
+        {.address = SLICE_LITERAL("a@x.example"),
+         .params = {.orcpt = SLICE_LITERAL("utf-8;\xc3\xa4+40x.example")}},
+        {.address = SLICE_LITERAL("b@x.example")}};
+    struct envelope env = {.sender = SLICE_LITERAL("s@x.example"), .rcpts = rcpts, .rcpt_count = 2};
+    struct cli_message msg = {.env = &env, .rcpts = both, .rcpt_count = 2, .content_bytes = 10};
+    struct session *s = session_new((struct cli_conf){0});
+    hear(s, "220 hi\r\n");
+    hear(s, "250-hi\r\n250-PIPELINING\r\n250 DSN\r\n");
+    begin(s, &msg);
+    expect_said(s, "MAIL FROM:<s@x.example>\r\n"
+                   "RCPT TO:<a@x.example> ORCPT=utf-8;\\x{E4}+40x.example\r\n"
+                   "RCPT TO:<b@x.example>\r\nDATA\r\n");
+    session_free(s);
+}
+
 Test(cli_commands, binary_content_and_a_server_without_it)
 {
     struct envelope_rcpt rcpts[] = {{.address = SLICE_LITERAL("a@x")},
