@@ -91,7 +91,7 @@ static const struct scenario scenarios[] = {
       .client = {.messages = 5, .bytes_max = 200000},
       .conf = CONF(1024, 1000)}},
     {"segments",
-     8,
+     28,
      0,
      {.lives = 1,
       .life = {{.cores = 1, .idle_ms = 3000}},
