@@ -176,10 +176,13 @@ static bool drips(const struct hostile_client *c)
     return c->kind == HOSTILE_DRIP || (c->kind == HOSTILE_SLOW_DATA && c->stage >= STAGE_BODY);
 }
 
+/* Half of the time to one and a half, by chance: with equal waits clients whose bytes left together
+ * once would do so for ever, and more and more of them, until all speak at one moment. */
 static void drip_later(struct hostile_client *c)
 {
     uint32_t ms = c->hostile->conf.drip_ms;
-    uint64_t wait_ns = (ms > 0 ? ms : HOSTILE_DRIP_MS) * MX_NS_PER_MS;
+    uint64_t mean_ns = (ms > 0 ? ms : HOSTILE_DRIP_MS) * MX_NS_PER_MS;
+    uint64_t wait_ns = dice_between(&c->hostile->dice, mean_ns / 2, mean_ns + mean_ns / 2);
     wake_heap_add(&c->hostile->drips, &c->drip, c->hostile->shard->now_ns + wait_ns);
 }
 

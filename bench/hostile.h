@@ -4,6 +4,7 @@
 #pragma once
 
 #include "bench/dial.h"
+#include "bench/dice.h"
 #include "bench/wake_heap.h"
 #include "core/wheel.h"
 
@@ -49,6 +50,7 @@ struct hostile_client;
 
 struct hostile {
     struct hostile_conf conf;
+    struct dice dice; /* when the next byte leaves */
     struct hostile_counts counts[HOSTILE_KINDS];
     struct hostile_client *list; /* owned */
     uint32_t count;
