@@ -20,14 +20,17 @@ def lines(size, text=b"x"):
     return b"Subject: fault\r\n\r\n" + (text * 70 + b"\r\n") * (size // 72)
 
 
-def offer(server, body, to="bob@example.org"):
-    """One message; returns the first reply that is a refusal, or the last one."""
+def offer(server, body, to="bob@example.org", before_end=None):
+    """One message; returns the first reply that is a refusal, or the last one. before_end is called before its last line."""
     with server.wire(seconds=60) as w:
         for command in ("MAIL FROM:<sender@example.net>", f"RCPT TO:<{to}>", "DATA"):
             reply = w.cmd(command)
             if reply[0] not in "23":
                 return reply
-        w.send(lib.stuff(body) + b".\r\n")
+        w.send(lib.stuff(body))
+        if before_end is not None:
+            before_end()
+        w.send(b".\r\n")
         return w.reply()
 
 
@@ -157,12 +160,20 @@ def test_memory_limit():
         replies, lock = [], threading.Lock()
         resource.prlimit(pid, resource.RLIMIT_AS, (memory(s, "VmSize") + 2 * MIB, before[1]))
 
+        everybody = threading.Barrier(60)  # what all of them have sent is in memory at the same time, as far as it has to be
+
         def press():
             for _ in range(4):
+                arrived = []
+
+                def wait(arrived=arrived):
+                    arrived.append(everybody.wait(60))
                 try:
-                    reply = offer(s, body)
+                    reply = offer(s, body, before_end=wait)
                 except (lib.Fail, OSError) as failure:
                     reply = f"lost {failure}"
+                if not arrived:
+                    everybody.wait(60)
                 with lock:
                     replies.append(reply)
         threads = [threading.Thread(target=press) for _ in range(60)]

@@ -27,7 +27,7 @@ from lib import Fail, check, equal  # noqa: E402
 
 MANY, MILLION = 200_000, 1_000_000
 ACCEPT_S, INDEX_S = 1.0, 10.0  # promised for a million
-MESSAGE_BYTES = 512  # memory per queued message, at the peak of the recovery
+MESSAGE_BYTES = 640  # memory per queued message at the peak of the recovery, which has found it and is handing it over
 DELIVERED_MAX = 10_000  # so many are delivered and counted
 DRAIN_S = 120
 SESSION_MESSAGES = 100
