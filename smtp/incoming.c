@@ -234,11 +234,17 @@ static struct record_message describe(const struct incoming *in)
     };
 }
 
+/* A copy of it, when it is moved, has the states of the recipients as well. */
+static size_t record_max(const struct incoming *in)
+{
+    return JOURNAL_RECORD_MAX - (size_t)in->txn->env.rcpt_count * RECORD_RCPT_BYTES_MAX;
+}
+
 static mx_err record_write(struct incoming *in)
 {
     struct record_message head = describe(in);
     size_t len = record_message_bytes(&head);
-    if (len > JOURNAL_RECORD_MAX) {
+    if (len > record_max(in)) {
         return MX_ERR_RANGE;
     }
     struct writer payload;
@@ -283,7 +289,7 @@ static void commit_go(struct incoming *in)
 static mx_err content_fits(struct incoming *in)
 {
     struct record_message head = describe(in);
-    if (record_message_bytes(&head) <= JOURNAL_RECORD_MAX || in->content.bytes == 0) {
+    if (record_message_bytes(&head) <= record_max(in) || in->content.bytes == 0) {
         return MX_OK;
     }
     mx_err err = extent_write(in, (uint32_t)in->content.bytes);

@@ -43,7 +43,7 @@ struct spool_resident {
     struct journal_resident resident;
     uint8_t kind; /* enum resident_kind */
     bool moving;  /* a copy is being written */
-    bool stuck;   /* cannot be read, so not be moved */
+    bool stuck;   /* cannot be read, or is too large with its states: never moved */
 };
 
 struct extent {
