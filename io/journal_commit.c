@@ -46,12 +46,12 @@ static mx_err room_check(const struct journal *j, uint64_t bytes, unsigned flags
     return j->full != MX_OK ? j->full : MX_ERR_AGAIN;
 }
 
-mx_err journal_room(const struct journal *j, uint64_t bytes)
+mx_err journal_room(const struct journal *j, uint64_t bytes, unsigned flags)
 {
     if (j->cut != NULL || (j->broken && j->active == NULL)) {
         return MX_ERR_IO;
     }
-    mx_err err = room_check(j, bytes + JF_BLOCK_BYTES, 0);
+    mx_err err = room_check(j, bytes + JF_BLOCK_BYTES, flags);
     return err == MX_ERR_AGAIN ? MX_OK : err;
 }
 
