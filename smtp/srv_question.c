@@ -2,6 +2,7 @@
 
 #include "smtp/client_limit.h"
 #include "smtp/service.h"
+#include "smtp/srv_deadline.h"
 #include "smtp/srv_stage.h"
 
 #include <stdlib.h>
