@@ -151,6 +151,7 @@ void journal_adopted(struct journal *j)
     j->check_free = true;
     if (j->make_later) {
         j->make_later = false;
+        j->full = MX_OK; /* the next segment that is made tells */
         journal_make_start(j);
     }
 }

@@ -231,9 +231,9 @@ struct journal_waiter {
 void journal_wait(struct journal *journal, struct journal_waiter *waiter);
 void journal_unwait(struct journal_waiter *waiter);
 
-/* MX_OK when a message of that many bytes could be stored now; MX_ERR_NOSPACE or MX_ERR_IO
- * otherwise. The answer for MAIL FROM with SIZE. */
-mx_err journal_room(const struct journal *journal, uint64_t bytes);
+/* MX_OK when records of that many bytes in all could be stored now, appended with these flags;
+ * MX_ERR_NOSPACE or MX_ERR_IO otherwise. The answer for MAIL FROM with SIZE. */
+mx_err journal_room(const struct journal *journal, uint64_t bytes, unsigned flags);
 
 /* How commits are shared; from the next one on. */
 struct journal_tuning {

@@ -9,13 +9,19 @@ enum { INDEX_WRITES_MAX = 2 };
 /* --- appending ---------------------------------------------------------------------------------
  */
 
+/* Where the groups of a segment end at the latest. */
+static uint64_t groups_end(const struct segment *segment)
+{
+    return segment->size - JOURNAL_INDEX_TRAILER_BYTES;
+}
+
 uint64_t journal_room_bytes(const struct journal *j)
 {
-    uint64_t room = j->active != NULL ? j->active->size - j->active_at : 0;
-    room += j->prepared != NULL ? j->prepared->size - JF_BLOCK_BYTES : 0;
+    uint64_t room = j->active != NULL ? groups_end(j->active) - j->active_at : 0;
+    room += j->prepared != NULL ? groups_end(j->prepared) - JF_BLOCK_BYTES : 0;
     struct list_node *node = list_first(&j->empty);
     for (; node != NULL; node = list_next(&j->empty, node)) {
-        room += mx_container_of(node, struct segment, node)->size - JF_BLOCK_BYTES;
+        room += groups_end(mx_container_of(node, struct segment, node)) - JF_BLOCK_BYTES;
     }
     uint64_t taken = j->forming->len + JF_BLOCK_BYTES;
     /* A group does not cross segments: the rest of one may stay unused. */
@@ -40,12 +46,12 @@ static mx_err room_check(const struct journal *j, uint64_t bytes, unsigned flags
     return j->full != MX_OK ? j->full : MX_ERR_AGAIN;
 }
 
-mx_err journal_room(const struct journal *j, uint64_t bytes)
+mx_err journal_room(const struct journal *j, uint64_t bytes, unsigned flags)
 {
     if (j->cut != NULL || (j->broken && j->active == NULL)) {
         return MX_ERR_IO;
     }
-    mx_err err = room_check(j, bytes + JF_BLOCK_BYTES, 0);
+    mx_err err = room_check(j, bytes + JF_BLOCK_BYTES, flags);
     return err == MX_ERR_AGAIN ? MX_OK : err;
 }
 
@@ -153,7 +159,7 @@ static void seal_active(struct journal *j)
 static bool fits_with_index(const struct journal *j, uint64_t bytes)
 {
     uint64_t index_bytes = j->index == NULL
-                               ? 0
+                               ? JOURNAL_INDEX_TRAILER_BYTES
                                : segment_index_bytes(j->index) +
                                      (uint64_t)j->forming->records * JOURNAL_INDEX_RECORD_BYTES;
     return j->active_at + bytes + index_bytes <= j->active->size;
@@ -167,7 +173,7 @@ static bool place_group(struct journal *j, uint64_t bytes)
     }
     if (j->prepared == NULL) {
         /* Records have precedence over the index. */
-        bool fits = j->active != NULL && j->active_at + bytes <= j->active->size;
+        bool fits = j->active != NULL && j->active_at + bytes <= groups_end(j->active);
         if (fits) {
             journal_index_drop(j);
         }
@@ -181,7 +187,7 @@ static bool place_group(struct journal *j, uint64_t bytes)
     j->sequence = 0;
     j->index = j->ops->indexed != NULL ? segment_index_new(j->active) : NULL;
     journal_make_start(j);
-    return j->active_at + bytes <= j->active->size;
+    return j->active_at + bytes <= groups_end(j->active);
 }
 
 static void group_done(struct journal *j, mx_err err)

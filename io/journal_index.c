@@ -50,7 +50,7 @@ bool segment_index_add(struct segment_index *index, const struct journal_ops *op
 
 uint64_t segment_index_bytes(const struct segment_index *index)
 {
-    return mx_round_up(index->len, JF_BLOCK_BYTES) + JF_BLOCK_BYTES;
+    return mx_round_up(index->len, JF_BLOCK_BYTES) + JOURNAL_INDEX_TRAILER_BYTES;
 }
 
 void segment_index_write(struct segment_index *index, struct ring *ring,

@@ -7,6 +7,9 @@
 enum {
     JOURNAL_INDEX_MAX = 16 * 1024 * 1024, /* entries; a segment that needs more gets no index */
     JOURNAL_INDEX_RECORD_BYTES = 256,     /* room kept for each record of the next group */
+    /* The last block of a segment is the trailer's, also where no index will be, and never a
+     * group's: content could pass for a trailer there, and hide all records of the segment. */
+    JOURNAL_INDEX_TRAILER_BYTES = JF_BLOCK_BYTES,
 };
 
 struct segment_index {

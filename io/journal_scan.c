@@ -253,14 +253,15 @@ static mx_err segment_scan(struct scan *scan)
 /* --- by index ----------------------------------------------------------------------------------
  */
 
-/* The entries of the segment's index, malloc'd; false: it has none that can be used. */
+/* The entries of the segment's index, malloc'd; false: it has none that can be used. One that a
+ * failed write has cut never gets any, and what lies at its end is content. */
 static bool index_read(const struct scan *scan, struct jf_index *out_index, uint8_t **out_entries)
 {
     uint8_t block[JF_BLOCK_BYTES];
     const struct segment *segment = scan->segment;
     struct jf_index index;
     size_t len = 0;
-    if (scan->size < 3 * JF_BLOCK_BYTES ||
+    if (segment->end != 0 || scan->size < 3 * JF_BLOCK_BYTES ||
         sys_pread(&len, scan->fd, block, sizeof block, scan->size - sizeof block) != MX_OK ||
         jf_index_get(&index, slice_of(block, len)) != MX_OK || index.set != segment->set ||
         index.epoch != segment->epoch || index.instance != segment->instance ||

@@ -111,7 +111,7 @@ static void segment_discard(struct journal *j, struct segment *segment)
     char path[JOURNAL_PATH_MAX];
     segment_path(segment, j, path, sizeof path);
     sys_close(segment->fd);
-    mx_err err = sys_unlink(path); /* a few microseconds; happens once per adopted segment */
+    mx_err err = sys_unlink(path); /* once for each that is adopted, or one too many */
     (void)err;
     free(segment->deps);
     free(segment);

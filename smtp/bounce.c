@@ -121,9 +121,18 @@ static void body_goes_on(struct incoming *in)
     }
 }
 
+/* For all of it: extents without their record would use up for nothing what outcomes need. */
+static bool has_room(const struct bounce *bounce)
+{
+    uint64_t extents = bounce->text_len / EXTENT_BYTES;
+    uint64_t bytes = bounce->text_len + extents * JOURNAL_BLOCK_BYTES;
+    return extents == 0 ||
+           journal_room(bounce->deliver->spool->journal, bytes, JOURNAL_LAST_RESERVE) == MX_OK;
+}
+
 static void bounce_try(struct bounce *bounce)
 {
-    struct incoming *in = incoming_begin(bounce->deliver->spool, bounce);
+    struct incoming *in = has_room(bounce) ? incoming_begin(bounce->deliver->spool, bounce) : NULL;
     if (in == NULL) {
         bounce_later(bounce);
         return;

@@ -401,7 +401,7 @@ bool expand(struct active *active, uint32_t i, const struct resolution *list, st
                                      "lists contain each other too deeply"));
         return true;
     }
-    err = err ? err : journal_room(d->spool->journal, active->txn->env.body_bytes);
+    err = err ? err : journal_room(d->spool->journal, active->txn->env.body_bytes, 0);
     struct expansion *expansion = err ? NULL : expansion_new(active);
     err = err ? err : expansion == NULL ? MX_ERR_NOMEM : envelope_make(expansion, i, list->mailbox);
     if (!err && expansion->txn->env.rcpt_count > 0) {

@@ -290,6 +290,18 @@ static void drop_waiting(struct hop *hop)
     }
 }
 
+/* Of virtual queues that are paused. */
+static void drop_paused(struct hop *hop)
+{
+    uint32_t paused = hop->waiting_mask & hop->deliver->queues.paused;
+    for (unsigned queue = 0; paused != 0 && queue < QUEUE_SLOTS; queue++) {
+        struct delivery *delivery;
+        while (paused >> queue & 1 && (delivery = hop_take_of(hop, queue)) != NULL) {
+            delivery_drop(delivery);
+        }
+    }
+}
+
 /* Gives back what waits here; its messages are routed again. Goes when nobody refers to it. */
 static void wind_up(struct hop *hop)
 {
@@ -330,8 +342,10 @@ void hop_run(struct hop *hop)
     }
     verify_hop_run(hop);
     if (hop->paused) {
+        drop_waiting(hop); /* given back meanwhile: nobody can change it as long as it is here */
         return;
     }
+    drop_paused(hop);
     if (!hop->down && !list_empty(&hop->parked) && has_room(hop, 2)) {
         unpark(hop, UNPARK_PER_RUN);
     }
@@ -552,17 +566,6 @@ void hop_works(struct hop *hop)
 void hop_probe(struct hop *hop)
 {
     hop->probing = hop->down;
-}
-
-static void drop_paused(struct hop *hop)
-{
-    uint32_t paused = hop->waiting_mask & hop->deliver->queues.paused;
-    for (unsigned queue = 0; paused >> queue != 0; queue++) {
-        struct delivery *delivery;
-        while (paused >> queue & 1 && (delivery = hop_take_of(hop, queue)) != NULL) {
-            delivery_drop(delivery);
-        }
-    }
 }
 
 void hop_pause(struct hop *hop)

@@ -69,6 +69,11 @@ static void put_chain(struct writer *w, const struct chain *chain, size_t len)
     }
 }
 
+static unsigned reserve_of(const struct incoming *in)
+{
+    return in->use_reserve ? JOURNAL_LAST_RESERVE : 0;
+}
+
 /* Writes an extent of `len` bytes from the front of the content. */
 static mx_err extent_write(struct incoming *in, uint32_t len)
 {
@@ -84,7 +89,7 @@ static mx_err extent_write(struct incoming *in, uint32_t len)
     extent->append.done = extent_done;
     struct writer payload;
     mx_err err = journal_append(spool->journal, &extent->append, RECORD_EXTENT, in->id,
-                                RECORD_EXTENT_HEAD_BYTES + len, 0, &payload);
+                                RECORD_EXTENT_HEAD_BYTES + len, reserve_of(in), &payload);
     if (err) {
         pool_release(&spool->extents, extent);
         return err;
@@ -234,18 +239,23 @@ static struct record_message describe(const struct incoming *in)
     };
 }
 
+/* A copy of it, when it is moved, has the states of the recipients as well. */
+static size_t record_max(const struct incoming *in)
+{
+    return JOURNAL_RECORD_MAX - (size_t)in->txn->env.rcpt_count * RECORD_RCPT_BYTES_MAX;
+}
+
 static mx_err record_write(struct incoming *in)
 {
     struct record_message head = describe(in);
     size_t len = record_message_bytes(&head);
-    if (len > JOURNAL_RECORD_MAX) {
+    if (len > record_max(in)) {
         return MX_ERR_RANGE;
     }
     struct writer payload;
     in->append.done = commit_done;
-    mx_err err =
-        journal_append(in->spool->journal, &in->append, RECORD_MESSAGE, in->id, (uint32_t)len,
-                       JOURNAL_COUNTED | (in->use_reserve ? JOURNAL_LAST_RESERVE : 0), &payload);
+    mx_err err = journal_append(in->spool->journal, &in->append, RECORD_MESSAGE, in->id,
+                                (uint32_t)len, JOURNAL_COUNTED | reserve_of(in), &payload);
     if (err == MX_ERR_AGAIN) {
         in->waiter.ready = room_again;
         journal_wait(in->spool->journal, &in->waiter);
@@ -283,7 +293,7 @@ static void commit_go(struct incoming *in)
 static mx_err content_fits(struct incoming *in)
 {
     struct record_message head = describe(in);
-    if (record_message_bytes(&head) <= JOURNAL_RECORD_MAX || in->content.bytes == 0) {
+    if (record_message_bytes(&head) <= record_max(in) || in->content.bytes == 0) {
         return MX_OK;
     }
     mx_err err = extent_write(in, (uint32_t)in->content.bytes);

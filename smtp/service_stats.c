@@ -16,7 +16,7 @@ static const char *why_not_ready(const struct service *service)
     if (!service_has_memory(service)) {
         return "out of memory for content";
     }
-    switch (journal_room(service->spool.journal, 0)) {
+    switch (journal_room(service->spool.journal, 0, 0)) {
     case MX_OK:
         return shed_not_ready(&service->shed);
     case MX_ERR_NOSPACE:

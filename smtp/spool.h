@@ -43,7 +43,7 @@ struct spool_resident {
     struct journal_resident resident;
     uint8_t kind; /* enum resident_kind */
     bool moving;  /* a copy is being written */
-    bool stuck;   /* cannot be read, so not be moved */
+    bool stuck;   /* cannot be read, or is too large with its states: never moved */
 };
 
 struct extent {
@@ -193,7 +193,7 @@ struct incoming {
     const struct record_outcome
         *marks; /* borrowed until the record is written (smtp/bounce keeps them) */
     uint32_t mark_count;
-    bool use_reserve; /* small, and frees space: may use what is kept back */
+    bool use_reserve; /* frees space: may use what is kept back for outcomes */
 };
 
 /* Begins a message; NULL when memory bounds are reached. */

@@ -166,6 +166,10 @@ static mx_err write_message(struct move *move, struct message *msg)
     if (old_prefix > old.len || head.rcpt_count != msg->rcpt_count) {
         return MX_ERR_DAMAGED;
     }
+    if (record_message_bytes(&head) - head.marks_bytes > JOURNAL_RECORD_MAX) {
+        move->res->stuck = true; /* written when records had to leave no room for the states */
+        return MX_ERR_RANGE;
+    }
     describe_texts(&head, move->spool, msg);
     struct writer payload;
     size_t len = record_message_bytes(&head);

@@ -6,6 +6,7 @@
 #include "smtp/cmd_parse.h"
 #include "smtp/service.h"
 #include "smtp/session_settings.h"
+#include "smtp/srv_deadline.h"
 #include "smtp/srv_question.h"
 #include "smtp/srv_refused.h"
 
@@ -13,11 +14,6 @@
 
 _Static_assert(sizeof(struct srv_conn) + HELO_NAME_MAX + 64 <= SRV_CONN_BYTES_MAX,
                "an idle session costs at most 1 KiB");
-
-enum {
-    TIMER_LATE_MS = 1000, /* a timer that fires so late tells of us and not of the client */
-    TIMER_AGAIN_MS = 100,
-};
 
 static void pump(struct srv_conn *conn, struct slice *in);
 
@@ -51,8 +47,7 @@ static void close_session(struct srv_conn *conn, bool parting)
     }
 }
 
-/* Writes the 421 and closes. */
-static void end_session(struct srv_conn *conn, enum srv_close_reason reason)
+void srv_conn_end(struct srv_conn *conn, enum srv_close_reason reason)
 {
     uint8_t buf[SRV_REPLY_MAX];
     struct writer out = writer_init(buf, sizeof buf);
@@ -71,67 +66,8 @@ static void end_session(struct srv_conn *conn, enum srv_close_reason reason)
     }
 }
 
-/* --- deadlines ---------------------------------------------------------------------------------
- */
-
-static const struct session_limits *limits_of(const struct srv_conn *conn)
-{
-    return conn->own != NULL ? &conn->own->limits : &conn->service->image->limits;
-}
-
-static uint64_t session_end_ns(const struct srv_conn *conn)
-{
-    return conn->began_ns + limits_of(conn)->session_ms * MX_NS_PER_MS;
-}
-
-/* How much longer content may stay away, counted from the last of it. */
-static uint64_t content_left_ns(const struct srv_conn *conn)
-{
-    const struct session_limits *limits = limits_of(conn);
-    uint64_t timeout_ns = limits->data_block_ms * MX_NS_PER_MS;
-    uint64_t pace_ns =
-        srv_pace_left_ns(&conn->pace, limits->data_rate, limits->data_grace_ms * MX_NS_PER_MS);
-    return pace_ns < timeout_ns ? pace_ns : timeout_ns;
-}
-
-static uint64_t greet_delay_ns(const struct srv_conn *conn)
-{
-    const struct listener_conf *conf = conn->listener->conf;
-    return conf == NULL ? 0 : conf->greet_delay_ms * MX_NS_PER_MS;
-}
-
-static uint64_t deadline_ns(const struct srv_conn *conn)
-{
-    const struct session_limits *limits = limits_of(conn);
-    uint64_t wait_ns = limits->idle_ms * MX_NS_PER_MS;
-    if (conn->greet_wait) {
-        return conn->phase_ns + greet_delay_ns(conn);
-    }
-    if (conn->tarpit != NULL) {
-        uint64_t end_ns = session_end_ns(conn);
-        return conn->tarpit->until_ns < end_ns ? conn->tarpit->until_ns : end_ns;
-    }
-    if (conn->proxy != NULL) {
-        /* For all of the header: bytes that trickle in win no time. */
-        return conn->began_ns + limits->proxy_header_ms * MX_NS_PER_MS;
-    }
-    if (conn->tls_wait) {
-        wait_ns = limits->tls_handshake_ms * MX_NS_PER_MS;
-    } else if (conn->unread) {
-        wait_ns = mx_min_size(wait_ns, SRV_UNREAD_MS * MX_NS_PER_MS);
-    } else if (srv_phase(&conn->srv) == SRV_PHASE_DATA) {
-        wait_ns = content_left_ns(conn);
-    }
-    wait_ns = shed_wait_ms(&conn->service->shed, wait_ns / MX_NS_PER_MS) * MX_NS_PER_MS;
-    uint64_t idle_ns = conn->phase_ns + wait_ns;
-    uint64_t session_ns = session_end_ns(conn);
-    return idle_ns < session_ns ? idle_ns : session_ns;
-}
-
-static void pump(struct srv_conn *conn, struct slice *in);
-
 /* The reply to an error has waited long enough. */
-static void go_on(struct srv_conn *conn)
+void srv_conn_go_on(struct srv_conn *conn)
 {
     conn->phase_ns = conn->service->shard->now_ns;
     tarpit_end(conn);
@@ -139,94 +75,6 @@ static void go_on(struct srv_conn *conn)
         stream_resume(&conn->stream);
         pump(conn, NULL);
     }
-}
-
-/* The banner has waited long enough. */
-static void greet(struct srv_conn *conn)
-{
-    conn->greet_wait = false;
-    conn->greet_done = true;
-    srv_answer_again(conn);
-}
-
-static void cut_off_reader(struct srv_conn *conn)
-{
-    struct session_stats *stats = &conn->service->session_stats;
-    count_one(&stats->timeouts);
-    count_one(&stats->slow_readers);
-    offences_note(&conn->service->offences, OFFENCE_LOITER, &conn->client, 1);
-    conn->closing = true;
-    stream_abort(&conn->stream, MX_ERR_TIMEOUT); /* one more reply would not be read either */
-}
-
-/* Its time is up. */
-static void give_up(struct srv_conn *conn, uint64_t now_ns)
-{
-    struct session_stats *stats = &conn->service->session_stats;
-    const struct session_limits *limits = limits_of(conn);
-    bool slow = srv_phase(&conn->srv) == SRV_PHASE_DATA && limits->data_rate > 0 &&
-                content_left_ns(conn) < limits->data_block_ms * MX_NS_PER_MS;
-    if (conn->unread) {
-        cut_off_reader(conn);
-        return;
-    }
-    count_one(&stats->timeouts);
-    /* Who keeps a connection until its time is over because there is more to send does no wrong. */
-    if (slow || (now_ns >= session_end_ns(conn) && !conn->srv.brought_mail)) {
-        offences_note(&conn->service->offences, OFFENCE_LOITER, &conn->client, 1);
-    }
-    if (slow) {
-        count_one(&stats->slow_data);
-    }
-    end_session(conn, slow ? SRV_CLOSE_SLOW : SRV_CLOSE_TIMEOUT);
-}
-
-/* Activity only writes phase_ns; the timer finds out when it fires. */
-static void timer_fire(struct timer *timer, uint64_t now_ns)
-{
-    struct srv_conn *conn = mx_container_of(timer, struct srv_conn, timer);
-    uint64_t at_ns = deadline_ns(conn);
-    if (conn->closing) {
-        return;
-    }
-    if (now_ns >= at_ns && conn->greet_wait) {
-        greet(conn);
-        at_ns = deadline_ns(conn);
-    } else if (now_ns >= at_ns && conn->tarpit != NULL && now_ns < session_end_ns(conn)) {
-        go_on(conn);
-        at_ns = deadline_ns(conn);
-    }
-    if (now_ns > timer->deadline_ns + TIMER_LATE_MS * MX_NS_PER_MS) {
-        at_ns = now_ns + TIMER_AGAIN_MS * MX_NS_PER_MS; /* what came meanwhile is seen first */
-    } else if (srv_phase(&conn->srv) == SRV_PHASE_DATA && !stream_receives(&conn->stream)) {
-        conn->phase_ns = now_ns; /* content is there, or may be, and waits for us */
-        at_ns = deadline_ns(conn);
-    }
-    if (now_ns < at_ns || srv_phase(&conn->srv) == SRV_PHASE_ANSWER) {
-        uint64_t next_ns = now_ns < at_ns ? at_ns : now_ns + MX_NS_PER_S;
-        wheel_arm(&conn->service->shard->wheel, &conn->timer, next_ns);
-        return;
-    }
-    if (conn->proxy != NULL) {
-        srv_proxy_refuse(conn, REFUSAL_PROXY_TIMEOUT, "no complete header in time");
-        return;
-    }
-    give_up(conn, now_ns);
-}
-
-/* What is waited for now may have less time than what was waited for before. */
-void srv_timer_sooner(struct srv_conn *conn)
-{
-    uint64_t at_ns = deadline_ns(conn);
-    if (!conn->closing && at_ns < conn->timer.deadline_ns) {
-        wheel_arm(&conn->service->shard->wheel, &conn->timer, at_ns);
-    }
-}
-
-static void timer_start(struct srv_conn *conn)
-{
-    conn->timer.fire = timer_fire;
-    wheel_arm(&conn->service->shard->wheel, &conn->timer, deadline_ns(conn));
 }
 
 /* --- answers -----------------------------------------------------------------------------------
@@ -304,19 +152,6 @@ void srv_answer_late(struct srv_conn *conn, enum reply reply, struct slice text)
     answered(conn, &out);
 }
 
-/* The banner is to wait. Nobody is kept waiting who is only told that there is no room, nor the
- * proxy's own checks. */
-bool srv_greet_later(struct srv_conn *conn)
-{
-    if (greet_delay_ns(conn) == 0 || conn->greet_done || srv_proxy_trusted(conn)) {
-        return false;
-    }
-    conn->phase_ns = conn->service->shard->now_ns;
-    conn->greet_wait = true;
-    wheel_arm(&conn->service->shard->wheel, &conn->timer, deadline_ns(conn));
-    return true;
-}
-
 /* It has spoken before the banner. */
 static void refuse_early(struct srv_conn *conn, struct slice in)
 {
@@ -364,7 +199,7 @@ static void start_tls(struct srv_conn *conn)
     conn->tls_wait = true;
     conn->phase_ns = conn->service->shard->now_ns;
     srv_drop_transaction(conn);
-    wheel_arm(&conn->service->shard->wheel, &conn->timer, deadline_ns(conn));
+    srv_deadline_set(conn);
     if (conn->profile->tls_implicit) {
         stream_accept_tls(&conn->stream, conn->service->tls_server);
     } else {
@@ -426,12 +261,12 @@ static bool wait_for_reader(struct srv_conn *conn)
         return false;
     }
     if (parks->used * 2 > parks->slots_max || !service_has_memory(conn->service)) {
-        cut_off_reader(conn);
+        srv_deadline_cut_reader(conn);
         return true;
     }
     conn->stream.want_drained = true;
     stream_pause(&conn->stream);
-    wheel_arm(&conn->service->shard->wheel, &conn->timer, deadline_ns(conn));
+    srv_deadline_set(conn);
     return true;
 }
 
@@ -477,7 +312,8 @@ static size_t on_input(struct stream *stream, struct slice in)
     uint32_t commands = conn->srv.commands;
     enum srv_phase phase = srv_phase(&conn->srv);
     if (phase == SRV_PHASE_DATA) {
-        srv_pace_moved(&conn->pace, now_ns - conn->phase_ns, len, limits_of(conn)->data_rate);
+        srv_pace_moved(&conn->pace, now_ns - conn->phase_ns, len,
+                       srv_deadline_limits(conn)->data_rate);
         conn->phase_ns = now_ns;
     }
     if (conn->proxy != NULL && srv_proxy_input(conn, &in) == PROXY_DONE) {
@@ -674,7 +510,7 @@ void srv_conn_accept(struct service_listener *listener, int fd)
         stream_abort(&conn->stream, MX_ERR_NOMEM);
         return;
     }
-    timer_start(conn);
+    srv_deadline_set(conn);
     if (!trusted) {
         session_begin(conn);
     }
@@ -683,7 +519,7 @@ void srv_conn_accept(struct service_listener *listener, int fd)
 void srv_conn_hurry(struct srv_conn *conn)
 {
     if (!conn->closing && timer_armed(&conn->timer)) {
-        wheel_arm(&conn->service->shard->wheel, &conn->timer, deadline_ns(conn));
+        srv_deadline_set(conn);
     }
 }
 
@@ -698,6 +534,6 @@ void srv_conn_stop(struct srv_conn *conn, bool force)
 {
     bool busy = conn->incoming != NULL;
     if (!conn->closing && (force || !busy)) {
-        end_session(conn, SRV_CLOSE_SHUTDOWN);
+        srv_conn_end(conn, SRV_CLOSE_SHUTDOWN);
     }
 }

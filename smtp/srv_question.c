@@ -2,6 +2,7 @@
 
 #include "smtp/client_limit.h"
 #include "smtp/service.h"
+#include "smtp/srv_deadline.h"
 #include "smtp/srv_stage.h"
 
 #include <stdlib.h>
@@ -191,7 +192,7 @@ static enum reply on_mail(struct srv_conn *conn, const struct srv_ask *ask, stru
     if (shed_queue_full(&service->shed)) {
         return REPLY_STORE_FULL;
     }
-    mx_err err = journal_room(service->spool.journal, ask->mail.size);
+    mx_err err = journal_room(service->spool.journal, ask->mail.size, 0);
     if (err) {
         return srv_reply_of(err);
     }

@@ -36,8 +36,7 @@ void srv_conn_answer(struct srv_conn *conn, enum reply reply, struct slice text,
 void srv_answer_late(struct srv_conn *conn, enum reply reply, struct slice text);
 /* What the open question waited for is there: it is answered from the beginning. */
 void srv_answer_again(void *session);
-/* The banner is to wait. Nobody is kept waiting who is only told that there is no room, nor the
- * proxy's own checks. */
-bool srv_greet_later(struct srv_conn *conn);
-/* The deadline may be earlier than the timer knows. */
-void srv_timer_sooner(struct srv_conn *conn);
+/* The reply to an error has waited long enough. */
+void srv_conn_go_on(struct srv_conn *conn);
+/* Writes the 421 and closes. */
+void srv_conn_end(struct srv_conn *conn, enum srv_close_reason reason);

@@ -4,6 +4,7 @@
 #include "smtp/service.h"
 #include "smtp/session_settings.h"
 #include "smtp/srv_conn.h"
+#include "smtp/srv_deadline.h"
 
 #include <stdlib.h>
 
@@ -45,7 +46,7 @@ bool tarpit_begin(struct srv_conn *conn, struct writer *out)
     out->len = srv->error_at;
     conn->tarpit = tarpit;
     stream_pause(&conn->stream);
-    wheel_arm(&shard->wheel, &conn->timer, tarpit->until_ns);
+    srv_timer_sooner(conn); /* or the session ends before */
     count_one(&conn->service->session_stats.replies_delayed);
     return true;
 }

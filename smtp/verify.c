@@ -401,7 +401,7 @@ static struct verify_question *unserved(struct hop *hop)
         bool all = vh->connecting * VERIFY_BATCH_MAX >= vh->waiting_count;
         return all ? NULL : mx_container_of(node, struct verify_question, node);
     }
-    for (unsigned i = 0; i < VERIFY_LOOK_MAX && node != NULL; i++) {
+    while (count < VERIFY_LOOK_MAX && node != NULL) { /* each is counted, or waits no more */
         struct verify_question *q = mx_container_of(node, struct verify_question, node);
         struct strategy_pick *pick = &picks[count];
         node = list_next(&vh->waiting, node);

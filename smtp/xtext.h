@@ -15,6 +15,6 @@ bool xtext_is_printable(struct slice text);
 void put_xtext(struct writer *w, struct slice plain);
 /* Appends an address as utf-8-addr-xtext (RFC 6533 section 3): what is not ASCII as "\x{1F600}",
  * and so what is ASCII but has a meaning here, unless the address is coded as utf-8-addr-unitext
- * already. What is no UTF-8 becomes U+FFFD. At most three times as long, or, not coded, six times.
+ * already. What is no UTF-8 becomes U+FFFD. At most four times as long, or, not coded, six times.
  */
 void put_utf8_xtext(struct writer *w, struct slice address, bool is_coded);

@@ -236,7 +236,7 @@ static void starts_with_mail_are_bounded(void)
         open_all();
         mx_err err = message_try(&m, 7);
         CHECK(err == MX_OK || err == MX_ERR_NOSPACE);
-        CHECK(journal_room(journal, PAYLOAD_BYTES) == err);
+        CHECK(journal_room(journal, PAYLOAD_BYTES, 0) == err);
         stored += err == MX_OK;
         refused += err != MX_OK;
         end_all();
@@ -251,7 +251,7 @@ static void starts_with_mail_are_bounded(void)
     do {
         shard_turn(&shard, MX_NS_PER_MS);
         journal_stats(journal, &stats);
-    } while (stats.segments > 2 || journal_room(journal, PAYLOAD_BYTES) != MX_OK);
+    } while (stats.segments > 2 || journal_room(journal, PAYLOAD_BYTES, 0) != MX_OK);
     message_write(&m, 8);
     end_all();
     CHECK(usage_now().files <= JOURNAL_EMPTY_MAX + 4);

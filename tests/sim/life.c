@@ -322,6 +322,16 @@ bool life_leftovers(bool fail)
     return count > 0;
 }
 
+bool life_parks_were_short(void)
+{
+    bool short_of = false;
+    for (unsigned i = 0; i < life.conf.cores; i++) {
+        const struct pool *parks = &life.cores[i].shard.park_blocks;
+        short_of = short_of || parks->used_peak * 2 > parks->slots_max;
+    }
+    return short_of;
+}
+
 void life_stop(void)
 {
     manager_stop();

@@ -51,6 +51,8 @@ uint64_t life_queued(void); /* messages in the queue */
 uint64_t life_recovered(void);
 /* Something of former configurations is left on a core; with `fail` that ends the run. */
 bool life_leftovers(bool fail);
+/* Places for parked input were short on a core, at some time of this life (smtp/tarpit.h). */
+bool life_parks_were_short(void);
 void life_stop(void); /* asks for an orderly end */
 bool life_stopped(void);
 /* After life_stopped: ends it; every pool must be empty and every byte be given back. */

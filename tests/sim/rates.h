@@ -18,7 +18,8 @@ void rates_session(void);
 void rates_domain(const char *name);
 /* A connection was answered 421 at once, or a recipient 452. */
 void rates_over(void);
-/* A client's command was refused so long after it was sent: such replies wait. */
+/* A client's command was refused so long after it was sent: such replies wait, unless places for
+ * parked input are short. */
 void rates_error(uint64_t took_ns);
 /* Of all runs with rates. */
 extern unsigned long long rates_refused, rates_errors;

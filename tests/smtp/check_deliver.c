@@ -257,6 +257,64 @@ static void history_without_room_stays(void)
     CHECK(deliver.history_bytes == 0 && deliver.active_bytes == 0);
 }
 
+static void wait_at_hop(unsigned queue)
+{
+    struct active *active = active_new(&deliver, &msg);
+    CHECK(active != NULL);
+    struct delivery *delivery = delivery_new(active, &hop, queue, RCPTS);
+    CHECK(delivery != NULL);
+    for (unsigned i = 0; i < RCPTS; i++) {
+        delivery->rcpts[i].rcpt = i;
+    }
+    delivery->rcpt_count = delivery->open = RCPTS;
+    hop_give_back(&hop, delivery);
+    CHECK(hop.waiting_count == 1 && deliver.queues.slots[queue].waiting == 1);
+}
+
+static void nothing_waits_at_hop(void)
+{
+    CHECK(hop.waiting_count == 0 && hop.waiting_mask == 0);
+    CHECK(msg.active == NULL && timer_armed(&msg.due));
+    wheel_cancel(&shard.wheel, &msg.due);
+}
+
+static void hop_lists(void)
+{
+    list_init(&deliver.busy);
+    list_init(&hop.parked);
+    for (unsigned i = 0; i < QUEUE_SLOTS; i++) {
+        list_init(&hop.waiting[i]);
+    }
+    verify_hop_init(&hop.verify);
+}
+
+/* A delivery that a connection gave back while its route, or its virtual queue, was paused stayed
+ * in memory for as long as the pause lasted, and nobody could change or cancel its message. */
+static void given_back_during_a_pause(void)
+{
+    hop_lists();
+    hop.paused = true;
+    wait_at_hop(0);
+    hop_run(&hop);
+    nothing_waits_at_hop();
+    hop.paused = false;
+    deliver.queues.paused = 1;
+    wait_at_hop(0);
+    hop_run(&hop);
+    nothing_waits_at_hop();
+}
+
+/* Its bit is the highest there is: what was looked for behind it was found again and again. */
+static void pause_of_the_last_virtual_queue(void)
+{
+    const unsigned last = QUEUE_SLOTS - 1;
+    hop_lists();
+    wait_at_hop(last);
+    deliver.queues.paused = UINT32_C(1) << last;
+    hop_pause(&hop);
+    nothing_waits_at_hop();
+}
+
 int main(void)
 {
     static void (*const tests[])(void) = {
@@ -267,6 +325,8 @@ int main(void)
         no_attempt_before_the_report_is_durable,
         histories_count,
         history_without_room_stays,
+        pause_of_the_last_virtual_queue,
+        given_back_during_a_pause,
     };
     for (size_t i = 0; i < mx_countof(tests); i++) {
         setup();

@@ -40,6 +40,7 @@ static unsigned append_count;
 static bool no_room;
 static uint8_t payloads[APPENDS_MAX][JOURNAL_RECORD_MAX];
 static uint32_t payload_lens[APPENDS_MAX];
+static unsigned append_flags[APPENDS_MAX];
 static unsigned extents_expected;
 
 static struct shard shard;
@@ -53,13 +54,13 @@ static mx_err fake_append(struct journal *journal, struct journal_append *append
 {
     (void)journal;
     (void)id;
-    (void)flags;
     if (no_room) {
         return MX_ERR_AGAIN;
     }
     CHECK(append_count < APPENDS_MAX && len <= sizeof payloads[0]);
     *out_payload = writer_init(payloads[append_count], len);
     payload_lens[append_count] = len;
+    append_flags[append_count] = flags;
     appends[append_count].append = append;
     appends[append_count++].type = type;
     return MX_OK;
@@ -236,12 +237,60 @@ static void content_of_the_largest_record(void)
     free(hold);
 }
 
+/* Its record fits, but not with the states that it has when it is moved: the process ended at the
+ * first attempt to move it, and at every one after. */
+static void content_leaves_room_for_the_states(void)
+{
+    static uint8_t body[EXTENT_BYTES], text[ORCPT_MAX];
+    memset(text, 'x', sizeof text);
+    struct incoming *in = incoming_begin(&spool, &spool);
+    CHECK(in != NULL);
+    in->done = on_done;
+    for (unsigned i = 1; i < ENVELOPE_RCPTS_MAX; i++) {
+        CHECK(txn_add_rcpt(&txn, slice_of(text, 290),
+                           &(struct rcpt_params){.orcpt = slice_of(text, sizeof text)}) == MX_OK);
+    }
+    size_t content = JOURNAL_RECORD_MAX - RECORD_MESSAGE_HEAD_BYTES - envelope_bytes(&txn.env);
+    CHECK(content <= sizeof body && incoming_body(in, slice_of(body, sizeof body)) == MX_OK);
+    chain_consume(&in->content, &shard.blocks, sizeof body - content);
+    CHECK(incoming_commit(in, &txn) == MX_OK);
+    CHECK(append_count == 1 && appends[0].type == RECORD_EXTENT);
+    append_ends(0, MX_OK);
+    CHECK(append_count == 2 && appends[1].type == RECORD_MESSAGE);
+    CHECK(payload_lens[1] + ENVELOPE_RCPTS_MAX * RECORD_RCPT_BYTES_MAX <= JOURNAL_RECORD_MAX);
+    extents_expected = 1;
+    append_ends(1, MX_OK);
+    CHECK(done == 1 && done_err == MX_OK && queued == 1);
+}
+
+/* A report of more than an extent: its record had the journal's last room, its extents had not, so
+ * on a full disk it waited, behind new mail, with the message that it is about. */
+static void report_has_the_last_room_for_all_of_it(void)
+{
+    struct incoming *in = incoming_begin(&spool, &spool);
+    static uint8_t body[BODY_BYTES];
+    CHECK(in != NULL);
+    in->done = on_done;
+    in->use_reserve = true;
+    CHECK(incoming_body(in, slice_of(body, sizeof body)) == MX_OK && append_count == EXTENTS);
+    append_ends(0, MX_OK);
+    append_ends(1, MX_OK);
+    CHECK(incoming_commit(in, &txn) == MX_OK && append_count == EXTENTS + 1);
+    for (unsigned i = 0; i < append_count; i++) {
+        CHECK((append_flags[i] & JOURNAL_LAST_RESERVE) != 0);
+    }
+    append_ends(EXTENTS, MX_OK);
+    CHECK(done == 1 && queued == 1);
+    nothing_is_left();
+}
+
 int main(void)
 {
     static void (*const tests[])(void) = {
         record_waits_for_its_extents,         no_record_without_an_extent,
         extent_that_failed_before_the_commit, record_waits_for_room_behind_its_extents,
-        client_gone_during_the_commit,        content_of_the_largest_record};
+        client_gone_during_the_commit,        content_of_the_largest_record,
+        content_leaves_room_for_the_states,   report_has_the_last_room_for_all_of_it};
     for (size_t i = 0; i < mx_countof(tests); i++) {
         setup();
         tests[i]();

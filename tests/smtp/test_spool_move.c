@@ -252,6 +252,22 @@ Test(spool_move, undecided_while_it_waits_for_room)
     moves_now();
 }
 
+/* An earlier program took a message of that size, without room for the states in a copy. */
+Test(spool_move, too_large_for_its_states)
+{
+    struct record_message head = {.rcpt_count = RCPTS,
+                                  .envelope_bytes = ENVELOPE_BYTES,
+                                  .inline_bytes = JOURNAL_RECORD_MAX - RECORD_MESSAGE_HEAD_BYTES -
+                                                  ENVELOPE_BYTES};
+    struct writer w = writer_init(old_record, sizeof old_record);
+    record_message_head_put(&w, &head);
+    spool_move(&spool, &msg.res);
+    read_ends();
+    cr_assert(appended == 0 && spool.moves == 0 && !msg.res.moving && msg.res.stuck);
+    spool_move(&spool, &msg.res);
+    cr_assert_null(reading);
+}
+
 /* As large as all that a resident may be: the compiler sees where it is used as what. */
 static struct history *history_make(void)
 {
