@@ -283,11 +283,12 @@ static void check_passwords(void)
 static void check_strength(void)
 {
     static const char *const weak[] = {
-        "password",       "Password1",  "p@ssw0rd!",    "PASSWORD2026",    "12345678",
-        "1234567890",     "87654321",   "abcdefgh",     "qwertyuiop",      "QwErTy12",
-        "asdfghjkl;",     "adminadmin", "letmein1",     "changeme1",       "summer2026",
-        "Winter2025!",    "ringmx2026", "abcdabcdabcd", "admin123",        "test1234",
-        "11112222333344", "iloveyou1",  "trustno1",     "passwortpasswort"};
+        "password",       "Password1",  "p@ssw0rd!",    "PASSWORD2026",     "12345678",
+        "1234567890",     "87654321",   "abcdefgh",     "qwertyuiop",       "QwErTy12",
+        "asdfghjkl;",     "adminadmin", "letmein1",     "changeme1",        "summer2026",
+        "Winter2025!",    "ringmx2026", "abcdabcdabcd", "admin123",         "test1234",
+        "11112222333344", "iloveyou1",  "trustno1",     "passwortpasswort", "drowssap1",
+        "1qaz2wsx",       "Liverpool1", "1ooprevil",    "12.05.1987",       "1987-12-24!"};
     static const char *const strong[] = {"correct horse battery",
                                          "x7Kq9zPw",
                                          "Tr0ub4dor&3",
@@ -297,7 +298,9 @@ static void check_strength(void)
                                          "\xc3\xa4"
                                          "rgern \xc3\xbc"
                                          "bt sich leicht",
-                                         "gcmkbranhbwppe2d"};
+                                         "gcmkbranhbwppe2d",
+                                         "24.12.1987, in the snow",
+                                         "7-3-1-9 of twelve"};
     for (size_t i = 0; i < mx_countof(weak); i++) {
         CHECK_HAS(password_problem(slice_of_text(weak[i])), "too weak");
     }
