@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 
 from lib import Sink, check, constant, equal, relay_route, starts, wait_until
 from nameserver import NameServer
@@ -75,6 +76,16 @@ def test_metric_function():
             s.submit("alice@example.org")
         s.api.update("MtaStageMail", "singleton", isSenderAllowed=constant("metric('queue.message-queued') < 5"))
         wait_until(lambda: said(s, "MAIL FROM:<a@example.net>")[:3] == "550", 10, "five messages of both cores")
+
+
+def test_system_function():
+    """What system() says of the server and of the machine: every name of the contract has an answer."""
+    with Managed(cores=1) as s:
+        s.api.update("SystemSettings", "singleton", defaultHostname="mx.example.org")
+        for name, holds in (("hostname", "== 'mx.example.org'"), ("domain", "== 'example.org'"), ("node_id", "< 1024"),
+                            ("node_hostname", f"== '{socket.gethostname().lower()}'"), ("node_role", "== ''")):
+            s.api.update("MtaStageMail", "singleton", isSenderAllowed=constant(f"system('{name}') {holds}"))
+            starts(said(s, "MAIL FROM:<a@example.net>"), "250", name)
 
 
 def test_expression_counters():

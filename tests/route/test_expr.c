@@ -170,7 +170,7 @@ Test(expr, problems_name_place_and_reason)
         {"email_part(rcpt, 'user')", 17, "one of: local domain"},
         {"email_part(rcpt, sender)", 17, "takes as its last argument, in quotes"},
         {"hash(rcpt, 'crc32')", 11, "one of: md5 sha1 sha256 sha512"},
-        {"system('uptime')", 7, "one of: hostname domain node_hostname"},
+        {"system('uptime')", 7, "one of: hostname domain node_id node_hostname node_role"},
         {"rcpt == -[1]", 8, "arithmetic on an array"},
         {"(rcpt == 'a' || size > ) && 1", 23, "expected a value, found \")\""},
         {"rcpt rcpt", 5, "expected an operator or the end, found \"rcpt\""},
