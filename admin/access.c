@@ -251,6 +251,34 @@ static mx_err check_role(struct store *store, const struct permission_set *calle
     return MX_OK;
 }
 
+static mx_err access_with_key(struct store *store, struct permission_set *out, const json_t *key)
+{
+    const json_t *owner = json_object_get(key, "accountId");
+    uint64_t id = 0;
+    json_t *account = NULL;
+    *out = (struct permission_set){0};
+    mx_err err = object_id_parse(&id, slice_of_text(json_string_value(owner)));
+    err = err ? err : store_get(store, &account, reg_type_find(SLICE_LITERAL("Account")), id);
+    err = err ? err : access_of_account(store, out, account);
+    json_decref(account);
+    access_of_key(out, key);
+    return err == MX_ERR_NOTFOUND ? MX_OK : err;
+}
+
+/* What its account may do and the caller may not: he has a lesser key of it. */
+static mx_err check_key(struct store *store, const struct permission_set *caller,
+                        const json_t *before, const json_t *after, struct set_errors *errors)
+{
+    struct permission_set old = {0}, given;
+    mx_err err = before ? access_with_key(store, &old, before) : MX_OK;
+    err = err ? err : access_with_key(store, &given, after);
+    if (!err) {
+        permission_remove(&given, &old);
+        refuse_missing(caller, given, "this would give", errors);
+    }
+    return err;
+}
+
 mx_err access_check_change(struct store *store, const struct permission_set *caller,
                            const struct reg_type *type, const json_t *before, const json_t *after,
                            struct set_errors *errors)
@@ -260,6 +288,9 @@ mx_err access_check_change(struct store *store, const struct permission_set *cal
     }
     if (after && strcmp(type->shape.name, "Role") == 0) {
         return check_role(store, caller, before, after, errors);
+    }
+    if (after && strcmp(type->shape.name, "ApiKey") == 0) {
+        return check_key(store, caller, before, after, errors);
     }
     return MX_OK;
 }

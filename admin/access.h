@@ -16,7 +16,8 @@ void access_of_key(struct permission_set *set, const json_t *key);
 /* Of a Role about to be written: that it does not lead to itself or to too many. */
 MX_MUST_CHECK mx_err access_check_role(struct store *store, uint64_t id, const json_t *role,
                                        struct set_errors *errors);
-/* Nobody may give what he does not have, nor take over, rename or remove an account that may do
+/* Nobody may give what he does not have (also who has signed in with an API key that may do less
+ * than its account), nor take over, rename or remove an account that may do
  * more than he, and than every user. before and after as in store_write; type may be any. Refusals
  * (forbidden, naming up to five) go to errors. */
 MX_MUST_CHECK mx_err access_check_change(struct store *store, const struct permission_set *caller,

@@ -57,7 +57,7 @@ mx_err api_create_key(const struct api_call *call, uint64_t *out_id, json_t **ou
     mx_err err = api_key_create(call->api->conf.store, out_id, secret, account, body, errors);
     if (!err && errors->count == 0) {
         *out_shown = json_pack("{s:s}", "secret", secret);
-        explicit_bzero(secret, sizeof secret);
     }
+    explicit_bzero(secret, sizeof secret);
     return err;
 }

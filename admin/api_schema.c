@@ -419,7 +419,7 @@ static void add_filter(json_t *filters, json_t *sort, const struct reg_field *fi
     }
 }
 
-/* What tells objects without a label of their own apart: by this ringmx-cli finds those of a plan.
+/* What tells objects apart where the label does not: by this ringmx-cli finds those of a plan.
  * Beyond the contract; other clients do not look at it. */
 static json_t *match_properties(const struct reg_type *type)
 {
@@ -466,7 +466,7 @@ static void add_list(json_t *document, const struct reg_type *type)
     } else if (type->shown_by) {
         json_object_set_new(list, "labelProperty", json_string(type->shown_by));
     }
-    if (!type->label && (type->match || type->unique)) {
+    if (type->match || (!type->label && type->unique)) {
         json_object_set_new(list, "matchProperties", match_properties(type));
     }
     json_object_set_new(json_object_get(document, "lists"), wire_name(name).text, list);

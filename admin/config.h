@@ -24,9 +24,10 @@ struct config_problem {
     char text[512];    /* one readable sentence: object, field, reason */
     char object[256];  /* name of the object at fault; empty: not one in particular */
     char property[32]; /* of that object; empty: not one in particular */
+    uint64_t ids[2];   /* of objects that do not go together; 0: as object says */
 };
 
-/* Cut to fit; object and property are emptied. */
+/* Cut to fit; object, property and ids are emptied. */
 void config_problem_set(struct config_problem *problem, const char *format, ...) MX_PRINTF(2, 3);
 /* Whose fault it is. */
 void config_problem_at(struct config_problem *problem, struct slice object, const char *property);

@@ -52,6 +52,14 @@ mx_err builder_singleton(struct builder *b, json_t **out_object, const char *nam
 
 /* Expressions ------------------------------------------------------------------------------ */
 
+mx_err builder_each(struct builder *b, const char *type, store_object_fn each, void *arg)
+{
+    b->type = config_type(type);
+    b->problem->text[0] = 0;
+    mx_err err = store_each(b->store, b->type, each, arg);
+    return err && !b->problem->text[0] ? builder_store_failed(b, err) : err;
+}
+
 mx_err builder_compile(struct builder *b, struct expr_program **out_program, const json_t *object,
                        const char *field, enum expr_context context)
 {

@@ -38,9 +38,7 @@ static uint64_t number_of(const json_t *object, const char *field)
 
 static mx_err name_of(struct builder *b, struct slice *out_name, const json_t *object)
 {
-    const json_t *value = json_object_get(object, "description");
-    struct slice name = slice_of(json_string_value(value), json_string_length(value));
-    return arena_copy(out_name, b->arena, name);
+    return arena_copy(out_name, b->arena, config_text(object, "description"));
 }
 
 /* *out_program: NULL for a match that is always true. *out_never: it is always false. */
@@ -62,11 +60,6 @@ static mx_err build_match(struct builder *b, struct expr_program **out_program, 
         expr_free(program);
     }
     return err;
-}
-
-static bool is_enabled(const json_t *object)
-{
-    return json_is_true(json_object_get(object, "enable"));
 }
 
 /* One that has no effect is left out. */
@@ -100,7 +93,7 @@ static mx_err add_quota(void *arg, uint64_t id, json_t *object)
     mx_err err = build_match(b, program, &never, object);
     err = err ? err : name_of(b, &quota->name, object);
     quota->match = *program;
-    list->quota_count += keep(program, !err && !never && is_enabled(object));
+    list->quota_count += keep(program, !err && !never && config_flag(object, "enable"));
     return err;
 }
 
@@ -125,17 +118,8 @@ static mx_err add_throttle(void *arg, uint64_t id, json_t *object)
     mx_err err = build_match(b, program, &never, object);
     err = err ? err : name_of(b, &throttle->name, object);
     throttle->match = *program;
-    list->throttle_count += keep(program, !err && !never && is_enabled(object));
+    list->throttle_count += keep(program, !err && !never && config_flag(object, "enable"));
     return err;
-}
-
-static mx_err each_of(struct builder *b, const char *type, store_object_fn each,
-                      struct limit_list *list)
-{
-    b->type = reg_type_find(slice_of_text(type));
-    b->problem->text[0] = 0;
-    mx_err err = store_each(b->store, b->type, each, list);
-    return err && !b->problem->text[0] ? builder_store_failed(b, err) : err;
 }
 
 mx_err build_limits(struct builder *b)
@@ -146,8 +130,8 @@ mx_err build_limits(struct builder *b)
     if (!list.quotas || !list.throttles) {
         return builder_fail(b, MX_ERR_NOMEM, "%s", err_text(MX_ERR_NOMEM));
     }
-    mx_err err = each_of(b, "MtaQueueQuota", add_quota, &list);
-    err = err ? err : each_of(b, "MtaOutboundThrottle", add_throttle, &list);
+    mx_err err = builder_each(b, "MtaQueueQuota", add_quota, &list);
+    err = err ? err : builder_each(b, "MtaOutboundThrottle", add_throttle, &list);
     b->config->image.traffic.throttles = list.throttles;
     b->config->image.traffic.throttle_count = list.throttle_count;
     b->config->image.traffic.quotas = list.quotas;

@@ -1,6 +1,5 @@
 /* MemoryLookupKey and MemoryLookupKeyValue as part of the image. */
 #include "admin/config_private.h"
-#include "core/check.h"
 #include "route/lookup.h"
 
 #include <stdlib.h>
@@ -15,15 +14,12 @@ struct row_list {
 static mx_err keep_text(struct row_list *list, struct slice *out, const json_t *object,
                         const char *field)
 {
-    const json_t *value = json_object_get(object, field);
-    struct slice text = slice_of(json_string_value(value), json_string_length(value));
-    return arena_copy(out, list->b->arena, text);
+    return arena_copy(out, list->b->arena, config_text(object, field));
 }
 
 static mx_err add_row(void *arg, uint64_t id, json_t *object)
 {
     struct row_list *list = arg;
-    (void)id;
     if (list->count == LOOKUP_ROWS_MAX) {
         return builder_fail(list->b, MX_ERR_LIMIT, "there are more than %d keys", LOOKUP_ROWS_MAX);
     }
@@ -37,38 +33,55 @@ static mx_err add_row(void *arg, uint64_t id, json_t *object)
         list->cap = cap;
     }
     struct lookup_row *row = &list->rows[list->count++];
-    *row = (struct lookup_row){.has_value = list->with_values,
-                               .pattern = json_is_true(json_object_get(object, "isGlobPattern"))};
+    *row = (struct lookup_row){
+        .id = id, .has_value = list->with_values, .pattern = config_flag(object, "isGlobPattern")};
     mx_err err = keep_text(list, &row->list, object, "namespace");
     err = err ? err : keep_text(list, &row->key, object, "key");
     err = err || !list->with_values ? err : keep_text(list, &row->value, object, "value");
-    return !err && slice_equal(row->list, SLICE_LITERAL(EXPR_STORE_NAME))
-               ? builder_fail(list->b, MX_ERR_INVALID,
-                              "field namespace: '%s' is the store that expressions fill, and no "
-                              "list's name",
-                              EXPR_STORE_NAME)
-               : err;
+    if (!err && slice_equal(row->list, SLICE_LITERAL(EXPR_STORE_NAME))) {
+        err = builder_fail(list->b, MX_ERR_INVALID,
+                           "field namespace: '%s' is the store that expressions fill, and no "
+                           "list's name",
+                           EXPR_STORE_NAME);
+        list->b->problem->ids[0] = id;
+    }
+    return err;
 }
 
 static mx_err add_type(struct row_list *list, const char *type, bool with_values)
 {
-    list->b->type = reg_type_find(slice_of_text(type));
-    MX_ASSERT(list->b->type);
     list->with_values = with_values;
-    list->b->problem->text[0] = 0;
-    mx_err err = store_each(list->b->store, list->b->type, add_row, list);
-    return err && !list->b->problem->text[0] ? builder_store_failed(list->b, err) : err;
+    return builder_each(list->b, type, add_row, list);
 }
 
-static mx_err refuse(struct builder *b, mx_err err, const struct lookup_row *row)
+static bool is_same(const struct lookup_row *a, const struct lookup_row *b)
+{
+    return a->pattern == b->pattern && slice_equal(a->list, b->list) && slice_equal(a->key, b->key);
+}
+
+static mx_err refuse_twice(struct row_list *list, const struct lookup_row *row)
+{
+    const struct lookup_row *first = list->rows;
+    mx_err err = builder_fail(list->b, MX_ERR_EXISTS, "the list '%.*s' has the key '%.*s' twice",
+                              SLICE_ARGS(row->list), SLICE_ARGS(row->key));
+    while (!is_same(first, row)) {
+        first++;
+    }
+    list->b->problem->ids[0] = row->id;
+    list->b->problem->ids[1] = first->id;
+    return err;
+}
+
+/* rows[at] is the second with its key, or one pattern too many. */
+static mx_err refuse(struct row_list *list, mx_err err, size_t at)
 {
     if (err == MX_ERR_NOMEM) {
-        return builder_fail(b, err, "%s", err_text(err));
+        return builder_no_memory(list->b);
     }
-    return err == MX_ERR_EXISTS ? builder_fail(b, err, "the list '%.*s' has the key '%.*s' twice",
-                                               SLICE_ARGS(row->list), SLICE_ARGS(row->key))
-                                : builder_fail(b, err, "the list '%.*s' has more than %d patterns",
-                                               SLICE_ARGS(row->list), LOOKUP_PATTERNS_MAX);
+    return err == MX_ERR_EXISTS
+               ? refuse_twice(list, &list->rows[at])
+               : builder_fail(list->b, err, "the list '%.*s' has more than %d patterns",
+                              SLICE_ARGS(list->rows[at].list), LOOKUP_PATTERNS_MAX);
 }
 
 mx_err build_lookups(struct builder *b)
@@ -79,7 +92,7 @@ mx_err build_lookups(struct builder *b)
     err = err ? err : add_type(&list, "MemoryLookupKeyValue", true);
     if (!err) {
         err = lookups_new(&b->programs->lookups, list.rows, list.count, &at);
-        err = err ? refuse(b, err, list.count > 0 ? &list.rows[at] : NULL) : MX_OK;
+        err = err ? refuse(&list, err, at) : MX_OK;
     }
     free(list.rows);
     return err;

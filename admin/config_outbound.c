@@ -2,12 +2,6 @@
 #include "admin/config_private.h"
 #include "core/text.h"
 
-static struct slice text_member(const json_t *object, const char *name)
-{
-    const json_t *value = json_object_get(object, name);
-    return slice_of(json_string_value(value), json_string_length(value));
-}
-
 static uint32_t ms_member(const json_t *object, const char *name)
 {
     return (uint32_t)json_integer_value(json_object_get(object, name));
@@ -24,16 +18,16 @@ static mx_err add_tls(void *arg, uint64_t id, json_t *object)
 {
     struct strategy_list *list = arg;
     struct tls_strategy *strategy = &list->tls[list->count++];
-    struct slice start = text_member(object, "startTls");
+    struct slice start = config_text(object, "startTls");
     (void)id;
     *strategy = (struct tls_strategy){
         .start_tls = slice_equal(start, SLICE_LITERAL("require"))   ? START_TLS_REQUIRE
                      : slice_equal(start, SLICE_LITERAL("disable")) ? START_TLS_DISABLE
                                                                     : START_TLS_OPTIONAL,
-        .allow_invalid_certs = json_is_true(json_object_get(object, "allowInvalidCerts")),
+        .allow_invalid_certs = config_flag(object, "allowInvalidCerts"),
         .handshake_ms = ms_member(object, "tlsTimeout")};
     strategy->effect = tls_strategy_effect(strategy);
-    return arena_copy(&strategy->name, list->b->arena, text_member(object, "name"));
+    return arena_copy(&strategy->name, list->b->arena, config_text(object, "name"));
 }
 
 static mx_err add_sources(struct builder *b, struct connection_strategy *strategy,
@@ -50,9 +44,9 @@ static mx_err add_sources(struct builder *b, struct connection_strategy *strateg
     json_object_foreach((json_t *)(uintptr_t)sources, key, item)
     {
         struct source_address *source = &list[count++];
-        mx_err err = netaddr_parse(&source->addr, text_member(item, "sourceIp"));
+        mx_err err = netaddr_parse(&source->addr, config_text(item, "sourceIp"));
         err =
-            err ? err : arena_copy(&source->ehlo_name, b->arena, text_member(item, "ehloHostname"));
+            err ? err : arena_copy(&source->ehlo_name, b->arena, config_text(item, "ehloHostname"));
         if (err) {
             return err;
         }
@@ -74,30 +68,22 @@ static mx_err add_connection(void *arg, uint64_t id, json_t *object)
                                                .mail = ms_member(object, "mailFromTimeout"),
                                                .rcpt = ms_member(object, "rcptToTimeout"),
                                                .data = ms_member(object, "dataTimeout")}};
-    mx_err err = arena_copy(&strategy->name, list->b->arena, text_member(object, "name"));
+    mx_err err = arena_copy(&strategy->name, list->b->arena, config_text(object, "name"));
     err =
         err ? err
-            : arena_copy(&strategy->ehlo_name, list->b->arena, text_member(object, "ehloHostname"));
+            : arena_copy(&strategy->ehlo_name, list->b->arena, config_text(object, "ehloHostname"));
     err = err ? err : add_sources(list->b, strategy, json_object_get(object, "sourceIps"));
     strategy->effect = connection_strategy_effect(strategy);
     return err;
 }
 
-static mx_err count_object(void *arg, uint64_t id, json_t *object)
-{
-    (void)id;
-    (void)object;
-    ++*(uint32_t *)arg;
-    return MX_OK;
-}
-
 /* Takes the memory for all objects of a type, `size` bytes each, and one more. */
 static mx_err take_list(struct builder *b, void **out_list, const char *type, size_t size)
 {
-    uint32_t count = 0;
-    b->type = reg_type_find(slice_of_text(type));
-    mx_err err = store_each(b->store, b->type, count_object, &count);
-    *out_list = err ? NULL : arena_take(b->arena, (count + 1) * size);
+    struct config_count only = {0};
+    b->type = config_type(type);
+    mx_err err = store_each(b->store, b->type, config_count_object, &only);
+    *out_list = err ? NULL : arena_take(b->arena, (only.count + 1) * size);
     return err || *out_list ? err : MX_ERR_NOMEM;
 }
 

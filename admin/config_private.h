@@ -69,6 +69,10 @@ mx_err builder_store_failed(struct builder *b, mx_err err);
 mx_err builder_no_memory(struct builder *b);
 /* A setting's object as stored or by default; sets b->type. Caller releases. */
 MX_MUST_CHECK mx_err builder_singleton(struct builder *b, json_t **out_object, const char *name);
+/* As store_each for a type, which becomes b->type; each fails by builder_fail, or with what the
+ * store has failed with. */
+MX_MUST_CHECK mx_err builder_each(struct builder *b, const char *type, store_object_fn each,
+                                  void *arg);
 /* Compiles a field of a normal object; errors name field and position. */
 MX_MUST_CHECK mx_err builder_compile(struct builder *b, struct expr_program **out_program,
                                      const json_t *object, const char *field,

@@ -7,6 +7,7 @@ void config_problem_set(struct config_problem *problem, const char *format, ...)
 {
     va_list args;
     problem->object[0] = problem->property[0] = '\0';
+    problem->ids[0] = problem->ids[1] = 0;
     va_start(args, format);
     vsnprintf(problem->text, sizeof(problem->text), format, args);
     va_end(args);

@@ -7,12 +7,6 @@
 
 #include <stdlib.h>
 
-static struct slice text_member(const json_t *object, const char *name)
-{
-    const json_t *value = json_object_get(object, name);
-    return slice_of(json_string_value(value), json_string_length(value));
-}
-
 struct queue_list {
     struct builder *b;
     struct queue_conf *queues;
@@ -32,7 +26,7 @@ static mx_err add_queue(void *arg, uint64_t id, json_t *object)
     struct queue_conf *queue = &list->queues[list->count];
     queue->workers = (uint32_t)json_integer_value(json_object_get(object, "threadsPerNode"));
     list->ids[list->count++] = id;
-    return arena_copy(&queue->name, list->b->arena, text_member(object, "name"));
+    return arena_copy(&queue->name, list->b->arena, config_text(object, "name"));
 }
 
 /* The list is normal: "0", "1", ... */
@@ -89,7 +83,7 @@ static mx_err add_schedule(void *arg, uint64_t id, json_t *object)
     }
     struct schedule *schedule = &list->schedules[list->schedule_count++];
     read_times(schedule, object);
-    mx_err err = object_id_parse(&queue_id, text_member(object, "queueId"));
+    mx_err err = object_id_parse(&queue_id, config_text(object, "queueId"));
     MX_ASSERT(err == MX_OK);
     while (schedule->queue < list->count && list->ids[schedule->queue] != queue_id) {
         schedule->queue++;
@@ -98,16 +92,7 @@ static mx_err add_schedule(void *arg, uint64_t id, json_t *object)
         return builder_fail(list->b, MX_ERR_NOTFOUND,
                             "field queueId: there is no such MtaVirtualQueue");
     }
-    return arena_copy(&schedule->name, list->b->arena, text_member(object, "name"));
-}
-
-static mx_err each_of(struct builder *b, const char *type, store_object_fn each,
-                      struct queue_list *list)
-{
-    b->type = reg_type_find(slice_of_text(type));
-    b->problem->text[0] = 0;
-    mx_err err = store_each(b->store, b->type, each, list);
-    return err && !b->problem->text[0] ? builder_store_failed(b, err) : err;
+    return arena_copy(&schedule->name, list->b->arena, config_text(object, "name"));
 }
 
 mx_err build_schedules(struct builder *b)
@@ -119,8 +104,8 @@ mx_err build_schedules(struct builder *b)
     if (!list.queues || !list.schedules) {
         return builder_fail(b, MX_ERR_NOMEM, "%s", err_text(MX_ERR_NOMEM));
     }
-    mx_err err = each_of(b, "MtaVirtualQueue", add_queue, &list);
-    err = err ? err : each_of(b, "MtaDeliverySchedule", add_schedule, &list);
+    mx_err err = builder_each(b, "MtaVirtualQueue", add_queue, &list);
+    err = err ? err : builder_each(b, "MtaDeliverySchedule", add_schedule, &list);
     b->config->image.queues = list.queues;
     b->config->image.queue_count = list.count;
     b->config->image.schedules = list.schedules;

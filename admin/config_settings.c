@@ -38,25 +38,35 @@ mx_err build_networks(struct builder *b, const struct netmask **out_networks, ui
 
 /* Settings of the whole server ------------------------------------------------------------- */
 
-static mx_err build_hostname(struct builder *b, const json_t *settings)
+/* Of the machine, or "localhost" when it has none that is good for SMTP. */
+static struct slice own_hostname(char out[HOSTNAME_MAX + 1])
 {
-    struct slice name = config_text(settings, "defaultHostname");
-    char own[HOSTNAME_MAX + 1] = "localhost";
-    if (name.len == 0) {
-        if (gethostname(own, HOSTNAME_MAX) != 0 || own[0] == 0) {
-            snprintf(own, sizeof(own), "localhost");
-        }
-        own[HOSTNAME_MAX] = 0;
-        name = slice_of_text(own);
-        text_lower((uint8_t *)own, name);
-        for (size_t i = 0; i < name.len; i++) {
-            if (!ascii_is_alnum(name.ptr[i]) && name.ptr[i] != '-' && name.ptr[i] != '.') {
-                name = SLICE_LITERAL("localhost");
-                break;
-            }
+    if (gethostname(out, HOSTNAME_MAX) != 0 || out[0] == 0) {
+        return SLICE_LITERAL("localhost");
+    }
+    out[HOSTNAME_MAX] = 0;
+    struct slice name = slice_of_text(out);
+    text_lower((uint8_t *)out, name);
+    for (size_t i = 0; i < name.len; i++) {
+        if (!ascii_is_alnum(name.ptr[i]) && name.ptr[i] != '-' && name.ptr[i] != '.') {
+            return SLICE_LITERAL("localhost");
         }
     }
-    return arena_copy(&b->config->image.hostname, b->arena, name) ? builder_no_memory(b) : MX_OK;
+    return name;
+}
+
+static mx_err build_names(struct builder *b, const json_t *settings)
+{
+    struct image *image = &b->config->image;
+    struct slice name = config_text(settings, "defaultHostname");
+    char own[HOSTNAME_MAX + 1], digits[16];
+    struct slice machine = own_hostname(own);
+    struct writer w = writer_init(digits, sizeof digits);
+    put_decimal(&w, store_node(b->store));
+    mx_err err = arena_copy(&image->hostname, b->arena, name.len > 0 ? name : machine);
+    err = err ? err : arena_copy(&image->node_hostname, b->arena, machine);
+    err = err ? err : arena_copy(&image->node_id, b->arena, writer_slice(&w));
+    return err ? builder_no_memory(b) : MX_OK;
 }
 
 /* The name of the default domain; empty when there is none. */
@@ -167,7 +177,7 @@ mx_err build_settings(struct builder *b)
     image->network_connections_max = (uint32_t)config_number(settings, "maxConnectionsPerNetwork");
     image->network_bits_v4 = (uint8_t)config_number(settings, "networkPrefixLengthIpv4");
     image->network_bits_v6 = (uint8_t)config_number(settings, "networkPrefixLengthIpv6");
-    err = build_hostname(b, settings);
+    err = build_names(b, settings);
     err = err ? err : build_domain(b, settings);
     err = err ? err : build_postmaster(b, settings);
     err = err ? err

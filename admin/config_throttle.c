@@ -1,6 +1,5 @@
 /* MtaInboundThrottle as part of the image. */
 #include "admin/config_private.h"
-#include "core/check.h"
 
 static uint16_t parts_of(const json_t *key)
 {
@@ -45,7 +44,7 @@ static mx_err add_match(struct throttle_list *list, struct inbound_throttle *own
 static mx_err add_throttle(void *arg, uint64_t id, json_t *object)
 {
     struct throttle_list *list = arg;
-    if (!json_is_true(json_object_get(object, "enable"))) {
+    if (!config_flag(object, "enable")) {
         return MX_OK;
     }
     if (list->count == INBOUND_THROTTLES_MAX) {
@@ -54,7 +53,6 @@ static mx_err add_throttle(void *arg, uint64_t id, json_t *object)
     }
     struct inbound_throttle *own = &list->items[list->count];
     const json_t *rate = json_object_get(object, "rate");
-    const json_t *name = json_object_get(object, "description");
     bool never;
     *own = (struct inbound_throttle){.id = id,
                                      .parts = parts_of(json_object_get(object, "key")),
@@ -67,26 +65,22 @@ static mx_err add_throttle(void *arg, uint64_t id, json_t *object)
     }
     own->stage = inbound_stage_of(own->parts, own->match);
     list->count++;
-    return arena_copy(&own->name, list->b->arena,
-                      slice_of(json_string_value(name), json_string_length(name)));
+    return arena_copy(&own->name, list->b->arena, config_text(object, "description"));
 }
 
 mx_err build_throttles(struct builder *b)
 {
     struct throttle_list list = {.b = b};
-    b->type = reg_type_find(SLICE_LITERAL("MtaInboundThrottle"));
-    MX_ASSERT(b->type);
     list.items = arena_take(b->arena, INBOUND_THROTTLES_MAX * sizeof(*list.items));
     if (!list.items) {
         return builder_fail(b, MX_ERR_NOMEM, "%s", err_text(MX_ERR_NOMEM));
     }
-    b->problem->text[0] = 0;
-    mx_err err = store_each(b->store, b->type, add_throttle, &list);
+    mx_err err = builder_each(b, "MtaInboundThrottle", add_throttle, &list);
     struct inbound_throttles *out = &b->config->image.throttles;
     out->items = list.items;
     out->count = list.count;
     for (uint32_t i = 0; i < list.count; i++) {
         out->stages |= 1u << list.items[i].stage;
     }
-    return err && !b->problem->text[0] ? builder_store_failed(b, err) : err;
+    return err;
 }

@@ -3,12 +3,15 @@
 #include "admin/password.h"
 #include "core/text.h"
 
+#include <string.h>
+
 /* Costs in tenths of a bit. */
 enum {
-    WORD_COST = 70,   /* one of a hundred and some, and how it is written */
+    WORD_COST = 80,   /* one of some three hundred, and how it is written */
     RUN_COST = 50,    /* where a sequence begins and which way it goes */
     REPEAT_COST = 40, /* of what, and how often */
     YEAR_COST = 70,   /* 1900 to 2099 */
+    DATE_COST = 150,  /* a day of a century */
     DIGIT_COST = 33,
     LETTER_COST = 47,  /* of one case */
     OTHER_COST = 55,   /* capitals, signs */
@@ -21,17 +24,27 @@ enum {
 static const char words[] =
     "password passwort passwd passphrase secret geheim admin administrator root toor master "
     "manager operator system server support helpdesk service sysadmin webmaster postmaster mail "
-    "email mailserver smtp test testing tester user guest default changeme change letmein welcome "
-    "willkommen hello hallo login logon access enter open sesame qwerty qwertz azerty asdf "
-    "iloveyou "
-    "love lover loveme monkey dragon tiger lion eagle shadow sunshine princess prinzessin angel "
-    "baby babygirl flower butterfly summer winter spring autumn sommer herbst monday friday "
-    "january "
-    "football soccer baseball basketball hockey superman batman spiderman starwars pokemon "
-    "minecraft killer hunter ranger trustno1 whatever freedom nothing please cookie cheese banana "
-    "orange computer internet google apple samsung microsoft windows linux oracle cisco database "
-    "michael jordan jennifer thomas robert daniel andrew joshua matthew jessica ashley charlie "
-    "company office business private temp temporary demo backup ringmx stalwart";
+    "email mailserver smtp test testing tester user guest default changeme change letmein "
+    "welcome willkommen hello hallo login logon access enter open sesame qwerty qwertz azerty "
+    "asdf iloveyou love lover loveme monkey dragon tiger lion eagle shadow sunshine princess "
+    "prinzessin angel baby babygirl flower butterfly summer winter spring autumn sommer herbst "
+    "monday friday january football soccer baseball basketball hockey superman batman spiderman "
+    "starwars pokemon minecraft killer hunter ranger trustno1 whatever freedom nothing please "
+    "cookie cheese banana orange computer internet google apple samsung microsoft windows linux "
+    "oracle cisco database michael jordan jennifer thomas robert daniel andrew joshua matthew "
+    "jessica ashley charlie company office business private temp temporary demo backup ringmx "
+    "stalwart 1qaz 2wsx 3edc 4rfv qazwsx zaq1 xsw2 february march april june july august "
+    "september october november december tuesday wednesday thursday saturday sunday januar "
+    "februar juni juli oktober dezember montag dienstag mittwoch donnerstag freitag samstag "
+    "sonntag alexander alexandra william richard joseph christian benjamin stefan andreas martin "
+    "peter sandra maria anna david james john lisa sarah laura julia nicole hannah amanda "
+    "anthony george michelle jasmine patrick steven family friend money house school student "
+    "teacher music guitar player gaming happy lucky smile beautiful forever heaven jesus christ "
+    "spirit blessed chicken rainbow diamond purple silver golden yellow black white green london "
+    "berlin paris america germany deutschland england canada mexico liverpool arsenal chelsea "
+    "barcelona juventus bayern schalke ferrari porsche mercedes mustang corvette yankees cowboys "
+    "lakers chicago dallas boston phoenix matrix gandalf pikachu naruto ninja harley ginger "
+    "pepper maggie buster tigger snoopy scooter elephant dolphin turtle horse kitten puppy";
 
 static const char *const rows[] = {"1234567890", "qwertyuiop", "qwertzuiop", "azertyuiop",
                                    "asdfghjkl",  "yxcvbnm",    "zxcvbnm",    "wxcvbn"};
@@ -49,6 +62,16 @@ static uint8_t letter_of(uint8_t c)
     return at ? (uint8_t)letters[at - signs] : c;
 }
 
+/* Also backwards. */
+static bool is_word(const uint8_t *text, struct slice word)
+{
+    size_t same = 0;
+    while (same < word.len && text[same] == word.ptr[word.len - 1 - same]) {
+        same++;
+    }
+    return same == word.len || memcmp(text, word.ptr, word.len) == 0;
+}
+
 /* The longest word that stands at i. */
 static size_t word_at(const struct guess *g, size_t i)
 {
@@ -57,7 +80,7 @@ static size_t word_at(const struct guess *g, size_t i)
         size_t len = slice_find(rest, ' ');
         struct slice word = slice_first(rest, len);
         if (len > longest && len <= g->len - i &&
-            (memcmp(g->read + i, word.ptr, len) == 0 || memcmp(g->plain + i, word.ptr, len) == 0)) {
+            (is_word(g->read + i, word) || is_word(g->plain + i, word))) {
             longest = len;
         }
         rest = slice_from(rest, len < rest.len ? len + 1 : len);
@@ -117,6 +140,28 @@ static size_t year_at(const struct guess *g, size_t i)
     return is_year ? 4 : 0;
 }
 
+static size_t digits_at(const struct guess *g, size_t i)
+{
+    size_t len = 0;
+    while (len < 4 && i + len < g->len && ascii_is_digit(g->plain[i + len])) {
+        len++;
+    }
+    return len;
+}
+
+/* "24.12.1987", "1987-12-24", "1/2/99". */
+static size_t date_at(const struct guess *g, size_t i)
+{
+    size_t len = digits_at(g, i), sign = i + len;
+    for (unsigned part = 1; len > 0 && part < 3; part++) {
+        size_t at = i + len;
+        bool apart = at < g->len && !ascii_is_alnum(g->plain[at]) && g->plain[at] == g->plain[sign];
+        size_t digits = apart ? digits_at(g, at + 1) : 0;
+        len = digits > 0 ? len + 1 + digits : 0;
+    }
+    return len;
+}
+
 static unsigned cost_of(uint8_t c)
 {
     return c >= 0x80              ? FOREIGN_COST
@@ -130,8 +175,11 @@ unsigned password_bits(struct slice text)
     static const struct {
         size_t (*length)(const struct guess *g, size_t i);
         unsigned cost;
-    } kinds[] = {
-        {word_at, WORD_COST}, {run_at, RUN_COST}, {repeat_at, REPEAT_COST}, {year_at, YEAR_COST}};
+    } kinds[] = {{word_at, WORD_COST},
+                 {run_at, RUN_COST},
+                 {repeat_at, REPEAT_COST},
+                 {year_at, YEAR_COST},
+                 {date_at, DATE_COST}};
     struct guess g = {.len = mx_min_size(text.len, PASSWORD_MAX)};
     unsigned cost = 0;
     for (size_t i = 0; i < g.len; i++) {

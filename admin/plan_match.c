@@ -148,6 +148,19 @@ static bool check_keys(struct plan_matcher *m)
     return true;
 }
 
+/* Of a type with a label. */
+static void choose_usual_keys(struct plan_matcher *m)
+{
+    struct slice rest = slice_of_text(m->type->match ? m->type->match : m->type->label);
+    while (rest.len > 0) {
+        struct slice name = slice_first(rest, slice_find(rest, ' '));
+        const struct reg_field *field = any_field(m->type, name);
+        MX_ASSERT(field);
+        m->keys[m->key_count++] = field->name;
+        rest = slice_from(rest, mx_min_size(name.len + 1, rest.len));
+    }
+}
+
 static bool choose_keys(struct plan_matcher *m, const json_t *match_on)
 {
     if (json_is_array(match_on)) {
@@ -164,7 +177,7 @@ static bool choose_keys(struct plan_matcher *m, const json_t *match_on)
         return check_keys(m);
     }
     if (!json_is_string(match_on) && m->type->label) {
-        m->keys[m->key_count++] = m->type->label;
+        choose_usual_keys(m);
     }
     return true;
 }

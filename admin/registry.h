@@ -138,9 +138,10 @@ struct reg_type {
     const char *label;   /* the property that names an object for people; NULL = none */
     /* Properties that together are unique, space-separated; NULL = none. */
     const char *unique;
-    /* Without a label: the server-set property that people know an object by, and the one that
-     * plans find it by when nothing is unique; NULL = none. */
-    const char *shown_by, *match;
+    const char *shown_by; /* without a label: the server-set property that people know it by */
+    /* Properties that plans find an object by, space-separated, where that is not the label or what
+     * is unique; NULL = it is. */
+    const char *match;
     const char *description;
     /* Creating a variant needs the permission of this prefix and its name; NULL = no further one.
      */

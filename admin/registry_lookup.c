@@ -22,11 +22,12 @@
         .description = "In the key, `*` stands for any bytes and `?` for one. Patterns are " \
                        "tried when no other key of the list fits, the oldest first."         \
     }
-#define LOOKUP_NOTE                                                                           \
-    "Of both types together there are at most 65,536 objects, and 256 patterns in a list. A " \
-    "list that an expression names has to have a key; a key may be in it once, with or "      \
-    "without a value. `*` is no list's name: it is the store that expressions fill (`ringmx " \
-    "reference expressions`). Looking a key up waits for nobody and costs the same whatever " \
+#define LOOKUP_NOTE                                                                              \
+    "Of both types together there are at most 65,536 objects, and 256 patterns in a list. A "    \
+    "list that an expression names has to have a key, so its last one can go when no "           \
+    "expression names it any more; a key may be in it once, with or without a value. `*` is no " \
+    "list's name: it is the store that expressions fill (`ringmx "                               \
+    "reference expressions`). Looking a key up waits for nobody and costs the same whatever "    \
     "the size of the list, patterns aside."
 
 static const struct reg_field key_fields[] = {NAMESPACE_FIELD, KEY_FIELD, PATTERN_FIELD};

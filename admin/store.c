@@ -208,6 +208,11 @@ uint64_t store_generation(const struct store *store)
     return store->generation + (store->changes > 0);
 }
 
+uint32_t store_node(const struct store *store)
+{
+    return store->node;
+}
+
 bool store_in_transaction(const struct store *store)
 {
     return store->in_transaction;

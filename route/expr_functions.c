@@ -23,8 +23,15 @@ bool expr_f_is_local_address(struct expr_vm *vm, const struct expr_value *a, str
 
 bool expr_f_system(struct expr_vm *vm, const struct expr_value *a, struct expr_value *out)
 {
-    struct slice s;
-    return expr_to_text(vm, a, &s) && give_text(out, vm->host->system(vm->host->arg, s));
+    struct slice name;
+    uint64_t number;
+    if (!expr_to_text(vm, a, &name)) {
+        return false;
+    }
+    struct slice value = vm->host->system(vm->host->arg, name);
+    bool is_number =
+        slice_equal(name, SLICE_LITERAL("node_id")) && text_to_u64(&number, value) == MX_OK;
+    return is_number ? give_int(out, (int64_t)number) : give_text(out, value);
 }
 
 bool expr_f_metric(struct expr_vm *vm, const struct expr_value *a, struct expr_value *out)
@@ -280,8 +287,9 @@ static const struct expr_function functions[] = {
     PURE(winnow, "array", 1, "without empty items"),
     PURE(is_intersect, "a b", 2, "do the arrays share an item's text?"),
     HOST(hash, "text algorithm", 2, "md5 sha1 sha256 sha512", "digest in hexadecimal"),
-    HOST(system, "name", 1, "hostname domain node_hostname",
-         "host name of this server, its default domain"),
+    HOST(system, "name", 1, "hostname domain node_id node_hostname node_role",
+         "name of this server, its default domain; of this machine: the number that ids of objects "
+         "contain, the host name, and '', as there are no roles"),
     HOST(metric, "name", 1, metric_names,
          "value of a statistic, of all cores together, at most a second old; the names are below"),
     STORE("key_get", "store key", 2, KEY, .lists = true,

@@ -256,6 +256,7 @@ static void refuse_store(struct parser *p, const struct expr_function *f,
         put_text(&w, ", not \"");
         put_slice(&w, slice_first(store->value.string, NAME_SHOWN));
         put_char(&w, '"');
+        put_text(&w, f->lists ? " (a list needs a key: add one, or change this first)" : "");
     }
     put_text(&w, "; available:");
     expr_put_stores(&w, f->lists ? p->c->environment->lookups : NULL);

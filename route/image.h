@@ -138,8 +138,9 @@ struct certificate_conf {
 
 struct image {
     uint64_t generation;
-    struct slice hostname;        /* of this server: banner, EHLO, trace headers */
-    struct slice domain;          /* the default one, or empty */
+    struct slice hostname;               /* of this server: banner, EHLO, trace headers */
+    struct slice domain;                 /* the default one, or empty */
+    struct slice node_id, node_hostname; /* of the machine: digits, and its own name */
     struct slice postmaster;      /* address for postmaster mail that nobody else takes, or empty */
     struct session_limits limits; /* where no program says something else: */
     /* Context as in session_setting_row(). Results of numbers are integers in the setting's range;
@@ -179,6 +180,8 @@ struct image {
 
 /* NULL when there is none of that name. */
 const struct route_conf *image_route(const struct image *image, struct slice name);
+/* What system() answers to a name. There are no roles of nodes, so node_role is empty. */
+struct slice image_system(const struct image *image, struct slice name);
 /* NULL when there is none of that name. */
 const struct schedule *image_schedule(const struct image *image, struct slice name);
 /* Is this client not to be served? Loopback and what is allowed never is. */

@@ -23,6 +23,7 @@ struct lookup_row {
     struct slice value; /* has_value */
     bool has_value;
     bool pattern;
+    uint64_t id; /* of whoever made it; not looked at here */
 };
 
 /* The rows' texts are borrowed. MX_ERR_NOMEM; MX_ERR_LIMIT: too many rows or patterns;

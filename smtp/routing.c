@@ -260,9 +260,7 @@ static bool local_address(void *arg, struct slice address)
 
 static struct slice system_value(void *arg, struct slice name)
 {
-    const struct lookup *look = arg;
-    const struct image *image = look->ctx->image;
-    return slice_equal(name, SLICE_LITERAL("domain")) ? image->domain : image->hostname;
+    return image_system(((const struct lookup *)arg)->ctx->image, name);
 }
 
 static size_t digest(void *arg, struct slice algorithm, struct slice text,

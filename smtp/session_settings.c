@@ -89,8 +89,7 @@ static bool local_address(void *arg, struct slice name)
 
 static struct slice system_value(void *arg, struct slice name)
 {
-    const struct image *image = ((const struct session_view *)arg)->image;
-    return slice_equal(name, SLICE_LITERAL("domain")) ? image->domain : image->hostname;
+    return image_system(((const struct session_view *)arg)->image, name);
 }
 
 static size_t digest(void *arg, struct slice algorithm, struct slice bytes,

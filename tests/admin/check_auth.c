@@ -283,11 +283,12 @@ static void check_passwords(void)
 static void check_strength(void)
 {
     static const char *const weak[] = {
-        "password",       "Password1",  "p@ssw0rd!",    "PASSWORD2026",    "12345678",
-        "1234567890",     "87654321",   "abcdefgh",     "qwertyuiop",      "QwErTy12",
-        "asdfghjkl;",     "adminadmin", "letmein1",     "changeme1",       "summer2026",
-        "Winter2025!",    "ringmx2026", "abcdabcdabcd", "admin123",        "test1234",
-        "11112222333344", "iloveyou1",  "trustno1",     "passwortpasswort"};
+        "password",       "Password1",  "p@ssw0rd!",    "PASSWORD2026",     "12345678",
+        "1234567890",     "87654321",   "abcdefgh",     "qwertyuiop",       "QwErTy12",
+        "asdfghjkl;",     "adminadmin", "letmein1",     "changeme1",        "summer2026",
+        "Winter2025!",    "ringmx2026", "abcdabcdabcd", "admin123",         "test1234",
+        "11112222333344", "iloveyou1",  "trustno1",     "passwortpasswort", "drowssap1",
+        "1qaz2wsx",       "Liverpool1", "1ooprevil",    "12.05.1987",       "1987-12-24!"};
     static const char *const strong[] = {"correct horse battery",
                                          "x7Kq9zPw",
                                          "Tr0ub4dor&3",
@@ -297,7 +298,9 @@ static void check_strength(void)
                                          "\xc3\xa4"
                                          "rgern \xc3\xbc"
                                          "bt sich leicht",
-                                         "gcmkbranhbwppe2d"};
+                                         "gcmkbranhbwppe2d",
+                                         "24.12.1987, in the snow",
+                                         "7-3-1-9 of twelve"};
     for (size_t i = 0; i < mx_countof(weak); i++) {
         CHECK_HAS(password_problem(slice_of_text(weak[i])), "too weak");
     }
@@ -758,6 +761,38 @@ static void check_grants(void)
 
 /* API keys --------------------------------------------------------------------------------- */
 
+static json_t *key_of(uint64_t account, const char *permissions)
+{
+    return json_of("{\"description\":\"x\",\"accountId\":\"%s\",\"permissions\":{%s}}",
+                   id_text(account).text, permissions);
+}
+
+#define INHERIT "\"@type\":\"Inherit\""
+#define KEYS_ONLY                                                                          \
+    "\"@type\":\"Replace\",\"permissions\":{\"sysApiKeyCreate\":true,\"sysApiKeyUpdate\":" \
+    "true}"
+
+/* Who has a key that may do little makes none that may do more, of it or beside it. */
+static void check_keys_of_keys(void)
+{
+    struct world w;
+    world_open(&w);
+    CHECK_TEXT(update(&w, "Account", w.ann, json_of("{\"roles\":{\"@type\":\"Admin\"}}")), "");
+    w.caller.permissions = permission_all();
+    CHECK_TEXT(check_change(&w, "ApiKey", NULL, key_of(w.ann, INHERIT)), "");
+    json_t *little = key_of(w.ann, KEYS_ONLY);
+    access_of_key(&w.caller.permissions, little);
+    json_decref(little);
+    CHECK_TEXT(check_change(&w, "ApiKey", NULL, key_of(w.ann, KEYS_ONLY)), "");
+    CHECK_HAS(check_change(&w, "ApiKey", NULL, key_of(w.ann, INHERIT)),
+              "this would give permissions that you do not have: ");
+    CHECK_HAS(check_change(&w, "ApiKey", key_of(w.ann, KEYS_ONLY), key_of(w.ann, INHERIT)),
+              "this would give permissions that you do not have: ");
+    CHECK_TEXT(check_change(&w, "ApiKey", key_of(w.ann, INHERIT), key_of(w.ann, INHERIT)), "");
+    CHECK_TEXT(check_change(&w, "ApiKey", key_of(w.ann, INHERIT), NULL), "");
+    world_close(&w);
+}
+
 static const char *make_key(struct world *w, uint64_t account, json_t *body, uint64_t *out_id,
                             char secret[API_KEY_TEXT_MAX])
 {
@@ -1080,6 +1115,7 @@ int main(void)
     check_disk();
     check_roles();
     check_grants();
+    check_keys_of_keys();
     check_api_keys();
     check_key_limits();
     check_recovery();

@@ -2,7 +2,9 @@
  * accounts. */
 #include "tests/admin/support.h"
 
+#include "admin/object_id.h"
 #include "admin/reference.h"
+#include "core/text.h"
 #include "io/tls.h"
 
 #include <time.h>
@@ -40,6 +42,13 @@ static void check_defaults(void)
     const struct image *image = &config->image;
     CHECK(image->generation == 1);
     CHECK(image->hostname.len > 0);
+    CHECK(slice_equal(image_system(image, SLICE_LITERAL("hostname")), image->hostname));
+    CHECK(slice_equal(image_system(image, SLICE_LITERAL("node_hostname")), image->hostname));
+    CHECK(image_system(image, SLICE_LITERAL("domain")).len == 0);
+    CHECK(image_system(image, SLICE_LITERAL("node_role")).len == 0);
+    uint64_t node;
+    CHECK(text_to_u64(&node, image_system(image, SLICE_LITERAL("node_id"))) == MX_OK);
+    CHECK(node < (1u << OBJECT_NODE_BITS));
     CHECK(image->postmaster.len == 0);
     CHECK(image->connections_max == 8192 && image->client_connections_max == 200);
     CHECK(image->certificate == NULL);

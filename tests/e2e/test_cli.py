@@ -1053,6 +1053,26 @@ def test_cli_snapshot_puts_back():
         equal(Api(s.http_port, "root@example.org:correct horse battery").http("GET", "/api/account")[0], 200, "signing in")
 
 
+def test_cli_snapshot_of_lists():
+    """A key that two lists have is two objects to a snapshot, and to both programs that apply it."""
+    with Managed() as s:
+        for name, value in (("moved", "a"), ("other", "b")):
+            s.api.create("MemoryLookupKeyValue", namespace=name, key="x", value=value)
+        plan_text = at_server(s, "snapshot", "--quiet", "MemoryLookupKeyValue").stdout
+        check('"matchOn":["namespace","key"]' in plan_text, plan_text)
+        changed = s.api.find("MemoryLookupKeyValue", namespace="other")
+        s.api.update("MemoryLookupKeyValue", changed, value="c")
+        at_server(s, "apply", "--stdin", stdin=plan_text, err=" 0 created (0 failed)\n")
+        equal(at_server(s, "snapshot", "--quiet", "MemoryLookupKeyValue").stdout, plan_text, "snapshot afterwards")
+        s.stop()
+        lines = [json.loads(line) for line in plan_text.splitlines()]
+        for line in lines:
+            del line["matchOn"]
+        s.apply(lines)
+        s.start()
+        equal(at_server(s, "snapshot", "--quiet", "MemoryLookupKeyValue").stdout, plan_text, "applied while it is stopped")
+
+
 def test_cli_watch_server():
     """stats and health against the real process."""
     port = lib.free_port()

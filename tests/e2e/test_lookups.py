@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 
 from lib import Sink, check, constant, equal, relay_route, starts, wait_until
 from nameserver import NameServer
@@ -48,13 +49,17 @@ def test_lookup_lists():
         starts(said(s, "RCPT TO:<older@example.org>"), "250", "the new key")
 
         text = refusal(s, "MtaStageMail", {"update": {"singleton": {"rewrite": constant("key_get('Moved', sender)")}}})
-        check("at position 8" in text and 'not "Moved"; available: * moved senders' in text, text)
+        check("at position 8" in text and 'not "Moved" (a list needs a key: add one, or change this first); available: * moved senders' in text, text)
         text = refusal(s, "MemoryLookupKey", {"create": {"a": {"namespace": "moved", "key": "older@example.org"}}})
         check("the list 'moved' has the key 'older@example.org' twice" in text, text)
+        # Of many it is that one alone, whichever type the other one has.
+        answer = s.api.set("MemoryLookupKey", create={name: {"namespace": space, "key": key} for name, space, key in (
+            ("a", "senders", "a@example.net"), ("b", "moved", "older@example.org"), ("c", "*", "x"), ("d", "senders", "d@example.net"))})
+        equal((sorted(answer["created"]), sorted(answer["notCreated"])), (["a", "d"], ["b", "c"]), f"one call ({answer})")
         text = refusal(s, "MemoryLookupKey", {"create": {"a": {"namespace": "*", "key": "x"}}})
         check("is the store that expressions fill" in text, text)
         text = refusal(s, "MemoryLookupKeyValue", {"destroy": [moved]})
-        check('not "moved"; available: * senders' in text, text)
+        check('not "moved" (a list needs a key: add one, or change this first); available: * senders' in text, text)
         s.api.update("MtaStageRcpt", "singleton", rewrite=constant("false"))
         s.api.destroy("MemoryLookupKeyValue", moved)
         check(s.api.create("Action", **{"@type": "ReloadLookupStores"}), "the action of the contract")
@@ -75,6 +80,16 @@ def test_metric_function():
             s.submit("alice@example.org")
         s.api.update("MtaStageMail", "singleton", isSenderAllowed=constant("metric('queue.message-queued') < 5"))
         wait_until(lambda: said(s, "MAIL FROM:<a@example.net>")[:3] == "550", 10, "five messages of both cores")
+
+
+def test_system_function():
+    """What system() says of the server and of the machine: every name of the contract has an answer."""
+    with Managed(cores=1) as s:
+        s.api.update("SystemSettings", "singleton", defaultHostname="mx.example.org")
+        for name, holds in (("hostname", "== 'mx.example.org'"), ("domain", "== 'example.org'"), ("node_id", "< 1024"),
+                            ("node_hostname", f"== '{socket.gethostname().lower()}'"), ("node_role", "== ''")):
+            s.api.update("MtaStageMail", "singleton", isSenderAllowed=constant(f"system('{name}') {holds}"))
+            starts(said(s, "MAIL FROM:<a@example.net>"), "250", name)
 
 
 def test_expression_counters():

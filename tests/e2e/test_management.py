@@ -439,6 +439,25 @@ def test_nobody_gives_what_he_has_not():
         equal(desk.calls(("x:Domain/get", {"ids": None}))[0][0], "error", "reading another type")
 
 
+def test_keys_of_keys():
+    """An API key that may do little makes none that may do more, and does not become more itself."""
+    with Managed() as s:
+        s.api.create("Account", **{"@type": "User"}, name="chief", domainId=s.api.find("Domain", name="example.org"),
+                     roles={"@type": "Admin"}, credentials={"0": {"@type": "Password", "secret": "the word of chief"}})
+        chief = Api(s.http_port, "chief@example.org:the word of chief")
+        little = {"@type": "Replace", "permissions": {"sysApiKeyCreate": True, "sysApiKeyUpdate": True, "sysDomainQuery": True}}
+        made = chief.set("ApiKey", create={"n": {"description": "little", "permissions": little}})["created"]["n"]
+        key = Api(s.http_port, ADMIN)
+        key.headers["Authorization"] = f"Bearer {made['secret']}"
+        for answer in (key.set("ApiKey", create={"n": {"description": "more"}}),
+                       key.set("ApiKey", update={made["id"]: {"permissions": {"@type": "Inherit"}}}),
+                       key.set("ApiKey", update={made["id"]: {"permissions/permissions/sysAccountUpdate": True}})):
+            [refused] = list((answer.get("notCreated") or answer.get("notUpdated")).values())
+            equal(refused["type"], "forbidden", f"the answer ({answer})")
+        key.update("ApiKey", made["id"], description="as little as before")
+        check(key.set("ApiKey", create={"n": {"description": "as little", "permissions": little}})["created"], "one that may as little")
+
+
 def test_helpdesk():
     """Who may change accounts sets passwords of users and removes them; administrators he can neither rename nor remove."""
     with Managed() as s:

@@ -48,8 +48,9 @@ static bool host_local_address(void *arg, struct slice address)
 static struct slice host_system(void *arg, struct slice name)
 {
     (void)arg;
-    return slice_equal(name, SLICE_LITERAL("hostname")) ? SLICE_LITERAL("mx.example.org")
-                                                        : SLICE_LITERAL("example.org");
+    return slice_equal(name, SLICE_LITERAL("node_id"))    ? SLICE_LITERAL("7")
+           : slice_equal(name, SLICE_LITERAL("hostname")) ? SLICE_LITERAL("mx.example.org")
+                                                          : SLICE_LITERAL("example.org");
 }
 
 /* No digest: the length of what was to be digested, and of the algorithm's name. */

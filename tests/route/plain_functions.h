@@ -414,7 +414,7 @@ static const struct plain_function plain_functions[] = {
     {"is_local_domain", "r", NULL, true},
     {"is_local_address", "r", NULL, true},
     {"hash", "rw", "md5 sha1 sha256 sha512", true},
-    {"system", "w", "hostname domain node_hostname", true},
+    {"system", "w", "hostname domain node_id node_hostname node_role", true},
     {"metric", "w", "smtp.active-connections queue.count delivery.delivered", true},
     {"key_get", "Tr", NULL, true},
     {"key_exists", "Tr", NULL, true},
@@ -448,8 +448,10 @@ static struct expr_value plain_of_host(const char *name, const struct expr_value
         return plain_text(text);
     }
     if (strcmp(name, "system") == 0) {
-        return plain_text(slice_equal(x, slice_of_text("hostname")) ? "mx.example.org"
-                                                                    : "example.org");
+        return slice_equal(x, slice_of_text("node_id"))
+                   ? plain_int(7)
+                   : plain_text(slice_equal(x, slice_of_text("hostname")) ? "mx.example.org"
+                                                                          : "example.org");
     }
     if (strcmp(name, "metric") == 0) {
         return plain_int(100 * (x.ptr[0] == 's'   ? EXPR_METRIC_SESSIONS

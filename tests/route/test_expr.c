@@ -142,11 +142,13 @@ Test(expr, problems_name_place_and_reason)
         {"sql_query('a', 'b', 'c')", 0, "there are no SQL stores"},
         {"1 + $name", 4, "variables of Sieve scripts are not supported: \"$name\""},
         {"key_get('a', rcpt)", 8,
-         "key_get() takes as its first argument, in quotes, the name of a store, not \"a\"; "
-         "available: * known named"},
-        {"1 || key_exists('Known', 1)", 16, "not \"Known\"; available: * known named"},
+         "key_get() takes as its first argument, in quotes, the name of a store, not \"a\" "
+         "(a list needs a key: add one, or change this first); available: * known named"},
+        {"1 || key_exists('Known', 1)", 16,
+         "not \"Known\" (a list needs a key: add one, or change this first); available: * known "
+         "named"},
         {"key_exists(rcpt, 1)", 11, "the name of a store; available: * known named"},
-        {"key_get('', 1)", 8, "the name of a store, not \"\"; available: * known named"},
+        {"key_get('', 1)", 8, "the name of a store, not \"\" (a list needs a key: "},
         {"key_set('known', 1, 2)", 8, "not \"known\"; available: *"},
         {"counter_get('known', 1)", 12, "not \"known\"; available: *"},
         {"counter_incr(sender, 1)", 13, "the name of a store; available: *"},
@@ -170,7 +172,7 @@ Test(expr, problems_name_place_and_reason)
         {"email_part(rcpt, 'user')", 17, "one of: local domain"},
         {"email_part(rcpt, sender)", 17, "takes as its last argument, in quotes"},
         {"hash(rcpt, 'crc32')", 11, "one of: md5 sha1 sha256 sha512"},
-        {"system('uptime')", 7, "one of: hostname domain node_hostname"},
+        {"system('uptime')", 7, "one of: hostname domain node_id node_hostname node_role"},
         {"rcpt == -[1]", 8, "arithmetic on an array"},
         {"(rcpt == 'a' || size > ) && 1", 23, "expected a value, found \")\""},
         {"rcpt rcpt", 5, "expected an operator or the end, found \"rcpt\""},

@@ -137,6 +137,7 @@ static const char *const cases[][2] = {
     {"hash('', 'md5')", "'0003'"},
     {"system('hostname')", "'mx.example.org'"},
     {"system('domain')", "'example.org'"},
+    {"system('node_id') + 1", "8"},
     {"metric('smtp.active-connections')", "0"},
     {"metric('smtp.concurrency-limit-exceeded') + 1", "201"},
     {"key_exists('known', sender)", "1"},

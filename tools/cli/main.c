@@ -121,8 +121,8 @@ static const struct option_spec queue_options[] = {
 };
 
 const struct command commands[] = {
-    {"describe", "[NAME]", "Objects and enums of the schema", 0, 1, false, no_options,
-     command_describe},
+    {"describe", "[NAME[/VARIANT]]", "Objects and enums of the schema, or the fields of one", 0, 1,
+     false, no_options, command_describe},
     {"get", "OBJECT [ID]", "Show one object", 1, 2, false, get_options, command_get},
     {"query", "OBJECT", "Find objects", 1, 1, false, query_options, command_query},
     {"create", "OBJECT[/VARIANT]", "Create an object", 1, 1, false, input_options, command_create},
