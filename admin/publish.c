@@ -437,10 +437,11 @@ void publisher_free(struct publisher *p)
     running_free(&p->next);
     free(p->records.items);
     free(p->change.replaced);
-    if (p->lingering && !p->applied) { /* given up, and some core has never said so */
-        bindings_close(&p->bindings);
+    if (p->lingering && !p->applied) {
+        bindings_close(&p->bindings); /* no core has taken them over */
+    } else {
+        bindings_free(&p->bindings);
     }
-    bindings_free(&p->bindings);
     records_free(&p->all_records);
     free(p->parts);
     free(p);
