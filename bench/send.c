@@ -85,6 +85,7 @@ static int run(struct load *load, const struct send_options *options, json_t *co
 {
     bool failed = false;
     struct report report = {.load = load, .command = command};
+    const volatile int *stop = process_stop(PROCESS_WAITS_GO_ON); /* from now on */
     mx_err err = start(load, options);
     if (err) {
         fprintf(stderr, "ringmx-bench: cannot start: %s\n", err_text(err));
@@ -95,7 +96,7 @@ static int run(struct load *load, const struct send_options *options, json_t *co
         return 1;
     }
     load->on_point = options->quiet ? NULL : on_point;
-    load_run(load, process_stop(PROCESS_WAITS_GO_ON));
+    load_run(load, stop);
     if (!options->quiet && isatty(STDERR_FILENO) == 1) {
         fprintf(stderr, "\n");
     }
