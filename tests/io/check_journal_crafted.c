@@ -1,11 +1,9 @@
 /* Mail whose content looks like a part of the journal: it is content, wherever it comes to lie.
  * What passed for the index of a segment hid all records that are in there. */
-#include "tests/check.h"
+#include "tests/io/journal_life.h"
 
 #include "core/hash.h"
-#include "io/journal.h"
 #include "io/journal_format.h"
-#include "io/shard.h"
 #include "io/sys.h"
 
 #include <stdio.h>
@@ -15,17 +13,11 @@
 
 enum {
     SEGMENT_BYTES = 1024 * 1024,
-    PATH_BYTES = 300,
     SMALL_BYTES = 100,
     /* One group from the third block of a segment to its end: behind header and first group. */
     LARGE_BYTES =
         SEGMENT_BYTES - 2 * JF_BLOCK_BYTES - JF_GROUP_HEADER_BYTES - JF_RECORD_HEADER_BYTES,
 };
-
-static char dir[PATH_BYTES];
-static struct shard shard;
-static struct journal_store *store;
-static struct journal *journal;
 
 /* With so many segments there is no other operation than what the tests begin. */
 static const struct journal_conf conf = {.node = 1,
@@ -98,33 +90,11 @@ static struct message crafted(uint32_t len)
     return m;
 }
 
-static void open_all(void)
-{
-    struct shard_conf shard_conf = {
-        .count = 1, .cpu = -1, .blocks_max = 64, .workers = 1, .log_level = LOG_ERROR};
-    CHECK(shard_init(&shard, &shard_conf) == MX_OK);
-    CHECK(shard_open(&shard) == MX_OK);
-    CHECK(journal_store_open(&store, dir, &conf, &shard.log) == MX_OK);
-    CHECK(journal_open(&journal, store, &shard, 0, &ops, NULL) == MX_OK);
-}
-
 static void run_until(const struct message *m)
 {
     while (!m->acked) {
         shard_turn(&shard, MX_NS_PER_S);
     }
-}
-
-static void end_all(void)
-{
-    while (!journal_quiet(journal)) {
-        journal_flush(journal);
-        shard_turn(&shard, MX_NS_PER_MS);
-    }
-    journal_close(journal);
-    journal_store_close(store);
-    shard_close(&shard);
-    shard_fini(&shard);
 }
 
 /* --- what is found -----------------------------------------------------------------------------
@@ -150,21 +120,7 @@ static void on_damaged(void *arg, struct qid id, const char *file, uint64_t offs
 static uint64_t records_found(void)
 {
     static const struct journal_scan_ops scan_ops = {.record = on_record, .damaged = on_damaged};
-    struct journal_scan_result result;
-    struct log log;
-    CHECK(log_init(&log, -1, LOG_ERROR) == MX_OK);
-    CHECK(journal_store_open_readonly(&store, dir, &log) == MX_OK);
-    CHECK(journal_store_scan(store, &scan_ops, NULL, &result) == MX_OK);
-    journal_store_close(store);
-    log_fini(&log);
-    return result.records;
-}
-
-static void forget_journal(void)
-{
-    char command[2 * PATH_BYTES];
-    snprintf(command, sizeof command, "rm -rf %s", dir);
-    CHECK(system(command) == 0);
+    return scan_all(&scan_ops).records;
 }
 
 /* --- tests -------------------------------------------------------------------------------------
@@ -174,7 +130,7 @@ static void forget_journal(void)
  * making it ready begins in the same turn. That group would fit up to the end of the segment. */
 static void last_block_is_the_trailers(void)
 {
-    open_all();
+    open_all(&conf, &ops);
     struct message large = crafted(LARGE_BYTES);
     struct message small = {.bytes = calloc(1, SMALL_BYTES), .len = SMALL_BYTES, .then = &large};
     append(&small);
@@ -197,7 +153,7 @@ static void end_of_a_cut_segment_is_content(void)
     struct jf_segment header;
     size_t len;
     int fd;
-    open_all();
+    open_all(&conf, &ops);
     struct message m = crafted(4 * JF_BLOCK_BYTES - JF_GROUP_HEADER_BYTES - JF_RECORD_HEADER_BYTES);
     append(&m);
     run_until(&m);

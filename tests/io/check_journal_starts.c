@@ -1,10 +1,8 @@
 /* Starts that end early, again and again, before anybody has read what earlier ones left: the
  * journal does not grow by them, and loses nothing. */
-#include "tests/check.h"
+#include "tests/io/journal_life.h"
 
-#include "io/journal.h"
 #include "io/journal_format.h"
-#include "io/shard.h"
 #include "io/sys.h"
 
 #include <stdio.h>
@@ -16,13 +14,7 @@ enum {
     STARTS = 200,
     SEGMENT_BYTES = 1024 * 1024,
     PAYLOAD_BYTES = 3000,
-    PATH_BYTES = 300,
 };
-
-static char dir[PATH_BYTES];
-static struct shard shard;
-static struct journal_store *store;
-static struct journal *journal;
 
 static const struct journal_conf conf = {.node = 1,
                                          .first_segment_bytes = SEGMENT_BYTES,
@@ -47,34 +39,11 @@ static const struct journal_ops ops = {.evict = evict, .indexed = indexed};
 /* --- lives -------------------------------------------------------------------------------------
  */
 
-static void open_all(void)
-{
-    struct shard_conf shard_conf = {
-        .count = 1, .cpu = -1, .blocks_max = 64, .workers = 1, .log_level = LOG_ERROR};
-    CHECK(shard_init(&shard, &shard_conf) == MX_OK);
-    CHECK(shard_open(&shard) == MX_OK);
-    CHECK(journal_store_open(&store, dir, &conf, &shard.log) == MX_OK);
-    CHECK(journal_open(&journal, store, &shard, 0, &ops, NULL) == MX_OK);
-}
-
-/* Leaves the files as they are, as a kill does. */
-static void end_all(void)
-{
-    while (!journal_quiet(journal)) {
-        journal_flush(journal);
-        shard_turn(&shard, MX_NS_PER_MS);
-    }
-    journal_close(journal);
-    journal_store_close(store);
-    shard_close(&shard);
-    shard_fini(&shard);
-}
-
 /* Until its next segment is ready to be written to. */
 static void life_without_mail(void)
 {
     struct journal_stats stats;
-    open_all();
+    open_all(&conf, &ops);
     do {
         shard_turn(&shard, MX_NS_PER_MS);
         journal_stats(journal, &stats);
@@ -176,22 +145,8 @@ static const struct journal_scan_ops scan_ops = {.record = on_record, .damaged =
 
 static uint64_t segments_with_records(void)
 {
-    struct journal_scan_result result;
     records_found = 0;
-    struct log log;
-    CHECK(log_init(&log, -1, LOG_ERROR) == MX_OK);
-    CHECK(journal_store_open_readonly(&store, dir, &log) == MX_OK);
-    CHECK(journal_store_scan(store, &scan_ops, NULL, &result) == MX_OK);
-    journal_store_close(store);
-    log_fini(&log);
-    return result.segments;
-}
-
-static void forget_journal(void)
-{
-    char command[2 * PATH_BYTES];
-    snprintf(command, sizeof command, "rm -rf %s", dir);
-    CHECK(system(command) == 0);
+    return scan_all(&scan_ops).segments;
 }
 
 /* --- tests -------------------------------------------------------------------------------------
@@ -233,7 +188,7 @@ static void starts_with_mail_are_bounded(void)
     struct message m;
     unsigned stored = 0, refused = 0;
     for (unsigned i = 0; i < STARTS; i++) {
-        open_all();
+        open_all(&conf, &ops);
         mx_err err = message_try(&m, 7);
         CHECK(err == MX_OK || err == MX_ERR_NOSPACE);
         CHECK(journal_room(journal, PAYLOAD_BYTES, 0) == err);
@@ -244,7 +199,7 @@ static void starts_with_mail_are_bounded(void)
     CHECK(stored >= JOURNAL_STARTS_MAX && refused > STARTS / 2);
     CHECK(usage_now().files <= JOURNAL_STARTS_MAX + 4);
     CHECK(segments_with_records() == stored && records_found == stored);
-    open_all();
+    open_all(&conf, &ops);
     CHECK(message_try(&m, 7) == MX_ERR_NOSPACE);
     adopt_all();
     struct journal_stats stats;
@@ -265,7 +220,7 @@ static void segment_that_was_used_is_kept(void)
 {
     struct message m;
     for (unsigned i = 0; i < 3; i++) {
-        open_all();
+        open_all(&conf, &ops);
         message_write(&m, 7);
         end_all();
         CHECK(segments_with_records() == i + 1 && records_found == i + 1);
@@ -281,7 +236,7 @@ static void segment_whose_first_group_has_rotted_is_kept(void)
     struct message first, second;
     char path[JOURNAL_BLOCK_BYTES];
     int fd;
-    open_all();
+    open_all(&conf, &ops);
     message_write(&first, 7);
     message_write(&second, 8);
     segment_path(second.resident.ref.segment, journal, path, sizeof path);
