@@ -132,6 +132,21 @@ static void text_set(struct spool_recovery *rec, text_id *id, struct slice text)
     }
 }
 
+static void texts_set(struct spool_recovery *rec, struct rcpt_state *state,
+                      const struct record_outcome *o)
+{
+    text_set(rec, &state->reply, o->text);
+    text_set(rec, &state->hop, o->hop);
+}
+
+/* What is said next, and of whom; NULL: the record is damaged. */
+static struct rcpt_state *outcome_read(struct record_outcome *o, struct entry *entry,
+                                       struct reader *r)
+{
+    bool whole = record_outcome_get(o, r) == MX_OK && o->rcpt < entry->rcpt_count;
+    return whole ? &entry_rcpts(entry)[o->rcpt] : NULL;
+}
+
 static mx_err apply_outcomes(struct spool_recovery *rec, struct qid id, struct reader *r,
                              uint32_t count, struct segment *segment)
 {
@@ -141,14 +156,12 @@ static mx_err apply_outcomes(struct spool_recovery *rec, struct qid id, struct r
     }
     for (uint32_t i = 0; i < count && reader_left(r) > 0; i++) {
         struct record_outcome o;
-        mx_err err = record_outcome_get(&o, r);
-        if (err || o.rcpt >= entry->rcpt_count) {
+        struct rcpt_state *state = outcome_read(&o, entry, r);
+        if (state == NULL) {
             return MX_ERR_DAMAGED;
         }
-        struct rcpt_state *state = &entry_rcpts(entry)[o.rcpt];
         if (state_merge(state, &o.state)) {
-            text_set(rec, &state->reply, o.text);
-            text_set(rec, &state->hop, o.hop);
+            texts_set(rec, state, &o);
         }
     }
     depend(rec, segment, entry->ref.segment);
@@ -187,13 +200,11 @@ static mx_err texts_read(struct spool_recovery *rec, struct entry *entry, uint32
 {
     for (uint32_t i = 0; i < count && reader_left(r) > 0; i++) {
         struct record_outcome o;
-        mx_err err = record_outcome_get(&o, r);
-        if (err || o.rcpt >= entry->rcpt_count) {
+        struct rcpt_state *state = outcome_read(&o, entry, r);
+        if (state == NULL) {
             return MX_ERR_DAMAGED;
         }
-        struct rcpt_state *state = &entry_rcpts(entry)[o.rcpt];
-        text_set(rec, &state->reply, o.text);
-        text_set(rec, &state->hop, o.hop);
+        texts_set(rec, state, &o);
     }
     return MX_OK;
 }
