@@ -1,5 +1,6 @@
 """What the end-to-end tests share: the real server in a temporary folder, a raw client, a sink."""
 
+import errno
 import itertools
 import json
 import os
@@ -78,18 +79,20 @@ port_claims = []  # sockets: each claims a port for as long as this process live
 
 def free_port():
     """A loopback port below the range from which the kernel gives out ports by itself. No other test gets it, not
-    even before anybody listens there: its number is the name of a socket, of which the kernel allows one."""
+    even before anybody listens there: its number is the name of a socket, of which the kernel allows one. Whether
+    somebody else listens is asked by a connection, not by bind(2): a process that another thread starts just then
+    would hold the bound socket until its exec."""
     while True:
         port, claim = random.randrange(20000, 32000), socket.socket(socket.AF_UNIX)
         try:
             claim.bind(f"\0ringmx-test-port-{port}")
-            with socket.socket() as s:
-                s.bind(("127.0.0.1", port))
         except OSError:
             claim.close()
             continue
         port_claims.append(claim)
-        return port
+        with socket.socket() as s:
+            if s.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED:
+                return port
 
 
 def work_folder():
