@@ -10,7 +10,7 @@ from netns import own_network
 from test_bans import PROXY
 from test_frontends import proxy_v2
 from test_management import Managed
-from test_stats import act
+from test_queue_api import act
 
 SERVER, CLIENT, OTHER, SERVER_6, CLIENT_6 = "192.0.2.10", "192.0.2.1", "192.0.2.2", "2001:db8:5::10", "2001:db8:6::1"
 

@@ -7,13 +7,13 @@ import socket
 import subprocess
 
 from lib import Wire, check, equal, need_program, session_limits, starts, update, wait_until
+from stats_watch import preload
 from test_bans import PROXY
 from test_disk import SmallDisk
 from test_frontends import proxy_v2
 from test_limits import is_refused, open_sessions, proxied
 from test_management import Managed
 from test_queue_api import act
-from test_stats import preload
 
 MIB = 1 << 20
 NONE, STRAINED, REFUSING = 0, 1, 2

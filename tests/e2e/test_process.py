@@ -9,8 +9,8 @@ import struct
 import subprocess
 import time
 
-from lib import (Fail, Server, Sink, Skip, Wire, check, equal, free_port, listener, marked, ringmx,
-                 run_ringmx, split_local, split_received, starts, update, wait_until, work_folder)
+from lib import (Fail, Server, Sink, Wire, check, equal, free_port, listener, marked, ringmx, run_ringmx, split_local,
+                 split_received, starts, update, wait_until)
 
 
 def test_restart_keeps_queue():
@@ -444,32 +444,3 @@ def test_out_of_descriptors():
         wait_until(served, 20, "the end of the overload")
         s.submit("alice@example.org")
         s.delivered()
-
-
-
-def test_memory_of_idle_sessions():
-    """An idle plaintext session costs at most 1 KiB of user-space memory, also after EHLO."""
-    if "asan" in ringmx():
-        raise Skip("sanitizers have their own memory")
-    # Small pages: a large one more or less would be 3 KiB a session.
-    with Server(cores=1, env_more={"MALLOC_CONF": "thp:never"}) as s:
-        wires = []
-
-        def idle(count):
-            for _ in range(count):
-                wires.append(s.wire(hello=False))
-                wires[-1].then("220")
-                wires[-1].expect("EHLO client.example.net", "250-")
-
-        def anonymous():
-            with open(f"/proc/{s.process.pid}/smaps_rollup", encoding="ascii") as f:
-                return 1024 * sum(int(line.split()[1]) for line in f if line.startswith("Anonymous:"))
-        try:
-            idle(100)
-            before = anonymous()
-            idle(700)
-            each = (anonymous() - before) / 700
-            check(each <= 1024, f"{each:.0f} bytes per idle session")
-        finally:
-            for w in wires:
-                w.sock.close()

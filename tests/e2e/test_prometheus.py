@@ -1,0 +1,106 @@
+"""Prometheus and Grafana: /metrics, the alert rules and the dashboard, by promtool."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+
+import lib
+from lib import Sink, Skip, check, equal, work_folder
+from test_management import Managed
+from test_stats import table
+
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+RULES = os.path.join(ROOT, "tools", "prometheus")
+
+
+def promtool(*args, text=None):
+    """A run of Debian's promtool, installed or unpacked below build/prometheus (tools/test.sh does that)."""
+    unpacked = os.path.join(os.path.dirname(lib.BUILD), "prometheus", "usr", "bin", "promtool")
+    program = shutil.which("promtool") or unpacked
+    if not os.path.exists(program):
+        raise Skip("promtool of Debian's package prometheus is not here")
+    done = subprocess.run([program, *args], input=text, capture_output=True, text=True, timeout=60)
+    equal(done.returncode, 0, f"exit code of promtool {args} ({done.stdout}{done.stderr})")
+    return done.stdout + done.stderr
+
+
+def traffic(s):
+    """A little of everything."""
+    for to in ("alice@example.org", "bob@example.org"):
+        s.submit(to)
+    with s.wire() as w:
+        w.expect("STARTTLS", "220")
+        w.start_tls()
+    with s.wire() as w:
+        w.expect("MAIL FROM:<a@example.net>", "250")
+        w.expect("RCPT TO:<a@elsewhere.example>", "550")
+    s.delivered(1)
+
+
+def metrics(s):
+    status, headers, body = s.api.http("GET", "/metrics", headers={})
+    equal((status, headers["Content-Type"]), (200, "text/plain; version=0.0.4"), "status and type of /metrics")
+    return body.decode()
+
+
+def test_metrics_by_the_rules():
+    """promtool finds nothing to say about /metrics of a server with traffic; histograms are cumulative."""
+    with Sink() as sink, Managed(relay=sink.port) as s:
+        traffic(s)
+        sink.got(1)
+        text = metrics(s)
+        equal(promtool("check", "metrics", text=text), "", "what promtool says")
+        check(len(text) < 400000, f"bytes of /metrics: {len(text)}")
+        buckets = {}
+        for line in text.splitlines():
+            found = re.match(r'(ringmx_\w+)_bucket{(.*),?le="([^"]+)"} (\d+)$', line)
+            if found:
+                buckets.setdefault((found[1], found[2]), []).append((float(found[3]), int(found[4])))
+        check(len(buckets) > 20, f"histograms: {len(buckets)}")
+        for key, series in buckets.items():
+            equal([b for b, _ in series], sorted(b for b, _ in series), f"bounds of {key}")
+            equal([n for _, n in series], sorted(n for _, n in series), f"counts of {key}")
+            equal(series[-1][0], float("inf"), f"last bound of {key}")
+
+
+# What tells little over time, or what another one says better.
+UNSHOWN = {f"ringmx_{name}" for name in """
+    config_generation delivery_attempts_total directory_load_ratio directory_slots directory_table_bytes
+    dns_lookups listener_refused_total loop_turn_longest_seconds loop_turns_total next_hops pool_taken_bytes
+    pool_used_peak_bytes proxy_headers_awaited queue_bytes receive_buffers receive_buffers_free ring_pending
+    sessions sessions_accepted_total statistics_read_seconds trace_records_total verification_connections
+    """.split()}
+
+
+def test_alerts_and_dashboard():
+    """Alert rules are good and come when they should; rules and dashboard name only what there is."""
+    rules = os.path.join(RULES, "alerts.yml")
+    check("SUCCESS" in promtool("check", "rules", rules), "check rules")
+    check("SUCCESS" in promtool("test", "rules", os.path.join(RULES, "alerts_test.yml")), "test rules")
+    with Sink() as sink, Managed(relay=sink.port) as s:
+        traffic(s)
+        sink.got(1)
+        kinds = dict(line.split()[2:] for line in metrics(s).splitlines() if line.startswith("# TYPE "))
+    names = {n + suffix for n, kind in kinds.items()
+             for suffix in (("_bucket", "_sum", "_count") if kind == "histogram" else ("",))}
+    with open(rules, encoding="utf-8") as f:
+        text = f.read()
+    with open(os.path.join(RULES, "grafana.json"), encoding="utf-8") as f:
+        board = json.load(f)
+    panels = [p for p in board["panels"] if p["type"] != "row"]
+    equal(len({p["id"] for p in board["panels"]}), len(board["panels"]), "ids of the panels")
+    expressions = [t["expr"] for p in panels for t in p["targets"]]
+    check(len(panels) > 30 and all(p["targets"] for p in panels), "panels without a query")
+    used = set(re.findall(r"\bringmx_\w+", "\n".join(re.findall(r"expr: (.*)", text) + expressions)))
+    equal(sorted(used - names), [], "names that there are not")
+    shown = {re.sub("_(bucket|sum|count)$", "", name) if name not in kinds else name for name in used}
+    equal(sorted({f"ringmx_{name}" for name in table()} - shown), sorted(UNSHOWN), "statistics that neither has")
+    path = os.path.join(work_folder(), "rules.yml")
+    with open(path, "w", encoding="utf-8") as f:
+        rows = [{"record": f"panel:{i}", "expr": e.replace("$__rate_interval", "5m").replace("$instance", ".*")
+                 .replace("$core", ".*")} for i, e in enumerate(expressions)]
+        json.dump({"groups": [{"name": "dashboard", "rules": rows}]}, f)
+    check("SUCCESS" in promtool("check", "rules", path), "the dashboard's queries")
