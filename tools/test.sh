@@ -157,7 +157,7 @@ dns_tools() {
 part_e2e() {
     local sanitized left_out=()
     [ -n "${E2E_SANITIZED:-}" ] || left_out=(disk_full disk_filled_by_others mx_many_domains)
-    read -ra sanitized <<<"${E2E_SANITIZED:-session relay routing lists mx frontends disk faults recovery web queue_api management explain}"
+    read -ra sanitized <<<"${E2E_SANITIZED:-session relay relay_connections relay_extensions relay_tls routing lists mx frontends disk faults recovery web queue_api management explain}"
     prometheus_tools || echo "promtool could not be had: see $logs/prometheus.log"
     postfix_tools || echo "postfix's smtp-source and smtp-sink could not be had: see $logs/postfix.log"
     exim_tools || echo "exim could not be had: see $logs/exim.log"

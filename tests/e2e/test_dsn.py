@@ -6,10 +6,10 @@ import time
 
 import lib
 from lib import Sink, check, constant, equal, marked, relay_route, wait_until, work_folder
+from reports import bounces, recipients, status_fields
 from test_management import Managed
 from test_queue_api import act, get
 from test_queue_steer import restart, run_cli
-from test_relay import bounces, recipients, status_fields
 from test_schedule import choose, later, queue_of, seconds
 from test_stages import when
 from test_strategies import connection_strategy

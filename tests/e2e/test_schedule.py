@@ -4,10 +4,10 @@ import threading
 import time
 
 from lib import Sink, check, equal, marked, wait_until
+from reports import bounces, recipients, status_fields
 from test_explain import explain
 from test_management import Managed, session_on_every_core
 from test_queue_api import get
-from test_relay import bounces, recipients, status_fields
 
 BUSY = "451 4.3.2 not now, says the host"
 
