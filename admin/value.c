@@ -282,8 +282,8 @@ static mx_err value_variable(struct writer *out, struct slice text, struct value
 }
 
 /* Control characters are refused: the text appears in logs and tables. */
-static mx_err value_text(struct writer *out, struct slice text, bool lines,
-                         struct value_problem *problem)
+static mx_err put_without_controls(struct writer *out, struct slice text, bool lines,
+                                   struct value_problem *problem)
 {
     for (size_t i = 0; i < text.len; i++) {
         uint8_t c = text.ptr[i];
@@ -296,12 +296,27 @@ static mx_err value_text(struct writer *out, struct slice text, bool lines,
     return MX_OK;
 }
 
+static mx_err value_text(struct writer *out, struct slice text, struct value_problem *problem)
+{
+    return put_without_controls(out, text, false, problem);
+}
+
+static mx_err value_trimmed(struct writer *out, struct slice text, struct value_problem *problem)
+{
+    return put_without_controls(out, text_trim(text), false, problem);
+}
+
+static mx_err value_lines(struct writer *out, struct slice text, struct value_problem *problem)
+{
+    return put_without_controls(out, text, true, problem);
+}
+
 static mx_err value_path(struct writer *out, struct slice text, struct value_problem *problem)
 {
     if (text.len == 0 || text.ptr[0] != '/') {
         return fail(problem, "is not an absolute path");
     }
-    return value_text(out, text, false, problem);
+    return value_text(out, text, problem);
 }
 
 static mx_err value_permission(struct writer *out, struct slice text, struct value_problem *problem)
@@ -316,63 +331,31 @@ static mx_err value_permission(struct writer *out, struct slice text, struct val
 mx_err value_normalize(struct writer *out, enum reg_format format, struct slice text,
                        struct value_problem *problem)
 {
-    mx_err err = MX_OK;
+    /* The others are no text. */
+    static mx_err (*const of[])(struct writer *, struct slice, struct value_problem *) = {
+        [FORMAT_TEXT] = value_text,
+        [FORMAT_TRIM] = value_trimmed,
+        [FORMAT_NAME] = value_name,
+        [FORMAT_DOMAIN] = value_domain,
+        [FORMAT_HOSTNAME] = value_domain,
+        [FORMAT_HOST] = value_host,
+        [FORMAT_LOCAL_PART] = value_local_part,
+        [FORMAT_EMAIL] = value_email,
+        [FORMAT_NETWORK] = value_network,
+        [FORMAT_ADDRESS] = value_address,
+        [FORMAT_SOCKET] = value_socket,
+        [FORMAT_PEM] = value_lines,
+        [FORMAT_SECRET_PEM] = value_lines,
+        [FORMAT_VARIABLE] = value_variable,
+        [FORMAT_PATH] = value_path,
+        [FORMAT_PERMISSION] = value_permission,
+        [FORMAT_PASSWORD] = value_text,
+    };
     problem->text[0] = 0;
-    switch (format) {
-    case FORMAT_DOMAIN:
-    case FORMAT_HOSTNAME:
-        err = value_domain(out, text, problem);
-        break;
-    case FORMAT_HOST:
-        err = value_host(out, text, problem);
-        break;
-    case FORMAT_LOCAL_PART:
-        err = value_local_part(out, text, problem);
-        break;
-    case FORMAT_EMAIL:
-        err = value_email(out, text, problem);
-        break;
-    case FORMAT_NETWORK:
-        err = value_network(out, text, problem);
-        break;
-    case FORMAT_ADDRESS:
-        err = value_address(out, text, problem);
-        break;
-    case FORMAT_SOCKET:
-        err = value_socket(out, text, problem);
-        break;
-    case FORMAT_NAME:
-        err = value_name(out, text, problem);
-        break;
-    case FORMAT_VARIABLE:
-        err = value_variable(out, text, problem);
-        break;
-    case FORMAT_PATH:
-        err = value_path(out, text, problem);
-        break;
-    case FORMAT_PEM:
-    case FORMAT_SECRET_PEM:
-        err = value_text(out, text, true, problem);
-        break;
-    case FORMAT_TRIM:
-        err = value_text(out, text_trim(text), false, problem);
-        break;
-    case FORMAT_TEXT:
-    case FORMAT_PASSWORD:
-        err = value_text(out, text, false, problem);
-        break;
-    case FORMAT_PERMISSION:
-        err = value_permission(out, text, problem);
-        break;
-    case FORMAT_NONE:
-    case FORMAT_UNSIGNED:
-    case FORMAT_SIZE:
-    case FORMAT_DURATION:
-    case FORMAT_LABEL:
-    case FORMAT_ID:
-        err = fail(problem, "is not text");
-        break;
+    if ((size_t)format >= mx_countof(of) || of[format] == NULL) {
+        return fail(problem, "is not text");
     }
+    mx_err err = of[format](out, text, problem);
     if (!err && out->overflow) {
         err = fail(problem, "is too long");
     }
