@@ -66,7 +66,8 @@ bool server_web_open(struct server *server)
     return err == MX_OK;
 }
 
-bool server_management_start(struct server *server)
+/* What changes and shows the configuration: publisher, queue, the worker and its requests. */
+static mx_err open_backend(struct server *server)
 {
     bool watched = server->web != NULL;
     struct publisher_conf conf = {.hub = server->hub,
@@ -85,25 +86,32 @@ bool server_management_start(struct server *server)
     err =
         err ? err
             : worker_open(&server->worker, server->hub, server->core_count + 1, server->core_count);
-    if (!err) {
-        struct backend_conf backend = {.data_dir = server->dir.root,
-                                       .env = &server->env,
-                                       .publisher = server->publisher,
-                                       .queue = server->queue,
-                                       .delivers = server->core_count > 0,
-                                       .pause = server->pause,
-                                       .explain = server->explain,
-                                       .worker = server->worker,
-                                       .ban = server->ban,
-                                       .shard = &server->shard,
-                                       .log = &server->worker_log};
-        err = backend_open(&server->backend, &backend);
+    if (err) {
+        return err;
     }
+    struct backend_conf backend = {.data_dir = server->dir.root,
+                                   .env = &server->env,
+                                   .publisher = server->publisher,
+                                   .queue = server->queue,
+                                   .delivers = server->core_count > 0,
+                                   .pause = server->pause,
+                                   .explain = server->explain,
+                                   .worker = server->worker,
+                                   .ban = server->ban,
+                                   .shard = &server->shard,
+                                   .log = &server->worker_log};
+    return backend_open(&server->backend, &backend);
+}
+
+/* The loop's side: the endpoint, and in it what watches for overload. */
+static mx_err open_endpoint(struct server *server)
+{
+    bool watched = server->web != NULL;
+    struct overload_watch *overload = NULL;
     for (unsigned i = 0; i < server->core_count; i++) {
         server->pulses[i] = &server->cores[i].shard.pulse;
     }
-    struct overload_watch *overload = NULL;
-    if (!err && watched) {
+    if (watched) {
         struct overload_watch_conf watch = {
             .shard = &server->shard,
             .cores = server->core_count,
@@ -111,27 +119,38 @@ bool server_management_start(struct server *server)
             .folders = {server->dir.root, server->dir.journal, server->dir.mail},
             .folder_count = 3,
             .metrics = &server->metrics};
-        err = overload_watch_new(&overload, &watch);
-    }
-    if (!err && (server->http_fd >= 0 || server->web != NULL)) {
-        struct management_conf http = {.shard = &server->shard,
-                                       .cores = server->core_count,
-                                       .pulses = server->pulses,
-                                       .worker = server->worker,
-                                       .publisher = server->publisher,
-                                       .backend = server->backend,
-                                       .offences = server_offences_from(server, server->core_count),
-                                       .image = watched ? &server->config->image : NULL,
-                                       .public_url = server->env.public_url,
-                                       .overload = overload,
-                                       .listen_fd = server->http_fd,
-                                       .web = server->web};
-        server->http_fd = -1;
-        err = management_open(&server->management, &http);
+        mx_err err = overload_watch_new(&overload, &watch);
         if (err) {
-            (void)overload_watch_stop(overload);
-            overload_watch_free(overload);
+            return err;
         }
     }
+    if (server->http_fd < 0 && !watched) {
+        return MX_OK;
+    }
+    struct management_conf http = {.shard = &server->shard,
+                                   .cores = server->core_count,
+                                   .pulses = server->pulses,
+                                   .worker = server->worker,
+                                   .publisher = server->publisher,
+                                   .backend = server->backend,
+                                   .offences = server_offences_from(server, server->core_count),
+                                   .image = watched ? &server->config->image : NULL,
+                                   .public_url = server->env.public_url,
+                                   .overload = overload,
+                                   .listen_fd = server->http_fd,
+                                   .web = server->web};
+    server->http_fd = -1;
+    mx_err err = management_open(&server->management, &http);
+    if (err) {
+        (void)overload_watch_stop(overload);
+        overload_watch_free(overload);
+    }
+    return err;
+}
+
+bool server_management_start(struct server *server)
+{
+    mx_err err = open_backend(server);
+    err = err ? err : open_endpoint(server);
     return err == MX_OK || server_failed(server, "management", err);
 }
