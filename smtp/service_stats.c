@@ -56,6 +56,52 @@ static void add_pool(struct service_snapshot *out, unsigned *count, const struct
                                .limit = pool->slots_max * pool->slot_bytes});
 }
 
+/* What is not in pools. */
+static void add_tables(const struct service *service, struct service_snapshot *out, unsigned *count)
+{
+    const struct deliver *deliver = &service->deliver;
+    const struct dns_cache *names = &service->dns.cache;
+    const uint64_t kept = verify_cache_bytes(&deliver->verify.cache);
+    const uint64_t directory = out->directory.memory_bytes;
+    struct key_table_stats keys;
+    keys_stats(&service->keys, &keys);
+    /* More than all are free while some that are too many have not come back yet. */
+    const struct ring_stats *ring = &out->ring;
+    uint64_t lent = ring->recv_free < ring->recv_count ? ring->recv_count - ring->recv_free : 0;
+    uint64_t buffers = ring->recv_count * RING_RECV_BYTES;
+    const struct pool_row rows[] = {
+        {.name = "receive-buffers",
+         .used = lent * RING_RECV_BYTES,
+         .used_peak = buffers,
+         .taken = buffers,
+         .limit = buffers},
+        {.name = "tables", .used = directory, .used_peak = directory, .taken = directory},
+        {.name = "expression-keys",
+         .used = keys.bytes,
+         .used_peak = keys.bytes,
+         .taken = keys.bytes,
+         .limit = KEY_TABLE_BYTES_MAX},
+        {.name = "verification-answers", .used = kept, .used_peak = kept, .taken = kept},
+        {.name = "dns-answers",
+         .used = names->bytes,
+         .used_peak = names->bytes_peak,
+         .taken = names->bytes,
+         .limit = names->bytes_max},
+        {.name = "delivery-content",
+         .used = deliver->active_bytes,
+         .taken = deliver->active_bytes,
+         .limit = deliver->performance.delivery_bytes},
+        {.name = "delivery-history",
+         .used = deliver->history_bytes,
+         .used_peak = deliver->history_peak,
+         .taken = deliver->history_bytes,
+         .limit = deliver->performance.delivery_bytes / DELIVER_HISTORY_SHARE},
+    };
+    for (size_t i = 0; i < mx_countof(rows); i++) {
+        add_row(out, count, &rows[i]);
+    }
+}
+
 static void take_memory(const struct service *service, struct service_snapshot *out)
 {
     const struct shard *shard = service->shard;
@@ -76,52 +122,7 @@ static void take_memory(const struct service *service, struct service_snapshot *
     for (size_t i = 0; i < mx_countof(pools); i++) {
         add_pool(out, &count, pools[i]);
     }
-    /* More than all are free while some that are too many have not come back yet. */
-    const struct ring_stats *ring = &out->ring;
-    uint64_t lent = ring->recv_free < ring->recv_count ? ring->recv_count - ring->recv_free : 0;
-    uint64_t all = ring->recv_count * RING_RECV_BYTES;
-    add_row(out, &count,
-            &(struct pool_row){.name = "receive-buffers",
-                               .used = lent * RING_RECV_BYTES,
-                               .used_peak = all,
-                               .taken = all,
-                               .limit = all});
-    add_row(out, &count,
-            &(struct pool_row){.name = "tables",
-                               .used = out->directory.memory_bytes,
-                               .used_peak = out->directory.memory_bytes,
-                               .taken = out->directory.memory_bytes});
-    struct key_table_stats keys;
-    keys_stats(&service->keys, &keys);
-    add_row(out, &count,
-            &(struct pool_row){.name = "expression-keys",
-                               .used = keys.bytes,
-                               .used_peak = keys.bytes,
-                               .taken = keys.bytes,
-                               .limit = KEY_TABLE_BYTES_MAX});
-    size_t kept = verify_cache_bytes(&deliver->verify.cache);
-    add_row(out, &count,
-            &(struct pool_row){
-                .name = "verification-answers", .used = kept, .used_peak = kept, .taken = kept});
-    const struct dns_cache *names = &service->dns.cache;
-    add_row(out, &count,
-            &(struct pool_row){.name = "dns-answers",
-                               .used = names->bytes,
-                               .used_peak = names->bytes_peak,
-                               .taken = names->bytes,
-                               .limit = names->bytes_max});
-    add_row(out, &count,
-            &(struct pool_row){.name = "delivery-content",
-                               .used = deliver->active_bytes,
-                               .taken = deliver->active_bytes,
-                               .limit = deliver->performance.delivery_bytes});
-    add_row(
-        out, &count,
-        &(struct pool_row){.name = "delivery-history",
-                           .used = deliver->history_bytes,
-                           .used_peak = deliver->history_peak,
-                           .taken = deliver->history_bytes,
-                           .limit = deliver->performance.delivery_bytes / DELIVER_HISTORY_SHARE});
+    add_tables(service, out, &count);
 }
 
 static uint64_t accept_shortages(const struct service *service)

@@ -159,6 +159,32 @@ static enum reply on_helo(struct srv_conn *conn, struct slice name, struct slice
     return srv_throttle(conn, INBOUND_EHLO, text, later);
 }
 
+/* With nothing left of the one before. */
+static enum reply begin_transaction(struct srv_conn *conn, const struct srv_ask *ask,
+                                    struct slice sender)
+{
+    srv_drop_transaction(conn);
+    conn->pace = (struct srv_pace){0};
+    conn->txn = spool_txn_new(&conn->service->spool);
+    if (conn->txn == NULL) {
+        return REPLY_BUSY;
+    }
+    conn->txn->session = conn->number;
+    conn->txn->connected_ns = conn->began_ns;
+    struct envelope *env = &conn->txn->env;
+    env->mail = ask->mail;
+    mx_err err = txn_text(&env->sender, conn->txn, sender);
+    if (!err) {
+        err = txn_text(&env->mail.envid, conn->txn, ask->mail.envid);
+    }
+    if (err) {
+        srv_drop_transaction(conn);
+    } else {
+        srv_stage_rewritten(conn, sender);
+    }
+    return srv_reply_of(err);
+}
+
 static enum reply on_mail(struct srv_conn *conn, const struct srv_ask *ask, struct slice *text,
                           bool *later)
 {
@@ -200,26 +226,7 @@ static enum reply on_mail(struct srv_conn *conn, const struct srv_ask *ask, stru
     if (reply != REPLY_OK || *later) {
         return reply;
     }
-    srv_drop_transaction(conn);
-    conn->pace = (struct srv_pace){0};
-    conn->txn = spool_txn_new(&service->spool);
-    if (conn->txn == NULL) {
-        return REPLY_BUSY;
-    }
-    conn->txn->session = conn->number;
-    conn->txn->connected_ns = conn->began_ns;
-    struct envelope *env = &conn->txn->env;
-    env->mail = ask->mail;
-    err = txn_text(&env->sender, conn->txn, sender);
-    if (!err) {
-        err = txn_text(&env->mail.envid, conn->txn, ask->mail.envid);
-    }
-    if (err) {
-        srv_drop_transaction(conn);
-    } else {
-        srv_stage_rewritten(conn, sender);
-    }
-    return srv_reply_of(err);
+    return begin_transaction(conn, ask, sender);
 }
 
 /* Answers the open question, at once or later (false). */

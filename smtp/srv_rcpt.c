@@ -102,6 +102,17 @@ static mx_err add_rcpt(struct srv_conn *conn, struct slice address)
     return err;
 }
 
+static void log_routing_failed(struct log *log, const struct routing *routing, struct slice address)
+{
+    struct log_line *line = log_begin_repeated(log, LOG_WARN, "routing-failed");
+    log_slice(line, "to", address);
+    log_text(line, "reason", routing->problem);
+    if (routing->detail != NULL) {
+        log_text(line, "detail", routing->detail);
+    }
+    log_end(log, line);
+}
+
 /* *later: the answer comes when the next hop, or the DNS, has said something. */
 static enum reply take_rcpt(struct srv_conn *conn, struct slice address, struct slice *text,
                             bool *later)
@@ -138,14 +149,7 @@ static enum reply take_rcpt(struct srv_conn *conn, struct slice address, struct 
         offences_note(&service->offences, OFFENCE_ABUSE, &conn->client, 1);
     }
     if (reply == REPLY_LOOKUP_FAILED && routing.problem != NULL) {
-        struct log_line *line =
-            log_begin_repeated(&service->shard->log, LOG_WARN, "routing-failed");
-        log_slice(line, "to", address);
-        log_text(line, "reason", routing.problem);
-        if (routing.detail != NULL) {
-            log_text(line, "detail", routing.detail);
-        }
-        log_end(&service->shard->log, line);
+        log_routing_failed(&service->shard->log, &routing, address);
     }
     if (reply != REPLY_OK) {
         return reply;
