@@ -155,27 +155,32 @@ static void publish(struct set *set)
 
 static const char *const verbs[VERB_COUNT] = {"create", "update", "destroy"};
 
-/* Of a change to the registry: what was given of a new object counts, not its defaults. */
+/* Of a change to the registry: what was given of a new object counts, not its defaults. A singleton
+ * is never new: before it was stored, it had its defaults. */
 static void tell_stored(const struct set *set, size_t index)
 {
     const struct api_conf *conf = &set->call->api->conf;
     const struct object_change *change = &set->changes[index];
+    const bool singleton = change->type->singleton;
+    json_t *defaults = singleton && change->before == NULL ? object_defaults(change->type) : NULL;
     const struct owner *owner = &set->owners[index];
     char id[OBJECT_ID_TEXT_MAX + 1];
     struct writer w = writer_init(id, sizeof id);
     put_object_id(&w, change->id);
     id[w.len < sizeof id ? w.len : sizeof id - 1] = '\0';
     struct api_changed changed = {.type = change->type,
-                                  .id = change->type->singleton ? "singleton" : id,
-                                  .before = change->before,
+                                  .id = singleton ? "singleton" : id,
+                                  .before = defaults != NULL ? defaults : change->before,
                                   .after = change->after};
-    changed.verb = verbs[change->before == NULL  ? CREATE
-                         : change->after == NULL ? DESTROY
-                                                 : UPDATE];
+    changed.verb = verbs[singleton                ? UPDATE
+                         : change->before == NULL ? CREATE
+                         : change->after == NULL  ? DESTROY
+                                                  : UPDATE];
     if (change->before == NULL && owner->verb == CREATE) {
         changed.given = json_object_get(set->args[CREATE], owner->key);
     }
     conf->changed(conf->arg, set->call->session->caller, &changed);
+    json_decref(defaults);
 }
 
 /* Of a type outside of the store: what was asked and done. */

@@ -404,6 +404,15 @@ def test_every_change_is_logged():
         wait_until(lambda: len(lines()) == len(wanted) + 6000, 10, "6,000 more lines, none dropped")
 
 
+def test_first_change_of_a_singleton_is_an_update():
+    """A singleton that nobody has stored yet is not made by its first change: the log names that property, not all."""
+    with Managed() as s:
+        s.api.update("MtaStageData", "singleton", binaryMime=True)
+        wait_until(lambda: "object-changed" in s.log(), 5, "the line")
+        [line] = [line for line in s.log().splitlines() if " object-changed " in line]
+        check("verb=update type=MtaStageData id=singleton " in line and line.endswith(" properties=binaryMime"), line)
+
+
 def test_public_url():
     """STALWART_PUBLIC_URL decides what is advertised; without it, the request's own host."""
     with Managed() as s:
