@@ -1,7 +1,7 @@
 /* Dialogues with the server session as text files (tests/script/server). Pure test support.
  *
  *   == name            begins a case
- *   set LIMIT VALUE    settings before the session begins (see dialogue.c)
+ *   set LIMIT VALUE    settings before the session begins (see dialogue.inc)
  *   C: text            the client sends text and CRLF     C*N: text    N times
  *   C+ text            the same without CRLF
  *   TLS                the handshake takes place here; what the client sent before it and the
