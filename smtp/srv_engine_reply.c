@@ -5,27 +5,18 @@
 
 enum { STOP_ROOM = 128 }; /* the longest 421 */
 
+/* Why a session is over that ends with this reply. */
 static enum srv_close_reason reason_of(enum reply reply)
 {
-    switch (reply) {
-    case REPLY_TIMEOUT:
-        return SRV_CLOSE_TIMEOUT;
-    case REPLY_SHUTDOWN:
-        return SRV_CLOSE_SHUTDOWN;
-    case REPLY_TOO_MANY_ERRORS:
-        return SRV_CLOSE_ERRORS;
-    case REPLY_TOO_MANY_COMMANDS:
-        return SRV_CLOSE_COMMANDS;
-    case REPLY_TOO_SLOW:
-        return SRV_CLOSE_SLOW;
-    case REPLY_EARLY_TALKER:
-    case REPLY_NOT_WAITED:
-    case REPLY_SPEAKS_HTTP:
-    case REPLY_SPEAKS_TLS:
-        return SRV_CLOSE_PROTOCOL;
-    default:
-        return SRV_CLOSE_REFUSED;
-    }
+    static const uint8_t reasons[REPLY_COUNT] = {
+        [REPLY_TIMEOUT] = SRV_CLOSE_TIMEOUT,        [REPLY_SHUTDOWN] = SRV_CLOSE_SHUTDOWN,
+        [REPLY_TOO_MANY_ERRORS] = SRV_CLOSE_ERRORS, [REPLY_TOO_MANY_COMMANDS] = SRV_CLOSE_COMMANDS,
+        [REPLY_TOO_SLOW] = SRV_CLOSE_SLOW,          [REPLY_EARLY_TALKER] = SRV_CLOSE_PROTOCOL,
+        [REPLY_NOT_WAITED] = SRV_CLOSE_PROTOCOL,    [REPLY_SPEAKS_HTTP] = SRV_CLOSE_PROTOCOL,
+        [REPLY_SPEAKS_TLS] = SRV_CLOSE_PROTOCOL,
+    };
+    uint8_t reason = reasons[reply];
+    return reason != SRV_CLOSE_NONE ? (enum srv_close_reason)reason : SRV_CLOSE_REFUSED;
 }
 
 _Static_assert(REPLY_COUNT <= UINT8_MAX, "a reply fits");
@@ -74,10 +65,11 @@ void srv_say(struct srv *srv, enum reply reply, struct slice arg, struct writer 
     reply_print(out, reply, arg);
     srv_count_reply(srv, reply);
     note_refusal(srv, reply);
+    bool out_of_turn = row->code >= 500 && reason_of(reply) == SRV_CLOSE_PROTOCOL;
     if (row->code >= 500) {
         srv->scans += is_scan(srv, reply);
     }
-    if (row->code == 421 || reason_of(reply) == SRV_CLOSE_PROTOCOL) {
+    if (row->code == 421 || out_of_turn) {
         srv_close(srv, reason_of(reply));
     } else if (row->counts_as_error && count_error(srv, reply, at)) {
         srv_say(srv, REPLY_TOO_MANY_ERRORS, SLICE_EMPTY, out);
