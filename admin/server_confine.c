@@ -38,6 +38,7 @@ bool server_confine(struct server *server)
     if (!options->no_sandbox) {
         whole = sandbox_folders(&sandbox, folders, count);
         whole = sandbox_system_calls(&sandbox) && whole;
+        server->filters_calls = sandbox.filters > 0;
     }
     struct log_line *line = log_begin(&server->log, whole ? LOG_INFO : LOG_WARN, "sandbox");
     log_u64(line, "landlock", (uint64_t)sandbox.landlock);
@@ -58,5 +59,15 @@ bool server_confine(struct server *server)
                      : "0 is not in force: a kernel from 5.19 with Landlock and seccomp has both");
     }
     log_end(&server->log, line);
+    return true;
+}
+
+bool server_confine_rings(struct server *server)
+{
+    if (server->filters_calls && !sandbox_last_ring()) {
+        struct log_line *line = log_begin(&server->log, LOG_WARN, "rings-not-limited");
+        log_text(line, "effect", "a ring that is made later would have no restrictions");
+        log_end(&server->log, line);
+    }
     return true;
 }

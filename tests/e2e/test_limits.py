@@ -4,7 +4,7 @@ import os
 import socket
 import time
 
-from lib import Wire, check, constant, equal, free_port, listener, session_limits, update, wait_until
+from lib import Server, Wire, check, constant, equal, free_port, listener, session_limits, update, wait_until
 from nameserver import NameServer
 from netns import own_network
 from test_bans import PROXY
@@ -407,3 +407,17 @@ def test_a_large_sender_is_within_the_limits():
         for w in wires:
             w.expect("NOOP", "250")
             w.sock.close()
+
+
+def test_a_large_sender_with_many_recipients():
+    """What is counted in commands and errors begins anew behind every message: not the recipients of 1,000 messages end
+    a session, nor those of them that are gone."""
+    with Server(cores=1, allow_relaying=False) as s, s.wire() as w:
+        for number in range(110):
+            rcpts = ["alice"] * 99 + ["gone" if number % 4 == 0 else "alice"]
+            w.send("MAIL FROM:<a@example.net>\r\n" + "".join(f"RCPT TO:<{r}@example.org>\r\n" for r in rcpts) + "DATA\r\n")
+            for code in ("250", *("550" if r == "gone" else "250" for r in rcpts), "354"):
+                w.then(code, f"message {number}")
+            w.send("Subject: many\r\n\r\nx\r\n.\r\n")
+            w.then("250", f"message {number}")
+        w.expect("QUIT", "221")
