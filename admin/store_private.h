@@ -38,7 +38,7 @@ enum store_statement {
     STMT_ALIAS_DELETE,
     STMT_ACCESS_PUT,
     STMT_ACCESS_DELETE,
-    STMT_ACCESS_EACH,
+    STMT_ACCESS_ROLES,
     STMT_ACCESS_ADMIN,
     STMT_NOTE_GET,
     STMT_NOTE_SET,
@@ -63,6 +63,8 @@ struct store {
     char who[STORE_WHO_MAX + 1];
     store_change_fn watch;
     void *watch_arg;
+    store_guard_fn guard;
+    void *guard_arg;
     char problem[512];
 };
 
