@@ -226,6 +226,9 @@ static enum cli_act on_reply(struct cli *cli)
         cli_enter(cli, CLI_ST_DONE);
         return CLI_INPUT;
     case CLI_ST_RSET:
+        /* RFC 5321 section 4.1.1.5 knows 250 alone: behind anything else the next MAIL may be
+         * refused as nested, for good. */
+        cli->closing = cli->closing || cli->reply.code / 100 != 2;
         cli_enter(cli, CLI_ST_DONE);
         return CLI_INPUT;
     case CLI_ST_QUIT:

@@ -20,6 +20,7 @@ BUILD = None  # folder of the ringmx binary
 POSTFIX = None  # folder with Debian's postfix unpacked, or None
 EXIM = None  # the same with exim4-daemon-light and its libraries
 DNS = None  # the same with nsd and unbound
+DOVECOT = None  # the same with dovecot-core and dovecot-lmtpd
 NO_REPLY = object()  # a sink's hook: say nothing
 DROP = object()  # a sink's hook: close the connection
 

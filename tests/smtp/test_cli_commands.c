@@ -198,6 +198,25 @@ Test(cli_commands, lock_step_without_a_recipient_sends_no_data)
     session_free(s);
 }
 
+/* A server that does not forget the transaction refuses the next one. */
+Test(cli_commands, refused_reset_ends_the_session)
+{
+    struct envelope env;
+    struct cli_message msg;
+    static const char *const replies[] = {"500 5.5.2 what?\r\n", "450 4.3.0 not now\r\n"};
+    for (size_t i = 0; i < mx_countof(replies); i++) {
+        struct session *s = until_envelope(&env, &msg, "250 hi\r\n");
+        hear(s, "250 ok\r\n");
+        hear(s, "450 4.2.1 no\r\n");
+        cr_assert_eq(hear(s, "450 4.2.1 no\r\n"), CLI_INPUT);
+        expect_said(s, "RSET\r\n");
+        cr_assert_eq(hear(s, replies[i]), CLI_DONE);
+        expect_outcomes(s, OUTCOME_TEMPORARY, 2, 1);
+        cr_assert_eq(hear(s, ""), CLI_CLOSE);
+        session_free(s);
+    }
+}
+
 /* The connection goes while the outcomes are being told: they stay as they are. */
 Test(cli_commands, lost_behind_the_final_reply)
 {
