@@ -37,7 +37,8 @@ static const struct expr_variable variables[] = {
     [EXPR_VAR_LAST_STATUS] = {"last_status", EXPR_STRING, TRIES, NULL,
                               "reply code of the last attempt, or empty"},
     [EXPR_VAR_LAST_ERROR] = {"last_error", EXPR_STRING, TRIES, NULL,
-                             "none, unexpected-reply, connection or tls"},
+                             "none, rate (a throttle), tls, unexpected-reply, or connection: all "
+                             "else, names that were not found out too"},
     [EXPR_VAR_QUEUE_NAME] = {"queue_name", EXPR_STRING, QUEUE, NULL,
                              "virtual queue of the recipient; empty while its schedule is chosen"},
     [EXPR_VAR_QUEUE_AGE] = {"queue_age", EXPR_INTEGER, QUEUE, NULL,
