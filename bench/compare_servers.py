@@ -162,13 +162,14 @@ class NullEpoll(Null):
 
 class Ringmx(Target):
     name = "ringmx"
+    limits = {"maxCommands": 10000000}  # of a session
 
     def prepare(self):
         relays = [{"@type": "create", "object": "Domain",
                    "value": {n: {"name": n, "allowRelaying": True} for n in (SMTP_DOMAIN, LMTP_DOMAIN)}},
                   lib.relay_route(self.sinks["smtp"], name="smtp"),
                   lib.relay_route(self.sinks["lmtp"], name="lmtp", protocol="lmtp"),
-                  lib.session_limits(maxCommands=10000000),
+                  lib.session_limits(**self.limits),
                   lib.update("MtaStageData", maxMessages=lib.constant(1000000))]
         route = {"match": {"0": {"if": "is_local_address(rcpt)", "then": "'local'"},
                            "1": {"if": f"rcpt_domain == '{LMTP_DOMAIN}'", "then": "'lmtp'"}}, "else": "'smtp'"}
