@@ -27,6 +27,15 @@ struct copy {
     unsigned life;
 };
 
+/* Reports of a delay. */
+struct notices {
+    unsigned steps;       /* of the schedule that may have been behind it when it was tried last */
+    unsigned owed;        /* that have to come */
+    bool open;            /* one more, unless the process dies before it is durable */
+    uint64_t sent_ns;     /* that one's way to the disk began; 0: not yet */
+    unsigned taken, lost; /* by the next hop; given up in the queue */
+};
+
 struct mail_rcpt {
     char address[MAIL_ADDRESS_MAX];
     bool wanted, refused; /* RCPT was answered 250, 5xx or 4xx; neither: not known */
@@ -38,6 +47,7 @@ struct mail_rcpt {
     struct copy last, dsn, delay_dsn, success_dsn;
     unsigned rejected; /* times a next hop answered 5xx */
     unsigned failed_dsns, delay_dsns, success_dsns;
+    struct notices notices;
     unsigned failed_lost, success_lost; /* DSNs that were queued, and were given up there */
     unsigned given_up;                  /* times that it failed, and nobody wanted to be told */
     unsigned offers;                    /* to a next hop, which put it off; the last one: */

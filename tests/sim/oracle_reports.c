@@ -55,6 +55,7 @@ static void take_delayed(const struct mail *mail, struct mail_rcpt *of, const st
         sim_fail("a delay DSN about %s and message %u, against its wish", of->address, mail->id);
     }
     of->delay_dsns += !again;
+    of->notices.taken++;
     of->delay_dsn = *copy;
 }
 
@@ -84,8 +85,8 @@ static void lose_failed(const struct mail *mail, struct mail_rcpt *of, const str
 static void lose_delayed(const struct mail *mail, struct mail_rcpt *of, const struct copy *copy)
 {
     (void)mail;
-    (void)of;
     (void)copy;
+    of->notices.lost++;
 }
 
 static void lose_success(const struct mail *mail, struct mail_rcpt *of, const struct copy *copy)
@@ -191,6 +192,7 @@ bool __wrap_bounce_wanted(const struct active *active, uint32_t rcpt, int action
 {
     const struct envelope *env = &active->txn->env;
     bool wanted = __real_bounce_wanted(active, rcpt, action);
+    notices_outcome(active, rcpt, action);
     if (action != DSN_FAILED || wanted) {
         return wanted;
     }
