@@ -3,6 +3,8 @@
 #include "admin/privileges.h"
 #include "admin/sandbox.h"
 
+#include <unistd.h>
+
 bool server_lend(struct server *server)
 {
     return server->options->user == NULL || privileges_lend(server->options->user, stderr);
@@ -13,9 +15,20 @@ bool server_take_back(struct server *server)
     return server->options->user == NULL || privileges_return(stderr);
 }
 
+static void warn_of_root(struct server *server)
+{
+    struct log_line *line = log_begin(&server->log, LOG_WARN, "runs-as-root");
+    log_text(line, "effect", "whoever finds a hole in it has this machine");
+    log_text(line, "advice", "give --user NAME, or start it as that user (tools/systemd)");
+    log_end(&server->log, line);
+}
+
 bool server_become_user(struct server *server)
 {
     bool good = server->options->user == NULL || privileges_drop(server->options->user, stderr);
+    if (good && geteuid() == 0) {
+        warn_of_root(server);
+    }
     privileges_core_dumps(server->options->core_dumps);
     return good;
 }

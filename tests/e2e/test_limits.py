@@ -2,8 +2,10 @@
 
 import os
 import socket
+import subprocess
 import time
 
+import lib
 from lib import Server, Wire, check, constant, equal, free_port, listener, session_limits, update, wait_until
 from nameserver import NameServer
 from netns import own_network
@@ -15,6 +17,7 @@ from test_stats import act
 SERVER, CLIENT, OTHER, SERVER_6, CLIENT_6 = "192.0.2.10", "192.0.2.1", "192.0.2.2", "2001:db8:5::10", "2001:db8:6::1"
 
 
+LARGE_SENDER = int(os.environ.get("LARGE_SENDER", "5000"))  # messages; 100,000 are 1,000 over each connection
 LINGERING = 64  # refused clients that a core waits for
 
 
@@ -407,6 +410,21 @@ def test_a_large_sender_is_within_the_limits():
         for w in wires:
             w.expect("NOOP", "250")
             w.sock.close()
+
+
+def test_a_large_sender_at_once():
+    """All of them at the same time, over all cores: nothing is refused, nobody banned, no line in the log."""
+    with Managed(settings=PROXY) as s:
+        act(s, "PauseMtaQueue")
+        done = subprocess.run([
+            os.path.join(lib.BUILD, "ringmx-bench"), "send", "--to", f"127.0.0.1:{s.port}", "--from", "a@example.net", "--rcpt",
+            "alice@example.org", "--sessions", "100", "--messages", str(LARGE_SENDER), "--size", "100", "--proxy", "v2",
+            "--clients", "203.0.113.7/32", "--quiet", "--json", "--assert", f"accepted={LARGE_SENDER},errors=0,refused=0"],
+            capture_output=True, text=True, timeout=600)
+        equal(done.returncode, 0, f"exit code of ringmx-bench ({done.stdout}{done.stderr})")
+        equal((refused(s), total(s, "sessions_refused_total")), (0, 0), "connections refused")
+        for word in ("session-refused", "client-over-limit", "client-banned"):
+            check(word not in s.log(), f"in the log: {word}")
 
 
 def test_a_large_sender_with_many_recipients():

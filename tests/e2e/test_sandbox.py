@@ -39,6 +39,12 @@ def test_sandbox_is_in_force():
         s.delivered()
 
 
+def test_root_is_warned_of():
+    """Who starts it as root and names no user reads in the log what that means."""
+    with Server() as s:
+        equal("warn runs-as-root" in s.log(), os.geteuid() == 0, "warned")
+
+
 def test_sandbox_off():
     """--no-sandbox is obeyed, and warned about."""
     with Server(start=False) as s:
