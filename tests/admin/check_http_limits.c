@@ -1,5 +1,5 @@
-/* The limits of the HTTP server: sizes, connections, time, and what is refused. Times are made short
- * by the limits; nothing sleeps. */
+/* The limits of the HTTP server: sizes, connections, time, and what is refused. Times are made
+ * short by the limits; nothing sleeps. */
 #include "tests/admin/http_bed.h"
 
 /* --- sizes --- */
