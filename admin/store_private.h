@@ -70,6 +70,8 @@ struct store {
 
 /* Writes the objects of the first start that are not among the first `have` sets of them. */
 MX_MUST_CHECK mx_err store_seed(struct store *store, uint64_t have);
+/* Makes the SQL functions that queries use. */
+MX_MUST_CHECK mx_err store_add_functions(struct store *store);
 /* A number that the store keeps about itself. */
 MX_MUST_CHECK mx_err store_meta_set(struct store *store, const char *key, uint64_t value);
 /* Notes the problem; MX_ERR_NOMEM. */

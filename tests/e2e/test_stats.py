@@ -17,7 +17,7 @@ import lib
 from lib import (DROP, Sink, Skip, check, constant, equal, free_port, no_verify, relay_route, session_limits,
                  sink_tls, throwaway_certificate, update, wait_until, work_folder)
 from nameserver import NameServer
-from test_cli import at_server, start_with
+from client import at_server, start_with
 from test_lists import mailing_list
 from test_management import Api, Managed
 from test_queue_api import act
