@@ -10,16 +10,21 @@
 static const char no_geography[] = "there is no table of networks to look it up in";
 
 static const struct expr_variable variables[] = {
-    [EXPR_VAR_RCPT] = {"rcpt", EXPR_STRING, IN(EXPR_RCPT) | QUEUE | IN(EXPR_ADDR), NULL,
-                       "address of the recipient; of a local one its main address, lower case"},
+    [EXPR_VAR_RCPT] =
+        {"rcpt", EXPR_STRING, IN(EXPR_RCPT) | QUEUE | IN(EXPR_ADDR), NULL,
+         "address of the recipient; in the queue, of a local one its main address, of "
+         "another as it was sent, the domain in lower case; in a session all in "
+         "lower case"},
     [EXPR_VAR_RCPT_DOMAIN] = {"rcpt_domain", EXPR_STRING, IN(EXPR_RCPT) | QUEUE | IN(EXPR_RCPTDOM),
-                              NULL, "domain of the recipient, as A-labels"},
+                              NULL, "domain of the recipient, as A-labels in lower case"},
     [EXPR_VAR_RECIPIENTS] = {"recipients", EXPR_ARRAY, IN(EXPR_RCPT) | QUEUE, NULL,
                              "all recipients of the message so far, as they were sent"},
-    [EXPR_VAR_SENDER] = {"sender", EXPR_STRING, SENDER, NULL,
-                         "envelope sender; empty for a null sender"},
+    [EXPR_VAR_SENDER] =
+        {"sender", EXPR_STRING, SENDER, NULL,
+         "envelope sender, the domain in lower case, in a session all of it; empty for a "
+         "null sender"},
     [EXPR_VAR_SENDER_DOMAIN] = {"sender_domain", EXPR_STRING, SENDER, NULL,
-                                "domain of the envelope sender"},
+                                "domain of the envelope sender, as A-labels in lower case"},
     [EXPR_VAR_AUTHENTICATED_AS] = {"authenticated_as", EXPR_STRING, IN(EXPR_MAIL) | IN(EXPR_RCPT),
                                    NULL,
                                    "account of the session; always empty: there is no SMTP AUTH"},
