@@ -65,7 +65,9 @@ static const struct reg_field certificate_fields[] = {
      .kind = REG_SET,
      .format = FORMAT_TEXT,
      .mode = REG_SERVER_SET,
-     .description = "Names and addresses that it is for; read from the certificate."},
+     .flags = REG_INDEXED,
+     .description = "Names and addresses that it is for; read from the certificate. Filtered by a "
+                    "part of one."},
     {.name = "issuer",
      .kind = REG_STRING,
      .format = FORMAT_TEXT,

@@ -30,7 +30,8 @@ static const struct reg_field session_fields[] = {
              "How far a client may be behind minDataRate; also the longest silence within message "
              "data, where dataTimeout is longer. RFC 5321 gives a block of data 3 minutes."),
     CONSTANT("maxErrors", FORMAT_UNSIGNED, 1, 1000000, "20",
-             "Refused commands after which a session is closed with 421."),
+             "Refused commands after which a session is closed with 421, counted anew behind every "
+             "message that it brings."),
     {.name = "errorDelay",
      .kind = REG_NUMBER,
      .format = FORMAT_DURATION,
@@ -45,8 +46,11 @@ static const struct reg_field session_fields[] = {
      .format = FORMAT_UNSIGNED,
      .max = 1000000,
      .initial = "5",
-     .description = "Refused commands of a session before replies begin to wait (errorDelay)."},
-    CONSTANT("maxCommands", FORMAT_UNSIGNED, 1, 1000000000, "10000", "Commands per session."),
+     .description = "Refused commands of a session before replies begin to wait (errorDelay), "
+                    "counted anew behind every message that it brings."},
+    CONSTANT("maxCommands", FORMAT_UNSIGNED, 1, 1000000000, "10000",
+             "Commands of a session, counted anew behind every message that it brings: how many "
+             "messages that may be is maxMessages of MtaStageData."),
     CONSTANT("maxLineLength", FORMAT_SIZE, 512, 4096, "4096",
              "Octets of a command line without its CRLF."),
     {.name = "unauthorizedPipelining",

@@ -19,3 +19,6 @@ bool sandbox_folders(struct sandbox *out, const char *const *folders, size_t cou
  * restricted in io/ring_uring_open.c, since a filter does not see them. seccomp(2). False: not in
  * force; always so under a sanitizer, whose runtime needs more. */
 bool sandbox_system_calls(struct sandbox *out);
+/* After sandbox_system_calls, when all rings exist: no thread of the process makes another. A ring
+ * of its own would have no restrictions. False: not in force. */
+bool sandbox_last_ring(void);

@@ -104,7 +104,7 @@ static void refuse_command(struct srv *srv, const struct verb *verb, enum reply 
 static bool count_command(struct srv *srv, struct writer *out)
 {
     uint32_t max = srv->conf->limits.commands_max;
-    if (max != 0 && srv->commands >= max) {
+    if (max != 0 && srv->commands - srv->commands_before >= max) {
         srv_say(srv, REPLY_TOO_MANY_COMMANDS, SLICE_EMPTY, out);
         return false;
     }

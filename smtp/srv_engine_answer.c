@@ -76,6 +76,16 @@ static void aborted(struct srv *srv, struct writer *out)
     }
 }
 
+/* Whoever brings mail may go on: commands and errors are counted anew, so that a kept connection
+ * ends by its number of messages and not by that of their recipients, of whom some are always gone.
+ */
+static void brought_mail(struct srv *srv)
+{
+    srv->brought_mail = true;
+    srv->commands_before = srv->commands;
+    srv->errors = 0;
+}
+
 /* Before EHLO or HELO, where that is asked for. */
 static void begin(struct srv *srv)
 {
@@ -110,7 +120,7 @@ static void accepted(struct srv *srv, struct slice text, struct writer *out)
     case SRV_ASK_BODY:
         return;
     case SRV_ASK_END:
-        srv->brought_mail = true;
+        brought_mail(srv);
         srv_enter(srv, SRV_STATE_GREETED);
         srv_say(srv, REPLY_QUEUED, text, out);
         return;

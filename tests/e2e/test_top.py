@@ -3,8 +3,8 @@
 import json
 import threading
 
+from client import at_server, start_with
 from lib import check, equal
-from test_cli import at_server, start_with
 from test_management import Managed
 
 

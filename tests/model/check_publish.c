@@ -101,13 +101,14 @@ static mx_err change(uint64_t number, bool is_committed)
     struct config_problem problem;
     building = number;
     mx_err err = publisher_prepare(publisher, NULL, &one, 1, &at_fault, &problem);
-    if (err) {
+    if (!err && !is_committed) {
+        publisher_cancel(publisher);
+    }
+    if (err || !is_committed) {
+        model_check(!sockets_open, "a change that was given up keeps its sockets");
         return err;
     }
-    if (!is_committed) {
-        publisher_cancel(publisher);
-        return MX_OK;
-    }
+    sockets_open = false; /* the cores' from now on */
     commit(number);
     err = publisher_apply(publisher, number, &problem);
     for (unsigned i = 0; !err && i < CORES; i++) {

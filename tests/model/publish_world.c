@@ -185,6 +185,7 @@ uint64_t store_generation(const struct store *store)
 }
 
 unsigned bindings_open_now;
+bool sockets_open;
 
 mx_err bindings_open(struct bindings *out, const struct image *image, const struct image *present,
                      unsigned count, unsigned patience_ms, struct config_problem *problem)
@@ -196,6 +197,7 @@ mx_err bindings_open(struct bindings *out, const struct image *image, const stru
     (void)problem;
     *out = (struct bindings){.fds = fds, .count = 1, .cores = count};
     bindings_open_now++;
+    sockets_open = true;
     return MX_OK;
 }
 
@@ -205,8 +207,14 @@ void bindings_free(struct bindings *bindings)
     *bindings = (struct bindings){0};
 }
 
+void bindings_shut(struct bindings *bindings)
+{
+    sockets_open = bindings->fds == NULL && sockets_open;
+}
+
 void bindings_close(struct bindings *bindings)
 {
+    bindings_shut(bindings);
     bindings_free(bindings);
 }
 
@@ -297,6 +305,7 @@ void world_reset(void)
     memset(boxes, 0, sizeof boxes);
     arena_used = 0;
     bindings_open_now = 0;
+    sockets_open = false;
     building = committed = 0;
     atomic_init(&late, 0);
     is_late = false;
