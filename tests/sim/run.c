@@ -185,6 +185,7 @@ void run_plan(const struct plan *plan)
     disk_format(plan->disk_bytes > 0 ? plan->disk_bytes : DISK_BYTES);
     sim.faults = plan->faults;
     sim.read_errors = plan->read_errors;
+    sim.memory_errors = plan->memory_errors;
     sim.hops_from_ns = plan->hops_away_ms * MX_NS_PER_MS;
     hops_start();
     dns_start();
