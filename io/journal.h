@@ -206,6 +206,8 @@ enum journal_append_flags {
     JOURNAL_RESERVE = 2,      /* may use the space kept back for moves */
     JOURNAL_LAST_RESERVE = 4, /* and what is kept back for outcomes alone */
     JOURNAL_COUNTED = 8,      /* is counted in group_counted */
+    JOURNAL_REPORT = 16,      /* may use of the last of it what outcomes do not need
+                                 (journal_expect) */
 };
 
 /* One append in flight; embedded in its owner, which stays until done. */
@@ -234,6 +236,10 @@ void journal_unwait(struct journal_waiter *waiter);
 /* MX_OK when records of that many bytes in all could be stored now, appended with these flags;
  * MX_ERR_NOSPACE or MX_ERR_IO otherwise. The answer for MAIL FROM with SIZE. */
 mx_err journal_room(const struct journal *journal, uint64_t bytes, unsigned flags);
+
+/* So many messages will end with an outcome, which may take a block each: what records with
+ * JOURNAL_REPORT leave of what is kept back for outcomes. */
+void journal_expect(struct journal *journal, uint64_t messages);
 
 /* How commits are shared; from the next one on. */
 struct journal_tuning {

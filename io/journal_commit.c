@@ -35,12 +35,27 @@ uint64_t journal_last_kept_bytes(const struct journal *j)
     return j->store->conf.kept_bytes / 2;
 }
 
+void journal_expect(struct journal *j, uint64_t messages)
+{
+    j->expected = messages;
+}
+
+/* What records with these flags leave free. */
+static uint64_t kept_bytes(const struct journal *j, unsigned flags)
+{
+    uint64_t last = journal_last_kept_bytes(j);
+    if ((flags & JOURNAL_LAST_RESERVE) != 0) {
+        return JF_BLOCK_BYTES;
+    }
+    if ((flags & JOURNAL_REPORT) != 0) {
+        return j->expected < last / JF_BLOCK_BYTES ? (j->expected + 1) * JF_BLOCK_BYTES : last;
+    }
+    return (flags & JOURNAL_RESERVE) != 0 ? last : j->store->conf.kept_bytes;
+}
+
 static mx_err room_check(const struct journal *j, uint64_t bytes, unsigned flags)
 {
-    uint64_t kept = (flags & JOURNAL_LAST_RESERVE) != 0 ? JF_BLOCK_BYTES
-                    : (flags & JOURNAL_RESERVE) != 0    ? journal_last_kept_bytes(j)
-                                                        : j->store->conf.kept_bytes;
-    if (journal_room_bytes(j) >= bytes + kept) {
+    if (journal_room_bytes(j) >= bytes + kept_bytes(j, flags)) {
         return MX_OK;
     }
     return j->full != MX_OK ? j->full : MX_ERR_AGAIN;

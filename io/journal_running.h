@@ -64,6 +64,7 @@ struct journal {
     bool broken;       /* the last write failed and no segment is ready */
     bool direct;
     unsigned reads;
+    uint64_t expected; /* messages that will end with an outcome */
     struct journal_tuning tuning;
     struct journal_stats stats;
 };

@@ -10,7 +10,7 @@
 
 enum {
     BOUNCE_RETRY_MS = 1000,
-    POSTPONED_MS = 60000, /* until the next attempt of a recipient whose report found no memory */
+    POSTPONED_MS = 60000, /* until a report is made again that found no memory */
 };
 
 /* A DSN until it is durable. */
@@ -19,6 +19,7 @@ struct bounce {
     struct message *of;
     struct qid original_id;
     struct timer retry;
+    size_t bytes;  /* of memory, in deliver->dsn_bytes */
     uint8_t *text; /* the whole message */
     size_t text_len;
     uint8_t *sender; /* whom it goes to */
@@ -40,6 +41,7 @@ bool bounce_wanted(const struct active *active, uint32_t rcpt, int action)
 static void bounce_free(struct bounce *bounce)
 {
     bounce->deliver->dsns--;
+    bounce->deliver->dsn_bytes -= bounce->bytes;
     free(bounce->text);
     free(bounce->sender);
     free(bounce);
@@ -121,13 +123,12 @@ static void body_goes_on(struct incoming *in)
     }
 }
 
-/* For all of it: extents without their record would use up for nothing what outcomes need. */
+/* For all of it: extents without their record would use up for nothing what others need. */
 static bool has_room(const struct bounce *bounce)
 {
     uint64_t extents = bounce->text_len / EXTENT_BYTES;
     uint64_t bytes = bounce->text_len + extents * JOURNAL_BLOCK_BYTES;
-    return extents == 0 ||
-           journal_room(bounce->deliver->spool->journal, bytes, JOURNAL_LAST_RESERVE) == MX_OK;
+    return journal_room(bounce->deliver->spool->journal, bytes, JOURNAL_REPORT) == MX_OK;
 }
 
 static void bounce_try(struct bounce *bounce)
@@ -301,33 +302,37 @@ static struct bounce *bounce_new(struct active *active)
         bounce_free(bounce);
         return NULL;
     }
+    uint8_t *text = realloc(bounce->text, bounce->text_len);
+    bounce->text = text != NULL ? text : bounce->text;
+    bounce->bytes = head + count * sizeof(struct mark_texts) + bounce->text_len;
+    active->deliver->dsn_bytes += bounce->bytes;
     return bounce;
 }
 
 /* --- what is to be reported --------------------------------------------------------------------
  */
 
-/* Without memory for the report: what is final stays open, and is written down as that. */
-static void postpone(struct active *active, uint32_t rcpt)
+/* Without memory for the report: what is final stays open, and is written down as that, once. */
+static void postpone(struct active *active, const struct bounce_item *item)
 {
     struct deliver *d = active->deliver;
-    struct rcpt_state *state = &active->msg->rcpts[rcpt];
+    struct rcpt_state *state = &active->msg->rcpts[item->rcpt];
     state->due_ms = d->shard->wall_ms + POSTPONED_MS;
-    if (state->report != 0) {
+    if (state->report != 0 && !item->written) {
         spool_mark(d->spool, active->msg,
-                   &(struct record_outcome){.rcpt = rcpt,
+                   &(struct record_outcome){.rcpt = item->rcpt,
                                             .state = *state,
                                             .text = texts_get(&d->spool->texts, state->reply)},
                    1);
     }
 }
 
-static void log_postponed(const struct active *active)
+static void log_postponed(const struct active *active, const char *reason)
 {
     struct log *log = &active->deliver->shard->log;
-    struct log_line *line = log_begin(log, LOG_ERROR, "dsn-postponed");
+    struct log_line *line = log_begin_repeated(log, LOG_ERROR, "dsn-postponed");
     log_qid(line, "id", active->msg->id);
-    log_text(line, "reason", "out of memory");
+    log_text(line, "reason", reason);
     log_end(log, line);
 }
 
@@ -344,8 +349,8 @@ static bool item_add(struct active *active, const struct bounce_item *item)
         active->reports = calloc(active->msg->rcpt_count, sizeof *active->reports);
     }
     if (active->reports == NULL) {
-        log_postponed(active);
-        postpone(active, item->rcpt);
+        log_postponed(active, "out of memory");
+        postpone(active, item);
         return false;
     }
     if (active->report_count == 0) {
@@ -376,7 +381,8 @@ void bounce_note_open(struct active *active, uint32_t rcpt)
 {
     struct rcpt_state *state = &active->msg->rcpts[rcpt];
     MX_ASSERT(state->report > 0 && state->status != RCPT_PENDING);
-    struct bounce_item item = {.rcpt = rcpt, .action = (enum dsn_action)(state->report - 1)};
+    struct bounce_item item = {
+        .rcpt = rcpt, .action = (enum dsn_action)(state->report - 1), .written = true};
     item.outcome.code = state->code;
     item.outcome.text = texts_get(&active->deliver->spool->texts, state->reply);
     dsn_status_guess(item.outcome.status, item.action, item.outcome.text);
@@ -390,12 +396,13 @@ void bounce_send(struct active *active)
     if (count == 0) {
         return;
     }
-    struct bounce *bounce = bounce_new(active);
+    bool too_many = active->deliver->dsn_bytes >= BOUNCE_BYTES_MAX;
+    struct bounce *bounce = too_many ? NULL : bounce_new(active);
     active->report_count = 0;
     if (bounce == NULL) {
-        log_postponed(active);
+        log_postponed(active, too_many ? "too many reports wait for the disk" : "out of memory");
         for (uint32_t i = 0; i < count; i++) {
-            postpone(active, active->reports[i].rcpt);
+            postpone(active, &active->reports[i]);
         }
         return;
     }

@@ -14,6 +14,9 @@
 enum {
     /* A next hop that takes longer than this gets a report of its own. */
     BOUNCE_WAIT_MS = 10 * 60 * 1000,
+    /* Memory of reports that are not durable yet, per core, beside the last one: where the disk is
+     * full, more of them are made later. */
+    BOUNCE_BYTES_MAX = 16 * 1024 * 1024,
 };
 
 struct bounce_item {
@@ -24,6 +27,7 @@ struct bounce_item {
     int64_t retry_until_ms; /* delayed: when it is given up; 0: not known */
     int64_t attempted_ms;   /* 0: not known */
     struct slice remote;
+    bool written; /* that it is open is in the journal already */
 };
 
 /* True when this recipient's outcome is to be reported: the sender is not null, NOTIFY asks for it.

@@ -244,6 +244,7 @@ struct deliver {
     size_t active_rcpts;      /* of all that are in memory */
     uint64_t unread_quiet_ns; /* no log line about unread messages before */
     unsigned dsns;            /* being written */
+    size_t dsn_bytes;         /* memory of these */
     unsigned expansions;      /* lists, under way */
     bool stopping;            /* no new attempts */
     uint64_t random;          /* state of the jitter generator */

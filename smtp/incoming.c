@@ -73,7 +73,7 @@ static void put_chain(struct writer *w, const struct chain *chain, size_t len)
 
 static unsigned reserve_of(const struct incoming *in)
 {
-    return in->use_reserve ? JOURNAL_LAST_RESERVE : 0;
+    return in->use_reserve ? JOURNAL_REPORT : 0;
 }
 
 /* Writes an extent of `len` bytes from the front of the content. */

@@ -318,7 +318,9 @@ static void pools_close(struct spool *spool)
 
 static void turn(struct shard_hook *hook)
 {
-    spool_adopt_step(mx_container_of(hook, struct spool, hook));
+    struct spool *spool = mx_container_of(hook, struct spool, hook);
+    spool_adopt_step(spool);
+    journal_expect(spool->journal, spool->count);
 }
 
 mx_err spool_open(struct spool *spool, struct shard *shard, struct journal_store *store,

@@ -198,7 +198,7 @@ struct incoming {
     const struct record_outcome
         *marks; /* borrowed until the record is written (smtp/bounce keeps them) */
     uint32_t mark_count;
-    bool use_reserve; /* frees space: may use what is kept back for outcomes */
+    bool use_reserve; /* frees space: may use what is kept back, but for what outcomes need */
 };
 
 /* Begins a message; NULL when memory bounds are reached. */

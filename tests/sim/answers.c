@@ -120,6 +120,7 @@ void answers_of(struct answers *out, const struct service *service)
     struct writer w = writer_init(out->text, sizeof out->text);
     const struct deliver *d = &service->deliver;
     const struct view view = {service->image, service->directory, d->vm};
+    memory_spare(true);
     put_addresses(&w, &view);
     put_listeners_of(&w, service);
     for (uint32_t i = 0; i < d->image->route_count; i++) {
@@ -127,6 +128,7 @@ void answers_of(struct answers *out, const struct service *service)
     }
     put_rest(&w, service->generation, tls_seen_certificate(service->tls_server));
     end(&w);
+    memory_spare(false);
 }
 
 /* Made anew from the version, as at a start: another way than that of a change. */
@@ -175,6 +177,7 @@ void answers_expected(struct answers *out, const struct settings *settings)
 {
     struct writer w = writer_init(out->text, sizeof out->text);
     struct config *config;
+    memory_spare(true);
     struct view view = view_new(settings, &config);
     const struct image *image = view.image;
     put_addresses(&w, &view);
@@ -194,6 +197,7 @@ void answers_expected(struct answers *out, const struct settings *settings)
     put_rest(&w, settings->generation, certificate);
     end(&w);
     view_free(&view, config);
+    memory_spare(false);
 }
 
 void answers_compare(const struct answers *is, const struct answers *wanted, unsigned core,

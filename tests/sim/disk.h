@@ -8,6 +8,8 @@
 struct inode;
 
 void disk_format(uint64_t capacity);
+/* From now on there is so much room. */
+void disk_resize(uint64_t capacity);
 /* The page cache is kept, locks and open files are not. */
 void disk_after_kill(void);
 /* Of what is unsynced a seeded subset survives; then as disk_after_kill. */

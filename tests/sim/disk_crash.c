@@ -129,6 +129,11 @@ void disk_format(uint64_t capacity)
     disk.root = inode_new(true, "/");
 }
 
+void disk_resize(uint64_t capacity)
+{
+    disk.capacity = capacity;
+}
+
 enum disk_rot disk_rot(void)
 {
     struct inode *journal = disk_lookup("/ringmx/journal");

@@ -236,6 +236,12 @@ void fibers_forget(void)
     }
 }
 
+bool fiber_is(const char *name)
+{
+    const struct fiber *fiber = fiber_current();
+    return fiber != NULL && strcmp(fiber->name, name) == 0;
+}
+
 void fiber_own(uint32_t owner)
 {
     current->owner = owner;

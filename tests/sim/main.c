@@ -106,6 +106,12 @@ static void tune(struct plan *plan, uint64_t seed)
     }
 }
 
+/* Every sixteenth has cores that run out of memory, likewise, where chance may be unkind. */
+static void starve(struct plan *plan, uint64_t seed)
+{
+    plan->memory_errors = seed % 16 == 1 ? 20 + (unsigned)(seed / 16 % 200) : 0;
+}
+
 /* Every second of those with limits has an administrator who pauses the virtual queue at times. */
 static void operate(struct plan *plan, uint64_t seed)
 {
@@ -138,6 +144,7 @@ static uint64_t run_seed(uint64_t seed, bool trace)
     tune(&plan, seed);
     crowd(&plan, seed);
     operate(&plan, seed);
+    starve(&plan, seed);
     run_plan(&plan);
     return sim.hash;
 }
@@ -263,8 +270,8 @@ static void print_totals(double took, uint64_t hash)
     printf("%llu connections and recipients were over a rate, %llu refusals waited\n",
            rates_refused, rates_errors);
     printf("%llu times a session was seen beside another one of its network\n", networks_shared);
-    printf("%llu times mail was held, cancelled or bounced\n",
-           (unsigned long long)run_totals.steered);
+    printf("%llu times mail was held, cancelled or bounced, %llu times memory ran out\n",
+           (unsigned long long)run_totals.steered, (unsigned long long)memory_shortages);
     printf("%llu runs, %llu lives, %llu crashes, %llu messages, %llu operations, %.1f s, trace "
            "%016llx\n",
            (unsigned long long)run_totals.runs, (unsigned long long)run_totals.lives,

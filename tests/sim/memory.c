@@ -2,6 +2,7 @@
  * can be given back, leaks are seen, and the peak is known. */
 #include "core/check.h"
 #include "core/list.h"
+#include "tests/sim/life.h"
 #include "tests/sim/sim.h"
 
 #include <errno.h>
@@ -18,7 +19,7 @@ void *__wrap_realloc(void *ptr, size_t bytes);
 void *__wrap_aligned_alloc(size_t align, size_t bytes);
 void __wrap_free(void *ptr);
 
-enum { MAGIC = 0x51a110c8, SAID_BYTES_MAX = 64 };
+enum { MAGIC = 0x51a110c8, SAID_BYTES_MAX = 64, SHORT_MAX = 100 };
 
 /* In front of every block. */
 struct head {
@@ -35,10 +36,33 @@ _Static_assert(sizeof(struct head) % 16 == 0, "blocks stay aligned");
 static struct list all = {{&all.head, &all.head}};
 static size_t used, peak;
 static uint32_t owner, fail_after, fail_count;
+static uint32_t short_count; /* of refusals that chance has begun */
+static bool spared;
+uint64_t memory_shortages;
+
+/* Chance takes it away from cores and their workers for a while. */
+static bool runs_short(void)
+{
+    if (sim.memory_errors == 0 || !sim.faults || spared || !life_running() ||
+        !(fiber_is("core") || fiber_is("worker"))) {
+        return false;
+    }
+    if (short_count == 0 && sim_chance(sim.memory_errors)) {
+        short_count = (uint32_t)sim_scale(1, SHORT_MAX);
+        memory_shortages++;
+        sim_note("no-memory", short_count, 0);
+    }
+    short_count -= short_count > 0;
+    return short_count > 0;
+}
 
 /* Memory runs out for this request. */
 static bool fails(void)
 {
+    if (runs_short()) {
+        errno = ENOMEM;
+        return true;
+    }
     if (fail_count == 0) {
         return false;
     }
@@ -236,8 +260,15 @@ void memory_fail(unsigned after, unsigned count)
     fail_count = count;
 }
 
+void memory_spare(bool on)
+{
+    spared = on;
+}
+
 void memory_clear(void)
 {
+    spared = false;
+    short_count = 0;
     fail_count = 0;
     struct list_node *node;
     while ((node = list_first(&all)) != NULL) {

@@ -188,6 +188,9 @@ bool oracle_may_repeat(const struct copy *last)
     if (last->past != NULL && last->past->taken < last->reply_end) {
         return true; /* it never read the answer */
     }
+    if (sim.memory_errors > 0) {
+        return true; /* it may have read it, and not decrypted or noted */
+    }
     if (last->life == oracle.life) {
         return false;
     }

@@ -114,7 +114,9 @@ void notices_killed(void)
 
 void notices_judge(struct mail *mail)
 {
-    for (unsigned i = 0; i < mail->rcpt_count && !oracle.rot; i++) {
+    /* Without memory for a report it is tried again, and need not be made then. */
+    bool sure = !oracle.rot && sim.memory_errors == 0;
+    for (unsigned i = 0; i < mail->rcpt_count && sure; i++) {
         const struct mail_rcpt *of = &mail->rcpts[i];
         unsigned owed = of->notices.owed + of->notices.open;
         if (of->notices.taken + of->notices.lost < owed) {

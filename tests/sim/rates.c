@@ -111,7 +111,7 @@ void rates_over(void)
 void rates_error(uint64_t took_ns)
 {
     rates_errors += rates.some;
-    bool excused = sim.ending || life_parks_were_short();
+    bool excused = sim.ending || sim.memory_errors > 0 || life_parks_were_short();
     if (rates.some && !excused && took_ns < ERROR_DELAY_MS * MX_NS_PER_MS) {
         sim_fail("a command was refused after %.3f s, where such replies wait %d ms",
                  (double)took_ns / 1e9, ERROR_DELAY_MS);

@@ -21,6 +21,8 @@ enum {
     JUMP_MAX_S = 600
 };
 
+#define DISK_BYTES (UINT64_C(64) << 20)
+
 void clients_reset(void);
 
 struct run_totals run_totals;
@@ -125,6 +127,7 @@ static void last_life(const struct plan *plan, unsigned cores, bool ghost)
     sim.faults = false;
     sim.strike_at = 0;
     sim.full_until_ns = 0;
+    disk_resize(DISK_BYTES);
     conf.release = !ghost && conf.steers > 0;
     conf.steers = 0;
     if (ghost) {
@@ -179,9 +182,10 @@ void run_plan(const struct plan *plan)
     strategies_reset(plan->conf.mixed);
     schedules_reset(plan->conf.scheduled, !plan->faults);
     settings_reset(plan->second);
-    disk_format(UINT64_C(64) << 20);
+    disk_format(plan->disk_bytes > 0 ? plan->disk_bytes : DISK_BYTES);
     sim.faults = plan->faults;
     sim.read_errors = plan->read_errors;
+    sim.memory_errors = plan->memory_errors;
     sim.hops_from_ns = plan->hops_away_ms * MX_NS_PER_MS;
     hops_start();
     dns_start();

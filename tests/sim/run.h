@@ -22,9 +22,11 @@ struct plan {
     unsigned guests; /* of crowd.h; with conf.crowd */
     bool faults;
     bool rot;
-    unsigned read_errors; /* one read in so many fails; 0: none */
+    unsigned read_errors;   /* one read in so many fails; 0: none */
+    unsigned memory_errors; /* likewise, allocations */
     bool clock_jumps;
     bool wide;             /* mail to lists, and to what the configuration has and has not */
+    uint64_t disk_bytes;   /* until the last lives; 0: enough for everything */
     uint64_t hops_away_ms; /* next hops do not answer, from the start on */
     bool second;           /* the second listener, behind a proxy, is there from the start */
     struct life_conf conf;

@@ -11,6 +11,7 @@ struct scenario {
     uint64_t seed;
     unsigned struck; /* the life that meets the fault */
     struct plan plan;
+    unsigned sparse; /* a long one: only one operation in so many; 0: all */
 };
 
 #define CONF(segment_kib, retry)                                      \
@@ -301,6 +302,23 @@ static const struct scenario scenarios[] = {
                .sq_entries = 16,
                .segment_bytes = UINT64_C(1024) << 10,
                .blocks = 4096}}},
+    {"reports-on-a-full-disk",
+     29,
+     0,
+     {.lives = 1,
+      .life = {{.cores = 1, .idle_ms = 120000}},
+      .clients = 4,
+      .hops_away_ms = 180000,
+      .disk_bytes = UINT64_C(1) << 20,
+      .client = {.messages = 40, .bytes_max = 4000},
+      .conf = {.retry_ms = 60000,
+               .notify_ms = 3000000,
+               .expire_ms = 60000,
+               .recv_bufs = 8,
+               .sq_entries = 16,
+               .segment_bytes = UINT64_C(256) << 10,
+               .blocks = 4096}},
+     50},
     {"orderly-end",
      9,
      0,
@@ -358,13 +376,13 @@ bool scenarios_run(const char *only, const char *fault, unsigned variant, unsign
         run_point(&scenarios[i], 0, 0, 0, false);
         uint64_t ops = run_totals.life_ops[scenarios[i].struck];
         uint64_t reads = run_totals.life_reads[scenarios[i].struck];
-        uint64_t points = 0;
+        uint64_t points = 0, sparse = scenarios[i].sparse;
         for (size_t s = 0; s < mx_countof(strikes); s++) {
             if (fault != NULL && strcmp(fault, strikes[s].name) != 0) {
                 continue;
             }
             for (uint64_t at = 1; at <= (strikes[s].fault == FAULT_READ ? reads : ops);
-                 at += every ? 1 : strikes[s].step) {
+                 at += (every ? 1 : strikes[s].step) * (sparse > 0 ? sparse : 1)) {
                 if (number++ % ((uint64_t)parts * stride) == part) {
                     run_point(&scenarios[i], s, at, variant, false);
                     points++;

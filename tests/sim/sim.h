@@ -34,9 +34,11 @@ struct sim {
     bool faults;  /* chance may be unkind */
     uint64_t ops; /* operations that change the disk, and sends, in this life */
     uint64_t ops_all;
-    uint64_t reads;       /* of files, in this life */
-    unsigned read_errors; /* one read in so many fails; 0: none */
-    uint64_t strike_at;   /* the operation that meets `strike`, counted in this life; 0 = none */
+    uint64_t reads;         /* of files, in this life */
+    unsigned read_errors;   /* one read in so many fails; 0: none */
+    unsigned memory_errors; /* one allocation of a core in so many is the first that is refused,
+                               of some; 0: none */
+    uint64_t strike_at;     /* the operation that meets `strike`, counted in this life; 0 = none */
     enum sim_fault strike;
     unsigned variant;    /* changes chance from the strike on */
     uint64_t strike_len; /* FAULT_IO: operations that fail; FAULT_NOSPACE: ms */
@@ -78,6 +80,8 @@ struct fiber *fiber_new(void (*run)(void *arg), void *arg, const char *name);
 /* Gives the others a turn until `until_ns`, or earlier when *flag is set (NULL: no flag). */
 void fiber_wait(uint64_t until_ns, const bool *flag);
 struct fiber *fiber_current(void);
+/* True of one with this name. */
+bool fiber_is(const char *name);
 /* What the current fiber allocates from now on is this owner's; 0: nobody's in particular. */
 void fiber_own(uint32_t owner);
 /* Counts those that can run now, notes the earliest later moment, and drops those that ended. */
@@ -99,8 +103,11 @@ size_t memory_owned(uint32_t owner);
 void memory_say_owned(uint32_t owner); /* with --trace */
 /* After so many allocations so many are refused. */
 void memory_fail(unsigned after, unsigned count);
-void memory_keep(void);  /* what there is belongs to the simulator from now on */
-void memory_clear(void); /* frees all that the program holds */
+/* While on, chance refuses none: for what the simulator asks with the program's own functions. */
+void memory_spare(bool on);
+extern uint64_t memory_shortages; /* of all runs */
+void memory_keep(void);           /* what there is belongs to the simulator from now on */
+void memory_clear(void);          /* frees all that the program holds */
 
 /* --- the worlds of kernel operations --- */
 /* Counts what can complete now and notes the earliest later moment. */

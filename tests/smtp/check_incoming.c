@@ -277,7 +277,7 @@ static void report_has_the_last_room_for_all_of_it(void)
     append_ends(1, MX_OK);
     CHECK(incoming_commit(in, &txn) == MX_OK && append_count == EXTENTS + 1);
     for (unsigned i = 0; i < append_count; i++) {
-        CHECK((append_flags[i] & JOURNAL_LAST_RESERVE) != 0);
+        CHECK((append_flags[i] & JOURNAL_REPORT) != 0);
     }
     append_ends(EXTENTS, MX_OK);
     CHECK(done == 1 && queued == 1);
