@@ -31,9 +31,10 @@ struct access_caller {
  *             password that is good for longer, or from more addresses, than the key.
  *   Role      gives, and frees, only what the caller has; it is changed and removed only by who has
  *             all that it gives, and while no account has it that may do more than he.
- *   ApiKey    may do no more, ends no later and is good from no more addresses than what the caller
- *             has signed in with (key or password); one that goes beyond is neither changed nor
- *             removed.
+ *   Domain    is not renamed, switched off or on while an account in it may do more than the
+ * caller: people sign in by its name. ApiKey    may do no more, ends no later and is good from no
+ * more addresses than what the caller has signed in with (key or password); one that goes beyond is
+ * neither changed nor removed.
  *
  * The type may be any. Refusals (forbidden, naming up to five permissions) go to errors; none
  * depends on what secrets are. */

@@ -241,37 +241,48 @@ struct holder_search {
     uint64_t role;
 };
 
+/* The account may do more than the caller: one is enough. */
+static mx_err refuse_stronger(const struct review *r, const struct access_gathering *g, uint64_t id,
+                              const char *what)
+{
+    struct permission_set set = access_result(g), common = access_of_user();
+    permission_remove(&set, &common);
+    uint32_t refused = r->errors->count;
+    refuse_missing(r, set, what);
+    struct set_error *error = r->errors->count > refused ? &r->errors->items[refused] : NULL;
+    if (error) {
+        error->object = (struct set_object){reg_type_find(SLICE_LITERAL("Account")), id};
+    }
+    return error ? MX_ERR_EXISTS : MX_OK;
+}
+
 /* Does the account have the role, by whatever way, and more than the caller? */
 static mx_err check_holder(void *arg, uint64_t id, json_t *account)
 {
     struct holder_search *search = arg;
-    const struct review *r = search->review;
-    struct access_gathering g = {.store = r->store};
+    struct access_gathering g = {.store = search->review->store};
     mx_err err = access_gather_account(&g, account);
     bool holds = false;
     for (uint32_t i = 0; i < g.count; i++) {
         holds = holds || g.roles[i] == search->role;
     }
-    if (err || !holds) {
-        return err;
-    }
-    struct permission_set set = access_result(&g), common = access_of_user();
-    permission_remove(&set, &common);
-    uint32_t refused = r->errors->count;
-    refuse_missing(r, set, "an account that has this role has");
-    struct set_error *error = r->errors->count > refused ? &r->errors->items[refused] : NULL;
-    if (error) {
-        error->object = (struct set_object){reg_type_find(SLICE_LITERAL("Account")), id};
-    }
-    return error ? MX_ERR_EXISTS : MX_OK; /* one is enough */
+    return err || !holds
+               ? err
+               : refuse_stronger(search->review, &g, id, "an account that has this role has");
+}
+
+/* Nobody may do more than he. */
+static bool has_all(const struct access_caller *caller)
+{
+    struct permission_set beyond = permission_all();
+    permission_remove(&beyond, &caller->permissions);
+    return permission_is_empty(&beyond);
 }
 
 static mx_err check_role(const struct review *r)
 {
     struct access_gathering g = {.store = r->store};
-    struct permission_set beyond = permission_all();
-    permission_remove(&beyond, &r->caller->permissions);
-    if (permission_is_empty(&beyond)) {
+    if (has_all(r->caller)) {
         return MX_OK;
     }
     uint32_t refused = r->errors->count;
@@ -289,6 +300,30 @@ static mx_err check_role(const struct review *r)
         struct holder_search search = {r, r->wish->id};
         err = store_each_with_roles(r->store, check_holder, &search);
     }
+    return err == MX_ERR_EXISTS ? MX_OK : err;
+}
+
+/* Domains ----------------------------------------------------------------------------------- */
+
+static mx_err check_member(void *arg, uint64_t id, json_t *account)
+{
+    const struct review *r = arg;
+    struct access_gathering g = {.store = r->store};
+    mx_err err = access_gather_account(&g, account);
+    return err ? err : refuse_stronger(r, &g, id, "an account in this domain has");
+}
+
+/* Who signs in by the domain's name would have another login, or none. */
+static mx_err check_domain(const struct review *r)
+{
+    const json_t *before = r->wish->before, *after = r->wish->after;
+    bool touches = before && after &&
+                   !(same_member(before, after, "name") && same_member(before, after, "isEnabled"));
+    if (!touches || has_all(r->caller)) {
+        return MX_OK;
+    }
+    struct review review = *r;
+    mx_err err = store_each_in_domain(r->store, r->wish->id, check_member, &review);
     return err == MX_ERR_EXISTS ? MX_OK : err;
 }
 
@@ -345,6 +380,9 @@ mx_err access_check_change(struct store *store, const struct access_caller *call
     const struct review review = {store, caller, wish, errors};
     if (wish->type->storage == REG_IN_ACCOUNTS) {
         return check_account(&review);
+    }
+    if (wish->type->storage == REG_IN_DOMAINS) {
+        return check_domain(&review);
     }
     if (strcmp(wish->type->shape.name, "Role") == 0) {
         return check_role(&review);

@@ -210,3 +210,22 @@ def test_roles_of_the_stronger():
         keeper.destroy("Role", free)
         s.api.update("Account", chief, roles={"@type": "User"})
         keeper.update("Role", reading, **{"enabledPermissions/sysDomainGet": None})
+
+
+def test_domains_of_the_stronger():
+    """Rights on Domains do not shut an administrator out: his domain is neither renamed nor switched off by who may do
+    less; the rest of it is theirs, and so are domains of users."""
+    with Managed() as s:
+        domain = s.api.find("Domain", name="example.org")
+        role = s.api.create("Role", description="domains", enabledPermissions={f"sysDomain{verb}": True for verb in
+                                                                               ("Get", "Query", "Create", "Update", "Destroy")})
+        account(s, "keeper", roles={"@type": "Custom", "roleIds": {role: True}})
+        account(s, "chief", roles={"@type": "Admin"})
+        keeper = sign_in(s, "keeper")
+        for patch in ({"name": "example.net"}, {"isEnabled": False}):
+            check("an account in this domain" in refusal(keeper.set("Domain", update={domain: patch})), f"{patch}")
+        keeper.update("Domain", domain, description="ours", allowRelaying=False, aliases={"example.com": True})
+        other = keeper.create("Domain", name="other.example")
+        s.api.create("Account", **{"@type": "User"}, name="user", domainId=other)
+        keeper.update("Domain", other, name="another.example", isEnabled=False)
+        equal(sign_in(s, "chief").http("GET", "/api/account")[0], 200, "the administrator")
