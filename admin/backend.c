@@ -52,6 +52,7 @@ static enum api_sign_in on_authenticate(void *arg, struct slice authorization,
     case AUTH_REFUSED:
         return API_REFUSED;
     }
+    b->peer = *peer;
     *out = (struct api_caller){.peer = *peer, .arg = &b->caller, .may = may};
     (void)snprintf(out->name, sizeof out->name, "%.*s", API_CALLER_NAME_MAX, b->caller.name);
     (void)snprintf(out->account_id, sizeof out->account_id, "%s", b->caller.account_id);

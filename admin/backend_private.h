@@ -13,6 +13,7 @@ struct backend {
     struct api *api;
     struct auth *auth;
     struct auth_caller caller;   /* of the request that runs */
+    struct netaddr peer;         /* where it came from */
     struct request_job *running; /* on the worker */
     unsigned delayed;            /* answers that wait, on the loop */
     struct api_actions actions;

@@ -118,6 +118,10 @@ def test_guess_of_a_password():
         equal(answers[0], answers[1], "a right guess")
         equal(tried(chief, "the word of chief"), tried(chief, "the word of chef"), "a right guess, only tried")
         equal(tried(chief, "the word of chief")[0], 400, "only tried")
+        lines = [x for x in s.log().splitlines() if " change-forbidden " in x]
+        equal(len(lines), 6, f"lines of the log: {lines}")
+        check(all(f" verb=update type=Account variant=User id={chief} name=chief who=desk@example.org " in x for x in lines),
+              f"{lines}")
         check("updated 0" in tried(user, "the word of user")[1]["report"], "a user's password, as it is")
         check("updated 1" in tried(user, "another word of user")[1]["report"], "a user's password, another")
 
