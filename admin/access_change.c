@@ -98,20 +98,30 @@ static bool networks_are_in(const json_t *networks, const json_t *own)
     return inside;
 }
 
+static bool ends_within(const json_t *credential, const json_t *own)
+{
+    return end_of(credential) <= end_of(own);
+}
+
+static bool is_within(const json_t *credential, const json_t *own)
+{
+    return ends_within(credential, own) &&
+           networks_are_in(json_object_get(credential, "allowedIps"),
+                           json_object_get(own, "allowedIps"));
+}
+
 /* credential reaches no further than own; path is the place of credential, empty or with a slash at
  * its end. */
 static void refuse_beyond(const struct review *r, const json_t *own, const json_t *credential,
                           const char *path, const char *what)
 {
     char property[SET_PROPERTY_MAX];
-    if (end_of(credential) > end_of(own)) {
+    if (!ends_within(credential, own)) {
         (void)snprintf(property, sizeof property, "%sexpiresAt", path);
         set_error_add(r->errors, SET_FORBIDDEN, property,
                       "%s good for longer than what you have signed in with (until %s)", what,
                       json_string_value(json_object_get(own, "expiresAt")));
-    }
-    if (!networks_are_in(json_object_get(credential, "allowedIps"),
-                         json_object_get(own, "allowedIps"))) {
+    } else if (!is_within(credential, own)) {
         (void)snprintf(property, sizeof property, "%sallowedIps", path);
         set_error_add(r->errors, SET_FORBIDDEN, property,
                       "%s good from more addresses than what you have signed in with", what);
@@ -344,31 +354,37 @@ static mx_err access_with_key(struct store *store, struct permission_set *out, c
 }
 
 /* Its account may do more than the caller, who has a lesser key of it. */
-static mx_err check_one_key(const struct review *r, const json_t *own, const json_t *key,
-                            const char *has, const char *is)
+static mx_err refuse_more(const struct review *r, const json_t *key, const char *what)
 {
     struct permission_set set;
     mx_err err = access_with_key(r->store, &set, key);
     if (!err) {
-        refuse_missing(r, set, has);
-        refuse_beyond(r, own, key, "", is);
+        refuse_missing(r, set, what);
     }
     return err;
 }
 
+/* With a password, a key is one's own whatever its limits: it can be narrowed and removed. */
 static mx_err check_key(const struct review *r)
 {
+    const json_t *before = r->wish->before, *after = r->wish->after;
     json_t *own = NULL;
     mx_err err;
     uint32_t refused = r->errors->count;
     if (!has_own(r, &own, &err)) {
         return err;
     }
-    if (r->wish->before) {
-        err = check_one_key(r, own, r->wish->before, "the key has", "the key is");
+    if (before) {
+        err = refuse_more(r, before, "the key has");
     }
-    if (!err && r->wish->after && r->errors->count == refused) {
-        err = check_one_key(r, own, r->wish->after, "this would give", "the key would be");
+    if (!err && before && r->caller->key != 0) {
+        refuse_beyond(r, own, before, "", "the key is");
+    }
+    if (!err && after && r->errors->count == refused) {
+        err = refuse_more(r, after, "this would give");
+        if (!err && !(before && is_within(after, before))) {
+            refuse_beyond(r, own, after, "", "the key would be");
+        }
     }
     json_decref(own);
     return err;

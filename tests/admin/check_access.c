@@ -330,6 +330,14 @@ static void check_keys_prolong_nothing(void)
                "");
     CHECK_HAS(wish_key(&w, NULL, ""), LONGER);
     CHECK_TEXT(wish_key(&w, NULL, UNTIL_ONE), "");
+    /* Her own that do she can narrow and revoke. */
+    CHECK_TEXT(wish_key(&w, "", NULL), "");
+    CHECK_TEXT(wish_key(&w, UNTIL_TWO, NULL), "");
+    CHECK_TEXT(wish_key(&w, "", UNTIL_TWO), "");
+    CHECK_TEXT(wish_key(&w, UNTIL_TWO, UNTIL_TWO "," FROM_24), "");
+    CHECK_HAS(wish_key(&w, UNTIL_TWO, ""), LONGER);
+    CHECK_HAS(wish_key(&w, UNTIL_TWO "," FROM_24, UNTIL_TWO), LONGER);
+    CHECK_TEXT(wish_key(&w, UNTIL_TWO "," FROM_24, UNTIL_ONE), ""); /* as far as she goes */
     world_close(&w);
 }
 
