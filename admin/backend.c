@@ -365,6 +365,13 @@ static mx_err first_administrator(struct backend *b)
     return err;
 }
 
+static bool run_between_jobs(void *arg)
+{
+    struct backend *b = arg;
+    publisher_settle(b->conf.publisher);
+    return ban_run(b->conf.ban);
+}
+
 mx_err backend_open(struct backend **out_backend, const struct backend_conf *conf)
 {
     struct backend *b = calloc(1, sizeof *b);
@@ -382,8 +389,8 @@ mx_err backend_open(struct backend **out_backend, const struct backend_conf *con
             return err;
         }
         ban_open(conf->ban, b->store, conf->publisher);
-        b->bans = (struct worker_idle){.run = ban_run, .arg = conf->ban};
-        worker_set_idle(conf->worker, &b->bans);
+        b->idle = (struct worker_idle){.run = run_between_jobs, .arg = b};
+        worker_set_idle(conf->worker, &b->idle);
     }
     *out_backend = b;
     return MX_OK;
