@@ -194,7 +194,7 @@ mx_err backend_explain(void *arg, const struct explain_query *query, json_t **ou
 {
     struct backend *b = arg;
     const struct explanation *explanation;
-    mx_err err = explain_cores_ask(b->conf.explain, query, &explanation);
+    mx_err err = explain_cores_ask(b->conf.explain, query, NULL, &explanation);
     if (err == MX_ERR_UNSUPPORTED) {
         (void)snprintf(problem->text, sizeof problem->text, "no mail is routed in recovery mode");
     } else if (err) {
@@ -234,6 +234,7 @@ mx_err backend_dry_run(void *arg, struct slice plan_text, struct slice recipient
     char *report = NULL, *errors = NULL;
     size_t report_len = 0, errors_len = 0;
     struct plan_options options = {.dry_run = true,
+                                   .cores = b->conf.explain,
                                    .out = open_memstream(&report, &report_len),
                                    .err = open_memstream(&errors, &errors_len)};
     store_guard(b->store, guard_try, b);

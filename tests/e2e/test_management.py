@@ -273,6 +273,17 @@ def test_refused_changes_change_nothing():
             w.message("alice@example.org", b"Subject: still\r\n\r\nx\r\n")
 
 
+def test_refusal_shows_what_it_found():
+    """What is wrong in an expression is named whole, whatever its characters: a refusal is JSON, which holds no half of one."""
+    with Managed() as s:
+        for condition, reason in (("rcpt é", 'found "é"'), ("€", 'found "€"'), ("'" + "x" * 39 + "é' 1", "found"),
+                                  ("rcpt '" + "x" * 39 + "é'", f'found "{"x" * 39}"'), ("\U0001f4e7", 'found "\U0001f4e7"')):
+            answer = s.api.set("MtaOutboundStrategy", update={"singleton": {"route": {
+                "match": {"0": {"if": condition, "then": "'local'"}}, "else": "'mx'"}}})
+            check(reason in answer["notUpdated"]["singleton"]["description"], f"{condition}: {answer}")
+            equal(answer["notUpdated"]["singleton"]["properties"], ["route/match/0/if"], "where")
+
+
 def test_health():
     """Alive always; ready while mail is taken."""
     with Managed() as s:
