@@ -23,19 +23,23 @@ struct access_caller {
     uint64_t key;     /* the ApiKey that he has signed in with; 0: with a password */
 };
 
-/* Nobody gives what he does not have, and nobody changes what is stronger than he is:
+/* Nobody gives what he does not have, and nobody changes what is stronger than he is. The type may
+ * be any. Refusals (forbidden, naming up to five permissions) go to errors; none depends on what
+ * secrets are.
  *
- *   Account   gets no permissions that the caller lacks; one that may do more than he is not taken
- *             over, renamed, removed or given other permissions. What every user may do does not
- *             count. A caller with an API key gives no account that may do more than every user a
- *             password that is good for longer, or from more addresses, than the key.
- *   Role      gives, and frees, only what the caller has; it is changed and removed only by who has
- *             all that it gives, and while no account has it that may do more than he.
- *   ApiKey    may do no more, ends no later and is good from no more addresses than what the caller
- *             has signed in with (key or password); one that goes beyond is neither changed nor
- *             removed.
+ * An Account gets no permissions that the caller lacks; one that may do more than he is not taken
+ * over, renamed, removed or given other permissions. What every user may do does not count. A
+ * caller with an API key gives no account that may do more than every user a password that is good
+ * for longer, or from more addresses, than the key.
  *
- * The type may be any. Refusals (forbidden, naming up to five permissions) go to errors; none
- * depends on what secrets are. */
+ * A Role gives, and frees, only what the caller has; it is changed and removed only by who has all
+ * that it gives, and while no account has it that may do more than he.
+ *
+ * A Domain is not renamed, switched off or on while an account in it may do more than the caller:
+ * people sign in by its name.
+ *
+ * An ApiKey may do no more, ends no later and is good from no more addresses than what the caller
+ * has signed in with, key or password. With a key, one that goes beyond it is neither changed nor
+ * removed. */
 MX_MUST_CHECK mx_err access_check_change(struct store *store, const struct access_caller *caller,
                                          const struct store_wish *wish, struct set_errors *errors);

@@ -98,20 +98,30 @@ static bool networks_are_in(const json_t *networks, const json_t *own)
     return inside;
 }
 
+static bool ends_within(const json_t *credential, const json_t *own)
+{
+    return end_of(credential) <= end_of(own);
+}
+
+static bool is_within(const json_t *credential, const json_t *own)
+{
+    return ends_within(credential, own) &&
+           networks_are_in(json_object_get(credential, "allowedIps"),
+                           json_object_get(own, "allowedIps"));
+}
+
 /* credential reaches no further than own; path is the place of credential, empty or with a slash at
  * its end. */
 static void refuse_beyond(const struct review *r, const json_t *own, const json_t *credential,
                           const char *path, const char *what)
 {
     char property[SET_PROPERTY_MAX];
-    if (end_of(credential) > end_of(own)) {
+    if (!ends_within(credential, own)) {
         (void)snprintf(property, sizeof property, "%sexpiresAt", path);
         set_error_add(r->errors, SET_FORBIDDEN, property,
                       "%s good for longer than what you have signed in with (until %s)", what,
                       json_string_value(json_object_get(own, "expiresAt")));
-    }
-    if (!networks_are_in(json_object_get(credential, "allowedIps"),
-                         json_object_get(own, "allowedIps"))) {
+    } else if (!is_within(credential, own)) {
         (void)snprintf(property, sizeof property, "%sallowedIps", path);
         set_error_add(r->errors, SET_FORBIDDEN, property,
                       "%s good from more addresses than what you have signed in with", what);
@@ -241,37 +251,48 @@ struct holder_search {
     uint64_t role;
 };
 
+/* The account may do more than the caller: one is enough. */
+static mx_err refuse_stronger(const struct review *r, const struct access_gathering *g, uint64_t id,
+                              const char *what)
+{
+    struct permission_set set = access_result(g), common = access_of_user();
+    permission_remove(&set, &common);
+    uint32_t refused = r->errors->count;
+    refuse_missing(r, set, what);
+    struct set_error *error = r->errors->count > refused ? &r->errors->items[refused] : NULL;
+    if (error) {
+        error->object = (struct set_object){reg_type_find(SLICE_LITERAL("Account")), id};
+    }
+    return error ? MX_ERR_EXISTS : MX_OK;
+}
+
 /* Does the account have the role, by whatever way, and more than the caller? */
 static mx_err check_holder(void *arg, uint64_t id, json_t *account)
 {
     struct holder_search *search = arg;
-    const struct review *r = search->review;
-    struct access_gathering g = {.store = r->store};
+    struct access_gathering g = {.store = search->review->store};
     mx_err err = access_gather_account(&g, account);
     bool holds = false;
     for (uint32_t i = 0; i < g.count; i++) {
         holds = holds || g.roles[i] == search->role;
     }
-    if (err || !holds) {
-        return err;
-    }
-    struct permission_set set = access_result(&g), common = access_of_user();
-    permission_remove(&set, &common);
-    uint32_t refused = r->errors->count;
-    refuse_missing(r, set, "an account that has this role has");
-    struct set_error *error = r->errors->count > refused ? &r->errors->items[refused] : NULL;
-    if (error) {
-        error->object = (struct set_object){reg_type_find(SLICE_LITERAL("Account")), id};
-    }
-    return error ? MX_ERR_EXISTS : MX_OK; /* one is enough */
+    return err || !holds
+               ? err
+               : refuse_stronger(search->review, &g, id, "an account that has this role has");
+}
+
+/* Nobody may do more than he. */
+static bool has_all(const struct access_caller *caller)
+{
+    struct permission_set beyond = permission_all();
+    permission_remove(&beyond, &caller->permissions);
+    return permission_is_empty(&beyond);
 }
 
 static mx_err check_role(const struct review *r)
 {
     struct access_gathering g = {.store = r->store};
-    struct permission_set beyond = permission_all();
-    permission_remove(&beyond, &r->caller->permissions);
-    if (permission_is_empty(&beyond)) {
+    if (has_all(r->caller)) {
         return MX_OK;
     }
     uint32_t refused = r->errors->count;
@@ -292,6 +313,30 @@ static mx_err check_role(const struct review *r)
     return err == MX_ERR_EXISTS ? MX_OK : err;
 }
 
+/* Domains ----------------------------------------------------------------------------------- */
+
+static mx_err check_member(void *arg, uint64_t id, json_t *account)
+{
+    const struct review *r = arg;
+    struct access_gathering g = {.store = r->store};
+    mx_err err = access_gather_account(&g, account);
+    return err ? err : refuse_stronger(r, &g, id, "an account in this domain has");
+}
+
+/* Who signs in by the domain's name would have another login, or none. */
+static mx_err check_domain(const struct review *r)
+{
+    const json_t *before = r->wish->before, *after = r->wish->after;
+    bool touches = before && after &&
+                   !(same_member(before, after, "name") && same_member(before, after, "isEnabled"));
+    if (!touches || has_all(r->caller)) {
+        return MX_OK;
+    }
+    struct review review = *r;
+    mx_err err = store_each_in_domain(r->store, r->wish->id, check_member, &review);
+    return err == MX_ERR_EXISTS ? MX_OK : err;
+}
+
 /* API keys ---------------------------------------------------------------------------------- */
 
 static mx_err access_with_key(struct store *store, struct permission_set *out, const json_t *key)
@@ -309,31 +354,37 @@ static mx_err access_with_key(struct store *store, struct permission_set *out, c
 }
 
 /* Its account may do more than the caller, who has a lesser key of it. */
-static mx_err check_one_key(const struct review *r, const json_t *own, const json_t *key,
-                            const char *has, const char *is)
+static mx_err refuse_more(const struct review *r, const json_t *key, const char *what)
 {
     struct permission_set set;
     mx_err err = access_with_key(r->store, &set, key);
     if (!err) {
-        refuse_missing(r, set, has);
-        refuse_beyond(r, own, key, "", is);
+        refuse_missing(r, set, what);
     }
     return err;
 }
 
+/* With a password, a key is one's own whatever its limits: it can be narrowed and removed. */
 static mx_err check_key(const struct review *r)
 {
+    const json_t *before = r->wish->before, *after = r->wish->after;
     json_t *own = NULL;
     mx_err err;
     uint32_t refused = r->errors->count;
     if (!has_own(r, &own, &err)) {
         return err;
     }
-    if (r->wish->before) {
-        err = check_one_key(r, own, r->wish->before, "the key has", "the key is");
+    if (before) {
+        err = refuse_more(r, before, "the key has");
     }
-    if (!err && r->wish->after && r->errors->count == refused) {
-        err = check_one_key(r, own, r->wish->after, "this would give", "the key would be");
+    if (!err && before && r->caller->key != 0) {
+        refuse_beyond(r, own, before, "", "the key is");
+    }
+    if (!err && after && r->errors->count == refused) {
+        err = refuse_more(r, after, "this would give");
+        if (!err && !(before && is_within(after, before))) {
+            refuse_beyond(r, own, after, "", "the key would be");
+        }
     }
     json_decref(own);
     return err;
@@ -345,6 +396,9 @@ mx_err access_check_change(struct store *store, const struct access_caller *call
     const struct review review = {store, caller, wish, errors};
     if (wish->type->storage == REG_IN_ACCOUNTS) {
         return check_account(&review);
+    }
+    if (wish->type->storage == REG_IN_DOMAINS) {
+        return check_domain(&review);
     }
     if (strcmp(wish->type->shape.name, "Role") == 0) {
         return check_role(&review);

@@ -69,7 +69,7 @@ struct api_problem {
 struct api_changed {
     const char *verb; /* "create", "update", "destroy" */
     const struct reg_type *type;
-    const char *id;
+    const char *id;               /* NULL: it has none yet */
     const json_t *before, *after; /* NULL: it was not, or is not any more; or they are not known */
     const json_t *given;          /* of a create, or a type outside of the store: what was asked */
 };

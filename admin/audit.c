@@ -50,25 +50,21 @@ static const char *name_of(const struct api_changed *changed)
     return json_string_value(json_object_get(object, label));
 }
 
-void audit_write(struct log *log, const struct api_caller *caller,
-                 const struct api_changed *changed, uint64_t generation)
+/* What it is about, and who has asked for it. */
+static void log_change(struct log_line *line, const struct api_caller *caller,
+                       const struct api_changed *changed)
 {
-    char properties[AUDIT_PROPERTIES_MAX], from[NETADDR_TEXT_MAX];
-    struct writer names = writer_init(properties, sizeof properties);
+    char from[NETADDR_TEXT_MAX];
     struct writer peer = writer_init(from, sizeof from);
     const char *variant = json_string_value(json_object_get(changed->after, "@type"));
-    await_room(log);
-    log->wall_ms = clock_wall_ms();
-    struct log_line *line = log_begin(log, LOG_INFO, "object-changed");
-    if (line == NULL) {
-        return;
-    }
     log_text(line, "verb", changed->verb);
     log_text(line, "type", changed->type->shape.name);
     if (variant != NULL) {
         log_text(line, "variant", variant);
     }
-    log_text(line, "id", changed->id);
+    if (changed->id != NULL) {
+        log_text(line, "id", changed->id);
+    }
     if (name_of(changed) != NULL) {
         log_text(line, "name", name_of(changed));
     }
@@ -76,6 +72,20 @@ void audit_write(struct log *log, const struct api_caller *caller,
     log_text(line, "account", caller->account_id);
     put_netaddr(&peer, &caller->peer);
     log_slice(line, "from", writer_slice(&peer));
+}
+
+void audit_write(struct log *log, const struct api_caller *caller,
+                 const struct api_changed *changed, uint64_t generation)
+{
+    char properties[AUDIT_PROPERTIES_MAX];
+    struct writer names = writer_init(properties, sizeof properties);
+    await_room(log);
+    log->wall_ms = clock_wall_ms();
+    struct log_line *line = log_begin(log, LOG_INFO, "object-changed");
+    if (line == NULL) {
+        return;
+    }
+    log_change(line, caller, changed);
     if (generation > 0) {
         log_u64(line, "generation", generation);
     }
@@ -83,5 +93,15 @@ void audit_write(struct log *log, const struct api_caller *caller,
     if (names.len > 0) {
         log_slice(line, "properties", writer_slice(&names));
     }
+    log_end(log, line);
+}
+
+void audit_forbidden(struct log *log, const struct api_caller *caller,
+                     const struct api_changed *wanted, const char *reason)
+{
+    log->wall_ms = clock_wall_ms();
+    struct log_line *line = log_begin_repeated(log, LOG_WARN, "change-forbidden");
+    log_change(line, caller, wanted);
+    log_text(line, "reason", reason);
     log_end(log, line);
 }

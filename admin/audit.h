@@ -21,3 +21,7 @@ enum {
 /* In the thread that owns the log. generation 0: the change is not the registry's. */
 void audit_write(struct log *log, const struct api_caller *caller,
                  const struct api_changed *changed, uint64_t generation);
+/* A change that somebody asked for and may not make (admin/access.h), as change-forbidden, with the
+ * reason that he was given and without properties; not more often than LOG_REPEATS_MAX. */
+void audit_forbidden(struct log *log, const struct api_caller *caller,
+                     const struct api_changed *wanted, const char *reason);

@@ -52,6 +52,7 @@ static enum api_sign_in on_authenticate(void *arg, struct slice authorization,
     case AUTH_REFUSED:
         return API_REFUSED;
     }
+    b->peer = *peer;
     *out = (struct api_caller){.peer = *peer, .arg = &b->caller, .may = may};
     (void)snprintf(out->name, sizeof out->name, "%.*s", API_CALLER_NAME_MAX, b->caller.name);
     (void)snprintf(out->account_id, sizeof out->account_id, "%s", b->caller.account_id);
@@ -364,6 +365,13 @@ static mx_err first_administrator(struct backend *b)
     return err;
 }
 
+static bool run_between_jobs(void *arg)
+{
+    struct backend *b = arg;
+    publisher_settle(b->conf.publisher);
+    return ban_run(b->conf.ban);
+}
+
 mx_err backend_open(struct backend **out_backend, const struct backend_conf *conf)
 {
     struct backend *b = calloc(1, sizeof *b);
@@ -381,8 +389,8 @@ mx_err backend_open(struct backend **out_backend, const struct backend_conf *con
             return err;
         }
         ban_open(conf->ban, b->store, conf->publisher);
-        b->bans = (struct worker_idle){.run = ban_run, .arg = conf->ban};
-        worker_set_idle(conf->worker, &b->bans);
+        b->idle = (struct worker_idle){.run = run_between_jobs, .arg = b};
+        worker_set_idle(conf->worker, &b->idle);
     }
     *out_backend = b;
     return MX_OK;

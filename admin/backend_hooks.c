@@ -1,6 +1,7 @@
 /* What the API does beside reading and changing the store: actions, the queue, explanations. */
 #include "admin/access.h"
 #include "admin/api_trace.h"
+#include "admin/audit.h"
 #include "admin/backend_private.h"
 #include "admin/explain_json.h"
 #include "admin/pause_file.h"
@@ -15,12 +16,36 @@ void backend_problem(struct api_problem *out, const struct config_problem *probl
     (void)snprintf(out->text, sizeof out->text, "%.*s", (int)sizeof out->text - 1, problem->text);
 }
 
+/* Whoever asks for what is stronger than he is worth a line: he may be trying what he can get. */
+static void log_forbidden(struct backend *b, const struct store_wish *wish, const char *reason)
+{
+    char id[OBJECT_ID_TEXT_MAX + 1] = "";
+    struct writer w = writer_init(id, sizeof id - 1);
+    struct api_caller caller = {.peer = b->peer};
+    put_object_id(&w, wish->id);
+    struct api_changed wanted = {.verb = wish->before == NULL  ? "create"
+                                         : wish->after == NULL ? "destroy"
+                                                               : "update",
+                                 .type = wish->type,
+                                 .id = wish->before == NULL ? NULL : id,
+                                 .before = wish->before,
+                                 .after = wish->after};
+    (void)snprintf(caller.name, sizeof caller.name, "%.*s", API_CALLER_NAME_MAX, b->caller.name);
+    (void)snprintf(caller.account_id, sizeof caller.account_id, "%s", b->caller.account_id);
+    audit_forbidden(b->conf.log, &caller, &wanted, reason);
+}
+
 mx_err backend_guard(void *arg, const struct store_wish *wish, struct set_errors *errors)
 {
     struct backend *b = arg;
     const struct access_caller caller = {
         .permissions = b->caller.permissions, .account = b->caller.account, .key = b->caller.key};
-    return access_check_change(b->store, &caller, wish, errors);
+    uint32_t refused = errors->count;
+    mx_err err = access_check_change(b->store, &caller, wish, errors);
+    if (errors->count > refused && refused < SET_ERRORS_MAX) {
+        log_forbidden(b, wish, errors->items[refused].text);
+    }
+    return err;
 }
 
 static mx_err reload(struct backend *b, struct api_problem *problem)

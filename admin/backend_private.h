@@ -13,12 +13,13 @@ struct backend {
     struct api *api;
     struct auth *auth;
     struct auth_caller caller;   /* of the request that runs */
+    struct netaddr peer;         /* where it came from */
     struct request_job *running; /* on the worker */
     unsigned delayed;            /* answers that wait, on the loop */
     struct api_actions actions;
     struct api_queue queue;
     struct deliver_pause pause;    /* as it is in force */
-    struct worker_idle bans;       /* makes them between jobs */
+    struct worker_idle idle;       /* between jobs: bans, changes that end late */
     struct api_foreign foreign[2]; /* types outside of the store */
     struct config_problem problem;
     mx_err unusable; /* why */

@@ -392,6 +392,13 @@ void publisher_cancel(struct publisher *p)
     }
 }
 
+void publisher_settle(struct publisher *p)
+{
+    if (p->lingering && unanswered(p) < 0) {
+        (void)finish_lingering(p);
+    }
+}
+
 /* --- life --------------------------------------------------------------------------------------
  */
 

@@ -60,6 +60,9 @@ MX_MUST_CHECK mx_err publisher_reload(struct publisher *publisher, struct store 
 MX_MUST_CHECK mx_err publisher_apply(struct publisher *publisher, uint64_t generation,
                                      struct config_problem *problem);
 void publisher_cancel(struct publisher *publisher);
+/* Between changes, after messages of the cores: ends a change whose last answer has come late. Its
+ * HTTP listeners are in force then, and what it has replaced is freed. */
+void publisher_settle(struct publisher *publisher);
 
 /* From any thread: the number of a core that is behind, or -1. */
 int publisher_behind(const struct publisher *publisher);

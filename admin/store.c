@@ -56,6 +56,11 @@ static const char *const statement_text[STMT_COUNT] = {
     [STMT_ACCESS_DELETE] = "DELETE FROM account_access WHERE account = ?1",
     [STMT_ACCESS_ROLES] = "SELECT account, json FROM account_access "
                           "WHERE instr(json, '\"roleIds\"') > 0 ORDER BY account",
+    /* but those who may do what every user may, as put_access writes it */
+    [STMT_ACCESS_DOMAIN] =
+        "SELECT x.account, x.json FROM accounts a JOIN account_access x ON x.account = a.id WHERE "
+        "a.domain = ?1 AND instr(x.json, '\"roles\":{\"@type\":\"User\"},\"permissions\":{"
+        "\"@type\":\"Inherit\"}') = 0 ORDER BY x.account",
     [STMT_ACCESS_ADMIN] = "SELECT 1 FROM account_access WHERE administrator = 1 LIMIT 1",
     [STMT_NOTE_GET] = "SELECT value FROM notes WHERE key = ?1",
     [STMT_NOTE_SET] = "INSERT OR REPLACE INTO notes(key, value) VALUES(?1, ?2)",

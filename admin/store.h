@@ -168,6 +168,9 @@ MX_MUST_CHECK mx_err store_each_address(struct store *store, store_address_fn ea
 /* Calls each for every account that has roles by id, with what of it is about access alone
  * ("credentials", "roles", "permissions"). As store_each. */
 MX_MUST_CHECK mx_err store_each_with_roles(struct store *store, store_object_fn each, void *arg);
+/* The same for the accounts of a domain but those that may do what every user may. */
+MX_MUST_CHECK mx_err store_each_in_domain(struct store *store, uint64_t domain,
+                                          store_object_fn each, void *arg);
 /* True in *out_has when an account has the role Admin and a credential. */
 MX_MUST_CHECK mx_err store_has_administrator(struct store *store, bool *out_has);
 /* Short texts that are no objects and are not logged. A note is durable when the call returns; not

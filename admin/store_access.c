@@ -114,10 +114,10 @@ mx_err store_has_administrator(struct store *store, bool *out_has)
 
 /* Roles ------------------------------------------------------------------------------------ */
 
-mx_err store_each_with_roles(struct store *store, store_object_fn each, void *arg)
+/* Takes the prepared statement, of an account and its text. */
+static mx_err each_access(struct store *store, sqlite3_stmt *stmt, store_object_fn each, void *arg)
 {
-    sqlite3_stmt *stmt = NULL;
-    mx_err err = store_statement(store, &stmt, STMT_ACCESS_ROLES);
+    mx_err err = MX_OK;
     bool row = true;
     while (!err) {
         err = store_step(store, stmt, &row);
@@ -129,10 +129,26 @@ mx_err store_each_with_roles(struct store *store, store_object_fn each, void *ar
         err = err ? err : each(arg, (uint64_t)sqlite3_column_int64(stmt, 0), account);
         json_decref(account);
     }
-    if (stmt) {
-        (void)sqlite3_reset(stmt);
-    }
+    (void)sqlite3_reset(stmt);
     return err;
+}
+
+mx_err store_each_with_roles(struct store *store, store_object_fn each, void *arg)
+{
+    sqlite3_stmt *stmt;
+    mx_err err = store_statement(store, &stmt, STMT_ACCESS_ROLES);
+    return err ? err : each_access(store, stmt, each, arg);
+}
+
+mx_err store_each_in_domain(struct store *store, uint64_t domain, store_object_fn each, void *arg)
+{
+    sqlite3_stmt *stmt;
+    mx_err err = store_statement(store, &stmt, STMT_ACCESS_DOMAIN);
+    if (err) {
+        return err;
+    }
+    bind_id(stmt, 1, domain);
+    return each_access(store, stmt, each, arg);
 }
 
 struct role_search {

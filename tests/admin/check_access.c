@@ -330,6 +330,14 @@ static void check_keys_prolong_nothing(void)
                "");
     CHECK_HAS(wish_key(&w, NULL, ""), LONGER);
     CHECK_TEXT(wish_key(&w, NULL, UNTIL_ONE), "");
+    /* Her own that do she can narrow and revoke. */
+    CHECK_TEXT(wish_key(&w, "", NULL), "");
+    CHECK_TEXT(wish_key(&w, UNTIL_TWO, NULL), "");
+    CHECK_TEXT(wish_key(&w, "", UNTIL_TWO), "");
+    CHECK_TEXT(wish_key(&w, UNTIL_TWO, UNTIL_TWO "," FROM_24), "");
+    CHECK_HAS(wish_key(&w, UNTIL_TWO, ""), LONGER);
+    CHECK_HAS(wish_key(&w, UNTIL_TWO "," FROM_24, UNTIL_TWO), LONGER);
+    CHECK_TEXT(wish_key(&w, UNTIL_TWO "," FROM_24, UNTIL_ONE), ""); /* as far as she goes */
     world_close(&w);
 }
 
@@ -434,6 +442,62 @@ static void check_roles_of_the_stronger(void)
     world_close(&w);
 }
 
+static const char *check_domain(struct world *w, const char *before, const char *after)
+{
+    json_t *old = json_of("{%s}", before), *now = json_of("{%s}", after);
+    struct store_wish wish = {type_of("Domain"), w->domain, old, now, false};
+    const char *error = check_wish(w, &wish);
+    json_decref(old);
+    json_decref(now);
+    return error;
+}
+
+#define ORG "\"name\":\"example.org\",\"isEnabled\":true"
+#define NET "\"name\":\"example.net\",\"isEnabled\":true"
+#define OFF "\"name\":\"example.org\",\"isEnabled\":false"
+
+/* Nor does who has rights on Domains shut them out. */
+static void check_domains_of_the_stronger(void)
+{
+    static const char stronger[] = "an account in this domain has permissions that you do not have";
+    struct world w;
+    uint64_t bob = 0, other = 0;
+    world_open(&w);
+    CHECK_TEXT(create(&w, "Domain", json_of("{\"name\":\"other.example\"}"), &other), "");
+    CHECK_TEXT(create(&w, "Account",
+                      json_of("{\"@type\":\"User\",\"name\":\"bob\",\"domainId\":\"%s\",\"roles\":"
+                              "{\"@type\":\"Admin\"}}",
+                              id_text(other).text),
+                      &bob),
+               "");
+    CHECK_TEXT(update(&w, "Account", w.ann,
+                      json_of("{\"permissions\":{\"@type\":\"Merge\",\"enabledPermissions\":{"
+                              "\"sysDomainUpdate\":true}}}")),
+               "");
+    sign_in(&w);
+    CHECK_TEXT(check_domain(&w, ORG, NET), ""); /* only she is in it */
+    CHECK_TEXT(update(&w, "Account", bob, json_of("{\"domainId\":\"%s\"}", id_text(w.domain).text)),
+               "");
+    CHECK_HAS(check_domain(&w, ORG, NET), stronger);
+    CHECK_HAS(check_domain(&w, ORG, OFF), stronger);
+    CHECK_HAS(check_domain(&w, OFF, ORG), stronger);
+    CHECK_TEXT(check_domain(&w, ORG, ORG ",\"allowRelaying\":true"), "");
+    /* by what he may do himself, and by a role */
+    CHECK_TEXT(
+        update(&w, "Account", bob,
+               json_of("{\"roles\":{\"@type\":\"User\"},\"permissions\":{\"@type\":\"Merge\","
+                       "\"enabledPermissions\":{\"sysRoleGet\":true}}}")),
+        "");
+    CHECK_HAS(check_domain(&w, ORG, NET), ": sysRoleGet");
+    CHECK_TEXT(update(&w, "Account", bob, json_of("{\"permissions\":{\"@type\":\"Inherit\"}}")),
+               "");
+    CHECK_TEXT(check_domain(&w, ORG, NET), "");
+    w.caller.permissions = permission_all();
+    CHECK_TEXT(update(&w, "Account", bob, json_of("{\"roles\":{\"@type\":\"Admin\"}}")), "");
+    CHECK_TEXT(check_domain(&w, ORG, NET), "");
+    world_close(&w);
+}
+
 static mx_err guard(void *arg, const struct store_wish *wish, struct set_errors *errors)
 {
     struct world *w = arg;
@@ -501,6 +565,7 @@ int main(void)
     check_keys_prolong_nothing();
     check_keys_make_no_passwords();
     check_roles_of_the_stronger();
+    check_domains_of_the_stronger();
     check_guess_of_a_password();
     return report("access");
 }

@@ -73,11 +73,40 @@ static void check_cut(void)
     json_decref(given);
 }
 
+/* Who, what and why; nothing of what it was to be. */
+static void check_forbidden(void)
+{
+    char text[LOG_TEXT_BYTES];
+    struct writer w = writer_init(text, sizeof text - 1);
+    struct api_caller caller = {.name = "desk", .account_id = "e"};
+    CHECK(netaddr_parse(&caller.peer, SLICE_LITERAL("192.0.2.7")) == MX_OK);
+    json_t *after = parse("{\"@type\":\"User\",\"name\":\"ann\",\"description\":\"secret\"}");
+    struct api_changed wanted = {
+        .verb = "create", .type = reg_type_find(SLICE_LITERAL("Account")), .after = after};
+    audit_forbidden(&log_, &caller, &wanted, "it is not his");
+    CHECK(log_take(&log_, &w) && text[w.len - 1] == '\n');
+    text[w.len - 1] = '\0';
+    CHECK_HAS(text, " warn ");
+    CHECK_TEXT(strstr(text, "change-forbidden"),
+               "change-forbidden verb=create type=Account variant=User name=ann who=desk account=e "
+               "from=192.0.2.7 reason=\"it is not his\"");
+    for (unsigned i = 0; i < LOG_LINES / 2; i++) { /* within few seconds */
+        audit_forbidden(&log_, &caller, &wanted, "it is not his");
+    }
+    unsigned lines = 0;
+    while (w = writer_init(text, sizeof text), log_take(&log_, &w)) {
+        lines++;
+    }
+    CHECK(lines >= LOG_REPEATS_MAX - 1 && lines < LOG_LINES / 2);
+    json_decref(after);
+}
+
 int main(void)
 {
     CHECK(log_init(&log_, -1, LOG_INFO) == MX_OK);
     check_lines();
     check_cut();
+    check_forbidden();
     log_fini(&log_);
     return report("audit");
 }

@@ -1,7 +1,8 @@
 /* Preloaded into the server by the tests. While the file that HOLD_CORE names exists, the core that
  * half-closes a connection stands still there: a stalled core. While the file that FAIL_WRITES
  * names exists, synced writes of the journal fail. While the file that HOLD_ROOM names exists, file
- * systems do not say how much room they have. */
+ * systems do not say how much room they have. While the file that HOLD_COMMIT names exists, commits
+ * of the registry do not end. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <liburing.h>
@@ -26,6 +27,14 @@ int shutdown(int fd, int how)
         (void)usleep(POLL_US);
     }
     return (int)syscall(SYS_shutdown, fd, how);
+}
+
+int fdatasync(int fd)
+{
+    while (is_there("HOLD_COMMIT")) {
+        (void)usleep(POLL_US);
+    }
+    return (int)syscall(SYS_fdatasync, fd);
 }
 
 int statvfs(const char *path, struct statvfs *room)

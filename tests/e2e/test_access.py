@@ -118,6 +118,10 @@ def test_guess_of_a_password():
         equal(answers[0], answers[1], "a right guess")
         equal(tried(chief, "the word of chief"), tried(chief, "the word of chef"), "a right guess, only tried")
         equal(tried(chief, "the word of chief")[0], 400, "only tried")
+        lines = [x for x in s.log().splitlines() if " change-forbidden " in x]
+        equal(len(lines), 6, f"lines of the log: {lines}")
+        check(all(f" verb=update type=Account variant=User id={chief} name=chief who=desk@example.org " in x for x in lines),
+              f"{lines}")
         check("updated 0" in tried(user, "the word of user")[1]["report"], "a user's password, as it is")
         check("updated 1" in tried(user, "another word of user")[1]["report"], "a user's password, another")
 
@@ -210,3 +214,22 @@ def test_roles_of_the_stronger():
         keeper.destroy("Role", free)
         s.api.update("Account", chief, roles={"@type": "User"})
         keeper.update("Role", reading, **{"enabledPermissions/sysDomainGet": None})
+
+
+def test_domains_of_the_stronger():
+    """Rights on Domains do not shut an administrator out: his domain is neither renamed nor switched off by who may do
+    less; the rest of it is theirs, and so are domains of users."""
+    with Managed() as s:
+        domain = s.api.find("Domain", name="example.org")
+        role = s.api.create("Role", description="domains", enabledPermissions={f"sysDomain{verb}": True for verb in
+                                                                               ("Get", "Query", "Create", "Update", "Destroy")})
+        account(s, "keeper", roles={"@type": "Custom", "roleIds": {role: True}})
+        account(s, "chief", roles={"@type": "Admin"})
+        keeper = sign_in(s, "keeper")
+        for patch in ({"name": "example.net"}, {"isEnabled": False}):
+            check("an account in this domain" in refusal(keeper.set("Domain", update={domain: patch})), f"{patch}")
+        keeper.update("Domain", domain, description="ours", allowRelaying=False, aliases={"example.com": True})
+        other = keeper.create("Domain", name="other.example")
+        s.api.create("Account", **{"@type": "User"}, name="user", domainId=other)
+        keeper.update("Domain", other, name="another.example", isEnabled=False)
+        equal(sign_in(s, "chief").http("GET", "/api/account")[0], 200, "the administrator")

@@ -234,3 +234,39 @@ def test_listener_given_up_is_closed():
         with smtplib.SMTP("127.0.0.1", ports["smtp"], timeout=20) as client:
             equal(client.noop()[0], 250, "the new listener")
         equal(Api(ports["http"]).http("GET", "/healthz/live", headers={})[0], 200, "the new HTTP listener")
+
+
+def test_late_change_ends_by_itself():
+    """A core that stands still while a committed change is to be applied gets it when it goes on, and so does what waits for
+    the last core: the HTTP listeners of the change and the generation that is shown, without another change."""
+    with tempfile.TemporaryDirectory() as folder, Managed(start=False, cores=2) as s:
+        hold, commit = os.path.join(folder, "core"), os.path.join(folder, "commit")
+        preload(s, HOLD_CORE=hold, HOLD_COMMIT=commit)
+        ports = {"smtp": free_port(), "http": free_port()}
+        wanted = {protocol: {"name": f"new-{protocol}", "protocol": protocol, "bind": {f"127.0.0.1:{port}": True}}
+                  for protocol, port in ports.items()}
+        log = os.path.join(s.data, "registry.db-wal")
+        answers = []
+
+        def written():
+            return os.path.getsize(log) if os.path.exists(log) else 0
+        before = written()
+        generation = json.loads(s.api.http("GET", "/healthz")[2])["configGeneration"]
+        with s.wire() as w:
+            open(commit, "w").close()
+            change = threading.Thread(target=lambda: answers.extend(
+                Api(s.http_port).calls(("x:NetworkListener/set", {"create": wanted}))))
+            change.start()
+            wait_until(lambda: written() > before, 20, "the commit begins: all cores have prepared the change")
+            open(hold, "w").close()
+            leave_waiting(w)
+            wait_until(lambda: " core-stalled " in s.log(), 20, "a core stands still")
+            os.unlink(commit)
+            change.join()
+            check("not in force everywhere yet" in str(answers) and "is behind" in str(answers), f"{answers}")
+            os.unlink(hold)
+        equal(Api(ports["http"]).http("GET", "/healthz/live", headers={})[0], 200, "the new HTTP listener")
+        with smtplib.SMTP("127.0.0.1", ports["smtp"], timeout=20) as client:
+            equal(client.noop()[0], 250, "the new listener")
+        health = json.loads(s.api.http("GET", "/healthz")[2])
+        equal((health["configGeneration"] > generation, health["coreBehind"]), (True, None), f"{health}")

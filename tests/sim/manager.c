@@ -172,12 +172,13 @@ static void applied(mx_err err, const char *problem)
         while (publisher_behind(manager.publisher) >= 0) {
             take_messages(NULL, STALL_WAIT_MS);
         }
+        publisher_settle(manager.publisher);
     }
     manager_counts.done++;
     static struct answers wanted;
     answers_expected(&wanted, &settings_store.now);
     check_all(&wanted, true, "with a new configuration");
-    if (!err && publisher_generation(manager.publisher) != settings_store.now.generation) {
+    if (publisher_generation(manager.publisher) != settings_store.now.generation) {
         sim_fail("the publisher says generation %llu",
                  (unsigned long long)publisher_generation(manager.publisher));
     }
