@@ -99,6 +99,13 @@ static void take_memory(const struct service *service, struct service_snapshot *
                                .used_peak = keys.bytes,
                                .taken = keys.bytes,
                                .limit = KEY_TABLE_BYTES_MAX});
+    const struct answer_memory *answers = &service->keys.answers;
+    add_row(out, &count,
+            &(struct pool_row){.name = "expression-answers",
+                               .used = answers->used,
+                               .used_peak = answers->peak,
+                               .taken = answers->used,
+                               .limit = ANSWER_MEMORY_MAX});
     size_t kept = verify_cache_bytes(&deliver->verify.cache);
     add_row(out, &count,
             &(struct pool_row){
