@@ -51,6 +51,7 @@ struct outcome {
     struct slice
         text; /* printable text of the last reply or our reason; valid until the next call */
     struct slice command; /* static: "RCPT TO", "DATA", "connect"; for log and DSN */
+    struct slice host;    /* who said so before there was a transaction; as long as text */
 };
 
 struct cli_message {

@@ -168,6 +168,7 @@ struct hop {
     struct timer probe;
     struct outcome problem; /* why it is down; text in problem_text */
     uint8_t problem_text[CLI_TEXT_MAX];
+    uint8_t problem_host[DOMAIN_MAX];
     /* relay and MX */
     struct list idle;  /* struct relay_conn, ready for a transaction */
     struct list conns; /* all of them */
