@@ -64,6 +64,10 @@ json_t *explain_addresses_json(const struct explanation *e)
         explain_set(object, "address", explain_text(writer_slice(&w)));
         explain_set(object, "host",
                     address->host[0] != '\0' ? json_string(address->host) : json_null());
+        explain_set(object, "preference",
+                    address->preference >= 0 ? explain_number((uint64_t)address->preference)
+                                             : json_null());
+        explain_set(object, "orderByChance", json_boolean(address->by_chance));
         explain_set(object, "connection",
                     strategy->connection != NULL ? explain_text(strategy->connection->name)
                                                  : json_null());

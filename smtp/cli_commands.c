@@ -120,4 +120,5 @@ void cli_put_state_command(struct cli *cli, struct writer *out)
         MX_ASSERT(false);
     }
     cli->command_due = false;
+    cli->progress++;
 }

@@ -172,6 +172,17 @@ static bool out_flush(struct cli_conn *conn, struct writer *out)
     return err == MX_OK;
 }
 
+/* For the next step of the other side. A reply that comes byte by byte has no more time than one
+ * that comes whole. */
+static void step_timed(struct cli_conn *conn)
+{
+    uint64_t progress = cli_progress(conn->cli) + 1;
+    if (progress != conn->progress) {
+        conn->progress = progress;
+        timer_set(conn, strategy_phase_ms(&conn->strategy, cli_phase(conn->cli)));
+    }
+}
+
 /* One action of the engine; false: wait for something. */
 static bool step(struct cli_conn *conn, struct slice *in, struct writer *out)
 {
@@ -233,7 +244,7 @@ void cli_conn_drive(struct cli_conn *conn, struct slice *in)
         stream_resume(&conn->stream); /* what came while content was leaving is its reply */
     }
     if (conn->limit_ms == 0 && !conn->handshaking && (conn->busy || !conn->ever_ready)) {
-        timer_set(conn, strategy_phase_ms(&conn->strategy, cli_phase(conn->cli)));
+        step_timed(conn);
     }
 }
 

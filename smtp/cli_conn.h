@@ -45,7 +45,8 @@ struct cli_conn {
     struct timer timer;
     /* For making it, and for each transaction, altogether; 0: every step as the strategy says. */
     uint64_t limit_ms;
-    unsigned address; /* index in hop->addresses */
+    uint64_t progress; /* cli_progress when the timer was set; 0: not yet */
+    unsigned address;  /* index in hop->addresses */
     struct netaddr peer;
     bool up;         /* connected, and through an implicit handshake */
     bool ever_ready; /* has reached CLI_READY; the owner's to set */

@@ -36,6 +36,7 @@ size_t cli_body(struct cli *cli, struct slice content, struct writer *out)
         used = stuff(cli, content, out);
     }
     cli->body_left -= used;
+    cli->progress += used > 0;
     return used;
 }
 
@@ -53,6 +54,7 @@ enum cli_act cli_body_next(struct cli *cli, struct writer *out)
     if (!cli->chunked) {
         put_text(out, cli->line_start ? ".\r\n" : "\r\n.\r\n");
     }
+    cli->progress++;
     cli_enter(cli, CLI_ST_END);
     return CLI_INPUT;
 }

@@ -274,6 +274,7 @@ static bool read_reply(struct cli *cli, struct slice *in, enum cli_act *out_act)
         return false;
     }
     cli->reply_complete = true;
+    cli->progress++;
     *out_act = on_reply(cli);
     return *out_act == CLI_OUTCOME;
 }
@@ -349,6 +350,11 @@ enum cli_act cli_next(struct cli *cli, struct slice *in, struct writer *out)
     while (!step(cli, in, out, &act)) {
     }
     return act;
+}
+
+uint64_t cli_progress(const struct cli *cli)
+{
+    return cli->progress;
 }
 
 enum cli_phase cli_phase(const struct cli *cli)

@@ -51,6 +51,7 @@ struct outcome {
     struct slice
         text; /* printable text of the last reply or our reason; valid until the next call */
     struct slice command; /* static: "RCPT TO", "DATA", "connect"; for log and DSN */
+    struct slice host;    /* who said so before there was a transaction; as long as text */
 };
 
 struct cli_message {
@@ -117,4 +118,7 @@ enum cli_phase {
     CLI_PHASE_QUIT
 };
 enum cli_phase cli_phase(const struct cli *cli);
+/* Grows with every command, whole reply and piece of content: deadlines are for these, not for the
+ * bytes of a reply. */
+uint64_t cli_progress(const struct cli *cli);
 uint64_t cli_phase_timeout_ms(enum cli_phase phase);

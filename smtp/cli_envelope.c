@@ -68,6 +68,7 @@ void cli_send_commands(struct cli *cli, struct writer *out)
             cli_put_rcpt(cli, out, cli->sent - 1);
         }
         cli->sent++;
+        cli->progress++;
         if (cli->sent <= cli->msg.rcpt_count) {
             cli->sent = step_over(cli, cli->sent);
         }

@@ -50,6 +50,7 @@ struct cli {
     bool closing; /* the session ends after the transaction */
     struct cli_extensions ext;
     struct reply_parse reply;
+    uint64_t progress;
     bool reply_complete; /* the next reply_parse_next begins a new reply */
     struct outcome outcome, problem;
     bool has_problem;

@@ -131,6 +131,8 @@ struct delivery {
 struct hop_address {
     struct netaddr addr;
     struct slice host; /* its name, in the hop's memory; empty: the route's address */
+    int preference;    /* of its MX record; negative: there is none */
+    bool by_chance;    /* another host has the same: which is before is decided at each look-up */
 };
 
 /* A next hop as one configuration of a route; where the route leads to the MX of domains, each
@@ -166,6 +168,7 @@ struct hop {
     struct timer probe;
     struct outcome problem; /* why it is down; text in problem_text */
     uint8_t problem_text[CLI_TEXT_MAX];
+    uint8_t problem_host[DOMAIN_MAX];
     /* relay and MX */
     struct list idle;  /* struct relay_conn, ready for a transaction */
     struct list conns; /* all of them */

@@ -91,7 +91,7 @@ size_t deliver_bytes_left(const struct deliver *d)
 
 static bool has_budget(const struct deliver *d)
 {
-    return d->actives.used < d->performance.active_messages &&
+    return deliver_may_ask(d) && d->actives.used < d->performance.active_messages &&
            d->spool->writes.used < SPOOL_WRITES_HIGH && deliver_bytes_left(d) > 0;
 }
 

@@ -2,6 +2,7 @@
 
 #include "core/check.h"
 #include "smtp/deliver_private.h"
+#include "smtp/keys.h"
 
 /* Names that one recipient may ask about. */
 enum { ASKED_BY_ONE = DNS_ANSWERS_SESSION_MAX };
@@ -54,12 +55,22 @@ static bool is_known(struct active *active, uint32_t i)
     return !routing.waits;
 }
 
+bool deliver_may_ask(const struct deliver *d)
+{
+    return !d->image->routing_asks || d->conf.keys == NULL ||
+           !answer_memory_is_low(&d->conf.keys->answers);
+}
+
 bool deliver_routes_known(struct active *active, uint32_t *out_end)
 {
     struct deliver *d = active->deliver;
     uint32_t i = 0;
     *out_end = active->msg->rcpt_count;
     if (!d->image->routing_asks) {
+        return true;
+    }
+    if (active->answers == NULL && !deliver_may_ask(d)) {
+        *out_end = 0; /* many have been read at once: as soon as it may */
         return true;
     }
     if (!dns_has_room(d->conf.dns)) {

@@ -8,6 +8,9 @@
  * for the next attempt, which follows at once. False: something is asked; active_dispatch follows,
  * at the latest when deliver_stop_asking is called. */
 bool deliver_routes_known(struct active *active, uint32_t *out_end);
+/* There is memory for what route expressions will be told. What is left when there is not serves
+ * messages that have begun to ask: counters that they have changed would be changed again. */
+bool deliver_may_ask(const struct deliver *d);
 /* For routing with what is known by now; *asker stays with the active. */
 void deliver_asker(struct expr_asker *out, struct active *active);
 /* Nothing is waited for any more. */

@@ -18,6 +18,10 @@ void delivery_decide(struct delivery *delivery, uint32_t i, const struct outcome
     if (txn_text(&rcpt->outcome.text, delivery->active->txn, text)) {
         rcpt->outcome.text = SLICE_EMPTY; /* memory is short; the outcome itself counts */
     }
+    if (outcome->host.len > 0 &&
+        txn_text(&rcpt->outcome.host, delivery->active->txn, outcome->host)) {
+        rcpt->outcome.host = SLICE_EMPTY;
+    }
     delivery->open--;
 }
 
@@ -28,6 +32,12 @@ void delivery_decide_rest(struct delivery *delivery, const struct outcome *outco
             delivery_decide(delivery, i, outcome);
         }
     }
+}
+
+/* Who is to be named for it, or empty. */
+static struct slice host_of(const struct delivery *delivery, const struct delivery_rcpt *rcpt)
+{
+    return delivery->remote.len > 0 ? delivery->remote : rcpt->outcome.host;
 }
 
 /* Since its arrival; the calendar may have been set back meanwhile. */
@@ -56,8 +66,8 @@ static void log_outcome(struct delivery *delivery, const struct delivery_rcpt *r
     if (delivery->hop != NULL) {
         log_slice(line, "route", delivery->hop->route.name);
     }
-    if (delivery->remote.len > 0) {
-        log_slice(line, "host", delivery->remote);
+    if (host_of(delivery, rcpt).len > 0) {
+        log_slice(line, "host", host_of(delivery, rcpt));
     }
     if (o->code != 0) {
         log_u64(line, "code", o->code);
@@ -281,7 +291,7 @@ static struct history_entry history_of(const struct delivery *delivery,
                                   .kind = o->kind,
                                   .code = o->code,
                                   .hop = texts_get(&d->spool->texts, hop),
-                                  .host = delivery->remote,
+                                  .host = host_of(delivery, rcpt),
                                   .peer = delivery->peer != NULL ? slice_of_text(delivery->peer)
                                                                  : SLICE_EMPTY,
                                   .text = o->text};
@@ -336,7 +346,7 @@ static void report(struct delivery *delivery, const struct delivery_rcpt *rcpt, 
                                               .notices = rcpt->notices,
                                               .retry_until_ms = rcpt->retry_until_ms,
                                               .attempted_ms = active->deliver->shard->wall_ms,
-                                              .remote = delivery->remote});
+                                              .remote = host_of(delivery, rcpt)});
 }
 
 void delivery_done(struct delivery *delivery)

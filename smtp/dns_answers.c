@@ -7,34 +7,38 @@
 
 /* One answer, as texts. */
 struct known {
+    struct known *next;
     struct dns_name name;
     enum dns_type type;
     const char *problem; /* static text: nobody could say */
     uint32_t count;
     struct slice *items; /* one piece of memory with their texts */
+    size_t bytes;        /* of all that */
 };
+
+static const char no_room[] = "no memory for more answers now";
 
 struct dns_answers {
     struct key_answers keys;
+    struct answer_memory *memory;
     struct dns *dns;
     struct dns_query query;
     void (*again)(void *arg);
     void *arg;
-    bool inside;          /* within dns_ask: whoever asks is there */
-    bool closed;          /* nothing is asked any more */
-    bool asking;          /* the query is open */
-    struct dns_name name; /* being asked about */
-    enum dns_type type;
+    bool inside;         /* within dns_ask: whoever asks is there */
+    bool closed;         /* nothing is asked any more */
+    struct known *known; /* what was answered */
+    struct known *asked; /* NULL: nothing is being asked */
     unsigned count, max;
-    struct known known[];
 };
 
 struct dns_answers *dns_answers_new(struct dns *dns, struct keys *keys, unsigned names_max,
                                     void (*again)(void *arg), void *arg)
 {
-    struct dns_answers *answers = calloc(1, sizeof *answers + names_max * sizeof answers->known[0]);
+    struct dns_answers *answers = calloc(1, sizeof *answers);
     if (answers != NULL) {
         answers->dns = dns;
+        answers->memory = keys == NULL ? NULL : &keys->answers;
         key_answers_init(&answers->keys, keys, names_max * DNS_ANSWERS_KEYS, again, arg);
         answers->max = names_max;
         answers->again = again;
@@ -43,15 +47,34 @@ struct dns_answers *dns_answers_new(struct dns *dns, struct keys *keys, unsigned
     return answers;
 }
 
+static void known_free(struct dns_answers *answers, struct known *known)
+{
+    if (known != NULL) {
+        answer_memory_give(answers->memory, known->bytes);
+        free(known->items);
+        free(known);
+    }
+}
+
+/* What is being asked is given up. */
+static void cancel(struct dns_answers *answers)
+{
+    dns_cancel(&answers->query);
+    known_free(answers, answers->asked);
+    answers->asked = NULL;
+}
+
 void dns_answers_free(struct dns_answers *answers)
 {
     if (answers == NULL) {
         return;
     }
-    dns_cancel(&answers->query);
+    cancel(answers);
     key_answers_fini(&answers->keys);
-    for (unsigned i = 0; i < answers->count; i++) {
-        free(answers->known[i].items);
+    while (answers->known != NULL) {
+        struct known *known = answers->known;
+        answers->known = known->next;
+        known_free(answers, known);
     }
     free(answers);
 }
@@ -65,10 +88,9 @@ unsigned dns_answers_left(const struct dns_answers *answers)
 
 void dns_answers_close(struct dns_answers *answers)
 {
-    dns_cancel(&answers->query);
+    cancel(answers);
     key_answers_close(&answers->keys);
     answers->closed = true;
-    answers->asking = false;
 }
 
 /* --- answers -----------------------------------------------------------------------------------
@@ -86,12 +108,19 @@ static void put_record(struct writer *w, enum dns_type type, struct slice data)
     }
 }
 
-static void remember(struct known *known, const struct dns_answer *answer)
+static void remember(struct dns_answers *answers, struct known *known,
+                     const struct dns_answer *answer)
 {
     size_t records = answer->status == DNS_FOUND ? answer->count : 0;
     records = mx_min_size(records, DNS_ANSWERS_RECORDS_MAX);
     size_t texts = answer->len + records * NETADDR_TEXT_MAX;
-    known->items = malloc(records * sizeof *known->items + texts + 1);
+    size_t bytes = records * sizeof *known->items + texts + 1;
+    if (!answer_memory_take(answers->memory, bytes)) {
+        known->problem = no_room;
+        return;
+    }
+    known->bytes += bytes;
+    known->items = malloc(bytes);
     if (known->items == NULL) {
         known->problem = err_text(MX_ERR_NOMEM);
         return;
@@ -109,27 +138,42 @@ static void answered(struct dns_query *query, mx_err err, const struct dns_answe
                      const char *problem)
 {
     struct dns_answers *answers = mx_container_of(query, struct dns_answers, query);
-    struct known *known = &answers->known[answers->count++];
-    answers->asking = false;
-    *known = (struct known){
-        .name = answers->name, .type = answers->type, .problem = err ? problem : NULL};
+    struct known *known = answers->asked;
+    answers->asked = NULL;
+    known->problem = err ? problem : NULL;
+    known->next = answers->known;
+    answers->known = known;
     if (!err) {
-        remember(known, answer);
+        remember(answers, known, answer);
     }
     if (!answers->inside) {
         answers->again(answers->arg);
     }
 }
 
-static struct known *find(struct dns_answers *answers, const struct dns_name *name,
+static struct known *find(const struct dns_answers *answers, const struct dns_name *name,
                           enum dns_type type)
 {
-    for (unsigned i = 0; i < answers->count; i++) {
-        if (answers->known[i].type == type && dns_name_equal(&answers->known[i].name, name)) {
-            return &answers->known[i];
-        }
+    struct known *known = answers->known;
+    while (known != NULL && (known->type != type || !dns_name_equal(&known->name, name))) {
+        known = known->next;
     }
-    return NULL;
+    return known;
+}
+
+/* NULL: no memory. */
+static struct known *known_new(struct dns_answers *answers, const struct dns_name *name,
+                               enum dns_type type)
+{
+    bool room = answer_memory_take(answers->memory, sizeof(struct known));
+    struct known *known = room ? calloc(1, sizeof *known) : NULL;
+    if (known == NULL && room) {
+        answer_memory_give(answers->memory, sizeof *known);
+    }
+    if (known != NULL) {
+        *known = (struct known){.name = *name, .type = type, .bytes = sizeof *known};
+    }
+    return known;
 }
 
 /* Asks; NULL: not known yet, or *reason why it never will be. */
@@ -137,18 +181,19 @@ static struct known *find_out(struct dns_answers *answers, const struct dns_name
                               enum dns_type type, const char **reason)
 {
     *reason = NULL;
-    if (answers->asking) {
+    if (answers->asked != NULL) {
         return NULL; /* one after the other */
     }
     if (answers->closed) {
         *reason = "the DNS cannot be asked now";
     } else if (answers->count == answers->max) {
         *reason = "the expression asks the DNS about too many names";
+    } else if ((answers->asked = known_new(answers, name, type)) == NULL) {
+        *reason = no_room;
     } else {
-        answers->name = *name;
-        answers->type = type;
+        answers->count++;
         answers->query.done = answered;
-        answers->inside = answers->asking = true;
+        answers->inside = true;
         dns_ask(answers->dns, &answers->query, name, type);
         answers->inside = false;
     }

@@ -2,6 +2,7 @@
 
 #include "core/text.h"
 #include "core/timefmt.h"
+#include "smtp/addr_parse.h"
 #include "smtp/xtext.h"
 
 enum { LINE_TEXT_MAX = 900, PER_RCPT_BYTES = 6144, MESSAGE_ID_MAX = 250 };
@@ -377,6 +378,22 @@ static void put_rcpt(struct writer *w, const struct dsn *dsn, const struct dsn_r
     }
 }
 
+/* RFC 3464 section 2.2.4: what the client called itself, and where it was. Not of mail made here.
+ */
+static void put_received_from(struct writer *w, const struct envelope *env)
+{
+    bool named = addr_is_domain(env->helo, false) || addr_is_literal(env->helo);
+    if (env->client.family == 0) {
+        return;
+    }
+    put_text(w, "Received-From-MTA: dns;");
+    put_slice(w, named ? env->helo : SLICE_EMPTY);
+    put_text(w, named ? " (" : "");
+    put_text(w, env->client.family == 6 ? "[IPv6:" : "[");
+    put_netaddr(w, &env->client);
+    put_text(w, named ? "])\r\n" : "]\r\n");
+}
+
 static void put_machine(struct writer *w, const struct dsn *dsn)
 {
     put_text(w, "Reporting-MTA: dns;");
@@ -387,6 +404,7 @@ static void put_machine(struct writer *w, const struct dsn *dsn)
         put_safe(w, dsn->env->mail.envid, false);
         put_text(w, "\r\n");
     }
+    put_received_from(w, dsn->env);
     put_text(w, "X-Ringmx-Queue-ID: ");
     qid_print(w, dsn->original_id);
     put_text(w, "\r\nArrival-Date: ");

@@ -52,6 +52,8 @@ struct explain_decision {
 struct explain_address {
     struct netaddr addr;
     char host[256]; /* its name, or empty */
+    int preference; /* as in hop_address; the order that chance decides is one of those that mail */
+    bool by_chance; /* may get */
     /* What holds for the recipient there. */
     struct strategy_pick strategy; /* NULLs: it could not be told */
     uint64_t throttles;            /* bits of MtaOutboundThrottle */

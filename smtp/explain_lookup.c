@@ -54,6 +54,8 @@ bool explain_lookup_done(const struct explain_lookup *lookup, struct explain_hop
         struct explain_address *address = &out->addresses[i];
         struct writer w = writer_init(address->host, sizeof address->host - 1);
         address->addr = addresses[i].addr;
+        address->preference = addresses[i].preference;
+        address->by_chance = addresses[i].by_chance;
         put_slice(&w, slice_first(addresses[i].host, sizeof address->host - 1));
         address->host[w.len] = '\0';
     }

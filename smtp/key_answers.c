@@ -12,19 +12,33 @@ struct known_key {
     bool found;
     struct key_value value;
     uint8_t *text; /* of the value */
+    size_t bytes;  /* of all that */
 };
+
+static const char no_room[] = "no memory for more answers now";
 
 void key_answers_init(struct key_answers *answers, struct keys *keys, unsigned max,
                       void (*again)(void *arg), void *arg)
 {
-    *answers = (struct key_answers){.keys = keys, .max = max, .again = again, .arg = arg};
+    *answers = (struct key_answers){.keys = keys,
+                                    .memory = keys == NULL ? NULL : &keys->answers,
+                                    .max = max,
+                                    .again = again,
+                                    .arg = arg};
+}
+
+static void known_key_free(struct key_answers *answers, struct known_key *known)
+{
+    answer_memory_give(answers->memory, known->bytes);
+    free(known->text);
+    free(known);
 }
 
 void key_answers_close(struct key_answers *answers)
 {
     if (answers->asked != NULL) {
         keys_cancel(answers->keys, &answers->question);
-        free(answers->asked);
+        known_key_free(answers, answers->asked);
         answers->asked = NULL;
     }
     answers->closed = true;
@@ -36,8 +50,7 @@ void key_answers_fini(struct key_answers *answers)
     while (answers->known != NULL) {
         struct known_key *known = answers->known;
         answers->known = known->next;
-        free(known->text);
-        free(known);
+        known_key_free(answers, known);
     }
 }
 
@@ -58,6 +71,11 @@ static void keep_answer(struct key_answers *answers, struct known_key *known, mx
                                          : NULL;
     known->found = found;
     known->value = *value;
+    if (text > 0 && !answer_memory_take(answers->memory, text)) {
+        known->problem = no_room;
+        text = 0;
+    }
+    known->bytes += text;
     if (text > 0 && (known->text = malloc(text)) == NULL) {
         known->problem = err_text(MX_ERR_NOMEM);
         text = 0;
@@ -101,12 +119,19 @@ static struct known_key *find_key(const struct key_answers *answers, const char 
 }
 
 /* NULL: no memory. */
-static struct known_key *known_key_new(const char *function, const struct key_request *request)
+static struct known_key *known_key_new(struct key_answers *answers, const char *function,
+                                       const struct key_request *request)
 {
     size_t key = request->key.len, text = request->value.text.len;
-    struct known_key *known = calloc(1, sizeof *known + key + text);
+    size_t bytes = sizeof(struct known_key) + key + text;
+    bool room = answer_memory_take(answers->memory, bytes);
+    struct known_key *known = room ? calloc(1, bytes) : NULL;
+    if (known == NULL && room) {
+        answer_memory_give(answers->memory, bytes);
+    }
     if (known != NULL) {
         uint8_t *at = (uint8_t *)(known + 1);
+        known->bytes = bytes;
         known->function = function;
         known->given = request->value;
         known->key = slice_of(at, key);
@@ -134,8 +159,8 @@ static struct known_key *find_out_key(struct key_answers *answers, const char *f
         *reason = "keys cannot be asked about now";
     } else if (answers->count == answers->max) {
         *reason = "the expression asks about too many keys";
-    } else if ((answers->asked = known_key_new(function, request)) == NULL) {
-        *reason = err_text(MX_ERR_NOMEM);
+    } else if ((answers->asked = known_key_new(answers, function, request)) == NULL) {
+        *reason = no_room;
     } else {
         answers->count++;
         answers->question.done = key_answered;

@@ -12,6 +12,7 @@ struct key_answers {
     struct key_question question; /* about `asked` */
     struct known_key *known;      /* what was answered */
     struct known_key *asked;      /* NULL: nothing is being asked */
+    struct answer_memory *memory;
     unsigned count, max;
     bool inside; /* within keys_ask: whoever asks is there */
     bool closed; /* nothing is asked any more */

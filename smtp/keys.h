@@ -6,6 +6,7 @@
 #include "core/handles.h"
 #include "core/key_table.h"
 #include "core/list.h"
+#include "smtp/answer_memory.h"
 #include "smtp/tour.h"
 
 struct keys;
@@ -40,6 +41,7 @@ struct keys {
     struct key_table *table; /* NULL before the first key */
     struct handles asks;     /* struct key_question */
     uint64_t asked;
+    struct answer_memory answers; /* what expressions were told, also by the DNS */
 };
 
 /* seed: the same on all cores. */

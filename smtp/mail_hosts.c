@@ -91,7 +91,10 @@ unsigned mail_hosts_addresses(const struct mail_hosts *hosts,
         for (size_t k = 0; k < found->count && used < each_max; k++) {
             if (count < HOP_ADDRESSES_MAX && is_usable(hosts, &found->addresses[k])) {
                 out[count] =
-                    (struct hop_address){.addr = found->addresses[k], .host = hosts->names[i]};
+                    (struct hop_address){.addr = found->addresses[k],
+                                         .host = hosts->names[i],
+                                         .preference = hosts->of_mx ? hosts->preferences[i] : -1,
+                                         .by_chance = hosts->shares[i]};
                 out[count++].addr.port = is_of_domain(hosts) ? SMTP_PORT : route->port;
                 used++;
             }
@@ -209,7 +212,9 @@ static void mx_answered(struct mail_hosts *hosts, const struct dns_answer *answe
     } else if (choice.verdict == MX_LOOP) {
         loops(hosts);
     } else {
+        hosts->of_mx = choice.verdict == MX_HOSTS;
         for (unsigned i = 0; i < choice.count; i++) {
+            hosts->shares[i] = choice.hosts[i].shares;
             add_host(hosts, choice.hosts[i].name, choice.hosts[i].preference);
         }
         if (choice.verdict == MX_IMPLICIT) {

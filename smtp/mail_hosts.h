@@ -34,6 +34,8 @@ struct mail_hosts {
     unsigned waiting; /* hosts whose addresses are not known yet */
     struct slice names[MX_HOSTS_MAX];
     uint16_t preferences[MX_HOSTS_MAX]; /* ascending */
+    bool of_mx;                         /* they are those of MX records, and: */
+    bool shares[MX_HOSTS_MAX];          /* mx_host.shares */
     uint8_t texts[MX_HOSTS_MAX][DNS_NAME_TEXT_MAX];
     struct address_lookup found[MX_HOSTS_MAX];
 };

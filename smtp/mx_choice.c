@@ -58,6 +58,15 @@ static void cut(struct mx_choice *choice, struct slice own)
     choice->verdict = keep == 0 ? MX_LOOP : MX_HOSTS;
 }
 
+static void find_equals(struct mx_choice *choice)
+{
+    for (unsigned i = 1; i < choice->count; i++) {
+        if (choice->hosts[i].preference == choice->hosts[i - 1].preference) {
+            choice->hosts[i].shares = choice->hosts[i - 1].shares = true;
+        }
+    }
+}
+
 void mx_choose(struct mx_choice *choice, const struct dns_answer *answer, struct slice own,
                unsigned max, uint64_t random)
 {
@@ -88,5 +97,6 @@ void mx_choose(struct mx_choice *choice, const struct dns_answer *answer, struct
         return;
     }
     cut(choice, own);
+    find_equals(choice);
     choice->count = choice->count < max ? choice->count : max;
 }

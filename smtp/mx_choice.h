@@ -18,6 +18,7 @@ enum mx_verdict {
 struct mx_host {
     uint16_t preference;
     uint64_t key; /* chance decides among equal preferences */
+    bool shares;  /* with another host, also one that is left out for max: chance decided */
     struct slice name;
 };
 

@@ -203,6 +203,9 @@ static void conn_unusable(struct relay_conn *conn, mx_err why)
     char text[CLI_TEXT_MAX];
     struct writer w = writer_init(text, sizeof text);
     struct outcome problem = cli_conn_problem(&conn->client, &w, why);
+    if (problem.code != 0) {
+        problem.host = relay_host_name(conn);
+    }
     if (retry_elsewhere(conn, &problem)) {
         return;
     }

@@ -40,6 +40,8 @@ bool relay_open(struct hop *hop, unsigned address, struct delivery *reserved, bo
 void relay_conn_free(struct relay_conn *conn);
 
 /* --- smtp/relay_txn.c */
+/* As reports name the host: by its name, or as an address literal, in the connection's memory. */
+struct slice relay_host_name(struct relay_conn *conn);
 void relay_txn_begin(struct relay_conn *conn, struct delivery *delivery);
 /* cli_conn_ops.outcome and .done */
 void relay_txn_outcome(struct cli_conn *client);

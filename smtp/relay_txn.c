@@ -6,7 +6,7 @@
 #include "smtp/slots.h"
 
 /* RFC 3464 section 2.1.2: a domain, or an address literal. */
-static struct slice mta_name(struct relay_conn *conn)
+struct slice relay_host_name(struct relay_conn *conn)
 {
     struct netaddr addr;
     struct slice name = cli_conn_host(&conn->client);
@@ -25,7 +25,7 @@ void relay_txn_begin(struct relay_conn *conn, struct delivery *delivery)
     struct active *active = delivery->active;
     const struct envelope *env = &active->txn->env;
     conn->delivery = delivery;
-    delivery->remote = mta_name(conn);
+    delivery->remote = relay_host_name(conn);
     delivery->peer = conn->client.remote;
     delivery->tls = conn->client.stream.tls == NULL ? "none" : tls_version(conn->client.stream.tls);
     relay_content_begin(conn);

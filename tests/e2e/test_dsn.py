@@ -60,6 +60,7 @@ def test_dsn_one_for_several_hops():
             "lmtp-good": ("delivered", by_recipient(dsn)["lmtp-good"][1], by_recipient(dsn)["lmtp-good"][2])}, "outcomes")
         message, groups = status_fields(dsn)
         equal(message["Original-Envelope-Id"], "one+only", "Original-Envelope-Id")
+        equal(message["Received-From-MTA"], "dns;client.example.net ([127.0.0.1])", "Received-From-MTA")
         equal([g["Original-Recipient"] for g in groups if "lmtp-bad" in g["Final-Recipient"]],
               ["rfc822;Old@example.org"], "Original-Recipient")
         for group in groups:

@@ -190,6 +190,8 @@ def test_explain_mail_hosts():
     """Where mail of a domain would go: its mail hosts and their addresses, or why there are none; asked, and as mail knows them."""
     zone = {"good.example": {"MX": [(10, "b.good.example"), (5, "a.good.example")]}, "a.good.example": {"A": ["192.0.2.1"]},
             "b.good.example": {"A": ["192.0.2.2"]}, "null.example": {"MX": [(0, ".")]},
+            "even.example": {"MX": [(10, "b.good.example"), (10, "a.good.example"), (20, "in.example"), (20, "c.good.example")]},
+            "c.good.example": {"A": ["192.0.2.4"]},
             "inside.example": {"MX": [(5, "in.example")]}, "in.example": {"A": ["127.0.0.1"]}, "plain.example": {"A": ["192.0.2.3"]}}
     rule = {"match": {"0": {"if": "is_local_domain(rcpt_domain)", "then": "'local'"}}, "else": "'mx'"}
     with NameServer(zone) as names, Managed(cores=1, strategy=LOCAL, extra=[names.resolver(attempts=1)]) as s:
@@ -211,6 +213,15 @@ def test_explain_mail_hosts():
         equal((refused["outcome"], refused["reply"]["code"]), ("refused", 550), "who may not relay")
         equal(hop("x@inside.example"), ([], "no host with a usable address"), "addresses of this machine, said by somebody else")
         equal(hop("x@[192.0.2.9]"), ([("192.0.2.9", "192.0.2.9:25")], None), "an address literal")
+
+        def order(rcpt):
+            return {a["host"]: (a["preference"], a["orderByChance"]) for a in explain(s, rcpt, *friend)["nextHop"]["addresses"]}
+        equal(order("x@good.example"), {"a.good.example": (5, False), "b.good.example": (10, False)}, "preferences")
+        equal(order("x@even.example"), {"a.good.example": (10, True), "b.good.example": (10, True), "c.good.example": (20, True)},
+              "hosts of equal preference, one of them without a usable address")
+        equal(order("x@plain.example"), {"plain.example": (None, False)}, "without MX")
+        shown = cli(s, "explain", "x@even.example", *friend, code=3).stdout
+        check("10, any order" in shown and "20, any order" in shown, shown)
         names.mode = "servfail"
         equal(hop("x@later.example")[0], [], "nobody can say")
 
@@ -248,7 +259,7 @@ def test_explain_by_host():
         equal([r["name"] for r in answer["rates"]], ["first host", "from here"], "rates there")
         shown = cli(s, "explain", "x@good.example", code=3).stdout
         for part in ("assumedHost mx a.good.example, remoteIp 192.0.2.1, localIp 127.0.0.7", "throttles",
-                     "192.0.2.2:25  b.good.example  default     safe         second host", "connection name seven"):
+                     "192.0.2.2:25  b.good.example  default     safe         10          second host", "connection name seven"):
             check(part in shown, f"{part} in {shown}")
         names.mode = "servfail"
         answer = explain(s, "x@unknown.example")

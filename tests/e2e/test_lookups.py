@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import threading
 
 from lib import Sink, check, constant, equal, relay_route, starts, wait_until
 from nameserver import NameServer
@@ -172,6 +173,36 @@ def test_counters_of_routes():
         equal(sorted(m.rcpts[0] for m in one.got(2)), ["a@example.org", "b@example.org"], "RCPT and attempt")
         s.submit("a@example.org")
         equal(len(two.got(1)), 1, "the third and fourth time")
+
+
+def test_answers_have_a_bound():
+    """What the expressions of hundreds of queued messages were told takes no more than its bound; messages for which there is no
+    room wait, lose no attempt, and are delivered when the next hop takes mail."""
+    gate, text = threading.Event(), "x" * 1000
+    asks = " && ".join(f"key_set('*', 'k{n}', '{text}')" for n in range(15)) + " && counter_incr('*', 'attempts') >= 0"
+    route = {"match": {"0": {"if": "is_local_address(rcpt)", "then": "'local'"}, "1": {"if": asks, "then": "'source'"}},
+             "else": "'local'"}
+
+    def hook(session, verb, line):
+        if verb == "MAIL":
+            gate.wait(60)
+        return None
+
+    def bytes_of(s, statistic):
+        [row] = [row["value"] for row in s.api.stats()[0][statistic] if row["pool"] == "expression-answers"]
+        return row
+    with Sink(hook=hook) as sink, Managed(relay=sink.port, cores=1, strategy=route, retry_ms=100) as s:
+        count = 700
+        with s.wire() as w:
+            for _ in range(count):
+                w.message("bob@example.org", b"x\r\n")
+        wait_until(lambda: bytes_of(s, "pool_used_bytes") > 8 << 20, 20, "memory for answers is low")
+        gate.set()
+        wait_until(lambda: s.log().count(" delivered ") == count, 40, f"{count} deliveries")
+        equal(len(sink.messages), count, "messages at the sink")
+        check(" deferred " not in s.log(), "an attempt was lost")
+        check(bytes_of(s, "pool_used_peak_bytes") <= bytes_of(s, "pool_limit_bytes") == 16 << 20, "over the bound")
+        wait_until(lambda: bytes_of(s, "pool_used_bytes") == 0, 10, "everything is given back")
 
 
 def test_counters_of_a_dry_run():

@@ -244,6 +244,7 @@ def test_smtp_sink_every_option():
             c = CASES[int(rcpt.split("@")[0][:-1])]
             for a in fields["attempts"].values():
                 equal(a["result"], "deferred", f"{shown(c)}: history")
+                equal(a["host"] or "[127.0.0.1]" * (not a.get("responseCode")), "[127.0.0.1]", f"{shown(c)}: whose reply {a}")
                 check(has_reply(c, str(a.get("responseCode") or ""), a["responseMessage"]), f"{shown(c)}: history {a}")
         check_reports(s, of["failed"])
 

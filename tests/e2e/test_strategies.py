@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -332,6 +333,40 @@ def test_connection_timeouts():
             check(f"to={name.lower()}@example.org" in s.log(), f"{name} had no effect")
     for sink in sinks.values():
         sink.stop()
+
+
+def test_connection_timeouts_are_for_whole_replies():
+    """A next hop that keeps sending a reply, byte by byte, has no more time for it than one that says nothing; what is slow but whole
+    in time is heard."""
+    def dripping(at):
+        def hook(session, verb, _line):
+            if verb != at:
+                return None
+            for byte in (b"220-x\r\n" if at == "BANNER" else b"250-x\r\n") * 40:
+                session.sock.sendall(bytes([byte]))
+                time.sleep(0.05)
+            return DROP
+        return hook
+    places = ("banner", "ehlo", "mail", "rcpt", "eod")
+    times = {name: 600 for name in ("greetingTimeout", "ehloTimeout", "mailFromTimeout", "rcptToTimeout", "dataTimeout")}
+    route = update("MtaOutboundStrategy", route={"match": {str(i): {"if": f"rcpt == '{at}@example.org'", "then": f"'{at}'"}
+                                                           for i, at in enumerate(places)}, "else": "'local'"})
+    with contextlib.ExitStack() as stack:
+        sinks = [stack.enter_context(Sink(hook=dripping(at.upper()))) for at in places]
+        s = stack.enter_context(Server(retry_ms=60000, extra=[
+            *(relay_route(sink.port, at) for at, sink in zip(places, sinks)), route, connection_strategy(**times)]))
+        began = time.monotonic()
+        s.submit([f"{at}@example.org" for at in places], marked())
+        wait_until(lambda: s.log().count(" deferred ") == len(places), 10, "a temporary failure at each")
+        check(time.monotonic() - began < 10, "they had more time")
+        equal(len(re.findall(' deferred .*reply="[^"]*timed out', s.log())), len(places), f"reasons: {s.log()[-2000:]}")
+
+    def slow(session, verb, _line):
+        time.sleep(0.3)
+    with Sink(hook=slow) as sink, Server(relay=sink.port, extra=[connection_strategy(**times)]) as s:
+        s.submit("bob@example.org", marked())
+        sink.got()
+        in_log(s, " delivered ")
 
 
 def test_connection_connect_timeout():

@@ -89,6 +89,34 @@ Test(dsn, failure)
     }
 }
 
+/* RFC 3464 section 2.2.4: the name that the client gave, if it is one, and its address. */
+Test(dsn, received_from)
+{
+    static const struct {
+        const char *helo, *client, *field;
+    } rows[] = {{"mail.remote.example", "192.0.2.7", "mail.remote.example ([192.0.2.7])"},
+                {"mail.remote.example", "2001:db8::7", "mail.remote.example ([IPv6:2001:db8::7])"},
+                {"[192.0.2.9]", "192.0.2.7", "[192.0.2.9] ([192.0.2.7])"},
+                {"a)\r\nAction: delivered", "192.0.2.7", "[192.0.2.7]"},
+                {"not a name", "2001:db8::7", "[IPv6:2001:db8::7]"},
+                {"", "192.0.2.7", "[192.0.2.7]"},
+                {"mail.remote.example", NULL, NULL}};
+    struct dsn_rcpt one = {.rcpt = &rcpts[1], .action = DSN_FAILED, .status = {5, 1, 1}};
+    for (size_t i = 0; i < mx_countof(rows); i++) {
+        struct envelope env = {.sender = SLICE_LITERAL("s@remote.example"),
+                               .helo = slice_of_text(rows[i].helo)};
+        char line[200];
+        if (rows[i].client != NULL) {
+            cr_assert_eq(netaddr_parse(&env.client, slice_of_text(rows[i].client)), MX_OK);
+            snprintf(line, sizeof line, "\r\nReceived-From-MTA: dns;%s\r\n", rows[i].field);
+        }
+        struct dsn dsn = make(&env, &one, 1);
+        const char *at = strstr(print(&dsn), "Received-From-MTA");
+        cr_assert_eq(at != NULL, rows[i].client != NULL);
+        cr_assert(at == NULL || strncmp(at - 2, line, strlen(line)) == 0, "%s", at);
+    }
+}
+
 /* RFC 2045 section 6: 8-bit data that is quoted is declared, at the part and at the message. */
 Test(dsn, quoted_8bit)
 {

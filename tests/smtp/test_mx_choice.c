@@ -55,6 +55,20 @@ Test(mx_choice, equal_ones_are_shuffled)
     cr_assert(first[0] > 300 && first[1] > 300, "%u %u", first[0], first[1]);
 }
 
+/* Said of both, also when one of them is left out, or is us. */
+Test(mx_choice, equal_ones_are_told)
+{
+    struct mx_choice c = CHOOSE(10, {5, "a"}, {7, "b"}, {7, "c"}, {9, "d"});
+    cr_assert(c.count == 4 && !c.hosts[0].shares && c.hosts[1].shares && c.hosts[2].shares &&
+              !c.hosts[3].shares);
+    c = CHOOSE(2, {5, "a"}, {7, "b"}, {7, "c"});
+    cr_assert(c.count == 2 && !c.hosts[0].shares && c.hosts[1].shares);
+    c = CHOOSE(10, {5, "a"}, {7, "b"}, {7, "mx.own.example"});
+    cr_assert(c.count == 1 && !c.hosts[0].shares);
+    c = CHOOSE(10, {5, "a"}, {5, "A"});
+    cr_assert(c.count == 1 && !c.hosts[0].shares);
+}
+
 Test(mx_choice, a_host_counts_once_with_its_best_preference)
 {
     struct mx_choice c = CHOOSE(10, {30, "a"}, {20, "b"}, {10, "A"}, {40, "a"});

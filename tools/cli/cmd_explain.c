@@ -243,11 +243,24 @@ static void put_throttles(struct table *table, const json_t *names)
     buf_free(&all);
 }
 
+/* Of its MX record; hosts that share it are tried in any order. */
+static void put_preference(struct table *table, const json_t *address)
+{
+    const json_t *preference = json_object_get(address, "preference");
+    struct buf cell = {0};
+    if (json_is_integer(preference)) {
+        buf_format(&cell, "%lld%s", (long long)json_integer_value(preference),
+                   json_is_true(json_object_get(address, "orderByChance")) ? ", any order" : "");
+    }
+    table_cell(table, cell.len > 0 ? cell.at : "");
+    buf_free(&cell);
+}
+
 /* The hosts that are tried, in their order. */
 static void put_addresses(struct buf *out, const json_t *addresses, bool color)
 {
     static const char *const columns[] = {"address", "host", "connection", "tlsStrategy"};
-    struct table table = {.columns = 5};
+    struct table table = {.columns = 6};
     size_t i, k;
     json_t *address;
     if (json_array_size(addresses) == 0) {
@@ -256,12 +269,14 @@ static void put_addresses(struct buf *out, const json_t *addresses, bool color)
     for (k = 0; k < sizeof columns / sizeof columns[0]; k++) {
         table_cell(&table, columns[k]);
     }
+    table_cell(&table, "preference");
     table_cell(&table, "throttles");
     json_array_foreach(addresses, i, address)
     {
         for (k = 0; k < sizeof columns / sizeof columns[0]; k++) {
             table_cell(&table, text(address, columns[k]));
         }
+        put_preference(&table, address);
         put_throttles(&table, json_object_get(address, "throttles"));
     }
     table_put(out, &table, 2, color);
