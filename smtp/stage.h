@@ -9,7 +9,7 @@
 struct stage_facts {
     struct session_facts session;
     struct slice helo, sender, rcpt; /* addresses as they were sent */
-    const struct envelope *env; /* recipients so far; NULL: none */
+    const struct envelope *env;      /* recipients so far; NULL: none */
 };
 
 /* The setting that holds it, for logs and people. */
