@@ -349,6 +349,36 @@ static uint64_t question_hash(const struct queue_question *question)
     return hash;
 }
 
+static const struct api_queue_bookmark *find_bookmark(const struct api_queue *q,
+                                                      const struct queue_question *question,
+                                                      const struct store_query *query)
+{
+    uint64_t hash = question_hash(question);
+    for (unsigned i = 0; i < API_QUEUE_BOOKMARKS; i++) {
+        const struct api_queue_bookmark *mark = &q->bookmarks[i];
+        if (mark->question == hash && mark->key.id == query->anchor) {
+            return query->anchored && query->offset > 0 ? mark : NULL;
+        }
+    }
+    return NULL;
+}
+
+/* One for each question and message. */
+static void put_bookmark(struct api_queue *q, const struct queue_question *question,
+                         const struct queue_key *key, uint64_t position)
+{
+    struct api_queue_bookmark made = {question_hash(question), *key, position};
+    for (unsigned i = 0; i < API_QUEUE_BOOKMARKS; i++) {
+        struct api_queue_bookmark *mark = &q->bookmarks[i];
+        if (mark->question == made.question && mark->key.id == key->id) {
+            *mark = made;
+            return;
+        }
+    }
+    q->bookmarks[q->next_bookmark] = made;
+    q->next_bookmark = (q->next_bookmark + 1) % API_QUEUE_BOOKMARKS;
+}
+
 static mx_err anchor_key(struct queue_cores *queue, struct queue_question *question, uint64_t id)
 {
     struct queue_detail detail;
@@ -362,12 +392,20 @@ static mx_err anchor_key(struct queue_cores *queue, struct queue_question *quest
     return err;
 }
 
-/* A place before the anchor, or counted from the end, as one from the beginning. */
+/* A place before the anchor, or counted from the end, as one from the beginning. mark: of the
+ * anchor, or NULL. */
 static mx_err resolve_place(struct queue_cores *queue, struct queue_question *question,
-                            const struct store_query *query, uint64_t *out_skip)
+                            const struct store_query *query, const struct api_queue_bookmark *mark,
+                            uint64_t *out_skip)
 {
     struct queue_found found;
     *out_skip = (uint64_t)query->offset;
+    if (mark != NULL) {
+        question->from_given = true;
+        question->from = queue_key_next(&mark->key, question->ascending);
+        *out_skip -= 1;
+        return MX_OK;
+    }
     mx_err err = query->anchored ? anchor_key(queue, question, query->anchor) : MX_OK;
     if (err || query->offset >= 0) {
         return err;
@@ -412,15 +450,6 @@ static mx_err skip_far(struct queue_cores *queue, struct queue_question *questio
     return err;
 }
 
-/* The position of a page whose question was not counted: the last one may have ended there. */
-static bool position_known(const struct api_queue *q, const struct queue_question *question,
-                           const struct store_query *query, uint64_t *out_before)
-{
-    *out_before = q->bookmark.position;
-    return !query->anchored ||
-           (q->bookmark.question == question_hash(question) && q->bookmark.id == query->anchor);
-}
-
 static void fill_page(struct api_queue *q, struct store_page *page,
                       const struct queue_question *question, const struct queue_found *found,
                       uint64_t skip, size_t limit)
@@ -432,9 +461,8 @@ static void fill_page(struct api_queue *q, struct store_page *page,
     page->total = found->total;
     page->more = skip + page->count < found->count;
     if (page->count > 0) {
-        q->bookmark.question = question_hash(question);
-        q->bookmark.id = page->ids[page->count - 1];
-        q->bookmark.position = page->position + page->count - 1;
+        put_bookmark(q, question, &found->keys[skip + page->count - 1],
+                     page->position + page->count - 1);
     }
 }
 
@@ -445,15 +473,20 @@ static mx_err select_page(void *arg, struct store_page *page, const struct store
                                                 strcmp(query->sort->name, "due") == 0,
                                       .ascending = query->ascending};
     struct queue_found found;
-    uint64_t skip, before = 0;
+    uint64_t skip;
     if (query->sort != NULL && !question.by_due) {
         return MX_ERR_UNSUPPORTED;
     }
     mx_err err = filter_of(&question.filter, query);
-    err = err ? err : resolve_place(q->queue, &question, query, &skip);
     if (err) {
         return err;
     }
+    const struct api_queue_bookmark *mark = find_bookmark(q, &question, query);
+    err = resolve_place(q->queue, &question, query, mark, &skip);
+    if (err) {
+        return err;
+    }
+    uint64_t before = mark != NULL ? mark->position + 1 : 0;
     bool anchored = question.from_given;
     uint64_t asked = skip;
     question.count = false;
@@ -462,7 +495,7 @@ static mx_err select_page(void *arg, struct store_page *page, const struct store
         return err;
     }
     question.window = (size_t)skip + query->limit + 1; /* one more: is there another page? */
-    question.count = query->want_total || !position_known(q, &question, query, &before);
+    question.count = query->want_total || (query->anchored && mark == NULL);
     err = queue_cores_find(q->queue, &question, &found);
     if (err) {
         return err;

@@ -5,15 +5,21 @@
 #include "admin/api.h"
 #include "admin/queue_cores.h"
 
+enum { API_QUEUE_BOOKMARKS = 64 };
+
 struct api_queue {
     struct queue_cores *queue; /* outlives it */
     /* Changes that are collected: of which object of the call, by number. */
     size_t objects;
     size_t object_of[QUEUE_CHANGES_MAX];
-    /* Where the last page that was not counted ended. */
-    struct {
-        uint64_t question, id, position;
-    } bookmark;
+    /* Where the last pages ended: who goes on behind one does so even if its last message has gone
+     * since, or has another place. The oldest gives way. */
+    struct api_queue_bookmark {
+        uint64_t question; /* a hash of what was asked for */
+        struct queue_key key;
+        uint64_t position;
+    } bookmarks[API_QUEUE_BOOKMARKS];
+    unsigned next_bookmark;
 };
 
 /* For api_conf.foreign; q outlives the api. */

@@ -197,6 +197,9 @@ mx_err backend_explain(void *arg, const struct explain_query *query, json_t **ou
     mx_err err = explain_cores_ask(b->conf.explain, query, NULL, &explanation);
     if (err == MX_ERR_UNSUPPORTED) {
         (void)snprintf(problem->text, sizeof problem->text, "no mail is routed in recovery mode");
+    } else if (err == MX_ERR_RANGE) {
+        (void)snprintf(problem->text, sizeof problem->text, "listener or helo is too long");
+        err = MX_ERR_INVALID;
     } else if (err) {
         (void)snprintf(problem->text, sizeof problem->text, "the core has not answered; try again");
     } else if (query->listener.len > 0 && explanation->listener == NULL) {

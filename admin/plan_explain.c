@@ -28,7 +28,7 @@ struct plan_explain {
     struct recipient *recipients;
     size_t count, cap;
     unsigned rounds;    /* done */
-    uint64_t asking_ns; /* that the cores have been waited for */
+    uint64_t asking_ns; /* that the cores have been waited for in this round */
     const char *silent; /* static text: why nobody is asked any more; NULL: somebody is */
 };
 
@@ -365,9 +365,8 @@ mx_err plan_explain_route(struct plan_explain *e, struct store *store, struct ex
                           struct config_problem *problem)
 {
     struct trial *trial;
-    if (cores == NULL) {
-        e->silent = "nothing is looked up while no server runs";
-    }
+    e->silent = cores == NULL ? "nothing is looked up while no server runs" : NULL;
+    e->asking_ns = 0;
     mx_err err = trial_new(&trial, store, cores, problem);
     if (err) {
         return err;

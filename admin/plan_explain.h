@@ -1,8 +1,8 @@
 /* Where recipients go now, and where they would go after a change: the resolver and the programs of
  * two whole configurations of a store, one after the other. What has to be looked up for it (the
  * DNS, mail hosts, keys) is asked of a core, as for any explanation, by the name servers that are
- * in force, for PLAN_EXPLAIN_ASK_MS in all. Without a core the DNS says nothing, and keys, counters
- * and statistics are as at a start. Of whom something could not be told, it is said. */
+ * in force, for PLAN_EXPLAIN_ASK_MS by each. Without a core the DNS says nothing, and keys,
+ * counters and statistics are as at a start. Of whom something could not be told, it is said. */
 #pragma once
 
 #include "admin/config.h"
@@ -13,7 +13,7 @@
 
 enum {
     PLAN_EXPLAIN_MAX = 100000, /* recipients */
-    PLAN_EXPLAIN_ASK_MS = 10000,
+    PLAN_EXPLAIN_ASK_MS = 5000,
 };
 
 struct plan_explain;

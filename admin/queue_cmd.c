@@ -2,6 +2,7 @@
 
 #include "admin/data_dir.h"
 #include "core/log.h"
+#include "core/text.h"
 #include "core/timefmt.h"
 #include "io/sys.h"
 #include "smtp/spool_recover.h"
@@ -17,12 +18,33 @@ struct listing {
     bool failed;
 };
 
+/* Nothing that would act on a terminal: C0, DEL, and C1 as U+0080 to U+009F or as bytes. */
 static void print_slice(FILE *out, struct slice text)
 {
-    for (size_t i = 0; i < text.len; i++) {
-        uint8_t c = text.ptr[i];
-        fputc(c >= 0x20 && c != 0x7f ? c : '?', out);
+    while (text.len > 0) {
+        size_t len = text_character(text);
+        if (len == 0 || text_is_control(slice_first(text, len))) {
+            fputc('?', out);
+        } else {
+            (void)fwrite(text.ptr, 1, len, out);
+        }
+        text = slice_from(text, len > 0 ? len : 1);
     }
+}
+
+/* As in the log: no text of others looks like the end of its field. */
+static void print_quoted(FILE *out, struct slice text)
+{
+    fputc('"', out);
+    while (text.len > 0) {
+        size_t plain = mx_min_size(slice_find(text, '"'), slice_find(text, '\\'));
+        print_slice(out, slice_first(text, plain));
+        if (plain < text.len) {
+            fprintf(out, "\\x%02x", text.ptr[plain++]);
+        }
+        text = slice_from(text, plain);
+    }
+    fputc('"', out);
 }
 
 static void print_time(FILE *out, int64_t wall_ms)
@@ -64,9 +86,8 @@ static void print_rcpt(FILE *out, const struct spool_listed *m, const struct env
     }
     struct slice reason = texts_get(m->texts, state->reply);
     if (reason.len > 0) {
-        fprintf(out, " reason=\"");
-        print_slice(out, reason);
-        fprintf(out, "\"");
+        fprintf(out, " reason=");
+        print_quoted(out, reason);
     }
     fputc('\n', out);
 }

@@ -28,13 +28,16 @@ static void print_grammar(FILE *out)
         "A backslash in a string keeps its meaning for regular expressions: `'\\.'` is two "
         "characters. A duration is a whole number of milliseconds. `$0` is what the last "
         "`matches()` found, `$1` its first group. `x[n]` is item n of an array (0 is the first), "
-        "`''` outside of it.\n\n"
+        "`''` outside of it. A list in brackets has at most %d values, %d when some are not known "
+        "at "
+        "load; an expression has at most %d bytes with all its branches, of which there are at "
+        "most %d.\n\n"
         "Everything is checked when a configuration is loaded: names, numbers of arguments, "
         "regular expressions, lists, statistics, and all that does not depend on a message. What "
         "can only fail later (too much memory, too many steps: %d, no answer) defers the mail with "
         "451 or in the "
         "queue; it never chooses something else.\n",
-        EXPR_STEPS_MAX);
+        EXPR_ARRAY_MAX, EXPR_ARGS_MAX, EXPR_SOURCE_MAX, EXPR_BRANCHES_MAX, EXPR_STEPS_MAX);
 }
 
 static void print_operators(FILE *out)

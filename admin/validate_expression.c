@@ -125,9 +125,11 @@ static bool expression_text(struct checker *c, const json_t *holder, const char 
     const json_t *text = json_object_get(holder, key);
     size_t base = c->path_len;
     path_push(c, slice_of_text(key));
-    bool good = json_is_string(text) && json_string_length(text) > 0 &&
-                json_string_length(text) <= EXPR_SOURCE_MAX;
-    if (!text) {
+    size_t len = json_string_length(text);
+    bool good = len > 0 && len <= EXPR_SOURCE_MAX;
+    if (len > EXPR_SOURCE_MAX) {
+        refuse(c, "is longer than %d bytes", EXPR_SOURCE_MAX);
+    } else if (!text) {
         set_error_add(c->errors, SET_INVALID_PATCH, c->path, "is required");
     } else if (!good) {
         wrong_form(c, "text that is an expression");

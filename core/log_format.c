@@ -63,25 +63,13 @@ static void put_plain_key(struct writer *w, struct slice key)
 /* --- JSON: RFC 8259 ----------------------------------------------------------------------------
  */
 
-/* Octets of the UTF-8 character that text begins with (RFC 3629 section 4); 0: it is none. */
-static size_t utf8_length(struct slice text)
+static bool put_control(struct writer *w, struct slice character)
 {
-    uint8_t c = text.ptr[0];
-    size_t len = c < 0x80 ? 1 : c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 0;
-    bool whole = len == 1 || (len > 1 && len <= text.len && text_is_utf8(slice_first(text, len)));
-    return whole ? len : 0;
-}
-
-/* Controls would act on the terminal that shows them: C0, DEL and, as U+0080 to U+009F, C1. */
-static bool put_control(struct writer *w, struct slice text, size_t len)
-{
-    uint8_t c = text.ptr[0];
-    bool c1 = len == 2 && c == 0xc2 && text.ptr[1] < 0xa0;
-    bool control = c < 0x20 || c == 0x7f || c1;
-    if (control) {
-        put_hex_byte(w, "\\u00", c1 ? text.ptr[1] : c);
+    if (!text_is_control(character)) {
+        return false;
     }
-    return control;
+    put_hex_byte(w, "\\u00", character.ptr[character.len - 1]);
+    return true;
 }
 
 static void put_json_text(struct writer *w, struct slice value, bool cut)
@@ -89,13 +77,13 @@ static void put_json_text(struct writer *w, struct slice value, bool cut)
     put_char(w, '"');
     while (value.len > 0) {
         uint8_t c = value.ptr[0];
-        size_t len = utf8_length(value);
+        size_t len = text_character(value);
         if (len == 0) {
             put_hex_byte(w, "\\\\x", c); /* no JSON text can hold it */
         } else if (c == '"' || c == '\\') {
             put_char(w, '\\');
             put_char(w, (char)c);
-        } else if (!put_control(w, value, len)) {
+        } else if (!put_control(w, slice_first(value, len))) {
             put_slice(w, slice_first(value, len));
         }
         value = slice_from(value, len > 0 ? len : 1);

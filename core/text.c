@@ -178,6 +178,20 @@ static size_t utf8_sequence(struct slice text)
     return 0;
 }
 
+size_t text_character(struct slice text)
+{
+    uint8_t c = text.ptr[0];
+    size_t len = c < 0x80 ? 1 : c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 0;
+    bool whole = len == 1 || (len > 1 && len <= text.len && text_is_utf8(slice_first(text, len)));
+    return whole ? len : 0;
+}
+
+bool text_is_control(struct slice character)
+{
+    uint8_t c = character.ptr[0];
+    return c < 0x20 || c == 0x7f || (character.len == 2 && c == 0xc2 && character.ptr[1] < 0xa0);
+}
+
 struct slice text_first(struct slice text, size_t max)
 {
     size_t len = mx_min_size(text.len, max);

@@ -41,5 +41,11 @@ MX_MUST_CHECK mx_err text_to_u64(uint64_t *out_value, struct slice text);
 bool text_is_ascii(struct slice text);
 /* The first bytes, at most max, without a last character of UTF-8 that would be cut. */
 struct slice text_first(struct slice text, size_t max);
+/* Bytes of the UTF-8 character (RFC 3629 section 4) that text, which is not empty, begins with; 0:
+ * it is none. */
+size_t text_character(struct slice text);
+/* A character that would act on the terminal that shows it: C0, DEL and, as U+0080 to U+009F, C1.
+ */
+bool text_is_control(struct slice character);
 /* True when text is well-formed UTF-8 (RFC 3629) without NUL. */
 bool text_is_utf8(struct slice text);

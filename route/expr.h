@@ -44,7 +44,8 @@ enum {
     EXPR_SCRATCH_BYTES = 16384,
     EXPR_SOURCE_MAX = 65536,
     EXPR_BRANCHES_MAX = 256,
-    EXPR_CAPTURES_MAX = 32,        /* $0 to $31 */
+    EXPR_ARGS_MAX = 32,     /* of a function, and values of a list that are not all known at load */
+    EXPR_CAPTURES_MAX = 32, /* $0 to $31 */
     EXPR_REGEX_BYTES = 300 * 1024, /* memory of one search, see expr_regex.c */
     EXPR_REGEX_STEPS = 10000,      /* of one search; over it the run fails */
     EXPR_DIGEST_MAX = 64,

@@ -135,7 +135,7 @@ static struct expr_node *make_const(struct parser *p, uint32_t start, struct exp
 
 /* Values between a bracket, which is the token, and its partner; linked by next. False after a
  * problem. */
-static bool parse_list(struct parser *p, const char *close, const char *message,
+static bool parse_list(struct parser *p, const char *close, const char *message, uint32_t max,
                        struct expr_node **out_first, uint32_t *out_count)
 {
     struct expr_node **link = out_first;
@@ -146,8 +146,9 @@ static bool parse_list(struct parser *p, const char *close, const char *message,
     }
     advance(p);
     while (!is_operator(p, close)) {
-        if (*out_count == EXPR_ARGS_MAX) {
-            (void)unexpected(p, "too many values in one list");
+        if (*out_count == max) {
+            (void)unexpected(p, max == EXPR_ARGS_MAX ? "too many arguments"
+                                                     : "too many values in one list");
             return false;
         }
         *link = parse_binary(p, 0);
@@ -341,7 +342,8 @@ static struct expr_node *parse_call(struct parser *p, const struct expr_token *n
     struct expr_node *first;
     uint32_t count;
     if (!check_function(p, name, index) ||
-        !parse_list(p, ")", "expected \")\" or \",\" after an argument", &first, &count) ||
+        !parse_list(p, ")", "expected \")\" or \",\" after an argument", EXPR_ARGS_MAX, &first,
+                    &count) ||
         !check_arguments(p, name, expr_function_row(index), first, count)) {
         return NULL;
     }
@@ -439,11 +441,21 @@ static struct expr_node *parse_array(struct parser *p)
 {
     uint32_t start = p->token.position, count;
     struct expr_node *first;
-    return parse_list(p, "]", "expected \"]\" or \",\"", &first, &count)
-               ? make(p,
-                      (struct expr_node){
-                          .kind = NODE_ARRAY, .start = start, .first = first, .child_count = count})
-               : NULL;
+    if (!parse_list(p, "]", "expected \"]\" or \",\"", EXPR_ARRAY_MAX, &first, &count)) {
+        return NULL;
+    }
+    struct expr_node array = {
+        .kind = NODE_ARRAY, .start = start, .first = first, .child_count = count};
+    if (count > EXPR_ARGS_MAX && !expr_all_known(&array)) {
+        char text[EXPR_MESSAGE_MAX];
+        struct writer w = writer_init(text, sizeof text - 1);
+        put_text(&w, "a list of more than ");
+        put_decimal(&w, EXPR_ARGS_MAX);
+        put_text(&w, " values can only hold values that are known at load");
+        refuse(p, start, &w);
+        return NULL;
+    }
+    return make(p, array);
 }
 
 static struct expr_node *parse_primary(struct parser *p)

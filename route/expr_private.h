@@ -102,7 +102,6 @@ struct expr_node {
 enum {
     EXPR_NESTING_MAX = 32,  /* parentheses, arguments, unary operators */
     EXPR_HEIGHT_MAX = 1500, /* of a tree: the compiler recurses over it */
-    EXPR_ARGS_MAX = 32,
     EXPR_CODE_MAX = 65536,
     EXPR_REGEXES_MAX = 256,
 };
@@ -121,6 +120,8 @@ struct expr_compiler {
 };
 /* Notes the first problem. */
 void expr_refuse(struct expr_compiler *c, mx_err err, uint32_t position, const char *message);
+/* All operands are known. */
+bool expr_all_known(const struct expr_node *node);
 /* The tree of one text, folded; NULL after a problem. */
 struct expr_node *expr_parse(struct expr_compiler *c, struct slice text);
 /* A node that takes over its children (linked by next). What is known at load becomes a constant.

@@ -84,7 +84,16 @@ static bool keep(struct expr_program *program, struct expr_value *value)
     return true;
 }
 
-static bool all_known(const struct expr_node *node)
+static void be_known(struct expr_node *node, struct expr_value value)
+{
+    node->kind = NODE_CONST;
+    node->value = value;
+    node->first = NULL;
+    node->child_count = 0;
+    node->height = 1;
+}
+
+bool expr_all_known(const struct expr_node *node)
 {
     for (const struct expr_node *child = node->first; child != NULL; child = child->next) {
         if (child->kind != NODE_CONST) {
@@ -94,9 +103,29 @@ static bool all_known(const struct expr_node *node)
     return true;
 }
 
+/* However many there are: they need not be on the stack together. */
+static void fold_array(struct expr_compiler *c, struct expr_node *node)
+{
+    struct expr_value *items =
+        expr_memory_take(&c->program->memory, node->child_count * sizeof *items);
+    uint32_t count = 0;
+    if (items == NULL) {
+        expr_refuse(c, MX_ERR_NOMEM, node->start, "out of memory");
+        return;
+    }
+    for (const struct expr_node *child = node->first; child != NULL; child = child->next) {
+        if (child->value.type == EXPR_ARRAY) {
+            expr_refuse(c, MX_ERR_SYNTAX, child->start, "an array inside an array");
+            return;
+        }
+        items[count++] = child->value;
+    }
+    be_known(node, (struct expr_value){.type = EXPR_ARRAY, .array = {items, count}});
+}
+
 static bool is_pure(const struct expr_node *node)
 {
-    return node->kind == NODE_ARRAY || node->kind == NODE_OPERATOR ||
+    return node->kind == NODE_OPERATOR ||
            (node->kind == NODE_CALL && expr_function_row(node->index)->run != NULL &&
             !expr_function_row(node->index)->host);
 }
@@ -104,9 +133,6 @@ static bool is_pure(const struct expr_node *node)
 /* Works a node out whose operands lie on the stack; the result takes the place of the first. */
 static bool work_out(struct expr_vm *vm, const struct expr_node *node, uint8_t count)
 {
-    if (node->kind == NODE_ARRAY) {
-        return expr_make_array(vm, vm->stack, count);
-    }
     if (node->kind == NODE_CALL) {
         struct expr_value result;
         bool good = expr_function_row(node->index)->run(vm, vm->stack, &result);
@@ -130,11 +156,7 @@ static void fold(struct expr_compiler *c, struct expr_node *node)
     } else if (!keep(c->program, &vm->stack[0])) {
         expr_refuse(c, MX_ERR_NOMEM, node->start, "out of memory");
     } else {
-        node->kind = NODE_CONST;
-        node->value = vm->stack[0];
-        node->first = NULL;
-        node->child_count = 0;
-        node->height = 1;
+        be_known(node, vm->stack[0]);
     }
 }
 
@@ -169,7 +191,9 @@ struct expr_node *expr_node(struct expr_compiler *c, struct expr_node node)
     }
     if (node.height > EXPR_HEIGHT_MAX) {
         expr_refuse(c, MX_ERR_LIMIT, node.start, "the expression is too large");
-    } else if (!logical && is_pure(&node) && all_known(&node)) {
+    } else if (node.kind == NODE_ARRAY && expr_all_known(&node)) {
+        fold_array(c, &node);
+    } else if (!logical && is_pure(&node) && expr_all_known(&node)) {
         fold(c, &node);
     }
     struct expr_node *made = c->failed ? NULL : expr_memory_take(&c->tree, sizeof *made);

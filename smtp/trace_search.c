@@ -90,6 +90,17 @@ static void note_subject(struct trace_search *search, const struct trace_record 
     search->more = search->more || !id || !session;
 }
 
+/* A report, or mail to a list's members: it came later than what it came of, so who looks at the
+ * newest first needs a pass for each generation. */
+static void note_offspring(struct trace_search *search, const struct trace_record *record)
+{
+    const struct log_subject *subject = &record->subject;
+    if (has_id(&search->subjects, subject->of)) {
+        bool id = add_id(&search->subjects, subject->id);
+        search->more = search->more || !id;
+    }
+}
+
 static void take_if_told(struct trace_search *search, const struct trace_record *record)
 {
     const struct trace_subjects *subjects = &search->subjects;
@@ -111,10 +122,9 @@ static const struct {
     bool sessions; /* the ring */
     void (*look)(struct trace_search *search, const struct trace_record *record);
 } passes[] = {
-    {false, note_subject},
-    {true, note_subject},
-    {false, take_if_told},
-    {true, take_if_told},
+    {false, note_subject},   {true, note_subject}, {false, note_offspring}, /* mail to members */
+    {false, note_offspring}, /* reports, also about that */
+    {false, take_if_told},   {true, take_if_told},
 };
 
 static void note_oldest(struct trace_search *search, const struct trace_ring *ring)

@@ -52,6 +52,34 @@ Test(text, utf8)
     cr_assert_not(text_is_ascii(slice_of("a\0b", 3)));
 }
 
+Test(text, characters)
+{
+    static const struct {
+        const char *text;
+        size_t len;
+        bool control;
+    } cases[] = {{"a\xc3", 1, false},
+                 {"\xc3\xa9z", 2, false},
+                 {"\xe2\x82\xac", 3, false},
+                 {"\xf0\x9f\x93\xa7", 4, false},
+                 {"\x1b[", 1, true},
+                 {"\x7f", 1, true},
+                 {"\xc2\x9b", 2, true},
+                 {"\xc2\xa0", 2, false},
+                 {"\xc2", 0, false},
+                 {"\x9b", 0, false},
+                 {"\xc0\x80", 0, false},
+                 {"\xed\xa0\x80", 0, false},
+                 {"\xf5\x80\x80\x80", 0, false}};
+    for (size_t i = 0; i < mx_countof(cases); i++) {
+        struct slice text = slice_of_text(cases[i].text);
+        size_t len = text_character(text);
+        cr_assert_eq(len, cases[i].len, "case %zu: %zu", i, len);
+        cr_assert_eq(len > 0 && text_is_control(slice_first(text, len)), cases[i].control,
+                     "case %zu", i);
+    }
+}
+
 /* Cut between characters, never within. */
 Test(text, first)
 {

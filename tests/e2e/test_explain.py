@@ -294,6 +294,8 @@ def test_explain_wrong_questions():
         cli(s, "explain", code=2)
         status, _, body = s.api.http("POST", "/api/explain", json.dumps({"recipient": "a@b.example", "x": 1}))
         equal(status, 400, f"an unknown member ({body})")
+        status, _, body = s.api.http("POST", "/api/explain", json.dumps({"recipient": "a@b.example", "helo": "x" * 600}))
+        equal((status, b"too long" in body), (400, True), f"a name that no session can have ({body})")
         status, _, _ = s.api.http("POST", "/api/explain", "[]")
         equal(status, 400, "no object")
         status, _, _ = s.api.http("POST", "/api/explain", json.dumps({"recipient": "a@b.example"}), headers={})

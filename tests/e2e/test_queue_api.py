@@ -124,6 +124,47 @@ def test_queue_listed_and_cancelled():
             wait_until(lambda: query(s)["ids"] == [], 10, "an empty queue")
 
 
+def test_queue_pages_while_it_changes():
+    """Who goes through the queue page by page sees each message once, whatever becomes of those that were seen: the place where a
+    page ended stays, also when its last message has gone, or waits for another time; and two do so at once."""
+    with Managed(relay=free_port(), retry_ms=3600000) as s:
+        fill(s, 60)
+        wait_until(lambda: query(s, filter={"status": "deferred"}, calculateTotal=True)["total"] == 60, 20, "all were tried")
+
+        def pages(done, **question):
+            seen = query(s, limit=7, **question)["ids"]
+            last = seen
+            while last:
+                done(last)
+                page = query(s, anchor=last[-1], anchorOffset=1, limit=7, **question)
+                last = page["ids"]
+                seen = seen + last
+                yield seen
+        by_due = {"sort": [{"property": "due", "isAscending": True}]}
+        in_order = query(s, **by_due)["ids"]
+
+        def put_off(ids):
+            for id in ids:
+                s.api.update("QueuedMessage", id, nextRetry="2099-01-01T00:00:00Z")
+        # Put off, they come again at the end: each page is what was behind the last one at its time.
+        seen = []
+        for seen in pages(lambda ids: put_off(ids) if len(seen) < 50 else None, **by_due):
+            pass
+        equal(seen[:60], in_order, "by the next attempt, put off when seen")
+
+        def destroy(ids):
+            equal(len(s.api.set("QueuedMessage", destroy=ids)["destroyed"]), len(ids), "destroyed")
+        in_order = query(s)["ids"]
+        other = pages(lambda ids: None, filter={"to": "@example.org"})
+        theirs = []
+        for seen in pages(destroy):
+            theirs = next(other, theirs)
+        equal(seen, in_order, "newest first, destroyed when seen")
+        equal(theirs, in_order[7:], "the other one, who has begun behind the first page")
+        equal(s.api.calls(("x:QueuedMessage/query", {"anchor": in_order[5], "anchorOffset": 1}))[0][1]["type"], "anchorNotFound",
+              "one that no page ended with")
+
+
 def test_queue_changed_in_one_call():
     """Many messages cancelled and put off in one call: each is answered for itself, and the answer is true after a kill."""
     port = free_port()

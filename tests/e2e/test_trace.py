@@ -106,3 +106,34 @@ def test_trace_memory_bounded():
         s.api.update("Performance", "singleton", traceMemory=1 << 20)
         equal(told(s, ids[-1]), [("received", ids[-1]), ("delivered", ids[-1])], "what is kept in the larger one")
         check(s.api.stats()[0]["trace_records_total"] >= 300, "records")
+
+
+def test_texts_of_others_on_a_terminal():
+    """Whatever strangers put into addresses and replies: no command shows a byte that a terminal would obey, and no value looks like
+    the end of its field."""
+    def hook(session, verb, line):
+        return "450 4.2.0 \x1b[31m \u009b31m \x7f\" peer=192.0.2.1 x=\"" if verb == "RCPT" else None
+    with Sink(hook=hook) as sink, Managed(cores=1, relay=sink.port, retry_ms=3600000) as s:
+        with s.wire() as w:
+            w.expect("RCPT TO:<x@else.example>", "503")
+            w.expect("MAIL FROM:<\u009b31m@x.example> SMTPUTF8", "250")
+            w.expect("RCPT TO:<bo\u009b31mb@example.org>", "250")
+            w.expect('RCPT TO:<"q\\" code=200 "@example.org>', "250")
+            w.expect("DATA", "354")
+            w.send(b"Subject: x\r\n\r\nhello\r\n.\r\n")
+            id = w.then("250 2.0.0 Queued").split()[-1]
+        wait_until(lambda: s.log().count(" deferred ") == 2, 10, "both deferred")
+        for args in (("queue", "list"), ("queue", "show", id), ("queue", "list", "--json"), ("queue", "shape"), ("trace", id), ("trace", id, "--json"),
+                     ("trace", "127.0.0.1"), ("query", "QueuedMessage"), ("explain", "bo\u009b31mb@example.org")):
+            shown = cli(s, *args).stdout
+            check(not [c for c in shown if c != "\n" and (c < " " or "\x7f" <= c < "\xa0")], f"{args}: {shown!r}")
+        equal(json.loads(cli(s, "queue", "list", "--json").stdout)["returnPath"], "\u009b31m@x.example", "as JSON it is all there")
+        shown = cli(s, "trace", id).stdout
+        check(r'to="\x22q\x5c\x22 code=200 \x22@example.org" route=' in shown, shown)
+        check(r'\x22 peer=192.0.2.1 x=\x22" peer=127.0.0.1:' in shown, shown)
+        s.stop()
+        for args in ((), ("show", id)):
+            shown = s.queue(*args)
+            check(not [c for c in shown if c not in "\r\n\t" and (c < " " or "\x7f" <= c < "\xa0")], f"{args}: {shown!r}")
+            check(r'\x22 peer=192.0.2.1 x=\x22"' in shown, shown)
+        s.start()

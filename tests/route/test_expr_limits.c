@@ -214,7 +214,12 @@ Test(expr_limits, memory_runs_out_beside_arrays)
 
 Test(expr_limits, load_time)
 {
-    cr_assert_not_null(strstr(reason(repeat("[", "1,", 300, "1]")), "too many values in one list"));
+    cr_assert_not_null(strstr(reason(repeat("[", "1,", EXPR_ARRAY_MAX, "1]")),
+                              "too many values in one list, found \"1\""));
+    cr_assert_not_null(strstr(reason(repeat("[", "rcpt,", 32, "1]")),
+                              "a list of more than 32 values can only hold values that are known"));
+    cr_assert_not_null(strstr(reason(repeat("len(", "1,", 32, "1)")), "too many arguments"));
+    cr_assert_not_null(strstr(reason(repeat("[", "1,", 40, "[2]]")), "an array inside an array"));
     cr_assert_not_null(strstr(reason(repeat("'", "x", EXPR_SOURCE_MAX, "'")),
                               "too long or has too many branches"));
     const char *why = reason(repeat("", "1+", 20000, "1"));

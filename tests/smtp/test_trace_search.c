@@ -117,6 +117,25 @@ Test(trace_search, address)
                      "received10 delivered10 delivered10 received11 delivered11");
 }
 
+/* What came of it, however it was asked for: mail to a list's members, and the report about that.
+ */
+Test(trace_search, offspring)
+{
+    tell_refusal(7, "192.0.2.1", "nobody@example.org");
+    tell_arrival(10, 7, "a@example.net");
+    tell_outcome(10, "list@example.org");
+    log_end(&logs, tell("list-sent", 11, 10));
+    tell_outcome(11, "member@example.org");
+    log_end(&logs, tell("dsn-queued", 12, 11));
+    tell_outcome(12, "owner@example.org");
+    tell_outcome(13, "somebody@example.org");
+    const char *all = "command-refused0 received10 delivered10 list-sent11 delivered11 "
+                      "dsn-queued12 delivered12";
+    cr_assert_str_eq(run(&(struct trace_query){.id = id_of(10)}), all);
+    cr_assert_str_eq(run(&(struct trace_query){.address = SLICE_LITERAL("list@example.org")}), all);
+    cr_assert_str_eq(run(&(struct trace_query){.id = id_of(12)}), "dsn-queued12 delivered12");
+}
+
 Test(trace_search, client_and_network)
 {
     struct trace_query query = {.id = {.sequence = 0}};

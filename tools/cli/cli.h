@@ -19,8 +19,12 @@ bool config_resolve(struct cli *cli, bool without_credentials);
 const char *cli_object(struct cli *cli);
 /* The id that the command names: `singleton` for singletons, else required. NULL: failure. */
 const char *cli_id(struct cli *cli, const char *object);
-/* Writes out to standard output and frees it. False: it cannot be written. */
+/* Writes out to standard output and frees it. False: it cannot be written. Controls C1, which a
+ * stranger's address may hold (RFC 6531), are written as JSON has them, \u009b: some terminals obey
+ * them. Others are in no text that a server keeps. */
 bool cli_print(struct buf *out);
+/* The same byte by byte. */
+bool cli_print_bytes(struct buf *out);
 
 /* Asks a page that takes and gives JSON: the answer, a new reference; NULL: failure, and said. */
 json_t *cli_post(struct cli *cli, const char *path, const json_t *asked);

@@ -362,7 +362,7 @@ bool queue_content(struct cli *cli)
     if (!good) {
         buf_free(&text);
     }
-    return good && cli_print(&text);
+    return good && cli_print_bytes(&text);
 }
 
 /* --- shape -------------------------------------------------------------------------------------

@@ -48,15 +48,30 @@ static bool is_heading(const char *key)
     return false;
 }
 
+/* As in the log: no text of others looks like the end of its field. */
+static void put_quoted(struct buf *out, const char *text)
+{
+    buf_add(out, "\"");
+    for (; *text != '\0'; text++) {
+        if (*text == '"' || *text == '\\') {
+            buf_format(out, "\\x%02x", (unsigned)*text);
+        } else {
+            buf_bytes(out, text, 1);
+        }
+    }
+    buf_add(out, "\"");
+}
+
 static void put_field(struct buf *out, const char *key, const json_t *value)
 {
     const char *text = json_string_value(value);
+    buf_format(out, " %s=", key);
     if (text == NULL) {
-        buf_format(out, " %s=%lld", key, (long long)json_integer_value(value));
-    } else if (*text == '\0' || strchr(text, ' ') != NULL) {
-        buf_format(out, " %s=\"%s\"", key, text);
+        buf_format(out, "%lld", (long long)json_integer_value(value));
+    } else if (*text == '\0' || strpbrk(text, " \"\\=") != NULL) {
+        put_quoted(out, text);
     } else {
-        buf_format(out, " %s=%s", key, text);
+        buf_add(out, text);
     }
 }
 

@@ -1,4 +1,6 @@
 #include "tools/cli/cli.h"
+
+#include "core/text.h"
 #include "tools/cli/fail.h"
 #include "tools/cli/schema.h"
 #include "tools/cli/value.h"
@@ -199,9 +201,8 @@ const char *cli_id(struct cli *cli, const char *object)
     return typed;
 }
 
-bool cli_print(struct buf *out)
+static bool end_printing(struct buf *out)
 {
-    fwrite(buf_text(out), 1, out->len, stdout);
     buf_free(out);
     if (fflush(stdout) == 0) {
         return true;
@@ -210,6 +211,30 @@ bool cli_print(struct buf *out)
         _exit(0); /* whoever read it has seen enough */
     }
     return fail("standard output: %s", strerror(errno));
+}
+
+bool cli_print_bytes(struct buf *out)
+{
+    fwrite(buf_text(out), 1, out->len, stdout);
+    return end_printing(out);
+}
+
+bool cli_print(struct buf *out)
+{
+    struct slice rest = slice_of(buf_text(out), out->len);
+    while (rest.len > 0) {
+        size_t plain = slice_find(rest, 0xc2);
+        bool whole = plain + 1 < rest.len;
+        bool control = whole && text_is_control(slice_first(slice_from(rest, plain), 2));
+        fwrite(rest.ptr, 1, plain, stdout);
+        if (control) {
+            fprintf(stdout, "\\u00%02x", rest.ptr[plain + 1]);
+        } else {
+            fwrite(rest.ptr + plain, 1, plain < rest.len, stdout);
+        }
+        rest = slice_from(rest, mx_min_size(plain + (control ? 2 : 1), rest.len));
+    }
+    return end_printing(out);
 }
 
 static bool run(struct cli *cli)
