@@ -690,7 +690,7 @@ static const struct reg_field session_fields[] = {
                     "counted anew behind every message that it brings."},
     CONSTANT("maxCommands", FORMAT_UNSIGNED, 1, 1000000000, "10000",
              "Commands of a session, counted anew behind every message that it brings: how many "
-             "messages that may be is maxMessages of MtaStageData."),
+             "messages that may be is maxMessages of MtaStageData. BDAT is counted below 1 KiB."),
     CONSTANT("maxLineLength", FORMAT_SIZE, 512, 4096, "4096",
              "Octets of a command line without its CRLF."),
     {.name = "unauthorizedPipelining",
