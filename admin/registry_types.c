@@ -658,8 +658,10 @@ static const struct reg_field session_fields[] = {
     CONSTANT("timeout", FORMAT_DURATION, SECOND_MS, DAY_MS, "5m",
              "A session that sends no whole command for so long is closed with 421, and one that "
              "does not read its replies for so long, or for a minute, is cut off."),
-    CONSTANT("maxDuration", FORMAT_DURATION, SECOND_MS, 7 * DAY_MS, "1h",
-             "Longest life of a session."),
+    CONSTANT(
+        "maxDuration", FORMAT_DURATION, SECOND_MS, 7 * DAY_MS, "1h",
+        "Longest life of a session: behind it there is no further MAIL. A transaction that has "
+        "begun before may be finished, in 10 minutes at most."),
     CONSTANT("dataTimeout", FORMAT_DURATION, SECOND_MS, DAY_MS, "10m",
              "As timeout, while message data is expected."),
     CONSTANT("minDataRate", FORMAT_SIZE, 0, 1000000000, "500",
