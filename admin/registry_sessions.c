@@ -18,8 +18,10 @@ static const struct reg_field session_fields[] = {
     CONSTANT("timeout", FORMAT_DURATION, SECOND_MS, DAY_MS, "5m",
              "A session that sends no whole command for so long is closed with 421, and one that "
              "does not read its replies for so long, or for a minute, is cut off."),
-    CONSTANT("maxDuration", FORMAT_DURATION, SECOND_MS, 7 * DAY_MS, "1h",
-             "Longest life of a session."),
+    CONSTANT(
+        "maxDuration", FORMAT_DURATION, SECOND_MS, 7 * DAY_MS, "1h",
+        "Longest life of a session: behind it there is no further MAIL. A transaction that has "
+        "begun before may be finished, in 10 minutes at most."),
     CONSTANT("dataTimeout", FORMAT_DURATION, SECOND_MS, DAY_MS, "10m",
              "As timeout, while message data is expected."),
     CONSTANT("minDataRate", FORMAT_SIZE, 0, 1000000000, "500",
@@ -50,7 +52,7 @@ static const struct reg_field session_fields[] = {
                     "counted anew behind every message that it brings."},
     CONSTANT("maxCommands", FORMAT_UNSIGNED, 1, 1000000000, "10000",
              "Commands of a session, counted anew behind every message that it brings: how many "
-             "messages that may be is maxMessages of MtaStageData."),
+             "messages that may be is maxMessages of MtaStageData. BDAT is counted below 1 KiB."),
     CONSTANT("maxLineLength", FORMAT_SIZE, 512, 4096, "4096",
              "Octets of a command line without its CRLF."),
     {.name = "unauthorizedPipelining",

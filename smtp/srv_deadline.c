@@ -20,6 +20,18 @@ static uint64_t session_end_ns(const struct srv_conn *conn)
     return conn->began_ns + srv_deadline_limits(conn)->session_ms * MX_NS_PER_MS;
 }
 
+/* What has begun may be finished: whoever keeps a connection busy would lose the message that is on
+ * its way when the time is over, each time. */
+static uint64_t cut_ns(const struct srv_conn *conn)
+{
+    return session_end_ns(conn) + (conn->txn != NULL ? SRV_FINISH_MS * MX_NS_PER_MS : 0);
+}
+
+bool srv_session_is_over(const struct srv_conn *conn)
+{
+    return conn->service->shard->now_ns >= session_end_ns(conn);
+}
+
 /* How much longer content may stay away, counted from the last of it. */
 static uint64_t content_left_ns(const struct srv_conn *conn)
 {
@@ -60,7 +72,7 @@ static uint64_t deadline_ns(const struct srv_conn *conn)
     }
     wait_ns = shed_wait_ms(&conn->service->shed, wait_ns / MX_NS_PER_MS) * MX_NS_PER_MS;
     uint64_t idle_ns = conn->phase_ns + wait_ns;
-    uint64_t session_ns = session_end_ns(conn);
+    uint64_t session_ns = cut_ns(conn);
     return idle_ns < session_ns ? idle_ns : session_ns;
 }
 

@@ -145,6 +145,10 @@ static void step_line(struct srv *srv, struct slice *in, struct slice line, stru
     if (!count_command(srv, out)) {
         return;
     }
+    if (refusal == REPLY_OK && verb->argument == ARGUMENT_CHUNK &&
+        srv->chunk_left >= SRV_CHUNK_FREE_BYTES) {
+        srv->commands_before++;
+    }
     if (not_waited(srv, verb, *in)) {
         srv_say(srv, REPLY_NOT_WAITED, SLICE_EMPTY, out);
     } else if (refusal != REPLY_OK) {

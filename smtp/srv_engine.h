@@ -37,7 +37,8 @@ struct srv_limits {
     uint32_t errors_max;      /* 20, since a message was accepted */
     uint32_t rcpt_errors_max; /* of them, refused recipients: 0 */
     uint32_t messages_max;    /* 1000 */
-    uint32_t commands_max;    /* 10000, since a message was accepted */
+    uint32_t commands_max;    /* 10000, since a message was accepted; chunks are not counted that
+                                 are limited by their size, see SRV_CHUNK_FREE_BYTES */
     bool refuse_pipelining;   /* of what may not be: the session ends with REPLY_NOT_WAITED */
     bool normalize_newlines;  /* bare CR / LF become CRLF instead of 550 5.5.2 */
     bool offer_chunking;      /* true */
@@ -118,6 +119,7 @@ enum srv_close_reason {
 };
 
 enum {
+    SRV_CHUNK_FREE_BYTES = 1024, /* from this size on a BDAT is content and no command */
     SRV_REPLY_MAX = 1024, /* room that out must have for one step: a reply and a 421 after it */
     SRV_REPLY_TEXT_MAX = REPLY_ARG_MAX, /* longest text argument of an answer */
 };
@@ -153,7 +155,7 @@ struct srv {
     uint32_t rcpts_ok;
     uint32_t rcpt_errors;
     uint32_t commands;
-    uint32_t commands_before; /* of them, those up to the last message that was accepted */
+    uint32_t commands_before; /* of them, how many do not count for commands_max any more */
     struct data_stream data;
     uint32_t messages;
     uint8_t envid[ENVID_MAX]; /* what ask.mail.envid borrows */

@@ -192,6 +192,10 @@ static enum reply on_mail(struct srv_conn *conn, const struct srv_ask *ask, stru
     if (service->stopping) {
         return REPLY_SHUTDOWN;
     }
+    if (srv_session_is_over(conn)) {
+        count_one(&service->session_stats.timeouts);
+        return REPLY_TIMEOUT;
+    }
     switch (decide(conn, STAGE_SENDER, STAGE_TRUE)) {
     case STAGE_TRUE:
         break;

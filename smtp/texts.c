@@ -39,12 +39,17 @@ static size_t bytes_of(size_t len)
     return sizeof(struct text) + len;
 }
 
-static struct text *find(const struct texts *texts, struct slice text, uint32_t hash)
+/* *out_room: its slot takes one more. */
+static struct text *find(const struct texts *texts, struct slice text, uint32_t hash,
+                         bool *out_room)
 {
     struct text *at = texts->slots[hash % TEXTS_SLOTS];
+    unsigned passed = 0;
     while (at != NULL && !(at->hash == hash && slice_equal(slice_of(at->bytes, at->len), text))) {
         at = at->next;
+        passed++;
     }
+    *out_room = passed < TEXTS_CHAIN_MAX;
     return at;
 }
 
@@ -75,8 +80,9 @@ text_id texts_hold(struct texts *texts, struct slice text)
         return 0;
     }
     uint32_t hash = (uint32_t)hash_checksum(text);
-    struct text *kept = find(texts, text, hash);
-    kept = kept != NULL ? kept : add(texts, text, hash);
+    bool room;
+    struct text *kept = find(texts, text, hash, &room);
+    kept = kept == NULL && room ? add(texts, text, hash) : kept;
     if (kept == NULL || kept->uses == UINT32_MAX) {
         return 0;
     }

@@ -11,6 +11,8 @@ enum {
     TEXTS_MAX = 256 * 1024,         /* different ones */
     TEXTS_BYTES = 32 * 1024 * 1024, /* of all, with what keeping them takes */
     TEXTS_SLOTS = 16 * 1024,
+    TEXTS_CHAIN_MAX = 128, /* in one slot: eight times what a full table has in one on average, so
+                              whoever has more of them chose them so that they meet */
 };
 
 /* 0 is no text. */

@@ -439,3 +439,17 @@ def test_a_large_sender_with_many_recipients():
             w.send("Subject: many\r\n\r\nx\r\n.\r\n")
             w.then("250", f"message {number}")
         w.expect("QUIT", "221")
+
+
+def test_a_large_message_in_small_chunks():
+    """Chunks of 8,000 octets are as many as a message of the largest size needs."""
+    chunk = b"BDAT 8000\r\n" + (b"x" * 78 + b"\r\n") * 100
+    with Managed(cores=1) as s, s.wire() as w:
+        act(s, "PauseMtaQueue")
+        w.begin("alice@example.org")
+        for _ in range(300):
+            w.send(chunk * 40)
+            for _ in range(40):
+                w.then("250")
+        w.send("BDAT 0 LAST\r\n")
+        w.then("250 2.0.0 Queued")

@@ -131,3 +131,31 @@ def test_slow_reader():
 
 def total_of(s, pool):
     return sum(row["value"] for core in s.api.stats() for row in core["pool_used_bytes"] if row["pool"] == pool)
+
+
+def test_session_ends_between_transactions():
+    """A message that is on its way when the session's time is over is taken, then the session ends; so does one that
+    sends more at once, and one that only waits."""
+    with Managed(cores=1, extra=[session_limits(maxDuration="2s")]) as s:
+        with s.wire() as idle, s.wire() as busy, s.wire() as pipelining, s.wire() as envelope:
+            for w in (busy, pipelining):
+                w.begin("alice@example.org")
+                w.expect("DATA", "354")
+                w.send("Subject: on its way\r\n\r\n")
+            envelope.expect("MAIL FROM:<a@example.net>", "250")
+            idle.then("421 4.4.2")
+            idle.at_end()
+            more = "MAIL FROM:<a@example.net>\r\nRCPT TO:<alice@example.org>\r\n"
+            for w, behind in ((busy, ""), (pipelining, more)):
+                w.send("x\r\n.\r\n" + behind)
+                w.then("250 2.0.0 Queued")
+                w.then("421 4.4.2")
+                w.at_end()
+            envelope.expect("RCPT TO:<alice@example.org>", "250")
+            envelope.send("RSET\r\n" + more)
+            envelope.then("250")
+            envelope.then("421 4.4.2")
+            envelope.at_end()
+        s.delivered(2)
+        wait_until(lambda: total(s, "sessions") == 0, 10, "all sessions have ended")
+        equal(total(s, "sessions_timed_out_total"), 4, "counted")
