@@ -287,6 +287,14 @@ def test_bench_send_tls():
         equal((r["accepted"], r["failed_connections"]), (0, 1), "a server without STARTTLS")
 
 
+def test_bench_send_resumes_at_any_core():
+    """A client's session is taken up whichever core has its next connection."""
+    with Server(cores=4) as server:
+        more = ("--tls", "starttls", "--tls-resume", "--per-connection", "1", "--messages", "60", "--sessions", "1")
+        r = send(server.port, *more)
+        equal((r["tls_full"], r["tls_resumed"]), (1, r["connections"] - 1), "handshakes")
+
+
 def received_clients(server):
     return {re.search(r"\[([0-9.]+)\]", lib.split_local(m)[2]).group(1) for m in server.mailbox()}
 
