@@ -146,6 +146,8 @@ static bool hub_open(struct server *server)
         session_count_new(&server->sessions, server->core_count, IMAGE_LISTENERS_MAX, random_u64());
     err = err ? err : rate_table_new(&server->rates, RATE_TABLE_BUCKETS, random_u64());
     server->keys_seed = random_u64();
+    random_fill(server->tickets.state, sizeof server->tickets.state);
+    server->tickets.period = (uint64_t)clock_wall_ms() / TLS_TICKETS_PERIOD_MS;
     err = err ? err : log_init(&server->worker_log, -1, server->options->log_level);
     err = err ? err : ban_new(&server->ban, &server->worker_log);
     if (!err) {

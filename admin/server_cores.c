@@ -132,6 +132,7 @@ static mx_err core_prepare(struct server *server, unsigned index)
     core->conf.names = &server->names;
     core->conf.cert_pem = server->tls.cert_pem;
     core->conf.key_pem = server->tls.key_pem;
+    core->conf.tickets = &server->tickets;
     core->conf.stopped = service_stopped;
     core->conf.offences = server_offences_from(server, index);
     core->conf.deliver = (struct deliver_conf){.retry_ms = options->retry_ms,
@@ -165,6 +166,7 @@ bool server_cores_start(struct server *server)
         while (sem_wait(&server->opened) != 0 && errno == EINTR) {
         }
     }
+    explicit_bzero(&server->tickets, sizeof server->tickets);
     bool good =
         started == server->core_count || server_failed(server, "a core's thread", MX_ERR_NOMEM);
     for (unsigned i = 0; good && i < started; i++) {

@@ -17,6 +17,7 @@
 #include "admin/web.h"
 #include "admin/worker.h"
 #include "io/mbox.h"
+#include "io/tls.h"
 #include "smtp/service.h"
 
 #include <pthread.h>
@@ -49,6 +50,7 @@ struct server {
     struct session_count *sessions;
     struct rate_table *rates;
     uint64_t keys_seed;
+    struct tls_tickets tickets;  /* until the cores have it */
     struct expr_metrics metrics; /* of all cores, for expressions */
     struct names names;          /* of this system, as they were at the start */
     struct shard shard;          /* of the management loop */

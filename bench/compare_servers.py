@@ -29,6 +29,15 @@ class Unavailable(Exception):
     """This server cannot run here, with the reason."""
 
 
+def process_cpu_ns(pid):
+    """CPU time of the threads that it has now."""
+    total = 0
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/schedstat") as f:
+            total += int(f.read().split()[0])
+    return total
+
+
 class Group:
     """CPU time of all processes that are started in it, also those that have ended."""
 
@@ -230,13 +239,7 @@ class Address(Target):
         pass
 
     def cpu_ns(self):
-        if not self.pid:
-            return 0
-        total = 0
-        for task in os.listdir(f"/proc/{self.pid}/task"):
-            with open(f"/proc/{self.pid}/task/{task}/schedstat") as f:
-                total += int(f.read().split()[0])
-        return total
+        return process_cpu_ns(self.pid) if self.pid else 0
 
     def rss_bytes(self):
         return 0

@@ -206,7 +206,10 @@ static void on_ready(struct stream *stream)
 static void on_closed(struct stream *stream, mx_err why)
 {
     struct load_session *s = mx_container_of(stream, struct load_session, stream);
-    (void)why;
+    struct load_stats *stats = &s->load->stats;
+    if (s->transfer != NULL && !s->was_ready && stats->connection_err == MX_OK) {
+        stats->connection_err = why != MX_OK ? why : MX_ERR_CLOSED;
+    }
     s->connected = false;
     s->waiting = false;
     if (s->transfer != NULL && s->transfer->open) {

@@ -4,6 +4,7 @@
 
 #include "bench/histogram.h"
 #include "bench/load_engine.h"
+#include "core/err.h"
 
 enum load_phase {
 #define PHASE(name, word, from, to) PHASE_##name,
@@ -50,6 +51,7 @@ struct load_stats {
     struct load_counts measured; /* counts at the end of the warm-up */
     uint64_t measured_ns;        /* when that was */
     uint16_t refusal_code;       /* of the first refusal */
+    mx_err connection_err;       /* of the first connection that failed */
     struct histogram phases[PHASES];
     uint64_t replies[LOAD_VERBS][LOAD_CODES];
     /* the interval under way */

@@ -118,6 +118,28 @@ static void run_fire(void *state)
     MX_ASSERT(fired == TIMERS && core->wheel.armed == 0);
 }
 
+/* Idle sessions: nothing is due for long, and every turn of a loop asks. */
+static void ready_wait(void *state)
+{
+    struct core *core = state;
+    ready_wheel(core);
+    for (unsigned i = 0; i < TIMERS; i++) {
+        wheel_arm(&core->wheel, &core->timers[i],
+                  begin_ns + 300 * MX_NS_PER_S + i % 1000 * MX_NS_PER_MS);
+    }
+}
+
+static void run_wait(void *state)
+{
+    struct core *core = state;
+    uint64_t shortest_ns = UINT64_MAX;
+    for (unsigned i = 0; i < TIMERS; i++) {
+        uint64_t wait_ns = wheel_wait_ns(&core->wheel, begin_ns + i);
+        shortest_ns = wait_ns < shortest_ns ? wait_ns : shortest_ns;
+    }
+    MX_ASSERT(shortest_ns > MX_NS_PER_S);
+}
+
 /* --- memory ------------------------------------------------------------------------------------
  */
 
@@ -160,6 +182,8 @@ static const struct micro items[] = {
      end},
     {"wheel-fire", "a timer fired, its part of the ticks until then", TIMERS, 0, false, make,
      ready_fire, run_fire, end},
+    {"wheel-wait", "how long until the next timer, which is far", TIMERS, 0, false, make,
+     ready_wait, run_wait, end},
     {"pool", "a slot taken and given back", SLOTS, 0, false, make, NULL, run_pool, end},
     {"rate-take", "one taken of a rate by key, all cores together", RATES, 0, false, make, NULL,
      run_rates, end},

@@ -108,6 +108,10 @@ static void print_counts(const struct load *load, FILE *out)
     if (load->stats.refusal_code != 0) {
         fprintf(out, "  first refusal %u", load->stats.refusal_code);
     }
+    if (c->failed_connections > 0) {
+        fprintf(out, "\nconnections that failed: %llu, the first: %s",
+                (unsigned long long)c->failed_connections, err_text(load->stats.connection_err));
+    }
     fprintf(out, "\n%.2f s  %.0f messages/s (%s, %u sessions, %llu connections, seed %llu)\n",
             load_seconds(load), load_message_rate(load), loop_text(load), load->conf.sessions,
             (unsigned long long)c->connections, (unsigned long long)load->conf.seed);

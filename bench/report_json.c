@@ -175,6 +175,9 @@ static void set_counts(json_t *object, const struct load *load)
         set_number(object, fields[i].name, fields[i].value);
     }
     set(object, "rate", json_real(load_message_rate(load)));
+    if (c->failed_connections > 0) {
+        set(object, "first_failure", json_string(err_text(load->stats.connection_err)));
+    }
 }
 
 /* Our own, so that a reader sees whether the generator was the limit. */

@@ -54,6 +54,17 @@ static bool write_output(const char *path, json_t *json)
     return true;
 }
 
+/* Before hours of load, not after. */
+static bool output_opens(const char *path)
+{
+    FILE *file = path == NULL ? NULL : fopen(path, "a");
+    if (path != NULL && file == NULL) {
+        fprintf(stderr, "ringmx-bench: %s cannot be written\n", path);
+        return false;
+    }
+    return file == NULL || fclose(file) == 0;
+}
+
 static bool tell(const struct report *report, const struct send_options *options)
 {
     json_t *json = report_json(report);
@@ -130,7 +141,7 @@ int send_command(int argc, char **argv)
             fprintf(stderr, "ringmx-bench: %s: %s\n", options.ledger, err_text(err));
             code = 1;
         } else {
-            code = run(&load, &options, command);
+            code = output_opens(options.output) ? run(&load, &options, command) : 1;
         }
     }
     json_decref(command);

@@ -7,6 +7,8 @@
 #include "io/random.h"
 #include "smtp/envelope.h"
 
+#include <sched.h>
+
 enum { SECONDS_MAX = 7 * 86400, THINK_MAX_MS = 3600 * 1000 };
 
 static void wrong(struct args *args, const char *what)
@@ -333,7 +335,12 @@ static void opt_seed(struct args *args, struct send_options *o)
 
 static void opt_cpu(struct args *args, struct send_options *o)
 {
-    o->cpu = (int)args_number(args, 0, 4095);
+    cpu_set_t set;
+    o->cpu = (int)args_number(args, 0, CPU_SETSIZE - 1);
+    if (!args->failed &&
+        (sched_getaffinity(0, sizeof set, &set) != 0 || !CPU_ISSET(o->cpu, &set))) {
+        wrong(args, "this process may not run there");
+    }
 }
 
 static void opt_ledger(struct args *args, struct send_options *o)
@@ -373,7 +380,10 @@ static void opt_assert(struct args *args, struct send_options *o)
     }
     if (err && !args->failed) {
         fprintf(stderr, "ringmx-bench: --assert: '%.*s': %s\n", SLICE_ARGS(term),
-                err == MX_ERR_NOTFOUND ? "there is nothing of this name" : err_text(err));
+                err == MX_ERR_NOTFOUND ? "there is nothing of this name"
+                : err == MX_ERR_SYNTAX ? "not NAME<VALUE, with <=, >, >=, = or != as well; a time "
+                                         "needs a unit (ns, us, ms, s), a number has none"
+                                       : err_text(err));
         args->failed = true;
     }
 }
@@ -547,6 +557,14 @@ static const char *fill_in(struct send_options *o)
     }
     if (load->arrivals != ARRIVALS_NONE && (load->rate > 0 || load->think_ms.max > 0)) {
         return "--rate and --think are for the closed loop, --arrivals is the open one";
+    }
+    const struct tls_client_conf *tls = &load->tls_conf;
+    if (load->tls == LOAD_TLS_OFF &&
+        (tls->reuse_sessions || tls->disable_tls12 || tls->disable_tls13)) {
+        return "--tls-version and --tls-resume need --tls";
+    }
+    if (dial->proxy == 0 && dial->clients.addr.family != 0) {
+        return "--clients needs --proxy";
     }
     load->all_rcpts = !o->rcpts_given && load->rcpts.file.ptr == NULL &&
                       load->rcpts.count <= RECIPIENTS_PER_MESSAGE_MAX;

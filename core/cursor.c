@@ -17,16 +17,20 @@ void put_decimal(struct writer *w, uint64_t v)
 
 void put_decimal_padded(struct writer *w, uint64_t v, unsigned width)
 {
-    char digits[24];
-    unsigned n = 0;
-    do {
-        digits[sizeof digits - ++n] = (char)('0' + v % 10);
-        v /= 10;
-    } while (v != 0);
-    while (n < width && n < sizeof digits) {
-        digits[sizeof digits - ++n] = '0';
+    unsigned n = 1;
+    for (uint64_t rest = v; rest >= 10; rest /= 10) {
+        n++;
     }
-    put_bytes(w, digits + sizeof digits - n, n);
+    n = n > width ? n : width;
+    if (w->overflow || n > writer_room(w)) {
+        w->overflow = true;
+        return;
+    }
+    w->len += n;
+    for (uint8_t *digit = w->buf + w->len; n > 0; n--) {
+        *--digit = (uint8_t)('0' + v % 10);
+        v /= 10;
+    }
 }
 
 void put_hex(struct writer *w, uint64_t v)

@@ -2,6 +2,8 @@
 
 #include "core/check.h"
 
+#include <string.h>
+
 #define TICK_NS (WHEEL_TICK_MS * MX_NS_PER_MS)
 
 void wheel_init(struct wheel *wheel, uint64_t now_ns)
@@ -12,8 +14,33 @@ void wheel_init(struct wheel *wheel, uint64_t now_ns)
         list_init(&wheel->near[i]);
         list_init(&wheel->far[i]);
     }
+    memset(wheel->marks, 0, sizeof wheel->marks);
     list_init(&wheel->overflow);
     list_init(&wheel->due);
+}
+
+static void near_push(struct wheel *wheel, struct timer *timer, unsigned slot)
+{
+    list_push_back(&wheel->near[slot], &timer->node);
+    wheel->marks[slot / 64] |= UINT64_C(1) << slot % 64;
+}
+
+/* The first slot with timers, from `slot` on; WHEEL_SLOTS: none. */
+static unsigned near_next(struct wheel *wheel, unsigned slot)
+{
+    while (slot < WHEEL_SLOTS) {
+        uint64_t marks = wheel->marks[slot / 64] >> slot % 64;
+        if (marks == 0) {
+            slot = (slot / 64 + 1) * 64;
+            continue;
+        }
+        slot += (unsigned)__builtin_ctzll(marks);
+        if (!list_empty(&wheel->near[slot])) {
+            return slot;
+        }
+        wheel->marks[slot / 64] &= ~(UINT64_C(1) << slot % 64); /* all were cancelled */
+    }
+    return WHEEL_SLOTS;
 }
 
 /* Puts a timer where its tick belongs; ticks that have passed go to the due list. */
@@ -24,7 +51,7 @@ static void place(struct wheel *wheel, struct timer *timer)
     if (tick <= wheel->tick) {
         list_push_back(&wheel->due, &timer->node);
     } else if (tick - wheel->tick < WHEEL_SLOTS) {
-        list_push_back(&wheel->near[tick % WHEEL_SLOTS], &timer->node);
+        near_push(wheel, timer, tick % WHEEL_SLOTS);
     } else if (tick / WHEEL_SLOTS - wheel->tick / WHEEL_SLOTS < WHEEL_SLOTS) {
         list_push_back(&wheel->far[tick / WHEEL_SLOTS % WHEEL_SLOTS], &timer->node);
     } else {
@@ -94,7 +121,7 @@ size_t wheel_advance(struct wheel *wheel, uint64_t now_ns, size_t max_fire)
     return fired;
 }
 
-uint64_t wheel_wait_ns(const struct wheel *wheel, uint64_t now_ns)
+uint64_t wheel_wait_ns(struct wheel *wheel, uint64_t now_ns)
 {
     if (!list_empty(&wheel->due)) {
         return 0;
@@ -102,10 +129,7 @@ uint64_t wheel_wait_ns(const struct wheel *wheel, uint64_t now_ns)
     if (wheel->armed == 0) {
         return UINT64_MAX;
     }
-    uint64_t tick = wheel->tick;
-    do {
-        tick++;
-    } while (tick % WHEEL_SLOTS != 0 && list_empty(&wheel->near[tick % WHEEL_SLOTS]));
-    uint64_t at_ns = tick * TICK_NS;
+    unsigned slot = wheel->tick % WHEEL_SLOTS;
+    uint64_t at_ns = (wheel->tick + near_next(wheel, slot + 1) - slot) * TICK_NS;
     return at_ns > now_ns ? at_ns - now_ns : 0;
 }

@@ -21,6 +21,7 @@ struct wheel {
     uint64_t tick; /* the last tick that was processed */
     size_t armed;
     struct list near[WHEEL_SLOTS];
+    uint64_t marks[WHEEL_SLOTS / 64]; /* near slots with timers, or that had some */
     struct list far[WHEEL_SLOTS];
     struct list overflow;
     struct list due; /* expired, not yet fired (bounded work per turn) */
@@ -39,5 +40,6 @@ static inline bool timer_armed(const struct timer *timer)
  * Returns the number fired; what remains due fires at the next call. */
 size_t wheel_advance(struct wheel *wheel, uint64_t now_ns, size_t max_fire);
 /* Nanoseconds until the next call to wheel_advance is needed: 0 = something is due,
- * UINT64_MAX = nothing is armed. Bounded by one turn of the near level (25.6 s). */
-uint64_t wheel_wait_ns(const struct wheel *wheel, uint64_t now_ns);
+ * UINT64_MAX = nothing is armed. Bounded by one turn of the near level (25.6 s). Asked in every
+ * turn of a loop, so it costs the same however far the next timer is. */
+uint64_t wheel_wait_ns(struct wheel *wheel, uint64_t now_ns);

@@ -15,10 +15,23 @@
 struct tls_ctx; /* settings, certificate, session cache; one per core and purpose */
 struct tls;     /* one connection */
 
+/* From what the keys of tickets are made, the same for all cores: a client resumes its session
+ * whichever of them has its next connection. Every period has a key of its own; from what is kept
+ * then, earlier keys cannot be made. */
+enum { TLS_TICKETS_BYTES = 32, TLS_TICKETS_PERIOD_MS = 12 * 3600 * 1000 };
+struct tls_tickets {
+    uint64_t period; /* of TLS_TICKETS_PERIOD_MS, since 1970 */
+    uint8_t state[TLS_TICKETS_BYTES];
+};
+
 struct tls_server_conf {
     struct slice cert_pem; /* chain, leaf first */
     struct slice key_pem;
     bool disable_tls12, disable_tls13;
+    /* At most one of the two. NULL: the context has keys of its own. With another certificate, keys
+     * are other ones too. */
+    const struct tls_tickets *tickets; /* copied; unpredictable bytes for the period of now */
+    const struct tls_ctx *before;      /* a context whose place it takes */
 };
 
 struct tls_client_conf {

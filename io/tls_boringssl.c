@@ -115,6 +115,7 @@ mx_err tls_new(struct tls **out_tls, struct tls_ctx *ctx, struct slice host)
     if (tls == NULL) {
         return MX_ERR_NOMEM;
     }
+    tls_tickets_renew(ctx);
     tls->verify = ctx->verify;
     tls->ssl = SSL_new(ctx->ssl_ctx);
     tls->from_peer = BIO_new(BIO_s_mem());

@@ -4,6 +4,7 @@
 #include "io/tls.h"
 
 #include <openssl/bio.h>
+#include <openssl/sha.h>
 #include <openssl/ssl.h>
 
 enum { TLS_HOST_MAX = 255 };
@@ -16,6 +17,9 @@ struct tls_ctx {
     bool server;
     bool verify;
     bool no_resumption, reuse_sessions;
+    bool shares_tickets;
+    struct tls_tickets tickets;
+    uint8_t certificate[SHA256_DIGEST_LENGTH]; /* its hash */
 };
 
 /* A context without certificate or trust. */
@@ -27,3 +31,5 @@ const char *tls_key_load(SSL_CTX *ssl_ctx, struct slice pem);
 BIO *tls_pem_reader(struct slice pem);
 /* Offers a kept session to the server. */
 void tls_session_offer(SSL *ssl, struct tls_ctx *ctx, struct slice host);
+/* Goes on to the keys of the present period, where tickets are shared. */
+void tls_tickets_renew(struct tls_ctx *ctx);

@@ -16,6 +16,30 @@ enum {
 
 enum { MATCH_NONE = 0xff, SCAN_BYTES = 64 };
 
+/* Bytes that are compared at once: each gives 0xff or 0. */
+typedef uint8_t lanes __attribute__((vector_size(16)));
+
+static lanes lanes_at(const uint8_t *p)
+{
+    lanes v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+static lanes lanes_of(uint8_t c)
+{
+    return (lanes){0} + c;
+}
+
+/* A byte that has one of these bits. */
+static bool lanes_any(lanes v, uint8_t bits)
+{
+    uint64_t half[2];
+    lanes masked = v & lanes_of(bits);
+    memcpy(half, &masked, sizeof half);
+    return (half[0] | half[1]) != 0;
+}
+
 static const uint8_t received_name[] = "received:";
 
 void data_stream_init(struct data_stream *ds, uint64_t size_bytes_max, bool dotted, bool normalize,
@@ -56,11 +80,18 @@ static void header_line_end(struct data_stream *ds)
 
 static bool any_8bit(struct slice s)
 {
-    uint8_t all = 0;
-    for (size_t i = 0; i < s.len; i++) {
-        all |= s.ptr[i];
+    lanes all = {0};
+    uint8_t rest = 0;
+    size_t at = 0;
+    for (; at + SCAN_BYTES <= s.len; at += SCAN_BYTES) {
+        for (size_t i = 0; i < SCAN_BYTES; i += sizeof all) {
+            all |= lanes_at(s.ptr + at + i);
+        }
     }
-    return all >= 0x80;
+    for (; at < s.len; at++) {
+        rest |= s.ptr[at];
+    }
+    return rest >= 0x80 || lanes_any(all, 0x80);
 }
 
 /* Counts and examines a decoded piece; false when it is over the limit and thus thrown away. */
@@ -116,21 +147,21 @@ static bool odd_newline(struct data_stream *ds, struct slice in, size_t at)
 }
 
 /* How many bytes from pos on certainly hold nothing but whole or half lines of ordinary content:
- * every CR and LF belongs to a CRLF, and no dot begins a line. A multiple of SCAN_BYTES. The blocks
- * are compared without branches, which compilers turn into vector instructions; one byte behind a
- * block is looked at. */
+ * every CR and LF belongs to a CRLF, and no dot begins a line. A multiple of SCAN_BYTES. One byte
+ * behind a block is looked at. */
 static size_t ordinary(struct slice in, size_t pos, bool dotted)
 {
-    const uint8_t *p = in.ptr;
-    const uint8_t dot = dotted ? '.' : '\n'; /* what no line may begin with; never LF after an LF */
+    const lanes cr = lanes_of('\r'), lf = lanes_of('\n');
+    /* What no line may begin with; never LF after an LF. */
+    const lanes dot = lanes_of(dotted ? '.' : '\n');
     size_t at = pos;
     for (; at + SCAN_BYTES < in.len; at += SCAN_BYTES) {
-        uint8_t odd = 0;
-        for (unsigned i = 0; i < SCAN_BYTES; i++) {
-            uint8_t c = p[at + i], next = p[at + i + 1];
-            odd |= (uint8_t)((c == '\r') ^ (next == '\n')) | (uint8_t)((c == '\n') & (next == dot));
+        lanes odd = {0};
+        for (size_t i = 0; i < SCAN_BYTES; i += sizeof odd) {
+            lanes c = lanes_at(in.ptr + at + i), next = lanes_at(in.ptr + at + i + 1);
+            odd |= (lanes)((c == cr) ^ (next == lf)) | (lanes)((c == lf) & (next == dot));
         }
-        if (odd) {
+        if (lanes_any(odd, 0xff)) {
             break;
         }
     }

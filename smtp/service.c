@@ -191,7 +191,8 @@ static mx_err listeners_open(struct service *service)
 static mx_err tls_open(struct service *service)
 {
     struct tls_server_conf conf = {.cert_pem = service->conf.cert_pem,
-                                   .key_pem = service->conf.key_pem};
+                                   .key_pem = service->conf.key_pem,
+                                   .tickets = service->conf.tickets};
     return tls_server_ctx_new(&service->tls_server, &conf);
 }
 

@@ -59,7 +59,8 @@ struct service_conf {
     const int *listen_fds; /* of this core, taken: one per listener and bound address, in the
                               image's order */
     struct slice cert_pem, key_pem;
-    struct offence_conf offences; /* zeroed: nobody counts them */
+    const struct tls_tickets *tickets; /* of all cores, read at the start; NULL: one of its own */
+    struct offence_conf offences;      /* zeroed: nobody counts them */
     /* In the core's thread: the service has ended (exit reason), the shard may stop. */
     void (*stopped)(struct service *service);
     void *owner;

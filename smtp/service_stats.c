@@ -65,6 +65,7 @@ static void add_tables(const struct service *service, struct service_snapshot *o
     const uint64_t directory = out->directory.memory_bytes;
     struct key_table_stats keys;
     keys_stats(&service->keys, &keys);
+    const struct answer_memory *answers = &service->keys.answers;
     /* More than all are free while some that are too many have not come back yet. */
     const struct ring_stats *ring = &out->ring;
     uint64_t lent = ring->recv_free < ring->recv_count ? ring->recv_count - ring->recv_free : 0;
@@ -81,6 +82,11 @@ static void add_tables(const struct service *service, struct service_snapshot *o
          .used_peak = keys.bytes,
          .taken = keys.bytes,
          .limit = KEY_TABLE_BYTES_MAX},
+        {.name = "expression-answers",
+         .used = answers->used,
+         .used_peak = answers->peak,
+         .taken = answers->used,
+         .limit = ANSWER_MEMORY_MAX},
         {.name = "verification-answers", .used = kept, .used_peak = kept, .taken = kept},
         {.name = "dns-answers",
          .used = names->bytes,

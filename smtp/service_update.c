@@ -18,7 +18,9 @@ static mx_err prepare(struct service *service, const struct service_update *upda
     const struct service_change *change = update->change;
     mx_err err = directory_reserve(service->directory, change->domains_put, change->addresses_put);
     if (!err && change->new_certificate) {
-        struct tls_server_conf conf = {.cert_pem = change->cert_pem, .key_pem = change->key_pem};
+        struct tls_server_conf conf = {.cert_pem = change->cert_pem,
+                                       .key_pem = change->key_pem,
+                                       .before = service->tls_server};
         err = tls_server_ctx_new(&service->next_tls, &conf);
     }
     if (!err && change->image != NULL) {

@@ -59,6 +59,43 @@ Test(wheel, fires_each_once_and_never_early)
     cr_assert_eq(wheel_wait_ns(&wheel, now_ns), UINT64_MAX);
 }
 
+/* By looking at every slot. */
+static uint64_t wait_by_looking(const struct wheel *wheel, uint64_t now_ns)
+{
+    uint64_t tick = wheel->tick;
+    do {
+        tick++;
+    } while (tick % WHEEL_SLOTS != 0 && list_empty(&wheel->near[tick % WHEEL_SLOTS]));
+    uint64_t at_ns = tick * tick_ns();
+    return at_ns > now_ns ? at_ns - now_ns : 0;
+}
+
+Test(wheel, waits_for_the_next_slot_with_timers)
+{
+    static struct wheel wheel;
+    static struct probe probes[TIMERS];
+    uint64_t now_ns = 0;
+    srand(11);
+    wheel_init(&wheel, now_ns);
+    for (unsigned i = 0; i < TIMERS; i++) {
+        probes[i].timer.fire = fire;
+    }
+    for (unsigned i = 0; i < 20000; i++) {
+        struct timer *timer = &probes[rand() % 40].timer;
+        uint64_t after_ms = (uint64_t)rand() % (rand() % 4 == 0 ? 100000 : 30000);
+        if (rand() % 3 == 0) {
+            wheel_cancel(&wheel, timer);
+        } else {
+            wheel_arm(&wheel, timer, now_ns + after_ms * MX_NS_PER_MS);
+        }
+        if (wheel.armed > 0 && list_empty(&wheel.due)) {
+            cr_assert_eq(wheel_wait_ns(&wheel, now_ns), wait_by_looking(&wheel, now_ns));
+        }
+        now_ns += (uint64_t)rand() % (2 * tick_ns());
+        (void)wheel_advance(&wheel, now_ns, 10);
+    }
+}
+
 Test(wheel, cancelled_and_rearmed_timers)
 {
     static struct wheel wheel;

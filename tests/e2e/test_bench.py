@@ -646,6 +646,6 @@ def test_bench_micro():
     equal(set(measured), names, "measured")
     for name, m in measured.items():
         check(0 < m["fastestNs"] <= m["ns"] < 1e9, f"{name}: {m}")
-    equal(bench("micro", "--once", "pool", "wheel-*").stdout.split()[::2], ["wheel-rearm", "wheel-cancel", "wheel-fire", "pool"],
+    equal(bench("micro", "--once", "pool", "wheel-*").stdout.split()[::2], ["wheel-rearm", "wheel-cancel", "wheel-fire", "wheel-wait", "pool"],
           "those that are named")
     equal(bench("micro", "no-such-thing").returncode, 2, "one that is not there")

@@ -287,6 +287,14 @@ def test_bench_send_tls():
         equal((r["accepted"], r["failed_connections"]), (0, 1), "a server without STARTTLS")
 
 
+def test_bench_send_resumes_at_any_core():
+    """A client's session is taken up whichever core has its next connection."""
+    with Server(cores=4) as server:
+        more = ("--tls", "starttls", "--tls-resume", "--per-connection", "1", "--messages", "60", "--sessions", "1")
+        r = send(server.port, *more)
+        equal((r["tls_full"], r["tls_resumed"]), (1, r["connections"] - 1), "handshakes")
+
+
 def received_clients(server):
     return {re.search(r"\[([0-9.]+)\]", lib.split_local(m)[2]).group(1) for m in server.mailbox()}
 
@@ -568,10 +576,32 @@ def test_bench_send_refuses():
                        (("--hostile", "rude"), "--hostile"), (("--hostile", "silent:0"), "--hostile"),
                        (("--unknown", "101%"), "--unknown"), (("--folder", "/nonexistent"), "--folder"),
                        (("--rcpt-file", "/nonexistent"), "--rcpt-file"), (("--sessions", "0"), "nothing to do"),
-                       (("--rcpt", "a b@c"), "--rcpt"), (("--nope",), "--nope")):
+                       (("--rcpt", "a b@c"), "--rcpt"), (("--nope",), "--nope"), (("--cpu", "1023"), "--cpu"),
+                       (("--tls-resume",), "--tls"), (("--tls-version", "1.3"), "--tls"), (("--clients", "203.0.113.0/24"), "--proxy"),
+                       (("--assert", "p99<20"), "unit"), (("--assert", "rate>5ms"), "unit")):
         done = bench("send", "--to", "127.0.0.1:1", *TO_ALICE, *args)
         equal(done.returncode, 2, f"exit code with {args} ({done.stderr})")
         check(word in done.stderr, f"{args}: {done.stderr}")
+
+
+def test_bench_send_says_why_it_cannot_connect():
+    """A server that is not there: the text and the JSON say so, and not only that nothing was sent."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))  # and does not listen
+        to = f"127.0.0.1:{s.getsockname()[1]}"
+        done = bench("send", "--to", to, *TO_ALICE, "--sessions", "3")
+        equal(done.returncode, 1, f"exit code ({done.stderr})")
+        check("connections that failed: 3, the first: connection refused" in done.stdout, f"text: {done.stdout}")
+        result = json.loads(bench("send", "--to", to, *TO_ALICE, "--json").stdout)
+        equal((result["failed_connections"], result["first_failure"]), (1, "connection refused"), "JSON")
+
+
+def test_bench_send_output_is_opened_first():
+    """A file that cannot be written is told before the load, not after it."""
+    with BenchSink() as sink:
+        done = bench("send", "--to", f"127.0.0.1:{sink.port}", *TO_ALICE, "--output", "/nonexistent/x.json")
+        equal((done.returncode, done.stdout), (1, ""), "exit code, and nothing was sent")
+        check("/nonexistent/x.json cannot be written" in done.stderr, f"message: {done.stderr}")
 
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -92,11 +92,11 @@ def test_null_refuses():
 
 
 def test_compare_in_small():
-    """bench/compare measures null and ringmx in two scenarios and relates them; with the sync left out as well."""
+    """bench/compare measures null and ringmx in two scenarios and relates them; with the sync left out as well; and the sink."""
     root = os.path.join(os.path.dirname(os.path.abspath(lib.__file__)), "..", "..")
     path = os.path.join(lib.work_folder(), "result.json")
     done = subprocess.run([os.path.join(root, "bench/compare"), "--build", lib.BUILD, "--servers", "null,ringmx,ringmx-nosync",
-                           "--scenarios", "A,D", "--rounds", "1", "--scale", "0.005", "--json", path],
+                           "--scenarios", "A,D,A-lmtp", "--rounds", "1", "--scale", "0.005", "--json", path],
                           capture_output=True, text=True, timeout=120)
     if "needs a control group" in done.stdout:
         raise lib.Skip("bench/compare needs a control group of its own")
@@ -107,7 +107,9 @@ def test_compare_in_small():
         for name in ("null", "ringmx", "ringmx-nosync"):
             run, = results[scenario][name]
             lib.check(run["cpu_us"] > 0 and run["rate"] > 0, f"figures of {name} in {scenario}: {run}")
-    lib.check(" x" in done.stdout.rsplit("ringmx", 1)[1], "a ratio in the table")
+    lib.check(" x" in done.stdout.split("\nA-lmtp")[0].rsplit("ringmx", 1)[1], "a ratio in the table")
+    lib.check(results["A-lmtp"]["ringmx"][0]["sink_us"] > 0, f"CPU time of the sink: {results['A-lmtp']['ringmx']}")
+    equal(done.stdout.count("sinks: "), 2, f"lines about the sinks ({done.stdout[-500:]})")
 
 
 def test_scale_in_small():

@@ -461,6 +461,65 @@ static void check_resumption(const struct pem *pem, const char *path)
     tls_ctx_free(server);
 }
 
+static struct tls_ctx *sharing(const struct pem *pem, const struct tls_tickets *tickets,
+                               const struct tls_ctx *before, bool no13)
+{
+    struct tls_ctx *ctx = NULL;
+    struct tls_server_conf conf = {.cert_pem = pem->cert_pem,
+                                   .key_pem = pem->key_pem,
+                                   .disable_tls13 = no13,
+                                   .tickets = tickets,
+                                   .before = before};
+    CHECK(tls_server_ctx_new(&ctx, &conf) == MX_OK);
+    return ctx;
+}
+
+/* The client's next connection; whether its session was taken up. */
+static bool resumes(struct tls_ctx *client, struct tls_ctx *server)
+{
+    struct pair p = pair_open(client, server, "mx.example.org");
+    shake(&p);
+    CHECK(p.client_err == MX_OK && p.server_err == MX_OK);
+    bool resumed = tls_resumed(p.client);
+    CHECK(tls_resumed(p.server) == resumed);
+    talk(&p);
+    pair_close(&p);
+    return resumed;
+}
+
+/* Every core had keys of its own: with N of them a client took up its session once in N times. */
+static void check_shared_tickets(const struct pem *pem)
+{
+    uint64_t period = (uint64_t)clock_wall_ms() / TLS_TICKETS_PERIOD_MS;
+    struct tls_tickets now = {.period = period, .state = {1, 2, 3}};
+    struct tls_tickets early = {.period = period - 3, .state = {1, 2, 3}};
+    static struct pem other;
+    pem_make(&other, "mx.example.org", now_ms);
+    for (unsigned no13 = 0; no13 < 2; no13++) {
+        scene = no13 ? "shared tickets in TLS 1.2" : "shared tickets in TLS 1.3";
+        struct tls_ctx *client = client_make(false, "");
+        struct tls_ctx *cores[] = {sharing(pem, &now, NULL, no13), sharing(pem, &now, NULL, no13)};
+        struct tls_ctx *later[] = {sharing(pem, &early, NULL, no13),
+                                   sharing(pem, &early, NULL, no13)};
+        struct tls_ctx *same = sharing(pem, NULL, cores[0], no13);
+        struct tls_ctx *changed[] = {sharing(&other, NULL, cores[0], no13),
+                                     sharing(&other, NULL, cores[1], no13)};
+        CHECK(!resumes(client, cores[0]) && resumes(client, cores[1]) && resumes(client, cores[0]));
+        CHECK(resumes(client, same));
+        /* The same bytes, gone on for three periods: other keys, the same ones for both. */
+        CHECK(!resumes(client, later[0]) && resumes(client, later[1]));
+        CHECK(!resumes(client, cores[0]));
+        CHECK(!resumes(client, changed[0]) && resumes(client, changed[1]));
+        tls_ctx_free(client);
+        tls_ctx_free(same);
+        for (unsigned i = 0; i < 2; i++) {
+            tls_ctx_free(cores[i]);
+            tls_ctx_free(later[i]);
+            tls_ctx_free(changed[i]);
+        }
+    }
+}
+
 /* What a load generator asks for: three connections at once with one session, none with any, and a
  * version of its choice. */
 static void check_client_choices(const struct pem *pem)
@@ -521,6 +580,7 @@ int main(void)
     check_no_common_version(&pem, client);
     check_verify(path);
     check_resumption(&pem, path);
+    check_shared_tickets(&pem);
     check_client_choices(&pem);
     scene = "nothing to free";
     tls_free(NULL);

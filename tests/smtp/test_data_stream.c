@@ -260,6 +260,22 @@ Test(data_stream, notices_nul_and_8bit)
     cr_assert(!ds.nul && !ds.bare_newline && ds.has_8bit && ds.bytes == 5);
 }
 
+/* Content is looked at in blocks, behind which a rest follows. */
+Test(data_stream, notices_8bit_and_nul_anywhere)
+{
+    enum { LEN = 200 };
+    static const char odd[] = {'\x80', '\xff', '\0', '\x7f'};
+    for (size_t at = 0; at < LEN; at++) {
+        for (size_t i = 0; i < sizeof odd; i++) {
+            char text[LEN];
+            memset(text, 'a', sizeof text);
+            text[at] = odd[i];
+            struct data_stream ds = run_whole(text, at % 2 ? LEN : at + 1, 0, true, false, false);
+            cr_assert(ds.has_8bit == (i < 2) && ds.nul == (i == 2), "%zu at %zu", i, at);
+        }
+    }
+}
+
 Test(data_stream, over_the_limit)
 {
     struct data_stream ds = RUN("12345678\r\n.\r\n", 10, true, false, false);
