@@ -1,6 +1,5 @@
 """Who does not wait for its turn, or speaks something else than SMTP: refused at once, counted, logged."""
 
-import smtplib
 import threading
 import time
 

@@ -1,7 +1,6 @@
 """The PROXY protocol as a boundary: who must send a header, what a bad, late or missing one costs, what a good one decides."""
 
 import resource
-import socket
 import time
 
 from lib import Fail, Server, Wire, check, equal, free_port, listener, marked, split_local, update, wait_until

@@ -1,6 +1,5 @@
 """Slow and greedy clients: what they may take, and that the others do not notice."""
 
-import os
 import signal
 import socket
 import time
