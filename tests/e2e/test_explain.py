@@ -18,7 +18,8 @@ RULE = {"match": {
     "1": {"if": "matches('^vip-(.+)@', rcpt) && size < 1000 && sender_domain != 'spam.example'",
           "then": "'second'"},
     "2": {"if": "is_local_address(rcpt)", "then": "'local'"},
-    "3": {"if": "is_local_domain(rcpt_domain)", "then": "'source'"}}, "else": "'mx'"}
+    "3": {"if": "rcpt_domain == 'xn--bcher-kva.example' && ends_with(rcpt, '@xn--bcher-kva.example')", "then": "'second'"},
+    "4": {"if": "is_local_domain(rcpt_domain)", "then": "'source'"}}, "else": "'mx'"}
 
 
 def cli(server, *args, code=None):
@@ -42,7 +43,8 @@ def test_explain_is_what_mail_does():
     """A table of recipients: outcome, reply and next hop as explained are those of real mail, on the real rule."""
     extra = [{"@type": "create", "object": "Domain", "value": {
                  "d2": {"name": "closed.example", "catchAllAddress": None},
-                 "d3": {"name": "catch.example", "catchAllAddress": "alice@example.org"}}},
+                 "d3": {"name": "catch.example", "catchAllAddress": "alice@example.org"},
+                 "d4": {"name": "xn--bcher-kva.example", "allowRelaying": True, "aliases": {"other.example": True}}}},
              {"@type": "create", "object": "MailingList", "value": {
                  "m": {"name": "team", "domainId": "#d", "recipients": {"alice@example.org": True}}}}]
     with Sink() as source, Sink() as second:
@@ -56,7 +58,15 @@ def test_explain_is_what_mail_does():
                 ("Bob@example.org", "relayed", "source"),
                 ("vip-carol@example.org", "relayed", "second"),
                 ("postmaster@example.org", "relayed", "source"),
+                ('"bob smith"@EXAMPLE.org', "relayed", "source"),
+                ("VIP-carol@example.org", "relayed", "source"),
+                ("vip-carol@EXAMPLE.org", "relayed", "second"),
+                ("X@XN--BCHER-KVA.example", "relayed", "second"),
+                ("x@b\u00fccher.example", "relayed", "second"),
+                ("x@Other.example", "relayed", "source"),
+                ("any.one+tag@CATCH.example", "delivered", "local"),
                 ("nobody@closed.example", "refused", None),
+                ("alice@closed.example", "refused", None),
                 ("x@elsewhere.example", "refused", None),
                 (SLOW + "@example.org", "temporary", None),
             ]
@@ -68,7 +78,7 @@ def test_explain_is_what_mail_does():
                 body = marked(f"explained {number}")
                 before = len(s.mailbox()), len(source.messages), len(second.messages)
                 with s.wire() as w:
-                    w.expect("MAIL FROM:<sender@example.net>", "250")
+                    w.expect("MAIL FROM:<sender@example.net>" + ("" if address.isascii() else " SMTPUTF8"), "250")
                     w.send(f"RCPT TO:<{address}>\r\n".encode())
                     reply = w.reply()
                     stated = answer["reply"]
@@ -95,7 +105,7 @@ def test_explain_steps():
         with Managed(relay=source.port, strategy=RULE, extra=extra) as s:
             answer = explain(s, "vip-carol@example.org", "--from", "a@spam.example", "--size", "500", "--ip", "192.0.2.1")
             equal([(r["branch"], r["result"]) for r in answer["rule"]],
-                  [(0, False), (1, False), (2, False), (3, True), (3, "'source'")], "branches")
+                  [(0, False), (1, False), (2, False), (3, False), (4, True), (4, "'source'")], "branches")
             values = {v["text"]: v["value"] for v in answer["rule"][1]["values"]}
             equal(values["size"], "500", "an operand")
             equal(values["sender_domain"], "'spam.example'", "an operand")

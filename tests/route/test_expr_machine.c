@@ -328,3 +328,30 @@ Test(expr_machine, values_as_text)
               SLICE_ARGS(writer_slice(&w)));
     cr_assert_not(w.overflow);
 }
+
+/* A text of a host that is about to end is kept; what lives longer stays where it is. */
+Test(expr_machine, texts_of_the_host_are_kept)
+{
+    static uint8_t frame[32], other[32];
+    struct expr_value value = {.type = EXPR_STRING, .string = slice_of(frame + 4, 8)};
+    memset(frame, 'f', sizeof frame);
+    memset(&vm, 0, sizeof vm);
+    cr_assert(expr_keep_text(&vm, &value, frame, frame + sizeof frame));
+    memset(frame, 'x', sizeof frame);
+    cr_assert(slice_equal(value.string, SLICE_LITERAL("ffffffff")));
+    const struct expr_value unchanged[] = {
+        value,
+        {.type = EXPR_STRING, .string = slice_of(other, 8)},
+        {.type = EXPR_STRING, .string = slice_of(frame, 0)},
+        {.type = EXPR_STRING, .string = slice_of(frame + sizeof frame, 1)},
+        {.type = EXPR_INTEGER, .integer = 5}};
+    for (size_t i = 0; i < mx_countof(unchanged); i++) {
+        value = unchanged[i];
+        cr_assert(expr_keep_text(&vm, &value, frame, frame + sizeof frame));
+        cr_assert_eq(value.string.ptr, unchanged[i].string.ptr, "%zu", i);
+    }
+    vm.scratch_used = EXPR_SCRATCH_BYTES - 7;
+    value = (struct expr_value){.type = EXPR_STRING, .string = slice_of(frame, 8)};
+    cr_assert_not(expr_keep_text(&vm, &value, frame, frame + sizeof frame));
+    cr_assert_str_eq(vm.failure, "the expression's values need too much memory");
+}
