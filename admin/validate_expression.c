@@ -91,7 +91,32 @@ static void ignore_name(void *arg, struct slice name)
     (void)name;
 }
 
-void check_expression(struct checker *c, const struct reg_field *field, const json_t *value)
+/* The name of branch n in the order of the numbers that they were given; they need not begin at 0.
+ */
+static const char *branch_name(const json_t *given, int32_t n)
+{
+    json_t *match = json_object_get(given, "match");
+    const char *key, *other;
+    json_t *value;
+    json_object_foreach(match, key, value)
+    {
+        int32_t before = 0;
+        json_t *unused;
+        json_object_foreach(match, other, unused)
+        {
+            before += strtoul(other, NULL, 10) < strtoul(key, NULL, 10);
+        }
+        if (before == n) {
+            return key;
+        }
+    }
+    return NULL;
+}
+
+/* Adds errors when it does not compile or yields what the field cannot take. value: the normal form
+ * of given. */
+static void check_expression(struct checker *c, const struct reg_field *field, const json_t *value,
+                             const json_t *given)
 {
     struct expr_program *program = NULL;
     struct expr_problem problem;
@@ -99,6 +124,11 @@ void check_expression(struct checker *c, const struct reg_field *field, const js
     mx_err err = expression_compile(&program, value, field->context, NULL, place, &problem);
     if (err) {
         size_t base = c->path_len;
+        const char *name = branch_name(given, problem.branch);
+        if (name != NULL) {
+            snprintf(place, sizeof place, "match/%.12s/%s", name,
+                     problem.in_condition ? "if" : "then");
+        }
         path_push(c, slice_of_text(place));
         refuse(c, "at position %u: %s", (unsigned)problem.position, problem.message);
         path_pop(c, base);
@@ -210,7 +240,7 @@ json_t *normal_expression(struct checker *c, const struct reg_field *field, cons
                 (!branches || expression_branches(c, branches, match)) &&
                 expression_text(c, value, "else", normal);
     if (good) {
-        check_expression(c, field, normal);
+        check_expression(c, field, normal, value);
     }
     return normal;
 }

@@ -61,8 +61,6 @@ json_t *checked_result(struct checker *c, json_t *normal, uint32_t errors_before
                        uint64_t failures_before);
 json_t *normal_object(struct checker *c, const struct reg_shape *shape, const json_t *body,
                       unsigned depth);
-/* Adds errors when a normal expression does not compile or yields what the field cannot take. */
-void check_expression(struct checker *c, const struct reg_field *field, const json_t *value);
 const struct reg_variant *find_variant(struct checker *c, const struct reg_shape *shape,
                                        const json_t *body);
 const struct reg_field *writable_field(struct checker *c, const struct reg_shape *shape,

@@ -294,6 +294,11 @@ static const struct object_case cases[] = {
     {"MtaOutboundStrategy",
      "{\"route\":{\"else\":\"'a'\",\"match\":{\"0\":{\"if\":\"1\",\"then\":\"'a'\",\"x\":1}}}}",
      "route/match/0: has an unknown member 'x'; it takes \"if\" and \"then\"\n"},
+    {"MtaOutboundStrategy",
+     "{\"route\":{\"else\":\"'a'\",\"match\":{\"30\":{\"if\":\"1\",\"then\":\"'a'\"},\"7\":{\"if\":"
+     "\"1\","
+     "\"then\":\"'a'\"},\"9\":{\"if\":\"rcpt @\",\"then\":\"'a'\"}}}}",
+     "route/match/9/if: at position 5: unexpected character, found \"@\"\n"},
     {"MtaOutboundStrategy", "{\"route\":{\"else\":1}}",
      "route/else: must be text that is an expression\n"},
 

@@ -9,7 +9,7 @@ static void check_expressions(void)
         {"MtaOutboundStrategy",
          "{\"route\":{\"match\":{\"4\":{\"if\":\"is_local_domain(\",\"then\":\"'x'\"}},\"else\":\"'"
          "mx'\"}}",
-         "route/match/0/if: at position "},
+         "route/match/4/if: at position "},
         {"MtaOutboundStrategy", "{\"route\":{\"else\":\"rcpt_domain\"}}",
          "route: every result must be the name of one MtaRoute in quotes"},
         {"MtaInboundSession", "{\"timeout\":{\"else\":\"'5m'\"}}",
