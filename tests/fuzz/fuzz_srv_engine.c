@@ -187,6 +187,10 @@ static void play(struct script *s, const struct rule *rule, struct slice in, siz
         show(s, &piece);
         used += before - piece.len;
     }
+    /* What counts for the limit is never more than that, nor than what was said. */
+    FUZZ_CHECK(s->srv.commands_before <= s->srv.commands &&
+               s->srv.commands - s->srv.commands_before <= conf.limits.commands_max &&
+               s->srv.errors <= conf.limits.errors_max);
     /* One reply per command and one more behind every 354's content, however it was cut. */
     if (!s->over && srv_phase(&s->srv) == SRV_PHASE_COMMAND) {
         FUZZ_CHECK(s->replies == 1 + s->srv.commands + s->go_aheads);
