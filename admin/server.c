@@ -202,14 +202,15 @@ static bool start(struct server *server)
     if (server->env.recovery_mode) {
         return signals_open(server) && config_open(server) && server_http_listen_open(server) &&
                server_become_user(server) && server_confine(server) && hub_open(server) &&
-               server_loop_open(server) && server_management_start(server);
+               server_loop_open(server) && server_management_start(server) &&
+               server_confine_rings(server);
     }
     return signals_open(server) && config_open(server) && server_listeners_open(server) &&
            server_http_listen_open(server) && server_become_user(server) &&
            mail_root_make(server) && server_confine(server) && names_open(server) &&
            tls_ready(server) && hub_open(server) && server_loop_open(server) &&
            journal_store_ready(server) && server_web_open(server) && server_cores_start(server) &&
-           step_aside(server) && server_management_start(server);
+           step_aside(server) && server_management_start(server) && server_confine_rings(server);
 }
 
 /* --- running and the end -------------------------------------------------------------------------

@@ -229,6 +229,9 @@ void cli_conn_drive(struct cli_conn *conn, struct slice *in)
     if (!out_flush(conn, &out)) {
         return;
     }
+    if (in == &none && conn->stream.park_len > 0 && cli_phase(conn->cli) != CLI_PHASE_BODY) {
+        stream_resume(&conn->stream); /* what came while content was leaving is its reply */
+    }
     if (conn->limit_ms == 0 && !conn->handshaking && (conn->busy || !conn->ever_ready)) {
         timer_set(conn, strategy_phase_ms(&conn->strategy, cli_phase(conn->cli)));
     }
@@ -241,6 +244,7 @@ static void keep_unread(struct cli_conn *conn, struct slice rest)
     conn->unread_len = (uint16_t)(counts ? mx_min_size(rest.len, sizeof conn->unread) : 0);
     if (conn->unread_len > 0) {
         memcpy(conn->unread, rest.ptr, conn->unread_len);
+        cli_spoke_early(conn->cli);
     }
 }
 

@@ -60,9 +60,21 @@ enum cli_act cli_body_next(struct cli *cli, struct writer *out)
 /* --- final replies -----------------------------------------------------------------------------
  */
 
+/* Behind a reply that came too early the session may be out of step: it ends. */
+static struct outcome outcome_of_final(struct cli *cli)
+{
+    const char *command = cli->chunked ? "BDAT" : "DATA";
+    cli->closing = cli->closing || cli->early;
+    return cli->early && cli->reply.code / 100 == 2
+               ? cli_own_outcome(OUTCOME_TEMPORARY, 5, 0,
+                                 "the next hop accepted the content before it had all of it",
+                                 command)
+               : cli_outcome_of_reply(cli, command);
+}
+
 static enum cli_act on_final_lmtp(struct cli *cli)
 {
-    struct outcome o = cli_outcome_of_reply(cli, "DATA");
+    struct outcome o = outcome_of_final(cli);
     while (cli->lmtp_at < cli->msg.rcpt_count && cli->states[cli->lmtp_at] != RCPT_ACCEPTED) {
         cli->lmtp_at++;
     }
@@ -80,7 +92,7 @@ enum cli_act cli_on_final(struct cli *cli)
     if (cli->conf.lmtp) {
         return on_final_lmtp(cli);
     }
-    struct outcome o = cli_outcome_of_reply(cli, cli->chunked ? "BDAT" : "DATA");
+    struct outcome o = outcome_of_final(cli);
     cli_decide_all(cli, &o);
     return CLI_INPUT;
 }

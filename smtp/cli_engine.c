@@ -132,10 +132,16 @@ void cli_lost(struct cli *cli, mx_err err)
     cli_fail_session(cli, &o);
 }
 
+void cli_spoke_early(struct cli *cli)
+{
+    cli->early = true;
+}
+
 void cli_hung_up(struct cli *cli, mx_err err, struct slice rest)
 {
     struct slice text;
-    enum reply_event event = cli->state == CLI_ST_BODY ? REPLY_LINE : REPLY_MORE;
+    bool counts = cli->state == CLI_ST_BODY || (cli->state == CLI_ST_END && cli->early);
+    enum reply_event event = counts ? REPLY_LINE : REPLY_MORE;
     if (event == REPLY_LINE) {
         reply_parse_reset(&cli->reply);
     }
@@ -167,6 +173,7 @@ void cli_begin(struct cli *cli, const struct cli_message *msg, uint8_t *rcpt_sta
     cli->mail_refused = false;
     cli->body_begun = false;
     cli->needs_rset = false;
+    cli->early = false;
     cli->body_left = msg->content_bytes;
     cli->line_start = true;
     cli->after_cr = false;
@@ -226,6 +233,9 @@ static enum cli_act on_reply(struct cli *cli)
         cli_enter(cli, CLI_ST_DONE);
         return CLI_INPUT;
     case CLI_ST_RSET:
+        /* RFC 5321 section 4.1.1.5 knows 250 alone: behind anything else the next MAIL may be
+         * refused as nested, for good. */
+        cli->closing = cli->closing || cli->reply.code / 100 != 2;
         cli_enter(cli, CLI_ST_DONE);
         return CLI_INPUT;
     case CLI_ST_QUIT:

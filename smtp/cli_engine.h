@@ -88,8 +88,11 @@ void cli_tls_started(struct cli *cli);
  * (err's text); if the final dot had been sent, still temporary. cli_next then yields the outcomes,
  * CLI_DONE, CLI_CLOSE. */
 void cli_lost(struct cli *cli, mx_err err);
-/* The same, when rest came and was not taken, as content was still leaving: a 4xx or 5xx in it is
- * why the other side did not wait for the end, and counts as the reply to the content. */
+/* Something came that was not taken, as content is still leaving. It is shown again when all is
+ * out: a refusal in it counts; nobody can have taken what he had not got. */
+void cli_spoke_early(struct cli *cli);
+/* cli_lost, when rest came so and was not taken: a 4xx or 5xx in it is why the other side did not
+ * wait for the end, and counts as the reply to the content. */
 void cli_hung_up(struct cli *cli, mx_err err, struct slice rest);
 /* Polite end; only after CLI_READY. */
 void cli_quit(struct cli *cli);

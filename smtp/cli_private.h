@@ -65,6 +65,7 @@ struct cli {
     bool chunked;
     bool body_begun;
     bool needs_rset;
+    bool early; /* a reply came while content was leaving */
     uint64_t body_left;
     bool line_start, after_cr;
     struct outcome verdict; /* for CLI_ST_EMIT; text in verdict_text */

@@ -152,6 +152,14 @@ dns_tools() {
         for package in ./*.deb; do dpkg -x "$package" . || exit 1; done) >"$logs/dns.log" 2>&1
 }
 
+# Another real next hop, over LMTP.
+dovecot_tools() {
+    [ -x build/dovecot/usr/lib/dovecot/lmtp ] && return
+    mkdir -p build/dovecot
+    (cd build/dovecot && apt-get download -qq dovecot-core dovecot-lmtpd libsodium23 libunwind8 libtirpc3 &&
+        for package in ./*.deb; do dpkg -x "$package" . || exit 1; done) >"$logs/dovecot.log" 2>&1
+}
+
 # All with the release build; with sanitizers those of mail, names, HTTP and the queue (E2E_SANITIZED="FILE ..." names others),
 # without what does the same very often: it fills a disk, or a server with names.
 part_e2e() {
@@ -162,11 +170,12 @@ part_e2e() {
     postfix_tools || echo "postfix's smtp-source and smtp-sink could not be had: see $logs/postfix.log"
     exim_tools || echo "exim could not be had: see $logs/exim.log"
     dns_tools || echo "nsd and unbound could not be had: see $logs/dns.log"
+    dovecot_tools || echo "dovecot could not be had: see $logs/dovecot.log"
     for preset in release asan; do
         build "$preset" || { note "build of $preset" 1; continue; }
         local files=()
         [ "$preset" = release ] || files=("${sanitized[@]/#/--file=}" "${left_out[@]/#/--without=}")
-        python3 tests/e2e/run.py --build "build/$preset" --postfix build/postfix --exim build/exim --dns build/dns --jobs 6 "${files[@]}" 2>&1 |
+        python3 tests/e2e/run.py --build "build/$preset" --postfix build/postfix --exim build/exim --dns build/dns --dovecot build/dovecot --jobs 6 "${files[@]}" 2>&1 |
             tee "$logs/e2e-$preset.log" |
             grep -vE '^ok '
         add_counts "end-to-end tests ($preset)" "$logs/e2e-$preset.log" "${PIPESTATUS[0]}"

@@ -20,6 +20,7 @@ BUILD = None  # folder of the ringmx binary
 POSTFIX = None  # folder with Debian's postfix unpacked, or None
 EXIM = None  # the same with exim4-daemon-light and its libraries
 DNS = None  # the same with nsd and unbound
+DOVECOT = None  # the same with dovecot-core and dovecot-lmtpd
 NO_REPLY = object()  # a sink's hook: say nothing
 DROP = object()  # a sink's hook: close the connection
 
@@ -72,6 +73,14 @@ def wait_until(condition, seconds, what):
         if time.monotonic() > end:
             raise Fail(f"not within {seconds} s: {what}")
         time.sleep(0.02)
+
+
+def comes_to(read, want, what, seconds=10):
+    """A count, which a core may raise a moment behind the reply that it counts."""
+    end = time.monotonic() + seconds
+    while read() != want and time.monotonic() < end:
+        time.sleep(0.02)
+    equal(read(), want, what)
 
 
 port_claims = []  # sockets: each claims a port for as long as this process lives

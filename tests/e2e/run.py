@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """End-to-end tests on the real process.
 
-  run.py --build DIR [--only NAME] [--file FILE] [--without NAME] [--list] [--postfix DIR] [--exim DIR] [--dns DIR] [--jobs N] [--slowest N]
+  run.py --build DIR [--only NAME] [--file FILE] [--without NAME] [--list] [--postfix DIR] [--exim DIR] [--dns DIR] [--dovecot DIR] [--jobs N] [--slowest N]
 
 DIR of --build has the binary `ringmx`. --only takes a test's name or a part of it and may be
-repeated. --postfix names a folder into which Debian's postfix package was unpacked (dpkg -x), --exim and --dns
-one with nsd, unbound and the libraries that they need.
+repeated. --postfix names a folder into which Debian's postfix package was unpacked (dpkg -x), --exim, --dns
+and --dovecot one with Exim, with nsd and unbound, with Dovecot, and the libraries that they need.
 """
 
 import argparse
@@ -27,7 +27,7 @@ OUTCOMES = list(WORDS)
 
 # What takes longest, most of it waiting, begins first, so that nothing is left to wait for alone.
 LONGEST = ("bench_send_every_option", "change_is_everywhere_when_it_is_answered", "scale_in_small", "bench_examples",
-           "every_statistic_moves", "temporary_failures", "verify_unavailable", "cli_hostile_server", "device_read_error",
+           "smtp_sink_every_option", "every_statistic_moves", "temporary_failures", "verify_unavailable", "cli_hostile_server", "device_read_error",
            "stop_during_data", "memory_limit", "mx_many_domains", "mx_no_storm", "names_gone", "clock_steps",
            "kill_during_account_set", "kill_during_domain_set", "kill_during_apply", "secrets_leave_no_trace",
            "compare_in_small", "haproxy_health_checks")
@@ -160,6 +160,7 @@ def main():
     parser.add_argument("--postfix", help="folder with Debian's postfix package unpacked")
     parser.add_argument("--exim", help="folder with Debian's exim4-daemon-light package unpacked")
     parser.add_argument("--dns", help="folder with Debian's nsd and unbound packages unpacked")
+    parser.add_argument("--dovecot", help="folder with Debian's dovecot-core and dovecot-lmtpd packages unpacked")
     parser.add_argument("--jobs", type=int, default=1, help="tests at a time")
     parser.add_argument("--slowest", type=int, default=20, help="how many are named with their times")
     options = parser.parse_args()
@@ -182,6 +183,7 @@ def main():
     lib.POSTFIX = os.path.abspath(options.postfix) if options.postfix else None
     lib.EXIM = os.path.abspath(options.exim) if options.exim else None
     lib.DNS = os.path.abspath(options.dns) if options.dns else None
+    lib.DOVECOT = os.path.abspath(options.dovecot) if options.dovecot else None
 
     began = time.monotonic()
     results = Apart(options.jobs).run(longest_first(tests)) if options.jobs > 1 else run_all_here(tests)

@@ -8,7 +8,7 @@ import threading
 import time
 
 import lib
-from lib import (DROP, Server, Sink, check, equal, free_port, marked, sink_tls, split_local,
+from lib import (DROP, NO_REPLY, Server, Sink, check, equal, free_port, marked, sink_tls, split_local,
                  split_received, starts, wait_until)
 
 UTF8 = "Subject: grün\r\n\r\nü\r\n".encode()
@@ -673,6 +673,37 @@ def test_refused_while_content_leaves():
         [report] = bounces(s)
         check("552 5.3.4 this is more than we take" in report.as_string().replace("\n ", " "), report.as_string()[:3000])
         equal(sink.verbs().count("DATA"), 1, "attempts")
+
+
+def test_reply_while_content_leaves():
+    """A next hop that replies before it has all of a large message, and reads on: a refusal counts at once when all is out, an
+    acceptance is not believed; the next attempt has a connection of its own."""
+    body = b"Subject: large\r\n\r\n" + b"y" * 70 + b"\r\n" + (b"x" * 70 + b"\r\n") * 60000
+    for reply, outcome in (("552 5.3.4 too much", "failed"), ("451 4.3.0 busy", "deferred"), ("250 2.0.0 taken", "deferred")):
+        early = []
+
+        def hook(session, verb, _line):
+            if verb != "DATA" or early:
+                return None
+            early.append(session.number)
+            session.sock.sendall(f"354 go on\r\n{reply}\r\n".encode())
+            session.dotted()
+            session.message = None
+            return NO_REPLY
+        with Sink(without("CHUNKING"), hook=hook) as sink, Server(relay=sink.port, cores=1) as s:
+            s.submit("bob@example.org", body, sender="alice@example.org")
+            wait_until(lambda: f" {outcome} " in s.log(), 15, f"'{outcome}' after {reply}")
+            said = "before it had all of it" if reply[0] == "2" else reply[4:]
+            check(said in s.log(), "the reason")
+            if outcome == "failed":
+                [report] = bounces(s)
+                check(reply in report.as_string(), report.as_string()[:3000])
+            else:
+                exact(sink.got()[0], body)
+                check(sink.messages[0].connection != early[0], "over the same connection")
+            equal(len(sink.messages), int(outcome == "deferred"), "messages at the sink")
+            s.stop()
+            equal(s.queue().strip(), "0 messages", "queue")
 
 
 def test_misbehaving_next_hops():

@@ -198,6 +198,61 @@ Test(cli_commands, lock_step_without_a_recipient_sends_no_data)
     session_free(s);
 }
 
+/* It replies before it has all, and stays: what it says then is read when all is out. */
+Test(cli_commands, reply_before_the_end_of_the_content)
+{
+    static const struct {
+        const char *said;
+        uint16_t code;
+        enum outcome_kind kind;
+    } rows[] = {{"552 5.3.4 too big\r\n", 552, OUTCOME_PERMANENT},
+                {"451 4.3.0 later\r\n", 451, OUTCOME_TEMPORARY},
+                {"250 2.0.0 taken\r\n", 0, OUTCOME_TEMPORARY}}; /* it cannot have it */
+    uint8_t content[10] = {'x'};
+    for (size_t i = 0; i < mx_countof(rows) * 2; i++) {
+        struct envelope env;
+        struct cli_message msg;
+        struct session *s = until_envelope(&env, &msg, "250-hi\r\n250 PIPELINING\r\n");
+        cr_assert_eq(hear(s, "250 a\r\n250 b\r\n250 c\r\n354 go\r\n"), CLI_BODY);
+        cli_spoke_early(s->cli);
+        cr_assert_eq(cli_body(s->cli, slice_of(content, sizeof content), &s->out), 10);
+        cr_assert_eq(hear(s, ""), CLI_INPUT);
+        cr_assert_eq(cli_phase(s->cli), CLI_PHASE_END);
+        if (i < mx_countof(rows)) {
+            cr_assert_eq(hear(s, rows[i].said), CLI_DONE);
+        } else { /* the connection ends before that */
+            cli_hung_up(s->cli, MX_ERR_RESET, slice_of_text(rows[i - mx_countof(rows)].said));
+            cr_assert_eq(hear(s, ""), CLI_DONE);
+        }
+        for (unsigned k = 0; k < 2; k++) {
+            const struct outcome *o = &s->outcomes[k];
+            cr_assert(s->count[k] == 1 && o->kind == rows[i % mx_countof(rows)].kind);
+            cr_assert_eq(o->code, rows[i % mx_countof(rows)].code);
+        }
+        cr_assert_eq(hear(s, ""), CLI_CLOSE);
+        session_free(s);
+    }
+}
+
+/* A server that does not forget the transaction refuses the next one. */
+Test(cli_commands, refused_reset_ends_the_session)
+{
+    struct envelope env;
+    struct cli_message msg;
+    static const char *const replies[] = {"500 5.5.2 what?\r\n", "450 4.3.0 not now\r\n"};
+    for (size_t i = 0; i < mx_countof(replies); i++) {
+        struct session *s = until_envelope(&env, &msg, "250 hi\r\n");
+        hear(s, "250 ok\r\n");
+        hear(s, "450 4.2.1 no\r\n");
+        cr_assert_eq(hear(s, "450 4.2.1 no\r\n"), CLI_INPUT);
+        expect_said(s, "RSET\r\n");
+        cr_assert_eq(hear(s, replies[i]), CLI_DONE);
+        expect_outcomes(s, OUTCOME_TEMPORARY, 2, 1);
+        cr_assert_eq(hear(s, ""), CLI_CLOSE);
+        session_free(s);
+    }
+}
+
 /* The connection goes while the outcomes are being told: they stay as they are. */
 Test(cli_commands, lost_behind_the_final_reply)
 {
