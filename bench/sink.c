@@ -49,15 +49,24 @@ static int help(int code)
     return code;
 }
 
-static mx_err open_all(struct sink *sink, const struct options *options)
+/* *out_what: what it was that failed. */
+static mx_err open_all(struct sink *sink, const struct options *options, const char **out_what)
 {
     struct shard_conf conf = {.count = 1, .cpu = -1, .blocks_max = 65536, .log_level = LOG_WARN};
     struct ring_listen_conf listen_conf = {
         .addr = ring_addr_of(&options->addr), .backlog = 4096, .no_delay = true};
     int fd = -1;
+    *out_what = "cannot start the sink";
     mx_err err = pool_init(&sink->sessions, "sessions", sink_session_bytes(), SINK_SESSIONS_MAX);
-    err = err || sink->dir == NULL ? err : sys_mkdirs(sink->dir);
-    err = err || options->ledger == NULL ? err : ledger_open(&sink->ledger, options->ledger);
+    if (!err && sink->dir != NULL) {
+        *out_what = sink->dir;
+        err = sys_mkdirs(sink->dir);
+    }
+    if (!err && options->ledger != NULL) {
+        *out_what = options->ledger;
+        err = ledger_open(&sink->ledger, options->ledger);
+    }
+    *out_what = err ? *out_what : "cannot start the sink";
     err = err ? err : ring_listen(&fd, &listen_conf);
     err = err ? err : shard_init(&sink->shard, &conf);
     err = err ? err : shard_open(&sink->shard);
@@ -84,9 +93,10 @@ static void report(const struct sink *sink, bool to_stderr)
 static int serve(struct sink *sink, struct options *options)
 {
     const volatile int *stop = process_stop(PROCESS_WAITS_GO_ON);
-    mx_err err = open_all(sink, options);
+    const char *what;
+    mx_err err = open_all(sink, options, &what);
     if (err) {
-        fprintf(stderr, "ringmx-bench: cannot start the sink: %s\n",
+        fprintf(stderr, "ringmx-bench: %s: %s\n", what,
                 err == MX_ERR_INUSE ? "the port is in use" : err_text(err));
         return 1;
     }

@@ -1,10 +1,8 @@
-/* Contexts: versions, ciphers, certificate and key, trust, the keys of tickets, and the sessions
- * that clients keep. */
+/* Contexts: versions, ciphers, certificate and key, trust, and the sessions that clients keep. */
 #include "io/tls_boringssl_private.h"
 
 #include "core/check.h"
 #include "core/hash.h"
-#include "io/clock.h"
 
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -18,8 +16,6 @@ enum {
     CHAIN_BYTES_MAX = 64 * 1024,   /* a peer's chain on the wire */
     SESSIONS_MAX = 64,             /* sessions that a client context keeps for resumption */
     SESSION_SECONDS = 2 * 60 * 60, /* no ticket lives longer: what was verified is verified again */
-    TICKET_KEYS_BYTES = 48,        /* as BoringSSL takes them */
-    TICKET_PERIODS_MAX = 1000,     /* gone through one by one; more after a change of the clock */
 };
 
 static const char *const trust_files[] = {"/etc/ssl/certs/ca-certificates.crt"};
@@ -90,58 +86,6 @@ static bool sessions_set_up(struct tls_ctx *ctx)
     return ctx->sessions != NULL && SSL_CTX_set_app_data(ssl_ctx, ctx) == 1;
 }
 
-/* --- keys of tickets ---------------------------------------------------------------------------
- */
-
-static void tickets_key(struct tls_ctx *ctx)
-{
-    uint8_t keys[SHA512_DIGEST_LENGTH];
-    SHA512_CTX hash;
-    SHA512_Init(&hash);
-    SHA512_Update(&hash, "keys", 4);
-    SHA512_Update(&hash, ctx->tickets.state, sizeof ctx->tickets.state);
-    SHA512_Update(&hash, ctx->certificate, sizeof ctx->certificate);
-    SHA512_Final(keys, &hash);
-    /* Name, and keys of HMAC and AES, 16 bytes each. */
-    MX_ASSERT(SSL_CTX_set_tlsext_ticket_keys(ctx->ssl_ctx, keys, TICKET_KEYS_BYTES) == 1);
-    OPENSSL_cleanse(keys, sizeof keys);
-    OPENSSL_cleanse(&hash, sizeof hash);
-}
-
-/* A clock that goes back changes nothing. */
-void tls_tickets_renew(struct tls_ctx *ctx)
-{
-    struct tls_tickets *tickets = &ctx->tickets;
-    uint64_t now = (uint64_t)clock_wall_ms() / TLS_TICKETS_PERIOD_MS;
-    if (!ctx->shares_tickets || now <= tickets->period) {
-        return;
-    }
-    for (unsigned i = 0; i < TICKET_PERIODS_MAX && tickets->period < now; i++) {
-        SHA256_CTX hash;
-        SHA256_Init(&hash);
-        SHA256_Update(&hash, "next", 4);
-        SHA256_Update(&hash, tickets->state, sizeof tickets->state);
-        SHA256_Final(tickets->state, &hash);
-        OPENSSL_cleanse(&hash, sizeof hash);
-        tickets->period++;
-    }
-    tickets->period = now;
-    tickets_key(ctx);
-}
-
-static void tickets_share(struct tls_ctx *ctx, const struct tls_server_conf *conf)
-{
-    const struct tls_tickets *from = conf->before != NULL && conf->before->shares_tickets
-                                         ? &conf->before->tickets
-                                         : conf->tickets;
-    if (from != NULL) {
-        ctx->shares_tickets = true;
-        ctx->tickets = *from;
-        SHA256(conf->cert_pem.ptr, conf->cert_pem.len, ctx->certificate);
-        tickets_key(ctx);
-    }
-}
-
 mx_err tls_ctx_make(struct tls_ctx **out, bool server)
 {
     struct tls_ctx *ctx = calloc(1, sizeof *ctx);
@@ -178,7 +122,7 @@ void tls_ctx_free(struct tls_ctx *ctx)
     }
     SSL_CTX_free(ctx->ssl_ctx);
     free(ctx->sessions);
-    OPENSSL_cleanse(&ctx->tickets, sizeof ctx->tickets);
+    tls_tickets_forget(ctx);
     free(ctx);
 }
 
@@ -262,7 +206,7 @@ mx_err tls_server_ctx_new(struct tls_ctx **out_ctx, const struct tls_server_conf
         return MX_ERR_TLS;
     }
     set_versions(ctx, conf->disable_tls12, conf->disable_tls13);
-    tickets_share(ctx, conf);
+    tls_tickets_share(ctx, conf);
     *out_ctx = ctx;
     return MX_OK;
 }

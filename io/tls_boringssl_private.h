@@ -4,7 +4,6 @@
 #include "io/tls.h"
 
 #include <openssl/bio.h>
-#include <openssl/sha.h>
 #include <openssl/ssl.h>
 
 enum { TLS_HOST_MAX = 255 };
@@ -19,7 +18,7 @@ struct tls_ctx {
     bool no_resumption, reuse_sessions;
     bool shares_tickets;
     struct tls_tickets tickets;
-    uint8_t certificate[SHA256_DIGEST_LENGTH]; /* its hash */
+    uint8_t certificate[32]; /* its SHA-256 */
 };
 
 /* A context without certificate or trust. */
@@ -31,5 +30,8 @@ const char *tls_key_load(SSL_CTX *ssl_ctx, struct slice pem);
 BIO *tls_pem_reader(struct slice pem);
 /* Offers a kept session to the server. */
 void tls_session_offer(SSL *ssl, struct tls_ctx *ctx, struct slice host);
-/* Goes on to the keys of the present period, where tickets are shared. */
+/* From what the conf says, if anything; the certificate has been loaded. */
+void tls_tickets_share(struct tls_ctx *ctx, const struct tls_server_conf *conf);
+/* Goes on to the keys of now; a clock that goes back changes nothing. */
 void tls_tickets_renew(struct tls_ctx *ctx);
+void tls_tickets_forget(struct tls_ctx *ctx);

@@ -635,6 +635,14 @@ def test_bench_accounts():
         check(all(0 < b <= 40 * 5000 for b in start["table_bytes"]), f"bytes of tables: {start}")
 
 
+def test_bench_sink_names_what_it_cannot_open():
+    """A ledger or folder that cannot be made is named, and a port that is taken."""
+    port = free_port()
+    for args in (("--ledger", "/nonexistent/x"), ("--dir", "/proc/x")):
+        done = bench("sink", "--listen", f"127.0.0.1:{port}", *args)
+        equal((done.returncode, done.stderr.startswith(f"ringmx-bench: {args[1]}: ")), (1, True), f"{args}: {done.stderr}")
+
+
 def test_bench_micro():
     """Every operation that is listed runs, asserts what it does, and is measured."""
     listed = bench("micro", "--list").stdout.splitlines()
