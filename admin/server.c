@@ -17,8 +17,8 @@
 
 enum {
     LOG_POLL_MS = 50,
-    /* Between a core's 20 ms and the worker's 100. */
-    LOOP_SLICE_NS = 40000000,
+    /* Between a core's 3 ms and the worker's 100. */
+    LOOP_SLICE_NS = 10000000,
 };
 
 /* --- start ---------------------------------------------------------------------------------------
