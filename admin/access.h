@@ -16,10 +16,26 @@ void access_of_key(struct permission_set *set, const json_t *key);
 /* Of a Role about to be written: that it does not lead to itself or to too many. */
 MX_MUST_CHECK mx_err access_check_role(struct store *store, uint64_t id, const json_t *role,
                                        struct set_errors *errors);
-/* Nobody may give what he does not have (also who has signed in with an API key that may do less
- * than its account), nor take over, rename or remove an account that may do
- * more than he, and than every user. before and after as in store_write; type may be any. Refusals
- * (forbidden, naming up to five) go to errors. */
-MX_MUST_CHECK mx_err access_check_change(struct store *store, const struct permission_set *caller,
-                                         const struct reg_type *type, const json_t *before,
-                                         const json_t *after, struct set_errors *errors);
+/* Who makes a change. */
+struct access_caller {
+    struct permission_set permissions;
+    uint64_t account; /* 0: an administrator without one */
+    uint64_t key;     /* the ApiKey that he has signed in with; 0: with a password */
+};
+
+/* Nobody gives what he does not have, and nobody changes what is stronger than he is:
+ *
+ *   Account   gets no permissions that the caller lacks; one that may do more than he is not taken
+ *             over, renamed, removed or given other permissions. What every user may do does not
+ *             count. A caller with an API key gives no account that may do more than every user a
+ *             password that is good for longer, or from more addresses, than the key.
+ *   Role      gives, and frees, only what the caller has; it is changed and removed only by who has
+ *             all that it gives, and while no account has it that may do more than he.
+ *   ApiKey    may do no more, ends no later and is good from no more addresses than what the caller
+ *             has signed in with (key or password); one that goes beyond is neither changed nor
+ *             removed.
+ *
+ * The type may be any. Refusals (forbidden, naming up to five permissions) go to errors; none
+ * depends on what secrets are. */
+MX_MUST_CHECK mx_err access_check_change(struct store *store, const struct access_caller *caller,
+                                         const struct store_wish *wish, struct set_errors *errors);

@@ -1,5 +1,5 @@
 #include "admin/api_private.h"
-
+#include "admin/json_text.h"
 #include "core/check.h"
 #include "core/hash.h"
 #include "core/text.h"
@@ -55,8 +55,8 @@ void api_answer_problem(struct api_answer *answer, unsigned status, const char *
                         const char *detail)
 {
     answer_body(answer, status, problem_media,
-                json_pack("{s:s,s:i,s:s,s:s}", "type", "about:blank", "status", (int)status,
-                          "title", title, "detail", detail));
+                json_pack("{s:s,s:i,s:s,s:o}", "type", "about:blank", "status", (int)status,
+                          "title", title, "detail", json_text(slice_of_text(detail))));
 }
 
 static void redirect(struct api_answer *answer, unsigned status, const char *to, const char *more)

@@ -63,7 +63,6 @@ struct api_problem {
     char text[SET_TEXT_MAX];         /* a sentence */
     char property[SET_PROPERTY_MAX]; /* of the object; empty = the object as a whole */
     size_t change;                   /* index of the change at fault; API_ANY_CHANGE = unknown */
-    bool forbidden;                  /* the caller may not do this; else it is not valid */
 };
 
 /* One object that a call has changed. Borrowed for the call that tells of it. */
@@ -110,6 +109,9 @@ struct api_conf {
     void *arg;               /* of the functions */
     enum api_sign_in (*authenticate)(void *arg, struct slice authorization,
                                      const struct netaddr *peer, struct api_caller *out_caller);
+    /* May the caller make this change? Asked before anything that depends on a secret; refusals go
+     * to errors. NULL: he may. */
+    store_guard_fn guard;
     /* Before a commit, inside the transaction: makes everything ready for the changes, or refuses
      * them with MX_ERR_INVALID and *problem. NULL: always ready. */
     mx_err (*prepare)(void *arg, const struct object_change *changes, size_t count,

@@ -1,5 +1,6 @@
 /* Errors of method calls and of objects. */
 #include "admin/api_private.h"
+#include "admin/json_text.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -60,10 +61,10 @@ static json_t *validation_json(const struct set_error *error)
         [SET_REQUIRED] = "Required",    [SET_MAX_LENGTH] = "MaxLength",
         [SET_MIN_LENGTH] = "MinLength", [SET_MAX_VALUE] = "MaxValue",
         [SET_MIN_VALUE] = "MinValue"};
-    json_t *entry =
-        json_pack("{s:s,s:s}", "type", names[error->validation], "property", leaf(error->property));
+    json_t *entry = json_pack("{s:s,s:o}", "type", names[error->validation], "property",
+                              json_text(slice_of_text(leaf(error->property))));
     if (error->validation == SET_NONE || error->validation == SET_INVALID) {
-        json_object_set_new(entry, "value", json_string(error->text));
+        json_object_set_new(entry, "value", json_text(slice_of_text(error->text)));
     } else if (error->validation != SET_REQUIRED) {
         json_object_set_new(entry, "required", json_integer(error->required));
     }
@@ -87,7 +88,7 @@ static json_t *description(const struct set_errors *errors)
         put_decimal(&w, errors->count - SET_ERRORS_MAX);
         put_text(&w, " more");
     }
-    return json_stringn(text, w.len);
+    return json_text(writer_slice(&w));
 }
 
 static void add_property(json_t *properties, const char *path)
@@ -100,7 +101,7 @@ static void add_property(json_t *properties, const char *path)
             return;
         }
     }
-    json_array_append_new(properties, json_string(path));
+    json_array_append_new(properties, json_text(slice_of_text(path)));
 }
 
 /* The type is the one of the first error; properties, validationErrors and the description tell of

@@ -1,5 +1,6 @@
 /* POST /api/explain: what would become of a recipient, and why. */
 #include "admin/api_private.h"
+#include "admin/json_text.h"
 #include "core/text.h"
 #include "smtp/addr_parse.h"
 
@@ -110,7 +111,8 @@ static void run_plan(struct api *api, const json_t *body, struct api_answer *ans
     } else if (err) {
         api_answer_problem(answer, 503, "Temporarily Unavailable", err_text(err));
     } else {
-        api_answer_json(answer, 200, json_pack("{s:s}", "report", report));
+        api_answer_json(answer, 200,
+                        json_pack("{s:o}", "report", json_text(slice_of_text(report))));
     }
     free(report);
 }

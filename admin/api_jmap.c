@@ -1,6 +1,6 @@
 /* The envelope of JMAP (RFC 8620 section 3): one request, its method calls, one answer. */
 #include "admin/api_private.h"
-
+#include "admin/json_text.h"
 #include "core/text.h"
 
 #include <stdio.h>
@@ -21,7 +21,8 @@ static void refuse(struct api_answer *answer, const char *type, const char *deta
 {
     char urn[80];
     snprintf(urn, sizeof(urn), "urn:ietf:params:jmap:error:%s", type);
-    json_t *body = json_pack("{s:s,s:i,s:s}", "type", urn, "status", 400, "detail", detail);
+    json_t *body = json_pack("{s:s,s:i,s:o}", "type", urn, "status", 400, "detail",
+                             json_text(slice_of_text(detail)));
     api_answer_json(answer, 400, body);
     answer->content_type = "application/problem+json";
 }
@@ -260,7 +261,8 @@ static void run_call(struct api_session *session, const json_t *given, json_t *r
     json_t *response = json_array();
     if (call.error) {
         /* What was done nevertheless stands beside the error (RFC 8620 section 3.6.2). */
-        json_t *error = json_pack("{s:s,s:s}", "type", call.error, "description", call.description);
+        json_t *error = json_pack("{s:s,s:o}", "type", call.error, "description",
+                                  json_text(slice_of_text(call.description)));
         if (call.done_in_part) {
             json_object_update_missing(error, call.reply);
         }

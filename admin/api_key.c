@@ -111,9 +111,13 @@ mx_err api_key_create(struct store *store, uint64_t *out_id, char out_secret[API
     struct store_conflict conflict;
     make_token(out_secret, id);
     complete(key, account, slice_of_text(out_secret));
-    err = store_write(store, key_type(), id, NULL, key, &conflict);
+    struct store_wish wish = {.type = key_type(), .id = id, .after = key};
+    err = store_ask_guard(store, &wish, errors);
+    if (!err && errors->count == 0) {
+        err = store_write(store, key_type(), id, NULL, key, &conflict);
+    }
     json_decref(key);
-    if (!err) {
+    if (!err && errors->count == 0) {
         *out_id = id;
     }
     return err;
@@ -121,7 +125,7 @@ mx_err api_key_create(struct store *store, uint64_t *out_id, char out_secret[API
 
 /* Finding ---------------------------------------------------------------------------------- */
 
-mx_err api_key_find(struct store *store, json_t **out_key, uint64_t *out_account,
+mx_err api_key_find(struct store *store, json_t **out_key, uint64_t *out_id, uint64_t *out_account,
                     struct slice token)
 {
     uint8_t bytes[TOKEN_BYTES];
@@ -148,6 +152,7 @@ mx_err api_key_find(struct store *store, json_t **out_key, uint64_t *out_account
         json_decref(key);
         return MX_ERR_NOTFOUND;
     }
+    *out_id = id;
     *out_account = account_of(key);
     *out_key = key;
     return MX_OK;

@@ -15,10 +15,10 @@ enum {
 MX_MUST_CHECK mx_err api_key_create(struct store *store, uint64_t *out_id,
                                     char out_secret[API_KEY_TEXT_MAX], uint64_t account,
                                     const json_t *body, struct set_errors *errors);
-/* The key (a new reference) and its account that a token is good for, whatever their other limits.
- * MX_ERR_NOTFOUND: for none. */
-MX_MUST_CHECK mx_err api_key_find(struct store *store, json_t **out_key, uint64_t *out_account,
-                                  struct slice token);
+/* The key (a new reference), its id and its account that a token is good for, whatever their other
+ * limits. MX_ERR_NOTFOUND: for none. */
+MX_MUST_CHECK mx_err api_key_find(struct store *store, json_t **out_key, uint64_t *out_id,
+                                  uint64_t *out_account, struct slice token);
 
 /* Removes the keys of an account that is about to be removed or to lose its credentials. Called for
  * every write; type may be any. */

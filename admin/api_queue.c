@@ -1,5 +1,6 @@
 #include "admin/api_queue.h"
 
+#include "admin/json_text.h"
 #include "admin/validate.h"
 #include "core/check.h"
 #include "core/hash.h"
@@ -12,24 +13,9 @@
 /* --- objects -----------------------------------------------------------------------------------
  */
 
-/* Addresses are kept as they were sent; what is no UTF-8 is shown as far as it can be. */
-json_t *api_queue_text(struct slice text)
-{
-    json_t *value = json_stringn((const char *)text.ptr, text.len);
-    if (value == NULL) {
-        char shown[ADDRESS_MAX + 1];
-        size_t len = mx_min_size(text.len, sizeof shown);
-        for (size_t i = 0; i < len; i++) {
-            shown[i] = text.ptr[i] < 0x80 ? (char)text.ptr[i] : '?';
-        }
-        value = json_stringn(shown, len);
-    }
-    return value;
-}
-
 static json_t *text_or_null(struct slice text)
 {
-    return text.len > 0 ? api_queue_text(text) : json_null();
+    return text.len > 0 ? json_text(text) : json_null();
 }
 
 static json_t *date_json(int64_t wall_ms)
@@ -133,7 +119,7 @@ static void add_rcpt(json_t *rcpts, const struct queue_detail *detail,
                      const struct envelope_rcpt *rcpt, uint32_t i)
 {
     const struct rcpt_state *state = &detail->rcpts[i];
-    json_t *key = api_queue_text(rcpt->address);
+    json_t *key = json_text(rcpt->address);
     const char *name = json_string_value(key);
     if (state->status == RCPT_PENDING || json_object_get(rcpts, name) == NULL) {
         json_t *shown = rcpt_json(state, &detail->texts[i], rcpt->params.orcpt);
@@ -163,7 +149,7 @@ static void add_envelope(json_t *object, const struct queue_detail *detail,
     }
     const char *flag = env->source == SOURCE_DSN ? "dsn" : "unauthenticated";
     json_object_set_new(object, "returnPath",
-                        env->sender.len > 0 ? api_queue_text(env->sender) : json_string("<>"));
+                        env->sender.len > 0 ? json_text(env->sender) : json_string("<>"));
     json_object_set_new(object, "recipients", rcpts);
     json_object_set_new(object, "envId", text_or_null(env->mail.envid));
     json_object_set_new(object, "receivedFromIp", client_json(env));

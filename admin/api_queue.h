@@ -34,8 +34,6 @@ MX_MUST_CHECK mx_err api_queue_shape(struct api_queue *q, json_t **out_shape);
 /* --- for the parts -----------------------------------------------------------------------------
  */
 
-/* Text as it is, or as far as it is UTF-8. */
-json_t *api_queue_text(struct slice text);
 struct slice api_queue_string(const json_t *value);
 /* A date narrows a range. MX_ERR_SYNTAX. */
 MX_MUST_CHECK mx_err api_queue_range(int64_t *min_ms, int64_t *max_ms, enum store_compare compare,

@@ -57,9 +57,8 @@ static void bar(struct set *set, size_t change, const struct api_problem *proble
     struct set_errors errors;
     errors.count = 0;
     struct set_error *error =
-        set_error_add(&errors, problem->forbidden ? SET_FORBIDDEN : SET_VALIDATION_FAILED,
-                      problem->property, "%s", problem->text);
-    error->validation = problem->forbidden ? SET_NONE : SET_INVALID;
+        set_error_add(&errors, SET_VALIDATION_FAILED, problem->property, "%s", problem->text);
+    error->validation = SET_INVALID;
     const struct owner *owner = &set->owners[change];
     json_object_set_new(set->barred[owner->verb], owner->key, api_set_error(&errors));
 }
@@ -324,7 +323,9 @@ void api_set(struct api_call *call)
     if (read_map(&set, CREATE, "create") && read_map(&set, UPDATE, "update") &&
         read_destroy(&set) && check_size(&set) && check_may(&set)) {
         store_watch(set.store, note_change, &set);
+        store_guard(set.store, call->api->conf.guard, call->api->conf.arg);
         run(&set);
+        store_guard(set.store, NULL, NULL);
         store_watch(set.store, NULL, NULL);
     }
     forget_changes(&set);

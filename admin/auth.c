@@ -294,14 +294,15 @@ static mx_err check_bearer(struct attempt *a, struct slice token)
     struct store *store = a->auth->conf.store;
     json_t *key = NULL;
     json_t *account = NULL;
-    uint64_t id = 0;
-    mx_err err = api_key_find(store, &key, &id, token);
+    uint64_t key_id = 0, id = 0;
+    mx_err err = api_key_find(store, &key, &key_id, &id, token);
     err = err ? err : store_get(store, &account, reg_type_find(SLICE_LITERAL("Account")), id);
     err = err ? err : check_domain(a, account, id);
     err = err ? err : access_of_account(store, &a->caller->permissions, account);
     const char *reason = err ? "unknown API key" : limit_reason(a, key);
     if (!err) {
         access_of_key(&a->caller->permissions, key);
+        a->caller->key = key_id;
     }
     json_decref(account);
     json_decref(key);

@@ -43,6 +43,7 @@ struct auth_caller {
     char name[AUTH_NAME_MAX + 1]; /* "ann@example.org", "admin"; for people and the change log */
     char account_id[OBJECT_ID_TEXT_MAX + 1]; /* "d333333" when there is no account */
     uint64_t account;                        /* 0: no account */
+    uint64_t key;                            /* the ApiKey that it took; 0: a password */
     struct permission_set permissions;
 };
 

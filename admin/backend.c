@@ -1,4 +1,3 @@
-#include "admin/access.h"
 #include "admin/audit.h"
 #include "admin/backend_private.h"
 #include "admin/ban.h"
@@ -84,41 +83,13 @@ static size_t change_at_fault(const struct object_change *changes, size_t count,
     return first;
 }
 
-/* Nobody gives what he does not have. */
-static mx_err check_access(struct backend *b, const struct object_change *changes, size_t count,
-                           struct api_problem *problem)
-{
-    for (size_t i = 0; i < count; i++) {
-        struct set_errors errors;
-        errors.count = 0;
-        mx_err err = access_check_change(b->store, &b->caller.permissions, changes[i].type,
-                                         changes[i].before, changes[i].after, &errors);
-        if (!err && errors.count > 0) {
-            const struct set_error *first = &errors.items[0];
-            (void)snprintf(problem->text, sizeof problem->text, "%s", first->text);
-            (void)snprintf(problem->property, sizeof problem->property, "%s", first->property);
-            problem->change = i;
-            problem->forbidden = true;
-            err = MX_ERR_INVALID;
-        }
-        if (err) {
-            return err;
-        }
-    }
-    return MX_OK;
-}
-
 static mx_err on_prepare(void *arg, const struct object_change *changes, size_t count,
                          struct api_problem *problem)
 {
     struct backend *b = arg;
     const struct reg_type *type;
     struct config_problem text = {0};
-    mx_err err = check_access(b, changes, count, problem);
-    if (err) {
-        return err;
-    }
-    err = publisher_prepare(b->conf.publisher, b->store, changes, count, &type, &text);
+    mx_err err = publisher_prepare(b->conf.publisher, b->store, changes, count, &type, &text);
     if (!err) {
         return MX_OK;
     }
@@ -342,6 +313,7 @@ static mx_err api_open(struct backend *b)
                             .public_url = slice_of_text(b->conf.env->public_url),
                             .arg = b,
                             .authenticate = on_authenticate,
+                            .guard = backend_guard,
                             .prepare = on_prepare,
                             .discard = on_discard,
                             .publish = on_publish,

@@ -1,4 +1,5 @@
 /* What the API does beside reading and changing the store: actions, the queue, explanations. */
+#include "admin/access.h"
 #include "admin/api_trace.h"
 #include "admin/backend_private.h"
 #include "admin/explain_json.h"
@@ -12,6 +13,14 @@ void backend_problem(struct api_problem *out, const struct config_problem *probl
 {
     (void)snprintf(out->property, sizeof out->property, "%s", problem->property);
     (void)snprintf(out->text, sizeof out->text, "%.*s", (int)sizeof out->text - 1, problem->text);
+}
+
+mx_err backend_guard(void *arg, const struct store_wish *wish, struct set_errors *errors)
+{
+    struct backend *b = arg;
+    const struct access_caller caller = {
+        .permissions = b->caller.permissions, .account = b->caller.account, .key = b->caller.key};
+    return access_check_change(b->store, &caller, wish, errors);
 }
 
 static mx_err reload(struct backend *b, struct api_problem *problem)
@@ -160,7 +169,7 @@ mx_err backend_explain(void *arg, const struct explain_query *query, json_t **ou
 {
     struct backend *b = arg;
     const struct explanation *explanation;
-    mx_err err = explain_cores_ask(b->conf.explain, query, &explanation);
+    mx_err err = explain_cores_ask(b->conf.explain, query, NULL, &explanation);
     if (err == MX_ERR_UNSUPPORTED) {
         (void)snprintf(problem->text, sizeof problem->text, "no mail is routed in recovery mode");
     } else if (err) {
@@ -174,6 +183,25 @@ mx_err backend_explain(void *arg, const struct explain_query *query, json_t **ou
     return err;
 }
 
+/* Of a plan that is only tried: what it may change is what the caller may. */
+static mx_err guard_try(void *arg, const struct store_wish *wish, struct set_errors *errors)
+{
+    struct backend *b = arg;
+    enum permission_verb verb = wish->type->singleton || (wish->before && wish->after)
+                                    ? PERMISSION_UPDATE
+                                : wish->after ? PERMISSION_CREATE
+                                              : PERMISSION_DESTROY;
+    int permission = permission_of(wish->type, verb);
+    if (!permission_has(&b->caller.permissions, permission)) {
+        char name[PERMISSION_NAME_MAX + 1];
+        struct writer w = writer_init(name, sizeof name - 1);
+        put_permission(&w, permission);
+        set_error_add(errors, SET_FORBIDDEN, NULL, "needs the permission %.*s", (int)w.len, name);
+        return MX_OK;
+    }
+    return backend_guard(arg, wish, errors);
+}
+
 mx_err backend_dry_run(void *arg, struct slice plan_text, struct slice recipients,
                        char **out_report)
 {
@@ -181,11 +209,14 @@ mx_err backend_dry_run(void *arg, struct slice plan_text, struct slice recipient
     char *report = NULL, *errors = NULL;
     size_t report_len = 0, errors_len = 0;
     struct plan_options options = {.dry_run = true,
+                                   .cores = b->conf.explain,
                                    .out = open_memstream(&report, &report_len),
                                    .err = open_memstream(&errors, &errors_len)};
+    store_guard(b->store, guard_try, b);
     int code = options.out == NULL || options.err == NULL
                    ? -1
                    : plan_dry_run(&options, b->store, plan_text, recipients);
+    store_guard(b->store, NULL, NULL);
     bool whole = (options.out == NULL || fclose(options.out) == 0) &
                  (options.err == NULL || fclose(options.err) == 0);
     *out_report = code == PLAN_EXIT_OK ? report : errors;

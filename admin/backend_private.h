@@ -28,6 +28,8 @@ struct backend {
 void backend_problem(struct api_problem *out, const struct config_problem *problem);
 
 /* Hooks of the API beside those of changes; arg is the backend. */
+MX_MUST_CHECK mx_err backend_guard(void *arg, const struct store_wish *wish,
+                                   struct set_errors *errors);
 MX_MUST_CHECK mx_err backend_action(void *arg, const struct api_caller *caller,
                                     enum api_action action, const json_t *body, json_t **out_shown,
                                     struct set_errors *errors, struct api_problem *problem);

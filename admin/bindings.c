@@ -221,12 +221,18 @@ void bindings_free(struct bindings *bindings)
     *bindings = (struct bindings){0};
 }
 
-void bindings_close(struct bindings *bindings)
+void bindings_shut(struct bindings *bindings)
 {
-    for (size_t i = 0; i < (size_t)bindings->count * bindings->cores; i++) {
+    for (size_t i = 0; !bindings->shut && i < (size_t)bindings->count * bindings->cores; i++) {
         if (bindings->fds[i] >= 0) {
             ring_close_fd(bindings->fds[i]);
         }
     }
+    bindings->shut = true;
+}
+
+void bindings_close(struct bindings *bindings)
+{
+    bindings_shut(bindings);
     bindings_free(bindings);
 }

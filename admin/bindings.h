@@ -9,6 +9,7 @@ struct bindings {
     int *fds; /* [core * count + binding] */
     uint32_t count;
     unsigned cores;
+    bool shut; /* see bindings_shut */
 };
 
 /* Opens what image has and present (may be NULL) has not. A port that another program uses is
@@ -37,5 +38,8 @@ static inline const int *bindings_of(const struct bindings *bindings, unsigned c
 }
 /* Frees the list; the descriptors live on with the cores. A zeroed list is fine. */
 void bindings_free(struct bindings *bindings);
-/* Closes the descriptors as well. */
+/* Closes the descriptors and keeps the list, which a core that has not answered may still read: it
+ * does nothing with them before it is told to apply. */
+void bindings_shut(struct bindings *bindings);
+/* Closes the descriptors as well, unless they are shut. */
 void bindings_close(struct bindings *bindings);

@@ -82,6 +82,18 @@ mx_err certificate_read(struct certificate_text *out_text, const json_t *object,
     return MX_OK;
 }
 
+mx_err certificate_names(struct writer *out, const json_t *object)
+{
+    uint8_t *pem = NULL;
+    size_t len = 0;
+    char reason[CERTIFICATE_REASON_MAX], by[CERTIFICATE_ISSUER_MAX];
+    struct writer issuer = writer_init(by, sizeof by);
+    mx_err err = read_text(&pem, &len, json_object_get(object, "certificate"), reason);
+    err = err ? err : tls_certificate_names(out, &issuer, slice_of(pem, len));
+    free(pem);
+    return err;
+}
+
 void certificate_add_names(json_t *object, const struct certificate_text *text)
 {
     char names[CERTIFICATE_NAMES_MAX], by[CERTIFICATE_ISSUER_MAX];

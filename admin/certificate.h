@@ -2,6 +2,7 @@
 #pragma once
 
 #include "admin/set_error.h"
+#include "core/cursor.h"
 
 #include <jansson.h>
 
@@ -23,6 +24,9 @@ struct certificate_text {
 MX_MUST_CHECK mx_err certificate_read(struct certificate_text *out_text, const json_t *object,
                                       const char **out_property,
                                       char reason[CERTIFICATE_REASON_MAX]);
+/* Names and addresses that a normal Certificate object is for, each with a newline, without regard
+ * to its key. */
+MX_MUST_CHECK mx_err certificate_names(struct writer *out, const json_t *object);
 /* Sets subjectAlternativeNames and issuer of a shown object. */
 void certificate_add_names(json_t *object, const struct certificate_text *text);
 void certificate_free(struct certificate_text *text); /* a zeroed one is fine */

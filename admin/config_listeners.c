@@ -1,6 +1,7 @@
 /* Where connections are accepted, and whose. */
 #include "admin/config_private.h"
 #include "core/timefmt.h"
+#include "io/random.h"
 
 #include <stdlib.h>
 
@@ -179,7 +180,7 @@ static mx_err build_netset(struct builder *b, struct netset **out_set, const cha
     b->type = config_type(type);
     mx_err err = store_each(b->store, b->type, add_network, &list);
     if (!err) {
-        err = netset_new(out_set, list.entries, list.count);
+        err = netset_new(out_set, list.entries, list.count, random_u64());
     }
     free(list.entries);
     return err ? builder_store_failed(b, err) : MX_OK;

@@ -1,9 +1,10 @@
 #include "admin/explain_parts.h"
 
+#include "admin/json_text.h"
+
 json_t *explain_text(struct slice text)
 {
-    json_t *made = json_stringn((const char *)text.ptr, text.len);
-    return made != NULL ? made : json_string("(not UTF-8)");
+    return json_text(text);
 }
 
 json_t *explain_number(uint64_t value)

@@ -130,7 +130,11 @@ mx_err object_create(struct store *store, uint64_t *out_id, const struct reg_typ
         return errors->count ? MX_OK : MX_ERR_NOMEM;
     }
     uint64_t id = store_next_id(store);
-    mx_err err = secret_seal(&type->shape, NULL, object, errors);
+    struct store_wish wish = {.type = type, .id = id, .after = object};
+    mx_err err = store_ask_guard(store, &wish, errors);
+    if (!err && errors->count == 0) {
+        err = secret_seal(&type->shape, NULL, object, errors);
+    }
     if (!err && errors->count == 0) {
         err = write_checked(store, type, id, NULL, object, resolver, errors);
     }
@@ -155,7 +159,11 @@ mx_err object_update(struct store *store, const struct reg_type *type, uint64_t 
         return err;
     }
     json_t *after = object_patch(type, before, patch, resolver, errors);
-    if (after) {
+    struct store_wish wish = {type, id, before, after, secret_has_hash(patch)};
+    if (after && (wish.has_hash || !json_equal(before, after))) {
+        err = store_ask_guard(store, &wish, errors);
+    }
+    if (after && !err && errors->count == 0) {
         err = secret_seal(&type->shape, before, after, errors);
     }
     if (err || (after && errors->count)) {
@@ -201,6 +209,12 @@ mx_err object_destroy(struct store *store, const struct reg_type *type, uint64_t
         return err;
     }
     uint32_t refused = errors->count;
+    struct store_wish wish = {.type = type, .id = id, .before = before};
+    err = store_ask_guard(store, &wish, errors);
+    if (err || errors->count != refused) {
+        json_decref(before);
+        return err;
+    }
     err = object_links_free(store, (struct set_object){type, id}, before, checks_labels(resolver),
                             errors);
     if (!err && errors->count == refused) {

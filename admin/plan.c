@@ -155,7 +155,7 @@ static void route_recipients(struct plan *plan)
 {
     struct config_problem problem;
     if (plan->explain && plan->error_count == 0 &&
-        plan_explain_route(plan->explain, plan->store, clock_wall_ms(), &problem)) {
+        plan_explain_route(plan->explain, plan->store, plan->options->cores, &problem)) {
         add_error(plan, 0, problem.text);
     }
 }

@@ -29,6 +29,7 @@ enum {
 
 #define PLAN_BYTES_MAX (UINT64_C(2) << 30)
 
+struct explain_cores;
 struct plan_options {
     const char *data_dir; /* made when absent, except by a dry run */
     const char *path;     /* of the plan; "-" is standard input, as for explain */
@@ -37,6 +38,8 @@ struct plan_options {
     /* With dry_run: a file of recipients, one a line; those that would go elsewhere are printed.
      * NULL: none. */
     const char *explain;
+    /* Who is asked what has to be looked up for that (admin/explain_cores.h). NULL: nobody. */
+    struct explain_cores *cores;
     FILE *out; /* summary, and the steps of a dry run */
     FILE *err; /* errors */
 };

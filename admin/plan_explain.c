@@ -3,23 +3,33 @@
 #include "admin/config_build.h"
 #include "admin/explain_json.h"
 #include "core/text.h"
+#include "io/clock.h"
 #include "smtp/addr_parse.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { ROUND_COUNT = 2, PLACE_MAX = 400 };
 
+/* What becomes of a recipient, in words; owned. */
+struct place {
+    char *text;
+    char *untold; /* why that is not certain; NULL: it is */
+};
+
 struct recipient {
     struct slice address;
-    char *places[ROUND_COUNT]; /* what becomes of it, in words; owned */
+    struct place places[ROUND_COUNT];
 };
 
 struct plan_explain {
     char *text; /* of the addresses */
     struct recipient *recipients;
     size_t count, cap;
-    unsigned rounds; /* done */
+    unsigned rounds;    /* done */
+    uint64_t asking_ns; /* that the cores have been waited for */
+    const char *silent; /* static text: why nobody is asked any more; NULL: somebody is */
 };
 
 /* --- recipients --------------------------------------------------------------------------------
@@ -90,8 +100,10 @@ void plan_explain_free(struct plan_explain *e)
         return;
     }
     for (size_t i = 0; i < e->count; i++) {
-        free(e->recipients[i].places[0]);
-        free(e->recipients[i].places[1]);
+        for (unsigned round = 0; round < ROUND_COUNT; round++) {
+            free(e->recipients[i].places[round].text);
+            free(e->recipients[i].places[round].untold);
+        }
     }
     free(e->recipients);
     free(e->text);
@@ -135,6 +147,12 @@ static void put_place(struct writer *w, const struct explanation *x)
         put_char(w, ')');
         return;
     }
+    if (x->outcome == EXPLAIN_REFUSED || x->outcome == EXPLAIN_TEMPORARY) { /* only later */
+        put_text(w, " (");
+        put_text(w, x->reason);
+        put_char(w, ')');
+        return;
+    }
     put_text(w, " by ");
     put_slice(w, route->name);
     put_text(w, " (");
@@ -156,35 +174,34 @@ static void put_place(struct writer *w, const struct explanation *x)
 struct trial {
     struct config *config;
     struct directory *directory;
+    struct explain_config tried; /* the two, for a core */
     struct expr_vm *vm;
     struct expr_metrics metrics; /* as at a start: all 0 */
     struct explanation *explanation;
 };
 
-static void trial_free(struct trial *t)
+static void trial_free(void *trial)
 {
+    struct trial *t = trial;
     directory_free(t->directory);
     config_free(t->config);
     free(t->vm);
     free(t->explanation);
+    free(t);
 }
 
-static mx_err trial_open(struct trial *t, struct store *store, struct config_problem *problem)
+static const struct expr_metrics *metrics_of(const struct trial *t,
+                                             const struct explain_cores *cores)
+{
+    const struct expr_metrics *metrics = cores != NULL ? explain_cores_metrics(cores) : NULL;
+    bool known = metrics != NULL && atomic_load_explicit(&metrics->collected, memory_order_acquire);
+    return known ? metrics : &t->metrics;
+}
+
+static mx_err trial_fill(struct trial *t, struct store *store, struct config_problem *problem)
 {
     const struct reg_type *type;
-    *t = (struct trial){.vm = calloc(1, sizeof *t->vm),
-                        .metrics = {.collected = true},
-                        .explanation = calloc(1, sizeof *t->explanation)};
-    mx_err err = t->vm == NULL || t->explanation == NULL ? MX_ERR_NOMEM : MX_OK;
-    if (!err) {
-        t->vm->metrics = &t->metrics;
-    }
-    err = err ? err : directory_new(&t->directory, 1);
-    if (err) {
-        config_problem_set(problem, "%s", err_text(err));
-        return err;
-    }
-    err = config_build(&t->config, store, CONFIG_WHOLE, &type, problem);
+    mx_err err = config_build(&t->config, store, CONFIG_WHOLE, &type, problem);
     for (size_t i = 0; !err && i < t->config->domain_count; i++) {
         err = directory_put_domain(t->directory, &t->config->domains[i]);
     }
@@ -192,63 +209,205 @@ static mx_err trial_open(struct trial *t, struct store *store, struct config_pro
     for (; !err && block != NULL; block = block->next) {
         err = directory_put_block(t->directory, block);
     }
-    if (err == MX_ERR_NOMEM) {
+    if (!err) {
+        t->tried = (struct explain_config){&t->config->image, t->directory};
+    } else if (err == MX_ERR_NOMEM) {
         config_problem_set(problem, "%s", err_text(err));
     }
     return err;
 }
 
-static mx_err route_all(struct plan_explain *e, const struct trial *t, int64_t wall_ms)
+static mx_err trial_new(struct trial **out_trial, struct store *store,
+                        const struct explain_cores *cores, struct config_problem *problem)
 {
-    const struct expr_asker nobody = {.answers = NULL};
+    struct trial *t = calloc(1, sizeof *t);
+    bool made = t != NULL && (t->vm = calloc(1, sizeof *t->vm)) != NULL &&
+                (t->explanation = calloc(1, sizeof *t->explanation)) != NULL &&
+                directory_new(&t->directory, 1) == MX_OK;
+    mx_err err = made ? trial_fill(t, store, problem) : MX_ERR_NOMEM;
+    if (!made) {
+        config_problem_set(problem, "%s", err_text(err));
+    }
+    if (err) {
+        if (t != NULL) {
+            trial_free(t);
+        }
+        return err;
+    }
+    atomic_store_explicit(&t->metrics.collected, true, memory_order_relaxed);
+    t->vm->metrics = metrics_of(t, cores);
+    *out_trial = t;
+    return MX_OK;
+}
+
+/* --- looking up --------------------------------------------------------------------------------
+ */
+
+enum { BIT_DNS = 1 << EXPR_ASK_DNS };
+
+static bool looks_at_host(const struct expr_program *program, enum route_kind kind)
+{
+    return program != NULL &&
+           (expr_uses(program, EXPR_VAR_REMOTE_IP) || expr_uses(program, EXPR_VAR_LOCAL_IP) ||
+            (kind == ROUTE_MX && expr_uses(program, EXPR_VAR_MX)));
+}
+
+/* How it leaves depends on a host that is not known. */
+static bool misses_host(const struct explanation *x)
+{
+    const struct route_conf *route = x->routing.route;
+    const struct outbound_conf *outbound = &x->image->outbound;
+    return x->outcome == EXPLAIN_RELAYED && x->hop.address_count == 0 &&
+           (looks_at_host(outbound->tls_program, route->kind) ||
+            looks_at_host(outbound->connection_program, route->kind));
+}
+
+static bool goes_to_mx(const struct explanation *x)
+{
+    return x->outcome == EXPLAIN_RELAYED && x->routing.route->kind == ROUTE_MX;
+}
+
+/* NULL: nobody answers. */
+static const struct explanation *ask_core(struct plan_explain *e, const struct trial *t,
+                                          struct explain_cores *cores,
+                                          const struct explain_query *query)
+{
+    const struct explanation *answer;
+    if (e->silent != NULL) {
+        return NULL;
+    }
+    uint64_t began_ns = clock_monotonic_ns();
+    mx_err err = explain_cores_ask(cores, query, &t->tried, &answer);
+    e->asking_ns += clock_monotonic_ns() - began_ns;
+    if (err) {
+        e->silent = err == MX_ERR_UNSUPPORTED ? "nothing is looked up in recovery mode"
+                                              : "a core has not answered";
+    } else if (e->asking_ns > PLAN_EXPLAIN_ASK_MS * MX_NS_PER_MS) {
+        e->silent = "it took too long to look up what the recipients before need";
+    }
+    return err ? NULL : answer;
+}
+
+static void put_problem(struct writer *w, const struct explanation *x)
+{
+    for (uint32_t i = 0; i < x->decision_count && w->len == 0; i++) {
+        const struct explain_decision *decision = &x->decisions[i];
+        if (decision->problem != NULL) {
+            put_text(w, decision->object);
+            put_char(w, '.');
+            put_text(w, decision->setting);
+            put_text(w, ": ");
+            put_text(w, decision->problem);
+        }
+    }
+}
+
+/* What could not be told. asks: what was asked, or would have been; silent: why it was not, or
+ * NULL. */
+static void put_untold(struct writer *w, const struct explanation *x, uint32_t asks,
+                       const char *silent)
+{
+    if (silent != NULL && asks != 0) {
+        put_text(w, (asks & BIT_DNS) != 0 ? "dns_query: " : "keys and counters: ");
+        put_text(w, silent);
+        return;
+    }
+    if (asks != 0 || x->outcome == EXPLAIN_TEMPORARY) {
+        put_problem(w, x);
+    }
+    if (w->len == 0 && misses_host(x)) {
+        put_text(w, "addresses of its hosts: ");
+        put_text(w, silent != NULL                 ? silent
+                    : x->hop.names_problem != NULL ? x->hop.names_problem
+                                                   : "not known");
+    }
+}
+
+/* --- all of them -------------------------------------------------------------------------------
+ */
+
+static mx_err keep_text(char **out, char *text, struct writer *w)
+{
+    text[w->len] = '\0';
+    *out = strdup(text);
+    return *out == NULL ? MX_ERR_NOMEM : MX_OK;
+}
+
+static mx_err route_one(struct plan_explain *e, struct recipient *r, const struct trial *t,
+                        struct explain_cores *cores)
+{
+    char text[PLACE_MAX], why[PLACE_MAX];
+    struct writer w = writer_init(text, sizeof text - 1), untold = writer_init(why, sizeof why - 1);
+    struct place *place = &r->places[e->rounds];
+    uint32_t asks = 0;
+    const struct expr_asker nobody = {.unasked = &asks};
     struct schedule schedule;
     schedule_default(&schedule);
     struct routing_context context = {.image = &t->config->image,
                                       .directory = t->directory,
                                       .vm = t->vm,
-                                      .now_ms = wall_ms,
+                                      .now_ms = clock_wall_ms(),
                                       .schedule = &schedule,
                                       .asker = &nobody};
-    for (size_t i = 0; i < e->count; i++) {
-        char place[PLACE_MAX];
-        struct writer w = writer_init(place, sizeof place - 1);
-        struct explain_query query = {.rcpt = e->recipients[i].address};
-        explain(t->explanation, &query, &context);
-        put_place(&w, t->explanation);
-        place[w.len] = '\0';
-        e->recipients[i].places[e->rounds] = strdup(place);
-        if (e->recipients[i].places[e->rounds] == NULL) {
-            return MX_ERR_NOMEM;
-        }
-    }
-    return MX_OK;
+    struct explain_query query = {.rcpt = r->address};
+    const struct explanation *x = t->explanation;
+    explain(t->explanation, &query, &context);
+    asks &= cores == NULL ? BIT_DNS : UINT32_MAX; /* what is remembered ends with the process */
+    bool wants = asks != 0 || misses_host(x) || goes_to_mx(x);
+    const struct explanation *asked = wants ? ask_core(e, t, cores, &query) : NULL;
+    put_place(&w, asked != NULL ? asked : x);
+    put_untold(&untold, asked != NULL ? asked : x, asks, asked != NULL ? NULL : e->silent);
+    mx_err err = keep_text(&place->text, text, &w);
+    return err || untold.len == 0 ? err : keep_text(&place->untold, why, &untold);
 }
 
-mx_err plan_explain_route(struct plan_explain *e, struct store *store, int64_t wall_ms,
+mx_err plan_explain_route(struct plan_explain *e, struct store *store, struct explain_cores *cores,
                           struct config_problem *problem)
 {
-    struct trial trial;
-    mx_err err = trial_open(&trial, store, problem);
-    if (!err) {
-        err = route_all(e, &trial, wall_ms);
-        if (err) {
-            config_problem_set(problem, "%s", err_text(err));
-        }
+    struct trial *trial;
+    if (cores == NULL) {
+        e->silent = "nothing is looked up while no server runs";
     }
-    trial_free(&trial);
+    mx_err err = trial_new(&trial, store, cores, problem);
+    if (err) {
+        return err;
+    }
+    for (size_t i = 0; !err && i < e->count; i++) {
+        err = route_one(e, &e->recipients[i], trial, cores);
+    }
+    if (err) {
+        config_problem_set(problem, "%s", err_text(err));
+    }
+    explain_cores_free_config(cores, &trial->tried, trial, trial_free);
     e->rounds += err == MX_OK;
     return err;
 }
 
 void plan_explain_print(const struct plan_explain *e, FILE *out)
 {
-    size_t moved = 0;
+    size_t moved = 0, untold = 0;
     for (size_t i = 0; i < e->count; i++) {
         const struct recipient *r = &e->recipients[i];
-        if (strcmp(r->places[0], r->places[1]) != 0) {
-            fprintf(out, "%.*s: %s -> %s\n", SLICE_ARGS(r->address), r->places[0], r->places[1]);
-            moved++;
+        const struct place *now = &r->places[0], *then = &r->places[1];
+        const char *why = now->untold != NULL ? now->untold : then->untold;
+        bool differs = strcmp(now->text, then->text) != 0;
+        if (differs) {
+            fprintf(out, "%.*s: %s -> %s", SLICE_ARGS(r->address), now->text, then->text);
+        } else if (why != NULL) {
+            fprintf(out, "%.*s: %s", SLICE_ARGS(r->address), now->text);
         }
+        if (why != NULL) {
+            fprintf(out, "; not certain, %s", why);
+        }
+        if (differs || why != NULL) {
+            fputc('\n', out);
+        }
+        moved += differs && why == NULL;
+        untold += why != NULL;
     }
-    fprintf(out, "%zu of %zu recipients would go another way\n", moved, e->count);
+    fprintf(out, "%zu of %zu recipients would go another way", moved, e->count);
+    if (untold > 0) {
+        fprintf(out, "; of %zu it is not certain", untold);
+    }
+    fputc('\n', out);
 }

@@ -281,9 +281,12 @@ static void core_problem(struct config_problem *problem, int core, const char *t
     config_problem_set(problem, "core %d %s", core, text);
 }
 
-/* Takes back what some cores have prepared. */
+/* Takes back what some cores have prepared; what they have of it is freed when they have answered.
+ * The ports that were bound for it are free at once, however late a core is. */
 static void give_up(struct publisher *p)
 {
+    bindings_shut(&p->bindings);
+    web_cancel(p->conf.web);
     for (unsigned i = 0; i < p->conf.cores; i++) {
         struct core_part *part = &p->parts[i];
         if (part->waiting) {
@@ -294,7 +297,6 @@ static void give_up(struct publisher *p)
     }
     p->lingering = true;
     p->applied = false;
-    (void)finish_lingering(p);
 }
 
 static mx_err cores_prepare(struct publisher *p, struct config_problem *problem)
@@ -315,6 +317,7 @@ static mx_err cores_prepare(struct publisher *p, struct config_problem *problem)
         if (err) {
             core_problem(problem, (int)i, err_text(err));
             give_up(p);
+            (void)finish_lingering(p);
             return err;
         }
     }
@@ -385,6 +388,7 @@ void publisher_cancel(struct publisher *p)
 {
     if (p->prepared) {
         give_up(p);
+        (void)finish_lingering(p);
     }
 }
 

@@ -1,8 +1,8 @@
 /* The object types that an administrator edits, as tables. Validation, defaults, storage, plans,
- * the reference page and later the schema, the forms and the help of the command line are all made
- * from them, so a new field is one line in registry_types.c. A type or field is here when it has
- * its effect, not before; names of the management contract that have none here are listed per
- * variant and refused by name. */
+ * the reference page, the schema, the forms and the help of the command line are all made from
+ * them, so a new field is one entry in the registry_*.c of its type (admin/registry_private.h says
+ * which). A type or field is here when it has its effect, not before; names of the management
+ * contract that have none here are listed per variant and refused by name. */
 #pragma once
 
 #include "core/slice.h"

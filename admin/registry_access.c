@@ -81,7 +81,11 @@ static const struct reg_field role_fields[] = {
     ROLE_IDS_FIELD,
 };
 const struct reg_variant reg_role_variants[1] = {
-    {.label = "Role", .fields = FIELDS(role_fields), .unsupported = "memberTenantId"},
+    {.label = "Role",
+     .fields = FIELDS(role_fields),
+     .unsupported = "memberTenantId",
+     .note = "Changed and removed only by who has all that it gives, while no account has it that "
+             "may do more than he."},
 };
 
 /* ApiKey ------------------------------------------------------------------------------------ */
@@ -131,7 +135,10 @@ static const struct reg_field api_key_fields[] = {
                     "**** ever after."},
 };
 const struct reg_variant reg_api_key_variants[1] = {
-    {.label = "API key", .fields = FIELDS(api_key_fields)},
+    {.label = "API key",
+     .fields = FIELDS(api_key_fields),
+     .note = "May do no more, ends no later and is good from no more addresses than what its maker "
+             "has signed in with; so it neither widens nor prolongs itself."},
 };
 
 /* Security ---------------------------------------------------------------------------------- */

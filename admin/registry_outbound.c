@@ -7,11 +7,6 @@
         .flags = REG_REQUIRED | REG_INDEXED | REG_UNIQUE,                                          \
         .description = "What the " which " expression of MtaOutboundStrategy yields to choose it." \
     }
-#define PEOPLE_FIELD                                                                             \
-    {                                                                                            \
-        .name = "description", .kind = REG_STRING, .format = FORMAT_TEXT, .flags = REG_NULLABLE, \
-        .description = "Free text for people; shown in lists and logs of changes."               \
-    }
 #define TIME_FIELD(field_name, normal, text)                                             \
     {                                                                                    \
         .name = (field_name), .kind = REG_NUMBER, .format = FORMAT_DURATION, .min = 100, \
@@ -29,7 +24,7 @@ static const struct reg_enum start_tls = {
 
 static const struct reg_field tls_fields[] = {
     NAME_FIELD("tls"),
-    PEOPLE_FIELD,
+    DESCRIPTION_FIELD,
     {.name = "startTls",
      .kind = REG_ENUM,
      .enumeration = &start_tls,
@@ -74,7 +69,7 @@ static const struct reg_shape source_address = {.name = "MtaConnectionIpHost",
 
 static const struct reg_field connection_fields[] = {
     NAME_FIELD("connection"),
-    PEOPLE_FIELD,
+    DESCRIPTION_FIELD,
     {.name = "sourceIps",
      .kind = REG_LIST,
      .embedded = &source_address,

@@ -9,6 +9,29 @@
 #define SECOND_MS INT64_C(1000)
 #define DAY_MS (86400 * SECOND_MS)
 
+/* A field that most types have. */
+#define DESCRIPTION_FIELD                                                                        \
+    {                                                                                            \
+        .name = "description", .kind = REG_STRING, .format = FORMAT_TEXT, .flags = REG_NULLABLE, \
+        .description = "Free text for people; shown in lists and logs of changes."               \
+    }
+
+/* registry_addresses.c */
+extern const struct reg_variant reg_domain_variants[1], reg_account_variants[2],
+    reg_list_variants[1];
+/* registry_routes.c */
+extern const struct reg_variant reg_route_variants[3], reg_strategy_variants[1];
+/* registry_system.c */
+extern const struct reg_variant reg_listener_variants[1], reg_settings_variants[1];
+/* registry_certificate.c */
+extern const struct reg_variant reg_certificate_variants[1];
+/* registry_blocked.c */
+extern const struct reg_variant reg_blocked_variants[1], reg_allowed_variants[1];
+/* registry_sessions.c */
+extern const struct reg_variant reg_session_variants[1], reg_stage_rcpt_variants[1],
+    reg_stage_data_variants[1];
+/* registry_performance.c */
+extern const struct reg_variant reg_performance_variants[1];
 /* registry_schedule.c */
 extern const struct reg_variant reg_virtual_queue_variants[1], reg_schedule_variants[1];
 /* registry_dns.c */

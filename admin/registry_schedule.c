@@ -8,11 +8,6 @@
         .mode = REG_IMMUTABLE, .flags = REG_REQUIRED | REG_INDEXED | REG_UNIQUE,   \
         .description = (text)                                                      \
     }
-#define DESCRIPTION_FIELD                                                                        \
-    {                                                                                            \
-        .name = "description", .kind = REG_STRING, .format = FORMAT_TEXT, .flags = REG_NULLABLE, \
-        .description = "Free text for people; shown in lists and logs of changes."               \
-    }
 
 /* MtaVirtualQueue --------------------------------------------------------------------------- */
 

@@ -16,6 +16,9 @@ struct sandbox {
  * thing, or an older one that would forbid renaming between folders. */
 bool sandbox_folders(struct sandbox *out, const char *const *folders, size_t count);
 /* Every system call that the server does not need fails with EPERM; those of the ring are
- * restricted in io/ring_uring.c, since a filter does not see them. seccomp(2). False: not in force;
- * always so under a sanitizer, whose runtime needs more. */
+ * restricted in io/ring_uring_open.c, since a filter does not see them. seccomp(2). False: not in
+ * force; always so under a sanitizer, whose runtime needs more. */
 bool sandbox_system_calls(struct sandbox *out);
+/* After sandbox_system_calls, when all rings exist: no thread of the process makes another. A ring
+ * of its own would have no restrictions. False: not in force. */
+bool sandbox_last_ring(void);

@@ -3,11 +3,18 @@
 #include "core/base.h"
 
 #include <errno.h>
+#include <linux/netlink.h>
+#include <sched.h>
 #include <seccomp.h>
 #include <stddef.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
 
-/* What is not here fails with EPERM: starting programs, other processes' memory and namespaces,
- * mounts, modules, keys, clocks, devices, changing users. Grouped by who asks. */
+/* What is neither here nor in `limited` fails with EPERM: starting programs, other processes'
+ * memory, namespaces, mounts, modules, keys, clocks, devices, changing users. Grouped by who asks.
+ */
 static const char *const allowed[] = {
     /* files: journal, Maildir, registry */
     "open",
@@ -48,7 +55,6 @@ static const char *const allowed[] = {
     "fcntl",
     "flock",
     "umask",
-    "ioctl",
     "dup",
     "dup2",
     "dup3",
@@ -70,7 +76,6 @@ static const char *const allowed[] = {
     "fchown",
     "utimensat",
     /* sockets */
-    "socket",
     "socketpair",
     "bind",
     "listen",
@@ -103,9 +108,7 @@ static const char *const allowed[] = {
     "epoll_wait",
     "epoll_pwait",
     /* memory */
-    "mmap",
     "munmap",
-    "mprotect",
     "mremap",
     "madvise",
     "brk",
@@ -114,8 +117,6 @@ static const char *const allowed[] = {
     "mincore",
     "membarrier",
     /* threads and signals */
-    "clone",
-    "clone3",
     "exit",
     "exit_group",
     "futex",
@@ -146,6 +147,7 @@ static const char *const allowed[] = {
     "rt_sigtimedwait",
     "sigaltstack",
     "restart_syscall",
+    "seccomp", /* of sandbox_last_ring */
     /* facts */
     "clock_gettime",
     "clock_getres",
@@ -168,11 +170,79 @@ static const char *const allowed[] = {
     "uname",
 };
 
+#define NEW_NAMESPACE                                                                             \
+    (CLONE_NEWCGROUP | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUSER | \
+     CLONE_NEWUTS)
+
+enum { WRITE_AND_EXECUTE = PROT_WRITE | PROT_EXEC };
+#define LOW_HALF UINT32_MAX /* of an argument that is an int */
+
+/* These work only if arguments, behind their masks, are as said; a row for each value. */
+static const struct {
+    const char *name;
+    struct scmp_arg_cmp only[2];
+    unsigned count;
+} limited[] = {
+    /* threads and no processes, in the namespaces that there are */
+    {"clone", {{0, SCMP_CMP_MASKED_EQ, CLONE_THREAD | NEW_NAMESPACE, CLONE_THREAD}}, 1},
+    /* nothing becomes executable that can be, or was, written to */
+    {"mmap", {{2, SCMP_CMP_MASKED_EQ, WRITE_AND_EXECUTE, 0}}, 1},
+    {"mmap", {{2, SCMP_CMP_MASKED_EQ, WRITE_AND_EXECUTE, PROT_WRITE}}, 1},
+    {"mmap", {{2, SCMP_CMP_MASKED_EQ, WRITE_AND_EXECUTE, PROT_EXEC}}, 1},
+    {"mprotect", {{2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0}}, 1},
+    {"socket", {{0, SCMP_CMP_MASKED_EQ, LOW_HALF, AF_INET}}, 1},
+    {"socket", {{0, SCMP_CMP_MASKED_EQ, LOW_HALF, AF_INET6}}, 1},
+    {"socket", {{0, SCMP_CMP_MASKED_EQ, LOW_HALF, AF_UNIX}}, 1},
+    /* which addresses are ours */
+    {"socket",
+     {{0, SCMP_CMP_MASKED_EQ, LOW_HALF, AF_NETLINK},
+      {2, SCMP_CMP_MASKED_EQ, LOW_HALF, NETLINK_ROUTE}},
+     2},
+    /* is the log a terminal? */
+    {"ioctl", {{1, SCMP_CMP_MASKED_EQ, LOW_HALF, TCGETS}}, 1},
+};
+
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 static const bool is_sanitized = true;
 #else
 static const bool is_sanitized = false;
 #endif
+
+/* False: this architecture, or this library, has no such call. */
+static bool find(int *out_number, const char *name)
+{
+    *out_number = seccomp_syscall_resolve_name(name);
+    return *out_number != __NR_SCMP_ERROR && *out_number >= 0;
+}
+
+/* The calls that are allowed are added to *count. */
+static bool add_rules(scmp_filter_ctx filter, unsigned *count)
+{
+    int number;
+    for (size_t i = 0; i < mx_countof(allowed); i++) {
+        if (!find(&number, allowed[i])) {
+            continue;
+        }
+        if (seccomp_rule_add(filter, SCMP_ACT_ALLOW, number, 0) != 0) {
+            return false;
+        }
+        ++*count;
+    }
+    for (size_t i = 0; i < mx_countof(limited); i++) {
+        if (!find(&number, limited[i].name)) {
+            continue;
+        }
+        if (seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, number, limited[i].count,
+                                   limited[i].only) != 0) {
+            return false;
+        }
+        *count += i == 0 || strcmp(limited[i].name, limited[i - 1].name) != 0;
+    }
+    /* Its flags are in memory, where no filter can see them. With this error, and no other, the C
+     * library makes its threads by clone(2). */
+    return !find(&number, "clone3") ||
+           seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), number, 0) == 0;
+}
 
 bool sandbox_system_calls(struct sandbox *out)
 {
@@ -182,17 +252,24 @@ bool sandbox_system_calls(struct sandbox *out)
         return false;
     }
     unsigned count = 0;
-    bool good = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2) == 0; /* a search tree */
-    for (size_t i = 0; good && i < mx_countof(allowed); i++) {
-        int number = seccomp_syscall_resolve_name(allowed[i]);
-        if (number == __NR_SCMP_ERROR || number < 0) {
-            continue; /* this architecture, or this library, has no such call */
-        }
-        good = seccomp_rule_add(filter, SCMP_ACT_ALLOW, number, 0) == 0;
-        count++;
-    }
-    good = good && seccomp_load(filter) == 0;
+    bool good = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2) == 0 && /* a search tree */
+                add_rules(filter, &count) && seccomp_load(filter) == 0;
     seccomp_release(filter);
     out->filters = good ? count : 0;
+    return good;
+}
+
+bool sandbox_last_ring(void)
+{
+    scmp_filter_ctx filter = is_sanitized ? NULL : seccomp_init(SCMP_ACT_ALLOW);
+    if (filter == NULL) {
+        return false;
+    }
+    int number;
+    bool good = find(&number, "io_uring_setup") &&
+                seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1) == 0 &&
+                seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), number, 0) == 0 &&
+                seccomp_load(filter) == 0;
+    seccomp_release(filter);
     return good;
 }

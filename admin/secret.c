@@ -5,6 +5,25 @@
 
 #include <string.h>
 
+/* As deep as API_DEPTH_MAX and a plan's lines let it be. */
+bool secret_has_hash(const json_t *value)
+{
+    size_t index;
+    const char *key;
+    json_t *item;
+    bool found = json_is_string(value) &&
+                 password_is_hash(slice_of(json_string_value(value), json_string_length(value)));
+    json_array_foreach((json_t *)(uintptr_t)value, index, item)
+    {
+        found = found || secret_has_hash(item);
+    }
+    json_object_foreach((json_t *)(uintptr_t)value, key, item)
+    {
+        found = found || secret_has_hash(item);
+    }
+    return found;
+}
+
 struct sealing {
     struct set_errors *errors;
     mx_err err;

@@ -6,6 +6,9 @@
 
 #include <jansson.h>
 
+/* Is there a password in value (any JSON from outside) that is given as its hash? */
+bool secret_has_hash(const json_t *value);
+
 /* Replaces every password of after (a normal object) by its hash. One that the hash at the same
  * place of before (NULL: a new object) is already made of keeps that hash, so that a change that
  * says the same again changes nothing. Refusals go to errors. Takes as long as argon2 does. */

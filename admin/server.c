@@ -17,8 +17,8 @@
 
 enum {
     LOG_POLL_MS = 50,
-    /* Between a core's 3 ms and the worker's 100. */
-    LOOP_SLICE_NS = 10000000,
+    /* Between a core's 20 ms and the worker's 100. */
+    LOOP_SLICE_NS = 40000000,
 };
 
 /* --- start ---------------------------------------------------------------------------------------
@@ -200,14 +200,15 @@ static bool start(struct server *server)
     if (server->env.recovery_mode) {
         return signals_open(server) && config_open(server) && server_http_listen_open(server) &&
                server_become_user(server) && server_confine(server) && hub_open(server) &&
-               server_loop_open(server) && server_management_start(server);
+               server_loop_open(server) && server_management_start(server) &&
+               server_confine_rings(server);
     }
     return signals_open(server) && config_open(server) && server_listeners_open(server) &&
            server_http_listen_open(server) && server_become_user(server) &&
            mail_root_make(server) && server_confine(server) && names_open(server) &&
            tls_ready(server) && hub_open(server) && server_loop_open(server) &&
            journal_store_ready(server) && server_web_open(server) && server_cores_start(server) &&
-           step_aside(server) && server_management_start(server);
+           step_aside(server) && server_management_start(server) && server_confine_rings(server);
 }
 
 /* --- running and the end -------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 #include "admin/privileges.h"
 #include "admin/sandbox.h"
 
+#include <unistd.h>
+
 bool server_lend(struct server *server)
 {
     return server->options->user == NULL || privileges_lend(server->options->user, stderr);
@@ -13,9 +15,20 @@ bool server_take_back(struct server *server)
     return server->options->user == NULL || privileges_return(stderr);
 }
 
+static void warn_of_root(struct server *server)
+{
+    struct log_line *line = log_begin(&server->log, LOG_WARN, "runs-as-root");
+    log_text(line, "effect", "whoever finds a hole in it has this machine");
+    log_text(line, "advice", "give --user NAME, or start it as that user (tools/systemd)");
+    log_end(&server->log, line);
+}
+
 bool server_become_user(struct server *server)
 {
     bool good = server->options->user == NULL || privileges_drop(server->options->user, stderr);
+    if (good && geteuid() == 0) {
+        warn_of_root(server);
+    }
     privileges_core_dumps(server->options->core_dumps);
     return good;
 }
@@ -38,6 +51,7 @@ bool server_confine(struct server *server)
     if (!options->no_sandbox) {
         whole = sandbox_folders(&sandbox, folders, count);
         whole = sandbox_system_calls(&sandbox) && whole;
+        server->filters_calls = sandbox.filters > 0;
     }
     struct log_line *line = log_begin(&server->log, whole ? LOG_INFO : LOG_WARN, "sandbox");
     log_u64(line, "landlock", (uint64_t)sandbox.landlock);
@@ -58,5 +72,15 @@ bool server_confine(struct server *server)
                      : "0 is not in force: a kernel from 5.19 with Landlock and seccomp has both");
     }
     log_end(&server->log, line);
+    return true;
+}
+
+bool server_confine_rings(struct server *server)
+{
+    if (server->filters_calls && !sandbox_last_ring()) {
+        struct log_line *line = log_begin(&server->log, LOG_WARN, "rings-not-limited");
+        log_text(line, "effect", "a ring that is made later would have no restrictions");
+        log_end(&server->log, line);
+    }
     return true;
 }

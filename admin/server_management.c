@@ -38,7 +38,7 @@ static mx_err queue_open(struct server *server)
                                     .wait = take_messages,
                                     .wait_arg = server};
     mx_err err = queue_cores_new(&server->queue, &conf);
-    return err ? err : explain_cores_new(&server->explain, &conf);
+    return err ? err : explain_cores_new(&server->explain, &conf, &server->metrics);
 }
 
 /* The HTTP listeners of the configuration; recovery mode has only that of the command line. */

@@ -76,8 +76,9 @@ struct server {
     sem_t may_close; /* all cores have stopped: nobody wakes another's ring any more */
     int signal_fd;
     bool stopping;
-    bool cores_told; /* to stop */
-    bool broken;     /* ends by itself, with an error */
+    bool cores_told;    /* to stop */
+    bool filters_calls; /* the filter of system calls is in force */
+    bool broken;        /* ends by itself, with an error */
     uint64_t stop_ns;
 };
 
@@ -121,6 +122,8 @@ bool server_take_back(struct server *server);
 bool server_become_user(struct server *server);
 /* A server that cannot be confined runs all the same: older kernels and containers cannot. */
 bool server_confine(struct server *server);
+/* When all rings exist. */
+bool server_confine_rings(struct server *server);
 
 /* --- server_management.c --------------------------------------------------------------------- */
 

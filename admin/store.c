@@ -54,7 +54,8 @@ static const char *const statement_text[STMT_COUNT] = {
     [STMT_ACCESS_PUT] = "INSERT OR REPLACE INTO account_access(account, administrator, json) "
                         "VALUES(?1, ?2, ?3)",
     [STMT_ACCESS_DELETE] = "DELETE FROM account_access WHERE account = ?1",
-    [STMT_ACCESS_EACH] = "SELECT account, json FROM account_access ORDER BY account",
+    [STMT_ACCESS_ROLES] = "SELECT account, json FROM account_access "
+                          "WHERE instr(json, '\"roleIds\"') > 0 ORDER BY account",
     [STMT_ACCESS_ADMIN] = "SELECT 1 FROM account_access WHERE administrator = 1 LIMIT 1",
     [STMT_NOTE_GET] = "SELECT value FROM notes WHERE key = ?1",
     [STMT_NOTE_SET] = "INSERT OR REPLACE INTO notes(key, value) VALUES(?1, ?2)",
@@ -278,6 +279,18 @@ void store_watch(struct store *store, store_change_fn watch, void *arg)
 {
     store->watch = watch;
     store->watch_arg = arg;
+}
+
+void store_guard(struct store *store, store_guard_fn guard, void *arg)
+{
+    store->guard = guard;
+    store->guard_arg = arg;
+}
+
+mx_err store_ask_guard(struct store *store, const struct store_wish *wish,
+                       struct set_errors *errors)
+{
+    return store->guard ? store->guard(store->guard_arg, wish, errors) : MX_OK;
 }
 
 uint64_t store_next_id(struct store *store)

@@ -97,6 +97,22 @@ typedef void (*store_change_fn)(void *arg, const struct reg_type *type, uint64_t
                                 const json_t *before, const json_t *after);
 void store_watch(struct store *store, store_change_fn watch, void *arg);
 
+/* A change that somebody asks for. before and after as in store_write, but passwords of after may
+ * still be in clear. */
+struct store_wish {
+    const struct reg_type *type;
+    uint64_t id;
+    const json_t *before, *after;
+    bool has_hash; /* a password is given as its hash, so the two are equal when it is that one */
+};
+/* Asked by admin/objects before anything of a change depends on what is secret; refusals go to
+ * errors. NULL = nobody is asked, everything is allowed. */
+typedef mx_err (*store_guard_fn)(void *arg, const struct store_wish *wish,
+                                 struct set_errors *errors);
+void store_guard(struct store *store, store_guard_fn guard, void *arg);
+MX_MUST_CHECK mx_err store_ask_guard(struct store *store, const struct store_wish *wish,
+                                     struct set_errors *errors);
+
 /* By the type's unique properties. MX_ERR_NOTFOUND. Domain: also by alias, then *out_id is the
  * domain's. */
 MX_MUST_CHECK mx_err store_find_label(struct store *store, uint64_t *out_id,
@@ -149,6 +165,9 @@ MX_MUST_CHECK mx_err store_count_rows(struct store *store, size_t *out_domains,
 MX_MUST_CHECK mx_err store_each_domain(struct store *store, store_domain_fn each, void *arg);
 MX_MUST_CHECK mx_err store_each_address(struct store *store, store_address_fn each, void *arg);
 
+/* Calls each for every account that has roles by id, with what of it is about access alone
+ * ("credentials", "roles", "permissions"). As store_each. */
+MX_MUST_CHECK mx_err store_each_with_roles(struct store *store, store_object_fn each, void *arg);
 /* True in *out_has when an account has the role Admin and a credential. */
 MX_MUST_CHECK mx_err store_has_administrator(struct store *store, bool *out_has);
 /* Short texts that are no objects and are not logged. A note is durable when the call returns; not

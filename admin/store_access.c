@@ -112,12 +112,35 @@ mx_err store_has_administrator(struct store *store, bool *out_has)
     return err;
 }
 
-/* Links ------------------------------------------------------------------------------------ */
+/* Roles ------------------------------------------------------------------------------------ */
+
+mx_err store_each_with_roles(struct store *store, store_object_fn each, void *arg)
+{
+    sqlite3_stmt *stmt = NULL;
+    mx_err err = store_statement(store, &stmt, STMT_ACCESS_ROLES);
+    bool row = true;
+    while (!err) {
+        err = store_step(store, stmt, &row);
+        if (err || !row) {
+            break;
+        }
+        json_t *account = variant_json("User");
+        err = store_access_read(store, account, column_slice(stmt, 1));
+        err = err ? err : each(arg, (uint64_t)sqlite3_column_int64(stmt, 0), account);
+        json_decref(account);
+    }
+    if (stmt) {
+        (void)sqlite3_reset(stmt);
+    }
+    return err;
+}
 
 struct role_search {
     const struct reg_type *role;
     uint64_t id;
     bool found;
+    struct set_object *out;
+    uint32_t count, max;
 };
 
 static bool match_role(void *arg, const char *path, const struct reg_type *type, uint64_t id)
@@ -128,43 +151,26 @@ static bool match_role(void *arg, const char *path, const struct reg_type *type,
     return !search->found;
 }
 
-static mx_err uses_role(struct store *store, bool *out_uses, struct slice text, uint64_t role)
+static mx_err note_user(void *arg, uint64_t id, json_t *account)
 {
-    struct role_search search = {reg_type_find(SLICE_LITERAL("Role")), role, false};
-    json_t *account = variant_json("User");
-    mx_err err = store_access_read(store, account, text);
-    if (!err) {
-        object_references(reg_type_find(SLICE_LITERAL("Account")), account, match_role, &search);
-        *out_uses = search.found;
+    struct role_search *search = arg;
+    const struct reg_type *type = reg_type_find(SLICE_LITERAL("Account"));
+    search->found = false;
+    object_references(type, account, match_role, search);
+    if (search->found) {
+        search->out[search->count++] = (struct set_object){type, id};
     }
-    json_decref(account);
-    return err;
+    return search->count == search->max ? MX_ERR_LIMIT : MX_OK;
 }
 
 mx_err store_role_users(struct store *store, struct set_object *out, uint32_t *out_count,
                         uint32_t max, uint64_t role)
 {
-    sqlite3_stmt *stmt = NULL;
-    mx_err err = store_statement(store, &stmt, STMT_ACCESS_EACH);
-    uint32_t count = 0;
-    bool row = true;
-    while (!err && count < max) {
-        bool uses = false;
-        err = store_step(store, stmt, &row);
-        if (err || !row) {
-            break;
-        }
-        err = uses_role(store, &uses, column_slice(stmt, 1), role);
-        if (!err && uses) {
-            out[count++] = (struct set_object){reg_type_find(SLICE_LITERAL("Account")),
-                                               (uint64_t)sqlite3_column_int64(stmt, 0)};
-        }
-    }
-    if (stmt) {
-        (void)sqlite3_reset(stmt);
-    }
-    *out_count = count;
-    return err;
+    struct role_search search = {
+        .role = reg_type_find(SLICE_LITERAL("Role")), .id = role, .out = out, .max = max};
+    mx_err err = max > 0 ? store_each_with_roles(store, note_user, &search) : MX_OK;
+    *out_count = search.count;
+    return err == MX_ERR_LIMIT ? MX_OK : err;
 }
 
 /* Notes ------------------------------------------------------------------------------------ */

@@ -120,6 +120,7 @@ static mx_err open_database(struct store **out_store, const char *path, int flag
         /* Nobody else has it open (the folder is locked), and a server has to start on a full disk:
          * without this SQLite makes an index file at the first read. */
         err = execute(store, "PRAGMA locking_mode=EXCLUSIVE");
+        err = err ? err : store_add_functions(store);
     }
     if (!err) {
         *out_store = store;

@@ -38,7 +38,7 @@ enum store_statement {
     STMT_ALIAS_DELETE,
     STMT_ACCESS_PUT,
     STMT_ACCESS_DELETE,
-    STMT_ACCESS_EACH,
+    STMT_ACCESS_ROLES,
     STMT_ACCESS_ADMIN,
     STMT_NOTE_GET,
     STMT_NOTE_SET,
@@ -63,11 +63,15 @@ struct store {
     char who[STORE_WHO_MAX + 1];
     store_change_fn watch;
     void *watch_arg;
+    store_guard_fn guard;
+    void *guard_arg;
     char problem[512];
 };
 
 /* Writes the objects of the first start that are not among the first `have` sets of them. */
 MX_MUST_CHECK mx_err store_seed(struct store *store, uint64_t have);
+/* Makes the SQL functions that queries use. */
+MX_MUST_CHECK mx_err store_add_functions(struct store *store);
 /* A number that the store keeps about itself. */
 MX_MUST_CHECK mx_err store_meta_set(struct store *store, const char *key, uint64_t value);
 /* Notes the problem; MX_ERR_NOMEM. */

@@ -110,6 +110,10 @@ static void put_condition(struct writer *w, const struct store_query *query,
     put_text(w, " AND ");
     if (condition->compare == STORE_CONTAINS) {
         put_text(w, texts[query->type->storage]);
+    } else if (condition->field && condition->field->mode == REG_SERVER_SET) {
+        put_text(w, "certificate_names(o.json) LIKE ?"); /* no other computed field is indexed */
+        put_decimal(w, parameter);
+        put_text(w, " ESCAPE '\\'");
     } else if (condition->field && condition->field->kind == REG_SET) {
         put_member(w, query, condition->field, parameter);
     } else {
@@ -179,6 +183,8 @@ static void bind_value(sqlite3_stmt *stmt, int index, const struct store_query *
     uint64_t id;
     if (condition->compare == STORE_CONTAINS) {
         bind_text(stmt, query, text);
+    } else if (condition->field && condition->field->mode == REG_SERVER_SET) {
+        bind_pattern(stmt, index, text, true, true);
     } else if (json_is_integer(value)) {
         (void)sqlite3_bind_int64(stmt, index, json_integer_value(value));
     } else if (json_is_boolean(value)) {

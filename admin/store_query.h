@@ -5,7 +5,7 @@
 #include "admin/store.h"
 
 enum store_compare {
-    STORE_EQUAL, /* of a set: has this member */
+    STORE_EQUAL, /* of a set: has this member; of one that is computed: one with this text in it */
     STORE_GREATER,
     STORE_GREATER_EQUAL,
     STORE_LESS,

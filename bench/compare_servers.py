@@ -16,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import time
+import urllib.request
 
 import lib
 
@@ -162,13 +163,14 @@ class NullEpoll(Null):
 
 class Ringmx(Target):
     name = "ringmx"
+    limits = {"maxCommands": 10000000}  # of a session
 
     def prepare(self):
         relays = [{"@type": "create", "object": "Domain",
                    "value": {n: {"name": n, "allowRelaying": True} for n in (SMTP_DOMAIN, LMTP_DOMAIN)}},
                   lib.relay_route(self.sinks["smtp"], name="smtp"),
                   lib.relay_route(self.sinks["lmtp"], name="lmtp", protocol="lmtp"),
-                  lib.session_limits(maxCommands=10000000),
+                  lib.session_limits(**self.limits),
                   lib.update("MtaStageData", maxMessages=lib.constant(1000000))]
         route = {"match": {"0": {"if": "is_local_address(rcpt)", "then": "'local'"},
                            "1": {"if": f"rcpt_domain == '{LMTP_DOMAIN}'", "then": "'lmtp'"}}, "else": "'smtp'"}
@@ -179,8 +181,16 @@ class Ringmx(Target):
 
     def command(self):
         paused = self.kind not in ("maildir", "relay", "split")
-        return [lib.ringmx(), "serve", "--data", self.server.data, "--cores", "1",
+        self.http = lib.free_port()
+        return [lib.ringmx(), "serve", "--data", self.server.data, "--cores", "1", "--http", f"127.0.0.1:{self.http}",
                 *(["--delivery=off"] if paused else [])]
+
+    def journal(self):
+        """Synced writes until now: how many, their bytes, and seconds in all."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http}/metrics", timeout=30) as answer:
+            lines = answer.read().decode().splitlines()
+        total = lambda name: sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"ringmx_journal_{name}{{"))  # noqa: E731
+        return {name: total(name) for name in ("commits_total", "written_bytes_total", "sync_seconds_sum")}
 
     def maildir(self):
         return os.path.join(self.server.data, "mail", DOMAIN, "bob", "new")

@@ -15,7 +15,7 @@ enum {
     STOP_GRACE_S = 10,
     IDLE_CONNECTING_MAX = 256,
     END_TURNS_MAX = 1000,
-    IDLE_OPEN_S = 120, /* how long opening all idle connections may take */
+    IDLE_STALL_S = 60, /* opening idle connections ends when none was opened or lost for so long */
 };
 
 /* A rate of which less than this is reached, while messages wait for a session, lies beyond the
@@ -337,10 +337,14 @@ static bool is_over(const struct load *load)
 /* All idle connections are open, or lost, before the load begins. */
 static void open_idle(struct load *load, const volatile int *stop)
 {
-    uint64_t limit_ns = clock_monotonic_ns() + IDLE_OPEN_S * MX_NS_PER_S;
+    uint64_t limit_ns = clock_monotonic_ns() + IDLE_STALL_S * MX_NS_PER_S, decided = 0;
     unsigned next = 0;
     while ((next < load->conf.idle || load->idle_connecting > 0) && !*stop &&
            load->shard.now_ns < limit_ns) {
+        if (load->idle_up + load->idle_lost != decided) {
+            decided = load->idle_up + load->idle_lost;
+            limit_ns = load->shard.now_ns + IDLE_STALL_S * MX_NS_PER_S;
+        }
         while (next < load->conf.idle && load->idle_connecting < IDLE_CONNECTING_MAX) {
             load->idle_connecting++;
             session_connect(&load->sessions[load->conf.sessions + next++]);

@@ -195,7 +195,7 @@ static bool add_report(struct verify_input *in, struct slice message)
 
 /* Copies what the record borrows, so that the message itself can be let go. */
 static bool add_copy(struct verify_input *in, const struct mark_reader *mark, struct slice rcpt,
-                     uint64_t written_us)
+                     uint64_t moved_us)
 {
     struct slice id = mark_reader_id(mark);
     uint8_t *text = malloc(id.len + rcpt.len + 1);
@@ -208,22 +208,24 @@ static bool add_copy(struct verify_input *in, const struct mark_reader *mark, st
     }
     struct ledger_entry entry = {.kind = LEDGER_TAKEN,
                                  .time_us = VERIFY_NO_TIME,
-                                 .since_us = written_us,
+                                 .since_us = moved_us,
                                  .id = slice_of(text, id.len),
                                  .rcpt = slice_of(text + id.len, rcpt.len),
                                  .hash = mark_reader_hash(mark)};
     return add_record(in, &entry);
 }
 
-/* By the clock of the ledgers. A file that is gone by now: VERIFY_NO_TIME. */
-static uint64_t written_us(const char *path)
+/* When the file got its place, by the clock of the ledgers: its inode changed last when it was
+ * moved there, which may be long after it was written and synced. A file that is gone by now:
+ * VERIFY_NO_TIME. */
+static uint64_t moved_us(const char *path)
 {
     struct stat status;
     if (stat(path, &status) != 0) {
         return VERIFY_NO_TIME;
     }
     int64_t wall_us =
-        (int64_t)status.st_mtim.tv_sec * 1000000 + (int64_t)status.st_mtim.tv_nsec / 1000;
+        (int64_t)status.st_ctim.tv_sec * 1000000 + (int64_t)status.st_ctim.tv_nsec / 1000;
     int64_t age_us = clock_wall_ms() * 1000 - wall_us;
     int64_t us = (int64_t)(clock_monotonic_ns() / 1000) - age_us;
     return us > 0 ? (uint64_t)us : 0;
@@ -250,7 +252,7 @@ static mx_err read_message(void *arg, const char *file)
     if (!mark.found) {
         return keep_text(box->in, bytes) && add_report(box->in, message) ? MX_OK : MX_ERR_NOMEM;
     }
-    bool added = add_copy(box->in, &mark, delivered_to(message), written_us(path));
+    bool added = add_copy(box->in, &mark, delivered_to(message), moved_us(path));
     free(bytes);
     return added ? MX_OK : MX_ERR_NOMEM;
 }

@@ -11,7 +11,7 @@ struct verify_record {
     struct slice id, rcpt;
     uint64_t hash;
     uint64_t time_us;  /* VERIFY_NO_TIME: of a file, whose place in an order is not known */
-    uint64_t since_us; /* of a file: when it was written */
+    uint64_t since_us; /* of a file: when it got its place */
     uint64_t index;    /* order of reading */
     enum ledger_kind kind;
 };

@@ -178,6 +178,15 @@ static size_t utf8_sequence(struct slice text)
     return 0;
 }
 
+struct slice text_first(struct slice text, size_t max)
+{
+    size_t len = mx_min_size(text.len, max);
+    while (len > 0 && len < text.len && (text.ptr[len] & 0xc0) == 0x80) {
+        len--;
+    }
+    return slice_first(text, len);
+}
+
 bool text_is_utf8(struct slice text)
 {
     if (text_is_ascii(text)) {

@@ -39,5 +39,7 @@ struct slice text_trim(struct slice text);
 MX_MUST_CHECK mx_err text_to_u64(uint64_t *out_value, struct slice text);
 /* True when every byte is 0x01..0x7f. */
 bool text_is_ascii(struct slice text);
+/* The first bytes, at most max, without a last character of UTF-8 that would be cut. */
+struct slice text_first(struct slice text, size_t max);
 /* True when text is well-formed UTF-8 (RFC 3629) without NUL. */
 bool text_is_utf8(struct slice text);

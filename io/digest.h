@@ -1,4 +1,4 @@
-/* Cryptographic digests. Part of the simulation seam (tls_boringssl.c). */
+/* Cryptographic digests. Part of the simulation seam (digest_boringssl.c). */
 #pragma once
 
 #include "core/slice.h"

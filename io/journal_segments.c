@@ -426,12 +426,14 @@ mx_err journal_take_empty(struct journal *j, struct journal_set *set)
 
 mx_err journal_make_first(struct journal *j)
 {
-    if (store_starts(j->store, j->set) >= JOURNAL_STARTS_MAX) {
+    unsigned starts = store_starts(j->store, j->set);
+    if (starts >= JOURNAL_STARTS_MAX) {
         j->make_later = true;
         j->full = MX_ERR_NOSPACE;
         struct log_line *line = log_begin(&j->shard->log, LOG_WARN, "journal-waits");
         log_u64(line, "set", j->set);
-        log_text(line, "reason", "many starts ended before they had read the old queue");
+        log_u64(line, "starts", starts);
+        log_text(line, "reason", "it is not known yet what of their mail is still queued");
         log_text(line, "effect",
                  "new mail is answered 452 until it has been read, when there is no segment left");
         log_end(&j->shard->log, line);

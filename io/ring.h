@@ -1,6 +1,6 @@
-/* All kernel operations of a core thread. Part of the simulation seam: ring_uring.c is the
- * production implementation and the only file that includes liburing; the simulator links another
- * file with the same symbols. A ring belongs to the thread that made it.
+/* All kernel operations of a core thread. Part of the simulation seam: ring_uring*.c are the
+ * production implementation and alone include liburing; the simulator links another file with the
+ * same symbols. A ring belongs to the thread that made it.
  *
  * An operation in flight is a struct op embedded in its owner. The owner may not be freed or reuse
  * the op before its final completion (result.more == false) has been delivered; therefore the op's

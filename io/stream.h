@@ -49,7 +49,7 @@ struct stream {
     const struct stream_ops *ops;
     struct shard *shard;
     int fd;
-    uint8_t state;       /* private: connecting, open, handshake, draining, closing, dead */
+    uint8_t state;       /* private: enum stream_state */
     uint8_t tls_failure; /* enum tls_failure, after MX_ERR_TLS of a handshake */
     bool paused : 1;
     bool sock_more : 1; /* the last receive saw more bytes waiting */

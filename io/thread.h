@@ -11,6 +11,7 @@ void thread_setup(unsigned core, int cpu);
 void thread_avoid(unsigned taken);
 /* Says how long the calling thread, and those it will start, may keep a CPU while others wait, in
  * nanoseconds (the kernel takes 100 us to 100 ms; its own are 3 ms). Whoever asks for less is let
- * in front as soon as it wakes: threads of the cores, and of the kernel itself, which completes
- * writes on whichever CPU the device interrupts. sched_setattr(2); Linux before 6.12 ignores it. */
+ * in front as soon as it wakes: before management the cores, before these the threads of the
+ * kernel, which completes writes on whichever CPU the device interrupts. sched_setattr(2); Linux
+ * before 6.12 ignores it. */
 void thread_slice(uint64_t ns);

@@ -1,6 +1,6 @@
 /* TLS 1.2 and 1.3 as an engine: ciphertext and plaintext go through memory, no socket is touched.
- * Part of the simulation seam: tls_boringssl.c is the only file that includes BoringSSL; in the
- * simulator TLS is a pass-through.
+ * Part of the simulation seam: tls_boringssl*.c are the production implementation; in the simulator
+ * TLS is a pass-through.
  *
  * A context and its connections belong to one thread. A connection that has nothing to decrypt or
  * to send holds no buffer. Sessions are resumed by ticket: servers keep no state, client contexts

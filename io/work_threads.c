@@ -24,6 +24,7 @@ struct worker {
     unsigned pending;  /* submitted and not reaped; the shard's side */
     atomic_bool stop;
     bool started;
+    char name[16];
 };
 
 struct work_pool {
@@ -39,6 +40,9 @@ static void *worker_main(void *arg)
      * without memory: so at once, and not at the first job. */
     void *volatile first = malloc(1);
     free(first);
+    /* Only a thread itself can do that where nothing is written outside the data folder: the name
+     * of another one is a file in /proc. */
+    (void)pthread_setname_np(pthread_self(), worker->name);
     sem_post(&worker->ready);
     for (;;) {
         while (sem_wait(&worker->wake) != 0) {
@@ -69,6 +73,8 @@ static void unpin(pthread_attr_t *attr)
 static mx_err worker_start(struct worker *worker, struct shard *shard, unsigned index)
 {
     worker->ring = shard->ring;
+    (void)snprintf(worker->name, sizeof worker->name, "ringmx-w%u.%u", shard->conf.id % 1000,
+                   index % 100);
     mx_err err = spsc_init(&worker->todo, WORK_QUEUE_MAX);
     if (!err) {
         err = spsc_init(&worker->done, WORK_QUEUE_MAX);
@@ -92,9 +98,6 @@ static mx_err worker_start(struct worker *worker, struct shard *shard, unsigned 
     while (sem_wait(&worker->ready) != 0) {
         MX_ASSERT(errno == EINTR);
     }
-    char name[16];
-    (void)snprintf(name, sizeof name, "ringmx-w%u.%u", shard->conf.id % 1000, index % 100);
-    (void)pthread_setname_np(worker->thread, name);
     return MX_OK;
 }
 

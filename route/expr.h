@@ -240,6 +240,10 @@ bool expr_value_text(struct expr_vm *vm, const struct expr_value *value, struct 
 /* For hosts: memory for an array of count values, as long as the run. NULL when it is used up; the
  * run fails then. */
 struct expr_value *expr_array(struct expr_vm *vm, size_t count);
+/* For hosts whose texts end before the value of the run is used: a text between from and to is
+ * copied into the VM. Only the value itself, not the items of an array. False: no memory; the run
+ * has failed. */
+bool expr_keep_text(struct expr_vm *vm, struct expr_value *value, const void *from, const void *to);
 /* The value as people read it: texts in quotes, arrays in brackets. Cut where there is no room. */
 void put_expr_value(struct writer *w, const struct expr_value *value);
 /* Variables by number, for hosts; the rows of route/expr_tables.c are in this order. */

@@ -12,6 +12,12 @@ static bool is_name(uint8_t c)
     return ascii_is_alnum(c) || c == '_' || c == '.' || c == '$';
 }
 
+/* Of a character of several bytes (UTF-8). */
+static bool is_inside(struct slice text, size_t at)
+{
+    return at < text.len && (text.ptr[at] & 0xc0) == 0x80;
+}
+
 static struct expr_token bad(struct expr_token token, const char *problem)
 {
     token.kind = TOKEN_BAD;
@@ -137,6 +143,9 @@ struct expr_token expr_lex_next(struct expr_lexer *lexer)
         return lex_string(lexer, token);
     }
     if (!is_name(c)) {
+        while (is_inside(slice_from(lexer->in, lexer->pos), token.text.len)) {
+            token.text.len++;
+        }
         return lex_operator(lexer, token);
     }
     uint32_t at = lexer->pos;

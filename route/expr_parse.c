@@ -32,7 +32,7 @@ static void put_found(struct writer *w, const struct expr_token *token)
         put_text(w, "the end");
     } else {
         put_char(w, '"');
-        put_slice(w, slice_first(token->text, NAME_SHOWN));
+        put_slice(w, text_first(token->text, NAME_SHOWN));
         put_char(w, '"');
     }
 }
@@ -62,7 +62,7 @@ static struct expr_node *refuse_name(struct parser *p, const struct expr_token *
     struct writer w = writer_init(text, sizeof text - 1);
     put_text(&w, message);
     put_text(&w, " \"");
-    put_slice(&w, slice_first(name->text, NAME_SHOWN));
+    put_slice(&w, text_first(name->text, NAME_SHOWN));
     put_char(&w, '"');
     put_slice(&w, slice_first(slice_of_text(more), writer_room(&w)));
     refuse(p, name->position, &w);
@@ -254,7 +254,7 @@ static void refuse_store(struct parser *p, const struct expr_function *f,
     put_text(&w, "() takes as its first argument, in quotes, the name of a store");
     if (is_literal(store)) {
         put_text(&w, ", not \"");
-        put_slice(&w, slice_first(store->value.string, NAME_SHOWN));
+        put_slice(&w, text_first(store->value.string, NAME_SHOWN));
         put_char(&w, '"');
         put_text(&w, f->lists ? " (a list needs a key: add one, or change this first)" : "");
     }

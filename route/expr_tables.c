@@ -10,16 +10,21 @@
 static const char no_geography[] = "there is no table of networks to look it up in";
 
 static const struct expr_variable variables[] = {
-    [EXPR_VAR_RCPT] = {"rcpt", EXPR_STRING, IN(EXPR_RCPT) | QUEUE | IN(EXPR_ADDR), NULL,
-                       "address of the recipient; of a local one its main address, lower case"},
+    [EXPR_VAR_RCPT] =
+        {"rcpt", EXPR_STRING, IN(EXPR_RCPT) | QUEUE | IN(EXPR_ADDR), NULL,
+         "address of the recipient; in the queue, of a local one its main address, of "
+         "another as it was sent, the domain in lower case; in a session all in "
+         "lower case"},
     [EXPR_VAR_RCPT_DOMAIN] = {"rcpt_domain", EXPR_STRING, IN(EXPR_RCPT) | QUEUE | IN(EXPR_RCPTDOM),
-                              NULL, "domain of the recipient, as A-labels"},
+                              NULL, "domain of the recipient, as A-labels in lower case"},
     [EXPR_VAR_RECIPIENTS] = {"recipients", EXPR_ARRAY, IN(EXPR_RCPT) | QUEUE, NULL,
                              "all recipients of the message so far, as they were sent"},
-    [EXPR_VAR_SENDER] = {"sender", EXPR_STRING, SENDER, NULL,
-                         "envelope sender; empty for a null sender"},
+    [EXPR_VAR_SENDER] =
+        {"sender", EXPR_STRING, SENDER, NULL,
+         "envelope sender, the domain in lower case, in a session all of it; empty for a "
+         "null sender"},
     [EXPR_VAR_SENDER_DOMAIN] = {"sender_domain", EXPR_STRING, SENDER, NULL,
-                                "domain of the envelope sender"},
+                                "domain of the envelope sender, as A-labels in lower case"},
     [EXPR_VAR_AUTHENTICATED_AS] = {"authenticated_as", EXPR_STRING, IN(EXPR_MAIL) | IN(EXPR_RCPT),
                                    NULL,
                                    "account of the session; always empty: there is no SMTP AUTH"},
@@ -37,7 +42,8 @@ static const struct expr_variable variables[] = {
     [EXPR_VAR_LAST_STATUS] = {"last_status", EXPR_STRING, TRIES, NULL,
                               "reply code of the last attempt, or empty"},
     [EXPR_VAR_LAST_ERROR] = {"last_error", EXPR_STRING, TRIES, NULL,
-                             "none, unexpected-reply, connection or tls"},
+                             "none, rate (a throttle), tls, unexpected-reply, or connection: all "
+                             "else, names that were not found out too"},
     [EXPR_VAR_QUEUE_NAME] = {"queue_name", EXPR_STRING, QUEUE, NULL,
                              "virtual queue of the recipient; empty while its schedule is chosen"},
     [EXPR_VAR_QUEUE_AGE] = {"queue_age", EXPR_INTEGER, QUEUE, NULL,

@@ -180,6 +180,22 @@ bool expr_value_text(struct expr_vm *vm, const struct expr_value *value, struct 
     return expr_to_text(vm, value, out);
 }
 
+bool expr_keep_text(struct expr_vm *vm, struct expr_value *value, const void *from, const void *to)
+{
+    uintptr_t at = (uintptr_t)value->string.ptr;
+    if (value->type != EXPR_STRING || value->string.len == 0 || at < (uintptr_t)from ||
+        at >= (uintptr_t)to) {
+        return true;
+    }
+    uint8_t *copy = expr_scratch(vm, value->string.len);
+    if (copy == NULL) {
+        return false;
+    }
+    memcpy(copy, value->string.ptr, value->string.len);
+    value->string.ptr = copy;
+    return true;
+}
+
 void put_expr_value(struct writer *w, const struct expr_value *value)
 {
     switch (value->type) {

@@ -12,6 +12,7 @@ struct length {
 
 struct netset {
     size_t mask; /* slots - 1 */
+    uint64_t seed;
     struct length lengths[LENGTHS_MAX];
     unsigned length_count;
     struct netset_entry slots[]; /* family 0 = empty */
@@ -32,7 +33,7 @@ static struct netmask masked(const struct netaddr *addr, uint8_t bits)
 
 static size_t home(const struct netset *set, const struct netmask *mask)
 {
-    uint64_t seed = (uint64_t)mask->addr.family << 8 | mask->bits;
+    uint64_t seed = set->seed + ((uint64_t)mask->addr.family << 8 | mask->bits);
     return hash_seeded(slice_of(mask->addr.bytes, sizeof mask->addr.bytes), seed) & set->mask;
 }
 
@@ -71,7 +72,8 @@ static void put(struct netset *set, const struct netset_entry *entry)
     note_length(set, &key);
 }
 
-mx_err netset_new(struct netset **out_set, const struct netset_entry *entries, size_t count)
+mx_err netset_new(struct netset **out_set, const struct netset_entry *entries, size_t count,
+                  uint64_t seed)
 {
     size_t slots = 8;
     while (slots < count * 2) {
@@ -83,6 +85,7 @@ mx_err netset_new(struct netset **out_set, const struct netset_entry *entries, s
     }
     if (set != NULL) {
         set->mask = slots - 1;
+        set->seed = seed;
     }
     for (size_t i = 0; i < count; i++) {
         put(set, &entries[i]);

@@ -247,6 +247,13 @@ static const struct {
 } asked_types[] = {{"ip", {DNS_A, DNS_AAAA}}, {"ipv4", {DNS_A}},  {"ipv6", {DNS_AAAA}},
                    {"mx", {DNS_MX}},          {"txt", {DNS_TXT}}, {"ptr", {DNS_PTR}}};
 
+static void note_unasked(const struct expr_asker *asker, enum expr_ask kind)
+{
+    if (asker != NULL && asker->unasked != NULL) {
+        *asker->unasked |= UINT32_C(1) << kind;
+    }
+}
+
 /* dns_query(name, type) */
 static enum expr_answer ask_dns(const struct expr_asker *asker, struct expr_vm *vm,
                                 const struct expr_question *question, struct expr_value *out,
@@ -270,6 +277,7 @@ static enum expr_answer ask_dns(const struct expr_asker *asker, struct expr_vm *
     bool alone = asker == NULL || asker->answers == NULL;
     struct dns_answers *answers = alone ? NULL : asker->answers(asker->arg);
     if (answers == NULL) {
+        note_unasked(asker, question->kind);
         *reason = alone ? "the DNS cannot be asked here" : err_text(MX_ERR_NOMEM);
         return EXPR_UNANSWERED;
     }
@@ -309,6 +317,7 @@ enum expr_answer dns_answers_ask(const struct expr_asker *asker, struct expr_vm 
         return EXPR_UNANSWERED;
     }
     if (asker->answers == NULL) {
+        note_unasked(asker, question->kind);
         return key_answers_blank(vm, question, out, reason);
     }
     struct dns_answers *answers = asker->answers(asker->arg);

@@ -38,6 +38,8 @@ struct expr_asker {
     void *arg;
     /* Nothing is changed: key_set and counter_incr say what they would have said. */
     bool peeks;
+    /* When nobody is asked: set to what would have been, bits 1 << enum expr_ask. May be NULL. */
+    uint32_t *unasked;
 };
 /* For expr_host.ask: answers whatever functions ask. asker NULL: there is nobody to ask. */
 enum expr_answer dns_answers_ask(const struct expr_asker *asker, struct expr_vm *vm,

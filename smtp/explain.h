@@ -121,6 +121,13 @@ struct explanation {
 void explain(struct explanation *out, const struct explain_query *query,
              const struct routing_context *context);
 
+/* A configuration that is only tried: no core has it in force. Not used by anybody else meanwhile.
+ */
+struct explain_config {
+    const struct image *image;
+    const struct directory *directory;
+};
+
 /* One question to one core. Belongs to the core from mbox_send of msg until the reply arrives. */
 struct explain_lookup;
 struct explain_request {
@@ -128,6 +135,9 @@ struct explain_request {
     unsigned reply_to;
     struct mbox_msg reply; /* receive is the asker's */
     struct explain_query query;
+    /* Instead of the core's own; then nothing is told of the state of the next hop, of pauses and
+     * of what relays have said. NULL: the core's. */
+    const struct explain_config *config;
     struct explanation out;
     /* The core's. */
     struct shard *at;

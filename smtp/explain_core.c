@@ -52,9 +52,11 @@ static void look_at_hop(struct explain_request *request, struct deliver *d)
     const struct routing *routing = &request->out.routing;
     struct explain_hop *out = &request->out.hop;
     const struct route_conf *route = routing->route;
-    const struct hop *hop =
-        route == NULL || route->kind == ROUTE_LOCAL ? NULL : hop_of(d, route, request->out.rcpt);
-    if (routing->schedule != NULL) {
+    bool foreign = request->config != NULL; /* its routes and queues are not this core's */
+    const struct hop *hop = foreign || route == NULL || route->kind == ROUTE_LOCAL
+                                ? NULL
+                                : hop_of(d, route, request->out.rcpt);
+    if (routing->schedule != NULL && !foreign) {
         const struct queue_slot *queue =
             &d->queues.slots[virtual_queue_slot(&d->queues, d->image, routing->schedule)];
         out->queue_workers = queue->workers;
@@ -127,6 +129,16 @@ static void look_at_kept(struct explanation *out, const struct service *service)
     }
 }
 
+static void look_at_pauses(struct explanation *out, const struct deliver *d)
+{
+    const struct routing *routing = &out->routing;
+    out->paused = deliver_pause_has(&d->conf.pause,
+                                    routing->route == NULL ? SLICE_EMPTY : routing->route->name) ||
+                  (routing->schedule != NULL &&
+                   virtual_queue_is_paused(
+                       &d->queues, virtual_queue_slot(&d->queues, d->image, routing->schedule)));
+}
+
 /* --- the request -------------------------------------------------------------------------------
  */
 
@@ -181,8 +193,8 @@ static bool looks_up(struct explain_request *request, struct service *service)
         return false;
     }
     if (request->lookup == NULL) {
-        request->lookup =
-            explain_lookup_new(service, route, domain_of(request->out.rcpt), again, request);
+        request->lookup = explain_lookup_new(service, request->out.image, route,
+                                             domain_of(request->out.rcpt), again, request);
     }
     if (request->lookup == NULL) {
         hop->names_problem = err_text(MX_ERR_NOMEM);
@@ -191,7 +203,8 @@ static bool looks_up(struct explain_request *request, struct service *service)
     if (!explain_lookup_done(request->lookup, hop)) {
         return true;
     }
-    const struct hop *known = hop_of(&service->deliver, route, request->out.rcpt);
+    const struct hop *known =
+        request->config != NULL ? NULL : hop_of(&service->deliver, route, request->out.rcpt);
     if (known != NULL && explain_lookup_not_now(request->lookup)) {
         look_at_addresses(hop, known); /* the best guess, for mail too */
     }
@@ -211,6 +224,10 @@ static void attempt(struct explain_request *request)
     struct expr_asker asker = {.answers = answers_of, .arg = request, .peeks = true};
     struct routing_context context = service_routing(service);
     context.asker = &asker;
+    if (request->config != NULL) {
+        context.image = request->config->image;
+        context.directory = request->config->directory;
+    }
     out->hop = (struct explain_hop){.known = false};
     explain(out, &request->query, &context);
     if (out->waits) {
@@ -227,15 +244,11 @@ static void attempt(struct explain_request *request)
         }
     }
     look_at_domain(out, request->lookup);
-    look_at_kept(out, service);
     shed_limits(out, service);
-    const struct deliver *d = &service->deliver;
-    out->paused =
-        deliver_pause_has(&d->conf.pause,
-                          out->routing.route == NULL ? SLICE_EMPTY : out->routing.route->name) ||
-        (out->routing.schedule != NULL &&
-         virtual_queue_is_paused(&d->queues,
-                                 virtual_queue_slot(&d->queues, d->image, out->routing.schedule)));
+    if (request->config == NULL) {
+        look_at_kept(out, service);
+        look_at_pauses(out, &service->deliver);
+    }
     answer(request);
 }
 

@@ -22,8 +22,9 @@ static void hosts_done(struct mail_hosts *hosts)
     }
 }
 
-struct explain_lookup *explain_lookup_new(struct service *service, const struct route_conf *route,
-                                          struct slice domain, void (*again)(void *arg), void *arg)
+struct explain_lookup *explain_lookup_new(struct service *service, const struct image *image,
+                                          const struct route_conf *route, struct slice domain,
+                                          void (*again)(void *arg), void *arg)
 {
     struct explain_lookup *lookup = calloc(1, sizeof *lookup);
     if (lookup == NULL) {
@@ -32,7 +33,7 @@ struct explain_lookup *explain_lookup_new(struct service *service, const struct 
     lookup->hosts.deliver = &service->deliver;
     lookup->hosts.route = route;
     lookup->hosts.domain = route->kind == ROUTE_MX ? domain : SLICE_EMPTY;
-    lookup->hosts.hostname = service->image->hostname;
+    lookup->hosts.hostname = image->hostname;
     lookup->hosts.done = hosts_done;
     lookup->again = again;
     lookup->arg = arg;

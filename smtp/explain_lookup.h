@@ -7,9 +7,12 @@
 struct explain_lookup;
 struct service;
 
-/* again is called when the answers are there, not from within. NULL: no memory. */
-struct explain_lookup *explain_lookup_new(struct service *service, const struct route_conf *route,
-                                          struct slice domain, void (*again)(void *arg), void *arg);
+/* route: of the image. again is called when the answers are there, not from within. NULL: no
+ * memory.
+ */
+struct explain_lookup *explain_lookup_new(struct service *service, const struct image *image,
+                                          const struct route_conf *route, struct slice domain,
+                                          void (*again)(void *arg), void *arg);
 /* True: all is known that will be, and is in out. */
 bool explain_lookup_done(const struct explain_lookup *lookup, struct explain_hop *out);
 /* Mail for the domain can never be delivered. */

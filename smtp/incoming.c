@@ -9,6 +9,8 @@
 #include <stdlib.h>
 
 static void extent_done(struct journal_append *append, mx_err err);
+static void room_again(struct journal_waiter *waiter);
+static void body_goes_on(struct incoming *in);
 static mx_err record_write(struct incoming *in);
 static void commit_go(struct incoming *in);
 static void commit_done(struct journal_append *append, mx_err err);
@@ -130,19 +132,45 @@ static void extent_done(struct journal_append *append, mx_err err)
         commit_go(in);
     } else if (in->in_flight == 0 && in->aborted) {
         incoming_free(in);
+    } else if (in->ahead && !in->aborted) {
+        body_goes_on(in);
     } else if (in->in_flight == 0 && in->drained != NULL) {
         in->drained(in);
     }
 }
 
-/* Moves full extents out of memory; MX_ERR_AGAIN when the journal has no room just now. */
+/* Moves full extents out of memory; MX_ERR_AGAIN when the journal has no room just now, or this
+ * message has enough on its way. */
 static mx_err extents_flush(struct incoming *in)
 {
     mx_err err = in->failed;
     while (!err && in->content.bytes > EXTENT_BYTES) {
-        err = extent_write(in, EXTENT_BYTES);
+        in->ahead = in->in_flight >= INCOMING_EXTENTS_MAX;
+        err = in->ahead ? MX_ERR_AGAIN : extent_write(in, EXTENT_BYTES);
     }
     return err;
+}
+
+static void wait_for_room(struct incoming *in)
+{
+    in->blocked = true;
+    if (!in->ahead) {
+        in->waiter.ready = room_again;
+        journal_wait(in->spool->journal, &in->waiter);
+    }
+}
+
+static void body_goes_on(struct incoming *in)
+{
+    in->ahead = false;
+    mx_err err = extents_flush(in);
+    if (err == MX_ERR_AGAIN) {
+        wait_for_room(in);
+        return;
+    }
+    in->failed = err;
+    in->blocked = false;
+    in->ready(in);
 }
 
 static void room_again(struct journal_waiter *waiter)
@@ -150,16 +178,9 @@ static void room_again(struct journal_waiter *waiter)
     struct incoming *in = mx_container_of(waiter, struct incoming, waiter);
     if (in->committing) {
         commit_go(in);
-        return;
+    } else {
+        body_goes_on(in);
     }
-    mx_err err = extents_flush(in);
-    if (err == MX_ERR_AGAIN) {
-        journal_wait(in->spool->journal, &in->waiter);
-        return;
-    }
-    in->failed = err;
-    in->blocked = false;
-    in->ready(in);
 }
 
 mx_err incoming_body(struct incoming *in, struct slice bytes)
@@ -178,9 +199,7 @@ mx_err incoming_body(struct incoming *in, struct slice bytes)
     }
     err = extents_flush(in);
     if (err == MX_ERR_AGAIN) {
-        in->blocked = true;
-        in->waiter.ready = room_again;
-        journal_wait(in->spool->journal, &in->waiter);
+        wait_for_room(in);
     }
     return err;
 }

@@ -357,6 +357,27 @@ static void changes_piece(struct queue_request *request)
     request->done = request->change_next == request->change_count;
 }
 
+/* Names of a list, separated by ","; those without room are cut off, so that other keys have some.
+ */
+static void log_names(struct log_line *line, const char *key, const char *names, size_t size,
+                      unsigned count)
+{
+    char text[LOG_LINE_BYTES / 3];
+    static const char cut[] = "...";
+    struct writer w = writer_init(text, sizeof text - sizeof cut);
+    for (unsigned i = 0; i < count; i++) {
+        put_text(&w, i > 0 ? "," : "");
+        put_text(&w, names + i * size);
+    }
+    if (w.overflow) {
+        memcpy(text + w.len, cut, sizeof cut - 1);
+        w.len += sizeof cut - 1;
+    }
+    if (count > 0) {
+        log_slice(line, key, slice_of(text, w.len));
+    }
+}
+
 static void log_pause(const struct queue_request *request)
 {
     const struct deliver_pause *pause = request->pause;
@@ -364,8 +385,9 @@ static void log_pause(const struct queue_request *request)
     struct log_line *line = log_begin_by(request, ends ? "delivery-resumed" : "delivery-paused");
     if (!ends) {
         log_text(line, "everything", pause->all ? "yes" : "no");
-        log_u64(line, "routes", pause->route_count);
-        log_u64(line, "queues", pause->queues.count);
+        log_names(line, "routes", pause->routes[0], sizeof pause->routes[0], pause->route_count);
+        log_names(line, "queues", pause->queues.names[0], sizeof pause->queues.names[0],
+                  pause->queues.count);
     }
     log_end(&request->shard->log, line);
 }

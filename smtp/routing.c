@@ -1,7 +1,7 @@
 #include "core/text.h"
 #include "io/clock.h"
 #include "io/digest.h"
-#include "smtp/addr_parse.h"
+#include "smtp/address_form.h"
 #include "smtp/deliver.h"
 #include "smtp/idn.h"
 
@@ -19,6 +19,7 @@ struct lookup {
     char status[8];
     char client[NETADDR_TEXT_MAX];
     char remote[NETADDR_TEXT_MAX], local[NETADDR_TEXT_MAX];
+    uint8_t rcpt_form[ADDRESS_FORM_MAX], sender_form[ADDRESS_FORM_MAX], domain_form[DOMAIN_MAX];
 };
 
 static void split(struct slice address, struct slice *local, struct slice *domain)
@@ -43,11 +44,24 @@ static struct expr_value number(int64_t value)
     return (struct expr_value){.type = EXPR_INTEGER, .integer = value};
 }
 
-static struct expr_value sender_domain(const struct lookup *look)
+static struct slice sender(struct lookup *look)
 {
-    struct slice local, domain;
-    split(look->env->sender, &local, &domain);
-    return text_value(domain);
+    return address_form(look->sender_form, look->env->sender, false);
+}
+
+/* What was asked, which need not be the domain of its mailbox. */
+static struct slice rcpt_domain(struct lookup *look)
+{
+    struct slice domain = look->rcpt_domain;
+    return domain.len <= DOMAIN_MAX ? text_lowered(look->domain_form, domain) : domain;
+}
+
+/* A mailbox is in lower case, and a domain has become A-labels. */
+static struct slice rcpt(struct lookup *look)
+{
+    bool is_so =
+        look->resolution->kind == RESOLVE_LOCAL || rcpt_domain(look).ptr == look->rcpt_domain.ptr;
+    return is_so ? look->rcpt : address_form(look->rcpt_form, look->rcpt, false);
 }
 
 static struct expr_value source(const struct envelope *env)
@@ -197,19 +211,19 @@ static void variable(void *arg, uint16_t index, struct expr_value *out)
     struct lookup *look = arg;
     switch (index) {
     case EXPR_VAR_RCPT:
-        *out = text_value(look->rcpt);
+        *out = text_value(rcpt(look));
         break;
     case EXPR_VAR_RCPT_DOMAIN:
-        *out = text_value(look->rcpt_domain);
+        *out = text_value(rcpt_domain(look));
         break;
     case EXPR_VAR_RECIPIENTS:
         *out = recipients(look);
         break;
     case EXPR_VAR_SENDER:
-        *out = text_value(look->env->sender);
+        *out = text_value(sender(look));
         break;
     case EXPR_VAR_SENDER_DOMAIN:
-        *out = sender_domain(look);
+        *out = text_value(address_domain(sender(look)));
         break;
     case EXPR_VAR_SIZE:
         *out = number(
@@ -446,7 +460,9 @@ enum expr_status routing_run(struct expr_value *out, const struct routing_contex
     r.look.ctx = ctx;
     r.look.schedule = routing.schedule;
     r.look.host = host;
-    return run(&r.look, program, ctx->trace, out);
+    enum expr_status status = run(&r.look, program, ctx->trace, out);
+    bool kept = status != EXPR_DONE || expr_keep_text(ctx->vm, out, &r, &r + 1);
+    return kept ? status : EXPR_FAILED;
 }
 
 bool routing_ask(struct expr_value *out, const struct routing_context *ctx,

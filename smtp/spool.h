@@ -34,6 +34,10 @@ enum {
     SPOOL_WRITES_MAX = 256 * 1024, /* OUTCOME records that wait or are in flight */
     SPOOL_WRITES_HIGH = 16 * 1024, /* over it no delivery is begun: the disk is behind */
     SPOOL_RETRY_MS = 1000,         /* until a failed OUTCOME write is tried again */
+    /* Extents of one message that are being written: a client that streams as fast as it can makes
+     * the commits, which it shares with everybody, no longer than these take. One is written while
+     * the next fills; two where a flush takes some milliseconds. */
+    INCOMING_EXTENTS_MAX = 2,
 };
 
 enum resident_kind { RESIDENT_MESSAGE, RESIDENT_EXTENT, RESIDENT_HISTORY };
@@ -178,6 +182,7 @@ struct incoming {
     uint32_t in_flight; /* extents being written */
     mx_err failed;
     bool committing, aborted, blocked;
+    bool ahead; /* blocked until an extent of its own has been written */
     struct journal_append append;
     struct journal_waiter waiter;
     struct message *message;

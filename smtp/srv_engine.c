@@ -6,8 +6,6 @@
 
 _Static_assert(sizeof(struct srv) <= 512, "an idle session must stay small");
 
-enum { STOP_ROOM = 128 }; /* the longest 421 */
-
 void srv_init(struct srv *srv, const struct srv_conf *conf, bool under_tls)
 {
     MX_ASSERT(conf->hostname.len > 0 && conf->hostname.len <= DOMAIN_MAX);
@@ -21,13 +19,6 @@ void srv_leave(struct srv *srv)
 {
     if (srv->conf != NULL && srv->conf->counts != NULL) {
         count_add(&srv->conf->counts->states[srv->state], UINT64_MAX);
-    }
-}
-
-static void count_reply(const struct srv *srv, enum reply reply)
-{
-    if (srv->conf->counts != NULL) {
-        count_one(&srv->conf->counts->replies[srv->verb][reply]);
     }
 }
 
@@ -50,86 +41,6 @@ void srv_close(struct srv *srv, enum srv_close_reason reason)
         srv->close_reason = (uint8_t)reason;
         srv_enter(srv, SRV_STATE_CLOSED);
     }
-}
-
-static enum srv_close_reason reason_of(enum reply reply)
-{
-    switch (reply) {
-    case REPLY_TIMEOUT:
-        return SRV_CLOSE_TIMEOUT;
-    case REPLY_SHUTDOWN:
-        return SRV_CLOSE_SHUTDOWN;
-    case REPLY_TOO_MANY_ERRORS:
-        return SRV_CLOSE_ERRORS;
-    case REPLY_TOO_MANY_COMMANDS:
-        return SRV_CLOSE_COMMANDS;
-    case REPLY_TOO_SLOW:
-        return SRV_CLOSE_SLOW;
-    case REPLY_EARLY_TALKER:
-    case REPLY_NOT_WAITED:
-    case REPLY_SPEAKS_HTTP:
-    case REPLY_SPEAKS_TLS:
-        return SRV_CLOSE_PROTOCOL;
-    default:
-        return SRV_CLOSE_REFUSED;
-    }
-}
-
-_Static_assert(REPLY_COUNT <= UINT8_MAX, "a reply fits");
-
-static void note_refusal(struct srv *srv, enum reply reply)
-{
-    if (reply_row(reply)->code < 400 || srv->refusals == UINT16_MAX) {
-        return;
-    }
-    if (srv->refusals++ == 0) {
-        srv->refused = (uint8_t)reply;
-        srv->refused_verb = srv->verb;
-    }
-}
-
-/* Forgetting EHLO after STARTTLS, or going on when it was refused, is a mistake and no scan; so is
- * an empty line, which some clients send behind the end of their content. */
-static bool is_scan(const struct srv *srv, enum reply reply)
-{
-    return reply == REPLY_UNKNOWN_COMMAND || reason_of(reply) == SRV_CLOSE_PROTOCOL ||
-           (reply == REPLY_HELLO_FIRST && !srv->under_tls && !srv->hello_seen);
-}
-
-bool srv_refuses_rcpt(enum reply reply)
-{
-    return reply == REPLY_NO_SUCH_USER || reply == REPLY_RELAY_DENIED;
-}
-
-/* True when it was one too many. */
-static bool count_error(struct srv *srv, enum reply reply, size_t at)
-{
-    const struct srv_limits *limits = &srv->conf->limits;
-    srv->error = (uint8_t)reply;
-    srv->error_at = (uint32_t)at;
-    srv->errors++;
-    srv->rcpt_errors += srv_refuses_rcpt(reply);
-    return (limits->errors_max != 0 && srv->errors >= limits->errors_max) ||
-           (limits->rcpt_errors_max != 0 && srv->rcpt_errors >= limits->rcpt_errors_max);
-}
-
-void srv_say(struct srv *srv, enum reply reply, struct slice arg, struct writer *out)
-{
-    const struct reply_row *row = reply_row(reply);
-    size_t at = out->len;
-
-    reply_print(out, reply, arg);
-    count_reply(srv, reply);
-    note_refusal(srv, reply);
-    if (row->code >= 500) {
-        srv->scans += is_scan(srv, reply);
-    }
-    if (row->code == 421 || reason_of(reply) == SRV_CLOSE_PROTOCOL) {
-        srv_close(srv, reason_of(reply));
-    } else if (row->counts_as_error && count_error(srv, reply, at)) {
-        srv_say(srv, REPLY_TOO_MANY_ERRORS, SLICE_EMPTY, out);
-    }
-    MX_ASSERT(!out->overflow);
 }
 
 void srv_question(struct srv *srv, enum srv_question kind)
@@ -170,14 +81,7 @@ static void finish_refused(struct srv *srv, enum reply refusal, enum srv_state n
     srv_say(srv, refusal, SLICE_EMPTY, out);
 }
 
-/* Where a refused chunk leads. */
-static enum srv_state after_failed_chunk(const struct srv *srv)
-{
-    return srv->chunk_last ? SRV_STATE_GREETED : SRV_STATE_CHUNK_FAILED;
-}
-
-/* RFC 3030 section 2: the bytes of a refused chunk are read before the reply. */
-static void skip_chunk(struct srv *srv, enum reply refusal, enum srv_state next_state)
+void srv_skip_chunk(struct srv *srv, enum reply refusal, enum srv_state next_state)
 {
     srv->failed = (uint8_t)refusal;
     srv->next_state = (uint8_t)next_state;
@@ -193,14 +97,14 @@ static void refuse_command(struct srv *srv, const struct verb *verb, enum reply 
         return;
     }
     bool fails = refusal == REPLY_TOO_BIG || srv->state == SRV_STATE_CHUNK_FAILED;
-    skip_chunk(srv, refusal, fails ? after_failed_chunk(srv) : (enum srv_state)srv->state);
+    srv_skip_chunk(srv, refusal, fails ? srv_after_failed_chunk(srv) : (enum srv_state)srv->state);
 }
 
 /* True when the session may go on after one more command. */
 static bool count_command(struct srv *srv, struct writer *out)
 {
     uint32_t max = srv->conf->limits.commands_max;
-    if (max != 0 && srv->commands >= max) {
+    if (max != 0 && srv->commands - srv->commands_before >= max) {
         srv_say(srv, REPLY_TOO_MANY_COMMANDS, SLICE_EMPTY, out);
         return false;
     }
@@ -349,7 +253,7 @@ static void end_chunk(struct srv *srv, struct writer *out)
     }
     enum reply refusal = content_refusal(srv);
     if (refusal != REPLY_OK) {
-        finish_refused(srv, refusal, after_failed_chunk(srv), out);
+        finish_refused(srv, refusal, srv_after_failed_chunk(srv), out);
     } else if (srv->chunk_last) {
         ask_end(srv);
     } else {
@@ -437,195 +341,6 @@ enum srv_act srv_next(struct srv *srv, struct slice *in, struct writer *out)
             return SRV_INPUT;
         }
     }
-}
-
-static void put_limit(struct writer *out, const char *name, uint32_t value)
-{
-    /* RFC 9422: one to six digits, not zero. */
-    if (value >= 1 && value <= 999999) {
-        put_text(out, name);
-        put_decimal(out, value);
-    }
-}
-
-/* Every line but the last has "250-"; ENHANCEDSTATUSCODES is always there and thus the last. */
-static void print_ehlo(const struct srv *srv, struct writer *out)
-{
-    const struct srv_limits *limits = &srv->conf->limits;
-    put_text(out, "250-");
-    put_slice(out, srv->conf->hostname);
-    put_text(out, limits->offer_pipelining ? "\r\n250-PIPELINING" : "");
-    put_text(out, "\r\n250-SIZE ");
-    put_decimal(out, limits->size_bytes_max);
-    put_text(out, "\r\n250-8BITMIME\r\n250-SMTPUTF8");
-    put_text(out, limits->offer_chunking ? "\r\n250-CHUNKING" : "");
-    put_text(out, limits->offer_chunking && limits->offer_binarymime ? "\r\n250-BINARYMIME" : "");
-    put_text(out, limits->offer_dsn ? "\r\n250-DSN" : "");
-    put_text(out, "\r\n250-LIMITS");
-    put_limit(out, " RCPTMAX=", srv_rcpts_max(srv));
-    put_limit(out, " MAILMAX=", limits->messages_max);
-    put_text(out, srv->conf->tls_available && !srv->under_tls ? "\r\n250-STARTTLS" : "");
-    put_text(out, "\r\n250 ENHANCEDSTATUSCODES\r\n");
-    MX_ASSERT(!out->overflow);
-}
-
-static void accept_helo(struct srv *srv, struct writer *out)
-{
-    srv->esmtp = srv->ask.esmtp;
-    srv_enter(srv, SRV_STATE_GREETED);
-    if (srv->esmtp) {
-        print_ehlo(srv, out);
-        count_reply(srv, REPLY_HELO_OK);
-    } else {
-        srv_say(srv, REPLY_HELO_OK, srv->conf->hostname, out);
-    }
-}
-
-static void accept_mail(struct srv *srv, struct writer *out)
-{
-    srv->open = true;
-    srv->messages++;
-    srv->smtputf8 = srv->ask.mail.smtputf8;
-    srv->body = (uint8_t)srv->ask.mail.body;
-    srv->rcpts_ok = 0;
-    srv->failed = REPLY_OK;
-    srv_enter(srv, SRV_STATE_MAIL);
-    srv_say(srv, REPLY_SENDER_OK, SLICE_EMPTY, out);
-}
-
-static void accept_data(struct srv *srv, struct writer *out)
-{
-    srv_enter(srv, srv->data.dotted ? SRV_STATE_DATA : SRV_STATE_CHUNK);
-    if (srv->data.dotted) {
-        srv_say(srv, REPLY_DATA_GO, SLICE_EMPTY, out);
-    }
-}
-
-/* The host has let go of the transaction. */
-static void aborted(struct srv *srv, struct writer *out)
-{
-    enum reply refusal = (enum reply)srv->failed;
-    srv->failed = REPLY_OK;
-    srv_enter(srv, (enum srv_state)srv->next_state);
-    if (refusal != REPLY_OK) {
-        srv_say(srv, refusal, SLICE_EMPTY, out);
-    }
-}
-
-/* Before EHLO or HELO, where that is asked for. */
-static void begin(struct srv *srv)
-{
-    srv_enter(srv, srv->conf->limits.helo_optional ? SRV_STATE_GREETED : SRV_STATE_BANNERED);
-}
-
-static void accepted(struct srv *srv, struct slice text, struct writer *out)
-{
-    switch (srv->ask.kind) {
-    case SRV_ASK_CONNECT:
-        begin(srv);
-        if (text.len > 0) {
-            srv_say(srv, REPLY_GREETING, text, out);
-        } else {
-            srv_say(srv, REPLY_BANNER, srv->conf->hostname, out);
-        }
-        return;
-    case SRV_ASK_HELO:
-        accept_helo(srv, out);
-        return;
-    case SRV_ASK_MAIL:
-        accept_mail(srv, out);
-        return;
-    case SRV_ASK_RCPT:
-        srv->rcpts_ok++;
-        srv_enter(srv, SRV_STATE_RCPT);
-        srv_say(srv, REPLY_RCPT_OK, SLICE_EMPTY, out);
-        return;
-    case SRV_ASK_DATA:
-        accept_data(srv, out);
-        return;
-    case SRV_ASK_BODY:
-        return;
-    case SRV_ASK_END:
-        srv->brought_mail = true;
-        srv_enter(srv, SRV_STATE_GREETED);
-        srv_say(srv, REPLY_QUEUED, text, out);
-        return;
-    case SRV_ASK_ABORT:
-        aborted(srv, out);
-        return;
-    }
-}
-
-static void refused(struct srv *srv, enum reply reply, struct slice text, struct writer *out)
-{
-    switch (srv->ask.kind) {
-    case SRV_ASK_CONNECT:
-        srv_say(srv, reply, text, out);
-        srv_close(srv, SRV_CLOSE_REFUSED);
-        return;
-    case SRV_ASK_DATA:
-        if (!srv->data.dotted) {
-            skip_chunk(srv, reply, after_failed_chunk(srv));
-            return;
-        }
-        break;
-    case SRV_ASK_BODY:
-        srv->failed = (uint8_t)reply;
-        return;
-    case SRV_ASK_END:
-        srv_enter(srv, SRV_STATE_GREETED);
-        break;
-    case SRV_ASK_ABORT:
-        aborted(srv, out);
-        return;
-    default:
-        break;
-    }
-    srv_say(srv, reply, text, out);
-}
-
-void srv_answer(struct srv *srv, enum reply reply, struct slice text, struct writer *out)
-{
-    MX_ASSERT(srv->waiting && writer_room(out) >= SRV_REPLY_MAX);
-    srv->waiting = false;
-    if (reply == REPLY_OK) {
-        accepted(srv, text, out);
-    } else {
-        refused(srv, reply, text, out);
-    }
-}
-
-void srv_tls_started(struct srv *srv)
-{
-    MX_ASSERT(srv->state == SRV_STATE_TLS);
-    srv->under_tls = true;
-    srv->esmtp = false;
-    srv->ask = (struct srv_ask){.kind = SRV_ASK_CONNECT};
-    begin(srv);
-}
-
-void srv_stop(struct srv *srv, enum srv_close_reason reason, struct writer *out)
-{
-    static const enum reply replies[] = {
-        [SRV_CLOSE_NONE] = REPLY_SHUTDOWN,          [SRV_CLOSE_QUIT] = REPLY_SHUTDOWN,
-        [SRV_CLOSE_ERRORS] = REPLY_TOO_MANY_ERRORS, [SRV_CLOSE_COMMANDS] = REPLY_TOO_MANY_COMMANDS,
-        [SRV_CLOSE_TIMEOUT] = REPLY_TIMEOUT,        [SRV_CLOSE_SHUTDOWN] = REPLY_SHUTDOWN,
-        [SRV_CLOSE_REFUSED] = REPLY_OVERLOAD,       [SRV_CLOSE_SLOW] = REPLY_TOO_SLOW,
-        [SRV_CLOSE_PROTOCOL] = REPLY_SHUTDOWN,
-    };
-    MX_ASSERT((size_t)reason < mx_countof(replies));
-    if (srv->state == SRV_STATE_CLOSED) {
-        return;
-    }
-    srv->waiting = false;
-    if (reason == SRV_CLOSE_SLOW) {
-        note_refusal(srv, replies[reason]);
-    }
-    if (srv->state != SRV_STATE_TLS && writer_room(out) >= STOP_ROOM) {
-        reply_print(out, replies[reason], SLICE_EMPTY);
-        count_reply(srv, replies[reason]);
-    }
-    srv_close(srv, reason);
 }
 
 enum srv_phase srv_phase(const struct srv *srv)

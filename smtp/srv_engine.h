@@ -34,10 +34,10 @@ struct srv_limits {
     uint32_t rcpts_max;       /* 1000; never more than ENVELOPE_RCPTS_MAX */
     uint64_t size_bytes_max;  /* 100 MiB */
     uint32_t received_max;    /* 50 */
-    uint32_t errors_max;      /* 20 */
+    uint32_t errors_max;      /* 20, since a message was accepted */
     uint32_t rcpt_errors_max; /* of them, refused recipients: 0 */
     uint32_t messages_max;    /* 1000 */
-    uint32_t commands_max;    /* 10000 */
+    uint32_t commands_max;    /* 10000, since a message was accepted */
     bool refuse_pipelining;   /* of what may not be: the session ends with REPLY_NOT_WAITED */
     bool normalize_newlines;  /* bare CR / LF become CRLF instead of 550 5.5.2 */
     bool offer_chunking;      /* true */
@@ -88,8 +88,8 @@ struct srv_end {
 
 struct srv_ask {
     enum srv_question kind;
-    struct slice text;
     bool esmtp;
+    struct slice text;
     union { /* by kind */
         struct mail_params mail;
         struct rcpt_params rcpt;
@@ -136,8 +136,8 @@ struct srv {
     uint8_t error;     /* enum reply of the error that the last srv_next or srv_answer said, else
                           REPLY_OK. Nothing behind it has been looked at, so it may be let wait. */
     uint32_t error_at; /* where that reply begins in out */
-    uint32_t errors;
-    uint32_t scans; /* what only who looks for holes does: for the host, which sets it to 0 */
+    uint32_t errors;   /* since a message was accepted */
+    uint32_t scans;    /* what only who looks for holes does: for the host, which sets it to 0 */
     /* The rest is private to the engine. */
     bool waiting;         /* a question is open */
     bool open;            /* MAIL was accepted, and neither END nor ABORT was asked since */
@@ -153,6 +153,7 @@ struct srv {
     uint32_t rcpts_ok;
     uint32_t rcpt_errors;
     uint32_t commands;
+    uint32_t commands_before; /* of them, those up to the last message that was accepted */
     struct data_stream data;
     uint32_t messages;
     uint8_t envid[ENVID_MAX]; /* what ask.mail.envid borrows */

@@ -1,5 +1,6 @@
-/* Inside of the server session: its states, its verb table, and the four ways in which a verb acts
- * on the session. Only srv_engine.c and srv_verbs.c include this. */
+/* Inside of the server session: its states, its verb table, the four ways in which a verb acts on
+ * the session, and what the parts of the engine use of each other. Only srv_engine*.c and
+ * srv_verbs.c include this. */
 #pragma once
 
 #include "smtp/srv_engine.h"
@@ -48,3 +49,22 @@ void srv_question(struct srv *srv, enum srv_question kind);
 void srv_close(struct srv *srv, enum srv_close_reason reason);
 /* Recipients that one message may have. */
 uint32_t srv_rcpts_max(const struct srv *srv);
+
+/* --- among the parts of the engine --- */
+
+/* Of a reply that is not written by srv_say. */
+static inline void srv_count_reply(const struct srv *srv, enum reply reply)
+{
+    if (srv->conf->counts != NULL) {
+        count_one(&srv->conf->counts->replies[srv->verb][reply]);
+    }
+}
+
+/* RFC 3030 section 2: the bytes of a refused chunk are read before the reply. */
+void srv_skip_chunk(struct srv *srv, enum reply refusal, enum srv_state next_state);
+
+/* Where a refused chunk leads. */
+static inline enum srv_state srv_after_failed_chunk(const struct srv *srv)
+{
+    return srv->chunk_last ? SRV_STATE_GREETED : SRV_STATE_CHUNK_FAILED;
+}

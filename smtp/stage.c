@@ -1,21 +1,13 @@
 #include "smtp/stage.h"
 
 #include "core/text.h"
-#include "smtp/addr_parse.h"
+#include "smtp/address_form.h"
 
 struct view {
     struct session_view session; /* the first member */
     const struct stage_facts *facts;
+    uint8_t sender[ADDRESS_FORM_MAX], rcpt[ADDRESS_FORM_MAX];
 };
-
-struct slice stage_domain(struct slice address)
-{
-    size_t at = address.len;
-    while (at > 0 && address.ptr[at - 1] != '@') {
-        at--;
-    }
-    return at == 0 ? SLICE_EMPTY : slice_from(address, at);
-}
 
 static struct expr_value recipients(struct expr_vm *vm, const struct envelope *env)
 {
@@ -29,21 +21,21 @@ static struct expr_value recipients(struct expr_vm *vm, const struct envelope *e
 
 static void variable(void *arg, uint16_t index, struct expr_value *out)
 {
-    const struct view *view = arg;
+    struct view *view = arg;
     const struct stage_facts *facts = view->facts;
     *out = (struct expr_value){.type = EXPR_STRING, .string = SLICE_EMPTY};
     switch (index) {
     case EXPR_VAR_SENDER:
-        out->string = facts->sender;
+        out->string = address_form(view->sender, facts->sender, true);
         break;
     case EXPR_VAR_SENDER_DOMAIN:
-        out->string = stage_domain(facts->sender);
+        out->string = address_domain(address_form(view->sender, facts->sender, true));
         break;
     case EXPR_VAR_RCPT:
-        out->string = facts->rcpt;
+        out->string = address_form(view->rcpt, facts->rcpt, true);
         break;
     case EXPR_VAR_RCPT_DOMAIN:
-        out->string = stage_domain(facts->rcpt);
+        out->string = address_domain(address_form(view->rcpt, facts->rcpt, true));
         break;
     case EXPR_VAR_RECIPIENTS:
         *out = recipients(view->session.vm, facts->env);
@@ -76,7 +68,8 @@ enum expr_status stage_run_program(struct expr_value *out, const struct image *i
     view.session.helo = facts->helo;
     struct expr_host host = session_host(&view.session);
     host.variable = variable;
-    return expr_run(vm, program, &host, trace, out);
+    enum expr_status status = expr_run(vm, program, &host, trace, out);
+    return status == EXPR_DONE && !expr_keep_text(vm, out, &view, &view + 1) ? EXPR_FAILED : status;
 }
 
 enum expr_status stage_run(struct expr_value *out, const struct image *image,
@@ -94,6 +87,13 @@ static bool is_usable(struct slice text, bool smtputf8)
            addr_parse_mailbox(&address, text) == MX_OK;
 }
 
+/* The program has yielded its variable, which shows the address in another form. */
+static bool is_unchanged(struct slice address, struct slice value)
+{
+    uint8_t form[ADDRESS_FORM_MAX];
+    return slice_equal(address_form(form, address, true), value);
+}
+
 enum expr_status stage_rewrite(struct slice *out, uint8_t memory[ADDRESS_MAX],
                                const struct image *image, enum stage_program which,
                                const struct stage_facts *facts, bool smtputf8, struct expr_vm *vm,
@@ -107,6 +107,9 @@ enum expr_status stage_rewrite(struct slice *out, uint8_t memory[ADDRESS_MAX],
     enum expr_status status = stage_run(&value, image, which, facts, vm, asker, trace);
     if (status != EXPR_DONE || value.type != EXPR_STRING || value.string.len == 0) {
         return status;
+    }
+    if (is_unchanged(*out, value.string)) {
+        return EXPR_DONE;
     }
     if (!is_usable(value.string, smtputf8)) {
         vm->failure = "the result is not an address";

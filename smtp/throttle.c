@@ -2,6 +2,7 @@
 
 #include "core/check.h"
 #include "core/text.h"
+#include "smtp/address_form.h"
 #include "smtp/service.h"
 #include "smtp/srv_conn.h"
 #include "smtp/srv_stage.h"
@@ -90,13 +91,13 @@ static uint64_t key_of(const struct srv_conn *conn, const struct inbound_throttl
             put_part(&w, srv_stage_sender(conn));
             break;
         case INBOUND_SENDER_DOMAIN:
-            put_part(&w, stage_domain(srv_stage_sender(conn)));
+            put_part(&w, address_domain(srv_stage_sender(conn)));
             break;
         case INBOUND_PART_RCPT:
             put_part(&w, conn->srv.ask.text);
             break;
         case INBOUND_RCPT_DOMAIN:
-            put_part(&w, stage_domain(conn->srv.ask.text));
+            put_part(&w, address_domain(conn->srv.ask.text));
             break;
         default:
             break;
@@ -113,9 +114,9 @@ static uint64_t key_of(const struct srv_conn *conn, const struct inbound_throttl
 static bool domain_counted(const struct srv_conn *conn)
 {
     const struct envelope *env = &conn->txn->env;
-    struct slice domain = stage_domain(conn->srv.ask.text);
+    struct slice domain = address_domain(conn->srv.ask.text);
     for (uint32_t i = 0; i < env->rcpt_count; i++) {
-        if (text_equal_nocase(stage_domain(env->rcpts[i].address), domain)) {
+        if (text_equal_nocase(address_domain(env->rcpts[i].address), domain)) {
             return true;
         }
     }

@@ -160,10 +160,10 @@ static void check_owners(void)
     json_decref(result);
 
     json_t *key = NULL;
-    uint64_t account = 0;
-    CHECK(api_key_find(bed.bed.store, &key, &account, slice_of_text(secrets[1])) ==
+    uint64_t id = 0, account = 0;
+    CHECK(api_key_find(bed.bed.store, &key, &id, &account, slice_of_text(secrets[1])) ==
           MX_ERR_NOTFOUND);
-    CHECK(api_key_find(bed.bed.store, &key, &account, slice_of_text(secrets[0])) == MX_OK);
+    CHECK(api_key_find(bed.bed.store, &key, &id, &account, slice_of_text(secrets[0])) == MX_OK);
     json_decref(key);
     bed_close(&bed.bed);
 }

@@ -3,13 +3,19 @@
 #include "admin/sandbox.h"
 #include "core/base.h"
 #include "io/ring.h"
+#include "io/sys.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/netlink.h>
+#include <linux/sched.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
@@ -115,6 +121,47 @@ static void check_ring(void)
     ring_close(ring);
 }
 
+/* What is allowed for some arguments only. */
+static void check_arguments(void)
+{
+    const int memory = MAP_PRIVATE | MAP_ANONYMOUS, both = PROT_WRITE | PROT_EXEC;
+    struct clone_args args = {.flags = CLONE_NEWUSER, .exit_signal = SIGCHLD};
+    CHECK(refused((int)syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, NULL, NULL, NULL, NULL)));
+    CHECK(refused((int)syscall(SYS_clone, CLONE_THREAD | CLONE_NEWNET, NULL, NULL, NULL, NULL)));
+    CHECK(refused((int)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL)));
+    CHECK(syscall(SYS_clone3, &args, sizeof args) == -1 && errno == ENOSYS);
+    struct netaddr own[4];
+    CHECK(sys_own_addresses(own, mx_countof(own)) > 0);
+    CHECK(refused(socket(AF_NETLINK, SOCK_RAW, NETLINK_KOBJECT_UEVENT)));
+    CHECK(refused(socket(AF_PACKET, SOCK_RAW, 0)));
+    CHECK(refused(ioctl(STDIN_FILENO, TIOCSTI, "x")));
+    CHECK(mmap(NULL, 4096, PROT_READ | both, memory, -1, 0) == MAP_FAILED && errno == EPERM);
+    void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, memory, -1, 0);
+    CHECK(page != MAP_FAILED && refused(mprotect(page, 4096, PROT_READ | PROT_EXEC)));
+    CHECK(mprotect(page, 4096, PROT_READ) == 0 && munmap(page, 4096) == 0);
+}
+
+static void *thread_run(void *arg)
+{
+    return arg;
+}
+
+static void check_threads(void)
+{
+    pthread_t thread;
+    void *result = NULL;
+    CHECK(pthread_create(&thread, NULL, thread_run, &got) == 0);
+    CHECK(pthread_join(thread, &result) == 0 && result == &got);
+}
+
+static void check_no_ring(void)
+{
+    struct ring *ring = NULL;
+    struct ring_conf conf = {.sq_entries = 8, .recv_bufs = 4};
+    CHECK(ring_open(&ring, &conf) != MX_OK && errno == EPERM);
+    check_threads();
+}
+
 static int calls_child(void)
 {
     struct sandbox sandbox;
@@ -134,6 +181,10 @@ static int calls_child(void)
     CHECK(refused((int)syscall(SYS_unshare, 0)));
     CHECK(refused((int)syscall(SYS_bpf, 0, NULL, 0)));
     CHECK(refused((int)syscall(SYS_keyctl, 0, 0)));
+    check_arguments();
+    check_threads();
+    CHECK(sandbox_last_ring());
+    check_no_ring();
     return 0;
 }
 

@@ -1,4 +1,5 @@
 /* Text values in their one normal form, ids, and the words of errors. */
+#include "admin/json_text.h"
 #include "admin/object_id.h"
 #include "admin/set_error.h"
 #include "admin/value.h"
@@ -135,8 +136,27 @@ static void check_words(void)
     }
 }
 
+/* Whatever bytes: a text of the same length, and what is UTF-8 unchanged. */
+static void check_json_text(void)
+{
+    static const struct {
+        const char *bytes, *shown;
+    } texts[] = {{"", ""},
+                 {"a\xc3\xa9", "a\xc3\xa9"},
+                 {"a\xc3", "a?"},
+                 {"\xc3\xa9\xff\xe2\x82\xac\xe2\x82", "\xc3\xa9?\xe2\x82\xac??"},
+                 {"\xed\xa0\x80", "???"},
+                 {"\xf0\x9f\x93\xa7\xf0\x9f\x93", "\xf0\x9f\x93\xa7???"}};
+    for (size_t i = 0; i < mx_countof(texts); i++) {
+        json_t *value = json_text(slice_of_text(texts[i].bytes));
+        CHECK_TEXT(json_string_value(value), texts[i].shown);
+        json_decref(value);
+    }
+}
+
 int main(void)
 {
+    check_json_text();
     check_values();
     check_lengths();
     check_ids();

@@ -52,6 +52,21 @@ Test(text, utf8)
     cr_assert_not(text_is_ascii(slice_of("a\0b", 3)));
 }
 
+/* Cut between characters, never within. */
+Test(text, first)
+{
+    static const struct {
+        const char *text;
+        size_t max, len;
+    } cases[] = {{"", 3, 0},          {"abc", 3, 3},       {"abc", 2, 2},
+                 {"a\xc3\xa9", 2, 1}, {"a\xc3\xa9", 3, 3}, {"\xe2\x82\xac", 2, 0},
+                 {"\x80\x80", 1, 0},  {"abc", 0, 0}};
+    for (size_t i = 0; i < mx_countof(cases); i++) {
+        cr_assert_eq(text_first(slice_of_text(cases[i].text), cases[i].max).len, cases[i].len,
+                     "case %zu", i);
+    }
+}
+
 /* What is done eight bytes at a time, against the same byte by byte: every length up to three
  * eights, every byte at every place, at every alignment of the beginning. */
 Test(text, as_byte_by_byte)

@@ -25,6 +25,7 @@ ACCOUNTS_MAX, DOMAINS_MAX, ROUTES_MAX = 300, 8, 6
 BATCH_MAX = 60
 PAUSE_S = 0.03  # between changes, at most
 ARRIVAL_S = 30  # of a probe; in a life that is long enough
+WAIT_S = 120  # until the old queue has been read, after many lives in which it was not
 RCPTS = 12  # addresses tried after a start
 
 
@@ -205,7 +206,8 @@ class Life(threading.Thread):
         conf.known, conf.pending = state, []
         keys = sorted(k for k in conf.gone | state.keys() if k[0] in ("account", "domain") and
                       not k[1].endswith(OF_THE_LOAD))
-        self.rcpt(self.dice.sample(keys, min(RCPTS, len(keys))))
+        keys = self.dice.sample(keys, min(RCPTS, len(keys)))
+        self.when_there_is_room(lambda: self.rcpt(keys))
         if self.dice.random() < 0.7:
             self.probe()
         conf.counts["checked lives"] += 1
@@ -237,12 +239,26 @@ class Life(threading.Thread):
                 lib.equal(reply[:3], "250" if self.accepted(address) else "550", f"RCPT TO:<{address}>")
                 w.expect("RSET", "250")
 
+    def when_there_is_room(self, ask):
+        """Asks again while the journal waits for the old queue to be read, as it does after many short lives."""
+        end = time.monotonic() + WAIT_S
+        while True:
+            try:
+                return ask()
+            except lib.Fail as trouble:
+                if "452 4.3.1" not in str(trouble) or "journal-waits" not in self.conf.server.log() or \
+                        time.monotonic() > end:
+                    raise
+                if self.dying:
+                    raise Unanswered from None
+            time.sleep(0.2)
+
     def probe(self):
         """A message that has to arrive where the strategy leads."""
         conf, probes = self.conf, self.conf.probes
         subject = conf.name("probe")
         body = f"From: s@example.net\r\nSubject: {subject}\r\n\r\nprobe\r\n".encode()
-        conf.server.submit(f"probe@{PROBE}", body)
+        self.when_there_is_room(lambda: conf.server.submit(f"probe@{PROBE}", body))
         probes.sent[subject] = conf.known[STRATEGY][1]
         end = time.monotonic() + ARRIVAL_S
         while self.delivery and not self.dying:
@@ -276,7 +292,8 @@ class Life(threading.Thread):
             self.remember(step, answer)
         self.conf.pending = []
         if self.dice.random() < 0.2:
-            self.rcpt([k for step in steps for k in step if k[0] in ("account", "domain")][:RCPTS])
+            keys = [k for step in steps for k in step if k[0] in ("account", "domain")][:RCPTS]
+            self.when_there_is_room(lambda: self.rcpt(keys))
         if STRATEGY in steps[-1] and self.dice.random() < 0.3:
             self.probe()
 

@@ -75,6 +75,14 @@ def wait_until(condition, seconds, what):
         time.sleep(0.02)
 
 
+def comes_to(read, want, what, seconds=10):
+    """A count, which a core may raise a moment behind the reply that it counts."""
+    end = time.monotonic() + seconds
+    while read() != want and time.monotonic() < end:
+        time.sleep(0.02)
+    equal(read(), want, what)
+
+
 port_claims = []  # sockets: each claims a port for as long as this process lives
 
 

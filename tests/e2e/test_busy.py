@@ -3,13 +3,16 @@ afterwards everything goes on without a restart."""
 
 import http.client
 import json
+import os
 import smtplib
 import socket
+import tempfile
 import threading
 import time
 
-from lib import Fail, Sink, check, equal, marked, split_local, split_received, wait_until
+from lib import Fail, Sink, check, equal, free_port, marked, split_local, split_received, wait_until
 from test_management import Api, Managed
+from test_stats import leave_waiting, preload
 
 BUSY_S = 3
 CONNECTIONS_MAX = 128  # of the endpoint
@@ -198,3 +201,36 @@ def test_management_bodies_taken():
         wait_until(lambda: status() == 200, 10, "a large request of an administrator")
         for raw in sockets:
             raw.close()
+
+
+def bind_alone(port):
+    """An address that nobody else has bound, whether he listens or not."""
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.bind(("127.0.0.1", port))
+        s.listen(1)
+
+
+def test_listener_given_up_is_closed():
+    """A change that is refused because a core does not answer leaves none of its ports bound, though the core has not
+    answered yet; the same change goes through when it has."""
+    with tempfile.TemporaryDirectory() as folder, Managed(start=False, cores=2) as s:
+        hold = os.path.join(folder, "hold")
+        preload(s, HOLD_CORE=hold)
+        ports = {"smtp": free_port(), "http": free_port()}
+        wanted = {protocol: {"name": f"new-{protocol}", "protocol": protocol, "bind": {f"127.0.0.1:{port}": True}}
+                  for protocol, port in ports.items()}
+        with s.wire() as w:
+            with open(hold, "w"):
+                leave_waiting(w)  # its core stands still
+                [error, answer] = s.api.calls(("x:NetworkListener/set", {"create": wanted}))[0][:2]
+                equal((error, answer["type"]), ("error", "serverUnavailable"), f"{answer}")
+                check("does not answer; nothing was changed" in answer["description"], f"{answer}")
+                for port in ports.values():
+                    bind_alone(port)
+            os.unlink(hold)
+        made = s.api.set("NetworkListener", create=wanted)
+        equal(sorted(made.get("created", {})), ["http", "smtp"], f"{made}")
+        with smtplib.SMTP("127.0.0.1", ports["smtp"], timeout=20) as client:
+            equal(client.noop()[0], 250, "the new listener")
+        equal(Api(ports["http"]).http("GET", "/healthz/live", headers={})[0], 200, "the new HTTP listener")

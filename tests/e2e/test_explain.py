@@ -351,6 +351,76 @@ def test_explain_plan():
         equal(explain(s, "Bob+tag@example.org")["outcome"], "delivered", "once it is carried out")
 
 
+def test_explain_plan_looks_up():
+    """A dry run on a running server knows what explain knows: the DNS, mail hosts, keys, counters and statistics. What it
+    could not be told, and all that is looked up when no server runs, it says for each recipient that it matters to."""
+    zone = {"_route.new.example": {"TXT": ["second"]}, "far.example": {"MX": [(5, "a.far.example")]},
+            "a.far.example": {"A": ["192.0.2.1"]}, "null.example": {"MX": [(0, ".")]}}
+
+    def route(name, condition):
+        return update("MtaOutboundStrategy", route={"match": {
+            "0": {"if": condition, "then": f"'{name}'"}, "1": {"if": "is_local_domain(rcpt_domain)", "then": "'source'"}}, "else": "'mx'"})
+    base = [update("MtaStageMail", isSenderAllowed={"match": {}, "else": "counter_incr('*', 'seen') > 0"}),
+            update("MtaStageRcpt", allowRelaying={"match": {}, "else": "true"}),
+            {"@type": "create", "object": "Domain", "value": {"d2": {"name": "new.example", "allowRelaying": True}}},
+            {"@type": "create", "object": "MtaTlsStrategy", "value": {"t": {"name": "safe", "startTls": "require"}}}]
+    with NameServer(zone) as names, Sink() as source, Sink() as second, Managed(
+            relay=source.port, extra=[lib.relay_route(second.port, "second"), names.resolver(attempts=1), *base]) as s:
+        plan, recipients = os.path.join(s.folder, "plan"), os.path.join(s.folder, "recipients")
+
+        def told(change, *addresses):
+            with open(plan, "w") as f:
+                f.write(json.dumps(change) + "\n")
+            with open(recipients, "w") as f:
+                f.write("\n".join(addresses) + "\n")
+            done = cli(s, "apply", "--dry-run", "--explain", recipients, "--file", plan, code=0) if s.process else \
+                lib.run_ringmx("apply", "--data", s.data, "--dry-run", "--explain", recipients, plan)
+            equal(done.returncode, 0, done.stderr)
+            return [line for line in done.stdout.splitlines() if not line.startswith(("line 1", "dry run"))]
+
+        def there(name, port, queue="remote"):
+            return f"relayed by {name} (127.0.0.1:{port}; schedule {queue}, queue {queue}, connection default, tls default)"
+        now, then = there("source", source.port), there("second", second.port)
+        by_dns = route("second", "contains(dns_query('_route.' + rcpt_domain, 'txt'), 'second')")
+        equal(told(by_dns, "x@new.example", "x@example.org"),
+              [f"x@new.example: {now} -> {then}", "1 of 2 recipients would go another way"], "by the DNS")
+        by_counter = route("second", "counter_get('*', 'seen') > 0")
+        by_metric = route("second", "metric('queue.count') > 0")
+        stays = ["0 of 1 recipients would go another way"]
+        equal(told(by_counter, "x@example.org"), stays, "before there is mail")
+        wait_until(lambda: told(by_metric, "x@example.org") == stays, 5, "statistics")  # are collected only a moment after the start
+        cli(s, "queue", "pause", code=0)
+        s.submit("bob@example.org")
+        moved = [f"x@example.org: {now} -> {then}", "1 of 1 recipients would go another way"]
+        equal(told(by_counter, "x@example.org"), moved, "by a counter")
+        wait_until(lambda: told(by_metric, "x@example.org") == moved, 5, "by a statistic")
+        equal(told(by_counter, "x@example.org"), moved, "and that has counted nothing")
+        by_host = update("MtaOutboundStrategy", tls={"match": {
+            "0": {"if": "remote_ip == '192.0.2.1'", "then": "'safe'"}}, "else": "'default'"})
+        mx = "relayed by mx (MX; schedule remote, queue remote, connection default, tls "
+        equal(told(by_host, "x@far.example", "x@null.example"),
+              [f"x@far.example: {mx}default) -> {mx}safe)", "1 of 2 recipients would go another way"], "by a mail host")
+        closed = update("MtaStageRcpt", allowRelaying={"match": {}, "else": "false"})
+        equal(told(closed, "x@null.example")[0].split(" -> ")[0], "x@null.example: refused (accepted, then returned to the sender: "
+              "nobody takes mail for the domain)", "a domain that takes no mail")
+
+        names.mode = "servfail"
+        unheard = route("second", "is_empty(dns_query('_new.' + rcpt_domain, 'txt'))")
+        equal(told(unheard, "x@example.org"), [f"x@example.org: {now} -> temporary (451 4.4.3); not certain, MtaOutboundStrategy.route: "
+                      "the name server failed (SERVFAIL)",
+                      "0 of 1 recipients would go another way; of 1 it is not certain"], "when nobody can say")
+        names.mode = "answer"
+        s.stop()
+        silent = "nothing is looked up while no server runs"
+        equal(told(by_dns, "x@new.example", "alice@new.example"),
+              [f"{a}@new.example: {now} -> temporary (451 4.4.3); not certain, dns_query: {silent}" for a in ("x", "alice")] +
+              ["0 of 2 recipients would go another way; of 2 it is not certain"], "of a stopped server")
+        where = f"{mx}default); not certain, addresses of its hosts: {silent}"
+        equal(told(by_host, "x@far.example", "alice@example.org"),
+              [f"x@far.example: {where}", "0 of 2 recipients would go another way; of 1 it is not certain"], "hosts likewise")
+        equal(told(by_counter, "x@example.org"), stays, "counters end with the process")
+
+
 def test_explain_rates_and_quotas():
     """Those whose condition holds are told, with what they allow; nothing that would have to be asked may stand in a
     condition of theirs that cannot wait."""

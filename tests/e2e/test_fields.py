@@ -431,6 +431,35 @@ def test_certificate_names():
         check("is set by the server" in refused["description"], f"writing it: {refused}")
 
 
+def test_certificates_by_name():
+    """Certificates are found by a part of a name that they are for, in any case, of text and of files; one whose file is
+    gone is not found, and hides no other one."""
+    folder = work_folder()
+
+    def found(text, **more):
+        return s.api.calls(("x:Certificate/query", {"filter": {"subjectAlternativeNames": text}, **more}))[0]["ids"]
+    with Managed() as s:
+        cert, key = make_certificate(folder, "mail.example.org")
+        mail = s.api.create("Certificate", certificate={"@type": "Text", "value": pem(cert)},
+                            privateKey={"@type": "Text", "secret": pem(key)})
+        s.api.update("SystemSettings", "singleton", defaultCertificateId=mail)
+        cert, key = make_certificate(folder, "in_bound.example.net")
+        inbound = s.api.create("Certificate", certificate={"@type": "File", "filePath": cert},
+                               privateKey={"@type": "File", "filePath": key})
+        for text, expected in (("mail.example.org", [mail]), ("MAIL.Example", [mail]), ("example", [inbound, mail]),
+                               ("127.0.0.1", [inbound, mail]), ("in_bound", [inbound]), ("inxbound", []), ("m_il", []),
+                               ("%", []), ("x" * 255, [])):
+            equal(found(text), expected, text)
+        equal(found("example", limit=1, position=1), [mail], "a page")
+        for text in ("x" * 300, "", 5):
+            answer = s.api.calls(("x:Certificate/query", {"filter": {"subjectAlternativeNames": text}}))[0]
+            equal(answer[1]["type"], "invalidArguments", f"{text}: {answer}")
+        answer = s.api.calls(("x:Certificate/query", {"filter": {"issuer": "x"}}))[0]
+        equal((answer[1]["type"], answer[1]["description"]), ("unsupportedFilter", "issuer"), f"{answer}")
+        os.unlink(cert)
+        equal(found("example"), [mail], "without the file")
+
+
 def test_session_fields():
     """The longest command line; BINARYMIME is offered and taken when it is on."""
     with Managed(extra=[session_limits(maxLineLength=512)]) as s:

@@ -2,9 +2,11 @@
 
 import os
 import socket
+import subprocess
 import time
 
-from lib import Wire, check, constant, equal, free_port, listener, session_limits, update, wait_until
+import lib
+from lib import Server, Wire, check, comes_to, constant, equal, free_port, listener, session_limits, update, wait_until
 from nameserver import NameServer
 from netns import own_network
 from test_bans import PROXY
@@ -15,6 +17,7 @@ from test_stats import act
 SERVER, CLIENT, OTHER, SERVER_6, CLIENT_6 = "192.0.2.10", "192.0.2.1", "192.0.2.2", "2001:db8:5::10", "2001:db8:6::1"
 
 
+LARGE_SENDER = int(os.environ.get("LARGE_SENDER", "5000"))  # messages; 100,000 are 1,000 over each connection
 LINGERING = 64  # refused clients that a core waits for
 
 
@@ -59,7 +62,7 @@ def test_limit_of_a_client():
         mine = open_sessions(s, "203.0.113.7", 5)
         for number in range(1, 21):
             is_refused(proxied(s, "203.0.113.7"), "[203.0.113.7]", 5)
-            equal(refused(s), number, "counted")
+            comes_to(lambda: refused(s), number, "counted")
         for w in open_sessions(s, "203.0.113.8", 5):
             w.sock.close()
         for w in mine:
@@ -68,7 +71,7 @@ def test_limit_of_a_client():
         wait_until(lambda: sessions(s) == 4, 10, "the end of the others")
         mine += open_sessions(s, "203.0.113.7", 1)
         is_refused(proxied(s, "203.0.113.7"), "[203.0.113.7]", 5)
-        equal(refused(s), 21, "counted")
+        comes_to(lambda: refused(s), 21, "counted")
         for w in mine:
             w.sock.close()
 
@@ -95,7 +98,7 @@ def test_limit_of_a_network():
         is_refused(proxied(s, "2001:db8:7:ffff::1"), "[2001:db8:7::]/48", 3)
         mine += open_sessions(s, "203.0.112.1", 2) + open_sessions(s, "2001:db8:8::1", 2)
         is_refused(proxied(s, "203.0.112.1"), "[203.0.112.1]", 2)
-        equal((full(s), refused(s)), (2, 1), "counted")
+        comes_to(lambda: (full(s), refused(s)), (2, 1), "counted")
         # Who was refused for himself has taken nothing of his network, and the other way round.
         mine += open_sessions(s, "203.0.112.2", 1)
         is_refused(proxied(s, "203.0.112.3"), "[203.0.112.0]/24", 3)
@@ -141,7 +144,7 @@ def test_a_flood_of_refused_clients():
             more[-1].then(told("[203.0.113.7]", 1), f"number {number}")
             more[-1].at_end()
         check(descriptors(s) <= before + LINGERING + 1, f"{descriptors(s)} descriptors, {before} before")
-        equal(refused(s), 400, "counted")
+        comes_to(lambda: refused(s), 400, "counted")
         mine += open_sessions(s, "203.0.113.8", 1)
         # Of a rate as well, whose clients had a place until they were refused.
         s.api.create("MtaInboundThrottle", description="few", key={"remoteIp": True}, rate={"count": 1, "period": 3600000})
@@ -178,7 +181,7 @@ def test_refused_before_the_handshake():
                     w.at_end()
             with tls("203.0.113.8") as other:
                 other.hello()
-            equal(refused(s), 30, "counted")
+            comes_to(lambda: refused(s), 30, "counted")
             equal(handshakes() - before, 1, "handshakes")
         line = next(line for line in s.log().splitlines() if "session-refused" in line)
         check(line.endswith(' client=203.0.113.7 listener=smtp command=connect reason=client_full effect="closed before the TLS handshake"'), line)
@@ -206,7 +209,7 @@ def test_limit_does_not_fill_the_log():
         for _ in range(100):
             is_refused(proxied(s, "203.0.113.7"), "[203.0.113.7]", 1)
         seconds = time.monotonic() - began
-        equal(refused(s), 100, "counted")
+        comes_to(lambda: refused(s), 100, "counted")
         mine.sock.close()
         s.stop()
         lines = [line for line in s.log().splitlines() if "client-over-limit" in line]
@@ -252,7 +255,7 @@ def test_limit_without_a_proxy():
             w.expect("NOOP", "250")
         for w in mine + more:
             w.sock.close()
-        equal(refused(s), 4, "refused")
+        comes_to(lambda: refused(s), 4, "refused")
 
 
 def test_error_delay():
@@ -272,7 +275,7 @@ def test_error_delay():
         for code in ("503", "250", "250"):
             w.then(code)
         check(time.monotonic() - began >= 0.4, "all of them wait")
-        equal(s.api.stats()[0]["replies_delayed_total"], 2, "delayed")
+        comes_to(lambda: s.api.stats()[0]["replies_delayed_total"], 2, "delayed")
         w.expect("MAIL FROM:<a@example.net>", "250")
         check(seconds("RCPT TO:<x@elsewhere.example>", "550") >= 0.4, "a refused recipient")
         s.api.update("MtaInboundSession", "singleton", errorDelay=60000)
@@ -390,7 +393,7 @@ def test_error_delay_of_late_answers():
         w.send("MAIL FROM:<a@b.example>\r\nRSET\r\nMAIL FROM:<a@c.example>\r\nQUIT\r\n")
         for code in ("503", "250", "550", "221"):
             w.then(code)
-        equal(s.api.stats()[0]["replies_delayed_total"], 3, "delayed")
+        comes_to(lambda: s.api.stats()[0]["replies_delayed_total"], 3, "delayed")
 
 
 def test_a_large_sender_is_within_the_limits():
@@ -407,3 +410,32 @@ def test_a_large_sender_is_within_the_limits():
         for w in wires:
             w.expect("NOOP", "250")
             w.sock.close()
+
+
+def test_a_large_sender_at_once():
+    """All of them at the same time, over all cores: nothing is refused, nobody banned, no line in the log."""
+    with Managed(settings=PROXY) as s:
+        act(s, "PauseMtaQueue")
+        done = subprocess.run([
+            os.path.join(lib.BUILD, "ringmx-bench"), "send", "--to", f"127.0.0.1:{s.port}", "--from", "a@example.net", "--rcpt",
+            "alice@example.org", "--sessions", "100", "--messages", str(LARGE_SENDER), "--size", "100", "--proxy", "v2",
+            "--clients", "203.0.113.7/32", "--quiet", "--json", "--assert", f"accepted={LARGE_SENDER},errors=0,refused=0"],
+            capture_output=True, text=True, timeout=600)
+        equal(done.returncode, 0, f"exit code of ringmx-bench ({done.stdout}{done.stderr})")
+        equal((refused(s), total(s, "sessions_refused_total")), (0, 0), "connections refused")
+        for word in ("session-refused", "client-over-limit", "client-banned"):
+            check(word not in s.log(), f"in the log: {word}")
+
+
+def test_a_large_sender_with_many_recipients():
+    """What is counted in commands and errors begins anew behind every message: not the recipients of 1,000 messages end
+    a session, nor those of them that are gone."""
+    with Server(cores=1, allow_relaying=False) as s, s.wire() as w:
+        for number in range(110):
+            rcpts = ["alice"] * 99 + ["gone" if number % 4 == 0 else "alice"]
+            w.send("MAIL FROM:<a@example.net>\r\n" + "".join(f"RCPT TO:<{r}@example.org>\r\n" for r in rcpts) + "DATA\r\n")
+            for code in ("250", *("550" if r == "gone" else "250" for r in rcpts), "354"):
+                w.then(code, f"message {number}")
+            w.send("Subject: many\r\n\r\nx\r\n.\r\n")
+            w.then("250", f"message {number}")
+        w.expect("QUIT", "221")

@@ -9,7 +9,7 @@ import subprocess
 import lib
 from lib import Sink, Wire, check, equal, free_port, marked, wait_until, work_folder
 from test_bans import PROXY, say, session_of
-from test_cli import Bare
+from client import Bare
 from test_management import ADMIN, Api, Managed, session_on_every_core
 
 GUIDE = r"""

@@ -6,7 +6,7 @@ import random
 
 from lib import Fail, check, equal, free_port
 from strict_client import StrictClient, check_set_error
-from test_cli import Bare
+from client import Bare
 from test_management import ADMIN
 
 CALLS = int(os.environ.get("MODEL_CALLS", "300"))

@@ -1,5 +1,6 @@
 """The process: queue, restart, locks, signals, ports."""
 
+import ctypes
 import json
 import os
 import re
@@ -473,3 +474,27 @@ def test_memory_of_idle_sessions():
         finally:
             for w in wires:
                 w.sock.close()
+
+
+def slice_ns(tid):
+    """How long a thread may keep a CPU while others wait (sched_getattr; Linux 6.12), None: the kernel does not say."""
+    attributes = ctypes.create_string_buffer(56)
+    getattr_number = {"x86_64": 315, "aarch64": 275}.get(os.uname().machine)
+    if getattr_number is None or ctypes.CDLL(None).syscall(getattr_number, tid, attributes, len(attributes), 0) != 0:
+        return None
+    return struct.unpack_from("Q", attributes, 24)[0] or None
+
+
+def test_slices_of_threads():
+    """Who completes the journal's writes goes before a busy core, cores go before management: by the slices they ask for."""
+    usual = slice_ns(0)
+    if usual is None:
+        raise Skip("the kernel does not tell slices (Linux 6.12 does)")
+    with Server() as s:
+        slices = {}
+        for tid in os.listdir(f"/proc/{s.process.pid}/task"):
+            with open(f"/proc/{s.process.pid}/task/{tid}/comm") as f:
+                slices.setdefault(f.read().strip(), slice_ns(int(tid)))
+        order = [usual, slices["ringmx-0"], slice_ns(s.process.pid), slices["ringmx-worker"]]
+        equal(order, sorted(set(order)), f"slices of a usual thread, a core, the management loop and its worker ({slices})")
+        equal(slices["ringmx-1"], slices["ringmx-0"], "slices of two cores")

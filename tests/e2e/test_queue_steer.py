@@ -3,6 +3,7 @@ true after a kill."""
 
 import json
 import os
+import re
 import struct
 import subprocess
 import time
@@ -281,6 +282,9 @@ def test_queue_route_paused():
         answer = s.api.set("Action", create={"n": {"@type": "PauseMtaQueue", "route": "nowhere"}})
         check("no such route" in str(answer["notCreated"]), f"{answer}")
         s.api.create("Action", **{"@type": "PauseMtaQueue", "route": "one"})
+        lines = [x for x in s.log().splitlines() if " delivery-paused " in x]
+        equal((len(lines), [x for x in lines if " everything=no routes=one" in x and " queues=" not in x]), (s.cores, lines),
+              "the log names the route")
         submit_both(s, 20)
         second.got(20)
         restart(s)
@@ -304,6 +308,21 @@ def test_queue_route_paused():
         act(s, "PauseMtaQueue")
         equal(shape()["paused"], {"everything": True, "routes": [], "queues": []}, "everything")
         act(s, "ResumeMtaQueue")
+
+
+def test_many_paused_routes_are_named():
+    """As many routes as may be paused, with the longest names: the log line names those that it has room for, whole, and
+    still the queues behind them."""
+    names = [f"{i:02d}" + "x" * 62 for i in range(64)]
+    with Managed(extra=[{"@type": "create", "object": "MtaRoute", "value": {
+            f"r{i}": {"@type": "Mx", "name": name} for i, name in enumerate(names)}}], cores=1) as s:
+        s.api.set("Action", create={name: {"@type": "PauseMtaQueue", "route": name} for name in names})
+        s.api.create("MtaVirtualQueue", name="bulk", threadsPerNode=5)
+        s.api.create("Action", **{"@type": "PauseMtaQueue", "queue": "bulk"})
+        last = [x for x in s.log().splitlines() if " delivery-paused " in x][-1]
+        told = re.search(r" routes=(\S+)", last)[1].split(",")
+        check(told[:-1] == names[:len(told) - 1] and len(told) > 4 and told[-1] == "...", f"{last}")
+        check(last.endswith(" queues=bulk"), f"{last}")
 
 
 def test_queue_filters_of_changes():

@@ -8,8 +8,8 @@ import sys
 from lib import Server, Skip, Wire, check, equal, listener, marked, starts, wait_until, work_folder
 
 
-def status(server):
-    with open(f"/proc/{server.process.pid}/status") as f:
+def status(task):
+    with open(f"/proc/{task}/status") as f:
         return dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
 
 
@@ -23,12 +23,26 @@ def test_sandbox_is_in_force():
     """The log says what is in force, and the kernel agrees; a message goes its whole way."""
     with Server() as s:
         landlock, calls, advice = sandbox_line(s)
-        facts = status(s)
+        facts = status(s.process.pid)
         equal(facts["Seccomp"], "2" if calls else "0", "seccomp mode")
         equal(facts["NoNewPrivs"], "1" if landlock or calls else "0", "no_new_privs")
         check(landlock and calls or "advice=" in advice, f"what is not in force is not said: {advice}")
+        tasks = os.listdir(f"/proc/{s.process.pid}/task")
+        check(len(tasks) > 4, f"threads: {tasks}")
+        ours = int(status("self").get("Seccomp_filters", "0"))
+        for task in tasks if calls and "Seccomp_filters" in facts else ():  # the calls, and no more rings
+            equal(int(status(task)["Seccomp_filters"]), ours + 2, f"filters of thread {status(task)['Name']}")
+        names = {status(task)["Name"] for task in tasks}
+        check({"ringmx-0", "ringmx-1", "ringmx-w0.0", "ringmx-w1.1", "ringmx-worker"} <= names, f"names of threads: {names}")
+        check("rings-not-limited" not in s.log(), s.log())
         s.submit("alice@example.org", marked())
         s.delivered()
+
+
+def test_root_is_warned_of():
+    """Who starts it as root and names no user reads in the log what that means."""
+    with Server() as s:
+        equal("warn runs-as-root" in s.log(), os.geteuid() == 0, "warned")
 
 
 def test_sandbox_off():
@@ -39,7 +53,7 @@ def test_sandbox_off():
         landlock, calls, advice = sandbox_line(s)
         equal((landlock, calls), (0, 0), "in force")
         check("--no-sandbox is for debugging" in advice, advice)
-        equal(status(s)["Seccomp"], "0", "seccomp mode")
+        equal(status(s.process.pid)["Seccomp"], "0", "seccomp mode")
 
 
 def test_sandbox_mail_elsewhere():

@@ -158,6 +158,7 @@ def test_virtual_queue_paused():
         answer = s.api.set("Action", create={"n": {"@type": "PauseMtaQueue", "queue": "nowhere"}})
         check("no such virtual queue" in str(answer["notCreated"]), f"{answer}")
         pause("PauseMtaQueue", queue="bulk")
+        check(s.log().count(" queues=bulk\n") == s.cores, "the log names the queue")
         gate.set()
         wait_until(lambda: len(sink.messages) == 1, 10, "what was on its way")
         for i in range(20):

@@ -143,6 +143,7 @@ def owner_in_proc(*args):
             status = dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
         equal(status["Uid"].split(), [str(nobody.pw_uid)] * 4, "user")
         equal(int(status["CapPrm"], 16), 1 << 10, "capabilities: CAP_NET_BIND_SERVICE alone")
+        check("runs-as-root" not in s.log(), "warned of root, which it left")
         s.submit("alice@example.org")
         s.delivered()
         return pwd.getpwuid(os.stat(f"/proc/{s.process.pid}/mem").st_uid).pw_name

@@ -272,6 +272,40 @@ def test_stage_rewrite():
               ("bob@example.org", "a@new.example", "source"), "explained")
 
 
+def test_expressions_whatever_the_case():
+    """Domains are compared in lower case by every expression, addresses by those of a session, so no spelling gets around a rule;
+    what is relayed keeps its own."""
+    spam = {"@type": "create", "object": "MemoryLookupKey", "value": {"k": {"namespace": "spam", "key": "boss@spam.example", "isGlobPattern": False}}}
+    with Sink() as sink, Sink() as second, Managed(cores=1, relay=sink.port, extra=[spam, relay_route(second.port, "second")]) as s:
+        s.api.update("MtaStageMail", "singleton", isSenderAllowed=constant("!key_exists('spam', sender) && sender_domain != 'bad.example'"))
+        s.api.update("MtaStageRcpt", "singleton", allowRelaying=constant("rcpt_domain == 'partner.example' && sender == 'friend@example.net'"),
+                     rewrite={"match": {"0": {"if": "rcpt == 'old@example.org'", "then": "'New@example.org'"}}, "else": "rcpt"})
+        s.api.update("MtaOutboundStrategy", "singleton", route=when(
+            "rcpt_domain == 'partner.example' && sender_domain == 'example.net' && ends_with(rcpt, '@partner.example')", "'second'", "'source'"))
+        with s.wire() as w:
+            for sender in ("boss@spam.example", "Boss@SPAM.Example", "x@bad.example", "x@BAD.example"):
+                w.expect(f"MAIL FROM:<{sender}>", "550 5.7.1")
+            w.expect("MAIL FROM:<Friend@Example.NET>", "250")
+            for rcpt in ("X.Y@Partner.EXAMPLE", "OLD@Example.Org", "Bob@EXAMPLE.org"):
+                w.expect(f"RCPT TO:<{rcpt}>", "250")
+            w.expect("RCPT TO:<x@other.example>", "550 5.7.1")
+            w.expect("DATA", "354")
+            w.send(b"Subject: x\r\n\r\nhello\r\n.\r\n")
+            w.then("250 2.0.0 Queued")
+        equal((second.got(1)[0].sender, second.messages[0].rcpts), ("Friend@Example.NET", ["X.Y@Partner.EXAMPLE"]), "as it was sent")
+        equal(sink.got(1)[0].rcpts, ["New@example.org", "Bob@EXAMPLE.org"], "rewritten, and as it was sent")
+        answer = explain(s, "X.Y@Partner.EXAMPLE", "--from", "FRIEND@example.net")
+        equal((answer["outcome"], answer["route"]["name"], answer["rewrittenRecipient"]), ("relayed", "second", None), "explained")
+
+
+def test_stage_greeting_is_a_variable():
+    """An expression may yield what it was told, and nothing else: the banner is the client's address."""
+    with Managed(cores=1, settings=PROXY) as s:
+        s.api.update("MtaStageConnect", "singleton", smtpGreeting=constant("remote_ip"))
+        for client in ("203.0.113.7", "192.0.2.123"):
+            equal(say_banner(s, client), "220 " + client, "banner")
+
+
 def test_stage_rewrite_reports():
     """A report about a rewritten recipient names the original one, or what the client has named."""
     def nobody(session, verb, line):

@@ -17,7 +17,7 @@ import lib
 from lib import (DROP, Sink, Skip, check, constant, equal, free_port, no_verify, relay_route, session_limits,
                  sink_tls, throwaway_certificate, update, wait_until, work_folder)
 from nameserver import NameServer
-from test_cli import at_server, start_with
+from client import at_server, start_with
 from test_lists import mailing_list
 from test_management import Api, Managed
 from test_queue_api import act
@@ -410,13 +410,13 @@ def tls_server(watch):
         first.sendall(b"EHLO x\r\n")
         first.recv(4096)
         session = first.session
-        equal(watch.look(s)["tls_server_handshakes_full_total"], 1, "full handshakes")
+        watch.until(s, "tls_server_handshakes_full_total", lambda v: v == 1)
         w = started(s)
         again = context.wrap_socket(w.sock, session=session)
         check(again.session_reused, "the session is not resumed")
         again.sendall(b"EHLO x\r\n")
         again.recv(4096)  # the client's message ends the handshake: by now it has been read
-        equal(watch.look(s)["tls_server_handshakes_resumed_total"], 1, "resumed handshakes")
+        watch.until(s, "tls_server_handshakes_resumed_total", lambda v: v == 1)
         first.close(), again.close()
         rsa_only = no_verify()
         rsa_only.maximum_version = ssl.TLSVersion.TLSv1_2

@@ -2,7 +2,7 @@
 
 from lib import Fail, check, equal
 from strict_client import Refused, StrictClient, check_set_error
-from test_cli import Bare
+from client import Bare
 from test_management import ADMIN, Managed
 
 

@@ -444,7 +444,8 @@ static int ring_descriptor(void)
     return -1;
 }
 
-/* What ring_uring.c does not ask of a ring, nobody can: here, a file's descriptor of its own. */
+/* What ring_uring_open.c does not ask of a ring, nobody can: here, a file's descriptor of its own.
+ */
 static void check_restricted(void)
 {
     struct ring *ring = ring_new(0, 8);

@@ -247,6 +247,7 @@ void config_problem_set(struct config_problem *problem, const char *format, ...)
 }
 
 static unsigned bindings_open_now;
+static bool sockets_open; /* of the change under way, in nobody's hands yet */
 
 mx_err bindings_open(struct bindings *out, const struct image *image, const struct image *present,
                      unsigned count, unsigned patience_ms, struct config_problem *problem)
@@ -258,6 +259,7 @@ mx_err bindings_open(struct bindings *out, const struct image *image, const stru
     (void)problem;
     *out = (struct bindings){.fds = fds, .count = 1, .cores = count};
     bindings_open_now++;
+    sockets_open = true;
     return MX_OK;
 }
 
@@ -267,8 +269,14 @@ void bindings_free(struct bindings *bindings)
     *bindings = (struct bindings){0};
 }
 
+void bindings_shut(struct bindings *bindings)
+{
+    sockets_open = bindings->fds == NULL && sockets_open;
+}
+
 void bindings_close(struct bindings *bindings)
 {
+    bindings_shut(bindings);
     bindings_free(bindings);
 }
 
@@ -566,13 +574,14 @@ static mx_err change(uint64_t number, bool is_committed)
     struct config_problem problem;
     building = number;
     mx_err err = publisher_prepare(publisher, NULL, &one, 1, &at_fault, &problem);
-    if (err) {
+    if (!err && !is_committed) {
+        publisher_cancel(publisher);
+    }
+    if (err || !is_committed) {
+        model_check(!sockets_open, "a change that was given up keeps its sockets");
         return err;
     }
-    if (!is_committed) {
-        publisher_cancel(publisher);
-        return MX_OK;
-    }
+    sockets_open = false; /* the cores' from now on */
     commit(number);
     err = publisher_apply(publisher, number, &problem);
     for (unsigned i = 0; !err && i < CORES; i++) {
@@ -664,6 +673,7 @@ static void setup(void)
     memset(boxes, 0, sizeof boxes);
     arena_used = 0;
     bindings_open_now = 0;
+    sockets_open = false;
     building = committed = 0;
     atomic_init(&late, 0);
     is_late = false;

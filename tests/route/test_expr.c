@@ -188,6 +188,13 @@ Test(expr, problems_name_place_and_reason)
         {"9999999999999999d", 0, "too large"},
         {"[1, 2", 5, "expected \"]\""},
         {"{", 0, "unexpected character"},
+        /* Texts go into JSON: characters of several bytes stay whole. */
+        {"rcpt \xc3\xa9", 5, "found \"\xc3\xa9\""},
+        {"\xe2\x82\xac\xe2\x82\xac", 0, "found \"\xe2\x82\xac\""},
+        {"1 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\xc3\xa9'", 2,
+         "found \"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""},
+        {"key_get('xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\xc3\xa9', 1)", 8,
+         "not \"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""},
     };
     for (size_t i = 0; i < mx_countof(cases); i++) {
         struct expr_problem problem;

@@ -105,7 +105,7 @@ struct netset *crowd_blocked(const struct settings *settings, mx_err *out_err)
             entries[count++] = (struct netset_entry){.mask = mask_of(face)};
         }
     }
-    *out_err = netset_new(&set, entries, count);
+    *out_err = netset_new(&set, entries, count, 1);
     return set;
 }
 

@@ -53,7 +53,7 @@ static void plan_random(struct plan *plan)
         plan->life[i].idle_ms = sim_scale(1, 60000);
     }
     plan->client = (struct client_plan){.messages = 1 + (unsigned)sim_below(6),
-                                        .bytes_max = sim_chance(3) ? 700000 : 20000,
+                                        .bytes_max = sim_chance(3) ? 1400000 : 20000,
                                         .misbehave = sim_chance(2),
                                         .second = sim_chance(2)};
     plan->conf = (struct life_conf){.retry_ms = sim_scale(500, 4000),

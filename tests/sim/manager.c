@@ -7,6 +7,7 @@
 #include "tests/sim/answers.h"
 #include "tests/sim/crowd.h"
 #include "tests/sim/limits.h"
+#include "tests/sim/net.h"
 #include "tests/sim/operator.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/sim.h"
@@ -134,17 +135,29 @@ static void check_memory(size_t tables_before)
     }
 }
 
-static void refused(const struct answers before[], size_t tables_before, const char *why)
+/* What the cores had before a change. */
+struct held {
+    const struct answers *answers;
+    size_t tables;      /* bytes */
+    unsigned listening; /* sockets */
+};
+
+static void refused(const struct held *before, const char *why)
 {
     settings_rollback();
     manager_counts.refused++;
     sim_say("configuration refused: %s", why);
+    /* At once, whoever is late; fewer when an earlier change still closes some. */
+    if (net_listening() > before->listening) {
+        sim_fail("a refused configuration left %u listening sockets",
+                 net_listening() - before->listening);
+    }
     if (manager.was_stalled) {
         await_cores();
     } else {
-        check_memory(tables_before);
+        check_memory(before->tables);
     }
-    check_all(before, false, "after a refused configuration");
+    check_all(before->answers, false, "after a refused configuration");
 }
 
 /* Committed; *problem of the publisher says that a core is behind, perhaps. */
@@ -176,19 +189,19 @@ static void publish(const struct object_change *changes, size_t count,
 {
     struct config_problem problem = {0};
     const struct reg_type *type;
-    size_t tables_before = tables_bytes();
+    const struct held held = {before, tables_bytes(), net_listening()};
     manager.was_stalled = false;
     fiber_own(++change_number);
     mx_err err =
         publisher_prepare(manager.publisher, &settings_store, changes, count, &type, &problem);
     fiber_own(0);
     if (err) {
-        refused(before, tables_before, problem.text);
+        refused(&held, problem.text);
         return;
     }
     if (sim_op("commit", NULL) == FAULT_IO || (sim.faults && sim_chance(12))) {
         publisher_cancel(manager.publisher);
-        refused(before, tables_before, "it cannot be committed");
+        refused(&held, "it cannot be committed");
         return;
     }
     settings_commit();

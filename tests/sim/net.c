@@ -184,6 +184,15 @@ unsigned net_open(void)
     return count;
 }
 
+unsigned net_listening(void)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < net.ends_top; i++) {
+        count += net.ends[i].used && net.ends[i].listening;
+    }
+    return count;
+}
+
 void end_close(struct end *end, bool abort)
 {
     for (unsigned i = 0; i < end->queued; i++) {

@@ -43,3 +43,5 @@ void net_listen(const struct netaddr *at, void (*accept)(void *arg, struct sock 
 void dns_start(void);
 /* The program's open descriptors of sockets; for leaks. */
 unsigned net_open(void);
+/* Those of them that listen. */
+unsigned net_listening(void);

@@ -174,6 +174,14 @@ static bool is_member(const struct mail *mail, const struct mail_rcpt *rcpt)
     return rcpt >= mail->rcpts + mail->rcpt_count;
 }
 
+/* A mark is durable soon, unless the disk was in trouble, or the core stood still. */
+static bool is_lost(unsigned life, uint64_t from_ns)
+{
+    uint64_t trouble_ns = oracle.trouble_ns[life];
+    from_ns = trouble_ns > from_ns ? trouble_ns : from_ns;
+    return oracle.killed_ns[life] < from_ns + MARK_SLACK_S * MX_NS_PER_S;
+}
+
 /* May the program have missed that the last copy was taken? */
 bool oracle_may_repeat(const struct copy *last)
 {
@@ -183,10 +191,12 @@ bool oracle_may_repeat(const struct copy *last)
     if (last->life == oracle.life) {
         return false;
     }
-    /* A mark is durable soon, unless the disk was in trouble, or the core stood still. */
-    uint64_t from_ns = oracle.trouble_ns[last->life];
-    from_ns = from_ns > last->at_ns ? from_ns : last->at_ns;
-    return oracle.killed_ns[last->life] < from_ns + MARK_SLACK_S * MX_NS_PER_S;
+    return is_lost(last->life, last->at_ns);
+}
+
+bool oracle_may_be_lost(uint64_t from_ns)
+{
+    return is_lost(oracle.life, from_ns);
 }
 
 static void take_copy(struct mail *mail, struct mail_rcpt *rcpt, struct copy copy)
@@ -245,6 +255,9 @@ void oracle_delivered(struct slice sender, struct slice rcpt, struct slice conte
     sim_say("message %u taken for %s", mail->id, of->address);
     check_changed(mail, &copy);
     times_check_late(mail, of);
+    if (!copy.orphan) {
+        notices_check_wait(mail, of, false);
+    }
     take_copy(mail, of, copy);
 }
 
@@ -284,6 +297,7 @@ bool oracle_offered(struct slice rcpt, const struct sock *from)
         return false; /* what an earlier process has left on its way asks for nothing */
     }
     times_check_turn(mail, of);
+    notices_check_wait(mail, of, true);
     bool off = times_puts_off(of);
     of->offers += off;
     of->offered_ns = sim.now_ns;
@@ -305,7 +319,9 @@ void oracle_killed(void)
 {
     MX_ASSERT(oracle.life + 1 < mx_countof(oracle.killed_ns));
     oracle.trouble_ns[oracle.life] = sim.trouble_ns;
-    oracle.killed_ns[oracle.life++] = sim.now_ns;
+    oracle.killed_ns[oracle.life] = sim.now_ns;
+    notices_killed();
+    oracle.life++;
 }
 
 void oracle_rot(bool lost)
@@ -434,6 +450,7 @@ void oracle_judge(void)
          * allowed is that rotten content is delivered. */
         if (oracle.mails[i]->state == MAIL_ACCEPTED && !oracle.rot_lost) {
             judge(oracle.mails[i]);
+            notices_judge(oracle.mails[i]);
         }
     }
 }

@@ -6,7 +6,13 @@
 #include "core/slice.h"
 #include "smtp/deliver.h"
 
-enum { MAIL_RCPTS_MAX = 4, MAIL_MEMBERS_MAX = 12, MAIL_ADDRESS_MAX = 64, MAIL_PLACES_MAX = 4 };
+enum {
+    MAIL_RCPTS_MAX = 4,
+    MAIL_MEMBERS_MAX = 12,
+    MAIL_ADDRESS_MAX = 64,
+    MAIL_PLACES_MAX = 4,
+    MAIL_DELAYS_MAX = 8
+};
 
 enum mail_state {
     MAIL_UNSENT,
@@ -24,7 +30,17 @@ struct copy {
     bool orphan;                  /* the program had gone from the connection */
     uint64_t reply_end;           /* the program has read this many bytes = knows the answer */
     uint64_t at_ns;
+    uint64_t report; /* which one, of a DSN */
     unsigned life;
+};
+
+/* Reports of a delay. */
+struct notices {
+    unsigned steps;       /* of the schedule that may have been behind it when it was tried last */
+    unsigned owed;        /* that have to come */
+    bool open;            /* one more, unless the process dies before it is durable */
+    uint64_t sent_ns;     /* that one's way to the disk began; 0: not yet */
+    unsigned taken, lost; /* by the next hop; given up in the queue */
 };
 
 struct mail_rcpt {
@@ -35,9 +51,11 @@ struct mail_rcpt {
         uint64_t where;
         unsigned count;
     } places[MAIL_PLACES_MAX]; /* mailboxes that have it */
-    struct copy last, dsn, delay_dsn, success_dsn;
-    unsigned rejected; /* times a next hop answered 5xx */
+    struct copy last, dsn, success_dsn;
+    struct copy delays[MAIL_DELAYS_MAX]; /* the last copy of each report of a delay */
+    unsigned rejected;                   /* times a next hop answered 5xx */
     unsigned failed_dsns, delay_dsns, success_dsns;
+    struct notices notices;
     unsigned failed_lost, success_lost; /* DSNs that were queued, and were given up there */
     unsigned given_up;                  /* times that it failed, and nobody wanted to be told */
     unsigned offers;                    /* to a next hop, which put it off; the last one: */

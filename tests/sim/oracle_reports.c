@@ -1,6 +1,7 @@
 /* What senders are told, and what ends without a word: a report that is given up itself, mail of
  * the null sender, mail whose sender does not want to know. */
 #include "core/check.h"
+#include "core/hash.h"
 #include "smtp/bounce.h"
 #include "smtp/content.h"
 #include "tests/sim/oracle_inside.h"
@@ -36,26 +37,45 @@ static void take_failed(const struct mail *mail, struct mail_rcpt *of, const str
     }
 }
 
+/* Of this report, or where the first copy of one goes; NULL: there are too many. */
+static struct copy *delay_copy(struct mail_rcpt *of, uint64_t report)
+{
+    for (unsigned i = 0; i < mx_countof(of->delays); i++) {
+        if (i == of->delay_dsns || of->delays[i].report == report) {
+            return &of->delays[i];
+        }
+    }
+    return NULL;
+}
+
 static void take_delayed(const struct mail *mail, struct mail_rcpt *of, const struct copy *copy)
 {
-    unsigned due = 0;
+    unsigned due = 0, named = mail_times_named(mail, of);
     while (times_delayed(mail, of, due)) {
         due++;
     }
     if (due == 0) {
         sim_fail("a delay DSN about %s and message %u too early", of->address, mail->id);
     }
-    bool again = of->delay_dsns > 0 && oracle_may_repeat(&of->delay_dsn);
-    if (!again && of->delay_dsns >= due * mail_times_named(mail, of) && !copy->orphan &&
-        !oracle.rot) {
-        sim_fail("%u delay DSNs about %s and message %u, of %u that are due", of->delay_dsns + 1,
-                 of->address, mail->id, due * mail_times_named(mail, of));
-    }
     if (!mail_wants(of, NOTIFY_DELAY)) {
         sim_fail("a delay DSN about %s and message %u, against its wish", of->address, mail->id);
     }
-    of->delay_dsns += !again;
-    of->delay_dsn = *copy;
+    struct copy *last = delay_copy(of, copy->report);
+    bool is_new = last == NULL || last == &of->delays[of->delay_dsns];
+    if (is_new && (last == NULL || of->delay_dsns >= due * named) && !oracle.rot) {
+        sim_fail("%u delay DSNs about %s and message %u, of %u that are due", of->delay_dsns + 1,
+                 of->address, mail->id, due * named);
+    }
+    /* Somebody who is named twice may be in there twice. */
+    bool again = !is_new && !(last->at_ns == copy->at_ns && named > 1);
+    if (again && !copy->orphan && !oracle.rot && !oracle_may_repeat(last)) {
+        sim_fail("a delay DSN about %s and message %u came twice", of->address, mail->id);
+    }
+    of->notices.taken += is_new;
+    of->delay_dsns += is_new && last != NULL;
+    if (last != NULL && (is_new || !copy->orphan)) {
+        *last = *copy;
+    }
 }
 
 static void take_success(const struct mail *mail, struct mail_rcpt *of, const struct copy *copy)
@@ -84,8 +104,8 @@ static void lose_failed(const struct mail *mail, struct mail_rcpt *of, const str
 static void lose_delayed(const struct mail *mail, struct mail_rcpt *of, const struct copy *copy)
 {
     (void)mail;
-    (void)of;
     (void)copy;
+    of->notices.lost++;
 }
 
 static void lose_success(const struct mail *mail, struct mail_rcpt *of, const struct copy *copy)
@@ -148,8 +168,21 @@ static struct mail *reported_mail(struct slice rcpt)
     return mail;
 }
 
+/* By its Message-ID, which stands in front of what is quoted. */
+static uint64_t report_id(struct slice content)
+{
+    static const char field[] = "Message-ID: ";
+    const uint8_t *at = memmem(content.ptr, content.len, field, strlen(field));
+    if (at == NULL) {
+        sim_fail("a DSN without Message-ID");
+    }
+    struct slice id = slice_from(content, (size_t)(at - content.ptr) + strlen(field));
+    return hash_checksum(slice_first(id, slice_find(id, '\r')));
+}
+
 void report_taken(struct slice rcpt, struct slice content, struct copy copy)
 {
+    copy.report = report_id(content);
     each_about(reported_mail(rcpt), content, &taken, &copy);
 }
 
@@ -191,6 +224,7 @@ bool __wrap_bounce_wanted(const struct active *active, uint32_t rcpt, int action
 {
     const struct envelope *env = &active->txn->env;
     bool wanted = __real_bounce_wanted(active, rcpt, action);
+    notices_outcome(active, rcpt, action);
     if (action != DSN_FAILED || wanted) {
         return wanted;
     }

@@ -56,6 +56,39 @@ bool times_delayed(const struct mail *mail, const struct mail_rcpt *of, unsigned
     return is_older(mail, notify_ns(of->address, n));
 }
 
+/* Where it depends on the DNS, that may have been away. */
+static bool is_unsure(void)
+{
+    return oracle.conf.clock_jumps || (schedules_ask() && sim.disk_trouble);
+}
+
+bool times_delayed_for(const struct mail *mail, const struct mail_rcpt *of, unsigned n,
+                       uint64_t for_ns)
+{
+    uint64_t age_ns = schedules_set() ? schedules_notify_last_ns(of->address, n)
+                      : n == 0        ? oracle.conf.notify_ns
+                                      : 0;
+    return age_ns > 0 && mail->accepted_ns > 0 && !is_unsure() &&
+           sim.now_ns >= mail->accepted_ns + age_ns + for_ns + AGE_SLACK_MS * MX_NS_PER_MS;
+}
+
+uint64_t times_slack_ns(bool begins)
+{
+    return (begins && is_calm() ? TURN_SLACK_S : ATTEMPT_SLACK_S) * MX_NS_PER_S;
+}
+
+/* What became due while the process was not there is tried once more. */
+static uint64_t began_ns(void)
+{
+    return oracle.life > 0 ? oracle.killed_ns[oracle.life - 1] : 0;
+}
+
+bool times_are_kept(void)
+{
+    return schedules_set() && !sim.faults && !oracle.rot &&
+           (oracle.life == 0 || sim.now_ns >= began_ns() + times_slack_ns(false));
+}
+
 bool times_puts_off(const struct mail_rcpt *of)
 {
     unsigned id = 0;
@@ -89,14 +122,11 @@ void times_check_late(const struct mail *mail, const struct mail_rcpt *of)
 {
     uint64_t last_ns = schedules_set() ? schedules_last_ns(of->address) : oracle.conf.expire_ns;
     bool own = of < mail->rcpts + mail->rcpt_count; /* else its age is that of the list's mail */
-    bool unsure = oracle.conf.clock_jumps || (schedules_ask() && sim.disk_trouble);
-    if (last_ns == 0 || mail->accepted_ns == 0 || !own || sim.faults || unsure) {
+    if (last_ns == 0 || mail->accepted_ns == 0 || !own || sim.faults || is_unsure()) {
         return;
     }
-    /* What grew old while the process was not there is tried once more. */
-    uint64_t began_ns = oracle.life > 0 ? oracle.killed_ns[oracle.life - 1] : 0;
     uint64_t until_ns = mail->accepted_ns + last_ns;
-    until_ns = (until_ns > began_ns ? until_ns : began_ns) + ATTEMPT_SLACK_S * MX_NS_PER_S;
+    until_ns = (until_ns > began_ns() ? until_ns : began_ns()) + times_slack_ns(false);
     if (sim.now_ns > until_ns) {
         sim_fail("message %u was delivered to %s at the age of %.1f s, of at most %.1f s", mail->id,
                  of->address, (double)(sim.now_ns - mail->made_ns) / 1e9, (double)last_ns / 1e9);

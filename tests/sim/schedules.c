@@ -34,12 +34,13 @@ static const struct schedule fast[KINDS] = {
 static const char *const domains[USUAL] = {"@source.example", "@lmtp.example", "@back.example"};
 
 static struct schedule slow[KINDS];
-static bool some, asks;
+static bool some, asks, were_slow;
 
 void schedules_reset(bool on, bool on_asks)
 {
     some = on;
     asks = on_asks;
+    were_slow = false;
     for (unsigned i = 0; i < KINDS; i++) {
         slow[i] = fast[i];
         for (unsigned k = 0; k < SCHEDULE_STEPS_MAX; k++) {
@@ -88,6 +89,7 @@ mx_err schedules_image(struct image *image, bool is_slow)
     if (err && err != MX_ERR_NOMEM) {
         sim_fail("schedule program: %s", problem.message);
     }
+    were_slow = were_slow || is_slow;
     if (!err) {
         image->schedules = is_slow ? slow : fast;
         image->schedule_count = KINDS;
@@ -131,6 +133,12 @@ uint64_t schedules_end_ns(const char *address)
 uint64_t schedules_notify_ns(const char *address, unsigned n)
 {
     const struct schedule *s = &fast[kind_of(address)];
+    return n < s->notify_count ? s->notify_ms[n] * MX_NS_PER_MS : 0;
+}
+
+uint64_t schedules_notify_last_ns(const char *address, unsigned n)
+{
+    const struct schedule *s = &(were_slow ? slow : fast)[kind_of(address)];
     return n < s->notify_count ? s->notify_ms[n] * MX_NS_PER_MS : 0;
 }
 

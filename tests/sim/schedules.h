@@ -16,6 +16,8 @@ MX_MUST_CHECK mx_err schedules_image(struct image *image, bool slow);
 /* What holds in both versions, of a recipient with this address: at the earliest, as age. */
 uint64_t schedules_end_ns(const char *address);
 uint64_t schedules_notify_ns(const char *address, unsigned n); /* 0: no n-th delay report */
+/* ... and at the latest, in the versions that there were. */
+uint64_t schedules_notify_last_ns(const char *address, unsigned n);
 /* The n-th wait (from 0) between two attempts: at the least, or at the most. */
 uint64_t schedules_wait_ns(const char *address, unsigned n, bool least);
 /* No attempt is made at a greater age; 0: attempts are what counts. */

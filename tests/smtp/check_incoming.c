@@ -284,13 +284,91 @@ static void report_has_the_last_room_for_all_of_it(void)
     nothing_is_left();
 }
 
+static unsigned readied;
+
+static void on_ready(struct incoming *in)
+{
+    CHECK(!in->blocked);
+    readied++;
+}
+
+/* A message of three extents and some: the third waits until one of the two before is written. */
+static struct incoming *body_is_ahead(void)
+{
+    static uint8_t body[3 * EXTENT_BYTES + 100];
+    struct incoming *in = incoming_begin(&spool, &spool);
+    CHECK(in != NULL);
+    in->done = on_done;
+    in->ready = on_ready;
+    readied = 0;
+    CHECK(incoming_body(in, slice_of(body, sizeof body)) == MX_ERR_AGAIN);
+    CHECK(append_count == INCOMING_EXTENTS_MAX && in->blocked && waiting == NULL);
+    return in;
+}
+
+/* A client that streams made every commit as long as what it had sent meanwhile, up to a whole
+ * group of 4 MiB; others, with small messages, waited for that. */
+static void few_extents_are_on_their_way(void)
+{
+    struct incoming *in = body_is_ahead();
+    append_ends(0, MX_OK);
+    CHECK(append_count == 3 && readied == 1);
+    append_ends(1, MX_OK);
+    CHECK(incoming_commit(in, &txn) == MX_OK && append_count == 3);
+    append_ends(2, MX_OK);
+    CHECK(append_count == 4 && appends[3].type == RECORD_MESSAGE);
+    extents_expected = 3;
+    append_ends(3, MX_OK);
+    CHECK(done == 1 && done_err == MX_OK && queued == 1 && readied == 1);
+}
+
+static void extent_behind_others_finds_no_room(void)
+{
+    struct incoming *in = body_is_ahead();
+    no_room = true;
+    append_ends(0, MX_OK);
+    CHECK(append_count == 2 && readied == 0 && in->blocked && waiting != NULL);
+    append_ends(1, MX_OK);
+    CHECK(readied == 0 && in->blocked);
+    no_room = false;
+    struct journal_waiter *waiter = waiting;
+    waiting = NULL;
+    waiter->ready(waiter);
+    CHECK(append_count == 3 && readied == 1);
+    incoming_abort(in);
+    append_ends(2, MX_OK);
+    nothing_is_left();
+}
+
+static void extent_fails_while_the_next_waits(void)
+{
+    struct incoming *in = body_is_ahead();
+    append_ends(0, MX_ERR_IO);
+    CHECK(append_count == 2 && readied == 1 && in->failed == MX_ERR_IO);
+    incoming_abort(in);
+    append_ends(1, MX_ERR_IO);
+    nothing_is_left();
+}
+
+static void client_gone_while_an_extent_waits(void)
+{
+    struct incoming *in = body_is_ahead();
+    incoming_abort(in);
+    append_ends(0, MX_OK);
+    append_ends(1, MX_OK);
+    CHECK(append_count == 2 && readied == 0);
+    nothing_is_left();
+}
+
 int main(void)
 {
     static void (*const tests[])(void) = {
         record_waits_for_its_extents,         no_record_without_an_extent,
         extent_that_failed_before_the_commit, record_waits_for_room_behind_its_extents,
         client_gone_during_the_commit,        content_of_the_largest_record,
-        content_leaves_room_for_the_states,   report_has_the_last_room_for_all_of_it};
+        content_leaves_room_for_the_states,   report_has_the_last_room_for_all_of_it,
+        few_extents_are_on_their_way,         extent_behind_others_finds_no_room,
+        extent_fails_while_the_next_waits,    client_gone_while_an_extent_waits};
     for (size_t i = 0; i < mx_countof(tests); i++) {
         setup();
         tests[i]();
