@@ -30,6 +30,9 @@ static void act_on(struct world *w, enum cli_act act, struct writer *out)
         break;
     case CLI_BODY:
         FUZZ_CHECK(w->body_at < w->msg.content_bytes);
+        if (fuzz_byte(&w->source) % 8 == 1) {
+            cli_spoke_early(w->cli);
+        }
         w->body_at +=
             cli_body(w->cli, slice_of(body + w->body_at, w->msg.content_bytes - w->body_at), out);
         break;
