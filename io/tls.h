@@ -16,8 +16,8 @@ struct tls_ctx; /* settings, certificate, session cache; one per core and purpos
 struct tls;     /* one connection */
 
 /* From what the keys of tickets are made, the same for all cores: a client resumes its session
- * whichever of them has its next connection. Every period has a key of its own; from what is kept
- * then, earlier keys cannot be made. */
+ * whichever of them has its next connection. Every period has a key of its own, which a context
+ * makes for its first connection in it; from what is kept then, earlier keys cannot be made. */
 enum { TLS_TICKETS_BYTES = 32, TLS_TICKETS_PERIOD_MS = 12 * 3600 * 1000 };
 struct tls_tickets {
     uint64_t period; /* of TLS_TICKETS_PERIOD_MS, since 1970 */

@@ -312,17 +312,22 @@ static struct bounce *bounce_new(struct active *active)
 /* --- what is to be reported --------------------------------------------------------------------
  */
 
-/* Without memory for the report: what is final stays open, and is written down as that, once. */
+/* Without memory for the report: what is final stays open; what is delayed is told with its next
+ * attempt, when that comes by its schedule. Either is written down, once. */
 static void postpone(struct active *active, const struct bounce_item *item)
 {
     struct deliver *d = active->deliver;
+    const struct texts *texts = &d->spool->texts;
     struct rcpt_state *state = &active->msg->rcpts[item->rcpt];
-    state->due_ms = d->shard->wall_ms + POSTPONED_MS;
-    if (state->report != 0 && !item->written) {
+    if (state->report != 0) {
+        state->due_ms = d->shard->wall_ms + POSTPONED_MS;
+    }
+    if (!item->written) {
         spool_mark(d->spool, active->msg,
                    &(struct record_outcome){.rcpt = item->rcpt,
                                             .state = *state,
-                                            .text = texts_get(&d->spool->texts, state->reply)},
+                                            .text = texts_get(texts, state->reply),
+                                            .hop = texts_get(texts, state->hop)},
                    1);
     }
 }

@@ -198,6 +198,10 @@ static bool step(struct cli_conn *conn, struct slice *in, struct writer *out)
     case CLI_READY:
         return conn->ops->ready(conn);
     case CLI_BODY:
+        /* It came behind the go-ahead; content in memory would be out before it is read. */
+        if (in->len > 0) {
+            cli_spoke_early(conn->cli);
+        }
         return conn->ops->body(conn, out);
     case CLI_OUTCOME:
         conn->ops->outcome(conn);

@@ -313,6 +313,29 @@ def test_reply_while_content_leaves():
             equal(s.queue().strip(), "0 messages", "queue")
 
 
+def test_acceptance_before_small_content():
+    """A next hop that says 250 in one piece with its 354 has nothing of the message yet, however soon that has left then."""
+    body = b"Subject: small\r\n\r\nhello\r\n"
+    early = []
+
+    def hook(session, verb, _line):
+        if verb != "DATA" or early:
+            return None
+        early.append(session.number)
+        session.sock.sendall(b"354 go on\r\n250 2.0.0 taken\r\n")
+        session.dotted()
+        session.message = None
+        return NO_REPLY
+    with Sink(without("CHUNKING"), hook=hook) as sink, Server(relay=sink.port, cores=1) as s:
+        s.submit("bob@example.org", body, sender="alice@example.org")
+        wait_until(lambda: " deferred " in s.log(), 15, "'deferred'")
+        check("before it had all of it" in s.log(), "the reason")
+        exact(sink.got()[0], body)
+        check(sink.messages[0].connection != early[0], "over the same connection")
+        s.stop()
+        equal(s.queue().strip(), "0 messages", "queue")
+
+
 def test_misbehaving_next_hops():
     """Garbage, endless lines and silence at the end of data leave the message in the queue."""
     def garbage(session, verb, line):

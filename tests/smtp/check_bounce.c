@@ -5,18 +5,22 @@
 #include "smtp/content.h"
 #include "smtp/deliver_private.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static mx_err room;               /* of the journal */
 static struct rcpt_state written; /* the last mark */
+static char written_hop[16];
 static unsigned marks, durable;
 static struct incoming one;
 
 static void fake_mark(const struct spool *to, const struct message *of,
                       const struct record_outcome *outcomes, uint32_t count)
 {
-    CHECK(to != NULL && of->one.status == RCPT_FAILED && count == 1);
+    CHECK(to != NULL && of->undecided == 0 && count == 1);
     written = outcomes[0].state;
+    (void)snprintf(written_hop, sizeof written_hop, "%.*s", (int)outcomes[0].hop.len,
+                   (const char *)outcomes[0].hop.ptr);
     marks++;
 }
 
@@ -81,32 +85,38 @@ static void teardown(void)
     log_fini(&shard.log);
 }
 
-/* Its only recipient has failed, now or in an earlier activation; the message leaves memory. */
-static void fail(struct message *msg)
+/* Its only recipient has come to this, now or (NULL) in an earlier activation; the message leaves
+ * memory. */
+static void end_with(struct message *msg, const struct bounce_item *item)
 {
-    bool again = msg->rcpts != NULL;
     struct active active = {.deliver = &deliver,
                             .msg = msg,
                             .loaded = (uint8_t *)header,
                             .inline_content = slice_of((const uint8_t *)header, sizeof header)};
     msg->rcpts = &msg->one;
     msg->rcpt_count = 1;
-    msg->one.status = RCPT_FAILED;
     active.txn = spool_txn_new(&spool);
     CHECK(active.txn != NULL);
     active.txn->env.sender = SLICE_LITERAL("s@example.com");
     CHECK(txn_add_rcpt(active.txn, SLICE_LITERAL("a@example.org"), &(struct rcpt_params){0}) ==
           MX_OK);
-    if (again) {
+    if (item == NULL) {
         bounce_note_open(&active, 0);
     } else {
-        bounce_note(&active,
-                    &(struct bounce_item){.action = DSN_FAILED,
-                                          .outcome = {.kind = OUTCOME_PERMANENT, .code = 550}});
+        bounce_note(&active, item);
     }
     bounce_send(&active);
     free(active.reports);
     spool_txn_free(&spool, active.txn);
+}
+
+static void fail(struct message *msg)
+{
+    static const struct bounce_item failed = {.action = DSN_FAILED,
+                                              .outcome = {.kind = OUTCOME_PERMANENT, .code = 550}};
+    bool again = msg->rcpts != NULL;
+    msg->one.status = RCPT_FAILED;
+    end_with(msg, again ? NULL : &failed);
 }
 
 /* Until one finds no place any more; how many there are then. */
@@ -155,11 +165,34 @@ static void open_report_is_written_once(void)
     CHECK(durable == count);
 }
 
+/* Mail that is late was tried every minute as long as there was no place for the report of it, and
+ * what its attempts came to was not written down. */
+static void late_mail_keeps_its_schedule(void)
+{
+    static const struct bounce_item late = {
+        .action = DSN_DELAYED, .notices = 1, .outcome = {.kind = OUTCOME_TEMPORARY, .code = 450}};
+    const int64_t due_ms = shard.wall_ms + 30 * 60 * 1000;
+    static struct message msg;
+    (void)fail_many();
+    msg = (struct message){.rcpts_left = 1,
+                           .one = {.status = RCPT_PENDING, .attempts = 3, .due_ms = due_ms}};
+    msg.one.hop = texts_hold(&spool.texts, SLICE_LITERAL("relay"));
+    end_with(&msg, &late);
+    CHECK(marks == 2 && msg.one.due_ms == due_ms && msg.one.notified == 0 && msg.rcpts_left == 1);
+    CHECK(written.status == RCPT_PENDING && written.attempts == 3 && written.due_ms == due_ms);
+    CHECK(strcmp(written_hop, "relay") == 0);
+    disk_has_room();
+    end_with(&msg, &late); /* its next attempt */
+    CHECK(marks == 2 && msg.one.notified == 1 && msg.one.due_ms == due_ms && msg.rcpts_left == 1);
+    texts_drop(&spool.texts, msg.one.hop);
+}
+
 int main(void)
 {
     static void (*const tests[])(void) = {
         reports_that_wait_are_bounded,
         open_report_is_written_once,
+        late_mail_keeps_its_schedule,
     };
     for (size_t i = 0; i < mx_countof(tests); i++) {
         setup();
