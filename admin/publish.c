@@ -295,6 +295,7 @@ static void give_up(struct publisher *p)
             send(p, i, UPDATE_CANCEL);
         }
     }
+    p->prepared = false;
     p->lingering = true;
     p->applied = false;
 }
@@ -357,6 +358,7 @@ mx_err publisher_prepare(struct publisher *p, struct store *store,
 mx_err publisher_apply(struct publisher *p, uint64_t generation, struct config_problem *problem)
 {
     MX_ASSERT(p->prepared);
+    p->prepared = false; /* nothing takes it back any more */
     p->change.generation = generation;
     for (unsigned i = 0; i < p->conf.cores; i++) {
         send(p, i, UPDATE_APPLY);
