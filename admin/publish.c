@@ -358,7 +358,6 @@ mx_err publisher_prepare(struct publisher *p, struct store *store,
 mx_err publisher_apply(struct publisher *p, uint64_t generation, struct config_problem *problem)
 {
     MX_ASSERT(p->prepared);
-    p->prepared = false; /* nothing takes it back any more */
     p->change.generation = generation;
     for (unsigned i = 0; i < p->conf.cores; i++) {
         send(p, i, UPDATE_APPLY);
@@ -366,6 +365,7 @@ mx_err publisher_apply(struct publisher *p, uint64_t generation, struct config_p
     if (p->conf.watch != NULL && p->change.image != NULL) {
         send(p, p->conf.cores, UPDATE_APPLY);
     }
+    p->prepared = false; /* nothing takes it back any more */
     if (await_all(p)) {
         change_done(p);
         return MX_OK;
