@@ -295,6 +295,7 @@ static void give_up(struct publisher *p)
             send(p, i, UPDATE_CANCEL);
         }
     }
+    p->prepared = false;
     p->lingering = true;
     p->applied = false;
 }
@@ -364,6 +365,7 @@ mx_err publisher_apply(struct publisher *p, uint64_t generation, struct config_p
     if (p->conf.watch != NULL && p->change.image != NULL) {
         send(p, p->conf.cores, UPDATE_APPLY);
     }
+    p->prepared = false; /* nothing takes it back any more */
     if (await_all(p)) {
         change_done(p);
         return MX_OK;

@@ -11,7 +11,7 @@ import time
 import xml.etree.ElementTree as ElementTree
 
 import lib
-from lib import Server, check, equal, free_port, listener, postfix_program, starts, wait_until, work_folder
+from lib import Server, check, equal, free_port, listener, postfix_program, wait_until, work_folder
 from test_bench import BenchSink, bench, found, verify
 
 TO_ALICE = ("--from", "s@example.net", "--rcpt", "alice@example.org")

@@ -1,6 +1,7 @@
 """The management kept busy: sign-ins, large changes, slow clients. Mail does not notice, health answers, and
 afterwards everything goes on without a restart."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -236,37 +237,63 @@ def test_listener_given_up_is_closed():
         equal(Api(ports["http"]).http("GET", "/healthz/live", headers={})[0], 200, "the new HTTP listener")
 
 
+@contextlib.contextmanager
+def late_change(s, folder, listeners):
+    """A change is committed while a core stands still, for as long as the context lasts."""
+    hold, commit = os.path.join(folder, "core"), os.path.join(folder, "commit")
+    preload(s, HOLD_CORE=hold, HOLD_COMMIT=commit)
+    log = os.path.join(s.data, "registry.db-wal")
+    answers = []
+
+    def written():
+        return os.path.getsize(log) if os.path.exists(log) else 0
+    before = written()
+    with s.wire() as w:
+        open(commit, "w").close()
+        change = threading.Thread(target=lambda: answers.extend(
+            Api(s.http_port).calls(("x:NetworkListener/set", {"create": listeners}))))
+        change.start()
+        wait_until(lambda: written() > before, 20, "the commit begins: all cores have prepared the change")
+        open(hold, "w").close()
+        leave_waiting(w)
+        wait_until(lambda: " core-stalled " in s.log(), 20, "a core stands still")
+        os.unlink(commit)
+        change.join()
+        check("not in force everywhere yet" in str(answers) and "is behind" in str(answers), f"{answers}")
+        yield
+        os.unlink(hold)
+
+
 def test_late_change_ends_by_itself():
     """A core that stands still while a committed change is to be applied gets it when it goes on, and so does what waits for
     the last core: the HTTP listeners of the change and the generation that is shown, without another change."""
     with tempfile.TemporaryDirectory() as folder, Managed(start=False, cores=2) as s:
-        hold, commit = os.path.join(folder, "core"), os.path.join(folder, "commit")
-        preload(s, HOLD_CORE=hold, HOLD_COMMIT=commit)
         ports = {"smtp": free_port(), "http": free_port()}
         wanted = {protocol: {"name": f"new-{protocol}", "protocol": protocol, "bind": {f"127.0.0.1:{port}": True}}
                   for protocol, port in ports.items()}
-        log = os.path.join(s.data, "registry.db-wal")
-        answers = []
-
-        def written():
-            return os.path.getsize(log) if os.path.exists(log) else 0
-        before = written()
-        generation = json.loads(s.api.http("GET", "/healthz")[2])["configGeneration"]
-        with s.wire() as w:
-            open(commit, "w").close()
-            change = threading.Thread(target=lambda: answers.extend(
-                Api(s.http_port).calls(("x:NetworkListener/set", {"create": wanted}))))
-            change.start()
-            wait_until(lambda: written() > before, 20, "the commit begins: all cores have prepared the change")
-            open(hold, "w").close()
-            leave_waiting(w)
-            wait_until(lambda: " core-stalled " in s.log(), 20, "a core stands still")
-            os.unlink(commit)
-            change.join()
-            check("not in force everywhere yet" in str(answers) and "is behind" in str(answers), f"{answers}")
-            os.unlink(hold)
+        with late_change(s, folder, wanted):
+            generation = json.loads(s.api.http("GET", "/healthz")[2])["configGeneration"]
         equal(Api(ports["http"]).http("GET", "/healthz/live", headers={})[0], 200, "the new HTTP listener")
         with smtplib.SMTP("127.0.0.1", ports["smtp"], timeout=20) as client:
             equal(client.noop()[0], 250, "the new listener")
         health = json.loads(s.api.http("GET", "/healthz")[2])
         equal((health["configGeneration"] > generation, health["coreBehind"]), (True, None), f"{health}")
+
+
+def test_change_behind_a_late_one():
+    """While a core is behind a committed change, the next one is refused and takes nothing of the committed one back: that
+    is in force on all cores when the late one goes on, and then the refused one goes through."""
+    with tempfile.TemporaryDirectory() as folder, Managed(start=False, cores=2) as s:
+        port, other = free_port(), free_port()
+        held = late_change(s, folder, {"new": {"name": "new", "bind": {f"127.0.0.1:{port}": True}}})
+        with held:
+            [error, answer] = s.api.calls(("x:NetworkListener/set", {"create": {
+                "n": {"name": "other", "bind": {f"127.0.0.1:{other}": True}}}}))[0][:2]
+            equal((error, answer["type"]), ("error", "serverUnavailable"), f"{answer}")
+            check("is behind an earlier change; try again later; nothing was changed" in answer["description"], f"{answer}")
+        for number in (port, other):
+            if number == other:
+                s.api.create("NetworkListener", name="other", bind={f"127.0.0.1:{other}": True})
+            for _ in range(20):  # at either core
+                with smtplib.SMTP("127.0.0.1", number, timeout=20) as client:
+                    equal(client.noop()[0], 250, "a listener")

@@ -48,7 +48,7 @@ def test_greet_delay():
             silent.sock.close()  # before the banner: nothing to say
             with s.wire(port=ports[0]) as w:
                 w.expect("QUIT", "221")
-            equal(s.log().count("session-refused"), 4, "log lines of refusals")
+            comes_to(lambda: s.log().count("session-refused"), 4, "log lines of refusals")
         s.delivered()
 
 

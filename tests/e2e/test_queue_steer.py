@@ -9,7 +9,7 @@ import subprocess
 import time
 
 import lib
-from lib import NO_REPLY, Sink, check, equal, free_port, wait_until
+from lib import NO_REPLY, Sink, check, comes_to, equal, free_port, wait_until
 from test_management import ADMIN, Managed
 from test_queue_api import NOW, act, fill, get, query
 
@@ -282,9 +282,10 @@ def test_queue_route_paused():
         answer = s.api.set("Action", create={"n": {"@type": "PauseMtaQueue", "route": "nowhere"}})
         check("no such route" in str(answer["notCreated"]), f"{answer}")
         s.api.create("Action", **{"@type": "PauseMtaQueue", "route": "one"})
-        lines = [x for x in s.log().splitlines() if " delivery-paused " in x]
-        equal((len(lines), [x for x in lines if " everything=no routes=one" in x and " queues=" not in x]), (s.cores, lines),
-              "the log names the route")
+        def told():
+            return [x for x in s.log().splitlines() if " delivery-paused " in x]
+        comes_to(lambda: len(told()), s.cores, "lines of the log")
+        check(all(" everything=no routes=one" in x and " queues=" not in x for x in told()), f"the log names the route: {told()}")
         submit_both(s, 20)
         second.got(20)
         restart(s)
@@ -319,10 +320,10 @@ def test_many_paused_routes_are_named():
         s.api.set("Action", create={name: {"@type": "PauseMtaQueue", "route": name} for name in names})
         s.api.create("MtaVirtualQueue", name="bulk", threadsPerNode=5)
         s.api.create("Action", **{"@type": "PauseMtaQueue", "queue": "bulk"})
+        wait_until(lambda: " queues=bulk\n" in s.log(), 10, "the line of the last pause, with its queue")
         last = [x for x in s.log().splitlines() if " delivery-paused " in x][-1]
         told = re.search(r" routes=(\S+)", last)[1].split(",")
         check(told[:-1] == names[:len(told) - 1] and len(told) > 4 and told[-1] == "...", f"{last}")
-        check(last.endswith(" queues=bulk"), f"{last}")
 
 
 def test_queue_filters_of_changes():

@@ -3,7 +3,7 @@
 import threading
 import time
 
-from lib import Sink, check, equal, marked, wait_until
+from lib import Sink, check, comes_to, equal, marked, wait_until
 from reports import bounces, recipients, status_fields
 from test_explain import explain
 from test_management import Managed, session_on_every_core
@@ -158,7 +158,7 @@ def test_virtual_queue_paused():
         answer = s.api.set("Action", create={"n": {"@type": "PauseMtaQueue", "queue": "nowhere"}})
         check("no such virtual queue" in str(answer["notCreated"]), f"{answer}")
         pause("PauseMtaQueue", queue="bulk")
-        check(s.log().count(" queues=bulk\n") == s.cores, "the log names the queue")
+        comes_to(lambda: s.log().count(" queues=bulk\n"), s.cores, "lines of the log that name the queue")
         gate.set()
         wait_until(lambda: len(sink.messages) == 1, 10, "what was on its way")
         for i in range(20):

@@ -101,8 +101,8 @@ static mx_err change(uint64_t number, bool is_committed)
     struct config_problem problem;
     building = number;
     mx_err err = publisher_prepare(publisher, NULL, &one, 1, &at_fault, &problem);
-    if (!err && !is_committed) {
-        publisher_cancel(publisher);
+    if (err || !is_committed) {
+        publisher_cancel(publisher); /* also of a refusal, as admin/api_set does */
     }
     if (err || !is_committed) {
         model_check(!sockets_open, "a change that was given up keeps its sockets");
@@ -158,6 +158,32 @@ static void publish_after_refusal(void)
 {
     model_check(change(1, true) == MX_ERR_NOMEM, "a core that refuses");
     model_check(change(2, true) == MX_OK, "the change after the refusal");
+}
+
+/* A change that is asked for while a committed one is late takes nothing of that back, though it is
+ * cancelled when it is refused. */
+static void publish_behind_a_late_one(void)
+{
+    uint64_t number = 1;
+    mx_err err = change(number, true);
+    if (err && committed_now() == number) {
+        no_patience = true;
+        err = change(++number, true);
+        no_patience = false;
+        while (publisher_behind(publisher) >= 0) {
+            take_messages(NULL, 0);
+        }
+        publisher_settle(publisher);
+        model_check(publisher_generation(publisher) == committed_now(),
+                    "what was committed is not in force");
+    }
+    if (err) {
+        err = change(++number, true);
+    }
+    if (err) {
+        err = change(++number, true);
+    }
+    model_check(err == MX_OK, "the next change does not go through");
 }
 
 /* Whenever the patience ends: nothing was changed, or it is committed and comes late. */
@@ -270,6 +296,7 @@ int main(void)
     run("a change after one that was cancelled", publish_after_cancel, receive_right, 3, false);
     run("a change after one that a core refused", publish_after_refusal, receive_right, 3, false);
     run("patience that ends at any moment", publish_impatient, receive_right, 4, false);
+    run("a change behind one that is late", publish_behind_a_late_one, receive_right, 4, false);
     run("seeded: an answer before the old is let go", publish_two, receive_answering_first, 3,
         true);
     run("seeded: a change shows when it is prepared", publish_after_cancel, receive_showing_early,

@@ -35,8 +35,8 @@ extern struct dir_record records[CHANGES_MAX]; /* as well */
 extern uint64_t building;                      /* number of a change */
 extern struct model_event events[CORES + 1];
 extern unsigned bindings_open_now;
-extern bool sockets_open; /* of the change under way, in nobody's hands yet */
-extern bool has_clock;
+extern bool sockets_open;           /* of the change under way, in nobody's hands yet */
+extern bool has_clock, no_patience; /* of the publisher */
 extern atomic_uint late;
 
 /* Everything as before the first change, without what the cores have. */
