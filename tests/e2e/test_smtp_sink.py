@@ -143,6 +143,13 @@ def has_reply(case, code, text):
     return code == "" and TIMEOUT in text if case.reply == TIMEOUT else f"{code} {text}".startswith(case.reply)
 
 
+def with_a_reply(case, tries):
+    """A sink that goes with content unread resets the connection, and what it said last may be lost with it: such an attempt is
+    made again."""
+    overtaken = [t for t in tries if "-A" in case.options and t[0] == "deferred" and t[1] == "" and re.search("closed by|reset", t[2])]
+    return [t for t in tries if t not in overtaken]
+
+
 def attempts(s):
     """{recipient: [(outcome, code, text), ...]} of the log."""
     found = collections.defaultdict(list)
@@ -233,9 +240,11 @@ def test_smtp_sink_every_option():
         all_have(s, everybody, bool, "a first outcome for everybody")
         of = {outcome: {n: c for n, c in enumerate(CASES) if c.outcome == outcome} for outcome in ("delivered", "failed", "deferred")}
         put_off = [rcpt for n in of["deferred"] for rcpt in rcpts_of(n)]
+        all_have(s, [rcpt for n in of["failed"] for rcpt in rcpts_of(n)], lambda tries: tries and tries[-1][0] == "failed", "a refusal")
         found = all_have(s, put_off, lambda tries: len(tries) >= 2, "a second attempt of what was put off")
         for n, c in enumerate(CASES):
             for rcpt in rcpts_of(n):
+                found[rcpt] = with_a_reply(c, found[rcpt])
                 equal({outcome for outcome, _, _ in found[rcpt]}, {c.outcome}, f"{shown(c)}: outcomes {found[rcpt]}")
                 check(all(has_reply(c, code, text) for _, code, text in found[rcpt]), f"{shown(c)}: replies {found[rcpt]}")
         messages = get(s)["list"]
