@@ -207,6 +207,9 @@ static bool step(struct cli_conn *conn, struct slice *in, struct writer *out)
         conn->ops->outcome(conn);
         return true;
     case CLI_DONE:
+        if (in->len > 0) {
+            cli_spoke_unasked(conn->cli);
+        }
         conn->busy = false;
         conn->ops->done(conn);
         return true;

@@ -137,6 +137,12 @@ void cli_spoke_early(struct cli *cli)
     cli->early = true;
 }
 
+void cli_spoke_unasked(struct cli *cli)
+{
+    MX_ASSERT(cli->state == CLI_ST_READY || cli->state == CLI_ST_CLOSED);
+    cli_enter(cli, CLI_ST_CLOSED);
+}
+
 void cli_hung_up(struct cli *cli, mx_err err, struct slice rest)
 {
     struct slice text;

@@ -92,6 +92,9 @@ void cli_lost(struct cli *cli, mx_err err);
 /* Something came that was not taken, as content is still leaving. It is shown again when all is
  * out: a refusal in it counts; nobody can have taken what he had not got. */
 void cli_spoke_early(struct cli *cli);
+/* After CLI_DONE: something came behind the last reply. Nobody asked for it, and it would pass for
+ * the reply to what is sent next: the session ends. */
+void cli_spoke_unasked(struct cli *cli);
 /* cli_lost, when rest came so and was not taken: a 4xx or 5xx in it is why the other side did not
  * wait for the end, and counts as the reply to the content. */
 void cli_hung_up(struct cli *cli, mx_err err, struct slice rest);

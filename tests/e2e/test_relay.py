@@ -336,6 +336,24 @@ def test_acceptance_before_small_content():
         equal(s.queue().strip(), "0 messages", "queue")
 
 
+def test_reply_too_many():
+    """Behind a reply that nobody asked for, each would pass for the reply to the next command, that to RCPT for an acceptance of the
+    content: no message follows on that connection."""
+    bodies = [b"Subject: first\r\n\r\n1\r\n", b"Subject: second\r\n\r\n2\r\n"]
+    for extensions in (without("CHUNKING"), Sink.ALL):
+        def hook(_session, verb, _line):
+            return "250 2.0.0 Taken\r\n250 2.0.0 Taken" if verb == "EOD" else None
+        with Sink(extensions, hook=hook) as sink, Server(relay=sink.port, cores=1) as s:
+            for i, body in enumerate(bodies):
+                s.submit("bob@example.org", body, sender="alice@example.org")
+                sink.got(i + 1)
+                wait_until(lambda: s.log().count(" delivered ") == i + 1, 15, "'delivered'")
+            for message, body in zip(sink.messages, bodies):
+                exact(message, body)
+            check(sink.messages[0].connection != sink.messages[1].connection, "over the same connection")
+            check(" deferred " not in s.log(), "put off")
+
+
 def test_misbehaving_next_hops():
     """Garbage, endless lines and silence at the end of data leave the message in the queue."""
     def garbage(session, verb, line):

@@ -234,6 +234,22 @@ Test(cli_commands, reply_before_the_end_of_the_content)
     }
 }
 
+/* One reply too many would be taken for that to the next MAIL, and so on. */
+Test(cli_commands, unasked_reply_ends_the_session)
+{
+    uint8_t content[10] = {'x'};
+    struct envelope env;
+    struct cli_message msg;
+    struct session *s = until_envelope(&env, &msg, "250-hi\r\n250 PIPELINING\r\n");
+    cr_assert_eq(hear(s, "250 a\r\n250 b\r\n250 c\r\n354 go\r\n"), CLI_BODY);
+    cr_assert_eq(cli_body(s->cli, slice_of(content, sizeof content), &s->out), 10);
+    cr_assert_eq(hear(s, "250 taken\r\n250 taken\r\n"), CLI_DONE);
+    cli_spoke_unasked(s->cli);
+    cr_assert(s->count[0] == 1 && s->outcomes[0].kind == OUTCOME_DELIVERED);
+    cr_assert_eq(hear(s, "250 taken\r\n"), CLI_CLOSE);
+    session_free(s);
+}
+
 /* A server that does not forget the transaction refuses the next one. */
 Test(cli_commands, refused_reset_ends_the_session)
 {
