@@ -30,7 +30,8 @@ struct access_caller {
  * An Account gets no permissions that the caller lacks; one that may do more than he is not taken
  * over, renamed, removed or given other permissions. What every user may do does not count. A
  * caller with an API key gives no account that may do more than every user a password that is good
- * for longer, or from more addresses, than the key.
+ * for longer, or from more addresses, than the key, and gives no permissions, by a Role neither, to
+ * an account that has such a password or such a key.
  *
  * A Role gives, and frees, only what the caller has; it is changed and removed only by who has all
  * that it gives, and while no account has it that may do more than he.

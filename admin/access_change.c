@@ -111,19 +111,19 @@ static bool is_within(const json_t *credential, const json_t *own)
 }
 
 /* credential reaches no further than own; path is the place of credential, empty or with a slash at
- * its end. */
+ * its end, or NULL: it is in another object. */
 static void refuse_beyond(const struct review *r, const json_t *own, const json_t *credential,
                           const char *path, const char *what)
 {
     char property[SET_PROPERTY_MAX];
     if (!ends_within(credential, own)) {
-        (void)snprintf(property, sizeof property, "%sexpiresAt", path);
-        set_error_add(r->errors, SET_FORBIDDEN, property,
+        (void)snprintf(property, sizeof property, "%sexpiresAt", path ? path : "");
+        set_error_add(r->errors, SET_FORBIDDEN, path ? property : NULL,
                       "%s good for longer than what you have signed in with (until %s)", what,
                       json_string_value(json_object_get(own, "expiresAt")));
     } else if (!is_within(credential, own)) {
-        (void)snprintf(property, sizeof property, "%sallowedIps", path);
-        set_error_add(r->errors, SET_FORBIDDEN, property,
+        (void)snprintf(property, sizeof property, "%sallowedIps", path ? path : "");
+        set_error_add(r->errors, SET_FORBIDDEN, path ? property : NULL,
                       "%s good from more addresses than what you have signed in with", what);
     }
 }
@@ -166,38 +166,119 @@ static mx_err strength_of(const struct review *r, struct permission_set *out, co
 }
 
 /* An API key makes no password that outlasts it, of an account that may do anything. */
-static mx_err check_passwords(const struct review *r)
+static void check_passwords(const struct review *r, const json_t *own, const json_t *account)
 {
-    json_t *own = NULL;
     const char *key;
     json_t *credential;
-    mx_err err;
-    if (r->caller->key == 0 || !has_own(r, &own, &err)) {
-        return r->caller->key == 0 ? MX_OK : err;
-    }
-    json_object_foreach(json_object_get(r->wish->after, "credentials"), key, credential)
+    json_object_foreach(json_object_get(account, "credentials"), key, credential)
     {
         char path[SET_PROPERTY_MAX / 2];
         (void)snprintf(path, sizeof path, "credentials/%s/", key);
         refuse_beyond(r, own, credential, path, "this password would be");
     }
+}
+
+/* Does the account have the role, by whatever way? */
+static mx_err has_role(struct access_gathering *g, const json_t *account, uint64_t role,
+                       bool *out_has)
+{
+    mx_err err = access_gather_account(g, account);
+    *out_has = false;
+    for (uint32_t i = 0; i < g->count; i++) {
+        *out_has = *out_has || g->roles[i] == role;
+    }
+    return err;
+}
+
+struct key_search {
+    const struct review *review;
+    const json_t *own;      /* what the caller has signed in with */
+    uint64_t account, role; /* of this account, or of all that have the role; the other is 0 */
+};
+
+static mx_err is_sought(const struct key_search *search, uint64_t id, bool *out_is)
+{
+    struct store *store = search->review->store;
+    struct access_gathering g = {.store = store};
+    json_t *account = NULL;
+    *out_is = id == search->account;
+    if (search->role == 0) {
+        return MX_OK;
+    }
+    mx_err err = store_get(store, &account, reg_type_find(SLICE_LITERAL("Account")), id);
+    err = err ? err : has_role(&g, account, search->role, out_is);
+    json_decref(account);
+    return err == MX_ERR_NOTFOUND ? MX_OK : err;
+}
+
+static mx_err check_its_key(void *arg, uint64_t id, json_t *key)
+{
+    const struct key_search *search = arg;
+    const struct review *r = search->review;
+    const char *text = json_string_value(json_object_get(key, "accountId"));
+    uint64_t account = 0;
+    uint32_t refused = r->errors->count;
+    bool sought = false;
+    (void)id;
+    if (is_within(key, search->own) || object_id_parse(&account, slice_of_text(text))) {
+        return MX_OK;
+    }
+    mx_err err = is_sought(search, account, &sought);
+    if (err || !sought) {
+        return err;
+    }
+    refuse_beyond(r, search->own, key, NULL, "an API key of the account is");
+    if (r->errors->count > refused && refused < SET_ERRORS_MAX) {
+        r->errors->items[refused].object =
+            (struct set_object){reg_type_find(SLICE_LITERAL("Account")), account};
+    }
+    return MX_ERR_EXISTS; /* one is enough */
+}
+
+/* Nor does it give anything to an account that has a key which does. */
+static mx_err check_keys_of(const struct key_search *search)
+{
+    mx_err err = store_each(search->review->store, reg_type_find(SLICE_LITERAL("ApiKey")),
+                            check_its_key, (void *)(uintptr_t)search);
+    return err == MX_ERR_EXISTS ? MX_OK : err;
+}
+
+/* Of an account that may do what set has, and could do what had has before. */
+static mx_err check_reach(const struct review *r, const struct permission_set *had,
+                          struct permission_set set)
+{
+    const struct store_wish *wish = r->wish;
+    json_t *own = NULL;
+    mx_err err = MX_OK;
+    permission_remove(&set, had);
+    bool gains = !permission_is_empty(&set);
+    bool signs_in_so_far =
+        wish->before && !wish->has_hash && same_member(wish->before, wish->after, "credentials");
+    if (r->caller->key == 0 || (!gains && signs_in_so_far) || !has_own(r, &own, &err)) {
+        return err;
+    }
+    uint32_t refused = r->errors->count;
+    check_passwords(r, own, wish->after);
+    if (gains && wish->before && r->errors->count == refused) {
+        err = check_keys_of(&(struct key_search){r, own, wish->id, 0});
+    }
     json_decref(own);
-    return MX_OK;
+    return err;
 }
 
 static mx_err check_account(const struct review *r)
 {
     const json_t *before = r->wish->before, *after = r->wish->after;
-    struct permission_set set;
+    struct permission_set had = {0}, set;
     mx_err err = MX_OK;
     if (before && after && !r->wish->has_hash && same_access(before, after)) {
         return MX_OK;
     }
     uint32_t refused = r->errors->count;
     if (before) {
-        err = strength_of(r, &set, before);
+        err = strength_of(r, &had, before);
         if (!err) {
-            refuse_missing(r, set, "the account has");
+            refuse_missing(r, had, "the account has");
         }
     }
     if (!err && after && r->errors->count == refused) {
@@ -206,7 +287,7 @@ static mx_err check_account(const struct review *r)
             refuse_missing(r, set, "this would give");
         }
         if (!err && !permission_is_empty(&set)) {
-            err = check_passwords(r);
+            err = check_reach(r, &had, set);
         }
     }
     return err;
@@ -249,6 +330,7 @@ static mx_err check_given(const struct review *r)
 struct holder_search {
     const struct review *review;
     uint64_t role;
+    const json_t *own; /* what the caller has signed in with */
 };
 
 /* The account may do more than the caller: one is enough. */
@@ -266,19 +348,81 @@ static mx_err refuse_stronger(const struct review *r, const struct access_gather
     return error ? MX_ERR_EXISTS : MX_OK;
 }
 
-/* Does the account have the role, by whatever way, and more than the caller? */
+/* Does the account have the role, and more than the caller? */
 static mx_err check_holder(void *arg, uint64_t id, json_t *account)
 {
     struct holder_search *search = arg;
     struct access_gathering g = {.store = search->review->store};
-    mx_err err = access_gather_account(&g, account);
-    bool holds = false;
-    for (uint32_t i = 0; i < g.count; i++) {
-        holds = holds || g.roles[i] == search->role;
-    }
-    return err || !holds
+    bool has;
+    mx_err err = has_role(&g, account, search->role, &has);
+    return err || !has
                ? err
                : refuse_stronger(search->review, &g, id, "an account that has this role has");
+}
+
+/* Who gets more by the role does not have it for longer than the caller. */
+static mx_err check_holder_reach(void *arg, uint64_t id, json_t *account)
+{
+    const struct holder_search *search = arg;
+    const struct review *r = search->review;
+    struct access_gathering g = {.store = r->store};
+    uint32_t refused = r->errors->count;
+    const char *key;
+    json_t *credential;
+    bool has;
+    mx_err err = has_role(&g, account, search->role, &has);
+    if (err || !has) {
+        return err;
+    }
+    json_object_foreach(json_object_get(account, "credentials"), key, credential)
+    {
+        refuse_beyond(r, search->own, credential, NULL, "the password of an account with it is");
+    }
+    if (r->errors->count > refused && refused < SET_ERRORS_MAX) {
+        r->errors->items[refused].object =
+            (struct set_object){reg_type_find(SLICE_LITERAL("Account")), id};
+        err = MX_ERR_EXISTS;
+    }
+    return err;
+}
+
+static mx_err gather_role(const struct review *r, struct access_gathering *g, const json_t *role)
+{
+    *g = (struct access_gathering){.store = r->store};
+    access_gather_lists(g, role);
+    access_meet_roles(g, json_object_get(role, "roleIds"));
+    return access_gather_roles(g);
+}
+
+/* An API key gives nothing to accounts that outlast it, by a role that they have either. */
+static mx_err check_role_reach(const struct review *r)
+{
+    struct access_gathering old, now;
+    struct permission_set common = access_of_user();
+    json_t *own = NULL;
+    if (r->caller->key == 0 || !r->wish->before || !r->wish->after) {
+        return MX_OK;
+    }
+    mx_err err = gather_role(r, &old, r->wish->before);
+    err = err ? err : gather_role(r, &now, r->wish->after);
+    if (err) {
+        return err;
+    }
+    permission_remove(&now.enabled, &old.enabled);
+    permission_remove(&old.disabled, &now.disabled);
+    permission_join(&now.enabled, &old.disabled);
+    permission_remove(&now.enabled, &common);
+    if (permission_is_empty(&now.enabled) || !has_own(r, &own, &err)) {
+        return err;
+    }
+    struct holder_search search = {r, r->wish->id, own};
+    uint32_t refused = r->errors->count;
+    err = store_each_with_roles(r->store, check_holder_reach, &search);
+    if (!err && r->errors->count == refused) {
+        err = check_keys_of(&(struct key_search){r, own, 0, r->wish->id});
+    }
+    json_decref(own);
+    return err == MX_ERR_EXISTS ? MX_OK : err;
 }
 
 /* Nobody may do more than he. */
@@ -291,23 +435,22 @@ static bool has_all(const struct access_caller *caller)
 
 static mx_err check_role(const struct review *r)
 {
-    struct access_gathering g = {.store = r->store};
-    if (has_all(r->caller)) {
-        return MX_OK;
-    }
+    struct access_gathering g;
     uint32_t refused = r->errors->count;
-    mx_err err = r->wish->after ? check_given(r) : MX_OK;
+    mx_err err = check_role_reach(r);
+    if (err || r->errors->count > refused || has_all(r->caller)) {
+        return err;
+    }
+    err = r->wish->after ? check_given(r) : MX_OK;
     if (err || !r->wish->before || r->errors->count > refused) {
         return err;
     }
-    access_gather_lists(&g, r->wish->before);
-    access_meet_roles(&g, json_object_get(r->wish->before, "roleIds"));
-    err = access_gather_roles(&g);
+    err = gather_role(r, &g, r->wish->before);
     if (!err) {
         refuse_missing(r, access_result(&g), "the role has");
     }
     if (!err && r->errors->count == refused) {
-        struct holder_search search = {r, r->wish->id};
+        struct holder_search search = {.review = r, .role = r->wish->id};
         err = store_each_with_roles(r->store, check_holder, &search);
     }
     return err == MX_ERR_EXISTS ? MX_OK : err;
