@@ -11,7 +11,7 @@
 #include "tests/sim/strategies.h"
 
 enum {
-    STEPS_MAX = 4000000,
+    STEPS_MAX = 8000000, /* a message of bytes_max may come in pieces of a few bytes */
     DRAIN_S = 2400,
     DRAIN_ROT_S = 20,
     QUIET_S = 600,
