@@ -11,7 +11,7 @@ struct scenario {
     uint64_t seed;
     unsigned struck; /* the life that meets the fault */
     struct plan plan;
-    unsigned sparse; /* a long one: only one operation in so many; 0: all */
+    unsigned sparse; /* a long one: one operation in so many, unless every is asked for; 0: all */
 };
 
 #define CONF(segment_kib, retry)                                      \
@@ -99,7 +99,8 @@ static const struct scenario scenarios[] = {
       .clients = 4,
       .faults = true,
       .client = {.messages = 6, .bytes_max = 800000},
-      .conf = CONF(768, 1000)}},
+      .conf = CONF(768, 1000)},
+     4},
     {"configuration",
      21,
      0,
@@ -382,7 +383,7 @@ bool scenarios_run(const char *only, const char *fault, unsigned variant, unsign
                 continue;
             }
             for (uint64_t at = 1; at <= (strikes[s].fault == FAULT_READ ? reads : ops);
-                 at += (every ? 1 : strikes[s].step) * (sparse > 0 ? sparse : 1)) {
+                 at += every ? 1 : strikes[s].step * (sparse > 0 ? sparse : 1)) {
                 if (number++ % ((uint64_t)parts * stride) == part) {
                     run_point(&scenarios[i], s, at, variant, false);
                     points++;
