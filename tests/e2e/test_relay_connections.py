@@ -38,15 +38,18 @@ def test_silent_hop_with_large_mail():
         s.delivered(1, seconds=5)
 
 
+def at_most_four(session, verb, line):
+    """A hook: more connections are refused, and a message takes its time."""
+    if verb == "BANNER" and len(session.sink.open_sockets) > 4:
+        return "421 4.7.0 Too many connections"
+    if verb == "EOD":
+        time.sleep(0.005)
+    return None
+
+
 def test_next_hop_limits_connections():
     """A next hop that refuses more than four connections gets its mail over those, and is not down."""
-    def hook(session, verb, line):
-        if verb == "BANNER" and len(session.sink.open_sockets) > 4:
-            return "421 4.7.0 Too many connections"
-        if verb == "EOD":
-            time.sleep(0.005)
-        return None
-    with Sink(hook=hook) as sink, Server(relay=sink.port, cores=1, retry_ms=None) as s:
+    with Sink(hook=at_most_four) as sink, Server(relay=sink.port, cores=1, retry_ms=None) as s:
         with s.wire() as w:
             for _ in range(100):
                 w.message("bob@example.org", b"x\r\n")
@@ -56,13 +59,7 @@ def test_next_hop_limits_connections():
 
 def test_cores_share_connections():
     """When one core's connections are all that the next hop gives, the other core gets its part."""
-    def hook(session, verb, line):
-        if verb == "BANNER" and len(session.sink.open_sockets) > 4:
-            return "421 4.7.0 Too many connections"
-        if verb == "EOD":
-            time.sleep(0.005)
-        return None
-    with Sink(hook=hook) as sink, Server(relay=sink.port, cores=2) as s:
+    with Sink(hook=at_most_four) as sink, Server(relay=sink.port, cores=2) as s:
         for _ in range(16):  # sessions fall on both cores
             with s.wire() as w:
                 for _ in range(10):
