@@ -32,14 +32,21 @@ static inline const char *check_wish(struct world *w, const struct store_wish *w
     return first_error;
 }
 
-static inline const char *check_change(struct world *w, const char *type, json_t *before,
-                                       json_t *after)
+/* Takes both values; NULL: none. */
+static inline const char *check_change_of(struct world *w, const char *type, uint64_t id,
+                                          json_t *before, json_t *after)
 {
-    struct store_wish wish = {.type = type_of(type), .before = before, .after = after};
+    struct store_wish wish = {.type = type_of(type), .id = id, .before = before, .after = after};
     const char *error = check_wish(w, &wish);
     json_decref(before);
     json_decref(after);
     return error;
+}
+
+static inline const char *check_change(struct world *w, const char *type, json_t *before,
+                                       json_t *after)
+{
+    return check_change_of(w, type, 0, before, after);
 }
 
 static inline json_t *account_with(const char *secret, const char *roles)

@@ -157,20 +157,10 @@ static void check_grants(void)
     world_close(&w);
 }
 
-/* Takes both values. */
-static const char *check_change(struct world *w, const char *type, uint64_t id, json_t *old,
-                                json_t *now)
-{
-    struct store_wish wish = {type_of(type), id, old, now, false};
-    const char *error = check_wish(w, &wish);
-    json_decref(old);
-    json_decref(now);
-    return error;
-}
-
 static const char *check_role(struct world *w, uint64_t id, const char *before, const char *after)
 {
-    return check_change(w, "Role", id, json_of("%s", before), after ? json_of("%s", after) : NULL);
+    return check_change_of(w, "Role", id, json_of("%s", before),
+                           after ? json_of("%s", after) : NULL);
 }
 
 #define DOMAINS "{\"enabledPermissions\":{\"sysDomainGet\":true}}"
@@ -233,7 +223,7 @@ static void check_roles_of_the_stronger(void)
 
 static const char *check_domain(struct world *w, const char *before, const char *after)
 {
-    return check_change(w, "Domain", w->domain, json_of("{%s}", before), json_of("{%s}", after));
+    return check_change_of(w, "Domain", w->domain, json_of("{%s}", before), json_of("{%s}", after));
 }
 
 #define ORG "\"name\":\"example.org\",\"isEnabled\":true"
