@@ -108,7 +108,8 @@ struct journal_scan_ops {
      * own checksummed header, or none when even that is unreadable. The bytes were copied to
      * DIR/quarantine. */
     void (*damaged)(void *arg, struct qid id, const char *file, uint64_t offset, uint32_t len);
-    /* Before each segment: how many are done, of how many. An error ends the scan. May be NULL. */
+    /* At first and behind each segment: how many are done, of how many. An error ends the scan.
+     * May be NULL. */
     mx_err (*progress)(void *arg, uint64_t done, uint64_t total);
 };
 

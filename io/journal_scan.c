@@ -327,20 +327,23 @@ static mx_err scan_one(struct scan *scan, struct segment *segment)
     return err;
 }
 
+static mx_err scan_progress(const struct scan *scan)
+{
+    return scan->ops->progress == NULL
+               ? MX_OK
+               : scan->ops->progress(scan->arg, scan->result.segments, scan->store->segment_count);
+}
+
 mx_err journal_store_scan(struct journal_store *store, const struct journal_scan_ops *ops,
                           void *arg, struct journal_scan_result *out_result)
 {
     struct scan scan = {.store = store, .ops = ops, .arg = arg};
     scan.buf = malloc(SCAN_BYTES);
-    mx_err err = scan.buf == NULL ? MX_ERR_NOMEM : MX_OK;
+    mx_err err = scan.buf == NULL ? MX_ERR_NOMEM : scan_progress(&scan);
     struct list_node *node = list_first(&store->segments);
     for (; !err && node != NULL; node = list_next(&store->segments, node)) {
-        err = ops->progress == NULL
-                  ? MX_OK
-                  : ops->progress(arg, scan.result.segments, store->segment_count);
-        if (!err) {
-            err = scan_one(&scan, mx_container_of(node, struct segment, node));
-        }
+        err = scan_one(&scan, mx_container_of(node, struct segment, node));
+        err = err ? err : scan_progress(&scan);
     }
     free(scan.buf);
     if (!err) {

@@ -22,7 +22,7 @@ struct spool_recovered {
 
 struct spool_recover_conf {
     struct log *log; /* of the calling thread */
-    /* Before each segment; an error ends the recovery with it. May be NULL. */
+    /* At first and behind each segment; an error ends the recovery with it. May be NULL. */
     mx_err (*progress)(void *arg, uint64_t done, uint64_t total);
     void *arg;
 };

@@ -127,9 +127,8 @@ def test_kills_in_a_row():
         equal(bodies(server), sorted(contents), "all that was accepted, once")
 
 
-def test_sigterm_during_recovery():
-    """An orderly end while the old queue is read: the reading stops, exit code 0, nothing is lost."""
-    server, idents, contents = old_queue()
+def end_during_recovery(cores):
+    server, idents, contents = old_queue(cores)
     with server:
         held = Held(server)
         held.start(delivery=False)
@@ -147,6 +146,16 @@ def test_sigterm_during_recovery():
         server.start()
         server.delivered(len(contents), seconds=30)
         equal(bodies(server), sorted(contents), "all that was accepted, once")
+
+
+def test_sigterm_during_recovery():
+    """An orderly end while the old queue is read: the reading stops, exit code 0, nothing is lost."""
+    end_during_recovery(2)
+
+
+def test_sigterm_during_the_last_segment():
+    """The same while the only segment with something in it is read: it still does not go on."""
+    end_during_recovery(1)
 
 
 def test_second_signal_during_recovery():

@@ -272,6 +272,45 @@ static void blank_of_another_use_says_nothing(void)
     CHECK(!jf_blank_is(&segment, slice_first(bytes, 31)));
 }
 
+static uint64_t progress_calls, progress_total, progress_end;
+
+static mx_err on_progress(void *arg, uint64_t done, uint64_t total)
+{
+    (void)arg;
+    CHECK(done == progress_calls++ && (done == 0 || total == progress_total));
+    progress_total = total;
+    return done == progress_end ? MX_ERR_SHUTDOWN : MX_OK;
+}
+
+/* It was told before each segment only: who wanted it to end could not say so in the last one. */
+static void scan_is_ended_behind_any_segment(void)
+{
+    static const struct journal_scan_ops progress_ops = {
+        .record = on_record, .damaged = on_damaged, .progress = on_progress};
+    enum { LIVES = 3 };
+    struct message m;
+    for (unsigned i = 0; i < LIVES; i++) {
+        open_all(&conf, &ops);
+        message_write(&m, 7);
+        end_all();
+    }
+    for (progress_end = 0; progress_end <= LIVES + 1; progress_end++) {
+        struct journal_store *found;
+        struct journal_scan_result result = {.segments = LIVES + 1};
+        progress_calls = records_found = 0;
+        CHECK(journal_store_open_readonly(&found, dir, NULL) == MX_OK);
+        mx_err err = journal_store_scan(found, &progress_ops, NULL, &result);
+        journal_store_close(found);
+        if (progress_end <= LIVES) {
+            CHECK(err == MX_ERR_SHUTDOWN && result.segments == LIVES + 1);
+            CHECK(progress_calls == progress_end + 1 && records_found == progress_end);
+        } else {
+            CHECK(err == MX_OK && result.segments == LIVES && progress_calls == LIVES + 1);
+        }
+    }
+    forget_journal();
+}
+
 int main(void)
 {
     /* Where that is in memory, hundreds of starts with their syncs take no time. */
@@ -285,6 +324,7 @@ int main(void)
     segment_that_was_used_is_kept();
     segment_whose_first_group_has_rotted_is_kept();
     blank_of_another_use_says_nothing();
+    scan_is_ended_behind_any_segment();
     snprintf(command, sizeof command, "rm -rf %s", root);
     CHECK(system(command) == 0);
     return 0;
