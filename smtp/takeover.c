@@ -89,7 +89,8 @@ static mx_err on_progress(void *arg, uint64_t done, uint64_t total)
 {
     struct takeover *t = arg;
     uint64_t now_ns = clock_monotonic_ns();
-    if (done == 0 || now_ns - t->logged_ns >= TAKEOVER_PROGRESS_MS * MX_NS_PER_MS) {
+    bool due = done == 0 || now_ns - t->logged_ns >= TAKEOVER_PROGRESS_MS * MX_NS_PER_MS;
+    if (due && done < total) { /* the end has a line of its own */
         t->logged_ns = now_ns;
         struct log_line *line = helper_log(t, LOG_INFO, "queue-indexing");
         log_u64(line, "segments-done", done);

@@ -235,3 +235,12 @@ def test_newer_journal_is_refused_at_once():
         server.start()
         server.delivered(len(contents), seconds=30)
         equal(bodies(server), sorted(contents), "all that was accepted, once")
+
+
+def test_first_start_has_nothing_to_index():
+    """Without an old queue there is one line, its end; no progress of no segments."""
+    with Server() as server:
+        line = wait_until(lambda: next((x for x in server.log().splitlines() if " queue-indexed " in x), None), 60,
+                          "queue-indexed")
+        check(" messages=0 " in line and " segments=0 " in line, line)
+        check("queue-indexing" not in server.log(), server.log())
