@@ -28,10 +28,11 @@ enum {
     API_QUERY_IDS = 5000,
     API_CALLS_MAX = 16,
     API_BODY_MAX = 10000000,
-    API_DEPTH_MAX = 64,         /* nesting of JSON in a request */
-    API_ANSWER_MAX = 64000000,  /* bytes of objects in one answer; more is requestTooLarge */
-    API_CREATED_MAX = 10000,    /* creation ids that a request may bring */
-    API_REFUSED_ROUNDS_MAX = 8, /* times that prepare may pick single objects out of a call */
+    API_DEPTH_MAX = 64,              /* nesting of JSON in a request */
+    API_ANSWER_MAX = 64000000,       /* bytes of objects in one answer; more is requestTooLarge */
+    API_REFERRED_MAX = API_BODY_MAX, /* bytes that result references may bring into a request */
+    API_CREATED_MAX = 10000,         /* creation ids that a request may bring */
+    API_REFUSED_ROUNDS_MAX = 8,      /* times that prepare may pick single objects out of a call */
     API_CALLER_NAME_MAX = STORE_WHO_MAX,
     API_RETRY_AFTER_S = 60, /* said with a 429 */
 };

@@ -1,7 +1,6 @@
 #include "admin/api_owner.h"
 
-/* Bytes that a value takes as text, roughly. */
-static size_t weight_of(const json_t *value)
+size_t api_weight(const json_t *value, size_t most)
 {
     size_t weight = 8;
     size_t index;
@@ -13,13 +12,20 @@ static size_t weight_of(const json_t *value)
     case JSON_ARRAY:
         json_array_foreach((json_t *)(uintptr_t)value, index, item)
         {
-            weight += weight_of(item);
+            if (weight > most) {
+                break;
+            }
+            weight += api_weight(item, most - weight);
         }
         return weight;
     case JSON_OBJECT:
         json_object_foreach((json_t *)(uintptr_t)value, key, item)
         {
-            weight += strlen(key) + 4 + weight_of(item);
+            if (weight > most) {
+                break;
+            }
+            weight += strlen(key) + 4;
+            weight += api_weight(item, weight < most ? most - weight : 0);
         }
         return weight;
     default:
@@ -75,7 +81,7 @@ static bool add_object(struct api_call *call, json_t *list, json_t *missing, uin
         return true;
     }
     object = chosen_properties(object, json_object_get(call->args, "properties"));
-    call->session->weight += weight_of(object);
+    call->session->weight += api_weight(object, API_ANSWER_MAX);
     json_array_append_new(list, object);
     return call->session->weight <= API_ANSWER_MAX ||
            api_fail(call, "requestTooLarge",

@@ -30,17 +30,32 @@ static bool next_token(struct slice *path, char token[POINTER_TOKEN_MAX])
     return true;
 }
 
-static json_t *evaluate(const json_t *value, struct slice path);
+/* An index of an array is a number without leading zeros (RFC 6901 section 4). */
+static bool is_index(const char *token, uint64_t *out_index)
+{
+    return (token[0] != '0' || token[1] == 0) &&
+           text_to_u64(out_index, slice_of_text(token)) == MX_OK;
+}
 
-/* "*": the rest of the path for every item; arrays among the results are opened. */
-static json_t *evaluate_all(const json_t *array, struct slice path)
+/* Counts what a request takes of what its references may bring; false when it is used up. */
+static bool take(struct api_session *session, size_t bytes)
+{
+    session->referred = mx_min_size(session->referred + bytes, API_REFERRED_MAX + 1);
+    return session->referred <= API_REFERRED_MAX;
+}
+
+static json_t *evaluate(struct api_session *session, const json_t *value, struct slice path);
+
+/* "*": the rest of the path for every item; arrays among the results are opened. Items are counted
+ * even if nothing comes of them: arrays of empty arrays would be looked through without end. */
+static json_t *evaluate_all(struct api_session *session, const json_t *array, struct slice path)
 {
     json_t *all = json_array();
     size_t index;
     json_t *item;
     json_array_foreach((json_t *)(uintptr_t)array, index, item)
     {
-        json_t *part = evaluate(item, path);
+        json_t *part = take(session, sizeof(*item)) ? evaluate(session, item, path) : NULL;
         if (json_is_array(part)) {
             json_array_extend(all, part);
         } else if (part) {
@@ -57,7 +72,7 @@ static json_t *evaluate_all(const json_t *array, struct slice path)
 }
 
 /* A new reference; NULL when the path leads nowhere. */
-static json_t *evaluate(const json_t *value, struct slice path)
+static json_t *evaluate(struct api_session *session, const json_t *value, struct slice path)
 {
     char token[POINTER_TOKEN_MAX];
     while (value && path.len) {
@@ -68,8 +83,8 @@ static json_t *evaluate(const json_t *value, struct slice path)
         if (json_is_object(value)) {
             value = json_object_get(value, token);
         } else if (json_is_array(value) && strcmp(token, "*") == 0) {
-            return evaluate_all(value, path);
-        } else if (json_is_array(value) && text_to_u64(&at, slice_of_text(token)) == MX_OK) {
+            return evaluate_all(session, value, path);
+        } else if (json_is_array(value) && is_index(token, &at)) {
             value = json_array_get(value, at);
         } else {
             return NULL;
@@ -78,7 +93,8 @@ static json_t *evaluate(const json_t *value, struct slice path)
     return json_incref((json_t *)(uintptr_t)value);
 }
 
-static json_t *resolve(const json_t *reference, const json_t *responses)
+static json_t *resolve(struct api_session *session, const json_t *reference,
+                       const json_t *responses)
 {
     const json_t *of = json_object_get(reference, "resultOf");
     const json_t *name = json_object_get(reference, "name");
@@ -92,7 +108,7 @@ static json_t *resolve(const json_t *reference, const json_t *responses)
     {
         if (json_equal(json_array_get(response, 2), of)) {
             return json_equal(json_array_get(response, 0), name)
-                       ? evaluate(json_array_get(response, 1), api_string(path))
+                       ? evaluate(session, json_array_get(response, 1), api_string(path))
                        : NULL;
         }
     }
@@ -115,7 +131,16 @@ json_t *api_resolve_arguments(struct api_call *call, const json_t *args, const j
                      key + 1);
             break;
         }
-        json_t *found = resolve(value, responses);
+        struct api_session *session = call->session;
+        json_t *found = resolve(session, value, responses);
+        if (session->referred > API_REFERRED_MAX ||
+            (found && !take(session, api_weight(found, API_REFERRED_MAX)))) {
+            json_decref(found);
+            api_fail(call, "requestTooLarge",
+                     "the references of a request may lead to %d bytes, all together",
+                     API_REFERRED_MAX);
+            break;
+        }
         if (!found) {
             api_fail(call, "invalidResultReference",
                      "'%.64s' does not lead to a value of an earlier response", key);

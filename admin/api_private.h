@@ -32,6 +32,7 @@ struct api_session {
     const struct api_caller *caller;
     json_t *created; /* creation id -> id text */
     size_t weight;   /* bytes of objects in the answer so far, roughly */
+    size_t referred; /* bytes that result references brought into calls so far, roughly */
 };
 
 /* One method call. */
@@ -58,8 +59,13 @@ void api_get(struct api_call *call);
 void api_query(struct api_call *call);
 void api_set(struct api_call *call);
 
+/* Bytes that a value takes as text, roughly; counting ends behind most of them, because values
+ * that refer to others can be far larger as text than in memory. */
+size_t api_weight(const json_t *value, size_t most);
+
 /* The arguments with result references ("#ids") resolved by earlier responses, a new reference;
- * NULL when the call failed. */
+ * NULL when the call failed. What all references of a request lead to is API_REFERRED_MAX at most:
+ * a call that refers twice to the one before would double the answer with every call. */
 json_t *api_resolve_arguments(struct api_call *call, const json_t *args, const json_t *responses);
 
 /* The SetError of an object (RFC 8620 section 5.3) from what was found, a new reference. */

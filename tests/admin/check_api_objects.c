@@ -385,6 +385,7 @@ static void check_back_references(void)
         "{\"resultOf\":\"0\",\"name\":\"Core/echo\",\"path\":\"/b\"}",
         "{\"resultOf\":\"0\",\"name\":\"Core/echo\",\"path\":\"a\"}",
         "{\"resultOf\":\"0\",\"name\":\"Core/echo\",\"path\":\"/a/9\"}",
+        "{\"resultOf\":\"0\",\"name\":\"Core/echo\",\"path\":\"/a/01\"}",
         "{\"resultOf\":\"0\",\"name\":\"Core/echo\",\"path\":\"/a/*/x\"}",
         "{\"resultOf\":\"0\",\"name\":\"Core/echo\",\"path\":\"/l/*/nothing\"}",
         "{\"resultOf\":\"0\",\"name\":\"Core/echo\"}",
@@ -416,6 +417,68 @@ static void check_back_references(void)
                     "[\"error\",{\"type\":\"invalidArguments\",\"description\":\"'x' is given "
                     "twice, once as a reference\"},\"1\"]",
                     __LINE__);
+    bed_close(&bed);
+}
+
+/* The error of the last of the calls, or NULL; nothing is answered that is much larger than what
+ * references may lead to. */
+static const char *last_error(struct api_bed *bed, const char *calls)
+{
+    static char error[64];
+    json_t *answer = bed_post(bed, calls, NULL);
+    char *whole = json_dumps(answer, JSON_COMPACT);
+    CHECK(whole && strlen(whole) < 2 * API_REFERRED_MAX);
+    free(whole);
+    const json_t *responses = json_object_get(answer, "methodResponses");
+    const json_t *last = json_array_get(responses, json_array_size(responses) - 1);
+    const json_t *type = json_object_get(json_array_get(last, 1), "type");
+    snprintf(error, sizeof(error), "%s", json_is_string(type) ? json_string_value(type) : "none");
+    json_decref(answer);
+    return error;
+}
+
+/* Every call refers twice to the whole one before; or to nothing, found by a long search. */
+static void check_references_have_a_bound(void)
+{
+    struct api_bed bed;
+    bed_open(&bed);
+    char *calls = NULL;
+    size_t len = 0;
+    FILE *out = open_memstream(&calls, &len);
+    fprintf(out, "[[\"Core/echo\",{\"a\":\"%01000d\"},\"0\"]", 0);
+    for (int i = 1; i < API_CALLS_MAX; i++) {
+        fprintf(out, ",[\"Core/echo\",{");
+        for (int twice = 0; twice < 2; twice++) {
+            fprintf(out, "%s\"#x%d\":{\"resultOf\":\"%d\",\"name\":\"Core/echo\",\"path\":\"\"}",
+                    twice ? "," : "", twice, i - 1);
+        }
+        fprintf(out, "},\"%d\"]", i);
+        if (i == 4) {
+            fflush(out);
+            CHECK(strcmp(last_error(&bed, text("%s]", calls)), "none") == 0);
+        }
+    }
+    fprintf(out, "]");
+    fclose(out);
+    /* The call over the limit is refused, and so is every later reference. */
+    CHECK(strcmp(last_error(&bed, calls), "requestTooLarge") == 0);
+    free(calls);
+
+    enum { EMPTY = 100000, TIMES = 20 };
+    out = open_memstream(&calls, &len);
+    fprintf(out, "[[\"Core/echo\",{\"e\":[[]");
+    for (int i = 1; i < EMPTY; i++) {
+        fprintf(out, ",[]");
+    }
+    fprintf(out, "]},\"0\"],[\"Core/echo\",{\"a\":1");
+    for (int i = 0; i < TIMES; i++) {
+        fprintf(out, ",\"#x%d\":{\"resultOf\":\"0\",\"name\":\"Core/echo\",\"path\":\"/e/*/*\"}",
+                i);
+    }
+    fprintf(out, "},\"1\"]]");
+    fclose(out);
+    CHECK(strcmp(last_error(&bed, calls), "requestTooLarge") == 0);
+    free(calls);
     bed_close(&bed);
 }
 
@@ -582,6 +645,7 @@ int main(void)
     check_singletons();
     check_creation_ids();
     check_back_references();
+    check_references_have_a_bound();
     check_order_in_call();
     check_prepare();
     check_core_behind();
