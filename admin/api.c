@@ -348,16 +348,22 @@ static bool method_is(const struct api_request *request, const char *method)
     return slice_equal(request->method, slice_of_text(method));
 }
 
+static const char *allowed(const struct endpoint *endpoint)
+{
+    return endpoint && endpoint->post ? "POST, OPTIONS" : "GET, HEAD, OPTIONS";
+}
+
 void api_run(struct api *api, const struct api_request *request, struct api_answer *answer)
 {
     *answer = (struct api_answer){0};
+    const struct endpoint *endpoint = find_endpoint(request->path);
     if (method_is(request, "OPTIONS") &&
-        (begins(request->path, "/jmap") || begins(request->path, "/api") ||
+        (endpoint || begins(request->path, "/jmap") || begins(request->path, "/api") ||
          begins(request->path, "/auth"))) {
         answer->status = 204;
+        answer->allow = allowed(endpoint);
         return;
     }
-    const struct endpoint *endpoint = find_endpoint(request->path);
     if (!endpoint) {
         api_answer_problem(answer, 404, "Not Found", "There is nothing at this path.");
         return;
@@ -367,7 +373,7 @@ void api_run(struct api *api, const struct api_request *request, struct api_answ
     if (!fits) {
         api_answer_problem(answer, 405, "Method Not Allowed",
                            "This path is for another request method.");
-        answer->allow = endpoint->post ? "POST, OPTIONS" : "GET, HEAD, OPTIONS";
+        answer->allow = allowed(endpoint);
         return;
     }
     endpoint->run(api, request, answer);

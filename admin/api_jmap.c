@@ -176,8 +176,7 @@ static void echo(struct api_call *call)
 
 typedef void (*method_fn)(struct api_call *call);
 
-/* accountId and ifInState are taken and mean nothing: the caller's account is the only one, and
- * there are no states. */
+/* ifInState is taken and means nothing: there are no states. */
 static const struct method {
     const char *name;
     method_fn run;
@@ -235,6 +234,21 @@ static bool check_arguments(struct api_call *call, const struct method *method)
     return true;
 }
 
+/* The caller's account is the only one there is; most clients leave it out. */
+static bool check_account(struct api_call *call, const struct method *method)
+{
+    const json_t *given = method->arguments ? json_object_get(call->args, "accountId") : NULL;
+    if (!given || json_is_null(given)) {
+        return true;
+    }
+    if (!json_is_string(given)) {
+        return api_fail(call, "invalidArguments", "'accountId' has to be a string");
+    }
+    return slice_equal(api_string(given), slice_of_text(call->session->caller->account_id)) ||
+           api_fail(call, "accountNotFound", "the account of this caller is '%s'; leave it out",
+                    call->session->caller->account_id);
+}
+
 static void run_call(struct api_session *session, const json_t *given, json_t *responses)
 {
     struct api_call call = {.session = session, .api = session->api};
@@ -251,7 +265,7 @@ static void run_call(struct api_session *session, const json_t *given, json_t *r
     }
     if (args) {
         call.args = args;
-        if (check_arguments(&call, method)) {
+        if (check_arguments(&call, method) && check_account(&call, method)) {
             method->run(&call);
         }
     }

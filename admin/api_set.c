@@ -214,30 +214,60 @@ static void tell(const struct set *set)
     }
 }
 
+/* What an entry of update or destroy is told under: the id, also where a creation id named it
+ * (RFC 8620 section 5.3). A new reference. */
+static json_t *told_id(struct set *set, const char *key)
+{
+    uint64_t id;
+    return api_set_id(set, key, &id) ? api_id(id) : json_string(key);
+}
+
+static json_t *by_id(struct set *set, const json_t *entries)
+{
+    json_t *result = json_object();
+    const char *key;
+    json_t *value;
+    json_object_foreach(unconst(entries), key, value)
+    {
+        json_t *id = told_id(set, key);
+        json_object_set(result, json_string_value(id), value);
+        json_decref(id);
+    }
+    return result;
+}
+
+static json_t *ids_of(struct set *set, const json_t *entries)
+{
+    json_t *ids = json_array();
+    const char *key;
+    json_t *value;
+    json_object_foreach(unconst(entries), key, value)
+    {
+        json_array_append_new(ids, told_id(set, key));
+    }
+    return ids;
+}
+
+static void add_to_reply(struct set *set, json_t *result, enum verb verb, const char *name,
+                         const json_t *entries)
+{
+    if (json_object_size(entries)) {
+        json_object_set_new(result, name,
+                            verb == CREATE ? json_incref(unconst(entries)) : by_id(set, entries));
+    }
+}
+
 static void reply(struct set *set)
 {
-    static const char *const done[VERB_COUNT] = {"created", "updated", "destroyed"};
-    static const char *const refused[VERB_COUNT] = {"notCreated", "notUpdated", "notDestroyed"};
     json_t *result = json_pack("{s:s}", "accountId", set->call->session->caller->account_id);
-    for (int i = 0; i < VERB_COUNT; i++) {
-        const char *key;
-        json_t *value;
-        if (json_object_size(set->done[i]) && i != DESTROY) {
-            json_object_set(result, done[i], set->done[i]);
-        } else if (json_object_size(set->done[i])) {
-            json_t *ids = json_array();
-            json_object_foreach(set->done[i], key, value)
-            {
-                json_array_append_new(ids, json_string(key));
-            }
-            json_object_set_new(result, done[i], ids);
-        }
+    add_to_reply(set, result, CREATE, "created", set->done[CREATE]);
+    add_to_reply(set, result, UPDATE, "updated", set->done[UPDATE]);
+    if (json_object_size(set->done[DESTROY])) {
+        json_object_set_new(result, "destroyed", ids_of(set, set->done[DESTROY]));
     }
-    for (int i = 0; i < VERB_COUNT; i++) {
-        if (json_object_size(set->refused[i])) {
-            json_object_set(result, refused[i], set->refused[i]);
-        }
-    }
+    add_to_reply(set, result, CREATE, "notCreated", set->refused[CREATE]);
+    add_to_reply(set, result, UPDATE, "notUpdated", set->refused[UPDATE]);
+    add_to_reply(set, result, DESTROY, "notDestroyed", set->refused[DESTROY]);
     set->call->reply = result;
 }
 

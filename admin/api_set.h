@@ -33,6 +33,10 @@ static inline json_t *unconst(const json_t *value)
     return (json_t *)(uintptr_t)value;
 }
 
+/* The id that an entry of update or destroy names: its text, or "#" and a creation id. False when
+ * it names none. */
+bool api_set_id(struct set *set, const char *key, uint64_t *out_id);
+
 /* Each entry ends in done or refused; errors are the store's. */
 MX_MUST_CHECK mx_err api_set_create_all(struct set *set);
 MX_MUST_CHECK mx_err api_set_update_all(struct set *set);

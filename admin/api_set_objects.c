@@ -63,12 +63,16 @@ static bool is_barred(struct set *set, enum verb verb, const char *key)
     return error != NULL;
 }
 
-/* The id that an entry of update or destroy names: its text, or "#" and a creation id. */
-static bool read_id(struct set *set, enum verb verb, const char *key, uint64_t *out_id)
+bool api_set_id(struct set *set, const char *key, uint64_t *out_id)
 {
     const char *reason = NULL;
-    bool good = key[0] == '#' ? resolve(set, slice_of_text(key + 1), out_id, &reason)
-                              : object_id_parse(out_id, slice_of_text(key)) == MX_OK;
+    return key[0] == '#' ? resolve(set, slice_of_text(key + 1), out_id, &reason)
+                         : object_id_parse(out_id, slice_of_text(key)) == MX_OK;
+}
+
+static bool read_id(struct set *set, enum verb verb, const char *key, uint64_t *out_id)
+{
+    bool good = api_set_id(set, key, out_id);
     if (!good) {
         char text[SET_TEXT_MAX];
         snprintf(text, sizeof(text), "there is no %s with this id", set->call->type->shape.name);
@@ -287,10 +291,7 @@ static json_t *find_doomed(struct set *set)
     json_object_foreach(set->args[DESTROY], key, yes)
     {
         uint64_t id;
-        const char *reason;
-        bool good = key[0] == '#' ? resolve(set, slice_of_text(key + 1), &id, &reason)
-                                  : object_id_parse(&id, slice_of_text(key)) == MX_OK;
-        json_t *text = good ? api_id(id) : NULL;
+        json_t *text = api_set_id(set, key, &id) ? api_id(id) : NULL;
         if (text) {
             json_object_set_new(doomed, json_string_value(text), json_true());
         }

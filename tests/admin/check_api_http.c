@@ -19,10 +19,20 @@ static void check_status(struct api_bed *bed, const char *method, const char *pa
     answer_done(&answer);
 }
 
+static void check_options(struct api_bed *bed, const char *path, const char *allowed)
+{
+    struct api_request request = bed_request("OPTIONS", path, "");
+    struct api_answer answer;
+    run(bed, &request, &answer);
+    CHECK(answer.status == 204 && answer.len == 0);
+    CHECK_TEXT(answer.allow, allowed);
+    answer_done(&answer);
+}
+
 static void check_paths(struct api_bed *bed)
 {
-    check_status(bed, "OPTIONS", "/jmap", 204);
-    check_status(bed, "OPTIONS", "/api/schema", 204);
+    check_options(bed, "/jmap", "POST, OPTIONS");
+    check_options(bed, "/api/schema", "GET, HEAD, OPTIONS");
     check_status(bed, "GET", "/jmap", 405);
     check_status(bed, "POST", "/jmap/session", 405);
     check_status(bed, "GET", "/jmap/sessions", 404);

@@ -196,7 +196,7 @@ static void check_methods(void)
     EXPECT(&bed, "x:Domain/set", "{}", "[\"x:Domain/set\",{" ACCOUNT "}]");
     EXPECT(&bed, "x:Domain/set",
            "{\"create\":null,\"update\":null,\"destroy\":null,"
-           "\"ifInState\":\"x\",\"accountId\":\"y\"}",
+           "\"ifInState\":\"x\"," ACCOUNT "}",
            "[\"x:Domain/set\",{" ACCOUNT "}]");
     bed_close(&bed);
 }
@@ -342,8 +342,9 @@ static void check_creation_ids(void)
                      user),
                 __FILE__, __LINE__);
     expect_json(json_array_get(json_array_get(responses, 2), 1),
-                "{" ACCOUNT ",\"updated\":{\"#d\":null},\"notUpdated\":{\"#no\":{\"type\":"
-                "\"notFound\",\"description\":\"there is no Domain with this id\"}}}",
+                text("{" ACCOUNT ",\"updated\":{\"%s\":null},\"notUpdated\":{\"#no\":{\"type\":"
+                     "\"notFound\",\"description\":\"there is no Domain with this id\"}}}",
+                     domain),
                 __FILE__, __LINE__);
     const char *calls = text("[[\"x:Account/set\",{\"create\":{\"w\":{\"@type\":\"User\",\"name\":"
                              "\"cid\",\"domainId\":\"#d\"}}},\"0\"]]");
@@ -359,6 +360,7 @@ static void check_creation_ids(void)
         json_t *refused = json_object_get(json_array_get(response, 1), "notUpdated");
         const json_t *error = json_object_iter_value(json_object_iter(refused));
         CHECK_TEXT(json_string_value(json_object_get(error, "type")), "willDestroy");
+        CHECK_TEXT(json_object_iter_key(json_object_iter(refused)), domain);
     }
     json_decref(both);
     json_t *second = bed_post(&bed, calls, text("{\"d\":\"%s\"}", domain));
@@ -482,6 +484,23 @@ static void check_references_have_a_bound(void)
     bed_close(&bed);
 }
 
+/* There is no account but the caller's. */
+static void check_account_id(void)
+{
+    struct api_bed bed;
+    bed_open(&bed);
+    EXPECT(&bed, "x:Domain/query", "{" ACCOUNT ",\"limit\":1}",
+           "[\"x:Domain/query\",{" ACCOUNT ",\"queryState\":\"1\",\"canCalculateChanges\":false,"
+           "\"position\":0,\"ids\":[]}]");
+    EXPECT(&bed, "x:Domain/query", "{\"accountId\":\"b\"}",
+           "[\"error\",{\"type\":\"accountNotFound\",\"description\":\"the account of this caller "
+           "is 'd333333'; leave it out\"}]");
+    EXPECT(&bed, "x:Domain/set", "{\"accountId\":1,\"create\":{\"a\":{\"name\":\"a.example\"}}}",
+           "[\"error\",{\"type\":\"invalidArguments\",\"description\":\"'accountId' has to be a "
+           "string\"}]");
+    bed_close(&bed);
+}
+
 /* Destroys by the result of a query, and creations that refer to each other. */
 static void check_order_in_call(void)
 {
@@ -495,6 +514,12 @@ static void check_order_in_call(void)
                  "\"q\",\"name\":\"x:Domain/query\",\"path\":\"/ids\"}},\"s\"]]",
                  NULL);
     expect_json(json_array_get(json_array_get(json_object_get(answer, "methodResponses"), 1), 1),
+                text("{" ACCOUNT ",\"destroyed\":[\"%s\"]}", domain), __FILE__, __LINE__);
+    json_decref(answer);
+    bed_create(&bed, "Domain", "{\"name\":\"b.example\"}", domain);
+    answer = bed_post(&bed, "[[\"x:Domain/set\",{\"destroy\":[\"#b\"]},\"s\"]]",
+                      text("{\"b\":\"%s\"}", domain));
+    expect_json(json_array_get(json_array_get(json_object_get(answer, "methodResponses"), 0), 1),
                 text("{" ACCOUNT ",\"destroyed\":[\"%s\"]}", domain), __FILE__, __LINE__);
     json_decref(answer);
     bed_close(&bed);
@@ -646,6 +671,7 @@ int main(void)
     check_creation_ids();
     check_back_references();
     check_references_have_a_bound();
+    check_account_id();
     check_order_in_call();
     check_prepare();
     check_core_behind();
