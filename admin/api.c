@@ -353,7 +353,7 @@ static const char *allowed(const struct endpoint *endpoint)
     return endpoint && endpoint->post ? "POST, OPTIONS" : "GET, HEAD, OPTIONS";
 }
 
-void api_run(struct api *api, const struct api_request *request, struct api_answer *answer)
+void api_begin(struct api *api, const struct api_request *request, struct api_answer *answer)
 {
     *answer = (struct api_answer){0};
     const struct endpoint *endpoint = find_endpoint(request->path);
@@ -377,6 +377,14 @@ void api_run(struct api *api, const struct api_request *request, struct api_answ
         return;
     }
     endpoint->run(api, request, answer);
+}
+
+void api_run(struct api *api, const struct api_request *request, struct api_answer *answer)
+{
+    api_begin(api, request, answer);
+    while (answer->work) {
+        api_continue(answer, false);
+    }
 }
 
 /* Life ------------------------------------------------------------------------------------- */

@@ -168,6 +168,7 @@ struct api_answer {
     bool is_static;            /* the body is the api's, else malloc'd and the caller's to free */
     uint8_t *body;
     size_t len;
+    struct api_work *work; /* not answered yet: see api_begin */
 };
 
 struct api;
@@ -178,5 +179,12 @@ void api_free(struct api *api); /* NULL is fine */
 /* Is the request's caller signed in, with the permission? False: the answer says why not. */
 bool api_permits(struct api *api, const struct api_request *request, const char *permission,
                  struct api_answer *answer);
-/* Always gives an answer; an unknown path is 404. */
+/* Begins a request; request may go afterwards. While answer->work is there, it is not answered:
+ * passwords are to be worked out, which takes long, and nothing is held meanwhile. api_continue
+ * works on for as long as one password takes. */
+void api_begin(struct api *api, const struct api_request *request, struct api_answer *answer);
+/* stopping: what needs more passwords is given up with an error; the request is answered now. What
+ * api_caller.arg led to must still be what it was. */
+void api_continue(struct api_answer *answer, bool stopping);
+/* Always gives an answer; an unknown path is 404. All of it at once. */
 void api_run(struct api *api, const struct api_request *request, struct api_answer *answer);

@@ -1,9 +1,11 @@
 /* The envelope of JMAP (RFC 8620 section 3): one request, its method calls, one answer. */
 #include "admin/api_private.h"
 #include "admin/json_text.h"
+#include "admin/secret_memo.h"
 #include "core/text.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 static const char *const known_capabilities[] = {
     "urn:ietf:params:jmap:core",       "urn:stalwart:jmap",
@@ -249,11 +251,34 @@ static bool check_account(struct api_call *call, const struct method *method)
                     call->session->caller->account_id);
 }
 
-static void run_call(struct api_session *session, const json_t *given, json_t *responses)
+static void add_response(struct api_call *call, const json_t *given, json_t *responses)
+{
+    json_t *response = json_array();
+    if (call->error) {
+        /* What was done nevertheless stands beside the error (RFC 8620 section 3.6.2). */
+        json_t *error = json_pack("{s:s,s:o}", "type", call->error, "description",
+                                  json_text(slice_of_text(call->description)));
+        if (call->done_in_part) {
+            json_object_update_missing(error, call->reply);
+        }
+        json_decref(call->reply);
+        call->reply = error;
+        json_array_append_new(response, json_string("error"));
+    } else {
+        json_array_append(response, json_array_get(given, 0));
+    }
+    json_array_append_new(response, call->reply);
+    json_array_append(response, json_array_get(given, 2));
+    json_array_append_new(responses, response);
+}
+
+/* False: it is suspended. */
+static bool run_call(struct api_session *session, const json_t *given, json_t *responses)
 {
     struct api_call call = {.session = session, .api = session->api};
     const json_t *name = json_array_get(given, 0);
     const struct method *method = find_method(&call, api_string(name));
+    const size_t referred = session->referred;
     json_t *args = NULL;
     if (!method) {
         struct slice text = api_string(name);
@@ -269,27 +294,75 @@ static void run_call(struct api_session *session, const json_t *given, json_t *r
             method->run(&call);
         }
     }
+    json_decref(args);
+    if (call.suspended) {
+        session->referred = referred; /* it refers to the same again */
+        return false;
+    }
     if (!call.error && !call.reply) {
         api_fail(&call, "serverUnavailable", "%s", err_text(MX_ERR_NOMEM));
     }
-    json_t *response = json_array();
-    if (call.error) {
-        /* What was done nevertheless stands beside the error (RFC 8620 section 3.6.2). */
-        json_t *error = json_pack("{s:s,s:o}", "type", call.error, "description",
-                                  json_text(slice_of_text(call.description)));
-        if (call.done_in_part) {
-            json_object_update_missing(error, call.reply);
-        }
-        json_decref(call.reply);
-        call.reply = error;
-        json_array_append_new(response, json_string("error"));
-    } else {
-        json_array_append(response, (json_t *)(uintptr_t)name);
+    add_response(&call, given, responses);
+    return true;
+}
+
+/* Requests --------------------------------------------------------------------------------- */
+
+struct api_work {
+    struct api_session session;
+    struct api_caller caller;
+    json_t *body, *responses;
+    size_t next; /* call */
+};
+
+static void answer_work(struct api_work *work, struct api_answer *answer)
+{
+    struct api_session *session = &work->session;
+    json_t *result = json_pack("{s:o,s:o}", "methodResponses", work->responses, "sessionState",
+                               api_session_state(session->api, &work->caller));
+    if (json_object_get(work->body, "createdIds")) {
+        json_object_set(result, "createdIds", session->created);
     }
-    json_array_append_new(response, call.reply);
-    json_array_append(response, json_array_get(given, 2));
-    json_array_append_new(responses, response);
-    json_decref(args);
+    json_decref(session->created);
+    json_decref(work->body);
+    secret_memo_free(session->secrets);
+    free(work);
+    answer->work = NULL;
+    api_answer_json(answer, 200, result);
+}
+
+/* Every call has a memo of its own. Without memory for one it takes the time it takes. */
+static void forget_secrets(struct api_session *session)
+{
+    secret_memo_free(session->secrets);
+    session->secrets = secret_memo_new(false);
+}
+
+static void run_calls(struct api_answer *answer)
+{
+    struct api_work *work = answer->work;
+    const json_t *calls = json_object_get(work->body, "methodCalls");
+    while (work->next < json_array_size(calls)) {
+        if (!run_call(&work->session, json_array_get(calls, work->next), work->responses)) {
+            return;
+        }
+        work->next++;
+        forget_secrets(&work->session);
+    }
+    answer_work(work, answer);
+}
+
+void api_continue(struct api_answer *answer, bool stopping)
+{
+    struct api_session *session = &answer->work->session;
+    session->stopping = stopping;
+    if (!stopping) {
+        secret_memo_work(session->secrets);
+        if (secret_memo_wants(session->secrets)) {
+            return;
+        }
+    }
+    run_calls(answer);
 }
 
 void api_jmap(struct api *api, const struct api_caller *caller, const struct api_request *request,
@@ -299,26 +372,22 @@ void api_jmap(struct api *api, const struct api_caller *caller, const struct api
     if (!body) {
         return;
     }
-    if (!check_envelope(body, answer)) {
+    struct api_work *work = check_envelope(body, answer) ? calloc(1, sizeof(*work)) : NULL;
+    if (!work) {
         json_decref(body);
+        if (!answer->status) {
+            api_answer_json(answer, 200, NULL);
+        }
         return;
     }
     const json_t *given = json_object_get(body, "createdIds");
-    struct api_session session = {.api = api, .caller = caller};
-    session.created = given ? json_copy((json_t *)(uintptr_t)given) : json_object();
-    json_t *responses = json_array();
-    size_t index;
-    json_t *call;
-    json_array_foreach(json_object_get(body, "methodCalls"), index, call)
-    {
-        run_call(&session, call, responses);
-    }
-    json_t *result = json_pack("{s:o,s:o}", "methodResponses", responses, "sessionState",
-                               api_session_state(api, caller));
-    if (given) {
-        json_object_set(result, "createdIds", session.created);
-    }
-    json_decref(session.created);
-    json_decref(body);
-    api_answer_json(answer, 200, result);
+    *work = (struct api_work){.caller = *caller, .body = body, .responses = json_array()};
+    work->session = (struct api_session){
+        .api = api,
+        .caller = &work->caller,
+        .created = given ? json_copy((json_t *)(uintptr_t)given) : json_object(),
+    };
+    answer->work = work;
+    forget_secrets(&work->session);
+    run_calls(answer);
 }

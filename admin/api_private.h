@@ -30,8 +30,10 @@ struct api {
 struct api_session {
     struct api *api;
     const struct api_caller *caller;
-    json_t *created; /* creation id -> id text */
-    size_t weight;   /* bytes of objects in the answer so far, roughly */
+    struct secret_memo *secrets; /* of the call that runs */
+    bool stopping;               /* no call waits for passwords any more */
+    json_t *created;             /* creation id -> id text */
+    size_t weight;               /* bytes of objects in the answer so far, roughly */
     size_t referred; /* bytes that result references brought into calls so far, roughly */
 };
 
@@ -45,6 +47,7 @@ struct api_call {
     json_t *reply;     /* arguments of the response */
     const char *error; /* type of a method error; NULL = none */
     bool done_in_part; /* the error does not undo reply: both are told */
+    bool suspended;    /* nothing was done: to be run again when its passwords are worked out */
     char description[SET_TEXT_MAX];
 };
 
@@ -95,7 +98,7 @@ void api_post_trace(struct api *api, const struct api_request *request, struct a
 /* GET /jmap/download/..., GET /api/queue/shape */
 void api_download(struct api *api, const struct api_request *request, struct api_answer *answer);
 void api_get_shape(struct api *api, const struct api_request *request, struct api_answer *answer);
-/* POST /jmap */
+/* POST /jmap; like api_begin. */
 void api_jmap(struct api *api, const struct api_caller *caller, const struct api_request *request,
               struct api_answer *answer);
 

@@ -78,6 +78,7 @@ static void bar_refused(struct set *set, const struct api_problem *problem, unsi
 static mx_err run_once(struct set *set)
 {
     reset(set);
+    secret_memo_begin(set->call->session->secrets);
     mx_err err = store_begin(set->store, set->call->session->caller->name, clock_wall_ms());
     err = err ? err : api_set_create_all(set);
     err = err ? err : api_set_update_all(set);
@@ -98,7 +99,10 @@ static mx_err commit(struct set *set, bool prepared)
 /* A core could not be reached, or memory is short: not the fault of an object. */
 static void fail_to_prepare(struct set *set, mx_err err, const struct api_problem *problem)
 {
-    if (problem->text[0]) {
+    if (err == MX_ERR_LIMIT) {
+        api_fail(set->call, "requestTooLarge", "more than %d passwords in one call",
+                 SECRET_MEMO_MAX);
+    } else if (problem->text[0]) {
         api_fail(set->call, "serverUnavailable", "%s; nothing was changed", problem->text);
     } else {
         api_fail_store(set->call, err);
@@ -107,11 +111,26 @@ static void fail_to_prepare(struct set *set, mx_err err, const struct api_proble
 
 enum round_end { ROUND_DONE, ROUND_FAILED, ROUND_BARRED /* something was: once more without it */ };
 
+/* Nothing of the call was done, or will be. */
+static enum round_end suspend(struct set *set)
+{
+    store_rollback(set->store);
+    if (set->call->session->stopping) {
+        api_fail(set->call, "serverUnavailable", "the server is stopping; nothing was changed");
+    } else {
+        set->call->suspended = true;
+    }
+    return ROUND_FAILED;
+}
+
 static enum round_end run_round(struct set *set, unsigned round)
 {
     const struct api_conf *conf = &set->call->api->conf;
     struct api_problem problem = {.change = API_ANY_CHANGE};
     mx_err err = run_once(set);
+    if (!err && secret_memo_wants(set->call->session->secrets)) {
+        return suspend(set);
+    }
     bool prepared = !err && set->change_count && conf->prepare;
     if (prepared) {
         err = conf->prepare(conf->arg, set->changes, set->change_count, &problem);
@@ -359,7 +378,9 @@ void api_set(struct api_call *call)
         read_destroy(&set) && check_size(&set) && check_may(&set)) {
         store_watch(set.store, note_change, &set);
         store_guard(set.store, call->api->conf.guard, call->api->conf.arg);
+        store_seal_by(set.store, call->session->secrets);
         run(&set);
+        store_seal_by(set.store, NULL);
         store_guard(set.store, NULL, NULL);
         store_watch(set.store, NULL, NULL);
     }

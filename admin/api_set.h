@@ -2,6 +2,7 @@
 #pragma once
 
 #include "admin/api_private.h"
+#include "admin/secret_memo.h"
 
 enum verb { CREATE, UPDATE, DESTROY, VERB_COUNT };
 

@@ -17,6 +17,7 @@ struct request_job {
     struct http_exchange *exchange;
     struct api_answer answer;
     struct auth_verdict verdict;
+    struct auth_caller caller;
     struct timer delay;     /* of the answer to a failed sign-in */
     const char *permission; /* backend_permit: asked for; NULL: a request to the API */
     backend_then_fn then;
@@ -40,7 +41,8 @@ static enum api_sign_in on_authenticate(void *arg, struct slice authorization,
     struct auth_time now = {.wall_ms = clock_wall_ms(),
                             .monotonic_ms = (int64_t)(clock_monotonic_ns() / MX_NS_PER_MS)};
     struct auth_verdict *verdict = &b->running->verdict;
-    if (auth_check(b->auth, authorization, peer, now, &b->caller, verdict)) {
+    struct auth_caller *caller = &b->running->caller;
+    if (auth_check(b->auth, authorization, peer, now, caller, verdict)) {
         return API_UNKNOWN;
     }
     switch (verdict->result) {
@@ -52,10 +54,9 @@ static enum api_sign_in on_authenticate(void *arg, struct slice authorization,
     case AUTH_REFUSED:
         return API_REFUSED;
     }
-    b->peer = *peer;
-    *out = (struct api_caller){.peer = *peer, .arg = &b->caller, .may = may};
-    (void)snprintf(out->name, sizeof out->name, "%.*s", API_CALLER_NAME_MAX, b->caller.name);
-    (void)snprintf(out->account_id, sizeof out->account_id, "%s", b->caller.account_id);
+    *out = (struct api_caller){.peer = *peer, .arg = caller, .may = may};
+    (void)snprintf(out->name, sizeof out->name, "%.*s", API_CALLER_NAME_MAX, caller->name);
+    (void)snprintf(out->account_id, sizeof out->account_id, "%s", caller->account_id);
     return API_SIGNED_IN;
 }
 
@@ -141,9 +142,10 @@ static void answer_unusable(struct backend *b, struct api_answer *answer)
                                   .len = w.len};
 }
 
-static void request_run(struct worker_job *job)
+/* The next part of it: the worker's other jobs come in between. */
+static void request_step(struct request_job *own)
 {
-    struct request_job *own = mx_container_of(job, struct request_job, job);
+    struct backend *b = own->backend;
     const struct http_request *http = &own->exchange->request;
     struct api_request request = {.method = http->method,
                                   .path = http->path,
@@ -154,20 +156,32 @@ static void request_run(struct worker_job *job)
                                   .body = http->body,
                                   .peer = http->peer,
                                   .tls = http->tls};
-    if (own->backend->api == NULL) {
-        answer_unusable(own->backend, &own->answer);
+    if (own->answer.work != NULL) {
+        api_continue(&own->answer, atomic_load_explicit(&b->stopping, memory_order_relaxed));
+    } else if (own->permission != NULL) {
+        own->permitted = api_permits(b->api, &request, own->permission, &own->answer);
     } else {
-        own->backend->running = own;
-        if (own->permission != NULL) {
-            own->permitted =
-                api_permits(own->backend->api, &request, own->permission, &own->answer);
-        } else {
-            api_run(own->backend->api, &request, &own->answer);
-        }
-        own->backend->running = NULL;
+        api_begin(b->api, &request, &own->answer);
     }
+}
+
+static void request_run(struct worker_job *job)
+{
+    struct request_job *own = mx_container_of(job, struct request_job, job);
+    const struct http_request *http = &own->exchange->request;
+    struct backend *b = own->backend;
+    if (b->api == NULL) {
+        answer_unusable(b, &own->answer);
+        return;
+    }
+    b->running = own;
+    b->caller = &own->caller;
+    b->peer = http->peer;
+    request_step(own);
+    b->running = NULL;
+    job->again = own->answer.work != NULL;
     if (own->answer.status == 404) {
-        ban_path(own->backend->conf.ban, &request.peer, request.path);
+        ban_path(b->conf.ban, &http->peer, http->path);
     }
 }
 
@@ -394,6 +408,11 @@ mx_err backend_open(struct backend **out_backend, const struct backend_conf *con
     }
     *out_backend = b;
     return MX_OK;
+}
+
+void backend_stop(struct backend *b)
+{
+    atomic_store_explicit(&b->stopping, true, memory_order_relaxed);
 }
 
 bool backend_idle(const struct backend *b)

@@ -29,6 +29,9 @@ struct backend_conf {
 /* Opens the store and builds the API. A store that cannot be used is no failure here: every API
  * request is then answered 503 with the reason. MX_ERR_NOMEM. */
 MX_MUST_CHECK mx_err backend_open(struct backend **out_backend, const struct backend_conf *conf);
+/* On the loop: requests that wait for passwords are answered now; what they had not done yet is
+ * given up and said so. */
+void backend_stop(struct backend *backend);
 /* No answer waits for its time (those to failed sign-ins do). NULL is fine. */
 bool backend_idle(const struct backend *backend);
 /* With no job pending, and idle. NULL is fine. */

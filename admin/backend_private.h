@@ -7,15 +7,18 @@
 #include "admin/auth.h"
 #include "admin/backend.h"
 
+#include <stdatomic.h>
+
 struct backend {
     struct backend_conf conf;
     struct store *store; /* NULL: unusable, see problem */
     struct api *api;
     struct auth *auth;
-    struct auth_caller caller;   /* of the request that runs */
-    struct netaddr peer;         /* where it came from */
-    struct request_job *running; /* on the worker */
-    unsigned delayed;            /* answers that wait, on the loop */
+    const struct auth_caller *caller; /* of the request that runs */
+    struct netaddr peer;              /* where it came from */
+    struct request_job *running;      /* on the worker */
+    unsigned delayed;                 /* answers that wait, on the loop */
+    atomic_bool stopping;             /* said by the loop, read by the worker */
     struct api_actions actions;
     struct api_queue queue;
     struct deliver_pause pause;    /* as it is in force */

@@ -325,6 +325,7 @@ mx_err management_open(struct management **out_management, const struct manageme
 void management_stop(struct management *m, bool force)
 {
     m->watch_stopped = overload_watch_stop(m->conf.overload);
+    backend_stop(m->conf.backend);
     http_server_stop(&m->http, force);
 }
 

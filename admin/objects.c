@@ -133,7 +133,7 @@ mx_err object_create(struct store *store, uint64_t *out_id, const struct reg_typ
     struct store_wish wish = {.type = type, .id = id, .after = object};
     mx_err err = store_ask_guard(store, &wish, errors);
     if (!err && errors->count == 0) {
-        err = secret_seal(&type->shape, NULL, object, errors);
+        err = secret_seal(&type->shape, NULL, object, store_secrets(store), errors);
     }
     if (!err && errors->count == 0) {
         err = write_checked(store, type, id, NULL, object, resolver, errors);
@@ -164,7 +164,7 @@ mx_err object_update(struct store *store, const struct reg_type *type, uint64_t 
         err = store_ask_guard(store, &wish, errors);
     }
     if (after && !err && errors->count == 0) {
-        err = secret_seal(&type->shape, before, after, errors);
+        err = secret_seal(&type->shape, before, after, store_secrets(store), errors);
     }
     if (err || (after && errors->count)) {
         json_decref(before);

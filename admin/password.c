@@ -9,6 +9,9 @@
 
 enum { SALT_BYTES = 16, HASH_BYTES = 32, DIFFERENT_BYTES_MIN = 4 };
 
+static const char base64_alphabet[65] =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
 bool password_is_hash(struct slice text)
 {
     struct slice prefix = SLICE_LITERAL("$argon2id$");
@@ -66,31 +69,71 @@ const char *password_problem(struct slice text)
                : NULL;
 }
 
-/* The costs are bounded, so the hash may be computed. */
-static bool is_affordable(const char *hash)
+/* The number behind name, without leading zeros. */
+static bool get_number(struct slice *text, const char *name, uint64_t *out_number)
 {
-    unsigned version, memory, passes, lanes;
-    int end = 0;
-    int fields = sscanf(hash, "$argon2id$v=%9u$m=%9u,t=%9u,p=%9u$%n", &version, &memory, &passes,
-                        &lanes, &end);
-    return fields == 4 && end > 0 && memory <= PASSWORD_MEMORY_KIB_MAX &&
-           passes <= PASSWORD_PASSES_MAX && lanes <= PASSWORD_LANES_MAX &&
-           (uint64_t)memory * passes <= PASSWORD_WORK_KIB_MAX;
+    struct slice prefix = slice_of_text(name);
+    if (!slice_equal(slice_first(*text, prefix.len), prefix)) {
+        return false;
+    }
+    *text = slice_from(*text, prefix.len);
+    size_t len = 0;
+    while (len < text->len && ascii_is_digit(text->ptr[len])) {
+        len++;
+    }
+    struct slice digits = slice_first(*text, len);
+    *text = slice_from(*text, len);
+    return (len == 1 || (len > 0 && digits.ptr[0] != '0')) &&
+           text_to_u64(out_number, digits) == MX_OK;
+}
+
+/* The costs are bounded, so the hash may be computed; *rest is its salt and what follows. */
+static bool is_affordable(struct slice hash, struct slice *rest)
+{
+    uint64_t version, memory, passes, lanes;
+    bool good = get_number(&hash, "$argon2id$v=", &version) && get_number(&hash, "$m=", &memory) &&
+                get_number(&hash, ",t=", &passes) && get_number(&hash, ",p=", &lanes);
+    *rest = hash;
+    return good && (version == ARGON2_VERSION_10 || version == ARGON2_VERSION_13) &&
+           lanes >= ARGON2_MIN_LANES && lanes <= PASSWORD_LANES_MAX &&
+           memory >= 2 * ARGON2_SYNC_POINTS * lanes && memory <= PASSWORD_MEMORY_KIB_MAX &&
+           passes >= ARGON2_MIN_TIME && passes <= PASSWORD_PASSES_MAX &&
+           memory * passes <= PASSWORD_WORK_KIB_MAX;
+}
+
+/* A "$" and bytes in base64 without padding, whose last bits are zero; at least so many. */
+static bool get_base64(struct slice *text, size_t bytes_min)
+{
+    uint32_t last = 0;
+    size_t len = 1;
+    if (text->len == 0 || text->ptr[0] != '$') {
+        return false;
+    }
+    for (; len < text->len && text->ptr[len] != '$'; len++) {
+        const char *found = memchr(base64_alphabet, text->ptr[len], sizeof base64_alphabet - 1);
+        if (found == NULL) {
+            return false;
+        }
+        last = (uint32_t)(found - base64_alphabet);
+    }
+    *text = slice_from(*text, len);
+    size_t bits = 6 * (len - 1);
+    return bits % 8 != 6 && (last & ((1u << bits % 8) - 1)) == 0 && bits / 8 >= bytes_min;
 }
 
 const char *password_hash_problem(struct slice text)
 {
-    char hash[PASSWORD_HASH_MAX];
-    if (text.len >= sizeof hash || slice_find(text, '\0') < text.len) {
+    struct slice rest;
+    if (text.len >= PASSWORD_HASH_MAX) {
         return "is not an argon2id hash: it is too long";
     }
-    memcpy(hash, text.ptr, text.len);
-    hash[text.len] = '\0';
-    if (!is_affordable(hash)) {
+    if (!is_affordable(text, &rest)) {
         return "is not an argon2id hash of at most 128 MiB, 16 passes and 8 lanes";
     }
-    int rc = argon2id_verify(hash, "", 0);
-    return rc == ARGON2_OK || rc == ARGON2_VERIFY_MISMATCH ? NULL : "is not an argon2id hash";
+    return get_base64(&rest, ARGON2_MIN_SALT_LENGTH) && get_base64(&rest, ARGON2_MIN_OUTLEN) &&
+                   rest.len == 0
+               ? NULL
+               : "is not an argon2id hash";
 }
 
 const char *password_kind_problem(struct slice text)
@@ -114,18 +157,16 @@ mx_err password_hash(char out[PASSWORD_HASH_MAX], struct slice secret)
 /* Base64 without padding, as the PHC string format has it. */
 static char *put_base64(char *at, const uint8_t *bytes, size_t len)
 {
-    static const char alphabet[65] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     uint32_t bits = 0;
     unsigned count = 0;
     for (size_t i = 0; i < len; i++) {
         bits = bits << 8 | bytes[i];
         for (count += 8; count >= 6; count -= 6) {
-            *at++ = alphabet[bits >> (count - 6) & 63];
+            *at++ = base64_alphabet[bits >> (count - 6) & 63];
         }
     }
     if (count > 0) {
-        *at++ = alphabet[bits << (6 - count) & 63];
+        *at++ = base64_alphabet[bits << (6 - count) & 63];
     }
     return at;
 }
@@ -146,5 +187,7 @@ void password_decoy(char out[PASSWORD_HASH_MAX])
 
 bool password_verify(const char *hash, struct slice secret)
 {
-    return is_affordable(hash) && argon2id_verify(hash, secret.ptr, secret.len) == ARGON2_OK;
+    struct slice rest;
+    return is_affordable(slice_of_text(hash), &rest) &&
+           argon2id_verify(hash, secret.ptr, secret.len) == ARGON2_OK;
 }

@@ -29,7 +29,7 @@ bool password_is_hash(struct slice text);
 /* Why a text that looks like a hash cannot be used, also one of another kind; NULL: it can, or is
  * none and stands for itself. */
 const char *password_kind_problem(struct slice text);
-/* Why a text that is meant as a hash cannot be used; NULL: it can. Costs as much as a check. */
+/* Why a text that is meant as a hash cannot be used; NULL: it can. Looks at its form alone. */
 const char *password_hash_problem(struct slice text);
 
 /* MX_ERR_NOMEM. */

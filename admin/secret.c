@@ -1,6 +1,5 @@
 #include "admin/secret.h"
 
-#include "admin/password.h"
 #include "admin/validate.h"
 
 #include <string.h>
@@ -25,6 +24,7 @@ bool secret_has_hash(const json_t *value)
 }
 
 struct sealing {
+    struct secret_memo *memo;
     struct set_errors *errors;
     mx_err err;
 };
@@ -61,12 +61,15 @@ static json_t *sealed(struct sealing *sealing, const char *path, const char *old
     if (is_hash) {
         return json_stringn((const char *)text.ptr, text.len);
     }
-    if (old && password_verify(old, text)) {
-        return json_string(old);
+    bool fits = false;
+    if (old) {
+        sealing->err = secret_memo_fits(sealing->memo, old, text, &fits);
     }
     char hash[PASSWORD_HASH_MAX];
-    sealing->err = password_hash(hash, text);
-    return sealing->err ? NULL : json_string(hash);
+    if (!sealing->err && !fits) {
+        sealing->err = secret_memo_hash(sealing->memo, text, hash);
+    }
+    return sealing->err ? NULL : json_string(fits ? old : hash);
 }
 
 static void seal_object(struct sealing *sealing, const struct reg_shape *shape, const char *path,
@@ -109,9 +112,9 @@ static void seal_object(struct sealing *sealing, const struct reg_shape *shape, 
 }
 
 mx_err secret_seal(const struct reg_shape *shape, const json_t *before, json_t *after,
-                   struct set_errors *errors)
+                   struct secret_memo *memo, struct set_errors *errors)
 {
-    struct sealing sealing = {errors, MX_OK};
+    struct sealing sealing = {memo, errors, MX_OK};
     seal_object(&sealing, shape, "", before, after);
     return sealing.err;
 }

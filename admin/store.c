@@ -292,6 +292,16 @@ void store_guard(struct store *store, store_guard_fn guard, void *arg)
     store->guard_arg = arg;
 }
 
+void store_seal_by(struct store *store, struct secret_memo *memo)
+{
+    store->secrets = memo;
+}
+
+struct secret_memo *store_secrets(const struct store *store)
+{
+    return store->secrets;
+}
+
 mx_err store_ask_guard(struct store *store, const struct store_wish *wish,
                        struct set_errors *errors)
 {

@@ -20,6 +20,7 @@
 
 #include <jansson.h>
 
+struct secret_memo;
 struct store;
 
 enum { STORE_WHO_MAX = 255, STORE_PATH_MAX = 4096 };
@@ -110,6 +111,10 @@ struct store_wish {
 typedef mx_err (*store_guard_fn)(void *arg, const struct store_wish *wish,
                                  struct set_errors *errors);
 void store_guard(struct store *store, store_guard_fn guard, void *arg);
+/* What admin/objects asks about passwords (admin/secret_memo.h), while a call runs; NULL = argon2
+ * itself. */
+void store_seal_by(struct store *store, struct secret_memo *memo);
+struct secret_memo *store_secrets(const struct store *store);
 MX_MUST_CHECK mx_err store_ask_guard(struct store *store, const struct store_wish *wish,
                                      struct set_errors *errors);
 

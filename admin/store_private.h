@@ -66,6 +66,7 @@ struct store {
     void *watch_arg;
     store_guard_fn guard;
     void *guard_arg;
+    struct secret_memo *secrets;
     char problem[512];
 };
 

@@ -58,17 +58,25 @@ void worker_wait(struct worker *worker, unsigned timeout_ms)
     (void)mbox_drain(worker->hub, worker->index, NULL, MBOX_CELLS);
 }
 
-static void run_one(struct worker *worker, struct worker_job *job)
-{
-    job->run(job);
-    job->msg.receive = on_done;
-    mx_err err = mbox_send(worker->hub, worker->index, worker->loop, &job->msg);
-    MX_ASSERT(err == MX_OK); /* fewer jobs than cells */
-}
-
 static bool run_idle(struct worker *worker)
 {
     return worker->idle != NULL && worker->idle->run(worker->idle->arg);
+}
+
+static void run_one(struct worker *worker, struct worker_job *job)
+{
+    job->again = false;
+    job->run(job);
+    if (job->again) {
+        /* What is due between jobs does not wait for the end of a long one. */
+        (void)run_idle(worker);
+        (void)mbox_drain(worker->hub, worker->index, NULL, MBOX_CELLS);
+        list_push_back(&worker->queue, &job->node);
+        return;
+    }
+    job->msg.receive = on_done;
+    mx_err err = mbox_send(worker->hub, worker->index, worker->loop, &job->msg);
+    MX_ASSERT(err == MX_OK); /* fewer jobs than cells */
 }
 
 static void *worker_main(void *arg)

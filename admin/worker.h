@@ -13,7 +13,8 @@ struct worker;
 struct worker_job {
     void (*run)(struct worker_job *job);  /* on the worker; may block */
     void (*done)(struct worker_job *job); /* back on the loop */
-    struct mbox_msg msg;                  /* the rest is private */
+    bool again;          /* set by run: to be run once more, behind the jobs that wait by then */
+    struct mbox_msg msg; /* the rest is private */
     struct list_node node;
     struct worker *worker;
 };

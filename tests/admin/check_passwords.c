@@ -30,6 +30,46 @@ static void check_base64(void)
     CHECK(base64_decode(&w, SLICE_LITERAL("Zm9v")) == MX_ERR_LIMIT);
 }
 
+/* Hashes from elsewhere are taken by their form alone, and only such as libargon2 reads. */
+static void check_forms(void)
+{
+#define SALT "$c29tZXNhbHQ"
+#define HASH "$aaaaaaaaaaaaaaaaaaaaaQ"
+    static const char *const good[] = {
+        "$argon2id$v=19$m=8,t=1,p=1" SALT HASH,
+        "$argon2id$v=16$m=64,t=3,p=8" SALT HASH,
+        "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHRz" HASH,
+        "$argon2id$v=19$m=8,t=1,p=1" SALT "$aaaaaQ",
+    };
+    static const char *const bad[] = {
+        "$argon2id$v=19$m=8,t=1,p=1" SALT,
+        "$argon2id$v=19$m=8,t=1,p=1" SALT HASH "$",
+        "$argon2id$v=19$m=8,t=1,p=1" SALT HASH "=",
+        "$argon2id$v=19$m=8,t=1,p=1" SALT "$aaaaaR",  /* last bits */
+        "$argon2id$v=19$m=8,t=1,p=1" SALT "$aaaaa",   /* no whole byte at the end */
+        "$argon2id$v=19$m=8,t=1,p=1" SALT "$aaaa",    /* 3 bytes */
+        "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbA" HASH, /* 7 bytes */
+        "$argon2id$v=19$m=7,t=1,p=1" SALT HASH,
+        "$argon2id$v=19$m=15,t=1,p=2" SALT HASH,
+        "$argon2id$v=19$m=08,t=1,p=1" SALT HASH,
+        "$argon2id$v=19$m= 8,t=1,p=1" SALT HASH,
+        "$argon2id$v=19$m=+8,t=1,p=1" SALT HASH,
+        "$argon2id$v=19$m=8,t=0,p=1" SALT HASH,
+        "$argon2id$v=19$m=8,t=1,p=0" SALT HASH,
+        "$argon2id$v=18$m=8,t=1,p=1" SALT HASH,
+        "$argon2id$m=8,t=1,p=1" SALT HASH,
+        "$argon2id$v=19$m=8,t=1" SALT HASH,
+    };
+    for (size_t i = 0; i < mx_countof(good); i++) {
+        CHECK(password_hash_problem(slice_of_text(good[i])) == NULL);
+    }
+    for (size_t i = 0; i < mx_countof(bad); i++) {
+        CHECK(password_hash_problem(slice_of_text(bad[i])) != NULL);
+    }
+#undef SALT
+#undef HASH
+}
+
 static void check_passwords(void)
 {
     char hash[PASSWORD_HASH_MAX];
@@ -224,6 +264,7 @@ static void check_disk(void)
 int main(void)
 {
     check_base64();
+    check_forms();
     check_passwords();
     check_strength();
     check_secrets();

@@ -5,6 +5,8 @@ import contextlib
 import http.client
 import json
 import os
+import select
+import signal
 import smtplib
 import socket
 import tempfile
@@ -158,6 +160,61 @@ def test_management_kept_busy():
         s.api.create("Account", **{"@type": "User"}, name="after", domainId=domain)
         s.submit("after@example.org")
         s.delivered(1, local="after")
+
+
+class Bulk:
+    """A call that creates accounts, each with a password of its own, sent and not answered yet."""
+
+    def __init__(self, server, count):
+        self.api = Api(server.http_port)
+        domain = server.api.find("Domain", name="example.org")
+        create = {f"n{i}": {"@type": "User", "name": f"bulk{i}", "domainId": domain,
+                            "credentials": {"0": {"@type": "Password", "secret": f"correct horse battery {i}"}}}
+                  for i in range(count)}
+        self.api.http("GET", "/healthz/live")  # connected
+        self.api.connection.request("POST", "/jmap", json.dumps(
+            {"using": [], "methodCalls": [["x:Account/set", {"create": create}, "0"]]}), self.api.headers)
+
+    def is_answered(self):
+        return bool(select.select([self.api.connection.sock], [], [], 0)[0])
+
+    def answer(self):
+        response = self.api.connection.getresponse()
+        equal(response.status, 200, "status of the bulk call")
+        return json.loads(response.read())["methodResponses"][0]
+
+
+def test_passwords_in_bulk_hold_up_nobody():
+    """While the passwords of many accounts are worked out, other calls and sign-ins are answered; the accounts come all at once."""
+    with Managed() as s:
+        s.api.create("Domain", name="before.example")
+        bulk = Bulk(s, 200)
+        for i in range(5):
+            s.api.create("Domain", name=f"between{i}.example")
+            equal(s.api.calls(("x:Account/query", {"filter": {"name": "bulk0"}}))[0]["ids"], [], "accounts of the call so far")
+        check(not bulk.is_answered(), "other calls waited for the passwords")
+        name, args, _ = bulk.answer()
+        equal(name, "x:Account/set", f"what became of it ({str(args)[:200]})")
+        equal(len(args["created"]), 200, "accounts")
+        account = Api(s.http_port, "bulk7@example.org:correct horse battery 7")
+        equal(account.http("GET", "/api/account")[0], 200, "status of a sign-in with one of the passwords")
+
+
+def test_passwords_in_bulk_do_not_hold_up_the_end():
+    """SIGTERM while passwords are worked out: the call is given up as a whole and says so."""
+    with Managed() as s:
+        bulk = Bulk(s, 500)
+        for _ in range(2):
+            s.api.calls(("x:Domain/query", {}))
+        s.api.connection.close()
+        s.signal(signal.SIGTERM)
+        name, args, _ = bulk.answer()
+        equal((name, args.get("description")), ("error", "the server is stopping; nothing was changed"), "what became of it")
+        bulk.api.connection.close()
+        equal(s.ended(), 0, "exit code")
+        s.start()
+        s.api = Api(s.http_port)
+        equal(s.api.calls(("x:Account/query", {"filter": {"name": "bulk0"}}))[0]["ids"], [], "accounts of the call")
 
 
 def test_management_connections_taken():
