@@ -152,8 +152,10 @@ void listener_release(struct service_listener *listener, struct srv_profile *pro
 static void on_closed(struct listener *listener)
 {
     struct service_listener *own = mx_container_of(listener, struct service_listener, listener);
+    struct service *service = own->service;
     own->open = false;
     free_if_gone(own);
+    service_update_listener_closed(service);
 }
 
 static void close_one(struct listener *listener)
@@ -200,15 +202,26 @@ void listeners_stop(struct service *service)
     close_each(service, false);
 }
 
-bool listeners_closed(const struct service *service)
+static bool is_any_open(const struct service *service, bool retired_only)
 {
     struct list_node *node = list_first(&service->listeners);
     for (; node != NULL; node = list_next(&service->listeners, node)) {
-        if (mx_container_of(node, struct service_listener, node)->open) {
-            return false;
+        struct service_listener *own = mx_container_of(node, struct service_listener, node);
+        if (own->open && (own->conf == NULL || !retired_only)) {
+            return true;
         }
     }
-    return true;
+    return false;
+}
+
+bool listeners_closing(const struct service *service)
+{
+    return is_any_open(service, true);
+}
+
+bool listeners_closed(const struct service *service)
+{
+    return !is_any_open(service, false);
 }
 
 void listeners_free(struct service *service)

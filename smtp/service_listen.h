@@ -53,6 +53,8 @@ void listeners_cancel(struct service *service);
 void listeners_start(struct service *service);
 /* No new connections; what waits in the kernel's queues is accepted to be told so. */
 void listeners_stop(struct service *service);
+/* True while a listener that is gone still has its socket. */
+bool listeners_closing(const struct service *service);
 /* True when no listener accepts any more. */
 bool listeners_closed(const struct service *service);
 /* Frees all; no session is left. */

@@ -120,6 +120,19 @@ static void settle_slice(struct service *service)
     }
 }
 
+/* Who connects after the answer must not come to a socket that is about to close. */
+static void end_when_closed(struct service *service)
+{
+    struct service_update *update = service->update;
+    if (listeners_closing(service)) {
+        return;
+    }
+    service->generation = update->change->generation;
+    service->update = NULL;
+    answer(service, update);
+    settle_slice(service);
+}
+
 /* Goes on; the rest of a large change waits for the next tick, so that mail has its turn. */
 static void apply_slice(struct service *service)
 {
@@ -146,10 +159,15 @@ static void apply_slice(struct service *service)
     if (change->image != NULL) {
         switch_image(service, change->image);
     }
-    service->generation = change->generation;
-    service->update = NULL;
-    answer(service, update);
-    settle_slice(service);
+    update->switched = true;
+    end_when_closed(service);
+}
+
+void service_update_listener_closed(struct service *service)
+{
+    if (service->update != NULL && service->update->switched) {
+        end_when_closed(service);
+    }
 }
 
 static void update_fire(struct timer *timer, uint64_t now_ns)
@@ -185,6 +203,7 @@ void service_update_receive(struct mbox_msg *msg, struct shard *at)
         break;
     case UPDATE_APPLY:
         update->applied = 0;
+        update->switched = false;
         service->update = update;
         service->update_timer.fire = update_fire;
         wheel_cancel(&service->shard->wheel, &service->update_timer); /* of settling */

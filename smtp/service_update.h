@@ -4,8 +4,9 @@
  *   prepare: the core takes the memory and makes what could fail (tables, TLS context, hops,
  *            listeners); nothing is visible yet. Its answer says whether it could.
  *   apply or cancel: apply makes everything visible, domains and addresses in bounded slices, then
- *            the image; its answer means that the next command on this core sees the change, and
- *            that the core has let go of the image and the records that were replaced.
+ *            the image; its answer means that the next command on this core sees the change, that
+ *            nothing is listened on any more that the change left out, and that the core has let
+ *            go of the image and the records that were replaced.
  *
  * One change at a time. */
 #pragma once
@@ -58,8 +59,11 @@ struct service_update {
     struct mbox_msg reply; /* receive is the publisher's */
     mx_err err;            /* of a prepare */
     size_t applied;        /* records, private to the core */
+    bool switched;         /* all is visible, sockets are being closed; private to the core */
 };
 
 void service_update_receive(struct mbox_msg *msg, struct shard *at);
+/* A retired listener of this core has closed its socket. */
+void service_update_listener_closed(struct service *service);
 /* Ends what is under way when the service closes. */
 void service_update_close(struct service *service);

@@ -142,6 +142,12 @@ void listeners_switch(struct service *service, const struct image *image)
     (void)image;
 }
 
+bool listeners_closing(const struct service *service)
+{
+    (void)service;
+    return false;
+}
+
 void listeners_start(struct service *service)
 {
     (void)service;

@@ -107,6 +107,7 @@ static void put_listeners_of(struct writer *w, const struct service *service)
             }
         }
     }
+    put_text(w, listeners_closing(service) ? "the socket of a listener that is gone\n" : "");
 }
 
 static void end(struct writer *w)
