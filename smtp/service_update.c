@@ -78,7 +78,8 @@ static void apply_record(struct directory *directory, const struct dir_change *c
     MX_ASSERT(err == MX_OK); /* room was reserved */
 }
 
-/* Who is blocked now is not served any more, whatever he is in the midst of. */
+/* Who is blocked now is not served any more, whatever he is in the midst of; shorter times hold for
+ * sessions that rest, too. */
 static void recheck_sessions(struct service *service)
 {
     struct list_node *node = list_first(&service->sessions);
@@ -94,9 +95,7 @@ static void switch_image(struct service *service, const struct image *image)
     service->image = image;
     service_tune(service, image);
     service_resolver_switch(service);
-    if (image->blocked != NULL) {
-        recheck_sessions(service);
-    }
+    recheck_sessions(service);
     deliver_switch(&service->deliver, image);
     listeners_switch(service, image);
     if (service->started && !service->stopping) {

@@ -525,8 +525,9 @@ void srv_conn_hurry(struct srv_conn *conn)
 
 void srv_conn_recheck(struct srv_conn *conn)
 {
-    if (!conn->closing && conn->proxy == NULL) {
-        (void)close_blocked(conn);
+    bool known = !conn->closing && conn->proxy == NULL; /* who it is */
+    if (!known || !close_blocked(conn)) {
+        srv_conn_hurry(conn);
     }
 }
 

@@ -72,5 +72,5 @@ void srv_conn_accept(struct service_listener *listener, int fd);
 void srv_conn_stop(struct srv_conn *conn, bool force);
 /* Timeouts may be shorter now: the deadline is worked out anew. */
 void srv_conn_hurry(struct srv_conn *conn);
-/* Other clients may be blocked now: closes if this one is. */
+/* The configuration has changed: closes if this client is blocked now; its time may be shorter. */
 void srv_conn_recheck(struct srv_conn *conn);

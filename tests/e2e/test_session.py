@@ -6,6 +6,7 @@ import time
 
 from lib import (TOLERANT, Fail, Server, Wire, check, constant, equal, free_port, listener, marked,
                  need_program, session_limits, split_local, starts, update, wait_until)
+from test_management import Managed, session_on_every_core
 
 
 def swaks(server, *args):
@@ -425,6 +426,19 @@ def test_timeouts():
                 raise Fail("no 421 at the end of the session") from None
         s.submit("alice@example.org")
         s.delivered()
+
+
+def test_shorter_times_end_resting_sessions():
+    """A shorter timeout, and a shorter duration, hold for sessions that rest already, on every core."""
+    with Managed(cores=2, extra=[session_limits(timeout="1h", maxDuration="3h")]) as s:
+        for field in ("timeout", "maxDuration"):
+            resting = session_on_every_core(s)
+            s.api.update("MtaInboundSession", "singleton", **{field: constant("1s")})
+            for client in resting:
+                client.sock.settimeout(60)
+                equal(client.getreply()[0], 421, f"with a shorter {field}")
+                client.close()
+            s.api.update("MtaInboundSession", "singleton", **{field: constant("1h")})
 
 
 def test_limits_by_session():
