@@ -286,5 +286,6 @@ void active_dispatch(struct active *active)
     for (unsigned i = 0; i < group.count; i++) {
         submit(group.list[i]);
     }
+    dns_answers_rest(active->answers); /* all are routed, unless something is asked */
     active_release(active);
 }

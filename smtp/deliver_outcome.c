@@ -166,6 +166,7 @@ static const struct schedule *schedule_of(struct active *active, uint32_t i)
     }
     const struct schedule *schedule =
         routing_schedule(&ctx, active->txn->rcpts[i].address, &active->txn->env, &problem);
+    dns_answers_rest(active->answers);
     if (problem != NULL) {
         struct log_line *line = log_begin_repeated(&d->shard->log, LOG_WARN, "schedule-unknown");
         log_qid(line, "id", active->msg->id);

@@ -81,6 +81,7 @@ enum expr_status strategy_pick(struct strategy_pick *out, const struct strategy_
 static void answered(void *arg)
 {
     struct delivery *delivery = arg;
+    dns_answers_rest(delivery->answers);
     if (delivery->asking) {
         hop_ask_done(delivery->hop, delivery);
     } else {
@@ -117,7 +118,9 @@ static enum expr_status pick(struct strategy_pick *out, struct delivery *deliver
                                   .host = host,
                                   .rcpt = active->txn->rcpts[rcpt].address,
                                   .env = &active->txn->env};
-    return strategy_pick(out, &q);
+    enum expr_status status = strategy_pick(out, &q);
+    dns_answers_rest(delivery->answers);
+    return status;
 }
 
 static struct strategy_pick pick_fixed(const struct outbound_conf *conf)
