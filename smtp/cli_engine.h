@@ -118,6 +118,7 @@ enum cli_phase {
     CLI_PHASE_DATA,
     CLI_PHASE_BODY,
     CLI_PHASE_END,
+    CLI_PHASE_RSET,
     CLI_PHASE_IDLE,
     CLI_PHASE_QUIT
 };

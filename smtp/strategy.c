@@ -297,6 +297,8 @@ uint64_t strategy_phase_ms(const struct strategy_kept *kept, enum cli_phase phas
         return times->rcpt;
     case CLI_PHASE_END:
         return times->data;
+    case CLI_PHASE_RSET:
+        return times->mail < normal_ms ? times->mail : normal_ms;
     case CLI_PHASE_DATA:
     case CLI_PHASE_BODY:
         return times->data < normal_ms ? times->data : normal_ms;
