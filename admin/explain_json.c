@@ -243,7 +243,8 @@ json_t *explain_json(const struct explanation *e, const struct explain_query *qu
     explain_set(object, "route", route_of(e->routing.route));
     explain_set(object, "nextHop", e->routing.route != NULL ? next_hop(e, e->rcpt) : json_null());
     explain_set(object, "verification", verification_of(e));
-    explain_set(object, "schedule", schedule_of(e->image, &e->schedule));
+    explain_set(object, "schedule",
+                e->routing.schedule != NULL ? schedule_of(e->image, &e->schedule) : json_null());
     explain_set(object, "paused", json_boolean(e->paused));
     explain_set(object, "decisions", explain_decisions_json(e));
     explain_set(object, "limits", explain_limits_json(e));

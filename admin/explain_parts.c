@@ -199,7 +199,9 @@ static uint64_t limit_slots_used(const struct explanation *e)
 static uint64_t limit_workers(const struct explanation *e)
 {
     uint32_t queue = e->schedule.queue;
-    return queue < e->image->queue_count ? e->image->queues[queue].workers : NO_LIMIT;
+    return e->routing.schedule != NULL && queue < e->image->queue_count
+               ? e->image->queues[queue].workers
+               : NO_LIMIT;
 }
 
 static uint64_t limit_workers_used(const struct explanation *e)

@@ -86,7 +86,7 @@ static const struct reg_field connection_fields[] = {
                "another address to try."),
     TIME_FIELD("greetingTimeout", "300000", "How long the next hop may take to greet."),
     TIME_FIELD("ehloTimeout", "300000", "... to answer EHLO."),
-    TIME_FIELD("mailFromTimeout", "300000", "... to answer MAIL."),
+    TIME_FIELD("mailFromTimeout", "300000", "... to answer MAIL. RSET has 20 seconds at most."),
     TIME_FIELD("rcptToTimeout", "300000", "... to answer RCPT."),
     TIME_FIELD("dataTimeout", "600000",
                "... to take a message. While it is being sent, no more than 3 minutes may pass "

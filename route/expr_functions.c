@@ -239,7 +239,13 @@ static const struct expr_function functions[] = {
     PURE(is_ip_addr, "text", 1, "is it an IP address?"),
     PURE(is_ipv4_addr, "text", 1, "is it an IPv4 address?"),
     PURE(is_ipv6_addr, "text", 1, "is it an IPv6 address?"),
-    PURE(is_ip_in_cidr, "address network", 2, "is the address in the network?"),
+    {.name = "is_ip_in_cidr",
+     .params = "address network",
+     .argc = 2,
+     .network = true,
+     .run = expr_f_is_ip_in_cidr,
+     .description = "is the address in the network? What is known when it is compiled has to be "
+                    "one; what only later turns out to be none contains no address"},
     PURE(ip_reverse_name, "address", 1,
          "its bytes (IPv6: digits) backwards with dots, as block lists are asked; '' for anything "
          "else"),

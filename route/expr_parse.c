@@ -1,5 +1,6 @@
 /* Tokens to a tree, by precedence. Names, numbers of arguments and literals are checked here. */
 #include "core/cursor.h"
+#include "core/netaddr.h"
 #include "core/text.h"
 #include "route/expr_lex.h"
 #include "route/expr_private.h"
@@ -208,6 +209,29 @@ static bool check_function(struct parser *p, const struct expr_token *name, uint
     return f->lists || check_asking(p, name, f);
 }
 
+/* What is known to be none would contain no address, ever, and nobody would be told. */
+static bool check_network(struct parser *p, const struct expr_function *f,
+                          const struct expr_node *node)
+{
+    char text[EXPR_MESSAGE_MAX];
+    struct writer w = writer_init(text, sizeof text - 1);
+    struct netmask mask;
+    bool known = node->kind == NODE_CONST;
+    if (!known || (is_literal(node) && netmask_parse(&mask, node->value.string) == MX_OK)) {
+        return true;
+    }
+    put_text(&w, f->name);
+    put_text(&w, "() takes as its last argument an address, or a network such as '192.0.2.0/24' "
+                 "(up to /32) or '2001:db8::/32' (up to /128)");
+    if (is_literal(node)) {
+        put_text(&w, ", not \"");
+        put_slice(&w, text_first(node->value.string, NAME_SHOWN));
+        put_char(&w, '"');
+    }
+    refuse(p, node->start, &w);
+    return false;
+}
+
 static bool check_arguments(struct parser *p, const struct expr_token *name,
                             const struct expr_function *f, const struct expr_node *first,
                             uint32_t count)
@@ -233,6 +257,9 @@ static bool check_arguments(struct parser *p, const struct expr_token *name,
     const struct expr_node *last = first;
     while (last != NULL && last->next != NULL) {
         last = last->next;
+    }
+    if (f->network) {
+        return check_network(p, f, last);
     }
     if (f->words == NULL || (is_literal(last) && expr_has_word(f->words, last->value.string))) {
         return true;

@@ -51,6 +51,7 @@ struct expr_function {
     bool store;         /* the first argument names a store, in quotes: EXPR_STORE_NAME is asked */
     bool lists;         /* or a list, in which the key is looked up at once */
     const char *words;  /* the last argument is one of these words, in quotes; NULL: any value */
+    bool network;       /* the last argument, where it is known, is an address or a network */
     const char *absent; /* NULL, or why this version does not have it: refused by name */
     expr_function_fn run; /* NULL: asks, is absent, or is built into the machine (matches) */
     const char *description;

@@ -47,6 +47,7 @@ struct outcome {
     bool expired;  /* was temporary, and the last attempt */
     bool host_fault; /* the connection or host is to blame, not this message or recipient */
     bool tls_fault;  /* there was no TLS as it is required */
+    bool no_step;    /* nothing was tried as nobody could say when: no step of the schedule */
     int64_t due_ms;  /* not tried for a rate's sake, but then; 0: it was tried */
     struct slice
         text; /* printable text of the last reply or our reason; valid until the next call */
@@ -117,6 +118,7 @@ enum cli_phase {
     CLI_PHASE_DATA,
     CLI_PHASE_BODY,
     CLI_PHASE_END,
+    CLI_PHASE_RSET,
     CLI_PHASE_IDLE,
     CLI_PHASE_QUIT
 };

@@ -345,7 +345,8 @@ struct routing {
     const struct route_conf *route;  /* NULL: could not be evaluated */
     const char *problem;             /* static text then, and why: */
     const char *detail;              /* static text, or NULL */
-    const struct schedule *schedule; /* of the image, or of the context */
+    const struct schedule *schedule; /* of the image, or of the context where that has no program;
+                                        NULL: cannot be told now */
     bool waits;                      /* an expression asks: no route and no problem yet */
 };
 struct routing_context {
@@ -354,7 +355,7 @@ struct routing_context {
     struct expr_vm *vm;
     int64_t now_ms;
     const struct rcpt_state *state;  /* of the recipient; NULL: not tried yet */
-    const struct schedule *schedule; /* where the image says nothing; may be NULL */
+    const struct schedule *schedule; /* where the image has no program; may be NULL */
     const struct expr_asker *asker;  /* NULL: expressions can ask nobody */
     const struct expr_trace *trace;  /* NULL: nobody asks why */
 };
@@ -375,8 +376,8 @@ bool routing_ask(struct expr_value *out, const struct routing_context *ctx,
 /* Resolves the address and runs the programs: schedule, then route. rcpt is the address as sent. */
 void routing_find(struct routing *out, const struct routing_context *ctx, struct slice rcpt,
                   const struct envelope *env);
-/* Resolves the address and runs the schedule program alone. When that does not yield a schedule,
- * the context's, and *out_problem (static text) says why. */
+/* Resolves the address and runs the schedule program alone. NULL: it does not yield a schedule, and
+ * *out_problem (static text) says why. */
 const struct schedule *routing_schedule(const struct routing_context *ctx, struct slice rcpt,
                                         const struct envelope *env, const char **out_problem);
 /* Is the next hop asked whether it has the recipient? */

@@ -187,7 +187,9 @@ static void route_rcpt(struct grouping *group, struct active *active, uint32_t i
     ctx.asker = &asker;
     routing_find(&routing, &ctx, active->txn->rcpts[i].address, &active->txn->env);
     unsigned queue = virtual_queue_slot(&d->queues, d->image, routing.schedule);
-    deliver_note_end(&active->msg->rcpts[i], routing.schedule, active->msg->arrived_ms);
+    if (routing.schedule != NULL) {
+        deliver_note_end(&active->msg->rcpts[i], routing.schedule, active->msg->arrived_ms);
+    }
     struct hop *hop = routing.route != NULL ? d->route[routing.route->index] : NULL;
     struct outcome outcome;
     bool expanded;
@@ -223,6 +225,7 @@ static void route_rcpt(struct grouping *group, struct active *active, uint32_t i
             routing.waits ? "the expression asks the DNS for something else now" : routing.problem;
         outcome = deliver_problem(slice_of_text(problem), SLICE_LITERAL("routing"));
         outcome.host_fault = false;
+        outcome.no_step = routing.schedule == NULL;
         delivery_decide(delivery, at, &outcome);
     } else if (hop->route.kind == ROUTE_LOCAL && routing.resolution.kind != RESOLVE_LOCAL) {
         no_such_mailbox(&outcome, routing.resolution.is_postmaster);
@@ -286,5 +289,6 @@ void active_dispatch(struct active *active)
     for (unsigned i = 0; i < group.count; i++) {
         submit(group.list[i]);
     }
+    dns_answers_rest(active->answers); /* all are routed, unless something is asked */
     active_release(active);
 }

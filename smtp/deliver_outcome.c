@@ -152,7 +152,7 @@ static struct route_row *row_of(const struct delivery *delivery)
     return &d->stats.routes[delivery->hop != NULL ? delivery->hop->row : STATS_OTHERS];
 }
 
-/* With what was asked for this attempt; the usual one where that does not tell. */
+/* With what was asked for this attempt; NULL: that does not tell. */
 static const struct schedule *schedule_of(struct active *active, uint32_t i)
 {
     struct deliver *d = active->deliver;
@@ -166,14 +166,68 @@ static const struct schedule *schedule_of(struct active *active, uint32_t i)
     }
     const struct schedule *schedule =
         routing_schedule(&ctx, active->txn->rcpts[i].address, &active->txn->env, &problem);
+    dns_answers_rest(active->answers);
     if (problem != NULL) {
         struct log_line *line = log_begin_repeated(&d->shard->log, LOG_WARN, "schedule-unknown");
         log_qid(line, "id", active->msg->id);
         log_text(line, "reason", problem);
-        log_text(line, "effect", "the next attempt follows the default times");
+        log_text(
+            line, "effect",
+            "the next attempt follows the default times; no schedule that may be meant ends it "
+            "too early");
         log_end(&d->shard->log, line);
     }
     return schedule;
+}
+
+/* Until its turn, or its next attempt. */
+static void put_off(struct delivery *delivery, const struct delivery_rcpt *rcpt,
+                    const struct schedule *schedule, const struct schedule_progress *progress)
+{
+    struct deliver *d = delivery->active->deliver;
+    struct rcpt_state *state = &delivery->active->msg->rcpts[rcpt->rcpt];
+    if (delivery->hop != NULL) {
+        count_one(&delivery->hop->stats->deferred);
+    }
+    count_one(&row_of(delivery)->deferred);
+    if (rcpt->outcome.due_ms != 0) {
+        wait_turn(d, state, rcpt->outcome.due_ms, rcpt->retry_until_ms);
+    } else {
+        defer(d, state, schedule, progress);
+    }
+    log_outcome(delivery, rcpt, "deferred");
+}
+
+/* Under every schedule that the expression may have meant. */
+static bool is_expired_anyway(const struct image *image, int64_t now_ms,
+                              const struct schedule_progress *progress)
+{
+    bool expired = true;
+    for (uint32_t i = 0; expired && i < image->schedule_count; i++) {
+        expired = schedule_expired(&image->schedules[i], now_ms, progress);
+    }
+    return expired;
+}
+
+/* A temporary failure when nobody can say which schedule holds: nothing is said of a delay, and it
+ * does not end before every schedule would end it. Returns as apply. */
+static int apply_unscheduled(struct delivery *delivery, struct delivery_rcpt *rcpt)
+{
+    struct active *active = delivery->active;
+    struct deliver *d = active->deliver;
+    struct rcpt_state *state = &active->msg->rcpts[rcpt->rcpt];
+    struct schedule_progress progress = {.arrived_ms = active->msg->arrived_ms,
+                                         .end_ms = set_end_ms(state),
+                                         .attempts = state->attempts,
+                                         .notified = state->notified};
+    if (is_expired_anyway(d->image, d->shard->wall_ms, &progress)) {
+        expire(&rcpt->outcome);
+        return -1;
+    }
+    rcpt->notices = state->notified;
+    rcpt->retry_until_ms = progress.end_ms;
+    put_off(delivery, rcpt, &d->conf.schedule, &progress);
+    return -1;
 }
 
 /* A temporary failure under the schedule that the recipient has now. Returns as apply. */
@@ -184,6 +238,9 @@ static int apply_temporary(struct delivery *delivery, struct delivery_rcpt *rcpt
     struct message *msg = active->msg;
     struct rcpt_state *state = &msg->rcpts[rcpt->rcpt];
     const struct schedule *schedule = schedule_of(active, rcpt->rcpt);
+    if (schedule == NULL) {
+        return apply_unscheduled(delivery, rcpt);
+    }
     struct schedule_progress progress = {.arrived_ms = msg->arrived_ms,
                                          .end_ms = set_end_ms(state),
                                          .attempts = state->attempts,
@@ -201,16 +258,7 @@ static int apply_temporary(struct delivery *delivery, struct delivery_rcpt *rcpt
     rcpt->notices = (uint8_t)progress.notified;
     rcpt->retry_until_ms = schedule_end_ms(schedule, &progress);
     deliver_note_end(state, schedule, msg->arrived_ms);
-    if (delivery->hop != NULL) {
-        count_one(&delivery->hop->stats->deferred);
-    }
-    count_one(&row_of(delivery)->deferred);
-    if (rcpt->outcome.due_ms != 0) {
-        wait_turn(d, state, rcpt->outcome.due_ms, rcpt->retry_until_ms);
-    } else {
-        defer(d, state, schedule, &progress);
-    }
-    log_outcome(delivery, rcpt, "deferred");
+    put_off(delivery, rcpt, schedule, &progress);
     return is_news ? DSN_DELAYED : -1;
 }
 
@@ -228,8 +276,8 @@ static int apply(struct delivery *delivery, struct delivery_rcpt *rcpt)
     note_reply(d, state, o);
     state->flags &= (uint8_t) ~(RCPT_TLS_FAILED | RCPT_THROTTLED);
     state->flags |= o->tls_fault ? RCPT_TLS_FAILED : 0;
-    bool counts =
-        o->kind != OUTCOME_TEMPORARY || (o->due_ms == 0 && !is_extra(state, d->shard->wall_ms));
+    bool counts = o->kind != OUTCOME_TEMPORARY ||
+                  (!o->no_step && o->due_ms == 0 && !is_extra(state, d->shard->wall_ms));
     if (counts && state->attempts < UINT8_MAX) {
         state->attempts++;
     }

@@ -20,7 +20,7 @@ static const char no_room[] = "no memory for more answers now";
 
 struct dns_answers {
     struct key_answers keys;
-    struct answer_memory *memory;
+    struct answer_share share; /* of the core's memory, for those too */
     struct dns *dns;
     struct dns_query query;
     void (*again)(void *arg);
@@ -32,28 +32,42 @@ struct dns_answers {
     unsigned count, max;
 };
 
+static void known_free(struct dns_answers *answers, struct known *known)
+{
+    if (known != NULL) {
+        answer_memory_give(&answers->share, known->bytes);
+        free(known->items);
+        free(known);
+    }
+}
+
+static void forget(struct answer_share *share)
+{
+    struct dns_answers *answers = mx_container_of(share, struct dns_answers, share);
+    key_answers_forget(&answers->keys);
+    while (answers->known != NULL) {
+        struct known *known = answers->known;
+        answers->known = known->next;
+        answers->count--;
+        known_free(answers, known);
+    }
+}
+
 struct dns_answers *dns_answers_new(struct dns *dns, struct keys *keys, unsigned names_max,
                                     void (*again)(void *arg), void *arg)
 {
     struct dns_answers *answers = calloc(1, sizeof *answers);
     if (answers != NULL) {
         answers->dns = dns;
-        answers->memory = keys == NULL ? NULL : &keys->answers;
-        key_answers_init(&answers->keys, keys, names_max * DNS_ANSWERS_KEYS, again, arg);
+        answers->share =
+            (struct answer_share){.memory = keys == NULL ? NULL : &keys->answers, .forget = forget};
+        key_answers_init(&answers->keys, keys, &answers->share, names_max * DNS_ANSWERS_KEYS, again,
+                         arg);
         answers->max = names_max;
         answers->again = again;
         answers->arg = arg;
     }
     return answers;
-}
-
-static void known_free(struct dns_answers *answers, struct known *known)
-{
-    if (known != NULL) {
-        answer_memory_give(answers->memory, known->bytes);
-        free(known->items);
-        free(known);
-    }
 }
 
 /* What is being asked is given up. */
@@ -69,14 +83,18 @@ void dns_answers_free(struct dns_answers *answers)
     if (answers == NULL) {
         return;
     }
+    answer_memory_wake(&answers->share);
     cancel(answers);
+    forget(&answers->share);
     key_answers_fini(&answers->keys);
-    while (answers->known != NULL) {
-        struct known *known = answers->known;
-        answers->known = known->next;
-        known_free(answers, known);
-    }
     free(answers);
+}
+
+void dns_answers_rest(struct dns_answers *answers)
+{
+    if (answers != NULL && answers->asked == NULL && answers->keys.asked == NULL) {
+        answer_memory_rest(&answers->share);
+    }
 }
 
 unsigned dns_answers_left(const struct dns_answers *answers)
@@ -115,7 +133,7 @@ static void remember(struct dns_answers *answers, struct known *known,
     records = mx_min_size(records, DNS_ANSWERS_RECORDS_MAX);
     size_t texts = answer->len + records * NETADDR_TEXT_MAX;
     size_t bytes = records * sizeof *known->items + texts + 1;
-    if (!answer_memory_take(answers->memory, bytes)) {
+    if (!answer_memory_take(&answers->share, bytes)) {
         known->problem = no_room;
         return;
     }
@@ -165,10 +183,10 @@ static struct known *find(const struct dns_answers *answers, const struct dns_na
 static struct known *known_new(struct dns_answers *answers, const struct dns_name *name,
                                enum dns_type type)
 {
-    bool room = answer_memory_take(answers->memory, sizeof(struct known));
+    bool room = answer_memory_take(&answers->share, sizeof(struct known));
     struct known *known = room ? calloc(1, sizeof *known) : NULL;
     if (known == NULL && room) {
-        answer_memory_give(answers->memory, sizeof *known);
+        answer_memory_give(&answers->share, sizeof *known);
     }
     if (known != NULL) {
         *known = (struct known){.name = *name, .type = type, .bytes = sizeof *known};
@@ -254,6 +272,16 @@ static void note_unasked(const struct expr_asker *asker, enum expr_ask kind)
     }
 }
 
+/* They stay as long as this run may look at them. NULL: no memory. */
+static struct dns_answers *answers_of(const struct expr_asker *asker)
+{
+    struct dns_answers *answers = asker->answers(asker->arg);
+    if (answers != NULL) {
+        answer_memory_wake(&answers->share);
+    }
+    return answers;
+}
+
 /* dns_query(name, type) */
 static enum expr_answer ask_dns(const struct expr_asker *asker, struct expr_vm *vm,
                                 const struct expr_question *question, struct expr_value *out,
@@ -275,7 +303,7 @@ static enum expr_answer ask_dns(const struct expr_asker *asker, struct expr_vm *
         return EXPR_ANSWERED; /* there cannot be such a name */
     }
     bool alone = asker == NULL || asker->answers == NULL;
-    struct dns_answers *answers = alone ? NULL : asker->answers(asker->arg);
+    struct dns_answers *answers = alone ? NULL : answers_of(asker);
     if (answers == NULL) {
         note_unasked(asker, question->kind);
         *reason = alone ? "the DNS cannot be asked here" : err_text(MX_ERR_NOMEM);
@@ -320,7 +348,7 @@ enum expr_answer dns_answers_ask(const struct expr_asker *asker, struct expr_vm 
         note_unasked(asker, question->kind);
         return key_answers_blank(vm, question, out, reason);
     }
-    struct dns_answers *answers = asker->answers(asker->arg);
+    struct dns_answers *answers = answers_of(asker);
     if (answers == NULL) {
         *reason = err_text(MX_ERR_NOMEM);
         return EXPR_UNANSWERED;

@@ -4,6 +4,8 @@
  * whatever their time to live, so everything is asked once and every run sees the same; what nobody
  * could say is kept too. So a call that changes a key or a counter does it once, however often it
  * is evaluated while the same question of a session, or the same attempt, is decided.
+ * Of mail that waits, where nothing more is to be changed, they may be forgotten and asked again
+ * (dns_answers_rest).
  *
  * One question at a time: bounded by what waits, and by the DNS client (io/dns.h). */
 #pragma once
@@ -28,6 +30,9 @@ struct dns_answers *dns_answers_new(struct dns *dns, struct keys *keys, unsigned
 void dns_answers_free(struct dns_answers *answers);
 /* How many further names may be asked about, and for each of them DNS_ANSWERS_KEYS keys. */
 unsigned dns_answers_left(const struct dns_answers *answers);
+/* Until the next question nobody needs them: they are forgotten if others need their memory. What
+ * is being asked is not given up, and keeps them. NULL is fine. */
+void dns_answers_rest(struct dns_answers *answers);
 /* From now on what is not known is not asked either. */
 void dns_answers_close(struct dns_answers *answers);
 

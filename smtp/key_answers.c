@@ -17,19 +17,16 @@ struct known_key {
 
 static const char no_room[] = "no memory for more answers now";
 
-void key_answers_init(struct key_answers *answers, struct keys *keys, unsigned max,
-                      void (*again)(void *arg), void *arg)
+void key_answers_init(struct key_answers *answers, struct keys *keys, struct answer_share *share,
+                      unsigned max, void (*again)(void *arg), void *arg)
 {
-    *answers = (struct key_answers){.keys = keys,
-                                    .memory = keys == NULL ? NULL : &keys->answers,
-                                    .max = max,
-                                    .again = again,
-                                    .arg = arg};
+    *answers =
+        (struct key_answers){.keys = keys, .share = share, .max = max, .again = again, .arg = arg};
 }
 
 static void known_key_free(struct key_answers *answers, struct known_key *known)
 {
-    answer_memory_give(answers->memory, known->bytes);
+    answer_memory_give(answers->share, known->bytes);
     free(known->text);
     free(known);
 }
@@ -44,14 +41,20 @@ void key_answers_close(struct key_answers *answers)
     answers->closed = true;
 }
 
-void key_answers_fini(struct key_answers *answers)
+void key_answers_forget(struct key_answers *answers)
 {
-    key_answers_close(answers);
     while (answers->known != NULL) {
         struct known_key *known = answers->known;
         answers->known = known->next;
+        answers->count--;
         known_key_free(answers, known);
     }
+}
+
+void key_answers_fini(struct key_answers *answers)
+{
+    key_answers_close(answers);
+    key_answers_forget(answers);
 }
 
 unsigned key_answers_left(const struct key_answers *answers)
@@ -71,7 +74,7 @@ static void keep_answer(struct key_answers *answers, struct known_key *known, mx
                                          : NULL;
     known->found = found;
     known->value = *value;
-    if (text > 0 && !answer_memory_take(answers->memory, text)) {
+    if (text > 0 && !answer_memory_take(answers->share, text)) {
         known->problem = no_room;
         text = 0;
     }
@@ -124,10 +127,10 @@ static struct known_key *known_key_new(struct key_answers *answers, const char *
 {
     size_t key = request->key.len, text = request->value.text.len;
     size_t bytes = sizeof(struct known_key) + key + text;
-    bool room = answer_memory_take(answers->memory, bytes);
+    bool room = answer_memory_take(answers->share, bytes);
     struct known_key *known = room ? calloc(1, bytes) : NULL;
     if (known == NULL && room) {
-        answer_memory_give(answers->memory, bytes);
+        answer_memory_give(answers->share, bytes);
     }
     if (known != NULL) {
         uint8_t *at = (uint8_t *)(known + 1);

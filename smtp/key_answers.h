@@ -12,7 +12,7 @@ struct key_answers {
     struct key_question question; /* about `asked` */
     struct known_key *known;      /* what was answered */
     struct known_key *asked;      /* NULL: nothing is being asked */
-    struct answer_memory *memory;
+    struct answer_share *share;   /* of the dns_answers that these belong to */
     unsigned count, max;
     bool inside; /* within keys_ask: whoever asks is there */
     bool closed; /* nothing is asked any more */
@@ -21,8 +21,10 @@ struct key_answers {
 };
 
 /* keys: of the core; NULL: they cannot be asked. At most max calls that differ. */
-void key_answers_init(struct key_answers *answers, struct keys *keys, unsigned max,
-                      void (*again)(void *arg), void *arg);
+void key_answers_init(struct key_answers *answers, struct keys *keys, struct answer_share *share,
+                      unsigned max, void (*again)(void *arg), void *arg);
+/* What was answered is given back, and asked again when it is needed. */
+void key_answers_forget(struct key_answers *answers);
 /* What is being asked is given up, and nothing is asked from now on. */
 void key_answers_close(struct key_answers *answers);
 void key_answers_fini(struct key_answers *answers);

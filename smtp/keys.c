@@ -160,6 +160,7 @@ mx_err keys_open(struct keys *keys, struct shard *shard, uint64_t seed)
 {
     *keys = (struct keys){.shard = shard, .seed = seed};
     tours_open(&keys->tours, shard);
+    answer_memory_init(&keys->answers);
     return handles_init(&keys->asks, KEYS_ASKS_MAX);
 }
 

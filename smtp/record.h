@@ -92,7 +92,7 @@ static inline bool rcpt_waits(const struct rcpt_state *state)
 /* It has been put off, so there is a reason. */
 static inline bool rcpt_is_deferred(const struct rcpt_state *state)
 {
-    return state->attempts > 0 || (state->flags & RCPT_THROTTLED) != 0;
+    return state->attempts > 0 || state->reply != 0 || (state->flags & RCPT_THROTTLED) != 0;
 }
 
 struct record_message {

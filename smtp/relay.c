@@ -106,7 +106,8 @@ static bool on_ready(struct cli_conn *client)
                  !strategy_is_there(&client->strategy, hop);
     struct delivery *delivery = conn->reserved;
     conn->reserved = NULL;
-    if (delivery != NULL && !may_take(conn, delivery)) { /* another configuration */
+    if (delivery != NULL && conn->chosen_of != hop->deliver->image->generation &&
+        !may_take(conn, delivery)) { /* another configuration */
         hop_give_back(hop, delivery);
         delivery = NULL;
         leave = true;
@@ -308,6 +309,7 @@ bool relay_open(struct hop *hop, unsigned address, struct delivery *reserved, bo
         return true;
     }
     conn->reserved = reserved;
+    conn->chosen_of = hop->deliver->image->generation;
     hop->connections++;
     hop->connecting++;
     count_one(&hop->stats->connections);

@@ -15,6 +15,7 @@ struct relay_conn {
     uint64_t opened_ns;
     char literal[NETADDR_TEXT_MAX + 8]; /* as a DSN names a host without name */
     struct delivery *reserved;          /* waits for this connection, not in the hop's queue */
+    uint64_t chosen_of;                 /* generation of the image whose strategies it has */
     /* the transaction */
     struct delivery *delivery;
     uint64_t delivery_ns; /* when it began */

@@ -351,13 +351,14 @@ static void choose_route(struct routing *out, struct lookup *look)
     }
 }
 
-/* Leaves the context's schedule when the image says nothing, or cannot say it now. */
+/* Leaves it out when it cannot be told now: another one may end the mail too early. */
 static void choose_schedule(struct routing *out, struct lookup *look)
 {
     const struct image *image = look->ctx->image;
     struct expr_value value;
-    out->schedule = look->ctx->schedule;
+    out->schedule = NULL;
     if (image->schedule_program == NULL) {
+        out->schedule = look->ctx->schedule;
         return;
     }
     enum expr_status status = run(look, image->schedule_program, look->ctx->trace, &value);
@@ -457,8 +458,11 @@ enum expr_status routing_run(struct expr_value *out, const struct routing_contex
     if (routing.waits) {
         return EXPR_WAITING;
     }
+    if (routing.schedule == NULL && ctx->asker != NULL) {
+        return EXPR_FAILED;
+    }
     r.look.ctx = ctx;
-    r.look.schedule = routing.schedule;
+    r.look.schedule = routing.schedule != NULL ? routing.schedule : ctx->schedule;
     r.look.host = host;
     enum expr_status status = run(&r.look, program, ctx->trace, out);
     bool kept = status != EXPR_DONE || expr_keep_text(ctx->vm, out, &r, &r + 1);

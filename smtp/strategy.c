@@ -81,6 +81,7 @@ enum expr_status strategy_pick(struct strategy_pick *out, const struct strategy_
 static void answered(void *arg)
 {
     struct delivery *delivery = arg;
+    dns_answers_rest(delivery->answers);
     if (delivery->asking) {
         hop_ask_done(delivery->hop, delivery);
     } else {
@@ -117,7 +118,9 @@ static enum expr_status pick(struct strategy_pick *out, struct delivery *deliver
                                   .host = host,
                                   .rcpt = active->txn->rcpts[rcpt].address,
                                   .env = &active->txn->env};
-    return strategy_pick(out, &q);
+    enum expr_status status = strategy_pick(out, &q);
+    dns_answers_rest(delivery->answers);
+    return status;
 }
 
 static struct strategy_pick pick_fixed(const struct outbound_conf *conf)
@@ -294,6 +297,8 @@ uint64_t strategy_phase_ms(const struct strategy_kept *kept, enum cli_phase phas
         return times->rcpt;
     case CLI_PHASE_END:
         return times->data;
+    case CLI_PHASE_RSET:
+        return times->mail < normal_ms ? times->mail : normal_ms;
     case CLI_PHASE_DATA:
     case CLI_PHASE_BODY:
         return times->data < normal_ms ? times->data : normal_ms;

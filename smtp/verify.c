@@ -317,6 +317,7 @@ bool verify_pick(struct verify_question *q, struct strategy_pick *out,
     struct expr_asker asker = {.answers = answers_of, .arg = q};
     enum expr_status status =
         strategy_of_question(out, q->hop, slice_of(q->address, q->len), &asker, host);
+    dns_answers_rest(q->answers);
     if (status == EXPR_DONE) {
         return true;
     }

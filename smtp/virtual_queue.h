@@ -54,7 +54,9 @@ static inline unsigned virtual_queue_slot(const struct virtual_queues *queues,
                                           const struct image *image,
                                           const struct schedule *schedule)
 {
-    return schedule->queue < image->queue_count ? queues->of_image[schedule->queue] : 0;
+    return schedule != NULL && schedule->queue < image->queue_count
+               ? queues->of_image[schedule->queue]
+               : 0;
 }
 /* Takes a free worker; there has to be one. */
 void virtual_queue_take(struct virtual_queues *queues, unsigned slot);

@@ -205,6 +205,41 @@ def test_answers_have_a_bound():
         wait_until(lambda: bytes_of(s, "pool_used_bytes") == 0, 10, "everything is given back")
 
 
+def test_answers_of_waiting_mail():
+    """What the expressions of queued mail were told keeps nobody else from asking while it waits for its next hop, however much
+    mail there is: another next hop gets its own at once, and the bound holds."""
+    gate, text = threading.Event(), "x" * 1000
+    asks = " && ".join(f"key_set('*', rcpt + '{n}', '{text}')" for n in range(15))
+    route = {"match": {"0": {"if": "is_local_address(rcpt)", "then": "'local'"},
+                       "1": {"if": f"{asks} && rcpt == 'other@example.org'", "then": "'second'"}}, "else": "'source'"}
+
+    def hook(session, verb, line):
+        if verb == "MAIL":
+            gate.wait(120)
+        return None
+
+    def bytes_of(s, statistic):
+        [row] = [row["value"] for row in s.api.stats()[0][statistic] if row["pool"] == "expression-answers"]
+        return row
+    with Sink(hook=hook) as sink, Sink() as second, Managed(relay=sink.port, cores=1, strategy=route, retry_ms=100,
+                                                            extra=[relay_route(second.port, "second")]) as s:
+        recipients, count = [f"r{n}@example.org" for n in range(4)], 400  # each takes the memory of four
+        with s.wire() as w:
+            for _ in range(count):
+                w.message(recipients, b"x\r\n")
+        wait_until(lambda: bytes_of(s, "pool_used_bytes") > 8 << 20, 20, "much is kept for mail that waits")
+        for n in range(3):
+            s.submit("other@example.org")
+            equal(len(second.got(n + 1)), n + 1, "to the other next hop, meanwhile")
+        equal(len(sink.messages), 0, "none of the slow one's has gone")
+        wait_until(lambda: bytes_of(s, "pool_used_peak_bytes") > 15 << 20, 20, "there is no room for all of it")
+        check(bytes_of(s, "pool_used_peak_bytes") <= bytes_of(s, "pool_limit_bytes") == 16 << 20, "over the bound")
+        gate.set()
+        wait_until(lambda: len(sink.messages) == count, 60, f"{count} messages at the sink")
+        check(" deferred " not in s.log(), "an attempt was lost")
+        wait_until(lambda: bytes_of(s, "pool_used_bytes") == 0, 10, "everything is given back")
+
+
 def test_counters_of_a_dry_run():
     """What a plan would change is worked out with its lists, and with keys, counters and statistics as they are; nothing is
     counted by that."""

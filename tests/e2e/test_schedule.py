@@ -4,6 +4,7 @@ import threading
 import time
 
 from lib import Sink, check, comes_to, equal, marked, wait_until
+from nameserver import NameServer
 from reports import bounces, recipients, status_fields
 from test_explain import explain
 from test_management import Managed, session_on_every_core
@@ -72,6 +73,33 @@ def test_schedule_changes_live():
         s.api.update("QueuedMessage", message, nextRetry="2001-01-01T00:00:00Z")
         wait_until(lambda: len(s.mailbox()) == 1, 10, "given up with the third attempt")
         wait_until(lambda: attempts(s, "bob@example.org") == 3, 5, "the attempts")
+
+
+def test_schedule_unknown_is_no_attempt():
+    """While nobody can say which schedule a recipient has, its mail waits and uses up none of its attempts; then it has all of
+    them."""
+    zone = {"example.org": {"TXT": ["x"]}}
+    with NameServer(zone) as names, Sink(hook=later) as sink, Managed(
+            relay=sink.port, cores=1, retry_ms=100, extra=[names.resolver(attempts=1)]) as s:
+        s.api.create("MtaDeliverySchedule", name="three", queueId=queue_of(s, "remote"), retry=seconds(1),
+                     expiry={"@type": "Attempts", "maxAttempts": 3})
+        s.api.update("MtaOutboundStrategy", "singleton", schedule={
+            "match": {"0": {"if": "is_empty(dns_query(rcpt_domain, 'txt'))", "then": "'local'"}}, "else": "'three'"})
+        with s.wire() as w:
+            w.begin("bob@example.org", "alice@example.org")
+            w.expect("DATA", "354")
+            names.mode = "servfail"
+            w.send(b"Subject: x\r\n\r\nx\r\n.\r\n")
+            w.then("250 2.0.0")
+        wait_until(lambda: attempts(s, "bob@example.org") >= 5, 20, "it is put off again and again")
+        check(" schedule-unknown " in s.log(), s.log())
+        equal([sink.messages, s.mailbox()], [[], []], "it is neither tried nor given up")
+        said = sum("451 4.3.2 not now" in line for line in s.log().splitlines())
+        equal(said, 0, "attempts at the next hop")
+        names.mode = "answer"
+        wait_until(lambda: " failed id=" in s.log(), 20, "it is given up")
+        said = sum("to=bob@example.org" in line and "not now, says the host" in line for line in s.log().splitlines())
+        equal(said, 3, "attempts at the next hop")
 
 
 def test_schedule_notices():

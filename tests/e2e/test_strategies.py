@@ -335,6 +335,22 @@ def test_connection_timeouts():
         sink.stop()
 
 
+def test_connection_timeout_of_rset():
+    """What a next hop has refused is refused, also when it never answers the RSET behind that: it has the time for MAIL at most."""
+    asked = threading.Event()
+
+    def hook(_session, verb, _line):
+        if verb == "RSET":
+            asked.set()
+            time.sleep(60)
+            return DROP
+        return "550 5.1.1 no such user" if verb == "RCPT" else None
+    with Sink(hook=hook) as sink, Server(relay=sink.port, retry_ms=60000, extra=[connection_strategy(mailFromTimeout=400)]) as s:
+        s.submit("bob@example.org", marked())
+        check(asked.wait(10), "no RSET")
+        in_log(s, " failed ")
+
+
 def test_connection_timeouts_are_for_whole_replies():
     """A next hop that keeps sending a reply, byte by byte, has no more time for it than one that says nothing; what is slow but whole
     in time is heard."""

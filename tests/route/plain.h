@@ -468,7 +468,7 @@ static struct plain *plain_argument(char kind, const char *words, unsigned depth
     static const char *const addresses[] = {
         "192.0.2.1", "2001:db8::1", "::", "300.1.1.1", "1.2.3", "192.0.3.7"};
     static const char *const networks[] = {"192.0.2.0/24", "2001:db8::/32", "0.0.0.0/0",
-                                           "192.0.2.1",    "x/8",           "192.0.2.0/33"};
+                                           "192.0.2.1"};
     static const char *const stores[] = {"*", "known", "named"};
     switch (kind) {
     case 'm':
@@ -476,7 +476,8 @@ static struct plain *plain_argument(char kind, const char *words, unsigned depth
     case 'a':
         return plain_dice(3) ? plain_literal(addresses, 6) : plain_random(depth);
     case 'n':
-        return plain_dice(3) ? plain_literal(networks, 6) : plain_random(depth);
+        return plain_dice(3) ? plain_literal(networks, 4)
+                             : plain_new(P_VARIABLE, plain_variables[plain_dice(6)], 8);
     case 'S':
         return plain_literal(stores, 1);
     case 'T':

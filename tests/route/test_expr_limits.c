@@ -158,7 +158,7 @@ Test(expr_limits, memory_runs_out_in_every_function)
                                         "len(half)",
                                         "has_digits(half)",
                                         "is_ip_addr(half)",
-                                        "is_ip_in_cidr(half, 'x')",
+                                        "is_ip_in_cidr(half, '::/0')",
                                         "half + 'x'",
                                         "'x' + half",
                                         "contains_ignore_case(half, 1)",

@@ -315,6 +315,116 @@ static void pause_of_the_last_virtual_queue(void)
     nothing_waits_at_hop();
 }
 
+/* --- when nobody can say which schedule holds
+ * ------------------------------------------------ */
+
+enum { DAY_MS = 24 * 60 * 60 * 1000 };
+
+static struct schedule schedules[] = {
+    {.retry_ms = {60000}, .retry_count = 1, .expire_ms = UINT64_C(30) * DAY_MS},
+    {.retry_ms = {60000}, .retry_count = 1, .attempts_max = 3},
+};
+
+/* With a schedule expression that fails whenever it is evaluated: there is no store to ask. */
+static void with_unknown_schedules(void (*run)(struct active *active))
+{
+    static struct image image;
+    const struct expr_source source = {.otherwise = SLICE_LITERAL("key_get('*', rcpt)")};
+    struct expr_problem problem;
+    struct expr_program *program = NULL;
+    struct directory *directory = NULL;
+    struct class_stats stats = {0};
+    CHECK(expr_compile(&program, &source, EXPR_QRCPT, &problem) == MX_OK);
+    CHECK(directory_new(&directory, 42) == MX_OK);
+    CHECK(texts_init(&spool.texts) == MX_OK);
+    image = (struct image){.schedules = schedules,
+                           .schedule_count = mx_countof(schedules),
+                           .schedule_program = program};
+    deliver.image = &image;
+    deliver.directory = directory;
+    deliver.vm = calloc(1, sizeof *deliver.vm);
+    hop.stats = &stats;
+    struct active *active = active_new(&deliver, &msg);
+    CHECK(deliver.vm != NULL && active != NULL);
+    active->txn = spool_txn_new(&spool);
+    CHECK(active->txn != NULL);
+    active->txn->env.sender = SLICE_LITERAL("s@example.com");
+    for (unsigned i = 0; i < RCPTS; i++) {
+        active->txn->rcpts[i].address = SLICE_LITERAL("a@example.org");
+    }
+    active->txn->env.rcpt_count = RCPTS;
+    active->deliveries++;
+    run(active);
+    active_release(active);
+    for (unsigned i = 0; i < RCPTS; i++) {
+        texts_drop(&spool.texts, states[i].reply);
+    }
+    texts_fini(&spool.texts);
+    free(deliver.vm);
+    directory_free(directory);
+    expr_free(program);
+}
+
+/* What a next hop says for now, to the first recipient. */
+static enum outcome_kind put_off_once(struct active *active)
+{
+    struct delivery *delivery = delivery_new(active, &hop, 0, RCPTS);
+    CHECK(delivery != NULL);
+    struct outcome outcome = deliver_problem(SLICE_LITERAL("not now"), SLICE_LITERAL("RCPT TO"));
+    delivery->rcpt_count = delivery->open = 1;
+    delivery_decide(delivery, 0, &outcome);
+    apply(delivery, &delivery->rcpts[0]);
+    enum outcome_kind kind = delivery->rcpts[0].outcome.kind;
+    delivery_free(delivery);
+    active->deliveries--;
+    return kind;
+}
+
+static void waits_for_every_schedule(struct active *active)
+{
+    shard.wall_ms = msg.arrived_ms + INT64_C(6) * DAY_MS; /* over the default of five */
+    for (unsigned i = 1; i <= 4; i++) {
+        CHECK(put_off_once(active) == OUTCOME_TEMPORARY);
+        CHECK(states[0].status == RCPT_PENDING && states[0].attempts == i);
+        CHECK(states[0].due_ms > shard.wall_ms);
+    }
+    shard.wall_ms = msg.arrived_ms + INT64_C(30) * DAY_MS;
+    states[0].attempts = 1; /* the other one gives it two more */
+    CHECK(put_off_once(active) == OUTCOME_TEMPORARY && states[0].attempts == 2);
+    CHECK(put_off_once(active) == OUTCOME_PERMANENT && states[0].status == RCPT_FAILED);
+    msg.rcpts_left = RCPTS;
+    states[0].status = RCPT_PENDING;
+}
+
+static void counts_for_no_step(struct active *active)
+{
+    struct grouping group = {.count = 0};
+    shard.wall_ms = msg.arrived_ms + INT64_C(6) * DAY_MS;
+    states[0].expires_ms = 12345; /* as the schedule said when it could be asked */
+    route_rcpt(&group, active, 0);
+    CHECK(group.count == 1 && group.list[0]->open == 0);
+    struct delivery *delivery = group.list[0];
+    apply(delivery, &delivery->rcpts[0]);
+    CHECK(delivery->rcpts[0].outcome.kind == OUTCOME_TEMPORARY);
+    CHECK(states[0].attempts == 0 && states[0].expires_ms == 12345);
+    CHECK(states[0].due_ms > shard.wall_ms && rcpt_is_deferred(&states[0]));
+    delivery_free(delivery);
+    active->deliveries--;
+}
+
+/* The default schedule took the place of one that could not be told for a moment, and its five days
+ * ended mail that had thirty. */
+static void unknown_schedule_ends_no_mail(void)
+{
+    with_unknown_schedules(waits_for_every_schedule);
+}
+
+/* Nothing was tried, so of a schedule that gives a number of attempts none is used up. */
+static void unknown_schedule_is_no_attempt(void)
+{
+    with_unknown_schedules(counts_for_no_step);
+}
+
 int main(void)
 {
     static void (*const tests[])(void) = {
@@ -327,6 +437,8 @@ int main(void)
         history_without_room_stays,
         pause_of_the_last_virtual_queue,
         given_back_during_a_pause,
+        unknown_schedule_ends_no_mail,
+        unknown_schedule_is_no_attempt,
     };
     for (size_t i = 0; i < mx_countof(tests); i++) {
         setup();

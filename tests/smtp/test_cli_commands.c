@@ -193,9 +193,17 @@ Test(cli_commands, lock_step_without_a_recipient_sends_no_data)
     cr_assert_eq(hear(s, "550 5.1.1 no\r\n"), CLI_INPUT);
     expect_said(s, "RSET\r\n");
     expect_outcomes(s, OUTCOME_PERMANENT, 1, 1);
-    cr_assert_eq(cli_phase(s->cli), CLI_PHASE_END);
+    cr_assert_eq(cli_phase(s->cli), CLI_PHASE_RSET);
     cr_assert_eq(hear(s, "250 ok\r\n"), CLI_DONE);
     session_free(s);
+}
+
+/* Everything is decided: it had the ten minutes of the end of data. */
+Test(cli_commands, reset_has_little_time)
+{
+    cr_assert_leq(cli_phase_timeout_ms(CLI_PHASE_RSET), 30000);
+    cr_assert_leq(cli_phase_timeout_ms(CLI_PHASE_QUIT), 30000);
+    cr_assert_geq(cli_phase_timeout_ms(CLI_PHASE_END), 600000);
 }
 
 /* It replies before it has all, and stays: what it says then is read when all is out. */

@@ -322,7 +322,11 @@ static void put_route(struct buf *out, const json_t *answer, bool color)
         put_members(out, json_object_get(answer, "verification"));
     }
     put_heading(out, color, "Schedule (ms)");
-    put_members(out, json_object_get(answer, "schedule"));
+    if (json_is_object(json_object_get(answer, "schedule"))) {
+        put_members(out, json_object_get(answer, "schedule"));
+    } else {
+        buf_add(out, "  not known\n");
+    }
     if (json_is_true(json_object_get(answer, "paused"))) {
         buf_add(out, "  delivery is paused\n");
     }
