@@ -323,12 +323,15 @@ static void postpone(struct active *active, const struct bounce_item *item)
         state->due_ms = d->shard->wall_ms + POSTPONED_MS;
     }
     if (!item->written) {
-        spool_mark(d->spool, active->msg,
-                   &(struct record_outcome){.rcpt = item->rcpt,
-                                            .state = *state,
-                                            .text = texts_get(texts, state->reply),
-                                            .hop = texts_get(texts, state->hop)},
-                   1);
+        struct record_outcome o = {.rcpt = item->rcpt,
+                                   .state = *state,
+                                   .text = texts_get(texts, state->reply),
+                                   .hop = texts_get(texts, state->hop)};
+        if (state->status == RCPT_PENDING) {
+            spool_mark_deferred(d->spool, active->msg, &o, 1);
+        } else {
+            spool_mark(d->spool, active->msg, &o, 1);
+        }
     }
 }
 

@@ -402,8 +402,8 @@ void delivery_done(struct delivery *delivery)
     struct active *active = delivery->active;
     struct deliver *d = active->deliver;
     struct message *msg = active->msg;
-    struct record_outcome plain[DELIVER_RCPTS_MAX];
-    uint32_t plain_count = 0;
+    struct record_outcome ended[DELIVER_RCPTS_MAX], deferred[DELIVER_RCPTS_MAX];
+    uint32_t ended_count = 0, deferred_count = 0;
     bool is_last = active->deliveries == 1;
     MX_ASSERT(delivery->open == 0 && delivery->rcpt_count <= DELIVER_RCPTS_MAX);
     for (uint32_t i = 0; i < delivery->rcpt_count; i++) {
@@ -418,20 +418,21 @@ void delivery_done(struct delivery *delivery)
         if (reported) {
             report(delivery, rcpt, action);
         }
-        /* The report's record holds the outcome too, but it may be long in coming. */
-        if (!reported || !is_last) {
-            plain[plain_count++] = (struct record_outcome){
-                .rcpt = rcpt->rcpt,
-                .state = msg->rcpts[rcpt->rcpt],
-                .text = rcpt->outcome.text,
-                .hop = rcpt->outcome.kind == OUTCOME_TEMPORARY
-                           ? texts_get(&d->spool->texts, msg->rcpts[rcpt->rcpt].hop)
-                           : SLICE_EMPTY};
+        /* The report's record holds the outcome too, but it may be long in coming; what fails once
+         * more until then does no harm, what is delivered once more does. */
+        if (!reported || !is_last || rcpt->outcome.kind == OUTCOME_DELIVERED) {
+            struct record_outcome o = {
+                .rcpt = rcpt->rcpt, .state = msg->rcpts[rcpt->rcpt], .text = rcpt->outcome.text};
+            if (o.state.status == RCPT_PENDING) {
+                o.hop = texts_get(&d->spool->texts, o.state.hop);
+                deferred[deferred_count++] = o;
+            } else {
+                ended[ended_count++] = o;
+            }
         }
     }
-    if (plain_count > 0) {
-        spool_mark(d->spool, msg, plain, plain_count);
-    }
+    spool_mark(d->spool, msg, ended, ended_count);
+    spool_mark_deferred(d->spool, msg, deferred, deferred_count);
     /* A message that ends now takes its history with it. */
     if (!is_last || is_pending(msg)) {
         history_add(delivery);

@@ -15,6 +15,7 @@ struct outcome_write {
     struct list_node node; /* in blocked_writes */
     struct spool *spool;
     struct message *message;
+    bool deferred; /* may be left out */
     uint32_t len;
     uint8_t bytes[RECORD_OUTCOME_BYTES_MAX];
 };
@@ -63,6 +64,16 @@ static void write_blocked(struct outcome_write *write, mx_err err)
     }
 }
 
+static void write_end(struct outcome_write *write)
+{
+    struct spool *spool = write->spool;
+    struct message *msg = write->message;
+    pool_release(&spool->writes, write);
+    MX_ASSERT(msg->writes > 0);
+    msg->writes--;
+    spool_settle_end(spool, msg);
+}
+
 static void write_done(struct journal_append *append, mx_err err)
 {
     struct outcome_write *write = mx_container_of(append, struct outcome_write, append);
@@ -70,18 +81,15 @@ static void write_done(struct journal_append *append, mx_err err)
         write_blocked(write, MX_ERR_IO);
         return;
     }
-    struct spool *spool = write->spool;
-    struct message *msg = write->message;
-    journal_depend(spool->journal, append->ref.segment, msg->res.resident.ref.segment);
-    pool_release(&spool->writes, write);
-    MX_ASSERT(msg->writes > 0);
-    msg->writes--;
-    spool_settle_end(spool, msg);
+    const struct message *msg = write->message;
+    journal_depend(write->spool->journal, append->ref.segment, msg->res.resident.ref.segment);
+    write_end(write);
 }
 
 static void write_submit(struct outcome_write *write)
 {
     struct spool *spool = write->spool;
+    unsigned flags = JOURNAL_LAZY | (write->deferred ? 0 : JOURNAL_LAST_RESERVE);
     struct writer payload;
     if (!list_empty(&spool->blocked_writes)) {
         /* Behind them: of two states of a recipient the newer one must come last on the disk. */
@@ -89,7 +97,11 @@ static void write_submit(struct outcome_write *write)
         return;
     }
     mx_err err = journal_append(spool->journal, &write->append, RECORD_OUTCOME, write->message->id,
-                                write->len, JOURNAL_LAZY | JOURNAL_LAST_RESERVE, &payload);
+                                write->len, flags, &payload);
+    if (err == MX_ERR_NOSPACE && write->deferred) {
+        write_end(write);
+        return;
+    }
     if (err) {
         write_blocked(write, err);
         return;
@@ -98,11 +110,11 @@ static void write_submit(struct outcome_write *write)
 }
 
 /* NULL: no memory. */
-static struct outcome_write *write_new(struct spool *spool, struct message *msg)
+static struct outcome_write *write_new(struct spool *spool, struct message *msg, bool deferred)
 {
     struct outcome_write *write = pool_acquire(&spool->writes);
     if (write != NULL) {
-        *write = (struct outcome_write){.spool = spool, .message = msg};
+        *write = (struct outcome_write){.spool = spool, .message = msg, .deferred = deferred};
         write->append.done = write_done;
         msg->writes++;
     }
@@ -111,7 +123,7 @@ static struct outcome_write *write_new(struct spool *spool, struct message *msg)
 
 /* False: from some outcome on, there was no memory. */
 static bool mark(struct spool *spool, struct message *msg, const struct record_outcome *outcomes,
-                 uint32_t count)
+                 uint32_t count, bool deferred)
 {
     struct outcome_write *write = NULL;
     struct writer w;
@@ -122,7 +134,7 @@ static bool mark(struct spool *spool, struct message *msg, const struct record_o
             write = NULL;
         }
         if (write == NULL) {
-            write = write_new(spool, msg);
+            write = write_new(spool, msg, deferred);
             if (write == NULL) {
                 return false;
             }
@@ -141,12 +153,18 @@ static bool mark(struct spool *spool, struct message *msg, const struct record_o
 void spool_mark(struct spool *spool, struct message *msg, const struct record_outcome *outcomes,
                 uint32_t count)
 {
-    if (!mark(spool, msg, outcomes, count) && !msg->unmarked) {
+    if (!mark(spool, msg, outcomes, count, false) && !msg->unmarked) {
         msg->unmarked = true;
         msg->writes++; /* keeps the message */
         spool->unmarked++;
         retry_later(spool);
     }
+}
+
+void spool_mark_deferred(struct spool *spool, struct message *msg,
+                         const struct record_outcome *outcomes, uint32_t count)
+{
+    (void)mark(spool, msg, outcomes, count, true); /* without memory they are left out as well */
 }
 
 /* The states as they are now. */
@@ -157,7 +175,7 @@ static bool mark_states(struct spool *spool, struct message *msg)
                                          .state = msg->rcpts[i],
                                          .text = texts_get(&spool->texts, msg->rcpts[i].reply),
                                          .hop = texts_get(&spool->texts, msg->rcpts[i].hop)};
-        if (!mark(spool, msg, &outcome, 1)) {
+        if (!mark(spool, msg, &outcome, 1, false)) {
             return false;
         }
     }

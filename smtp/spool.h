@@ -152,6 +152,12 @@ void spool_close(struct spool *spool);
 void spool_mark(struct spool *spool, struct message *msg, const struct record_outcome *outcomes,
                 uint32_t count);
 
+/* The same for recipients that stay pending because an attempt failed. On a full disk these hold in
+ * memory alone, and a start tries them sooner: deferred again and again they would use up what is
+ * kept back for outcomes, without which no message ends and no space is freed. */
+void spool_mark_deferred(struct spool *spool, struct message *msg,
+                         const struct record_outcome *outcomes, uint32_t count);
+
 /* Drops a message whose every recipient is final once its writes are durable; called by the spool
  * itself, and by smtp/deliver when a message becomes inactive. */
 void spool_settle_end(struct spool *spool, struct message *msg);
