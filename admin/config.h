@@ -11,12 +11,16 @@
 #include "route/directory.h"
 #include "route/image.h"
 
+enum { CONFIG_SKIPPED_MAX = 512 };
+
 struct config {
     struct image image;
     const struct dir_domain *domains; /* a domain's aliases are records of their own */
     size_t domain_count;
     const struct dir_block *addresses;
     size_t address_count;
+    /* A certificate that is not the default one and cannot be read, if any: why; else empty. */
+    char skipped_certificate[CONFIG_SKIPPED_MAX];
     void *arena; /* private */
 };
 

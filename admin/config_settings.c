@@ -5,7 +5,11 @@
 #include "admin/object_id.h"
 #include "admin/objects.h"
 #include "core/text.h"
+#include "io/tls.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { HOSTNAME_MAX = 255 };
@@ -130,36 +134,105 @@ static mx_err choose_certificate(struct builder *b, uint64_t *out_id, const json
     return MX_OK;
 }
 
+static void put_object_text(char out[CONFIG_SKIPPED_MAX], uint64_t id, const char *property,
+                            const char *reason)
+{
+    uint8_t buf[OBJECT_ID_TEXT_MAX];
+    struct writer w = writer_init(buf, sizeof(buf));
+    put_object_id(&w, id);
+    (void)snprintf(out, CONFIG_SKIPPED_MAX, "Certificate %.*s, field %s: %s", (int)w.len,
+                   (const char *)buf, property, reason);
+}
+
+/* Every certificate with its key, one behind the other, the default one first: io/tls.h. */
+struct certificate_texts {
+    struct builder *b;
+    uint64_t first;
+    unsigned count;
+    bool full;
+    FILE *certs, *keys;
+};
+
+static void put_certificate(struct certificate_texts *all, struct certificate_text *text)
+{
+    fprintf(all->certs, "%.*s\n", (int)text->cert_len, (const char *)text->cert_pem);
+    fprintf(all->keys, "%.*s\n", (int)text->key_len, (const char *)text->key_pem);
+    certificate_free(text);
+    all->count++;
+}
+
+/* Files that are gone since the object was made are no reason not to start. */
+static mx_err add_other(void *arg, uint64_t id, json_t *object)
+{
+    struct certificate_texts *all = arg;
+    struct certificate_text text = {0};
+    const char *property;
+    char reason[CERTIFICATE_REASON_MAX];
+    if (id == all->first || all->full) {
+        return MX_OK;
+    }
+    all->full = all->count == TLS_PAIRS_MAX;
+    if (!all->full && certificate_read(&text, object, &property, reason) == MX_OK) {
+        put_certificate(all, &text);
+    } else if (!all->full) {
+        put_object_text(all->b->config->skipped_certificate, id, property, reason);
+    }
+    return MX_OK;
+}
+
+static mx_err add_certificates(struct certificate_texts *all)
+{
+    struct builder *b = all->b;
+    struct certificate_text text = {0};
+    const char *property;
+    char reason[CERTIFICATE_REASON_MAX];
+    json_t *object;
+    mx_err err = store_get(b->store, &object, b->type, all->first);
+    if (err) {
+        return err == MX_ERR_NOTFOUND ? builder_fail(b, err, "the default one does not exist")
+                                      : builder_store_failed(b, err);
+    }
+    err = certificate_read(&text, object, &property, reason);
+    json_decref(object);
+    if (err) {
+        return builder_fail(b, err, "field %s: %s", property, reason);
+    }
+    put_certificate(all, &text);
+    err = store_each(b->store, b->type, add_other, all);
+    if (err) {
+        return builder_store_failed(b, err);
+    }
+    return all->full ? builder_fail(b, MX_ERR_LIMIT, "there are more than %d", TLS_PAIRS_MAX)
+                     : MX_OK;
+}
+
 static mx_err build_certificate(struct builder *b, const json_t *settings)
 {
+    char *certs = NULL, *keys = NULL;
+    size_t certs_len = 0, keys_len = 0;
     uint64_t id = 0;
     mx_err err = choose_certificate(b, &id, settings);
     if (err || id == 0) {
         return err;
     }
     b->type = config_type("Certificate");
-    json_t *object;
-    err = store_get(b->store, &object, b->type, id);
-    if (err) {
-        return err == MX_ERR_NOTFOUND ? builder_fail(b, err, "the default one does not exist")
-                                      : builder_store_failed(b, err);
+    struct certificate_texts all = {.b = b,
+                                    .first = id,
+                                    .certs = open_memstream(&certs, &certs_len),
+                                    .keys = open_memstream(&keys, &keys_len)};
+    err = all.certs && all.keys ? add_certificates(&all) : builder_no_memory(b);
+    bool whole = (!all.certs || fclose(all.certs) == 0) & (!all.keys || fclose(all.keys) == 0);
+    struct certificate_conf *conf = err ? NULL : arena_take(b->arena, sizeof(*conf));
+    bool good = conf && whole &&
+                arena_copy(&conf->cert_pem, b->arena, slice_of(certs, certs_len)) == MX_OK &&
+                arena_copy(&conf->key_pem, b->arena, slice_of(keys, keys_len)) == MX_OK;
+    if (keys) {
+        explicit_bzero(keys, keys_len);
     }
-    struct certificate_text text = {0};
-    const char *property;
-    char reason[CERTIFICATE_REASON_MAX];
-    err = certificate_read(&text, object, &property, reason);
-    json_decref(object);
-    if (err) {
-        return builder_fail(b, err, "field %s: %s", property, reason);
-    }
-    struct certificate_conf *conf = arena_take(b->arena, sizeof(*conf));
-    bool good =
-        conf &&
-        arena_copy(&conf->cert_pem, b->arena, slice_of(text.cert_pem, text.cert_len)) == MX_OK &&
-        arena_copy(&conf->key_pem, b->arena, slice_of(text.key_pem, text.key_len)) == MX_OK;
-    certificate_free(&text);
+    free(certs);
+    free(keys);
     b->config->image.certificate = conf;
-    return good ? MX_OK : builder_no_memory(b);
+    return err || good ? err : builder_no_memory(b);
 }
 
 mx_err build_settings(struct builder *b)

@@ -101,8 +101,9 @@ static const struct reg_field settings_fields[] = {
      .kind = REG_ID,
      .refers = "Certificate",
      .flags = REG_NULLABLE,
-     .description = "Certificate of this server. null: the only Certificate there is, else a "
-                    "self-signed one."},
+     .description = "Certificate for clients that ask for no name, or for one that no other "
+                    "Certificate is for. null: the only Certificate there is, else a self-signed "
+                    "one."},
     {.name = "maxConnections",
      .kind = REG_NUMBER,
      .format = FORMAT_UNSIGNED,

@@ -166,6 +166,12 @@ static bool tls_ready(struct server *server)
         log_text(line, "reason", problem);
         log_end(&server->log, line);
     }
+    if (!err && server->config->skipped_certificate[0] != '\0') {
+        struct log_line *line = log_begin(&server->log, LOG_WARN, "certificate-skipped");
+        log_text(line, "reason", server->config->skipped_certificate);
+        log_text(line, "effect", "clients that ask for its names are shown the default one");
+        log_end(&server->log, line);
+    }
     return err == MX_OK;
 }
 

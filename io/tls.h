@@ -24,9 +24,13 @@ struct tls_tickets {
     uint8_t state[TLS_TICKETS_BYTES];
 };
 
+enum { TLS_PAIRS_MAX = 256 /* certificates of a server; more are not read */ };
+
 struct tls_server_conf {
-    struct slice cert_pem; /* chain, leaf first */
-    struct slice key_pem;
+    /* Chains, each with its certificate first, and their keys; a certificate that belongs to one of
+     * the keys begins a chain. The first pair is shown, but to clients that ask for a name (RFC
+     * 6066 section 3) that another one is for, in full or by a wildcard. */
+    struct slice cert_pem, key_pem;
     bool disable_tls12, disable_tls13;
     /* At most one of the two. NULL: the context has keys of its own. With another certificate, keys
      * are other ones too. */
@@ -94,8 +98,8 @@ const char *tls_library_version(void);
  * wall_ms - 1 day for 10 years. MX_ERR_LIMIT when a writer has no room (4 KiB each are enough). */
 MX_MUST_CHECK mx_err tls_self_signed(struct writer *cert_pem, struct writer *key_pem,
                                      struct slice host, int64_t wall_ms);
-/* Checks that cert and key are readable and belong together; on success fills what is not NULL:
- * validity in ms. *out_problem (static text) says what is wrong. */
+/* Checks that the first cert and key are readable and belong together; on success fills what is not
+ * NULL: validity in ms. *out_problem (static text) says what is wrong. */
 MX_MUST_CHECK mx_err tls_check_pair(struct slice cert_pem, struct slice key_pem,
                                     int64_t *out_not_before_ms, int64_t *out_not_after_ms,
                                     const char **out_problem);

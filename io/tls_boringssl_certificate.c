@@ -128,7 +128,7 @@ mx_err tls_self_signed(struct writer *cert_pem, struct writer *key_pem, struct s
     return err;
 }
 
-static int64_t time_ms(const ASN1_TIME *time)
+int64_t tls_time_ms(const ASN1_TIME *time)
 {
     int days = 0, seconds = 0;
     ASN1_TIME *epoch = ASN1_TIME_set(NULL, 0);
@@ -146,16 +146,14 @@ mx_err tls_check_pair(struct slice cert_pem, struct slice key_pem, int64_t *out_
         *out_problem = "out of memory";
         return err;
     }
-    const char *problem = tls_chain_load(ctx->ssl_ctx, cert_pem);
-    if (problem == NULL) {
-        problem = tls_key_load(ctx->ssl_ctx, key_pem);
-    }
+    const char *problem = tls_pair_load(ctx->ssl_ctx, cert_pem, key_pem);
     X509 *cert = problem == NULL ? SSL_CTX_get0_certificate(ctx->ssl_ctx) : NULL;
+    problem = problem != NULL || cert != NULL ? problem : "out of memory";
     if (cert != NULL && out_not_before_ms != NULL) {
-        *out_not_before_ms = time_ms(X509_get0_notBefore(cert));
+        *out_not_before_ms = tls_time_ms(X509_get0_notBefore(cert));
     }
     if (cert != NULL && out_not_after_ms != NULL) {
-        *out_not_after_ms = time_ms(X509_get0_notAfter(cert));
+        *out_not_after_ms = tls_time_ms(X509_get0_notAfter(cert));
     }
     tls_ctx_free(ctx);
     if (problem != NULL) {

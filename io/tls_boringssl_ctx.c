@@ -5,14 +5,11 @@
 #include "core/hash.h"
 
 #include <openssl/err.h>
-#include <openssl/evp.h>
-#include <openssl/pem.h>
 #include <openssl/x509.h>
 
 #include <stdlib.h>
 
 enum {
-    CHAIN_MAX = 16,                /* certificates in a chain */
     CHAIN_BYTES_MAX = 64 * 1024,   /* a peer's chain on the wire */
     SESSIONS_MAX = 64,             /* sessions that a client context keeps for resumption */
     SESSION_SECONDS = 2 * 60 * 60, /* no ticket lives longer: what was verified is verified again */
@@ -126,60 +123,6 @@ void tls_ctx_free(struct tls_ctx *ctx)
     free(ctx);
 }
 
-BIO *tls_pem_reader(struct slice pem)
-{
-    return pem.len > INT32_MAX ? NULL : BIO_new_mem_buf(pem.ptr, (int)pem.len);
-}
-
-/* Leaf first, then the chain. NULL or what is wrong. */
-static const char *chain_read(SSL_CTX *ssl_ctx, BIO *bio)
-{
-    for (unsigned i = 0; i < CHAIN_MAX; i++) {
-        X509 *cert = PEM_read_bio_X509(bio, NULL, NULL, NULL);
-        if (cert == NULL) {
-            uint32_t code = ERR_peek_last_error();
-            bool end =
-                ERR_GET_LIB(code) == ERR_LIB_PEM && ERR_GET_REASON(code) == PEM_R_NO_START_LINE;
-            return i == 0 ? "the certificate is not readable PEM"
-                   : end  ? NULL
-                          : "a certificate of the chain is not readable PEM";
-        }
-        int good = i == 0 ? SSL_CTX_use_certificate(ssl_ctx, cert)
-                          : SSL_CTX_add1_chain_cert(ssl_ctx, cert);
-        X509_free(cert);
-        if (!good) {
-            return "the certificate cannot be used";
-        }
-    }
-    return "the certificate chain is too long";
-}
-
-const char *tls_chain_load(SSL_CTX *ssl_ctx, struct slice pem)
-{
-    BIO *bio = tls_pem_reader(pem);
-    const char *problem = bio == NULL ? "the certificate is too large" : chain_read(ssl_ctx, bio);
-    BIO_free(bio);
-    ERR_clear_error();
-    return problem;
-}
-
-const char *tls_key_load(SSL_CTX *ssl_ctx, struct slice pem)
-{
-    const char *problem = "the private key is not readable PEM (or is protected by a password)";
-    BIO *bio = tls_pem_reader(pem);
-    EVP_PKEY *key =
-        bio == NULL ? NULL : PEM_read_bio_PrivateKey(bio, NULL, NULL, (void *)(uintptr_t) "");
-    if (key != NULL) {
-        problem = SSL_CTX_use_PrivateKey(ssl_ctx, key) && SSL_CTX_check_private_key(ssl_ctx)
-                      ? NULL
-                      : "the private key does not belong to the certificate";
-    }
-    EVP_PKEY_free(key);
-    BIO_free(bio);
-    ERR_clear_error();
-    return problem;
-}
-
 static void set_versions(struct tls_ctx *ctx, bool disable_tls12, bool disable_tls13)
 {
     if (disable_tls12) {
@@ -200,8 +143,7 @@ mx_err tls_server_ctx_new(struct tls_ctx **out_ctx, const struct tls_server_conf
     if (err) {
         return err;
     }
-    if (tls_chain_load(ctx->ssl_ctx, conf->cert_pem) != NULL ||
-        tls_key_load(ctx->ssl_ctx, conf->key_pem) != NULL) {
+    if (tls_pairs_load(ctx->ssl_ctx, conf->cert_pem, conf->key_pem) != NULL) {
         tls_ctx_free(ctx);
         return MX_ERR_TLS;
     }

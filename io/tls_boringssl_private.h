@@ -23,9 +23,12 @@ struct tls_ctx {
 
 /* A context without certificate or trust. */
 MX_MUST_CHECK mx_err tls_ctx_make(struct tls_ctx **out, bool server);
-/* NULL or what is wrong. */
-const char *tls_chain_load(SSL_CTX *ssl_ctx, struct slice pem);
-const char *tls_key_load(SSL_CTX *ssl_ctx, struct slice pem);
+/* The first certificate with its chain and key; of tls_pairs_load all of them, the others for who
+ * asks for their names. NULL or what is wrong. */
+const char *tls_pair_load(SSL_CTX *ssl_ctx, struct slice cert_pem, struct slice key_pem);
+const char *tls_pairs_load(SSL_CTX *ssl_ctx, struct slice cert_pem, struct slice key_pem);
+/* Since 1970; 0: no time. */
+int64_t tls_time_ms(const ASN1_TIME *time);
 /* Of memory that has to outlive it; NULL when there is none for it, or the text is too long. */
 BIO *tls_pem_reader(struct slice pem);
 /* Offers a kept session to the server. */

@@ -274,7 +274,8 @@ static void move(struct tls *to, struct tls *from, mx_err *err)
     }
 }
 
-/* Both ends, a line each way, and the next connection, which resumes. */
+/* Both ends, a line each way, and the next connection, which resumes; under the second of two
+ * certificates. */
 static void handshakes(void)
 {
     struct tls_server_conf conf = {.cert_pem = writer_slice(&cert_w),
@@ -287,7 +288,7 @@ static void handshakes(void)
         struct tls *server = NULL, *client = NULL;
         mx_err a = MX_ERR_AGAIN, b = MX_ERR_AGAIN;
         err = tls_new(&server, server_ctx, SLICE_EMPTY);
-        err = err ? err : tls_new(&client, client_ctx, SLICE_LITERAL("mx.example.org"));
+        err = err ? err : tls_new(&client, client_ctx, SLICE_LITERAL("other.example.org"));
         for (unsigned i = 0; !err && (a || b) && i < 20; i++) {
             a = a ? tls_handshake(client) : a;
             move(server, client, &err);
@@ -327,6 +328,8 @@ int main(void)
     alloc_tls = true;
     every_allocation("certificate", certificate, 7);
     CHECK(cert_w.len > 0);
+    CHECK(tls_self_signed(&cert_w, &key_w, SLICE_LITERAL("other.example.org"), 1790000000000) ==
+          MX_OK);
     every_allocation("handshakes", handshakes, 29);
     return 0;
 }
