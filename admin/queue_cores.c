@@ -117,9 +117,9 @@ static mx_err room_for(struct queue_key **keys, size_t *max, size_t wanted)
 
 static void filter_keep(struct queue_cores *queue, const struct queue_filter *filter)
 {
-    struct slice *const kept[] = {&queue->filter.text, &queue->filter.sender,
+    struct slice *const kept[] = {&queue->filter.text,      &queue->filter.sender,
                                   &queue->filter.recipient, &queue->filter.hop,
-                                  &queue->filter.error};
+                                  &queue->filter.queue,     &queue->filter.error};
     _Static_assert(mx_countof(kept) == mx_countof(queue->texts), "a place for every text");
     queue->filter = *filter;
     for (size_t i = 0; i < mx_countof(kept); i++) {

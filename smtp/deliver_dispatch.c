@@ -155,11 +155,11 @@ static void give_up(struct grouping *group, struct active *active, uint32_t i)
     }
 }
 
-static void name_hop(struct deliver *d, struct rcpt_state *state, const struct hop *hop)
+static void note_name(struct deliver *d, text_id *kept, text_id name)
 {
-    if (state->hop != hop->name) {
-        texts_drop(&d->spool->texts, state->hop);
-        state->hop = texts_share(&d->spool->texts, hop->name);
+    if (*kept != name) {
+        texts_drop(&d->spool->texts, *kept);
+        *kept = texts_share(&d->spool->texts, name);
     }
 }
 
@@ -189,6 +189,7 @@ static void route_rcpt(struct grouping *group, struct active *active, uint32_t i
     unsigned queue = virtual_queue_slot(&d->queues, d->image, routing.schedule);
     if (routing.schedule != NULL) {
         deliver_note_end(&active->msg->rcpts[i], routing.schedule, active->msg->arrived_ms);
+        note_name(d, &active->msg->rcpts[i].queue, d->queue_texts[queue]);
     }
     struct hop *hop = routing.route != NULL ? d->route[routing.route->index] : NULL;
     struct outcome outcome;
@@ -201,7 +202,7 @@ static void route_rcpt(struct grouping *group, struct active *active, uint32_t i
         hop = of_domain != NULL ? of_domain : hop;
     }
     if (routing.route != NULL) {
-        name_hop(d, &active->msg->rcpts[i], hop);
+        note_name(d, &active->msg->rcpts[i].hop, hop->name);
     }
     struct delivery *delivery = delivery_for(group, active, hop, queue);
     if (delivery == NULL) {

@@ -34,7 +34,7 @@ static bool verdict(struct verdicts *v, text_id id)
 struct looking {
     struct queue_scan *scan;
     const struct spool *spool;
-    struct verdicts hops, errors;
+    struct verdicts hops, queues, errors;
     unsigned core;
     bool by_states; /* messages have to be looked at, not only their rows in the index */
     bool by_parts;  /* digests */
@@ -61,13 +61,20 @@ static bool rcpt_fits(struct looking *looking, const struct message *msg,
     return state->status == RCPT_PENDING &&
            (filter->status == 0 || filter->status & status_of(msg, state)) &&
            (filter->hop.len == 0 || verdict(&looking->hops, state->hop)) &&
+           (filter->queue.len == 0 || verdict(&looking->queues, state->queue)) &&
            (filter->error.len == 0 || verdict(&looking->errors, state->reply));
+}
+
+static bool is_of_states(const struct queue_filter *filter)
+{
+    return filter->status != 0 || filter->hop.len > 0 || filter->queue.len > 0 ||
+           filter->error.len > 0;
 }
 
 static bool any_fits(struct looking *looking, const struct message *msg)
 {
     const struct queue_filter *filter = looking->scan->filter;
-    bool fits = filter->status == 0 && filter->hop.len == 0 && filter->error.len == 0;
+    bool fits = !is_of_states(filter);
     for (uint32_t i = 0; !fits && i < msg->rcpt_count; i++) {
         fits = rcpt_fits(looking, msg, &msg->rcpts[i]);
     }
@@ -199,9 +206,9 @@ void queue_scan_piece(struct queue_request *request)
         .spool = spool,
         .core = request->shard->conf.id,
         .by_parts = (scan->parts.bits[0] | scan->parts.bits[1]) != 0,
-        .by_states = filter->status != 0 || filter->hop.len > 0 || filter->error.len > 0 ||
-                     !qid_none(filter->id),
+        .by_states = is_of_states(filter) || !qid_none(filter->id),
         .hops = {.filter = filter, .fits = queue_filter_hop, .texts = &spool->texts},
+        .queues = {.filter = filter, .fits = queue_filter_queue, .texts = &spool->texts},
         .errors = {.filter = filter, .fits = queue_filter_error, .texts = &spool->texts}};
     if (scan->looked == 0) {
         scan->end = spool->handles.made; /* what comes later is not looked at */

@@ -254,6 +254,7 @@ static void detail_states(struct queue_detail *detail, const struct service *ser
         }
         text_copy(text->reply, &text->reply_len, texts_get(texts, state->reply));
         text_copy(text->hop, &text->hop_len, texts_get(texts, state->hop));
+        text_copy(text->queue, &text->queue_len, texts_get(texts, state->queue));
     }
 }
 

@@ -66,8 +66,8 @@ struct queue_check {
 
 /* What a recipient's state refers to. */
 struct queue_rcpt_text {
-    uint8_t reply_len, hop_len;
-    uint8_t reply[TEXT_BYTES], hop[TEXT_BYTES];
+    uint8_t reply_len, hop_len, queue_len;
+    uint8_t reply[TEXT_BYTES], hop[TEXT_BYTES], queue[TEXT_BYTES];
 };
 
 /* Buffers are malloc'd, for the asker to free. */
