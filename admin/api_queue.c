@@ -431,7 +431,7 @@ static mx_err skip_far(struct queue_cores *queue, struct queue_question *questio
 {
     mx_err err = MX_OK;
     if (!queue_filter_reads(&question->filter) && *skip >= 2 * QUEUE_NEAR_MAX) {
-        return queue_cores_go_to(queue, question, skip);
+        err = queue_cores_go_to(queue, question, skip);
     }
     while (!err && *skip + limit >= QUEUE_WINDOW_MAX) {
         struct queue_found found;

@@ -109,8 +109,8 @@ static const struct reg_field queued_rcpt_fields[] = {
     SHOWN_TEXT("orcpt", "ORCPT parameter as it was given."),
     SHOWN_TEXT("nextHop", "Where the last attempt went: ROUTE, or ROUTE:DOMAIN of an `mx` route; "
                           "null: none since the server started."),
-    SHOWN_TEXT("queueName", "Virtual queue of the schedule that it had then; null: it has not been "
-                            "looked for yet."),
+    SHOWN_TEXT("queueName", "Virtual queue of the schedule that it had then, or has before the "
+                            "first attempt; null: the schedule cannot be told without asking."),
     SHOWN("held", REG_BOOLEAN, "An administrator holds it. Can be set."),
     {.name = "attempts",
      .kind = REG_LIST,

@@ -163,6 +163,12 @@ static void note_name(struct deliver *d, text_id *kept, text_id name)
     }
 }
 
+void deliver_note_queue(struct deliver *d, struct rcpt_state *state,
+                        const struct schedule *schedule)
+{
+    note_name(d, &state->queue, d->queue_texts[virtual_queue_slot(&d->queues, d->image, schedule)]);
+}
+
 void deliver_note_end(struct rcpt_state *state, const struct schedule *schedule, int64_t arrived_ms)
 {
     if (!(state->flags & RCPT_EXPIRES)) {
@@ -189,7 +195,7 @@ static void route_rcpt(struct grouping *group, struct active *active, uint32_t i
     unsigned queue = virtual_queue_slot(&d->queues, d->image, routing.schedule);
     if (routing.schedule != NULL) {
         deliver_note_end(&active->msg->rcpts[i], routing.schedule, active->msg->arrived_ms);
-        note_name(d, &active->msg->rcpts[i].queue, d->queue_texts[queue]);
+        deliver_note_queue(d, &active->msg->rcpts[i], routing.schedule);
     }
     struct hop *hop = routing.route != NULL ? d->route[routing.route->index] : NULL;
     struct outcome outcome;

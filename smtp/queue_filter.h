@@ -147,7 +147,7 @@ struct queue_filter {
     struct qid id; /* the message with this queue id, unless it is none */
     /* of a recipient */
     struct slice hop;   /* ROUTE or ROUTE:DOMAIN, where the last attempt went */
-    struct slice queue; /* the virtual queue that it had then */
+    struct slice queue; /* the virtual queue that it had then, or has before the first */
     struct slice error; /* in the last reply */
     unsigned status;    /* enum queue_status: one of them; 0 as QUEUE_ANY_STATUS */
 };

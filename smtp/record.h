@@ -74,7 +74,7 @@ struct rcpt_state {
     int64_t expires_ms;
     uint32_t reply; /* last reply or reason (smtp/texts), 0 = not known */
     uint32_t hop;   /* next hop of the last attempt (smtp/texts), 0 = not known */
-    uint32_t queue; /* virtual queue of its schedule then, likewise */
+    uint32_t queue; /* virtual queue of its schedule then, or before the first, likewise */
 };
 
 #define RCPT_BY_ATTEMPTS INT64_MAX

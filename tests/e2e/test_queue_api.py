@@ -175,6 +175,39 @@ def test_queue_by_virtual_queue():
             equal(totals(), [11, 7, 4, 0], "after a restart")
 
 
+def test_queue_by_virtual_queue_before_it_is_tried():
+    """Mail that has not been tried, as everything is paused, is found by the queue that it has; after a restart too, when its
+    schedule has to be looked up first."""
+    with Managed(relay=free_port(), cores=2, retry_ms=None) as s:
+        queue = s.api.create("MtaVirtualQueue", name="vip", threadsPerNode=5)
+        s.api.create("MtaDeliverySchedule", name="vip", queueId=queue)
+        s.api.update("MtaOutboundStrategy", "singleton", schedule={"match": {
+            "0": {"if": "starts_with(rcpt, 'vip')", "then": "'vip'"}}, "else": "'remote'"})
+        act(s, "PauseMtaQueue")
+        for n in range(60):
+            s.submit([f"any{n}@example.org", f"vip{n}@example.org"] if n % 3 == 0 else f"any{n}@example.org")
+
+        def total(name, **more):
+            return query(s, filter={"queueName": name, **more}, calculateTotal=True)["total"]
+
+        def totals():
+            return [total("vip"), total("remote"), total("local"), total("vip", text="vip1"), total("vip", text="any1@")]
+        for again in range(2):
+            equal(totals(), [20, 60, 0, 3, 0], f"restarts: {again}")
+            ids = query(s, filter={"queueName": "vip"})["ids"]
+            equal(query(s, filter={"queueName": "vip"}, position=7, limit=5)["ids"], ids[7:12], "a page")
+            rcpts = get(s, ids[0])["list"][0]["recipients"]
+            equal(sorted((r["queueName"], r["retryCount"]) for r in rcpts.values()), [("remote", 0), ("vip", 0)], "shown")
+            s.kill()
+            s.api.connection = None
+            s.start()
+            wait_until(lambda: query(s, calculateTotal=True)["total"] == 60, 10, "the queue is taken over")
+        cli(s, "queue", "hold", "--queue", "vip", code=0)
+        held = [to for m in get(s, *query(s, filter={"status": "held"})["ids"])["list"]
+                for to, rcpt in m["recipients"].items() if rcpt["held"]]
+        equal(sorted(held), sorted(f"vip{n}@example.org" for n in range(0, 60, 3)), "held")
+
+
 def test_queue_pages_while_it_changes():
     """Who goes through the queue page by page sees each message once, whatever becomes of those that were seen: the place where a
     page ended stays, also when its last message has gone, or waits for another time; and two do so at once."""
