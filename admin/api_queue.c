@@ -106,11 +106,12 @@ static json_t *attempts_json(const struct queue_detail *detail, uint32_t i)
 static json_t *rcpt_json(const struct rcpt_state *state, const struct queue_rcpt_text *text,
                          struct slice orcpt)
 {
-    return json_pack("{s:o,s:i,s:o,s:i,s:{s:s,s:o},s:o,s:o,s:b}", "status",
+    return json_pack("{s:o,s:i,s:o,s:i,s:{s:s,s:o},s:o,s:o,s:o,s:b}", "status",
                      status_json(state, text), "retryCount", state->attempts, "retryDue",
                      due_json(due_of(state)), "notifyCount", state->notified, "expires", "@type",
                      "Ttl", "expiresAt", due_json(state->expires_ms), "orcpt", text_or_null(orcpt),
-                     "nextHop", text_or_null(slice_of(text->hop, text->hop_len)), "held",
+                     "nextHop", text_or_null(slice_of(text->hop, text->hop_len)), "queueName",
+                     text_or_null(slice_of(text->queue, text->queue_len)), "held",
                      state->status == RCPT_PENDING && state->flags & RCPT_HELD);
 }
 
@@ -293,11 +294,9 @@ static mx_err add_condition(struct queue_filter *filter, const char *name,
     const struct {
         const char *name;
         struct slice *place;
-    } texts[] = {{"text", &filter->text},
-                 {"to", &filter->recipient},
-                 {"returnPath", &filter->sender},
-                 {"nextHop", &filter->hop},
-                 {"error", &filter->error}};
+    } texts[] = {{"text", &filter->text},         {"to", &filter->recipient},
+                 {"returnPath", &filter->sender}, {"nextHop", &filter->hop},
+                 {"queueName", &filter->queue},   {"error", &filter->error}};
     for (size_t i = 0; i < mx_countof(texts); i++) {
         if (strcmp(texts[i].name, name) == 0) {
             return text_condition(texts[i].place, condition->value);
@@ -338,7 +337,7 @@ static mx_err filter_of(struct queue_filter *filter, const struct store_query *q
 static uint64_t question_hash(const struct queue_question *question)
 {
     const struct queue_filter *f = &question->filter;
-    const struct slice texts[] = {f->text, f->sender, f->recipient, f->hop, f->error};
+    const struct slice texts[] = {f->text, f->sender, f->recipient, f->hop, f->queue, f->error};
     const int64_t numbers[] = {(int64_t)qid_hash(f->id), f->due_min_ms,      f->due_max_ms,
                                f->arrived_min_ms,        f->arrived_max_ms,  f->status,
                                question->by_due,         question->ascending};
@@ -432,7 +431,7 @@ static mx_err skip_far(struct queue_cores *queue, struct queue_question *questio
 {
     mx_err err = MX_OK;
     if (!queue_filter_reads(&question->filter) && *skip >= 2 * QUEUE_NEAR_MAX) {
-        return queue_cores_go_to(queue, question, skip);
+        err = queue_cores_go_to(queue, question, skip);
     }
     while (!err && *skip + limit >= QUEUE_WINDOW_MAX) {
         struct queue_found found;

@@ -316,6 +316,7 @@ static void read_texts(struct queue_filter *filter, const json_t *body)
     filter->sender = api_queue_string(json_object_get(body, "returnPath"));
     filter->recipient = api_queue_string(json_object_get(body, "to"));
     filter->hop = api_queue_string(json_object_get(body, "nextHop"));
+    filter->queue = api_queue_string(json_object_get(body, "queueName"));
     filter->error = api_queue_string(json_object_get(body, "error"));
     filter->status = api_queue_status(api_queue_string(json_object_get(body, "status")));
 }
@@ -388,6 +389,7 @@ static bool rcpt_is_meant(const struct queue_filter *filter, const struct queue_
     const struct queue_rcpt_text *text = &detail->texts[i];
     return state->status == RCPT_PENDING &&
            queue_filter_hop(filter, slice_of(text->hop, text->hop_len)) &&
+           queue_filter_queue(filter, slice_of(text->queue, text->queue_len)) &&
            queue_filter_error(filter, slice_of(text->reply, text->reply_len)) &&
            (!(filter->status & QUEUE_HELD) || state->flags & RCPT_HELD) &&
            queue_filter_address(filter, rcpts[i].address);

@@ -117,9 +117,9 @@ static mx_err room_for(struct queue_key **keys, size_t *max, size_t wanted)
 
 static void filter_keep(struct queue_cores *queue, const struct queue_filter *filter)
 {
-    struct slice *const kept[] = {&queue->filter.text, &queue->filter.sender,
+    struct slice *const kept[] = {&queue->filter.text,      &queue->filter.sender,
                                   &queue->filter.recipient, &queue->filter.hop,
-                                  &queue->filter.error};
+                                  &queue->filter.queue,     &queue->filter.error};
     _Static_assert(mx_countof(kept) == mx_countof(queue->texts), "a place for every text");
     queue->filter = *filter;
     for (size_t i = 0; i < mx_countof(kept); i++) {
@@ -186,6 +186,7 @@ static void pass_merge(struct queue_cores *queue, const struct queue_pass *pass,
         found->total += scan->total;
         found->before += scan->before;
         passed_over = passed_over || scan->passed_over;
+        found->unsure = found->unsure || scan->unsure;
     }
     qsort(queue->merged, found->count, sizeof *queue->merged,
           pass->question->ascending ? ascending : descending);
@@ -204,7 +205,8 @@ mx_err queue_pass_run(struct queue_cores *queue, const struct queue_pass *pass, 
     return err;
 }
 
-/* --- by addresses ------------------------------------------------------------------------------
+/* --- by addresses, and queues
+ * -----------------------------------------------------------------------
  */
 
 static mx_err room_for_fits(struct queue_cores *queue, size_t wanted)
@@ -311,7 +313,10 @@ mx_err queue_cores_find(struct queue_cores *queue, const struct queue_question *
                               .count = question->count,
                               .from = question->from,
                               .window = question->window};
-    return queue_pass_run(queue, &pass, until_ns, found);
+    err = queue_pass_run(queue, &pass, until_ns, found);
+    return !err && found->unsure
+               ? search(queue, question, queue_cores_deadline_ns(QUEUE_SEARCH_WAIT_MS), found)
+               : err;
 }
 
 /* --- one message -------------------------------------------------------------------------------

@@ -41,6 +41,7 @@ struct queue_found {
     size_t count;
     bool more;              /* there are others behind them */
     bool counted;           /* the rest is known */
+    bool unsure;            /* not all of them need fit (queue_scan.unsure) */
     uint64_t total, before; /* messages that match; of them before `from` */
 };
 
@@ -56,7 +57,8 @@ MX_MUST_CHECK mx_err queue_cores_find(struct queue_cores *queue,
                                       const struct queue_question *question,
                                       struct queue_found *found);
 /* Lets a question that needs no addresses begin near a place, however far that is: on return
- * question->from is given, and *place counts from there. Takes a few passes over the index. */
+ * question->from is given, and *place counts from there. Takes a few passes over the index. Where
+ * not all that is found need fit it stays where it is. */
 MX_MUST_CHECK mx_err queue_cores_go_to(struct queue_cores *queue, struct queue_question *question,
                                        uint64_t *place);
 /* The buffers are the caller's then, see queue_detail_free. */

@@ -9,7 +9,7 @@ enum { ROUNDS_MAX = 2 * 6 };
 /* All keys of the question, and the part of them with the place, of which it is the *place-th. */
 static mx_err begin(struct queue_cores *queue, const struct queue_question *question,
                     uint64_t until_ns, struct queue_stretch *out, uint64_t *out_count,
-                    uint64_t *place)
+                    uint64_t *place, bool *out_unsure)
 {
     struct queue_found found;
     struct queue_pass pass = {.question = question,
@@ -20,6 +20,7 @@ static mx_err begin(struct queue_cores *queue, const struct queue_question *ques
     if (err) {
         return err;
     }
+    *out_unsure = found.unsure;
     *out = (struct queue_stretch){.low = {.at_ms = INT64_MAX},
                                   .high = {.at_ms = INT64_MIN, .id = UINT64_MAX},
                                   .ascending = question->ascending};
@@ -67,10 +68,15 @@ static mx_err narrow(struct queue_cores *queue, const struct queue_question *que
 mx_err queue_cores_go_to(struct queue_cores *queue, struct queue_question *question,
                          uint64_t *place)
 {
-    uint64_t until_ns = queue_cores_deadline_ns(QUEUE_WAIT_MS), count;
+    uint64_t until_ns = queue_cores_deadline_ns(QUEUE_WAIT_MS), count, far = *place;
     struct queue_stretch stretch;
+    bool unsure = false;
     mx_err err = queue_pass_begin(queue, question, until_ns);
-    err = err ? err : begin(queue, question, until_ns, &stretch, &count, place);
+    err = err ? err : begin(queue, question, until_ns, &stretch, &count, place, &unsure);
+    if (unsure) {
+        *place = far;
+        return err;
+    }
     for (unsigned i = 0; !err && count > QUEUE_NEAR_MAX && *place < count && i < ROUNDS_MAX; i++) {
         err = narrow(queue, question, until_ns, &stretch, &count, place);
     }

@@ -17,7 +17,7 @@ struct queue_cores {
     struct queue_cores_conf conf;
     struct core_queue *parts;
     struct queue_filter filter; /* what the cores read; borrows from texts */
-    uint8_t texts[5][QUEUE_TEXT_MAX];
+    uint8_t texts[6][QUEUE_TEXT_MAX];
     struct queue_key *merged, *kept; /* candidates; those that fit */
     size_t merged_max, kept_max;
     bool *fits; /* per candidate */

@@ -49,7 +49,7 @@ extern const struct reg_variant reg_role_variants[1], reg_api_key_variants[1],
     reg_security_variants[1];
 /* registry_queue.c */
 extern const struct reg_variant reg_queued_variants[1], reg_action_variants[9];
-extern const struct reg_field reg_queued_filters[9];
+extern const struct reg_field reg_queued_filters[10];
 /* registry_outbound.c */
 extern const struct reg_variant reg_tls_strategy_variants[1], reg_connection_strategy_variants[1];
 /* registry_limits.c */

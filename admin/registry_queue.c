@@ -109,6 +109,8 @@ static const struct reg_field queued_rcpt_fields[] = {
     SHOWN_TEXT("orcpt", "ORCPT parameter as it was given."),
     SHOWN_TEXT("nextHop", "Where the last attempt went: ROUTE, or ROUTE:DOMAIN of an `mx` route; "
                           "null: none since the server started."),
+    SHOWN_TEXT("queueName", "Virtual queue of the schedule that it had then, or has before the "
+                            "first attempt; null: the schedule cannot be told without asking."),
     SHOWN("held", REG_BOOLEAN, "An administrator holds it. Can be set."),
     {.name = "attempts",
      .kind = REG_LIST,
@@ -118,9 +120,7 @@ static const struct reg_field queued_rcpt_fields[] = {
                     "disk; of a message with very many recipients the oldest go earlier."},
 };
 static const struct reg_variant queued_rcpt_variants[] = {
-    {.label = "Recipient",
-     .fields = FIELDS(queued_rcpt_fields),
-     .unsupported = "notifyDue queueName flags"},
+    {.label = "Recipient", .fields = FIELDS(queued_rcpt_fields), .unsupported = "notifyDue flags"},
 };
 static const struct reg_shape queued_rcpt = {.name = "QueuedRecipient",
                                              .variants = VARIANTS(queued_rcpt_variants)};
@@ -188,8 +188,9 @@ static const struct reg_enum filter_status = {
                                               {"damaged", "Incomplete or unreadable"}},
     .count = 4};
 #define HOP_LABEL "Next hop: ROUTE or ROUTE:DOMAIN"
+#define QUEUE_LABEL "Virtual queue, by its name"
 
-const struct reg_field reg_queued_filters[9] = {
+const struct reg_field reg_queued_filters[10] = {
     {.name = "queueId",
      .kind = REG_STRING,
      .format = FORMAT_TEXT,
@@ -213,6 +214,11 @@ const struct reg_field reg_queued_filters[9] = {
      .format = FORMAT_TEXT,
      .flags = REG_INDEXED,
      .label = HOP_LABEL},
+    {.name = "queueName",
+     .kind = REG_STRING,
+     .format = FORMAT_TEXT,
+     .flags = REG_INDEXED,
+     .label = QUEUE_LABEL},
     {.name = "error",
      .kind = REG_STRING,
      .format = FORMAT_TEXT,
@@ -270,6 +276,7 @@ static const struct reg_field change_fields[] = {
     FILTER_TEXT("returnPath", "Part of the sender; `<>`: the null sender."),
     FILTER_TEXT("to", "Part of a recipient."),
     FILTER_TEXT("nextHop", HOP_LABEL "."),
+    FILTER_TEXT("queueName", QUEUE_LABEL "."),
     FILTER_TEXT("error", "Part of the last reply."),
     {.name = "status",
      .kind = REG_ENUM,
@@ -320,5 +327,5 @@ const struct reg_variant reg_action_variants[9] = {
          "Does something to all messages that fit, oldest first, up to 500 in one call, and "
          "durably. Answers how many were `found`, `changed` and `refused`, and the `cursor` for "
          "the next call, null after the last. What is said of recipients (`to`, `nextHop`, "
-         "`error`, `held`) chooses those, not the others of the same message."},
+         "`queueName`, `error`, `held`) chooses those, not the others of the same message."},
 };

@@ -320,3 +320,13 @@ bool netaddr_is_loopback(const struct netaddr *addr)
     return (addr->family == 4 && addr->bytes[0] == 127) ||
            (addr->family == 6 && memcmp(addr->bytes, one, sizeof one) == 0);
 }
+
+bool netaddr_is_no_host(const struct netaddr *addr)
+{
+    static const uint8_t zeros[16], broadcast[4] = {255, 255, 255, 255};
+    const uint8_t *bytes = addr->bytes;
+    if (addr->family == 6) {
+        return bytes[0] == 0xff || memcmp(bytes, zeros, sizeof zeros) == 0;
+    }
+    return bytes[0] == 0 || bytes[0] >> 4 == 14 || memcmp(bytes, broadcast, sizeof broadcast) == 0;
+}

@@ -35,4 +35,7 @@ bool netmask_contains(const struct netmask *mask, const struct netaddr *addr);
 void netaddr_unmap(struct netaddr *addr);
 /* 127.0.0.0/8 or ::1 */
 bool netaddr_is_loopback(const struct netaddr *addr);
+/* None that a host can have: "this network" (0.0.0.0/8, ::), multicast (224.0.0.0/4, ff00::/8) and
+ * the limited broadcast address (RFC 6890, RFC 5771, RFC 4291 section 2.7). */
+bool netaddr_is_no_host(const struct netaddr *addr);
 bool netaddr_equal(const struct netaddr *a, const struct netaddr *b); /* without the port */

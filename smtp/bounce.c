@@ -246,6 +246,7 @@ static mx_err text_make(struct bounce *bounce, struct active *active)
 struct mark_texts {
     uint8_t text[RECORD_TEXT_MAX];
     uint8_t hop[RECORD_HOP_MAX];
+    uint8_t queue[RECORD_QUEUE_MAX];
 };
 
 static struct slice keep(uint8_t *buf, struct slice text, size_t max)
@@ -269,8 +270,9 @@ static void mark_make(struct record_outcome *mark, const struct active *active,
                                     .state = state,
                                     .text = keep(texts->text, item->outcome.text, RECORD_TEXT_MAX)};
     if (state.status == RCPT_PENDING) {
-        struct slice hop = texts_get(&active->deliver->spool->texts, state.hop);
-        mark->hop = keep(texts->hop, hop, RECORD_HOP_MAX);
+        const struct texts *from = &active->deliver->spool->texts;
+        mark->hop = keep(texts->hop, texts_get(from, state.hop), RECORD_HOP_MAX);
+        mark->queue = keep(texts->queue, texts_get(from, state.queue), RECORD_QUEUE_MAX);
     }
 }
 
@@ -326,7 +328,8 @@ static void postpone(struct active *active, const struct bounce_item *item)
         struct record_outcome o = {.rcpt = item->rcpt,
                                    .state = *state,
                                    .text = texts_get(texts, state->reply),
-                                   .hop = texts_get(texts, state->hop)};
+                                   .hop = texts_get(texts, state->hop),
+                                   .queue = texts_get(texts, state->queue)};
         if (state->status == RCPT_PENDING) {
             spool_mark_deferred(d->spool, active->msg, &o, 1);
         } else {

@@ -349,8 +349,11 @@ struct outcome cli_conn_problem(const struct cli_conn *conn, struct writer *w, m
     }
     put_text(w, " failed: ");
     put_text(w, conn->handshaking ? handshake_problem(conn, why)
-                : why == MX_OK    ? "closed by the other side"
-                                  : err_text(why));
+                                  : err_text(why == MX_OK ? MX_ERR_CLOSED : why));
+    if (conn->up && !conn->handshaking) {
+        put_char(w, ' ');
+        put_text(w, cli_phase_text(conn->cli));
+    }
     struct outcome problem = deliver_problem(writer_slice(w), SLICE_LITERAL("connect"));
     if (conn->handshaking) {
         problem.tls_fault = strategy_needs_tls(&conn->strategy, &conn->hop->route);

@@ -123,7 +123,13 @@ void cli_fail_session(struct cli *cli, const struct outcome *o)
 
 void cli_lost(struct cli *cli, mx_err err)
 {
-    struct outcome o = cli_own_outcome(OUTCOME_TEMPORARY, 4, 2, err_text(err), "connection");
+    char text[CLI_TEXT_MAX];
+    struct writer w = writer_init(text, sizeof text);
+    struct outcome o = cli_own_outcome(OUTCOME_TEMPORARY, 4, 2, "", "connection");
+    put_text(&w, err_text(err));
+    put_char(&w, ' ');
+    put_text(&w, cli_phase_text(cli));
+    o.text = writer_slice(&w);
     o.host_fault = true;
     if (cli->state == CLI_ST_EMIT || cli->state == CLI_ST_DONE) {
         cli->closing = true; /* the outcome is known already */
@@ -391,6 +397,25 @@ enum cli_phase cli_phase(const struct cli *cli)
     default:
         return CLI_PHASE_IDLE;
     }
+}
+
+const char *cli_phase_text(const struct cli *cli)
+{
+    static const char *const texts[] = {
+        [CLI_PHASE_GREETING] = "while waiting for the greeting",
+        [CLI_PHASE_EHLO] = "while waiting for the reply to EHLO",
+        [CLI_PHASE_MAIL] = "while waiting for the reply to MAIL",
+        [CLI_PHASE_RCPT] = "while waiting for the reply to RCPT",
+        [CLI_PHASE_DATA] = "while waiting for the reply to DATA",
+        [CLI_PHASE_BODY] = "while the message was being sent",
+        [CLI_PHASE_END] = "while waiting for the reply after the message",
+        [CLI_PHASE_RSET] = "while waiting for the reply to RSET",
+        [CLI_PHASE_IDLE] = "between messages",
+        [CLI_PHASE_QUIT] = "at the end of the session",
+    };
+    return cli->state == CLI_ST_STARTTLS ? "while waiting for the reply to STARTTLS"
+           : cli->state == CLI_ST_TLS    ? "in the TLS handshake"
+                                         : texts[cli_phase(cli)];
 }
 
 uint64_t cli_phase_timeout_ms(enum cli_phase phase)

@@ -123,6 +123,8 @@ enum cli_phase {
     CLI_PHASE_QUIT
 };
 enum cli_phase cli_phase(const struct cli *cli);
+/* The same for people, behind what went wrong: "while waiting for the reply to RCPT". Static. */
+const char *cli_phase_text(const struct cli *cli);
 /* Grows with every command, whole reply and piece of content: deadlines are for these, not for the
  * bytes of a reply. */
 uint64_t cli_progress(const struct cli *cli);

@@ -119,6 +119,27 @@ void deliver_abort(struct deliver *d)
     each_hop(d, relay_abort_all);
 }
 
+static void forget_queue_names(struct deliver *d)
+{
+    for (unsigned i = 0; i < QUEUE_SLOTS; i++) {
+        if (d->queue_texts[i] != 0) { /* else it may have come to nothing */
+            texts_drop(&d->spool->texts, d->queue_texts[i]);
+            d->queue_texts[i] = 0;
+        }
+    }
+}
+
+/* By which recipients remember them. */
+static void name_queues(struct deliver *d)
+{
+    forget_queue_names(d);
+    for (unsigned i = 0; i < QUEUE_SLOTS; i++) {
+        const struct queue_slot *slot = &d->queues.slots[i];
+        struct slice name = slice_of(slot->name, slot->name_len);
+        d->queue_texts[i] = name.len == 0 ? 0 : texts_hold(&d->spool->texts, name);
+    }
+}
+
 void deliver_close(struct deliver *d)
 {
     struct list_node *node;
@@ -130,6 +151,7 @@ void deliver_close(struct deliver *d)
         hop_free(mx_container_of(node, struct hop, all_node));
     }
     mx_hops_close(d);
+    forget_queue_names(d);
     slots_close(d->slots);
     worker_leases_close(&d->worker_leases);
     pool_fini(&d->actives);
@@ -216,6 +238,7 @@ void deliver_switch(struct deliver *d, const struct image *image)
     d->next_route = NULL;
     d->image = image;
     virtual_queues_switch(&d->queues, image, d->shard->conf.id, d->shard->conf.count);
+    name_queues(d);
     worker_leases_switch(&d->worker_leases, image);
     deliver_pause_queues(d);
     find_longest_waits(d, image);

@@ -219,6 +219,7 @@ struct deliver {
     const struct directory *directory;
     struct deliver_conf conf;
     struct virtual_queues queues;
+    text_id queue_texts[QUEUE_SLOTS]; /* their names; 0: none, or no memory */
     struct worker_leases worker_leases;
     uint64_t longest_ms[SCHEDULE_STEPS_MAX]; /* of all schedules: wait after so many attempts - 1 */
     struct list hops;                        /* of the image, and retired ones */

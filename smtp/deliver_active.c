@@ -199,6 +199,25 @@ void active_release(struct active *active)
     }
 }
 
+/* It may be long until they are routed. Who cannot be told without asking has no queue yet. */
+static void note_queues(struct deliver *d, struct message *msg, const struct txn *txn)
+{
+    for (uint32_t i = 0; i < msg->rcpt_count; i++) {
+        struct routing_context ctx = {.image = d->image,
+                                      .directory = d->directory,
+                                      .vm = d->vm,
+                                      .now_ms = d->shard->wall_ms,
+                                      .state = &msg->rcpts[i],
+                                      .schedule = &d->conf.schedule};
+        const char *problem;
+        const struct schedule *schedule =
+            routing_schedule(&ctx, txn->rcpts[i].address, &txn->env, &problem);
+        if (schedule != NULL) {
+            deliver_note_queue(d, &msg->rcpts[i], schedule);
+        }
+    }
+}
+
 void deliver_queued(struct deliver *d, struct message *msg, struct txn *txn, struct chain *content)
 {
     msg->deliver = d;
@@ -206,6 +225,7 @@ void deliver_queued(struct deliver *d, struct message *msg, struct txn *txn, str
     struct active *active = now ? active_new(d, msg) : NULL;
     if (active == NULL) {
         /* Later, from the disk; a large message always: its beginning is no longer in memory. */
+        note_queues(d, msg, txn);
         spool_txn_free(d->spool, txn);
         chain_clear(content, &d->shard->blocks);
         deliver_ready(d, msg);

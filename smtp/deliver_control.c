@@ -188,7 +188,8 @@ static void make(struct deliver *d, struct message *msg, const struct deliver_ch
             (struct record_outcome){.rcpt = i,
                                     .state = msg->rcpts[i],
                                     .text = texts_get(&d->spool->texts, msg->rcpts[i].reply),
-                                    .hop = texts_get(&d->spool->texts, msg->rcpts[i].hop)};
+                                    .hop = texts_get(&d->spool->texts, msg->rcpts[i].hop),
+                                    .queue = texts_get(&d->spool->texts, msg->rcpts[i].queue)};
         if (marked == DELIVER_RCPTS_MAX) {
             spool_mark(d->spool, msg, marks, marked);
             marked = 0;

@@ -155,12 +155,18 @@ static void give_up(struct grouping *group, struct active *active, uint32_t i)
     }
 }
 
-static void name_hop(struct deliver *d, struct rcpt_state *state, const struct hop *hop)
+static void note_name(struct deliver *d, text_id *kept, text_id name)
 {
-    if (state->hop != hop->name) {
-        texts_drop(&d->spool->texts, state->hop);
-        state->hop = texts_share(&d->spool->texts, hop->name);
+    if (*kept != name) {
+        texts_drop(&d->spool->texts, *kept);
+        *kept = texts_share(&d->spool->texts, name);
     }
+}
+
+void deliver_note_queue(struct deliver *d, struct rcpt_state *state,
+                        const struct schedule *schedule)
+{
+    note_name(d, &state->queue, d->queue_texts[virtual_queue_slot(&d->queues, d->image, schedule)]);
 }
 
 void deliver_note_end(struct rcpt_state *state, const struct schedule *schedule, int64_t arrived_ms)
@@ -189,6 +195,7 @@ static void route_rcpt(struct grouping *group, struct active *active, uint32_t i
     unsigned queue = virtual_queue_slot(&d->queues, d->image, routing.schedule);
     if (routing.schedule != NULL) {
         deliver_note_end(&active->msg->rcpts[i], routing.schedule, active->msg->arrived_ms);
+        deliver_note_queue(d, &active->msg->rcpts[i], routing.schedule);
     }
     struct hop *hop = routing.route != NULL ? d->route[routing.route->index] : NULL;
     struct outcome outcome;
@@ -201,7 +208,7 @@ static void route_rcpt(struct grouping *group, struct active *active, uint32_t i
         hop = of_domain != NULL ? of_domain : hop;
     }
     if (routing.route != NULL) {
-        name_hop(d, &active->msg->rcpts[i], hop);
+        note_name(d, &active->msg->rcpts[i].hop, hop->name);
     }
     struct delivery *delivery = delivery_for(group, active, hop, queue);
     if (delivery == NULL) {

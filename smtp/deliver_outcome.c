@@ -397,6 +397,19 @@ static void report(struct delivery *delivery, const struct delivery_rcpt *rcpt, 
                                               .remote = host_of(delivery, rcpt)});
 }
 
+/* Where it waits is of use as long as it does. */
+static struct record_outcome stored_outcome(const struct deliver *d,
+                                            const struct delivery_rcpt *rcpt,
+                                            const struct rcpt_state *state)
+{
+    struct record_outcome o = {.rcpt = rcpt->rcpt, .state = *state, .text = rcpt->outcome.text};
+    if (rcpt->outcome.kind == OUTCOME_TEMPORARY) {
+        o.hop = texts_get(&d->spool->texts, state->hop);
+        o.queue = texts_get(&d->spool->texts, state->queue);
+    }
+    return o;
+}
+
 void delivery_done(struct delivery *delivery)
 {
     struct active *active = delivery->active;
@@ -421,10 +434,8 @@ void delivery_done(struct delivery *delivery)
         /* The report's record holds the outcome too, but it may be long in coming; what fails once
          * more until then does no harm, what is delivered once more does. */
         if (!reported || !is_last || rcpt->outcome.kind == OUTCOME_DELIVERED) {
-            struct record_outcome o = {
-                .rcpt = rcpt->rcpt, .state = msg->rcpts[rcpt->rcpt], .text = rcpt->outcome.text};
+            struct record_outcome o = stored_outcome(d, rcpt, &msg->rcpts[rcpt->rcpt]);
             if (o.state.status == RCPT_PENDING) {
-                o.hop = texts_get(&d->spool->texts, o.state.hop);
                 deferred[deferred_count++] = o;
             } else {
                 ended[ended_count++] = o;

@@ -21,6 +21,9 @@ struct routing_context active_routing(const struct active *active, uint32_t i);
 /* Notes when the recipient is given up, for who looks at the queue. */
 void deliver_note_end(struct rcpt_state *state, const struct schedule *schedule,
                       int64_t arrived_ms);
+/* ... and its virtual queue, likewise. */
+void deliver_note_queue(struct deliver *d, struct rcpt_state *state,
+                        const struct schedule *schedule);
 void delivery_free(struct delivery *delivery);
 
 /* --- smtp/deliver_control.c */

@@ -71,12 +71,12 @@ static bool is_own(const struct mail_hosts *hosts, const struct netaddr *addr)
     return false;
 }
 
-/* Of a foreign domain's hosts, those that lead back to this machine are not used, whatever a
- * stranger writes into the DNS. */
+/* Of a foreign domain's hosts, those that lead back to this machine, or to no host at all, are not
+ * used, whatever a stranger writes into the DNS. */
 static bool is_usable(const struct mail_hosts *hosts, const struct netaddr *addr)
 {
     return !is_of_domain(hosts) ||
-           !(netaddr_is_loopback(addr) || is_unspecified(addr) || is_own(hosts, addr));
+           !(netaddr_is_loopback(addr) || netaddr_is_no_host(addr) || is_own(hosts, addr));
 }
 
 unsigned mail_hosts_addresses(const struct mail_hosts *hosts,

@@ -245,6 +245,11 @@ bool queue_filter_hop(const struct queue_filter *filter, struct slice hop)
            (text_starts_nocase(hop, wanted) && hop.ptr[wanted.len] == ':');
 }
 
+bool queue_filter_queue(const struct queue_filter *filter, struct slice queue)
+{
+    return filter->queue.len == 0 || text_equal_nocase(queue, filter->queue);
+}
+
 bool queue_filter_error(const struct queue_filter *filter, struct slice reply)
 {
     return filter->error.len == 0 || contains(reply, filter->error);
@@ -257,8 +262,8 @@ bool queue_filter_address(const struct queue_filter *filter, struct slice recipi
 
 bool queue_filter_is_of_rcpts(const struct queue_filter *filter)
 {
-    return filter->hop.len > 0 || filter->error.len > 0 || filter->recipient.len > 0 ||
-           (filter->status & QUEUE_HELD) != 0;
+    return filter->hop.len > 0 || filter->queue.len > 0 || filter->error.len > 0 ||
+           filter->recipient.len > 0 || (filter->status & QUEUE_HELD) != 0;
 }
 
 bool queue_filter_envelope(const struct queue_filter *filter, const struct envelope *env)

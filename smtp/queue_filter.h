@@ -147,6 +147,7 @@ struct queue_filter {
     struct qid id; /* the message with this queue id, unless it is none */
     /* of a recipient */
     struct slice hop;   /* ROUTE or ROUTE:DOMAIN, where the last attempt went */
+    struct slice queue; /* the virtual queue that it had then, or has before the first */
     struct slice error; /* in the last reply */
     unsigned status;    /* enum queue_status: one of them; 0 as QUEUE_ANY_STATUS */
 };
@@ -163,6 +164,7 @@ static inline bool queue_filter_times(const struct queue_filter *filter, int64_t
            arrived_ms >= filter->arrived_min_ms && arrived_ms <= filter->arrived_max_ms;
 }
 bool queue_filter_hop(const struct queue_filter *filter, struct slice hop);
+bool queue_filter_queue(const struct queue_filter *filter, struct slice queue);
 bool queue_filter_error(const struct queue_filter *filter, struct slice reply);
 bool queue_filter_address(const struct queue_filter *filter, struct slice recipient);
 bool queue_filter_envelope(const struct queue_filter *filter, const struct envelope *env);

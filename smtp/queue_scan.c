@@ -1,5 +1,6 @@
 /* Looking for messages: by times, digests and queue id in the index, by states in the messages,
  * then by addresses, which are read back. */
+#include "smtp/deliver_private.h"
 #include "smtp/queue_view.h"
 #include "smtp/service.h"
 #include "smtp/spool_index.h"
@@ -32,10 +33,13 @@ static bool verdict(struct verdicts *v, text_id id)
 }
 
 struct looking {
-    struct queue_scan *scan;
+    struct queue_scan *scan; /* NULL: of single messages */
+    const struct queue_filter *filter;
     const struct spool *spool;
-    struct verdicts hops, errors;
+    struct verdicts hops, queues, errors;
     unsigned core;
+    bool strict;    /* whose virtual queue is not known does not fit; in any case: */
+    bool unsure;    /* there are such, and but for that they would */
     bool by_states; /* messages have to be looked at, not only their rows in the index */
     bool by_parts;  /* digests */
     unsigned looks; /* at messages, in this piece */
@@ -54,20 +58,35 @@ static unsigned status_of(const struct message *msg, const struct rcpt_state *st
                                       : QUEUE_FRESH;
 }
 
+static bool queue_fits(struct looking *looking, const struct rcpt_state *state)
+{
+    if (looking->filter->queue.len == 0) {
+        return true;
+    }
+    looking->unsure = looking->unsure || state->queue == 0;
+    return state->queue == 0 ? !looking->strict : verdict(&looking->queues, state->queue);
+}
+
 static bool rcpt_fits(struct looking *looking, const struct message *msg,
                       const struct rcpt_state *state)
 {
-    const struct queue_filter *filter = looking->scan->filter;
+    const struct queue_filter *filter = looking->filter;
     return state->status == RCPT_PENDING &&
            (filter->status == 0 || filter->status & status_of(msg, state)) &&
            (filter->hop.len == 0 || verdict(&looking->hops, state->hop)) &&
-           (filter->error.len == 0 || verdict(&looking->errors, state->reply));
+           (filter->error.len == 0 || verdict(&looking->errors, state->reply)) &&
+           queue_fits(looking, state);
+}
+
+static bool is_of_states(const struct queue_filter *filter)
+{
+    return filter->status != 0 || filter->hop.len > 0 || filter->queue.len > 0 ||
+           filter->error.len > 0;
 }
 
 static bool any_fits(struct looking *looking, const struct message *msg)
 {
-    const struct queue_filter *filter = looking->scan->filter;
-    bool fits = filter->status == 0 && filter->hop.len == 0 && filter->error.len == 0;
+    bool fits = !is_of_states(looking->filter);
     for (uint32_t i = 0; !fits && i < msg->rcpt_count; i++) {
         fits = rcpt_fits(looking, msg, &msg->rcpts[i]);
     }
@@ -189,20 +208,29 @@ static bool is_passed_over(struct queue_scan *scan, const struct spool_block *bl
     return true;
 }
 
+static void looking_init(struct looking *looking, const struct spool *spool,
+                         const struct queue_filter *filter)
+{
+    const struct texts *texts = &spool->texts;
+    *looking =
+        (struct looking){.filter = filter,
+                         .spool = spool,
+                         .hops = {.filter = filter, .fits = queue_filter_hop, .texts = texts},
+                         .queues = {.filter = filter, .fits = queue_filter_queue, .texts = texts},
+                         .errors = {.filter = filter, .fits = queue_filter_error, .texts = texts}};
+}
+
 void queue_scan_piece(struct queue_request *request)
 {
     struct queue_scan *scan = &request->scan;
     const struct queue_filter *filter = scan->filter;
     const struct spool *spool = queue_spool(request);
-    struct looking looking = {
-        .scan = scan,
-        .spool = spool,
-        .core = request->shard->conf.id,
-        .by_parts = (scan->parts.bits[0] | scan->parts.bits[1]) != 0,
-        .by_states = filter->status != 0 || filter->hop.len > 0 || filter->error.len > 0 ||
-                     !qid_none(filter->id),
-        .hops = {.filter = filter, .fits = queue_filter_hop, .texts = &spool->texts},
-        .errors = {.filter = filter, .fits = queue_filter_error, .texts = &spool->texts}};
+    struct looking looking;
+    looking_init(&looking, spool, filter);
+    looking.scan = scan;
+    looking.core = request->shard->conf.id;
+    looking.by_parts = (scan->parts.bits[0] | scan->parts.bits[1]) != 0;
+    looking.by_states = is_of_states(filter) || !qid_none(filter->id);
     if (scan->looked == 0) {
         scan->end = spool->handles.made; /* what comes later is not looked at */
         scan->least_ms = INT64_MAX;
@@ -223,11 +251,44 @@ void queue_scan_piece(struct queue_request *request)
         rows++;
     }
     look_at_those_ahead(&looking);
+    scan->unsure = scan->unsure || looking.unsure;
     request->done = scan->looked >= scan->end;
 }
 
-/* --- by addresses ------------------------------------------------------------------------------
- */
+/* --- by addresses, and queues that are not known yet
+ * ----------------------------------------------------------------- */
+
+/* Looks up the virtual queues that are not known, for those who come later as well. */
+static void find_queues(struct queue_request *request, struct message *msg,
+                        const struct envelope *env)
+{
+    struct service *service = request->shard->service;
+    struct routing_context ctx = service_routing(service);
+    for (uint32_t i = 0; i < msg->rcpt_count; i++) {
+        struct rcpt_state *state = &msg->rcpts[i];
+        const char *problem;
+        ctx.state = state;
+        if (state->queue == 0 && state->status == RCPT_PENDING) {
+            const struct schedule *schedule =
+                routing_schedule(&ctx, env->rcpts[i].address, env, &problem);
+            if (schedule != NULL) {
+                deliver_note_queue(&service->deliver, state, schedule);
+            }
+        }
+    }
+}
+
+/* By what is known of its recipients. *out_sure: nothing else can come of it. */
+static bool fits_by_states(const struct queue_request *request, const struct message *msg,
+                           bool *out_sure)
+{
+    struct looking looking;
+    looking_init(&looking, queue_spool(request), request->check.filter);
+    looking.strict = true;
+    bool fits = any_fits(&looking, msg);
+    *out_sure = fits || !looking.unsure;
+    return fits;
+}
 
 void queue_check_use(struct queue_request *request, const struct queue_read *read,
                      struct message *msg)
@@ -238,12 +299,25 @@ void queue_check_use(struct queue_request *request, const struct queue_read *rea
     mx_err err = rcpts == NULL ? MX_ERR_NOMEM : queue_envelope(&bytes, read);
     err = err ? err : envelope_decode(&env, rcpts, msg->rcpt_count, bytes);
     if (!err) {
+        bool sure;
         spool_index_addresses(queue_spool(request), msg, &env);
-        request->check.fits[read->at] = queue_filter_envelope(request->check.filter, &env);
+        if (request->check.filter->queue.len > 0) {
+            find_queues(request, msg, &env);
+        }
+        request->check.fits[read->at] = queue_filter_envelope(request->check.filter, &env) &&
+                                        fits_by_states(request, msg, &sure);
     } else if (err == MX_ERR_NOMEM) {
         request->err = err;
     }
     free(rcpts);
+}
+
+/* Nothing has to be read to tell. */
+static bool is_told(struct queue_request *request, const struct message *msg, bool *out_fits)
+{
+    bool sure = false;
+    *out_fits = !queue_filter_reads(request->check.filter) && fits_by_states(request, msg, &sure);
+    return sure;
 }
 
 void queue_check_piece(struct queue_request *request)
@@ -256,7 +330,7 @@ void queue_check_piece(struct queue_request *request)
         struct queue_read *read = &request->reads[request->reading];
         read->at = check->next++;
         const struct message *msg = queue_find(request, check->keys[read->at].id);
-        if (msg != NULL) {
+        if (msg != NULL && !is_told(request, msg, &check->fits[read->at])) {
             request->err = queue_read(read, request, msg, msg->res.resident.ref);
         }
     }

@@ -112,8 +112,29 @@ static mx_err history_use(struct queue_request *request, const struct queue_read
     return MX_OK;
 }
 
+static void text_copy(uint8_t *out, uint8_t *out_len, struct slice text)
+{
+    *out_len = (uint8_t)text.len;
+    if (text.len > 0) {
+        memcpy(out, text.ptr, text.len);
+    }
+}
+
+/* What is known of its schedule before it is tried. */
+static void use_schedule(struct queue_detail *detail, uint32_t i, const struct schedule *schedule,
+                         const struct image *image)
+{
+    if (detail->rcpts[i].expires_ms == RCPT_BY_ATTEMPTS) {
+        deliver_note_end(&detail->rcpts[i], schedule, detail->arrived_ms);
+    }
+    if (detail->texts[i].queue_len == 0 && schedule->queue < image->queue_count) {
+        text_copy(detail->texts[i].queue, &detail->texts[i].queue_len,
+                  image->queues[schedule->queue].name);
+    }
+}
+
 /* After a start nobody has asked for the schedules of those that wait yet. */
-static mx_err find_ends(struct queue_request *request)
+static mx_err find_schedules(struct queue_request *request)
 {
     struct queue_detail *detail = &request->detail;
     struct envelope env;
@@ -125,14 +146,15 @@ static mx_err find_ends(struct queue_request *request)
     bool readable = envelope_decode(&env, rcpts, detail->rcpt_count, bytes) == MX_OK;
     for (uint32_t i = 0; readable && i < env.rcpt_count; i++) {
         struct rcpt_state *state = &detail->rcpts[i];
-        if (state->expires_ms == RCPT_BY_ATTEMPTS && state->status == RCPT_PENDING) {
+        bool known = state->expires_ms != RCPT_BY_ATTEMPTS && detail->texts[i].queue_len > 0;
+        if (!known && state->status == RCPT_PENDING) {
             struct routing_context ctx = service_routing(request->shard->service);
             const char *problem;
             ctx.state = state;
             const struct schedule *schedule =
                 routing_schedule(&ctx, env.rcpts[i].address, &env, &problem);
-            if (problem == NULL) {
-                deliver_note_end(state, schedule, detail->arrived_ms);
+            if (schedule != NULL) {
+                use_schedule(detail, i, schedule, ctx.image);
             }
         }
     }
@@ -154,7 +176,7 @@ static mx_err detail_use(struct queue_request *request, const struct queue_read 
     }
     memcpy(detail->envelope, bytes.ptr, bytes.len);
     detail->envelope_bytes = (uint32_t)bytes.len;
-    return find_ends(request);
+    return find_schedules(request);
 }
 
 /* The buffer changes hands. */
@@ -233,14 +255,6 @@ static void read_done(struct journal_read *journal_read, mx_err err)
 /* --- one message -------------------------------------------------------------------------------
  */
 
-static void text_copy(uint8_t *out, uint8_t *out_len, struct slice text)
-{
-    *out_len = (uint8_t)text.len;
-    if (text.len > 0) {
-        memcpy(out, text.ptr, text.len);
-    }
-}
-
 static void detail_states(struct queue_detail *detail, const struct service *service,
                           const struct message *msg)
 {
@@ -254,6 +268,7 @@ static void detail_states(struct queue_detail *detail, const struct service *ser
         }
         text_copy(text->reply, &text->reply_len, texts_get(texts, state->reply));
         text_copy(text->hop, &text->hop_len, texts_get(texts, state->hop));
+        text_copy(text->queue, &text->queue_len, texts_get(texts, state->queue));
     }
 }
 

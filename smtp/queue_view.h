@@ -25,7 +25,7 @@ enum {
 
 enum queue_op {
     QUEUE_SCAN,    /* scan: the first messages of an order, and how many there are */
-    QUEUE_CHECK,   /* check: which of some messages fit by their addresses */
+    QUEUE_CHECK,   /* check: which of some messages fit by their addresses and queues */
     QUEUE_READ,    /* id: fills detail */
     QUEUE_CONTENT, /* id, part: fills content */
     QUEUE_CHANGE,  /* changes: each is tried once */
@@ -50,6 +50,8 @@ struct queue_scan {
     struct queue_top top;
     uint64_t total, before; /* matching that were looked at; of them before `from` */
     bool passed_over;       /* there may be others */
+    bool unsure;            /* whether some of them fit is for QUEUE_CHECK to say: the virtual queue
+                               of a recipient is not known */
     /* With count: of the keys that are not QUEUE_NEVER_MS, if any, and how many are. */
     int64_t least_ms, most_ms;
     uint64_t never;
@@ -66,8 +68,8 @@ struct queue_check {
 
 /* What a recipient's state refers to. */
 struct queue_rcpt_text {
-    uint8_t reply_len, hop_len;
-    uint8_t reply[TEXT_BYTES], hop[TEXT_BYTES];
+    uint8_t reply_len, hop_len, queue_len;
+    uint8_t reply[TEXT_BYTES], hop[TEXT_BYTES], queue[TEXT_BYTES];
 };
 
 /* Buffers are malloc'd, for the asker to free. */

@@ -117,6 +117,7 @@ void record_rcpt_get(struct rcpt_state *out_state, struct reader *r)
     out_state->expires_ms = out_state->flags & RCPT_EXPIRES ? (int64_t)get_u64(r) : 0;
     out_state->reply = 0;
     out_state->hop = 0;
+    out_state->queue = 0;
 }
 
 void record_extent_put(struct writer *w, const struct record_extent *e)
@@ -151,10 +152,15 @@ static struct slice stored_hop(const struct record_outcome *o)
     return slice_first(o->hop, RECORD_HOP_MAX);
 }
 
+static struct slice stored_queue(const struct record_outcome *o)
+{
+    return slice_first(o->queue, RECORD_QUEUE_MAX);
+}
+
 static size_t text_bytes(const struct record_outcome *o)
 {
-    size_t hop = stored_hop(o).len;
-    return stored_text(o).len + (hop > 0 ? 1 + hop : 0);
+    size_t hop = stored_hop(o).len, queue = stored_queue(o).len;
+    return stored_text(o).len + (hop + queue > 0 ? 1 + hop : 0) + (queue > 0 ? 1 + queue : 0);
 }
 
 size_t record_outcome_bytes(const struct record_outcome *o)
@@ -168,10 +174,23 @@ void record_outcome_put(struct writer *w, const struct record_outcome *o)
     record_rcpt_put(w, &o->state);
     put_u16(w, (uint16_t)text_bytes(o));
     put_slice(w, stored_text(o));
-    if (o->hop.len > 0) {
+    if (o->hop.len > 0 || o->queue.len > 0) {
         put_u8(w, 0);
         put_slice(w, stored_hop(o));
     }
+    if (o->queue.len > 0) {
+        put_u8(w, 0);
+        put_slice(w, stored_queue(o));
+    }
+}
+
+/* What is before the next NUL; *rest is what is behind it. */
+static struct slice text_before_nul(struct slice *rest)
+{
+    size_t end = slice_find(*rest, '\0');
+    struct slice text = slice_first(*rest, end);
+    *rest = end < rest->len ? slice_from(*rest, end + 1) : SLICE_EMPTY;
+    return text;
 }
 
 mx_err record_outcome_get(struct record_outcome *out_o, struct reader *r)
@@ -179,10 +198,10 @@ mx_err record_outcome_get(struct record_outcome *out_o, struct reader *r)
     struct record_outcome o;
     o.rcpt = get_u32(r);
     record_rcpt_get(&o.state, r);
-    struct slice both = get_slice16(r);
-    size_t end = slice_find(both, '\0');
-    o.text = slice_first(both, end);
-    o.hop = end < both.len ? slice_from(both, end + 1) : SLICE_EMPTY;
+    struct slice texts = get_slice16(r);
+    o.text = text_before_nul(&texts);
+    o.hop = text_before_nul(&texts);
+    o.queue = text_before_nul(&texts);
     if (r->overrun || o.state.status > RCPT_FAILED) {
         return MX_ERR_SYNTAX;
     }

@@ -33,6 +33,7 @@ enum {
     RECORD_RCPT_BYTES_MAX = 24, /* ... with an expiry of its own */
     RECORD_TEXT_MAX = 200,      /* reason kept for the operator */
     RECORD_HOP_MAX = 255,       /* what the next hop is called, likewise */
+    RECORD_QUEUE_MAX = 8,       /* ... and the virtual queue */
     RECORD_OUTCOME_BYTES_MAX = 1024,
     EXTENT_BYTES =
         256 * 1024, /* content per EXTENT record, and the most that a MESSAGE record holds */
@@ -57,7 +58,7 @@ enum {
     RCPT_THROTTLED = 128, /* due_ms is its turn, for a rate's sake */
 };
 
-/* State of one recipient, in memory and stored (without the last two). */
+/* State of one recipient, in memory and stored (without the last three). */
 struct rcpt_state {
     uint8_t status;   /* enum rcpt_status */
     uint8_t attempts; /* stays at 255 */
@@ -73,6 +74,7 @@ struct rcpt_state {
     int64_t expires_ms;
     uint32_t reply; /* last reply or reason (smtp/texts), 0 = not known */
     uint32_t hop;   /* next hop of the last attempt (smtp/texts), 0 = not known */
+    uint32_t queue; /* virtual queue of its schedule then, or before the first, likewise */
 };
 
 #define RCPT_BY_ATTEMPTS INT64_MAX
@@ -136,8 +138,9 @@ struct record_outcome {
     uint32_t rcpt;
     struct rcpt_state state;
     struct slice text; /* borrowed; cut at RECORD_TEXT_MAX and at a NUL */
-    struct slice hop;  /* borrowed; cut at RECORD_HOP_MAX. Stored behind the text and a NUL, so that
-                          who does not know it reads on; empty: not said */
+    /* Borrowed; cut at RECORD_HOP_MAX and RECORD_QUEUE_MAX. Stored behind the text, each behind a
+     * NUL, so that who does not know them reads on; empty: not said. */
+    struct slice hop, queue;
 };
 size_t record_outcome_bytes(const struct record_outcome *o);
 void record_outcome_put(struct writer *w, const struct record_outcome *o);

@@ -174,7 +174,8 @@ static bool mark_states(struct spool *spool, struct message *msg)
         struct record_outcome outcome = {.rcpt = i,
                                          .state = msg->rcpts[i],
                                          .text = texts_get(&spool->texts, msg->rcpts[i].reply),
-                                         .hop = texts_get(&spool->texts, msg->rcpts[i].hop)};
+                                         .hop = texts_get(&spool->texts, msg->rcpts[i].hop),
+                                         .queue = texts_get(&spool->texts, msg->rcpts[i].queue)};
         if (!mark(spool, msg, &outcome, 1, false)) {
             return false;
         }
@@ -233,6 +234,7 @@ void spool_message_free(struct spool *spool, struct message *msg)
     for (uint32_t i = 0; msg->rcpts != NULL && i < msg->rcpt_count; i++) {
         texts_drop(&spool->texts, msg->rcpts[i].reply);
         texts_drop(&spool->texts, msg->rcpts[i].hop);
+        texts_drop(&spool->texts, msg->rcpts[i].queue);
     }
     if (msg->hold != NULL) {
         spool->ops->released(spool->arg, msg->hold);

@@ -71,6 +71,7 @@ static void states_copy(struct spool *spool, struct message *msg, struct entry *
         *state = states[i];
         state->reply = texts_hold(&spool->texts, texts_get(found, states[i].reply));
         state->hop = texts_hold(&spool->texts, texts_get(found, states[i].hop));
+        state->queue = texts_hold(&spool->texts, texts_get(found, states[i].queue));
         msg->rcpts_left += rcpt_open(state);
         if (state->attempts == 0 && !(state->flags & (RCPT_PUT_OFF | RCPT_THROTTLED))) {
             state->due_ms = entry->arrived_ms; /* it only waited for a hop */

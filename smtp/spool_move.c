@@ -100,7 +100,8 @@ static mx_err write_history(struct move *move, const struct history *history)
     return err;
 }
 
-/* What was said last about recipient i and what its next hop is called; false: nothing. */
+/* What was said last about recipient i, and what its next hop and its queue are called; false:
+ * nothing. */
 static bool said(const struct spool *spool, const struct message *msg, uint32_t i,
                  struct record_outcome *out)
 {
@@ -108,8 +109,9 @@ static bool said(const struct spool *spool, const struct message *msg, uint32_t 
     *out = (struct record_outcome){.rcpt = i,
                                    .state = *state,
                                    .text = texts_get(&spool->texts, state->reply),
-                                   .hop = texts_get(&spool->texts, state->hop)};
-    return out->text.len > 0 || out->hop.len > 0;
+                                   .hop = texts_get(&spool->texts, state->hop),
+                                   .queue = texts_get(&spool->texts, state->queue)};
+    return out->text.len > 0 || out->hop.len > 0 || out->queue.len > 0;
 }
 
 /* The texts go with the copy as marks about itself: the records that had them go with their

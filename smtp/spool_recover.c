@@ -106,7 +106,7 @@ static void depend(struct spool_recovery *rec, struct segment *later, struct seg
  * reported once is not due any more. Returns whether the record's text is about the state now. */
 static bool state_merge(struct rcpt_state *state, const struct rcpt_state *other)
 {
-    uint32_t reply = state->reply, hop = state->hop;
+    uint32_t reply = state->reply, hop = state->hop, queue = state->queue;
     uint8_t notified = mx_max_size(state->notified, other->notified) & UINT8_MAX;
     uint8_t expanded = mx_max_size(state->expanded, other->expanded) & UINT8_MAX;
     bool newer = other->status != RCPT_PENDING || other->attempts >= state->attempts;
@@ -121,6 +121,7 @@ static bool state_merge(struct rcpt_state *state, const struct rcpt_state *other
     state->expanded = expanded;
     state->reply = reply;
     state->hop = hop;
+    state->queue = queue;
     return newer;
 }
 
@@ -137,6 +138,7 @@ static void texts_set(struct spool_recovery *rec, struct rcpt_state *state,
 {
     text_set(rec, &state->reply, o->text);
     text_set(rec, &state->hop, o->hop);
+    text_set(rec, &state->queue, o->queue);
 }
 
 /* What is said next, and of whom; NULL: the record is damaged. */
@@ -180,14 +182,14 @@ static mx_err states_read(struct entry *entry, const struct record_message *head
     }
     for (uint32_t i = 0; i < head->rcpt_count; i++) {
         bool known = entry->ref.segment != NULL;
-        uint32_t reply = known ? entry_rcpts(entry)[i].reply : 0;
-        uint32_t hop = known ? entry_rcpts(entry)[i].hop : 0;
+        struct rcpt_state before = known ? entry_rcpts(entry)[i] : (struct rcpt_state){0};
         rcpts[i] = (struct rcpt_state){.due_ms = head->arrived_ms};
         if (head->has_states) {
             record_rcpt_get(&rcpts[i], r);
         }
-        rcpts[i].reply = reply;
-        rcpts[i].hop = hop;
+        rcpts[i].reply = before.reply;
+        rcpts[i].hop = before.hop;
+        rcpts[i].queue = before.queue;
     }
     free(entry->rcpts);
     entry->rcpts = rcpts == &entry->one ? NULL : rcpts;

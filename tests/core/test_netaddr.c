@@ -235,3 +235,23 @@ Test(netaddr, the_network_of_an_address)
         cr_assert(netmask_contains(&mask, &addr));
     }
 }
+
+Test(netaddr, addresses_that_no_host_has)
+{
+    static const struct {
+        const char *text;
+        bool none;
+    } rows[] = {
+        {"0.0.0.0", true},    {"0.255.255.255", true},    {"1.0.0.0", false},
+        {"127.0.0.1", false}, {"223.255.255.255", false}, {"224.0.0.0", true},
+        {"239.1.2.3", true},  {"240.0.0.1", false},       {"255.255.255.254", false},
+        {"::", true},         {"255.255.255.255", true},  {"::1", false},
+        {"ff00::", true},     {"ff0e::1:2", true},        {"fe80::1", false},
+        {"::2", false},       {"2001:db8::", false},      {"::ffff:224.0.0.1", true},
+    };
+    for (size_t i = 0; i < mx_countof(rows); i++) {
+        struct netaddr addr;
+        cr_assert_eq(netaddr_parse(&addr, slice_of_text(rows[i].text)), MX_OK);
+        cr_expect_eq(netaddr_is_no_host(&addr), rows[i].none, "%s", rows[i].text);
+    }
+}

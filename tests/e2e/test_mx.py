@@ -252,6 +252,20 @@ def test_mx_loopback_answers():
         equal(a.connections, 0, "connections to the loopback address")
 
 
+def test_mx_answers_that_are_no_host():
+    """Answers that no host can have, as multicast, are not tried until the mail expires; beside one that may be a host they are
+    passed over."""
+    own_network(*NETWORK)
+    none = {"A": ["224.0.0.251", "239.255.255.255", "255.255.255.255", "0.1.2.3"], "AAAA": ["::", "ff02::1", "::ffff:224.0.0.1"]}
+    zone = {"far.example": mx((10, "a.example")), "a.example": none,
+            "some.example": mx((10, "b.example")), "b.example": {"A": ["224.0.0.1", MX1]}}
+    with sink(MX1) as a, Far(zone, ["far.example", "some.example"]) as far:
+        far.send("bob@some.example")
+        equal(a.got()[0].rcpts, ["bob@some.example"], "at the address that is one")
+        far.send("bob@far.example", sender="alice@example.org")
+        far.bounced("5.4.4", "no host with a usable address")
+
+
 def test_mx_address_literal():
     """A report to a sender at an address literal goes to that address, but never to this machine."""
     own_network(*NETWORK)

@@ -3,6 +3,7 @@
 import ssl
 
 from lib import Sink, check, equal, free_port, queue_id, throwaway_certificate, wait_until, work_folder
+from test_explain import cli
 from test_management import Managed
 
 NOW = "2000-01-01T00:00:00Z"  # a time that has passed
@@ -87,8 +88,8 @@ def test_queue_listed_and_cancelled():
         equal(found(to="rcpt1", returnPath="user12"), [queue_ids[12]], "both")
         equal(found(dueIsLessThan=NOW), [], "due before")
         equal(len(found(dueIsGreaterThan=NOW)), 25, "due after")
-        equal(s.api.calls(("x:QueuedMessage/query", {"filter": {"queueName": "remote"}}))[0][1]["type"],
-              "unsupportedFilter", "queueName")
+        equal(len(found(queueName="remote")), 25, "queueName")
+        equal(found(queueName="local"), [], "another queue")
 
         [message] = get(s, id_of[3])["list"]
         equal((message["returnPath"], message["envId"], message["receivedFromIp"], message["flags"], message["held"],
@@ -122,6 +123,89 @@ def test_queue_listed_and_cancelled():
             left = [n for n in range(25) if n not in (0, 14, 24)]
             equal(sorted(m.sender for m in got), sorted(f"user{n}@example.net" for n in left), "delivered")
             wait_until(lambda: query(s)["ids"] == [], 10, "an empty queue")
+
+
+def test_queue_by_virtual_queue():
+    """Messages are found by the virtual queue of their schedule, with pages and totals, and changed by it; after another schedule,
+    and after a restart, as at the last attempt."""
+    with Managed(relay=free_port(), cores=2, retry_ms=None) as s:
+        queues = {name: s.api.create("MtaVirtualQueue", name=name, threadsPerNode=5) for name in ("bulk", "vip")}
+        hour = {"@type": "Custom", "intervals": {"0": {"duration": 3600000}}}
+        for name, queue in queues.items():
+            s.api.create("MtaDeliverySchedule", name=name, queueId=queue, retry=hour)
+
+        def choose(otherwise):
+            s.api.update("MtaOutboundStrategy", "singleton", schedule={"match": {
+                "0": {"if": "starts_with(rcpt, 'vip')", "then": "'vip'"}}, "else": f"'{otherwise}'"})
+        choose("bulk")
+        for n in range(10):
+            s.submit(f"vip{n}@example.org")
+            s.submit(f"any{n}@example.org")
+        both = s.submit(["vip@example.org", "any@example.org"])
+
+        def found(name, **args):
+            return query(s, filter={"queueName": name}, calculateTotal=True, **args)
+
+        def totals():
+            return [found(name)["total"] for name in ("vip", "bulk", "remote", "vi")]
+        wait_until(lambda: totals() == [11, 11, 0, 0], 10, "found by their queues")
+        ids = found("vip")["ids"]
+        equal(found("vip", position=3, limit=4)["ids"], ids[3:7], "a page")
+        equal(found("VIP", anchor=ids[5], anchorOffset=1, limit=20)["ids"], ids[6:], "behind an anchor")
+        [message] = [m for m in get(s, *ids)["list"] if m["queueId"] == both]
+        equal({to: rcpt["queueName"] for to, rcpt in message["recipients"].items()},
+              {"vip@example.org": "vip", "any@example.org": "bulk"}, "shown")
+        shown = cli(s, "queue", "list", "--queue", "vip", "--limit", "20", "--json").stdout
+        equal(shown.count('"vip"'), 11, "by the command line")
+
+        # Only the recipients that are meant are held; the others stay as they are.
+        cli(s, "queue", "hold", "--queue", "vip", code=0)
+        equal([sum(r["held"] for m in get(s, *found(name)["ids"])["list"] for r in m["recipients"].values())
+               for name in ("vip", "bulk")], [11, 1], "held")
+        choose("remote")
+        equal(totals(), [11, 11, 0, 0], "until they are tried again")
+        for id in found("bulk")["ids"][:4]:
+            s.api.update("QueuedMessage", id, nextRetry=NOW)
+        wait_until(lambda: totals() == [11, 7, 4, 0], 10, "tried again under another schedule")
+        for stop in (s.stop, s.kill):
+            stop()
+            s.api.connection = None
+            s.start()
+            wait_until(lambda: query(s, calculateTotal=True)["total"] == 21, 10, "the queue is taken over")
+            equal(totals(), [11, 7, 4, 0], "after a restart")
+
+
+def test_queue_by_virtual_queue_before_it_is_tried():
+    """Mail that has not been tried, as everything is paused, is found by the queue that it has; after a restart too, when its
+    schedule has to be looked up first."""
+    with Managed(relay=free_port(), cores=2, retry_ms=None) as s:
+        queue = s.api.create("MtaVirtualQueue", name="vip", threadsPerNode=5)
+        s.api.create("MtaDeliverySchedule", name="vip", queueId=queue)
+        s.api.update("MtaOutboundStrategy", "singleton", schedule={"match": {
+            "0": {"if": "starts_with(rcpt, 'vip')", "then": "'vip'"}}, "else": "'remote'"})
+        act(s, "PauseMtaQueue")
+        for n in range(60):
+            s.submit([f"any{n}@example.org", f"vip{n}@example.org"] if n % 3 == 0 else f"any{n}@example.org")
+
+        def total(name, **more):
+            return query(s, filter={"queueName": name, **more}, calculateTotal=True)["total"]
+
+        def totals():
+            return [total("vip"), total("remote"), total("local"), total("vip", text="vip1"), total("vip", text="any1@")]
+        for again in range(2):
+            equal(totals(), [20, 60, 0, 3, 0], f"restarts: {again}")
+            ids = query(s, filter={"queueName": "vip"})["ids"]
+            equal(query(s, filter={"queueName": "vip"}, position=7, limit=5)["ids"], ids[7:12], "a page")
+            rcpts = get(s, ids[0])["list"][0]["recipients"]
+            equal(sorted((r["queueName"], r["retryCount"]) for r in rcpts.values()), [("remote", 0), ("vip", 0)], "shown")
+            s.kill()
+            s.api.connection = None
+            s.start()
+            wait_until(lambda: query(s, calculateTotal=True)["total"] == 60, 10, "the queue is taken over")
+        cli(s, "queue", "hold", "--queue", "vip", code=0)
+        held = [to for m in get(s, *query(s, filter={"status": "held"})["ids"])["list"]
+                for to, rcpt in m["recipients"].items() if rcpt["held"]]
+        equal(sorted(held), sorted(f"vip{n}@example.org" for n in range(0, 60, 3)), "held")
 
 
 def test_queue_pages_while_it_changes():

@@ -1,6 +1,7 @@
 """Relay: what the next hop gets, and what its replies lead to."""
 
 import os
+import re
 import socket
 import time
 
@@ -48,8 +49,8 @@ def test_lmtp_outcomes():
         equal(tries.count("good@example.org"), 1, "deliveries to good")
 
 
-def without(name):
-    return [e for e in Sink.ALL if not e.startswith(name)]
+def without(*names):
+    return [e for e in Sink.ALL if not e.startswith(names)]
 
 
 def failing_then_fine(at, reply, times=1):
@@ -75,6 +76,20 @@ def test_temporary_failures():
                     s.stop()
                     equal(s.queue().strip(), "0 messages", f"queue after {at} {reply}")
                     equal(s.mailbox(), [], "DSNs")
+
+
+def test_lost_connections_say_where():
+    """What is logged and reported of a connection that ended says what was waited for."""
+    places = {"BANNER": "while waiting for the greeting", "EHLO": "while waiting for the reply to EHLO",
+              "MAIL": "while waiting for the reply to MAIL", "RCPT": "while waiting for the reply to RCPT",
+              "DATA": "while waiting for the reply to DATA", "EOD": "while waiting for the reply after the message"}
+    for at, where in places.items():
+        with Sink(without("CHUNKING", "PIPELINING"), hook=lambda session, verb, line, at=at: DROP if verb == at else None) as sink:
+            with Server(relay=sink.port, retry_ms=60000) as s:
+                s.submit("bob@example.org", marked())
+                wait_until(lambda s=s: " deferred " in s.log(), 10, f"{at}: put off")
+                [line] = [line for line in s.log().splitlines() if " deferred " in line]
+                check(re.search(f'reply="[^"]*(closed|reset) by the peer {where}"', line), f"{at}: {line}")
 
 
 def test_bdat_temporary_failure():

@@ -162,7 +162,7 @@ Test(queue_filter, envelopes)
     cr_expect(!queue_filter_times(&times, 10, 6));
 }
 
-Test(queue_filter, next_hops_and_replies)
+Test(queue_filter, names_and_replies)
 {
     struct queue_filter filter = {.hop = SLICE_LITERAL("MX"), .error = SLICE_LITERAL("grey")};
     cr_expect(queue_filter_hop(&filter, SLICE_LITERAL("mx")));
@@ -173,12 +173,19 @@ Test(queue_filter, next_hops_and_replies)
     cr_expect(!queue_filter_error(&filter, SLICE_EMPTY));
     cr_expect(queue_filter_is_of_rcpts(&filter));
     cr_expect(queue_filter_address(&filter, SLICE_LITERAL("bob@example.org")));
+    filter = (struct queue_filter){.queue = SLICE_LITERAL("bulk")};
+    cr_expect(queue_filter_queue(&filter, SLICE_LITERAL("bulk")));
+    cr_expect(!queue_filter_queue(&filter, SLICE_LITERAL("bulk2")));
+    cr_expect(!queue_filter_queue(&filter, SLICE_LITERAL("bul")));
+    cr_expect(!queue_filter_queue(&filter, SLICE_EMPTY));
+    cr_expect(queue_filter_is_of_rcpts(&filter) && !queue_filter_reads(&filter));
     filter = (struct queue_filter){.recipient = SLICE_LITERAL("BOB@")};
     cr_expect(queue_filter_address(&filter, SLICE_LITERAL("bob@example.org")));
     cr_expect(!queue_filter_address(&filter, SLICE_LITERAL("alice@example.org")));
     filter = (struct queue_filter){.sender = SLICE_LITERAL("a"), .status = QUEUE_FRESH};
     cr_expect(!queue_filter_is_of_rcpts(&filter));
     cr_expect(queue_filter_hop(&filter, SLICE_EMPTY) && queue_filter_error(&filter, SLICE_EMPTY));
+    cr_expect(queue_filter_queue(&filter, SLICE_EMPTY));
 }
 
 /* Whatever part of an address is looked for, its digest may have it; few others do. */

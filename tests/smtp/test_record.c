@@ -51,7 +51,8 @@ Test(record, indexed_bytes)
     cr_assert_eq(record_indexed_bytes(RECORD_OUTCOME, slice_of(bytes, 7)), 7);
 }
 
-/* The next hop's name lies behind the text; without it a record is as it always was. */
+/* The names of next hop and queue lie behind the text; without them a record is as it always was.
+ */
 Test(record, hop_of_an_outcome)
 {
     uint8_t bytes[RECORD_OUTCOME_BYTES_MAX], long_text[600];
@@ -61,7 +62,12 @@ Test(record, hop_of_an_outcome)
         {.rcpt = 2, .text = SLICE_LITERAL("busy")},
         {.rcpt = 3, .hop = SLICE_LITERAL("source")},
         {.rcpt = 4, .text = {(const uint8_t *)"cut\0here", 8}, .hop = SLICE_LITERAL("a")},
-        {.rcpt = 5, .text = {long_text, 600}, .hop = {long_text, 600}},
+        {.rcpt = 5,
+         .text = {long_text, 600},
+         .hop = {long_text, 600},
+         .queue = {long_text, RECORD_QUEUE_MAX}},
+        {.rcpt = 6, .hop = SLICE_LITERAL("source"), .queue = SLICE_LITERAL("remote")},
+        {.rcpt = 7, .text = SLICE_LITERAL("busy"), .queue = SLICE_LITERAL("bulk")},
     };
     struct writer w = writer_init(bytes, sizeof bytes);
     size_t sum = 0;
@@ -79,6 +85,7 @@ Test(record, hop_of_an_outcome)
             i == 3 ? SLICE_LITERAL("cut") : slice_first(all[i].text, RECORD_TEXT_MAX);
         cr_assert(slice_equal(again.text, text));
         cr_assert(slice_equal(again.hop, slice_first(all[i].hop, RECORD_HOP_MAX)));
+        cr_assert(slice_equal(again.queue, all[i].queue));
     }
     cr_assert_eq(reader_left(&r), 0);
 }

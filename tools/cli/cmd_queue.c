@@ -59,8 +59,9 @@ json_t *queue_date_json(const char *option, const char *text, bool ago)
 static const struct {
     enum option_id option;
     const char *member;
-} texts[] = {{OPT_FROM, "returnPath"},  {OPT_TO, "to"},       {OPT_TEXT, "text"},
-             {OPT_NEXT_HOP, "nextHop"}, {OPT_ERROR, "error"}, {OPT_STATUS, "status"}};
+} texts[] = {{OPT_FROM, "returnPath"},  {OPT_TO, "to"},           {OPT_TEXT, "text"},
+             {OPT_NEXT_HOP, "nextHop"}, {OPT_QUEUE, "queueName"}, {OPT_ERROR, "error"},
+             {OPT_STATUS, "status"}};
 
 static const struct {
     enum option_id option;

@@ -289,6 +289,9 @@ static void put_rcpt(struct buf *out, bool color, const char *address, const jso
     if (queue_text(rcpt, "nextHop")[0] != '\0') {
         buf_format(out, "  %-12s %s\n", "next hop", queue_text(rcpt, "nextHop"));
     }
+    if (queue_text(rcpt, "queueName")[0] != '\0') {
+        buf_format(out, "  %-12s %s\n", "queue", queue_text(rcpt, "queueName"));
+    }
     if (is_pending(rcpt)) {
         const char *due = queue_text(rcpt, "retryDue");
         buf_format(out, "  %-12s %s\n", "next attempt", due[0] != '\0' ? due : "none: it is held");

@@ -117,7 +117,8 @@ static const struct option_spec queue_options[] = {
     {OPT_TOTAL, "total", 0, NULL, false, "list: also how many there are"},
     {OPT_HEADERS, "headers", 0, NULL, false, "content: only the header"},
     {OPT_ROUTE, "route", 0, "NAME", false, "pause, resume: only this route"},
-    {OPT_QUEUE, "queue", 0, "NAME", false, "pause, resume: only this virtual queue"},
+    {OPT_QUEUE, "queue", 0, "NAME", false,
+     "virtual queue of the last attempt; pause, resume: only this one"},
     JSON_OUT,
     END,
 };
