@@ -49,7 +49,7 @@ static void put_quoted(struct writer *w, const char *text)
         if (*text == '"' || *text == '\\') {
             put_char(w, '\\');
         }
-        put_char(w, *text < ' ' ? '?' : *text);
+        put_char(w, (uint8_t)*text < ' ' ? '?' : *text);
     }
     put_char(w, '"');
 }

@@ -11,13 +11,18 @@ void args_init(struct args *args, int argc, char **argv)
 
 bool args_next(struct args *args)
 {
+    if (!args->failed && args->value != NULL && !args->read) {
+        fprintf(stderr, "ringmx-bench: %s takes no value\n", args->name);
+        args->failed = true;
+    }
+    args->value = NULL;
+    args->read = false;
     if (args->failed || args->at >= args->argc) {
         return false;
     }
     char *name = args->argv[args->at++];
     char *equals = strchr(name, '=');
     args->name = name;
-    args->value = NULL;
     if (equals != NULL) {
         *equals = '\0';
         args->value = equals + 1;
@@ -32,6 +37,7 @@ bool args_is(const struct args *args, const char *name)
 
 const char *args_text(struct args *args)
 {
+    args->read = true;
     if (args->value == NULL && args->at < args->argc) {
         args->value = args->argv[args->at++];
     }

@@ -10,11 +10,13 @@ struct args {
     char **argv;
     int at;
     const char *name, *value; /* of the current option; value NULL: none */
+    bool read;                /* its value was asked for */
     bool failed;
 };
 
 void args_init(struct args *args, int argc, char **argv);
-/* The next option; false at the end or after a failure. */
+/* The next option; false at the end or after a failure, which a value is that nobody asked for
+ * ("--quiet=no"). */
 bool args_next(struct args *args);
 bool args_is(const struct args *args, const char *name);
 /* These print what is wrong and set failed. */

@@ -194,6 +194,34 @@ static size_t chart_runs(const struct options *options, json_t *const *runs, str
     return options->sweep ? 1 : 2;
 }
 
+/* What was measured of something else is no reason to draw an empty chart of it. */
+static bool has_what_is_drawn(const struct options *options, const char *file, const json_t *run)
+{
+    const json_t *phases = json_object_get(run, "phases");
+    const json_t *phase = json_object_get(phases, options->phase);
+    const json_t *part = options->curves  ? json_object_get(run, "charts")
+                         : options->sweep ? json_object_get(run, "sweep")
+                                          : json_object_get(phase, "percentiles");
+    if (json_array_size(part) > 0) {
+        return true;
+    }
+    fprintf(stderr, "ringmx-bench: %s: ", file);
+    if (options->curves || options->sweep) {
+        fprintf(stderr, "there is no %s in it\n", options->sweep ? "sweep" : "chart");
+        return false;
+    }
+    fprintf(stderr, "nothing was measured of the phase '%s'; there is:", options->phase);
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)phases, name, value)
+    {
+        bool measured = json_array_size(json_object_get(value, "percentiles")) > 0;
+        fprintf(stderr, "%s%s", measured ? " " : "", measured ? name : "");
+    }
+    fprintf(stderr, "\n");
+    return false;
+}
+
 static int draw(const struct options *options, json_t *const *runs)
 {
     static struct chart charts[CHARTS_MAX];
@@ -226,6 +254,8 @@ static int run(const struct options *options)
             fprintf(stderr, "ringmx-bench: %s: %s\n", options->files[i],
                     runs[i] == NULL ? error.text : "not an object");
             code = 1;
+        } else if (!has_what_is_drawn(options, options->files[i], runs[i])) {
+            code = 1;
         }
     }
     code = code == 0 ? draw(options, runs) : code;
@@ -237,7 +267,7 @@ static int run(const struct options *options)
 
 int plot_command(int argc, char **argv)
 {
-    struct options options = {.phase = "message"};
+    struct options options = {.phase = NULL};
     struct args args;
     args_init(&args, argc, argv);
     while (args_next(&args)) {
@@ -264,5 +294,10 @@ int plot_command(int argc, char **argv)
     if (args.failed || options.file_count == 0 || (options.curves && options.file_count > 1)) {
         return help(2);
     }
+    if (options.sweep + options.curves + (options.phase != NULL) > 1) {
+        fprintf(stderr, "ringmx-bench: plot: one of --phase, --sweep and --curves\n");
+        return 2;
+    }
+    options.phase = options.phase != NULL ? options.phase : "message";
     return run(&options);
 }

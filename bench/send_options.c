@@ -531,6 +531,48 @@ static void set_defaults(struct send_options *o)
                                   .ids = slice_of_text(o->ids)};
 }
 
+/* Options that would have no effect beside, or without, another one. */
+static const struct {
+    const char *name;
+    bool needs; /* the other one, which otherwise excludes it */
+    const char *other;
+} rules[] = {
+    {"--warmup", true, "--time"},
+    {"--sweep", true, "--time"},
+    {"--drip", true, "--hostile"},
+    {"--clients", true, "--proxy"},
+    {"--tls-version", true, "--tls"},
+    {"--tls-resume", true, "--tls"},
+    {"--sweep", false, "--messages"},
+    {"--rate", false, "--arrivals"},
+    {"--rate", false, "--sweep"},
+    {"--think", false, "--arrivals"},
+    {"--think", false, "--sweep"},
+    {"--folder", false, "--size"},
+    {"--no-pipelining", false, "--pipelining"},
+};
+
+static bool was_given(const bool *given, const char *name)
+{
+    size_t i = 0;
+    while (strcmp(table[i].name, name) != 0) {
+        i++;
+    }
+    return given[i];
+}
+
+static bool rules_kept(const bool *given)
+{
+    for (size_t i = 0; i < mx_countof(rules); i++) {
+        if (was_given(given, rules[i].name) && was_given(given, rules[i].other) != rules[i].needs) {
+            fprintf(stderr, "ringmx-bench: %s %s %s\n", rules[i].name,
+                    rules[i].needs ? "needs" : "goes without", rules[i].other);
+            return false;
+        }
+    }
+    return true;
+}
+
 /* NULL, or what does not go together. */
 static const char *fill_in(struct send_options *o)
 {
@@ -550,13 +592,18 @@ static const char *fill_in(struct send_options *o)
     if (load->sweep.steps > 0 && load->arrivals == ARRIVALS_NONE) {
         load->arrivals = ARRIVALS_POISSON;
     }
-    if (load->sweep.steps > 0 ? load->time_ns == 0 || load->messages > 0
-                              : load->arrivals != ARRIVALS_NONE && load->arrivals_rate == 0) {
-        return load->sweep.steps > 0 ? "--sweep needs --time, and goes without --messages"
-                                     : "--arrivals needs a rate";
+    if (load->sweep.steps > 0 && load->time_ns == 0) {
+        return "--sweep needs --time";
     }
-    if (load->arrivals != ARRIVALS_NONE && (load->rate > 0 || load->think_ms.max > 0)) {
-        return "--rate and --think are for the closed loop, --arrivals is the open one";
+    if (load->sweep.steps == 0 && load->arrivals != ARRIVALS_NONE && load->arrivals_rate == 0) {
+        return "--arrivals needs a rate";
+    }
+    if (load->sessions == 0 && (load->messages > 0 || load->arrivals != ARRIVALS_NONE)) {
+        return "without sessions no messages are sent: --messages, --arrivals and --sweep need "
+               "some";
+    }
+    if (load->bdat_percent == 0 && load->chunk_bytes > 0) {
+        return "--chunk is for BDAT, and --bdat is 0";
     }
     const struct tls_client_conf *tls = &load->tls_conf;
     if (load->tls == LOAD_TLS_OFF &&
@@ -579,10 +626,11 @@ static const char *fill_in(struct send_options *o)
                : NULL;
 }
 
-static bool take(struct args *args, struct send_options *o)
+static bool take(struct args *args, struct send_options *o, bool *given)
 {
     for (size_t i = 0; i < mx_countof(table); i++) {
         if (args_is(args, table[i].name)) {
+            given[i] = true;
             table[i].take(args, o);
             return true;
         }
@@ -593,6 +641,7 @@ static bool take(struct args *args, struct send_options *o)
 int send_options_parse(struct send_options *o, struct load_conf *load, int argc, char **argv)
 {
     struct args args;
+    bool given[mx_countof(table)] = {false};
     *o = (struct send_options){.load = load};
     set_defaults(o);
     args_init(&args, argc, argv);
@@ -600,7 +649,7 @@ int send_options_parse(struct send_options *o, struct load_conf *load, int argc,
         if (args_is(&args, "--help")) {
             return help(0);
         }
-        if (!take(&args, o)) {
+        if (!take(&args, o, given)) {
             args_unknown(&args);
         }
     }
@@ -610,7 +659,7 @@ int send_options_parse(struct send_options *o, struct load_conf *load, int argc,
     if (load->dial.to.family == 0) {
         return help(2);
     }
-    if (!process_may_use(&load->dial.to, o->allow_remote)) {
+    if (!process_may_use(&load->dial.to, o->allow_remote) || !rules_kept(given)) {
         return 2;
     }
     const char *problem = fill_in(o);

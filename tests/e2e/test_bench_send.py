@@ -656,6 +656,56 @@ def test_bench_plot():
         equal((done.returncode, bool(done.stderr)), (code, True), f"exit code of plot {args}")
 
 
+def test_bench_plot_of_nothing():
+    """What was not measured is not drawn as an empty chart: the file is named, and what it has."""
+    folder = work_folder()
+    path, out = os.path.join(folder, "a.json"), os.path.join(folder, "out.svg")
+    with BenchSink() as sink:
+        send(sink.port, "--messages", "5", "--output", path)
+    for args, words in ((("--phase", "nonsense"), ("a.json", "phase 'nonsense'", "message")),
+                        (("--phase", "starttls"), ("phase 'starttls'", "mail rcpt")),
+                        (("--sweep",), ("a.json", "no sweep")), (("--curves",), ("a.json", "no chart"))):
+        done = bench("plot", path, *args, "--output", out)
+        equal(done.returncode, 1, f"exit code of plot {args}")
+        check(all(word in done.stderr for word in words), f"plot {args} said: {done.stderr}")
+        check(not os.path.exists(out), f"plot {args} wrote a file")
+    done = bench("plot", path, "--sweep", "--phase", "mail")
+    equal((done.returncode, "one of --phase" in done.stderr), (2, True), f"plot with two kinds ({done.stderr})")
+
+
+# Options of send that would have no effect, and what is said of them.
+WITHOUT_EFFECT = (
+    (("--warmup", "1"), "--warmup needs --time"), (("--sweep", "1-2:2"), "--sweep needs --time"),
+    (("--sweep", "1-2:2", "--time", "1", "--messages", "5"), "--sweep goes without --messages"),
+    (("--drip", "5"), "--drip needs --hostile"), (("--clients", "10.0.0.0/8"), "--clients needs --proxy"),
+    (("--proxy", "off", "--clients", "10.0.0.0/8"), "--clients needs --proxy"),
+    (("--tls-version", "1.3"), "--tls-version needs --tls"), (("--tls-resume",), "--tls-resume needs --tls"),
+    (("--tls", "off", "--tls-resume"), "need --tls"),
+    (("--rate", "5", "--arrivals", "poisson:5"), "--rate goes without --arrivals"),
+    (("--think", "5", "--arrivals", "poisson:5"), "--think goes without --arrivals"),
+    (("--think", "5", "--sweep", "1-2:2", "--time", "1"), "--think goes without --sweep"),
+    (("--folder", ".", "--size", "5"), "--folder goes without --size"),
+    (("--pipelining", "full", "--no-pipelining"), "--no-pipelining goes without --pipelining"),
+    (("--bdat", "0", "--chunk", "100"), "--bdat is 0"),
+    (("--sessions", "0", "--idle", "1", "--messages", "5"), "without sessions"),
+    (("--sessions", "0", "--idle", "1", "--arrivals", "poisson:5"), "without sessions"),
+    (("--quiet=no",), "--quiet takes no value"), (("--tls-resume=false", "--tls", "starttls"), "--tls-resume takes no value"),
+    (("--retry=",), "--retry takes no value"), (("--sessions=",), "--sessions: '' is not a number"),
+    (("--sessions", "+5"), "'+5' is not a number"), (("--sessions", "5x"), "'5x' is not a number"),
+    (("--sessions", "99999999999999999999"), "is not a number"), (("--seed", "-1"), "'-1' is not a number"),
+)
+
+
+def test_bench_send_options_without_effect():
+    """Options that would do nothing beside, or without, others are refused, and so are values of flags."""
+    for args, said in WITHOUT_EFFECT:
+        done = bench("send", "--to", "127.0.0.1:1", "--from", "s@example.net", "--rcpt", "r@example.org", *args)
+        equal((done.returncode, said in done.stderr), (2, True), f"send {args} ({done.stderr})")
+    for command, flag in (("sink", "--quiet=no"), ("plot", "--sweep=no")):
+        done = bench(command, flag)
+        equal((done.returncode, "takes no value" in done.stderr), (2, True), f"{command} {flag} ({done.stderr})")
+
+
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
 
 
