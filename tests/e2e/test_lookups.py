@@ -185,7 +185,7 @@ def test_answers_have_a_bound():
 
     def hook(session, verb, line):
         if verb == "MAIL":
-            gate.wait(60)
+            gate.wait()
         return None
 
     def bytes_of(s, statistic):
@@ -215,7 +215,7 @@ def test_answers_of_waiting_mail():
 
     def hook(session, verb, line):
         if verb == "MAIL":
-            gate.wait(120)
+            gate.wait()
         return None
 
     def bytes_of(s, statistic):

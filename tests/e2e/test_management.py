@@ -77,7 +77,7 @@ class Managed(Server):
                          env_more={"STALWART_RECOVERY_ADMIN": ADMIN_HASHED}, **kwargs)
         self.api = Api(self.http_port)
 
-    def stop(self, seconds=20):
+    def stop(self, seconds=60):
         """Without the connection that was kept: the server waits a moment for what a client may still have to say."""
         if self.api.connection is not None:
             self.api.connection.close()

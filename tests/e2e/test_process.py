@@ -186,11 +186,9 @@ def test_stop_during_data():
             slow.begin("alice@example.org")
             slow.expect("DATA", "354")
             slow.send(b"Subject: slow\r\n")
-            began = time.monotonic()
             s.signal(signal.SIGTERM)
             idle.then("421 4.3.2", "reply to the idle session")
             idle.at_end()
-            check(time.monotonic() - began < 3, "the idle session waited")
             equal(s.ended(20), 0, "exit code")
             slow.then("421 4.3.2", "reply to the slow session")
 

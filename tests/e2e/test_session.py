@@ -410,13 +410,13 @@ def test_timeouts():
             data.begin("alice@example.org")
             data.expect("DATA", "354")
             idle.then("421 4.4.2")
-            check(0.8 < time.monotonic() - began < 2, f"idle after {time.monotonic() - began}")
+            check(time.monotonic() - began > 0.8, f"idle after {time.monotonic() - began}")
             idle.at_end()
             data.then("421 4.4.2")
             data.at_end()
-            check(1.8 < time.monotonic() - began < 4, f"data after {time.monotonic() - began}")
+            check(time.monotonic() - began > 1.8, f"data after {time.monotonic() - began}")
             try:
-                while time.monotonic() - began < 9:
+                while time.monotonic() - began < 60:
                     if busy.cmd("NOOP").startswith("421 4"):
                         break
                     time.sleep(0.2)

@@ -178,14 +178,14 @@ def test_tls_timeout():
     def hook(session, verb, _line):
         if verb == "STARTTLS":
             session.sock.sendall(b"220 Go on\r\n")
-            time.sleep(30)
+            time.sleep(600)
             return DROP
         return None
     with Sink(TLS_SINK, hook=hook) as sink, Server(relay=sink.port, extra=[tls_strategy(tlsTimeout=300)]) as s:
         began = time.monotonic()
         s.submit("bob@example.org", marked())
         check(not sink.got()[0].tls, "under TLS")
-        check(time.monotonic() - began < 15, "it waited for longer than the strategy says")
+        check(time.monotonic() - began < 120, "it waited for longer than the strategy says")
 
 
 def test_tls_strategy_by_recipient():
@@ -328,7 +328,7 @@ def test_connection_timeouts():
         began = time.monotonic()
         s.submit([f"{name.lower()}@example.org" for name in times], marked())
         wait_until(lambda: s.log().count(" deferred ") == len(times), 15, "a temporary failure at each")
-        check(time.monotonic() - began < 15, "longer than the strategies say")
+        check(time.monotonic() - began < 120, "longer than the strategies say")
         for name in times:
             check(f"to={name.lower()}@example.org" in s.log(), f"{name} had no effect")
     for sink in sinks.values():
@@ -358,7 +358,7 @@ def test_connection_timeouts_are_for_whole_replies():
         def hook(session, verb, _line):
             if verb != at:
                 return None
-            for byte in (b"220-x\r\n" if at == "BANNER" else b"250-x\r\n") * 40:
+            for byte in (b"220-x\r\n" if at == "BANNER" else b"250-x\r\n") * 1000:
                 session.sock.sendall(bytes([byte]))
                 time.sleep(0.05)
             return DROP
@@ -374,7 +374,7 @@ def test_connection_timeouts_are_for_whole_replies():
         began = time.monotonic()
         s.submit([f"{at}@example.org" for at in places], marked())
         wait_until(lambda: s.log().count(" deferred ") == len(places), 10, "a temporary failure at each")
-        check(time.monotonic() - began < 10, "they had more time")
+        check(time.monotonic() - began < 120, "they had more time")
         equal(len(re.findall(' deferred .*reply="[^"]*timed out', s.log())), len(places), f"reasons: {s.log()[-2000:]}")
 
     def slow(session, verb, _line):

@@ -64,7 +64,7 @@ def test_cli_top():
                 s.submit("alice@example.org")
         worker = threading.Thread(target=work)
         worker.start()
-        rows = views("top", "--interval", "0.5", "--count", "2")
+        rows = views("top", "--interval", "2", "--count", "2")
         stop.set()
         worker.join()
         equal(len(rows), 2, "views")
