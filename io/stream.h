@@ -50,7 +50,7 @@ struct stream {
     struct shard *shard;
     int fd;
     uint8_t state;       /* private: enum stream_state */
-    uint8_t tls_failure; /* enum tls_failure, after MX_ERR_TLS of a handshake */
+    uint8_t tls_failure; /* enum tls_failure, after MX_ERR_TLS */
     bool paused : 1;
     bool sock_more : 1; /* the last receive saw more bytes waiting */
     bool want_drained : 1;
@@ -113,6 +113,8 @@ void stream_start_tls(struct stream *stream, struct tls_ctx *ctx, struct slice h
 /* The same on our side of a peer that begins with the handshake, perhaps behind something else:
  * what ops->input leaves when it calls this belongs to the handshake and is no longer offered. */
 void stream_accept_tls(struct stream *stream, struct tls_ctx *ctx);
+/* Why it ended with MX_ERR_TLS, in words; static. */
+const char *stream_tls_problem(const struct stream *stream);
 /* Sends what is written (STREAM_FLUSH_MS at most), half-closes, throws input away for a bounded
  * time, closes. While connecting or in a handshake: as stream_abort. */
 void stream_close(struct stream *stream);

@@ -5,6 +5,18 @@
 
 enum { TLS_CHUNK_BYTES = 16 * 1024 };
 
+const char *stream_tls_problem(const struct stream *stream)
+{
+    static const char *const texts[] = {
+        [TLS_FAILURE_CLOSED] = "the other side went away",
+        [TLS_FAILURE_ALERT] = "the other side refused",
+        [TLS_FAILURE_NO_COMMON] = "no version or cipher in common",
+        [TLS_FAILURE_CERTIFICATE] = "the certificate does not verify",
+        [TLS_FAILURE_PROTOCOL] = "the other side does not speak TLS, or wrongly",
+    };
+    return texts[stream->tls_failure];
+}
+
 void stream_tls_collect(struct stream *stream)
 {
     uint8_t buf[TLS_CHUNK_BYTES];
@@ -34,6 +46,7 @@ void stream_tls_take(struct stream *stream)
             break;
         }
         if (err) {
+            stream->tls_failure = (uint8_t)tls_failure(stream->tls);
             stream_begin_close(stream, err);
             return;
         }

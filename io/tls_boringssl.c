@@ -18,7 +18,8 @@ enum { PROBLEM_MAX = 200 };
 
 struct tls {
     SSL *ssl;
-    BIO *from_peer; /* owned by ssl */
+    struct tls_names *names; /* held */
+    BIO *from_peer;          /* owned by ssl */
     BIO *to_peer;
     size_t drained; /* bytes at the front of to_peer that are gone already */
     bool verify;
@@ -128,6 +129,8 @@ mx_err tls_new(struct tls **out_tls, struct tls_ctx *ctx, struct slice host)
         ERR_clear_error();
         return MX_ERR_NOMEM;
     }
+    tls->names = ctx->names;
+    tls_names_hold(tls->names);
     BIO_set_mem_eof_return(tls->from_peer, -1); /* empty = come back later */
     SSL_set_bio(tls->ssl, tls->from_peer, tls->to_peer);
     SSL_set_shed_handshake_config(tls->ssl, 1);
@@ -150,6 +153,7 @@ void tls_free(struct tls *tls)
 {
     if (tls != NULL) {
         SSL_free(tls->ssl);
+        tls_names_release(tls->names);
         free(tls);
     }
 }

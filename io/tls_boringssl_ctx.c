@@ -118,6 +118,7 @@ void tls_ctx_free(struct tls_ctx *ctx)
         session_forget(&ctx->sessions[i]);
     }
     SSL_CTX_free(ctx->ssl_ctx);
+    tls_names_release(ctx->names);
     free(ctx->sessions);
     tls_tickets_forget(ctx);
     free(ctx);
@@ -143,7 +144,7 @@ mx_err tls_server_ctx_new(struct tls_ctx **out_ctx, const struct tls_server_conf
     if (err) {
         return err;
     }
-    if (tls_pairs_load(ctx->ssl_ctx, conf->cert_pem, conf->key_pem) != NULL) {
+    if (tls_pairs_load(ctx, conf->cert_pem, conf->key_pem) != NULL) {
         tls_ctx_free(ctx);
         return MX_ERR_TLS;
     }

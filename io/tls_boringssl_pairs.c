@@ -12,7 +12,6 @@
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 
-#include <pthread.h>
 #include <stdlib.h>
 
 enum {
@@ -157,36 +156,33 @@ struct tls_name {
     char text[TLS_HOST_MAX];
 };
 
-/* Belongs to the context of the first certificate: connections may outlive everything else. */
+/* Of a context and its connections, which may outlive it. All are of one thread. (Not extra data of
+ * the SSL_CTX: BoringSSL takes memory to free that.) */
 struct tls_names {
+    size_t references;
     struct tls_name *names; /* in order */
     size_t count, cap;
     SSL_CTX *others[TLS_PAIRS_MAX]; /* of all certificates but the first */
     unsigned other_count;
 };
 
-static int names_index = -1; /* of SSL_CTX_get_ex_data */
-
-static void names_free(struct tls_names *all)
+void tls_names_hold(struct tls_names *all)
 {
+    if (all != NULL) {
+        all->references++;
+    }
+}
+
+void tls_names_release(struct tls_names *all)
+{
+    if (all == NULL || --all->references > 0) {
+        return;
+    }
     for (unsigned i = 0; i < all->other_count; i++) {
         SSL_CTX_free(all->others[i]);
     }
     free(all->names);
     free(all);
-}
-
-static void on_ctx_free(void *parent, void *ptr, CRYPTO_EX_DATA *data, int index, long arg,
-                        void *more)
-{
-    (void)parent;
-    (void)data;
-    (void)index;
-    (void)arg;
-    (void)more;
-    if (ptr != NULL) {
-        names_free(ptr);
-    }
 }
 
 static int order(const struct tls_name *a, struct slice text)
@@ -322,11 +318,9 @@ static SSL_CTX *find(const struct tls_names *all, const char *asked)
  * not at all. */
 static int on_server_name(SSL *ssl, int *out_alert, void *arg)
 {
-    const struct tls_names *all = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), names_index);
     const char *asked = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
-    SSL_CTX *found = all == NULL || asked == NULL ? NULL : find(all, asked);
+    SSL_CTX *found = asked == NULL ? NULL : find(arg, asked);
     (void)out_alert;
-    (void)arg;
     if (found != NULL) {
         (void)SSL_set_SSL_CTX(ssl, found);
     }
@@ -344,44 +338,30 @@ static const char *other_read(struct tls_names *all, struct pairs *pairs)
     return problem != NULL || pair_add(all, ssl_ctx, all->other_count) ? problem : "out of memory";
 }
 
-static const char *others_read(SSL_CTX *first, struct pairs *pairs)
+static const char *others_read(struct tls_names *all, SSL_CTX *first, struct pairs *pairs)
 {
-    struct tls_names *all = calloc(1, sizeof *all);
-    if (all == NULL) {
-        return "out of memory";
-    }
     const char *problem = pair_add(all, first, 0) ? NULL : "out of memory";
     while (problem == NULL && pairs->at < pairs->key_count) {
         problem = other_read(all, pairs);
-    }
-    if (problem == NULL && SSL_CTX_set_ex_data(first, names_index, all) != 1) {
-        problem = "out of memory";
-    }
-    if (problem != NULL) {
-        names_free(all);
-        return problem;
     }
     if (all->count > 0) {
         qsort(all->names, all->count, sizeof *all->names, by_text);
     }
     SSL_CTX_set_tlsext_servername_callback(first, on_server_name);
-    return NULL;
+    SSL_CTX_set_tlsext_servername_arg(first, all);
+    return problem;
 }
 
-static void index_make(void)
+const char *tls_pairs_load(struct tls_ctx *ctx, struct slice cert_pem, struct slice key_pem)
 {
-    names_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, on_ctx_free);
-}
-
-const char *tls_pairs_load(SSL_CTX *ssl_ctx, struct slice cert_pem, struct slice key_pem)
-{
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
     struct pairs pairs;
     const char *problem = pairs_open(&pairs, cert_pem, key_pem);
-    problem = problem != NULL ? problem : pair_read(&pairs, ssl_ctx);
+    problem = problem != NULL ? problem : pair_read(&pairs, ctx->ssl_ctx);
     if (problem == NULL && pairs.at < pairs.key_count) {
-        (void)pthread_once(&once, index_make);
-        problem = names_index < 0 ? "out of memory" : others_read(ssl_ctx, &pairs);
+        ctx->names = calloc(1, sizeof *ctx->names);
+        tls_names_hold(ctx->names);
+        problem =
+            ctx->names == NULL ? "out of memory" : others_read(ctx->names, ctx->ssl_ctx, &pairs);
     }
     pairs_close(&pairs);
     return problem;

@@ -9,9 +9,11 @@
 enum { TLS_HOST_MAX = 255 };
 
 struct kept_session;
+struct tls_names;
 
 struct tls_ctx {
     SSL_CTX *ssl_ctx;
+    struct tls_names *names;       /* of its certificates; NULL: there is one */
     struct kept_session *sessions; /* SESSIONS_MAX of them, chosen by hash; NULL for servers */
     bool server;
     bool verify;
@@ -26,7 +28,10 @@ MX_MUST_CHECK mx_err tls_ctx_make(struct tls_ctx **out, bool server);
 /* The first certificate with its chain and key; of tls_pairs_load all of them, the others for who
  * asks for their names. NULL or what is wrong. */
 const char *tls_pair_load(SSL_CTX *ssl_ctx, struct slice cert_pem, struct slice key_pem);
-const char *tls_pairs_load(SSL_CTX *ssl_ctx, struct slice cert_pem, struct slice key_pem);
+const char *tls_pairs_load(struct tls_ctx *ctx, struct slice cert_pem, struct slice key_pem);
+/* Of a context with several certificates; NULL is fine. */
+void tls_names_hold(struct tls_names *names);
+void tls_names_release(struct tls_names *names);
 /* Since 1970; 0: no time. */
 int64_t tls_time_ms(const ASN1_TIME *time);
 /* Of memory that has to outlive it; NULL when there is none for it, or the text is too long. */

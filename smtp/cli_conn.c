@@ -323,14 +323,7 @@ bool cli_conn_may_go_clear(const struct cli_conn *conn)
 
 static const char *handshake_problem(const struct cli_conn *conn, mx_err why)
 {
-    static const char *const texts[] = {
-        [TLS_FAILURE_CLOSED] = "the other side went away",
-        [TLS_FAILURE_ALERT] = "the other side refused",
-        [TLS_FAILURE_NO_COMMON] = "no version or cipher in common",
-        [TLS_FAILURE_CERTIFICATE] = "the certificate does not verify",
-        [TLS_FAILURE_PROTOCOL] = "the other side does not speak TLS",
-    };
-    return why == MX_ERR_TLS ? texts[conn->stream.tls_failure]
+    return why == MX_ERR_TLS ? stream_tls_problem(&conn->stream)
            : why == MX_OK    ? "closed by the other side"
                              : err_text(why);
 }

@@ -2,6 +2,7 @@
 
 #include "core/check.h"
 #include "core/text.h"
+#include "io/tls.h"
 #include "smtp/client_limit.h"
 #include "smtp/cmd_parse.h"
 #include "smtp/service.h"
@@ -388,11 +389,35 @@ static void log_refused(const struct srv_conn *conn)
     log_end(log, line);
 }
 
+/* A session that TLS ends, in its handshake or later. A proxy's own checks that only connect are
+ * none. */
+static void log_tls_failed(const struct srv_conn *conn, mx_err why)
+{
+    bool went = why != MX_ERR_TLS || conn->stream.tls_failure == TLS_FAILURE_CLOSED;
+    if ((why != MX_ERR_TLS && !conn->tls_wait) || (went && srv_proxy_trusted(conn))) {
+        return;
+    }
+    struct log *log = &conn->service->shard->log;
+    struct log_line *line = log_begin_repeated(log, LOG_INFO, "tls-failed");
+    log_session(line, conn->number);
+    log_client(line, &conn->client);
+    if (conn->listener->conf != NULL) { /* it may be retired */
+        log_slice(line, "listener", conn->listener->conf->name);
+    }
+    log_text(line, "phase", conn->tls_wait ? "handshake" : "session");
+    log_text(line, "reason",
+             why == MX_ERR_TLS ? stream_tls_problem(&conn->stream)
+             : why == MX_OK    ? err_text(MX_ERR_CLOSED)
+                               : err_text(why));
+    log_u64(line, "ms", (conn->service->shard->now_ns - conn->began_ns) / MX_NS_PER_MS);
+    log_end(log, line);
+}
+
 static void on_closed(struct stream *stream, mx_err why)
 {
     struct srv_conn *conn = mx_container_of(stream, struct srv_conn, stream);
     struct service *service = conn->service;
-    (void)why;
+    log_tls_failed(conn, why);
     log_refused(conn);
     srv_wait_end(conn);
     free(conn->tarpit);

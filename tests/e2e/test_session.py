@@ -1,9 +1,12 @@
 """The SMTP session: commands, replies, content, limits."""
 
 import smtplib
+import socket
+import ssl
 import subprocess
 import time
 
+import lib
 from lib import (TOLERANT, Fail, Server, Wire, check, constant, equal, free_port, listener, marked,
                  need_program, session_limits, split_local, starts, update, wait_until)
 from test_management import Managed, session_on_every_core
@@ -228,6 +231,51 @@ def test_implicit_tls():
             check("STARTTLS" not in w.hello(), "STARTTLS offered under TLS")
             w.message("alice@example.org", marked())
         check(" with ESMTPS " in split_local(s.delivered()[0])[2], "not with ESMTPS")
+
+
+def test_sessions_that_tls_ends():
+    """One line for each: who, at which listener, in which phase and why; garbage in the handshake and behind it, an alert, no
+    common version, a client that goes away."""
+    def failed(s, count):
+        wait_until(lambda: s.log().count(" tls-failed ") == count, 60, f"{count} lines")
+        return [x for x in s.log().splitlines() if " tls-failed " in x][-1]
+
+    def starttls(s):
+        w = s.wire()
+        w.expect("STARTTLS", "220")
+        return w
+    ports = [free_port(), free_port()]
+    with Server(listeners={"plain": listener(ports[0], name="plain"),
+                           "wrapped": listener(ports[1], name="wrapped", tlsImplicit=True)}) as s:
+        s.port = ports[0]
+        old = lib.no_verify()
+        old.maximum_version = ssl.TLSVersion.TLSv1_2
+        old.set_ciphers("AES128-SHA")
+
+        def no_cipher(sock):
+            try:
+                old.wrap_socket(sock)
+            except ssl.SSLError:
+                pass
+        cases = ((lambda sock: sock.sendall(b"GET / HTTP/1.1\r\n\r\n"), "does not speak TLS"),
+                 (lambda sock: sock.sendall(bytes.fromhex("15030300020228")), "refused"),
+                 (no_cipher, "no version or cipher in common"), (lambda sock: None, "went away"))
+        for number, (act, reason) in enumerate(cases):
+            w = starttls(s)
+            act(w.sock)
+            w.sock.close()
+            line = failed(s, number + 1)
+            check(all(x in line for x in (" client=127.0.0.1", " listener=plain ", " phase=handshake ", reason)), line)
+        raw = socket.create_connection(("127.0.0.1", ports[1]), timeout=60)
+        tls = lib.no_verify().wrap_socket(raw)
+        tls.recv(100)
+        with socket.socket(fileno=tls.detach()) as bare:
+            bare.sendall(bytes.fromhex("1703030020") + b"x" * 32)
+        line = failed(s, 5)
+        check(" listener=wrapped " in line and " phase=session " in line, line)
+        s.submit("alice@example.org")
+        s.delivered()
+        equal(s.log().count(" tls-failed "), 5, "lines")
 
 
 def test_tls_garbage():
