@@ -4,9 +4,10 @@
  * Each resource has a threshold that an administrator sets, of what is used or of what must be
  * left. Load is shed in this order, each step before the next one is needed:
  *
- *   OVERLOAD_STRAINED  clients get fewer connections and shorter timeouts; whoever behaves notices
- * nothing OVERLOAD_REFUSING  new connections are answered 421; those that are open finish, with yet
- * shorter timeouts
+ *   OVERLOAD_STRAINED  clients get fewer connections and shorter timeouts;
+ *                      whoever behaves notices nothing
+ *   OVERLOAD_REFUSING  new connections are answered 421;
+ *                      those that are open finish, with yet shorter timeouts
  *
  * A level is entered at once. It is left when the gauge has been on the good side of a lower mark
  * for OVERLOAD_CALM readings in a row, so that a gauge that wavers around a mark neither flaps nor

@@ -2,11 +2,12 @@
  * reads the gauges, works out the levels and sends them by message, a few times a second; the
  * answer has the gauges that only the core knows.
  *
- *                           STRAINED    REFUSING
- *   connections of a client a quarter   a tenth, of maxConnectionsPerClient; open ones stay
- *   timeouts of sessions    a quarter   a tenth, but SHED_WAIT_MIN_MS unless set lower; at once for
- * open sessions too a new connection        -           421 4.3.2 Too busy MAIL - 452 4.3.1, while
- * the queue is what is too long
+ *                            STRAINED    REFUSING
+ *   connections of a client  a quarter   a tenth      of maxConnectionsPerClient; open ones stay
+ *   timeouts of sessions     a quarter   a tenth      of open ones at once, too; at least
+ *                                                     SHED_WAIT_MIN_MS unless set lower
+ *   a new connection         -           421 4.3.2    Too busy
+ *   MAIL                     -           452 4.3.1    while the queue is what is too long
  */
 #pragma once
 
