@@ -57,6 +57,17 @@ static int compare_numbered(const void *a, const void *b)
     return left < right ? -1 : left > right;
 }
 
+bool list_position(uint32_t *out, struct slice key)
+{
+    uint64_t number;
+    bool padded = key.len > 1 && key.ptr[0] == '0';
+    if (padded || text_to_u64(&number, key) || number > UINT32_MAX) {
+        return false;
+    }
+    *out = (uint32_t)number;
+    return true;
+}
+
 bool list_items(struct checker *c, const json_t *value, size_t items_max,
                 struct numbered **out_items, size_t *out_count)
 {
@@ -79,14 +90,14 @@ bool list_items(struct checker *c, const json_t *value, size_t items_max,
     json_t *item;
     json_object_foreach((json_t *)(uintptr_t)value, key, item)
     {
-        uint64_t number;
-        if (text_to_u64(&number, slice_of_text(key)) || number > UINT32_MAX) {
+        uint32_t number;
+        if (!list_position(&number, slice_of_text(key))) {
             set_error_add(c->errors, SET_INVALID_PATCH, c->path, "%s is not a position in a list",
                           show(slice_of_text(key)).text);
             free(items);
             return false;
         }
-        items[at++] = (struct numbered){(uint32_t)number, item};
+        items[at++] = (struct numbered){number, item};
     }
     qsort(items, count, sizeof(*items), compare_numbered);
     *out_items = items;

@@ -108,8 +108,8 @@ static void patch_list(struct checker *c, const struct reg_field *field, json_t 
                        const struct slice *segments, size_t count, const json_t *value)
 {
     char key[OBJECT_ID_TEXT_MAX];
-    uint64_t index;
-    if (text_to_u64(&index, segments[0]) || index > UINT32_MAX) {
+    uint32_t index;
+    if (!list_position(&index, segments[0])) {
         refuse(c, "is not a position in a list");
         return;
     }

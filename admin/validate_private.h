@@ -54,6 +54,8 @@ struct numbered {
 };
 bool list_items(struct checker *c, const json_t *value, size_t items_max,
                 struct numbered **out_items, size_t *out_count);
+/* Without leading zeros: two members of a list cannot have the same position. */
+bool list_position(uint32_t *out, struct slice key);
 void put_index(char text[16], size_t index);
 
 /* What was built, or NULL when errors were added or memory had failed since. */

@@ -167,6 +167,9 @@ static const struct object_case cases[] = {
     {"Account", "{\"@type\":\"User\",\"name\":\"x\",\"domainId\":\"b\",\"aliases\":{\"x\":{}}}",
      "aliases: 'x' is not a position in a list\n"},
     {"Account",
+     "{\"@type\":\"User\",\"name\":\"x\",\"domainId\":\"b\",\"aliases\":{\"0\":{},\"00\":{}}}",
+     "aliases: '00' is not a position in a list\n"},
+    {"Account",
      "{\"@type\":\"User\",\"name\":\"x\",\"domainId\":\"b\",\"aliases\":{\"2\":{\"n\":1}}}",
      "aliases/2/n: is not a property of EmailAlias\naliases/2/name: is required\n"
      "aliases/2/domainId: is required\n"},

@@ -34,6 +34,7 @@ static const struct patch_case patches[] = {
     {"Account", ANN, "{\"aliases/5/name\":\"x\"}",
      "aliases/5: there is no such position in the list\n"},
     {"Account", ANN, "{\"aliases/x\":null}", "aliases/x: is not a position in a list\n"},
+    {"Account", ANN, "{\"aliases/00\":null}", "aliases/00: is not a position in a list\n"},
     {"Account", ANN, "{\"aliases/0/enabled/x\":true}",
      "aliases/0/enabled/x: has no parts at this place\n"},
     {"Account", ANN, "{\"name/x\":true}", "name/x: has no parts at this place\n"},
