@@ -41,19 +41,6 @@ static void put_value(struct writer *w, enum stat_unit unit, uint64_t value)
     }
 }
 
-/* In quotes; escaped as both formats want it. */
-static void put_quoted(struct writer *w, const char *text)
-{
-    put_char(w, '"');
-    for (; *text != '\0'; text++) {
-        if (*text == '"' || *text == '\\') {
-            put_char(w, '\\');
-        }
-        put_char(w, (uint8_t)*text < ' ' ? '?' : *text);
-    }
-    put_char(w, '"');
-}
-
 /* --- Prometheus --------------------------------------------------------------------------------
  */
 
@@ -66,6 +53,19 @@ static const struct bucket_range ranges[] = {
     [STAT_SECONDS] = {10, 38, 2}, /* 1 us to 275 s */
     [STAT_BYTES] = {10, 28, 2},   /* 1 KiB to 256 MiB */
 };
+
+/* A label's value: all of UTF-8 is allowed, so different values stay different. */
+static void put_label(struct writer *w, const char *text)
+{
+    put_char(w, '"');
+    for (; *text != '\0'; text++) {
+        if (*text == '"' || *text == '\\' || *text == '\n') {
+            put_char(w, '\\');
+        }
+        put_char(w, *text == '\n' ? 'n' : *text);
+    }
+    put_char(w, '"');
+}
 
 /* ringmx_NAME[SUFFIX]{core="0",...[,le="..."]} */
 static void put_series(struct writer *w, const struct statistic *s, const char *suffix,
@@ -81,7 +81,7 @@ static void put_series(struct writer *w, const struct statistic *s, const char *
         put_char(w, ',');
         put_text(w, labels[i].name);
         put_char(w, '=');
-        put_quoted(w, labels[i].value);
+        put_label(w, labels[i].value);
     }
 }
 
@@ -162,6 +162,24 @@ void metrics_prometheus(struct writer *w, const struct sample *samples, unsigned
 
 /* --- JSON --------------------------------------------------------------------------------------
  */
+
+static void put_quoted(struct writer *w, const char *text)
+{
+    put_char(w, '"');
+    for (; *text != '\0'; text++) {
+        if ((uint8_t)*text < ' ') {
+            put_text(w, "\\u00");
+            put_char(w, "01"[*text >> 4]);
+            put_char(w, "0123456789abcdef"[*text & 15]);
+            continue;
+        }
+        if (*text == '"' || *text == '\\') {
+            put_char(w, '\\');
+        }
+        put_char(w, *text);
+    }
+    put_char(w, '"');
+}
 
 static void put_member(struct writer *w, const char *name, enum stat_unit unit, uint64_t value)
 {

@@ -74,17 +74,18 @@ static unsigned reply_labels(const struct sample *sample, size_t row, struct sta
     return 3;
 }
 
-/* A row with a name; the shared one without is shown when it was needed. */
+/* A row with a name. The shared one, without, is shown when it was needed, with an empty label: any
+ * word may be a name. */
 static unsigned name_label(const char *label, const char *name, bool needed,
                            struct stat_label *labels)
 {
     if (name[0] == '\0' && !needed) {
         return 0;
     }
+    struct slice value = slice_of_text(name);
+    MX_ASSERT(value.len < STAT_LABEL_BYTES);
     labels[0].name = label;
-    struct slice value = name[0] == '\0' ? SLICE_LITERAL("others") : slice_of_text(name);
-    memcpy(labels[0].value, value.ptr, value.len);
-    labels[0].value[value.len] = '\0';
+    memcpy(labels[0].value, name, value.len + 1);
     return 1;
 }
 

@@ -1,6 +1,14 @@
 #include "smtp/stats.h"
 
 #include "core/check.h"
+#include "core/cursor.h"
+#include "core/hash.h"
+
+enum {
+    HASH_BYTES = 1 + 16, /* '~' and hexadecimal digits */
+    CUT_BYTES = STATS_NAME_MAX - 1 - HASH_BYTES,
+    WHOLE_BYTES = CUT_BYTES - 3, /* a cut name is longer, without what a character had in front */
+};
 
 static const char *const refusals[] = {
     [REFUSAL_LISTENER_FULL] = "listener_full",
@@ -55,17 +63,35 @@ const char *stats_class_name(unsigned hop_class)
     return classes[hop_class];
 }
 
+/* The name as rows have it. No character is cut through: that would not be UTF-8 any more. */
+static struct slice row_name(struct slice name, uint8_t buf[STATS_NAME_MAX])
+{
+    if (name.len <= WHOLE_BYTES) {
+        return name;
+    }
+    struct writer w = writer_init(buf, STATS_NAME_MAX - 1);
+    size_t len = mx_min_size(name.len, CUT_BYTES);
+    while (len > WHOLE_BYTES && len < name.len && (name.ptr[len] & 0xc0) == 0x80) {
+        len--;
+    }
+    put_slice(&w, slice_first(name, len));
+    put_char(&w, '~');
+    put_hex(&w, hash_checksum(name));
+    return writer_slice(&w);
+}
+
 unsigned stats_row(void *rows, size_t stride, struct slice name)
 {
-    struct slice cut = slice_first(name, STATS_NAME_MAX - 1);
-    for (unsigned i = STATS_OTHERS + 1; i < STATS_ROWS_MAX && cut.len > 0; i++) {
+    uint8_t buf[STATS_NAME_MAX];
+    struct slice own_name = row_name(name, buf);
+    for (unsigned i = STATS_OTHERS + 1; i < STATS_ROWS_MAX && own_name.len > 0; i++) {
         char *own = (char *)rows + i * stride;
         if (own[0] == '\0') {
-            memcpy(own, cut.ptr, cut.len);
-            own[cut.len] = '\0';
+            memcpy(own, own_name.ptr, own_name.len);
+            own[own_name.len] = '\0';
             return i;
         }
-        if (slice_equal(slice_of_text(own), cut)) {
+        if (slice_equal(slice_of_text(own), own_name)) {
             return i;
         }
     }

@@ -10,8 +10,8 @@
 
 enum {
     STATS_ROWS_MAX = 32,
-    STATS_NAME_MAX = 64, /* longer ones are cut */
-    STATS_OTHERS = 0,    /* the row that is shared */
+    STATS_NAME_MAX = 128, /* with the NUL; longer ones are abridged */
+    STATS_OTHERS = 0,     /* the row that is shared */
 };
 
 /* Why a connection was not served. The order is that of stats_refusal_name. */
@@ -113,6 +113,7 @@ const char *stats_refusal_name(unsigned refusal);
 const char *stats_verdict_name(unsigned verdict);
 const char *stats_class_name(unsigned hop_class);
 
-/* The row of a name in a table of STATS_ROWS_MAX rows, which begin with their name and are `stride`
- * bytes apart; a new one when there is room, else STATS_OTHERS. */
+/* The row of a name (UTF-8) in a table of STATS_ROWS_MAX rows, which begin with their name and are
+ * `stride` bytes apart; a new one when there is room, else STATS_OTHERS. Different names have
+ * different rows: a long one is there as its beginning, '~' and the hash of all of it. */
 unsigned stats_row(void *rows, size_t stride, struct slice name);

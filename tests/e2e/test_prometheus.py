@@ -66,6 +66,51 @@ def test_metrics_by_the_rules():
             equal(series[-1][0], float("inf"), f"last bound of {key}")
 
 
+SAMPLE = re.compile(r'(ringmx_[a-z0-9_]+){((?:[a-z_]+="(?:[^"\\\n]|\\[\\"n])*",?)*)} ([0-9.]+)')
+LABEL = re.compile(r'([a-z_]+)="((?:[^"\\\n]|\\[\\"n])*)"')
+
+
+def samples(text):
+    """Names, labels and values of the text format 0.0.4, strictly; no series may be there twice."""
+    found = {}
+    for line in text.splitlines():
+        if line.startswith("#"):
+            continue
+        sample = SAMPLE.fullmatch(line)
+        check(sample, f"not a sample: {line}")
+        labels = LABEL.findall(sample[2])
+        equal(len(dict(labels)), len(labels), f"labels of {line}")
+        key = (sample[1], frozenset((name, re.sub(r"\\(.)", lambda m: "\n" if m[1] == "n" else m[1], value))
+                                    for name, value in labels if value))  # an empty label is none
+        check(key not in found, f"twice: {line}")
+        found[key] = float(sample[3])
+    return found
+
+
+LONG = "sehr lange Beschreibung " * 8
+NAMES = ["others", 'a "quote"', "back\\slash", "\\n is no line", "Grüße, 世界 📧", "{core=\"0\"}", "case", "Case",
+         *(LONG + "📧" * 4 + tail for tail in ("1", "2")), *("x" * n + "📧📧📧📧📧📧" for n in range(95, 111))]
+
+
+def test_metrics_tell_names_apart():
+    """Names of any characters, long ones that begin alike, and more than there are rows: each is one series, escaped as the format
+    asks, in /metrics and in /stats; what has no row is in the one without a name, whatever others are called."""
+    with Managed() as s:
+        for name in NAMES + [f"more {n}" for n in range(10)]:
+            s.api.create("MtaInboundThrottle", description=name, key={"listener": True}, rate={"count": 1000, "period": 3600000})
+        with s.wire():
+            text = metrics(s)
+            stats = [row for core in s.api.stats() for row in core["inbound_throttle_passed_total"]]
+        equal(promtool("check", "metrics", text=text), "", "what promtool says")
+        passed = {dict(labels).get("throttle"): value for (name, labels), value in samples(text).items()
+                  if name == "ringmx_inbound_throttle_passed_total"}
+        equal({row["throttle"] or None: float(row["value"]) for row in stats}, passed, "/stats")
+        equal(len(stats), len(passed), "rows of /stats")
+        equal({name for name in NAMES if len(name.encode()) <= 100} - set(passed), set(), "short names, as they are")
+        equal((len(passed), passed.pop(None)), (32, len(NAMES) + 10 - 31), "rows, and those without one")
+        equal(set(passed.values()), {1}, "each is counted by itself")
+
+
 # What tells little over time, or what another one says better.
 UNSHOWN = {f"ringmx_{name}" for name in """
     config_generation delivery_attempts_total directory_load_ratio directory_slots directory_table_bytes
