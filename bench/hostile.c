@@ -23,7 +23,9 @@ struct hostile_client {
     struct wake drip;
     enum hostile_kind kind;
     uint32_t round; /* connections so far */
-    bool connected, up, flooding;
+    bool connected; /* or connecting */
+    bool ready;     /* connected */
+    bool up, flooding;
     enum hostile_stage stage;
     size_t dripped; /* of the stage's script */
     uint64_t began_ns;
@@ -261,7 +263,7 @@ static size_t on_input(struct stream *stream, struct slice in)
 static void on_ready(struct stream *stream)
 {
     struct hostile_client *c = mx_container_of(stream, struct hostile_client, stream);
-    c->up = true;
+    c->up = c->ready = true;
     dial_header(c->hostile->dial, stream);
     if (c->kind == HOSTILE_EARLY) {
         say(c, script_of(c, STAGE_EHLO));
@@ -308,13 +310,16 @@ static void on_closed(struct stream *stream, mx_err why)
     struct hostile *hostile = c->hostile;
     struct hostile_counts *counts = counts_of(c);
     bool own = c->stage == STAGE_QUIT || (c->kind == HOSTILE_RESET && why == MX_ERR_RESET);
+    bool failed = !c->ready;
     c->connected = false;
     wake_heap_remove(&hostile->drips, &c->drip);
     c->round++;
     if (hostile->stopping) {
         return;
     }
-    if (!own) {
+    if (failed) {
+        counts->first_failure = counts->failed++ == 0 ? why : counts->first_failure;
+    } else if (!own) {
         uint64_t held_ns = hostile->shard->now_ns - c->began_ns;
         counts->closed++;
         counts->held_ns_max = mx_max_size(counts->held_ns_max, held_ns);
@@ -330,7 +335,7 @@ static void connect_again(struct hostile_client *c)
     struct hostile *hostile = c->hostile;
     bool slow = c->kind == HOSTILE_SLOW_READER;
     c->connected = true;
-    c->up = c->flooding = false;
+    c->ready = c->up = c->flooding = false;
     c->stage = STAGE_CONNECT;
     c->smuggled = false;
     c->began_ns = hostile->shard->now_ns;
@@ -399,6 +404,7 @@ void hostile_stop(struct hostile *hostile)
         struct hostile_client *c = &hostile->list[i];
         wheel_cancel(&hostile->shard->wheel, &c->timer);
         if (c->connected) {
+            counts_of(c)->held += c->ready;
             stream_abort(&c->stream, MX_ERR_CANCELLED);
         }
     }

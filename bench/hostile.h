@@ -38,10 +38,13 @@ struct hostile_conf {
 
 struct hostile_counts {
     uint64_t connections;
-    uint64_t replies[6]; /* by first digit; 0: what is no reply */
-    uint64_t messages;   /* taken by the server */
-    uint64_t smuggled;   /* connections on which a command in the content was carried out */
-    uint64_t closed;     /* by the server, before the client was through */
+    uint64_t failed;      /* of them: never made */
+    mx_err first_failure; /* of these */
+    uint64_t held;        /* clients that were connected at the end */
+    uint64_t replies[6];  /* by first digit; 0: what is no reply */
+    uint64_t messages;    /* taken by the server */
+    uint64_t smuggled;    /* connections on which a command in the content was carried out */
+    uint64_t closed;      /* by the server, before the client was through */
     uint64_t reset[STAGES];
     uint64_t held_ns_max; /* the longest connection that the server ended */
 };

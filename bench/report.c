@@ -62,6 +62,13 @@ static void print_hostile(const struct load *load, FILE *out)
                 (unsigned long long)c->messages, (unsigned long long)c->smuggled,
                 (unsigned long long)resets, (unsigned long long)c->closed,
                 (double)c->held_ns_max / 1e9);
+        fprintf(out, "%19s %llu of %u were connected at the end", "", (unsigned long long)c->held,
+                load->hostile.conf.clients[kind]);
+        if (c->failed > 0) {
+            fprintf(out, "; connections that failed: %llu, the first: %s",
+                    (unsigned long long)c->failed, err_text(c->first_failure));
+        }
+        fprintf(out, "\n");
     }
 }
 

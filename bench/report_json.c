@@ -128,14 +128,19 @@ static json_t *hostile_json(const struct load *load)
                 set_number(resets, hostile_stage_word(stage), c->reset[stage]);
             }
         }
-        set(kinds, hostile_word(kind),
-            json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "clients",
-                      (json_int_t)load->hostile.conf.clients[kind], "connections",
-                      (json_int_t)c->connections, "2xx", (json_int_t)c->replies[2], "3xx",
-                      (json_int_t)c->replies[3], "4xx", (json_int_t)c->replies[4], "5xx",
-                      (json_int_t)c->replies[5], "taken", (json_int_t)c->messages, "smuggled",
-                      (json_int_t)c->smuggled, "closed_by_server", (json_int_t)c->closed,
-                      "held_ns_max", (json_int_t)c->held_ns_max, "resets", resets));
+        json_t *told = json_pack(
+            "{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "clients",
+            (json_int_t)load->hostile.conf.clients[kind], "connections", (json_int_t)c->connections,
+            "2xx", (json_int_t)c->replies[2], "3xx", (json_int_t)c->replies[3], "4xx",
+            (json_int_t)c->replies[4], "5xx", (json_int_t)c->replies[5], "taken",
+            (json_int_t)c->messages, "smuggled", (json_int_t)c->smuggled, "closed_by_server",
+            (json_int_t)c->closed, "held_ns_max", (json_int_t)c->held_ns_max, "resets", resets);
+        set_number(told, "failed", c->failed);
+        set_number(told, "held", c->held);
+        if (c->failed > 0) {
+            set(told, "first_failure", json_string(err_text(c->first_failure)));
+        }
+        set(kinds, hostile_word(kind), told);
     }
     return kinds;
 }

@@ -89,6 +89,11 @@ static bool is_good(const struct load *load, const struct send_options *options)
                 err_text(load->ledger.err));
         return false;
     }
+    if (load->idle_up < load->conf.idle) {
+        fprintf(stderr, "ringmx-bench: only %llu of %u idle connections were held\n",
+                (unsigned long long)load->idle_up, load->conf.idle);
+        complete = false;
+    }
     return options->asserts.count > 0 ? report_check(load, &options->asserts, stderr) : complete;
 }
 

@@ -595,7 +595,7 @@ def quick(script, *args):
     folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "bench")
     figures = os.path.join(work_folder(), "figures")
     done = subprocess.run([sys.executable, os.path.join(folder, script), "--build", lib.BUILD, "--quick", "--json", figures, *args],
-                          capture_output=True, text=True, timeout=120)
+                          capture_output=True, text=True, timeout=600)
     equal(done.returncode, 0, f"exit code of {script} ({done.stderr[-500:]})")
     with open(figures) as f:
         return json.load(f)

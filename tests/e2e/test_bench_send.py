@@ -344,7 +344,7 @@ def test_bench_send_idle_connections_and_server_statistics():
         equal(codes(r, "ehlo"), {250: 301}, "the idle ones have said EHLO")
         equal(times(r, "ehlo")["count"], 1, "and are not in the times")
     with BenchSink(faults=["ehlo:421"]) as sink:
-        r = send(sink.port, "--idle", "3", "--sessions", "0", "--time", "1")
+        r = send(sink.port, "--idle", "3", "--sessions", "0", "--time", "1", code=1)
         equal((r["idle_held"], r["idle_lost"]), (0, 3), "idle connections that the server did not want")
     done = bench("send", "--to", f"127.0.0.1:{free_port()}", *TO_ALICE, "--stats", f"http://127.0.0.1:{free_port()}/stats")
     equal(done.returncode, 1, "exit code without the server's counters")
@@ -363,6 +363,8 @@ def test_bench_send_hostile_clients():
         h = r["hostile"]
         equal({k: v["clients"] for k, v in h.items()}, dict(k.split(":")[0:1] + [int(k.split(":")[1])] for k in kinds), "kinds")
         equal((h["silent"]["connections"], h["silent"]["2xx"], h["silent"]["closed_by_server"]), (2, 2, 0), "silent: a greeting")
+        equal({k: h[k]["held"] for k in ("silent", "drip", "slow-data")}, {"silent": 2, "drip": 2, "slow-data": 2}, "connected at the end")
+        equal([v["failed"] for v in h.values()], [0] * len(h), "connections that failed")
         check(h["drip"]["connections"] == 2 and h["drip"]["2xx"] >= 2 and h["drip"]["taken"] == 0, f"drip: {h['drip']}")
         check(h["slow-data"]["3xx"] == 2 and h["slow-data"]["taken"] == 0, f"slow data: {h['slow-data']}")
         check(h["slow-reader"]["2xx"] >= 4 and h["slow-reader"]["taken"] == 0, f"slow reader: {h['slow-reader']}")
@@ -377,6 +379,23 @@ def test_bench_send_hostile_clients():
         r = send(sink.port, "--sessions", "0", "--time", "1", "--hostile", "early", "--hostile", "reset:9")
         check(r["hostile"]["early"]["taken"] > 0, f"early talker at smtp-sink: {r['hostile']['early']}")
         equal(len(r["hostile"]["reset"]["resets"]), 9, "stages of the resets at smtp-sink")
+
+
+def test_bench_send_says_when_clients_are_fewer_than_asked():
+    """Idle connections that the server ends are told, with exit code 1; hostile clients connect again, and what failed and who is
+    connected at the end is told."""
+    with BenchSink(faults=["ehlo:421"]) as sink:
+        done = bench("send", "--to", f"127.0.0.1:{sink.port}", *TO_ALICE, "--idle", "3", "--sessions", "0", "--time", "1")
+        equal(done.returncode, 1, "exit code")
+        check("only 0 of 3 idle connections were held" in done.stderr, f"said: {done.stderr}")
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))  # and does not listen
+        who = ("--sessions", "0", "--hostile", "silent:3", "--time", "1")
+        h = send(s.getsockname()[1], *who)["hostile"]["silent"]
+        check(h["failed"] > 3 and h["failed"] <= h["connections"], f"they try again: {h}")
+        equal((h["held"], h["closed_by_server"], h["first_failure"]), (0, 0, "connection refused"), "what is told")
+        said = bench("send", "--to", f"127.0.0.1:{s.getsockname()[1]}", *TO_ALICE, *who).stdout
+        check("0 of 3 were connected at the end; connections that failed: " in said and "connection refused" in said, f"text: {said}")
 
 
 def test_bench_send_drips():
