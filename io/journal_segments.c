@@ -367,6 +367,7 @@ static void make_done(struct work_job *job)
     }
     journal_step_segments(j);
     journal_make_start(j);
+    journal_wake_waiters(j); /* there is more room, also when the next one is prepared already */
 }
 
 static void make_retry(struct timer *timer, uint64_t now_ns)
