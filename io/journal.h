@@ -12,6 +12,12 @@
  * group is in flight per journal, so only the last group of a segment may be torn. While a group is
  * being written, the next one forms; commits share writes by themselves.
  *
+ * After a write that failed its segment is cut: its header says, durably, where the groups end, and
+ * they go on in another one. Where there is no other, on a full disk, the rest of the segment is
+ * all the room for outcomes: then the first block of what failed is overwritten, the header says
+ * again that groups follow, and they take that place. Each of these steps is durable before the
+ * next, so the group that was reported as failed never comes back.
+ *
  * Index.  A segment that is full gets an index of its records at its end, in a write of its own
  * that nobody waits for: a start that finds it whole reads it instead of the groups. Payloads are
  * then verified when they are read. A segment whose writing ended otherwise (kill, error, full

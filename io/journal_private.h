@@ -17,6 +17,8 @@ enum segment_state {
     SEGMENT_ACTIVE,   /* groups go here */
     SEGMENT_SEALED,   /* no more groups */
     SEGMENT_CUT,      /* a write to it failed: its header is to say where it ends */
+    SEGMENT_WIPING,   /* cut, but there is no other: what failed is overwritten, */
+    SEGMENT_OPENING,  /* then its header says again that groups follow */
     SEGMENT_FREEING,  /* its header is being rewritten as free */
 };
 

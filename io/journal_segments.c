@@ -169,6 +169,55 @@ static void prepared_done(struct journal *j, struct segment *segment, mx_err err
     journal_wake_waiters(j);
 }
 
+/* Of the group that failed the first block, without which nothing of it is read. */
+static void wipe_write(struct journal *j, struct segment *segment)
+{
+    memset(j->header, 0, JF_BLOCK_BYTES);
+    j->header_of = segment;
+    j->header_bytes = JF_BLOCK_BYTES;
+    ring_write(j->shard->ring, &j->header_op, segment->fd, j->header, j->header_bytes, segment->end,
+               true);
+}
+
+static bool is_only_one(const struct journal *j, const struct segment *segment)
+{
+    /* With no group in it, a start knows it by its blank. */
+    return j->active == NULL && j->prepared == NULL && j->empty_count == 0 &&
+           segment->end > JF_BLOCK_BYTES;
+}
+
+static void cut_end(struct journal *j, struct segment *segment)
+{
+    segment->state = SEGMENT_SEALED;
+    j->cut = NULL;
+    j->cut_tries = 0;
+    j->check_free = true;
+    journal_wake_waiters(j);
+}
+
+/* On a full disk the rest of the segment is all the room there is, with what is kept in it for
+ * outcomes: groups follow in the place of the one that failed. */
+static void open_again(struct journal *j, struct segment *segment, mx_err err)
+{
+    if (!err && segment->state == SEGMENT_WIPING) {
+        segment->state = SEGMENT_OPENING;
+        return;
+    }
+    if (err || !is_only_one(j, segment)) {
+        cut_end(j, segment); /* nothing is behind its last group, whatever its header says */
+        return;
+    }
+    j->active = segment;
+    j->active_at = segment->end;
+    segment->end = 0;
+    j->broken = false;
+    cut_end(j, segment);
+    segment->state = SEGMENT_ACTIVE;
+    if (j->ops->recovered != NULL) {
+        j->ops->recovered(j->arg);
+    }
+}
+
 /* Appending goes on when the failed write cannot come back. After many tries it goes on all the
  * same: then what was reported as failed may be found by the next start. */
 static void cut_done(struct journal *j, struct segment *segment, mx_err err)
@@ -181,11 +230,11 @@ static void cut_done(struct journal *j, struct segment *segment, mx_err err)
         journal_trouble(j, "journal-segment-failed", segment, err,
                         "a write that was reported as failed may come back at the next start");
     }
-    segment->state = SEGMENT_SEALED;
-    j->cut = NULL;
-    j->cut_tries = 0;
-    j->check_free = true;
-    journal_wake_waiters(j);
+    if (!err && is_only_one(j, segment)) {
+        segment->state = SEGMENT_WIPING;
+        return;
+    }
+    cut_end(j, segment);
 }
 
 static void header_done(struct op *op, const struct op_result *result)
@@ -197,6 +246,8 @@ static void header_done(struct op *op, const struct op_result *result)
     j->header_of = NULL;
     if (segment->state == SEGMENT_CUT) {
         cut_done(j, segment, err);
+    } else if (segment->state == SEGMENT_WIPING || segment->state == SEGMENT_OPENING) {
+        open_again(j, segment, err);
     } else if (segment->state != SEGMENT_FREEING) {
         prepared_done(j, segment, err);
     } else if (err) {
@@ -207,12 +258,24 @@ static void header_done(struct op *op, const struct op_result *result)
     }
 }
 
+static void cut_write(struct journal *j, struct segment *segment)
+{
+    uint32_t end = segment->end;
+    if (segment->state == SEGMENT_WIPING) {
+        wipe_write(j, segment);
+        return;
+    }
+    segment->end = segment->state == SEGMENT_OPENING ? 0 : end;
+    header_write(j, segment, JF_ACTIVE);
+    segment->end = end;
+}
+
 /* One header write at a time: what a failed write left comes first, then preparing the next
  * segment. */
 void journal_step_segments(struct journal *j)
 {
     if (j->header_of == NULL && j->cut != NULL && !timer_armed(&j->cut_retry)) {
-        header_write(j, j->cut, JF_ACTIVE);
+        cut_write(j, j->cut);
     }
     if (j->header_of == NULL && j->prepared == NULL && j->empty_count > 0) {
         struct segment *segment = mx_container_of(list_pop_front(&j->empty), struct segment, node);
