@@ -7,12 +7,9 @@
 
 struct inode;
 
-#define DISK_BYTES (UINT64_C(64) << 20)
 void disk_format(uint64_t capacity);
 /* From now on there is so much room. */
 void disk_resize(uint64_t capacity);
-/* It is a scenario's, and full most of the time. */
-bool disk_is_small(void);
 /* The page cache is kept, locks and open files are not. */
 void disk_after_kill(void);
 /* Of what is unsynced a seeded subset survives; then as disk_after_kill. */

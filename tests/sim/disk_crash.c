@@ -134,11 +134,6 @@ void disk_resize(uint64_t capacity)
     disk.capacity = capacity;
 }
 
-bool disk_is_small(void)
-{
-    return disk.capacity < DISK_BYTES;
-}
-
 enum disk_rot disk_rot(void)
 {
     struct inode *journal = disk_lookup("/ringmx/journal");

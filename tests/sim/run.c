@@ -21,6 +21,8 @@ enum {
     JUMP_MAX_S = 600
 };
 
+#define DISK_BYTES (UINT64_C(64) << 20)
+
 void clients_reset(void);
 
 struct run_totals run_totals;
@@ -126,7 +128,6 @@ static void last_life(const struct plan *plan, unsigned cores, bool ghost)
     sim.strike_at = 0;
     sim.full_until_ns = 0;
     disk_resize(DISK_BYTES);
-    sim.trouble_ns = mx_min_size(sim.trouble_ns, sim.now_ns);
     conf.release = !ghost && conf.steers > 0;
     conf.steers = 0;
     if (ghost) {

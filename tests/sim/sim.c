@@ -3,7 +3,6 @@
 #include "commit.h"
 #include "io/clock.h"
 #include "io/random.h"
-#include "tests/sim/disk.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -112,9 +111,7 @@ enum sim_fault sim_op(const char *what, const char *name)
         if (sim.ops >= sim.strike_at + sim.strike_len) {
             return FAULT_NONE;
         }
-        /* A failed write takes a segment out of use, and with it the room that was kept for marks:
-         * a disk that has none for another one lets them wait until it is larger. */
-        sim_trouble(disk_is_small() ? UINT64_MAX / 2 : sim.now_ns);
+        sim_trouble(sim.now_ns);
         return FAULT_IO;
     }
     if (sim.struck) {
