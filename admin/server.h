@@ -28,7 +28,8 @@ struct server_options {
 
 enum {
     SERVER_CORES_MAX = 256,
-    SERVER_BIND_RETRY_MS = 1000,          /* a killed predecessor's port stays bound for a moment */
+    /* A killed predecessor's port stays bound until the kernel has ended its rings. */
+    SERVER_BIND_RETRY_MS = 5000,
     SERVER_HTTP_STOP_MS = 3000,           /* requests in progress get this long at shutdown */
     SERVER_HTTP_LINGER_MS = 200,          /* ... and what was answered, to reach its client */
     SERVER_MANAGEMENT_BLOCKS = 16 * 1024, /* memory of the management loop's streams, in blocks */

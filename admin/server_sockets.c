@@ -2,10 +2,12 @@
 
 #include "admin/inherited.h"
 #include "admin/privileges.h"
+#include "io/clock.h"
 
 #include <string.h>
+#include <unistd.h>
 
-enum { HTTP_BACKLOG = 128 };
+enum { HTTP_BACKLOG = 128, HTTP_RETRY_US = 20000 };
 
 bool server_inherit(void)
 {
@@ -34,6 +36,18 @@ bool server_listeners_open(struct server *server)
     return true;
 }
 
+/* A killed predecessor may have the port still. */
+static mx_err listen_patiently(int *out_fd, const struct ring_listen_conf *conf)
+{
+    uint64_t until_ns = clock_monotonic_ns() + SERVER_BIND_RETRY_MS * MX_NS_PER_MS;
+    mx_err err = ring_listen(out_fd, conf);
+    while (err == MX_ERR_INUSE && clock_monotonic_ns() < until_ns) {
+        usleep(HTTP_RETRY_US);
+        err = ring_listen(out_fd, conf);
+    }
+    return err;
+}
+
 bool server_http_listen_open(struct server *server)
 {
     const struct environment *env = &server->env;
@@ -53,7 +67,7 @@ bool server_http_listen_open(struct server *server)
         struct ring_listen_conf conf = {
             .addr = ring_addr_of(&addr), .backlog = HTTP_BACKLOG, .no_delay = true};
         server->http_fd = inherited_take(&conf.addr);
-        err = server->http_fd >= 0 ? MX_OK : ring_listen(&server->http_fd, &conf);
+        err = server->http_fd >= 0 ? MX_OK : listen_patiently(&server->http_fd, &conf);
         server->http_addr = addr;
     }
     if (err) {

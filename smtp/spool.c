@@ -86,6 +86,15 @@ static void write_done(struct journal_append *append, mx_err err)
     write_end(write);
 }
 
+/* Nothing but what is kept for outcomes is left. Those behind it are not to wait for more. */
+static bool is_left_out(const struct outcome_write *write, mx_err err)
+{
+    const struct journal *journal = write->spool->journal;
+    return write->deferred && err != MX_ERR_AGAIN &&
+           (err == MX_ERR_NOSPACE ||
+            journal_room(journal, write->len, JOURNAL_LAST_RESERVE) == MX_OK);
+}
+
 static void write_submit(struct outcome_write *write)
 {
     struct spool *spool = write->spool;
@@ -98,7 +107,7 @@ static void write_submit(struct outcome_write *write)
     }
     mx_err err = journal_append(spool->journal, &write->append, RECORD_OUTCOME, write->message->id,
                                 write->len, flags, &payload);
-    if (err == MX_ERR_NOSPACE && write->deferred) {
+    if (err && is_left_out(write, err)) {
         write_end(write);
         return;
     }

@@ -138,13 +138,13 @@ EFFECTS = {
                         "retryDue": "queue_listed_and_cancelled", "notifyCount": "recipient_fields",
                         "expires": "queue_expiry_changed", "orcpt": "queue_listed_and_cancelled",
                         "nextHop": "queue_content_and_replies", "held": "queue_by_filter",
-                        "attempts": "queue_history"},
+                        "attempts": "queue_history", "queueName": "queue_by_virtual_queue"},
     "QueueAttempt": dict.fromkeys(("at", "result", "duration", "nextHop", "host", "peer", "responseCode",
                                    "responseMessage"), "queue_history"),
     "ActionPauseMtaQueue": {"route": "queue_route_paused", "queue": "virtual_queue_paused"},
     "ActionResumeMtaQueue": {"route": "queue_route_paused", "queue": "virtual_queue_paused"},
     "ActionChangeMtaQueue": dict.fromkeys(("operation", "at", "returnPath", "to", "nextHop", "error", "cursor"), "queue_by_filter") | {
-        "status": "queue_held_after_a_kill"} | dict.fromkeys(
+        "status": "queue_held_after_a_kill", "queueName": "queue_by_virtual_queue"} | dict.fromkeys(
         ("text", "createdBefore", "createdAfter", "dueBefore", "dueAfter"), "queue_filters_of_changes"),
     "QueueExpiryTtl": {"expiresAt": "queue_listed_and_cancelled"},
     "RecipientStatusCompleted": {"responseCode": "recipient_fields",
