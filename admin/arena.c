@@ -1,6 +1,7 @@
 #include "admin/arena.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum { ARENA_CHUNK_BYTES = 256 * 1024 };
 
@@ -63,6 +64,9 @@ void arena_free(struct arena *arena)
     while (arena->chunks) {
         struct arena_chunk *chunk = arena->chunks;
         arena->chunks = chunk->next;
+        explicit_bzero(chunk->data, arena->used);
+        arena->used =
+            arena->chunks != NULL ? arena->chunks->cap : 0; /* of earlier ones, any of it */
         free(chunk);
     }
     *arena = (struct arena){0};

@@ -20,5 +20,6 @@ struct arena {
 void *arena_take(struct arena *arena, size_t bytes);
 /* A copy with a NUL byte behind it that is not counted. MX_ERR_NOMEM. */
 MX_MUST_CHECK mx_err arena_copy(struct slice *out_copy, struct arena *arena, struct slice text);
-/* Frees everything; a zeroed arena is fine. */
+/* Wipes and frees everything, as there are private keys and passwords in it; a zeroed arena is
+ * fine. */
 void arena_free(struct arena *arena);

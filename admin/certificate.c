@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static mx_err copy_text(uint8_t **out_bytes, size_t *out_len, const char *text)
 {
@@ -114,6 +115,9 @@ void certificate_add_names(json_t *object, const struct certificate_text *text)
 void certificate_free(struct certificate_text *text)
 {
     free(text->cert_pem);
+    if (text->key_pem != NULL) {
+        explicit_bzero(text->key_pem, text->key_len);
+    }
     free(text->key_pem);
     *text = (struct certificate_text){0};
 }

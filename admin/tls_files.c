@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { PEM_MAX = 64 * 1024, SELF_SIGNED_PEM_MAX = 4096 };
 
@@ -36,6 +37,7 @@ static mx_err make_pair(const struct image *image, const char *cert_path, const 
     if (!err) {
         err = sys_replace_file(key_path, writer_slice(&key_pem));
     }
+    explicit_bzero(key, sizeof key);
     return err ? err : sys_replace_file(cert_path, writer_slice(&cert_pem));
 }
 
@@ -68,6 +70,9 @@ mx_err tls_files_load(struct tls_files *files, const struct image *image, const 
 void tls_files_free(struct tls_files *files)
 {
     free(files->cert_owned);
+    if (files->key_owned != NULL) {
+        explicit_bzero(files->key_owned, files->key_pem.len);
+    }
     free(files->key_owned);
     *files = (struct tls_files){0};
 }
