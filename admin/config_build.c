@@ -468,10 +468,6 @@ void config_free(struct config *config)
         return;
     }
     struct config_memory *memory = config->arena;
-    if (config->image.certificate) {
-        struct slice keys = config->image.certificate->key_pem;
-        explicit_bzero((void *)(uintptr_t)keys.ptr, keys.len);
-    }
     expr_free(memory->route);
     expr_free(memory->schedule);
     expr_free(memory->tls);
