@@ -255,8 +255,8 @@ void queue_scan_piece(struct queue_request *request)
     request->done = scan->looked >= scan->end;
 }
 
-/* --- by addresses, and queues that are not known yet
- * ----------------------------------------------------------------- */
+/* --- by addresses, and by queues that are not known yet ----------------------------------------
+ */
 
 /* Looks up the virtual queues that are not known, for those who come later as well. */
 static void find_queues(struct queue_request *request, struct message *msg,
