@@ -1,12 +1,14 @@
 """How much may be queued and how fast it leaves, for the whole process and after a restart."""
 
 import threading
-import time
 
+from hours import Hours
 from lib import Sink, check, equal, marked, starts, wait_until
-from test_management import Api, Managed
+from test_management import Api, Managed, session_on_every_core
 from test_schedule import choose, later, queue_of, seconds
 
+HOUR_S = 3600
+EARLY_S = 600  # no test takes as long
 FULL = "452 4.3.1 Queue quota reached: "
 
 
@@ -195,48 +197,49 @@ def throttled(s):
     return s.log().count("rate limit: ")
 
 
-class Arrivals:
-    """A hook for sinks that notes when recipients come."""
-
-    def __init__(self):
-        self.began, self.times = time.time(), []
-
-    def __call__(self, session, verb, line):
-        if verb == "RCPT":
-            self.times.append((time.time() - self.began, line.split("<")[1].split(">")[0]))
-
-
 def test_throttle_defers():
     """Over the rate nothing is tried: the queue shows why and when, no attempt is counted, and the turn comes, in order."""
-    arrivals = Arrivals()
-    with Sink(hook=arrivals) as sink, Managed(relay=sink.port, cores=1, retry_ms=None) as s:
-        s.api.create("MtaOutboundThrottle", description="two in 16 s", key={"rcptDomain": True}, rate=rate(2, 16))
-        arrivals.began = time.time()
+    clock = Hours()
+    with Sink() as sink, Managed(relay=sink.port, cores=1, retry_ms=None, start=False) as s:
+        clock.start(s)
+        s.api.create("MtaOutboundThrottle", description="two in 2 h", key={"rcptDomain": True}, rate=rate(2, 2 * HOUR_S))
+
+        def came():
+            return [m.rcpts[0] for m in sink.messages]
         for i in range(4):
             s.submit(f"bob{i}@example.org", marked())
-        wait_until(lambda: throttled(s) == 2, 10, "two over the rate")
-        equal(sorted(m.rcpts[0] for m in sink.messages), ["bob0@example.org", "bob1@example.org"], "at once")
+        wait_until(lambda: throttled(s) == 2 and len(came()) == 2, 10, "two over the rate")
+        equal(sorted(came()), ["bob0@example.org", "bob1@example.org"], "at once")
         queue = waiting(s)
         equal(sorted(queue), ["bob2@example.org", "bob3@example.org"], "those that wait")
         for r in queue.values():
             equal((r["retryCount"], r["attempts"]), (0, {}), "no attempt was made")
-            check("rate limit: two in 16 s" in str(r["status"]), r)
+            check("rate limit: two in 2 h" in str(r["status"]), r)
         check(queue["bob2@example.org"]["retryDue"] < queue["bob3@example.org"]["retryDue"], f"one after the other: {queue}")
+        for number in (2, 3):
+            clock.ahead(s, (number - 1) * HOUR_S - EARLY_S)
+            equal((len(came()), sorted(waiting(s))), (number, [f"bob{i}@example.org" for i in range(number, 4)]), "before its time")
+            clock.ahead(s, (number - 1) * HOUR_S)
+            wait_until(lambda n=number: len(came()) == n + 1, 10, "its turn")
+            equal(came()[number], f"bob{number}@example.org", "the order")
         wait_until(lambda: not ids(s), 20, "an empty queue")
-        equal([who for _, who in arrivals.times], [f"bob{i}@example.org" for i in range(4)], "the order")
-        for i in (2, 3):
-            check(arrivals.times[i][0] >= 8 * (i - 1), f"not before its time: {arrivals.times}")
 
 
 def test_throttle_expires():
     """Whose turn would come after his time is given up in time, untried; the report says why he waited."""
-    with Sink() as sink, Managed(relay=sink.port, cores=1, retry_ms=None) as s:
+    clock = Hours()
+    with Sink() as sink, Managed(relay=sink.port, cores=1, retry_ms=None, users=("alice", "carol"), start=False) as s:
+        clock.start(s)
         s.api.create("MtaDeliverySchedule", name="short", queueId=queue_of(s, "remote"), retry=seconds(3600),
-                     expiry={"@type": "Ttl", "expire": 2000})
+                     expiry={"@type": "Ttl", "expire": HOUR_S * 1000 // 2})
         choose(s, "short")
-        s.api.create("MtaOutboundThrottle", description="one an hour", key={"rcptDomain": True}, rate=rate(1, 3600))
+        s.api.create("MtaOutboundThrottle", description="one an hour", key={"rcptDomain": True}, rate=rate(1, HOUR_S))
         for i in range(2):
             s.submit(f"bob{i}@example.org", marked(), sender="alice@example.org")
+        wait_until(lambda: len(sink.messages) == 1 and throttled(s) == 1, 10, "one over the rate")
+        clock.ahead(s, HOUR_S // 2 - EARLY_S, "carol@example.org")
+        equal(s.mailbox(), [], "reports before his time")
+        clock.ahead(s, HOUR_S // 2, "carol@example.org")
         [report] = s.delivered(1)
         check("bob1@example.org" in str(report) and "5.4.7" in str(report) and "rate limit: one an hour" in str(report), report)
         equal([m.rcpts[0] for m in sink.messages], ["bob0@example.org"], "those that were tried")
@@ -294,15 +297,21 @@ def test_throttle_hosts():
 
 
 def test_throttle_whole_process():
-    """Four cores send no more together than one throttle says, also after a restart with what waits."""
-    arrivals = Arrivals()
-    with Sink(hook=arrivals) as sink, Managed(relay=sink.port, cores=4, retry_ms=None) as s:
-        s.api.create("MtaOutboundThrottle", description="ten", key={"mx": True}, rate=rate(10, 5))
-        arrivals.began = time.time()
+    """Four cores send no more together than one throttle says: each that waits has its own turn, and waits once."""
+    clock = Hours()
+    with Sink() as sink, Managed(relay=sink.port, cores=4, retry_ms=None, start=False) as s:
+        clock.start(s)
+        s.api.create("MtaOutboundThrottle", description="ten", key={"mx": True}, rate=rate(10, 10 * HOUR_S))
+        clients = session_on_every_core(s)
         for i in range(24):
-            s.submit(f"bob{i}@example.org", marked())
-        wait_until(lambda: throttled(s) >= 10, 10, "those over the rate")
-        wait_until(lambda: len(sink.messages) == 24, 30, "all of them")
-        for i, (at, _) in enumerate(sorted(arrivals.times)):
-            check(at >= (i - 9) * 0.5 - 0.01, f"arrival {i} at {at:.2f} s: {arrivals.times}")
+            clients[i % 4].sendmail("sender@example.net", f"bob{i}@example.org", marked())
+        wait_until(lambda: throttled(s) == 14 and len(sink.messages) == 10, 10, "those over the rate")
+        for hour in range(1, 15):
+            clock.ahead(s, hour * HOUR_S - EARLY_S)
+            equal(len(sink.messages), 9 + hour, f"before hour {hour}")
+            clock.ahead(s, hour * HOUR_S)
+            s.api.stats()  # every core looks at the clock
+            wait_until(lambda n=10 + hour: len(sink.messages) == n, 10, f"one more in hour {hour}")
         equal(throttled(s), 14, "each has waited once")
+        wait_until(lambda: not ids(s), 10, "an empty queue")
+        equal(len({m.rcpts[0] for m in sink.messages}), 24, "each of them")
