@@ -205,7 +205,7 @@ class Player:
     def __init__(self, talk, session=session(), schema=SCHEMA, schema_hash="hash-1", wrap=None, override=None):
         self.talk, self.session, self.hash = list(talk), session, schema_hash
         self.schema = json.dumps(schema).encode()
-        self.override = override or {}  # path -> (status, headers, body)
+        self.override = override or {}  # path -> (status, headers, body), or what gives it
         self.next, self.wrong, self.seen = 0, [], []
         player = self
 
@@ -260,7 +260,8 @@ class Player:
         self.note(handler)
         json_type = {"Content-Type": "application/json"}
         if handler.path in self.override:
-            self.send(handler, *self.override[handler.path])
+            answer = self.override[handler.path]
+            self.send(handler, *(answer() if callable(answer) else answer))
         elif handler.path == "/api/schema":
             self.send(handler, 302, {"Location": f"/api/schema/{self.hash}"}, b"")
         elif handler.path == f"/api/schema/{self.hash}":
