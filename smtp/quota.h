@@ -69,7 +69,8 @@ enum quota_verdict quotas_ask(struct quotas *quotas, struct incoming *in,
                               struct slice *out_name);
 /* The one that asked has gone. */
 void quotas_forget(struct quotas *quotas, struct incoming *in);
-/* The message has gone; the hold as well then. */
+/* The message is queued no longer, though its end may not be on disk yet: after a crash it counts
+ * again. The hold is gone then. */
 void quotas_release(struct quotas *quotas, struct quota_hold *hold);
 /* As stored with a message of an earlier process; NULL: no memory. */
 struct quota_hold *quota_hold_new(const uint64_t *keys, uint32_t count, uint64_t bytes);

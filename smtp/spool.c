@@ -238,6 +238,16 @@ void spool_enqueue(struct spool *spool, struct message *msg)
     spool_index_add(spool, msg);
 }
 
+/* It is queued no longer: its keys may be used again. */
+static void release_hold(struct spool *spool, struct message *msg)
+{
+    struct quota_hold *hold = msg->hold;
+    msg->hold = NULL;
+    if (hold != NULL) {
+        spool->ops->released(spool->arg, hold);
+    }
+}
+
 void spool_message_free(struct spool *spool, struct message *msg)
 {
     for (uint32_t i = 0; msg->rcpts != NULL && i < msg->rcpt_count; i++) {
@@ -245,9 +255,7 @@ void spool_message_free(struct spool *spool, struct message *msg)
         texts_drop(&spool->texts, msg->rcpts[i].hop);
         texts_drop(&spool->texts, msg->rcpts[i].queue);
     }
-    if (msg->hold != NULL) {
-        spool->ops->released(spool->arg, msg->hold);
-    }
+    release_hold(spool, msg);
     if (msg->rcpts != &msg->one) {
         free(msg->rcpts);
     }
@@ -293,6 +301,7 @@ void spool_settle_end(struct spool *spool, struct message *msg)
     }
     if (msg->writes > 0 || msg->active != NULL || is_moving(msg)) {
         spool_index_remove(spool, msg); /* it has ended but for the disk */
+        release_hold(spool, msg);
         return;
     }
     spool->finished++;

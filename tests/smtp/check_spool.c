@@ -6,6 +6,7 @@
 #include "smtp/spool_history.h"
 #include "smtp/spool_index.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static mx_err fake_append(struct journal_append *append, uint32_t len, unsigned flags,
@@ -19,7 +20,7 @@ static mx_err fake_append(struct journal_append *append, uint32_t len, unsigned 
 #define shard_after(shard, timer, ns) (retries++)
 #define journal_wait(journal, waiter) (waits++)
 #define spool_index_remove(spool, msg) (ended++)
-static unsigned retries, waits, ended, last;
+static unsigned retries, waits, ended, last, released;
 static mx_err refusal, full;
 #include "smtp/spool.c"
 
@@ -56,9 +57,16 @@ static struct spool spool;
 static struct message msg;
 static struct rcpt_state states[RCPTS];
 
+static void count_released(void *arg, struct quota_hold *hold)
+{
+    CHECK(arg == NULL && hold->count == 1);
+    released++;
+    free(hold);
+}
+
 static void setup(void)
 {
-    static const struct spool_ops ops;
+    static const struct spool_ops ops = {.released = count_released};
     spool = (struct spool){.ops = &ops};
     list_init(&spool.all);
     list_init(&spool.blocked_writes);
@@ -69,7 +77,7 @@ static void setup(void)
     last = LAST_ROOM;
     refusal = MX_OK;
     full = MX_ERR_NOSPACE;
-    retries = waits = ended = append_count = 0;
+    retries = waits = ended = released = append_count = 0;
 }
 
 static void teardown(void)
@@ -154,6 +162,24 @@ static void deferral_waits_for_a_disk_that_fails(void)
     CHECK(msg.writes == 0);
 }
 
+/* The queue shows it no more: a sender who is told that it is full would look in vain for why. */
+static void quota_is_given_back_before_the_disk_has_it(void)
+{
+    static const uint64_t key = 1;
+    msg.hold = quota_hold_new(&key, 1, 0);
+    CHECK(msg.hold != NULL);
+    deliver(0);
+    msg.rcpts_left--;
+    spool_settle_end(&spool, &msg);
+    CHECK(released == 0 && ended == 0);
+    deliver(1);
+    msg.rcpts_left--;
+    spool_settle_end(&spool, &msg);
+    CHECK(msg.writes == 2 && ended == 1 && released == 1);
+    appends[0]->done(appends[0], MX_OK);
+    CHECK(msg.writes == 1 && released == 1);
+}
+
 int main(void)
 {
     static void (*const tests[])(void) = {
@@ -161,6 +187,7 @@ int main(void)
         deferral_in_the_line_gives_way,
         deferral_does_not_stop_outcomes,
         deferral_waits_for_a_disk_that_fails,
+        quota_is_given_back_before_the_disk_has_it,
     };
     for (size_t i = 0; i < mx_countof(tests); i++) {
         setup();
