@@ -12,9 +12,9 @@ enum {
     MAKE_RETRY_MS = 1000,
     CUT_RETRY_MS = 1000,
     CUT_TRIES_MAX = 30,
-    SPARE_SEGMENTS = 1, /* with fewer than this and the prepared one, the next is made */
-    FLOOR_SEGMENTS = 4, /* below it nothing is moved to free space */
-    EVICT_PER_TURN = 4,
+    SPARE_SEGMENTS = 1,  /* with fewer than this and the prepared one, the next is made */
+    FLOOR_SEGMENTS = 4,  /* below it nothing is moved to free space */
+    EVICT_PER_TURN = 16, /* their copies share a block or few, or little room is won */
 };
 
 /* --- dependencies and freeing ------------------------------------------------------------------
@@ -81,7 +81,9 @@ static void forget_dependency(struct journal *j, const struct segment *freed)
 
 static bool can_free(const struct journal *j, const struct segment *segment)
 {
-    if (segment->deps_lost && list_first(&j->segments) != &segment->node) {
+    /* Those that are being adopted are older than all others. */
+    bool oldest = list_empty(&j->adopting) && list_first(&j->segments) == &segment->node;
+    if (segment->deps_lost && !oldest) {
         return false;
     }
     return segment->state == SEGMENT_SEALED && list_empty(&segment->residents) &&

@@ -39,15 +39,16 @@ static inline void end_all(void)
     shard_fini(&shard);
 }
 
-/* After the end: all that is there. */
+/* All that is there, as a start would find it now. */
 static inline struct journal_scan_result scan_all(const struct journal_scan_ops *scan_ops)
 {
     struct journal_scan_result result;
+    struct journal_store *found;
     struct log log;
     CHECK(log_init(&log, -1, LOG_ERROR) == MX_OK);
-    CHECK(journal_store_open_readonly(&store, dir, &log) == MX_OK);
-    CHECK(journal_store_scan(store, scan_ops, NULL, &result) == MX_OK);
-    journal_store_close(store);
+    CHECK(journal_store_open_readonly(&found, dir, &log) == MX_OK);
+    CHECK(journal_store_scan(found, scan_ops, NULL, &result) == MX_OK);
+    journal_store_close(found);
     log_fini(&log);
     return result;
 }
