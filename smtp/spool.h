@@ -127,11 +127,11 @@ struct spool {
     struct journal_waiter writes_waiter;
     struct timer writes_retry;
     uint64_t count;
-    uint64_t bytes;              /* of the content of these messages */
-    uint64_t accepted, finished; /* totals since start */
-    uint64_t unmarked;           /* messages whose outcomes found no memory to be written */
-    unsigned moves;
-    struct spool_part *part; /* being taken over (smtp/spool_adopt), or NULL */
+    uint64_t bytes;                /* of the content of these messages */
+    uint64_t accepted, finished;   /* totals since start */
+    uint64_t unmarked;             /* messages whose outcomes found no memory to be written */
+    unsigned moves, moves_reading; /* records on their way forward; of these not read yet */
+    struct spool_part *part;       /* being taken over (smtp/spool_adopt), or NULL */
     struct timer adopt_retry;
     bool adopt_waited;
     struct shard_hook hook;

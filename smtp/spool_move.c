@@ -67,11 +67,14 @@ static void room_again(struct journal_waiter *waiter)
     move_write(mx_container_of(waiter, struct move, waiter));
 }
 
+/* Copies share a write: one that has a block for itself would take as much room as the original
+ * did, and be moved again, without end. The last one that is read takes the others along. */
 static mx_err append(struct move *move, uint8_t type, struct qid id, size_t len,
                      struct writer *payload)
 {
-    return journal_append(move->spool->journal, &move->append, type, id, (uint32_t)len,
-                          JOURNAL_RESERVE, payload);
+    unsigned flags = JOURNAL_RESERVE | (move->spool->moves_reading > 0 ? JOURNAL_LAZY : 0);
+    return journal_append(move->spool->journal, &move->append, type, id, (uint32_t)len, flags,
+                          payload);
 }
 
 static mx_err write_extent(struct move *move, struct extent *extent)
@@ -212,6 +215,7 @@ static void move_write(struct move *move)
 static void read_done(struct journal_read *read, mx_err err)
 {
     struct move *move = mx_container_of(read, struct move, read);
+    move->spool->moves_reading--;
     if (err) {
         struct log *log = &move->spool->shard->log;
         struct log_line *line = log_begin(log, LOG_ERROR, "queue-record-unreadable");
@@ -252,6 +256,7 @@ void spool_move(struct spool *spool, struct spool_resident *res)
     }
     res->moving = true;
     spool->moves++;
+    spool->moves_reading++;
     *move = (struct move){.spool = spool, .res = res, .buf = buf};
     move->read = (struct journal_read){.done = read_done, .ref = res->resident.ref, .buf = buf};
     move->append.done = append_done;
