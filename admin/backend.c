@@ -18,7 +18,9 @@ struct request_job {
     struct api_answer answer;
     struct auth_verdict verdict;
     struct auth_caller caller;
-    struct timer delay;     /* of the answer to a failed sign-in */
+    uint64_t begun_ns;
+    uint64_t hold_ns;       /* see admin/commit_pace.h */
+    struct timer delay;     /* of the answer: to a failed sign-in, or to a large change */
     const char *permission; /* backend_permit: asked for; NULL: a request to the API */
     backend_then_fn then;
     void *then_arg;
@@ -165,6 +167,27 @@ static void request_step(struct request_job *own)
     }
 }
 
+/* Has a core written something for mail just now? */
+static bool mail_comes_in(const struct backend *b, uint64_t now_ns)
+{
+    bool comes = false;
+    for (unsigned i = 0; i < b->conf.cores; i++) {
+        uint64_t synced_ns = pulse_synced_ns(b->conf.pulses[i]);
+        comes = comes || (synced_ns > 0 && synced_ns + COMMIT_PACE_MAIL_MS * MX_NS_PER_MS > now_ns);
+    }
+    return comes;
+}
+
+static void hold_changes(struct backend *b, struct request_job *own)
+{
+    struct store_cost cost = store_take_cost(b->store);
+    uint64_t now_ns = clock_monotonic_ns();
+    if (cost.objects > 0 && mail_comes_in(b, now_ns)) {
+        own->hold_ns =
+            commit_pace_hold_ns(&b->pace, cost.sync_ns, cost.objects, own->begun_ns, now_ns);
+    }
+}
+
 static void request_run(struct worker_job *job)
 {
     struct request_job *own = mx_container_of(job, struct request_job, job);
@@ -178,6 +201,7 @@ static void request_run(struct worker_job *job)
     b->caller = &own->caller;
     b->peer = http->peer;
     request_step(own);
+    hold_changes(b, own);
     b->running = NULL;
     job->again = own->answer.work != NULL;
     if (own->answer.status == 404) {
@@ -257,10 +281,12 @@ static void request_done(struct worker_job *job)
         free(own);
         return;
     }
-    if (own->verdict.delay_ms > 0) {
+    uint64_t refusal_ns = own->verdict.delay_ms * MX_NS_PER_MS;
+    uint64_t delay_ns = refusal_ns > own->hold_ns ? refusal_ns : own->hold_ns;
+    if (delay_ns > 0) {
         own->delay.fire = delay_fire;
         b->delayed++;
-        shard_after(b->conf.shard, &own->delay, own->verdict.delay_ms * MX_NS_PER_MS);
+        shard_after(b->conf.shard, &own->delay, delay_ns);
         return;
     }
     request_answer(own);
@@ -274,6 +300,7 @@ static void submit(struct backend *b, struct http_exchange *exchange,
         *own = *request;
         own->backend = b;
         own->exchange = exchange;
+        own->begun_ns = clock_monotonic_ns();
         own->job = (struct worker_job){.run = request_run, .done = request_done};
         if (worker_submit(b->conf.worker, &own->job) == MX_OK) {
             return;

@@ -22,6 +22,8 @@ struct backend_conf {
     struct explain_cores *explain;
     struct worker *worker;
     struct ban *ban;
+    const struct pulse *const *pulses; /* of the cores, borrowed */
+    unsigned cores;
     struct shard *shard; /* of the loop */
     struct log *log;     /* of the worker */
 };

@@ -6,6 +6,7 @@
 #include "admin/api_queue.h"
 #include "admin/auth.h"
 #include "admin/backend.h"
+#include "admin/commit_pace.h"
 
 #include <stdatomic.h>
 
@@ -21,6 +22,7 @@ struct backend {
     atomic_bool stopping;             /* said by the loop, read by the worker */
     struct api_actions actions;
     struct api_queue queue;
+    struct commit_pace pace;       /* of the worker */
     struct deliver_pause pause;    /* as it is in force */
     struct worker_idle idle;       /* between jobs: bans, changes that end late */
     struct api_foreign foreign[2]; /* types outside of the store */

@@ -89,6 +89,9 @@ static mx_err open_backend(struct server *server)
     if (err) {
         return err;
     }
+    for (unsigned i = 0; i < server->core_count; i++) {
+        server->pulses[i] = &server->cores[i].shard.pulse;
+    }
     struct backend_conf backend = {.data_dir = server->dir.root,
                                    .env = &server->env,
                                    .publisher = server->publisher,
@@ -98,6 +101,8 @@ static mx_err open_backend(struct server *server)
                                    .explain = server->explain,
                                    .worker = server->worker,
                                    .ban = server->ban,
+                                   .pulses = server->pulses,
+                                   .cores = server->core_count,
                                    .shard = &server->shard,
                                    .log = &server->worker_log};
     return backend_open(&server->backend, &backend);
@@ -108,9 +113,6 @@ static mx_err open_endpoint(struct server *server)
 {
     bool watched = server->web != NULL;
     struct overload_watch *overload = NULL;
-    for (unsigned i = 0; i < server->core_count; i++) {
-        server->pulses[i] = &server->cores[i].shard.pulse;
-    }
     if (watched) {
         struct overload_watch_conf watch = {
             .shard = &server->shard,

@@ -3,6 +3,7 @@
 #include "admin/object_id.h"
 #include "admin/store_private.h"
 #include "core/check.h"
+#include "io/clock.h"
 
 #include <stdio.h>
 
@@ -219,6 +220,13 @@ uint32_t store_node(const struct store *store)
     return store->node;
 }
 
+struct store_cost store_take_cost(struct store *store)
+{
+    struct store_cost cost = store->cost;
+    store->cost = (struct store_cost){0};
+    return cost;
+}
+
 bool store_in_transaction(const struct store *store)
 {
     return store->in_transaction;
@@ -267,9 +275,12 @@ mx_err store_commit(struct store *store)
     if (!err) {
         err = store_meta_set(store, "last_id", store->last_id);
     }
+    uint64_t began_ns = clock_monotonic_ns();
     if (!err) {
         err = run_simple(store, STMT_COMMIT);
     }
+    store->cost.sync_ns += clock_monotonic_ns() - began_ns;
+    store->cost.objects += store->changes;
     if (err) {
         store_rollback(store);
         return err;

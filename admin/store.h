@@ -60,6 +60,12 @@ void store_close(struct store *store); /* rolls back what is open; NULL is fine 
 const char *store_problem(const struct store *store);
 /* Number of the last committed change, or inside a transaction that changed something, of it. */
 uint64_t store_generation(const struct store *store);
+/* What commits have cost since this was asked last. */
+struct store_cost {
+    uint64_t sync_ns; /* that the disk had them to write */
+    uint64_t objects;
+};
+struct store_cost store_take_cost(struct store *store);
 /* What this registry's ids have in the place of the node: drawn at the first start. */
 uint32_t store_node(const struct store *store);
 /* Between store_begin and its end. What is read then may not stay. */

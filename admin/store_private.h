@@ -58,7 +58,8 @@ struct store {
     uint64_t last_id;
     uint32_t node;
     bool in_transaction;
-    uint64_t changes;  /* log rows of the transaction */
+    uint64_t changes; /* log rows of the transaction */
+    struct store_cost cost;
     uint64_t failures; /* of memory, before the transaction: see admin/json_memory.h */
     int64_t wall_ms;
     char who[STORE_WHO_MAX + 1];

@@ -208,8 +208,10 @@ static bool place_group(struct journal *j, uint64_t bytes)
 static void group_done(struct journal *j, mx_err err)
 {
     struct group *group = j->flying;
-    uint64_t took_ns = clock_monotonic_ns() - group->oldest_ns;
+    uint64_t now_ns = clock_monotonic_ns();
+    uint64_t took_ns = now_ns - group->oldest_ns;
     j->flying = NULL;
+    pulse_synced(&j->shard->pulse, now_ns);
     hdr_add(&j->stats.sync_ns, took_ns);
     hdr_add(&j->stats.group_records, group->records);
     hdr_add(&j->stats.group_counted, group->counted);

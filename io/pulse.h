@@ -1,5 +1,5 @@
-/* What a core's loop is doing, written by the loop and read by the management thread: the one thing
- * that is known about a core that does not answer messages. Single writer, relaxed: the reader
+/* What a core's loop is doing, written by the loop and read by management's threads: the one thing
+ * that is known about a core without asking it. Single writer, relaxed: the reader
  * wants to know what holds a core up, not the order of things. */
 #pragma once
 
@@ -21,8 +21,9 @@ enum pulse_step {
 };
 
 struct pulse {
-    _Atomic uint64_t began_ns; /* of the present turn, monotonic */
-    _Atomic uint32_t step;     /* enum pulse_step */
+    _Atomic uint64_t began_ns;  /* of the present turn, monotonic */
+    _Atomic uint64_t synced_ns; /* when something last became durable, monotonic; 0: never */
+    _Atomic uint32_t step;      /* enum pulse_step */
 };
 
 static inline void pulse_set(struct pulse *pulse, enum pulse_step step)
@@ -33,6 +34,17 @@ static inline void pulse_set(struct pulse *pulse, enum pulse_step step)
 static inline void pulse_begin(struct pulse *pulse, uint64_t now_ns)
 {
     atomic_store_explicit(&pulse->began_ns, now_ns, memory_order_relaxed);
+}
+
+static inline void pulse_synced(struct pulse *pulse, uint64_t now_ns)
+{
+    atomic_store_explicit(&pulse->synced_ns, now_ns, memory_order_relaxed);
+}
+
+/* From any thread. */
+static inline uint64_t pulse_synced_ns(const struct pulse *pulse)
+{
+    return atomic_load_explicit(&pulse->synced_ns, memory_order_relaxed);
 }
 
 /* From any thread. How long the present turn has been at work, in ns; 0 while it waits. */
