@@ -3,6 +3,7 @@
 #include "admin/api_trace.h"
 #include "admin/audit.h"
 #include "admin/backend_private.h"
+#include "admin/certificate.h"
 #include "admin/explain_json.h"
 #include "admin/pause_file.h"
 #include "admin/plan.h"
@@ -55,6 +56,10 @@ static mx_err reload(struct backend *b, struct api_problem *problem)
     struct config_problem text = {0};
     mx_err err = publisher_reload(b->conf.publisher, b->store, &text);
     backend_problem(problem, &text);
+    const char *skipped = publisher_skipped_certificate(b->conf.publisher);
+    if (!err && skipped[0] != '\0') {
+        certificate_log_skipped(b->conf.log, skipped);
+    }
     return err;
 }
 

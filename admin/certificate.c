@@ -112,6 +112,14 @@ void certificate_add_names(json_t *object, const struct certificate_text *text)
     json_object_set_new(object, "issuer", json_stringn(by, issuer.len));
 }
 
+void certificate_log_skipped(struct log *log, const char *reason)
+{
+    struct log_line *line = log_begin(log, LOG_WARN, "certificate-skipped");
+    log_text(line, "reason", reason);
+    log_text(line, "effect", "clients that ask for its names are shown the default one");
+    log_end(log, line);
+}
+
 void certificate_free(struct certificate_text *text)
 {
     free(text->cert_pem);

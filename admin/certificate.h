@@ -3,6 +3,7 @@
 
 #include "admin/set_error.h"
 #include "core/cursor.h"
+#include "core/log.h"
 
 #include <jansson.h>
 
@@ -29,4 +30,6 @@ MX_MUST_CHECK mx_err certificate_read(struct certificate_text *out_text, const j
 MX_MUST_CHECK mx_err certificate_names(struct writer *out, const json_t *object);
 /* Sets subjectAlternativeNames and issuer of a shown object. */
 void certificate_add_names(json_t *object, const struct certificate_text *text);
+/* A certificate that is not the default one cannot be read. */
+void certificate_log_skipped(struct log *log, const char *reason);
 void certificate_free(struct certificate_text *text); /* a zeroed one is fine */

@@ -460,6 +460,11 @@ void publisher_free(struct publisher *p)
     free(p);
 }
 
+const char *publisher_skipped_certificate(const struct publisher *p)
+{
+    return p->running.config != NULL ? p->running.config->skipped_certificate : "";
+}
+
 int publisher_behind(const struct publisher *p)
 {
     return atomic_load(&p->behind);

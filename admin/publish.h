@@ -64,6 +64,10 @@ void publisher_cancel(struct publisher *publisher);
  * HTTP listeners are in force then, and what it has replaced is freed. */
 void publisher_settle(struct publisher *publisher);
 
+/* A certificate, not the default one, that the configuration in force goes without, and why; empty:
+ * none. Valid until the next change; nothing is known of the start's. */
+const char *publisher_skipped_certificate(const struct publisher *publisher);
+
 /* From any thread: the number of a core that is behind, or -1. */
 int publisher_behind(const struct publisher *publisher);
 /* From any thread: the generation that all cores run. */

@@ -1,5 +1,6 @@
 #include "admin/server.h"
 
+#include "admin/certificate.h"
 #include "admin/pause_file.h"
 #include "admin/server_private.h"
 #include "core/check.h"
@@ -167,10 +168,7 @@ static bool tls_ready(struct server *server)
         log_end(&server->log, line);
     }
     if (!err && server->config->skipped_certificate[0] != '\0') {
-        struct log_line *line = log_begin(&server->log, LOG_WARN, "certificate-skipped");
-        log_text(line, "reason", server->config->skipped_certificate);
-        log_text(line, "effect", "clients that ask for its names are shown the default one");
-        log_end(&server->log, line);
+        certificate_log_skipped(&server->log, server->config->skipped_certificate);
     }
     return err == MX_OK;
 }

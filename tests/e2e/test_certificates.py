@@ -103,7 +103,7 @@ def test_certificate_that_is_valid_for_longer():
 
 
 def test_certificate_files_that_are_gone():
-    """A file of a certificate that is not the default one is missing at the start: it goes without, and says so."""
+    """A file of a certificate that is not the default one is missing, at a start or reload: it goes without, and says so."""
     with Managed() as s:
         shown = Shown(s)
         s.api.update("SystemSettings", "singleton", defaultCertificateId=shown.add("default", NAMES["default"]))
@@ -115,6 +115,8 @@ def test_certificate_files_that_are_gone():
                           "a log line that tells of it")
         check("field privateKey" in line and "default one" in line, line)
         equal(shown.starttls("mx2.example.net"), "default", "the certificate")
+        s.api.create("Action", **{"@type": "ReloadTlsCertificates"})
+        wait_until(lambda: s.log().count(" certificate-skipped ") == 2, 60, "a reload tells of it as well")
 
 
 def test_sessions_stay_with_their_certificate():
