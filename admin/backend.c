@@ -19,7 +19,7 @@ struct request_job {
     struct auth_verdict verdict;
     struct auth_caller caller;
     uint64_t begun_ns;
-    uint64_t hold_ns;       /* see admin/commit_pace.h */
+    uint64_t held_until_ns; /* see admin/commit_pace.h */
     struct timer delay;     /* of the answer: to a failed sign-in, or to a large change */
     const char *permission; /* backend_permit: asked for; NULL: a request to the API */
     backend_then_fn then;
@@ -183,8 +183,9 @@ static void hold_changes(struct backend *b, struct request_job *own)
     struct store_cost cost = store_take_cost(b->store);
     uint64_t now_ns = clock_monotonic_ns();
     if (cost.objects > 0 && mail_comes_in(b, now_ns)) {
-        own->hold_ns =
+        uint64_t hold_ns =
             commit_pace_hold_ns(&b->pace, cost.sync_ns, cost.objects, own->begun_ns, now_ns);
+        own->held_until_ns = now_ns + hold_ns; /* of the last part, where there are several */
     }
 }
 
@@ -200,6 +201,7 @@ static void request_run(struct worker_job *job)
     b->running = own;
     b->caller = &own->caller;
     b->peer = http->peer;
+    (void)store_take_cost(b->store); /* of bans in between */
     request_step(own);
     hold_changes(b, own);
     b->running = NULL;
@@ -281,8 +283,10 @@ static void request_done(struct worker_job *job)
         free(own);
         return;
     }
+    uint64_t now_ns = clock_monotonic_ns();
     uint64_t refusal_ns = own->verdict.delay_ms * MX_NS_PER_MS;
-    uint64_t delay_ns = refusal_ns > own->hold_ns ? refusal_ns : own->hold_ns;
+    uint64_t hold_ns = own->held_until_ns > now_ns ? own->held_until_ns - now_ns : 0;
+    uint64_t delay_ns = refusal_ns > hold_ns ? refusal_ns : hold_ns;
     if (delay_ns > 0) {
         own->delay.fire = delay_fire;
         b->delayed++;
