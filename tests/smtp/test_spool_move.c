@@ -42,6 +42,7 @@ static struct journal_append *appending;
 static struct journal_waiter *waiting;
 static bool room;
 static unsigned appended;
+static unsigned appended_flags;
 static uint8_t expected_type;
 static char calls[64]; /* of depend, leave, settle */
 
@@ -55,7 +56,7 @@ static mx_err fake_append(struct journal *journal, struct journal_append *append
 {
     (void)journal;
     (void)id;
-    (void)flags;
+    appended_flags = flags;
     cr_assert(type == expected_type && len <= sizeof new_record);
     if (!room) {
         return MX_ERR_AGAIN;
@@ -136,6 +137,7 @@ static void setup(void)
     waiting = NULL;
     room = true;
     appended = 0;
+    appended_flags = 0;
     expected_type = RECORD_MESSAGE;
     calls[0] = '\0';
 }
@@ -295,6 +297,49 @@ Test(spool_move, history)
     appending->done(appending, MX_OK);
     cr_assert_str_eq(calls, "depend leave settle");
     cr_assert(spool.moves == 0 && !history->res.moving && msg.history == history);
+}
+
+/* A copy that is written while others are still being read waits for them; the last one does not.
+ * All may use the room that is kept for what frees room. */
+Test(spool_move, copies_share_a_write)
+{
+    struct history *history = history_make();
+    msg.history = history;
+    spool_move(&spool, &msg.res);
+    struct journal_read *first = reading;
+    spool_move(&spool, &history->res);
+    struct journal_read *last = reading;
+    cr_assert(first != last && spool.moves == 2);
+
+    reading = first;
+    read_ends();
+    struct journal_append *first_copy = appending;
+    cr_assert(appended == 1 && appended_flags == (JOURNAL_RESERVE | JOURNAL_LAZY));
+    expected_type = RECORD_HISTORY;
+    reading = last;
+    read_ends();
+    cr_assert(appended == 2 && appended_flags == JOURNAL_RESERVE);
+
+    appending->done(appending, MX_OK);
+    first_copy->done(first_copy, MX_OK);
+    cr_assert(spool.moves == 0 && spool.moves_reading == 0);
+}
+
+/* One whose reading fails is not waited for. */
+Test(spool_move, copies_do_not_wait_for_what_is_unreadable)
+{
+    struct history *history = history_make();
+    msg.history = history;
+    cr_assert(log_init(&shard.log, -1, LOG_ERROR) == MX_OK);
+    spool_move(&spool, &history->res);
+    struct journal_read *unreadable = reading;
+    spool_move(&spool, &msg.res);
+    unreadable->done(unreadable, MX_ERR_DAMAGED);
+    read_ends();
+    cr_assert(appended == 1 && appended_flags == JOURNAL_RESERVE);
+    appending->done(appending, MX_OK);
+    cr_assert(spool.moves == 0 && spool.moves_reading == 0);
+    log_fini(&shard.log);
 }
 
 /* A newer one takes its place, or its message ends: it goes when the move lets go of it. */
