@@ -11,7 +11,10 @@ rate limits, logging.
 
 import contextlib
 import glob
+import ipaddress
+import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -90,6 +93,7 @@ class Target:
     """A server; start() returns when it answers."""
 
     name = None
+    host = "127.0.0.1"
     stores = True
     sessions = None  # other than the scenario says
     start_s = 30
@@ -117,6 +121,9 @@ class Target:
     def clean(self):
         pass
 
+    def address(self):
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
     def environment(self):
         return None
 
@@ -135,6 +142,8 @@ class Target:
         self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=env, preexec_fn=child)
 
     def output(self):
+        if self.folder is None:
+            return "nothing is known of it"
         with open(os.path.join(self.folder, "output"), errors="replace") as f:
             return f.read()[-400:]
 
@@ -142,7 +151,7 @@ class Target:
         end = time.monotonic() + self.start_s
         while time.monotonic() < end and (self.process is None or self.process.poll() is None):
             try:
-                with lib.Wire(self.port, seconds=5) as wire:
+                with lib.Wire(self.port, seconds=5, host=self.host) as wire:
                     if wire.reply().startswith("220"):
                         wire.send("QUIT\r\n")
                         return
@@ -223,15 +232,47 @@ class RingmxOther(Ringmx):
         return [self.binary, *super().command()[1:]]
 
 
+def tree_cpu_ns(root):
+    """CPU time of a process, its descendants, and those of them that have ended and were waited for."""
+    parents, times = {}, {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/stat") as f:
+            fields = f.read().rsplit(")", 1)[1].split()
+            parents[int(pid)] = int(fields[1])
+            times[int(pid)] = sum(map(int, fields[11:15]))
+    if root not in times:
+        raise lib.Fail(f"there is no process {root}")
+
+    def belongs(pid):
+        while pid > 1 and pid != root:
+            pid = parents.get(pid, 0)
+        return pid == root
+    return sum(times[pid] for pid in times if belongs(pid)) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+
+
 class Address(Target):
-    """A server that runs already: `--address NAME=ADDRESS:PORT[,PID]`; its CPU time is that of the process."""
+    """A server that runs already: `--address NAME=ADDRESS:PORT[,PID]`."""
+
+    place = re.compile(r"(?:([0-9.]+)|\[([0-9a-fA-F:.]+)\]):(\d+)(?:,(\d+))?")
+
+    @classmethod
+    def is_place(cls, text):
+        found = cls.place.fullmatch(text)
+        with contextlib.suppress(ValueError):
+            return bool(found and ipaddress.ip_address(found[1] or found[2]))
+        return False
 
     def __init__(self, name, place, *more):
         super().__init__(*more)
-        address, _, self.pid = place.partition(",")
-        self.name, self.port = name, int(address.rsplit(":", 1)[1])
+        found = self.place.fullmatch(place)
+        self.name, self.host, self.port = name, found[1] or found[2], int(found[3])
+        self.pid = int(found[4]) if found[4] else None
 
     def start(self):
+        if self.kind not in ("accept", "refuse", "tls"):
+            raise Unavailable("a server given by address is measured only where it accepts")
+        if not self.options.allow_remote and not ipaddress.ip_address(self.host).is_loopback:
+            raise Unavailable(f"{self.host} is no loopback address: --allow-remote")
         self.wait_for_banner()
         self.group = self
 
@@ -239,10 +280,7 @@ class Address(Target):
         pass
 
     def cpu_ns(self):
-        return process_cpu_ns(self.pid) if self.pid else 0
-
-    def rss_bytes(self):
-        return 0
+        return tree_cpu_ns(self.pid) if self.pid else math.nan
 
 
 # --- servers of Debian's packages ---
@@ -359,7 +397,6 @@ class Packaged(Target):
 class Postfix(Packaged):
     name = "postfix"
     packages = ("postfix",)
-    sessions = "16"
 
     def configure(self):
         paused = self.kind not in ("maildir", "relay", "split")
@@ -388,6 +425,7 @@ smtpd_soft_error_limit = 1000000
 smtpd_error_sleep_time = 0
 in_flow_delay = 0
 default_process_limit = 200
+max_idle = 3600s
 default_destination_concurrency_limit = 50
 lmtp_destination_concurrency_limit = 50
 relay_destination_concurrency_limit = 50
@@ -436,7 +474,6 @@ maximal_queue_lifetime = 5d
 class Exim(Packaged):
     name = "exim"
     packages = ("exim4-daemon-light", "exim4-base", "libidn12")
-    sessions = "16"
 
     def configure(self):
         self.certificate()

@@ -341,8 +341,8 @@ class Server:
 class Wire:
     """A raw SMTP client."""
 
-    def __init__(self, port, seconds=PATIENCE_S, first=b""):
-        self.sock = socket.create_connection(("127.0.0.1", port), timeout=seconds)
+    def __init__(self, port, seconds=PATIENCE_S, first=b"", host="127.0.0.1"):
+        self.sock = socket.create_connection((host, port), timeout=seconds)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b""
         if first:

@@ -112,6 +112,32 @@ def test_compare_in_small():
     equal(done.stdout.count("sinks: "), 2, f"lines about the sinks ({done.stdout[-500:]})")
 
 
+def test_compare_by_address():
+    """bench/compare --address: a server that runs already, with its CPU time or without; what it is not measured in is said."""
+    compare = [os.path.join(os.path.dirname(os.path.abspath(lib.__file__)), "..", "..", "bench/compare"), "--build", lib.BUILD,
+               "--servers", "null", "--rounds", "1", "--scale", "0.2"]
+    path = os.path.join(lib.work_folder(), "result.json")
+    with Null() as null:
+        place = f"127.0.0.1:{null.port}"
+        done = subprocess.run([*compare, "--scenarios", "A,maildir", "--address", f"mine={place},{null.process.pid}",
+                               "--address", f"rate={place}", "--address", "far=192.0.2.7:25", "--json", path],
+                              capture_output=True, text=True, timeout=120)
+    if "needs a control group" in done.stdout:
+        raise lib.Skip("bench/compare needs a control group of its own")
+    equal(done.returncode, 0, f"exit code ({done.stderr[-300:]})")
+    with open(path) as f:
+        results = json.load(f)["results"]
+    equal((sorted(results["A"]), sorted(results["maildir"])), (["mine", "null", "rate"], ["null"]), "servers")
+    run, = results["A"]["mine"]
+    lib.check(run["cpu_us"] > 0 and run["rate"] > 0, f"figures of a server with its process: {run}")
+    lib.check(results["A"]["rate"][0]["rate"] > 0 and results["A"]["rate"][0]["cpu_us"] is None, f"only a rate: {results['A']}")
+    for why in ("without mine (maildir): ", "without far (accept): 192.0.2.7 is no loopback address: --allow-remote"):
+        lib.check(why in done.stdout, f"'{why}' in {done.stdout}")
+    done = subprocess.run([*compare, "--address", "mine=localhost"], capture_output=True, text=True, timeout=120)
+    equal(done.returncode, 2, "exit code for what is no address")
+    lib.check("not ADDRESS:PORT[,PID]" in done.stderr, f"why: {done.stderr}")
+
+
 def test_scale_in_small():
     """bench/scale.py measures every curve and the memory, and draws them."""
     root = os.path.join(os.path.dirname(os.path.abspath(lib.__file__)), "..", "..")
