@@ -121,7 +121,7 @@ class Target:
     def clean(self):
         pass
 
-    def address(self):
+    def endpoint(self):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def environment(self):

@@ -426,6 +426,7 @@ def parse():
     parser.add_argument("--accounts", type=int, default=1000000, help="of the last point")
     parser.add_argument("--queued", type=int, default=1000000, help="of the last point")
     parser.add_argument("--messages", type=int, default=20000, help="for a point, of 4 KiB")
+    parser.add_argument("--folder", help="where the data are (default: the folder of the binaries)")
     parser.add_argument("--quick", action="store_true", help="small numbers, one round: does it run?")
     parser.add_argument("--check", action="store_true", help="exit code 1 when something grows")
     parser.add_argument("--json", help="write the figures of every round")
@@ -448,7 +449,7 @@ def parse():
 
 def main():
     options = parse()
-    tempfile.tempdir = lib.BUILD  # a memory file system would make durability free
+    tempfile.tempdir = options.folder or lib.BUILD  # a memory file system would make durability free
     result = {"machine": machine(), "date": time.strftime("%Y-%m-%d"), "rounds": options.rounds, "curves": {}, "memory": {}}
     try:
         curves = run(options, [n for n in options.names if n != "memory"])

@@ -95,6 +95,8 @@ part_counts() {
     add_counts "the gate on instructions fails when it has to" "$logs/counts-self-test.log" "${PIPESTATUS[0]}"
     bench/counts 2>&1 | tee "$logs/counts.log" | grep -E '^(FAILED|bench/counts:)'
     add_counts "instructions of single operations" "$logs/counts.log" "${PIPESTATUS[0]}"
+    bench/counts '*-1m' 2>&1 | tee "$logs/counts-1m.log" | grep -E '^(FAILED|bench/counts:)'
+    add_counts "the same with a million accounts" "$logs/counts-1m.log" "${PIPESTATUS[0]}"
 }
 part_asan() { ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 unit asan; }
 # What crosses threads: plain programs, because Criterion does not run under the thread sanitizer.

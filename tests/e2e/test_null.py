@@ -142,7 +142,8 @@ def test_scale_in_small():
     """bench/scale.py measures every curve and the memory, and draws them."""
     root = os.path.join(os.path.dirname(os.path.abspath(lib.__file__)), "..", "..")
     result, drawing = (os.path.join(lib.work_folder(), name) for name in ("result.json", "curves.svg"))
-    done = subprocess.run([os.path.join(root, "bench/scale.py"), "--build", lib.BUILD, "--quick", "--json", result, "--svg", drawing],
+    done = subprocess.run([os.path.join(root, "bench/scale.py"), "--build", lib.BUILD, "--quick", "--json", result, "--svg", drawing,
+                           "--folder", lib.work_folder()],
                           capture_output=True, text=True, timeout=240)
     if "needs a control group" in done.stderr:
         raise lib.Skip("bench/scale.py needs a control group of its own")
