@@ -11,7 +11,8 @@ enum { ARRIVALS_RATE_MAX = 10000000 };
 struct arrivals {
     enum arrivals_kind kind; /* ARRIVALS_NONE: a closed loop */
     double gap_ns;
-    double next_ns; /* a double, so that odd rates do not drift */
+    uint64_t next_ns;
+    double part_ns; /* of a nanosecond, on top: odd rates do not drift */
 };
 
 /* rate: in a second, 1..ARRIVALS_RATE_MAX. The first arrival is due at from_ns. */
@@ -21,9 +22,9 @@ void arrivals_begin(struct arrivals *arrivals, enum arrivals_kind kind, uint64_t
 void arrivals_rate(struct arrivals *arrivals, uint64_t rate, uint64_t now_ns);
 static inline uint64_t arrivals_due_ns(const struct arrivals *arrivals)
 {
-    return (uint64_t)arrivals->next_ns;
+    return arrivals->next_ns;
 }
 /* The arrival that is due next is taken; returns when it was due. */
 uint64_t arrivals_take(struct arrivals *arrivals, struct dice *dice);
-/* How many are due by now_ns and not taken; for a Poisson process the expected number. */
+/* How many were due before now_ns and are not taken; for a Poisson process the expected number. */
 uint64_t arrivals_overdue(const struct arrivals *arrivals, uint64_t now_ns);

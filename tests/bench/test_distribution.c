@@ -127,6 +127,23 @@ Test(arrivals, constant_keeps_its_distance)
     cr_assert_eq(arrivals_overdue(&a, 2000 + 1001 * MX_NS_PER_S), 4);
 }
 
+/* One that is due at the very end of the time may not begin any more, and is not missing. */
+Test(arrivals, what_is_due_at_the_end_is_not_overdue)
+{
+    static const uint64_t rates[] = {1, 3, 7, 100, 1000, 3333, 999983};
+    struct dice dice = {.state = 5};
+    for (size_t r = 0; r < mx_countof(rates); r++) {
+        struct arrivals a;
+        uint64_t from_ns = 3600 * MX_NS_PER_S + 17, end_ns = from_ns + MX_NS_PER_S;
+        arrivals_begin(&a, ARRIVALS_CONSTANT, rates[r], from_ns);
+        for (uint64_t i = 0; i < rates[r]; i++) {
+            cr_assert(arrivals_take(&a, &dice) < end_ns);
+        }
+        cr_assert_eq(arrivals_overdue(&a, end_ns), 0, "rate %u", (unsigned)rates[r]);
+        cr_assert_eq(arrivals_overdue(&a, end_ns + 2), 1, "rate %u", (unsigned)rates[r]);
+    }
+}
+
 Test(arrivals, poisson_has_its_rate_and_spread)
 {
     struct arrivals a;
