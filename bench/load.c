@@ -30,7 +30,8 @@ double load_seconds(const struct load *load)
 
 uint64_t load_measured(const struct load *load)
 {
-    return load_completed(&load->stats.counts) - load_completed(&load->stats.measured);
+    struct load_counts counts = load_counts_measured(&load->stats);
+    return load_completed(&counts);
 }
 
 double load_message_rate(const struct load *load)
@@ -407,7 +408,8 @@ void load_run(struct load *load, const volatile int *stop)
         wake_due(load);
         wake_free(load); /* before it is counted what is overdue */
         look_at_clock(load);
-        if (load->stopping && now_ns > stopped_ns + STOP_GRACE_S * MX_NS_PER_S) {
+        bool hurry = *stop > 1 || now_ns > stopped_ns + STOP_GRACE_S * MX_NS_PER_S;
+        if (load->stopping && hurry) {
             abort_all(load);
         } else if (now_ns > looked_ns + DEADLINES_MS * MX_NS_PER_MS) {
             looked_ns = now_ns;

@@ -101,7 +101,8 @@ struct load {
 
 /* Prepares: conf, ledger and shard are set, the rest is zero. */
 MX_MUST_CHECK mx_err load_init(struct load *load);
-/* Runs until all is sent or *stop is set and what was under way has ended. */
+/* Runs until all is sent; or *stop is set and what was under way has ended, which is waited for
+ * some seconds, and not at all once *stop is 2. */
 void load_run(struct load *load, const volatile int *stop);
 void load_fini(struct load *load);
 /* Seconds from the end of the warm-up to the end of the last message, and messages completed in

@@ -22,6 +22,22 @@ const char *load_verb_word(enum load_verb verb)
     return words[verb];
 }
 
+const struct load_count load_count_names[] = {
+#define COUNT(name) {#name, offsetof(struct load_counts, name)},
+#include "bench/load_counts.def"
+#undef COUNT
+};
+const size_t load_count_names_len = mx_countof(load_count_names);
+
+struct load_counts load_counts_measured(const struct load_stats *stats)
+{
+    return (struct load_counts){
+#define COUNT(name) .name = stats->counts.name - stats->warm_up.name,
+#include "bench/load_counts.def"
+#undef COUNT
+    };
+}
+
 uint64_t load_errors(const struct load_counts *counts)
 {
     return counts->refused + counts->unanswered + counts->failed_connections;
@@ -41,7 +57,7 @@ void load_stats_message(struct load_stats *stats, uint64_t ns)
 
 void load_stats_measure(struct load_stats *stats, uint64_t now_ns)
 {
-    stats->measured = stats->counts;
+    stats->warm_up = stats->counts;
     stats->measured_ns = now_ns;
     memset(stats->phases, 0, sizeof stats->phases);
     memset(stats->replies, 0, sizeof stats->replies);

@@ -20,16 +20,23 @@ enum {
 };
 
 struct load_counts {
-    uint64_t begun;
-    uint64_t accepted; /* messages, for every recipient */
-    uint64_t refused;  /* for some recipient */
-    uint64_t unanswered;
-    uint64_t turned_away; /* they had unknown recipients only, and these were refused */
-    uint64_t unknown_refused, unknown_taken;  /* recipients that do not exist */
-    uint64_t bytes;                           /* content of accepted messages */
-    uint64_t connections, failed_connections; /* failed: never ready for a message */
-    uint64_t tls_full, tls_resumed;
+#define COUNT(name) uint64_t name;
+#include "bench/load_counts.def"
+#undef COUNT
 };
+
+/* The members by name. */
+struct load_count {
+    const char *name;
+    size_t offset;
+};
+extern const struct load_count load_count_names[];
+extern const size_t load_count_names_len;
+
+static inline uint64_t load_count_of(const struct load_counts *counts, const struct load_count *of)
+{
+    return *(const uint64_t *)(const void *)((const char *)counts + of->offset);
+}
 
 /* One interval of the series. */
 struct load_point {
@@ -47,11 +54,11 @@ struct load_step {
 };
 
 struct load_stats {
-    struct load_counts counts;   /* of the whole run */
-    struct load_counts measured; /* counts at the end of the warm-up */
-    uint64_t measured_ns;        /* when that was */
-    uint16_t refusal_code;       /* of the first refusal */
-    mx_err connection_err;       /* of the first connection that failed */
+    struct load_counts counts;  /* of the whole run */
+    struct load_counts warm_up; /* counts at its end */
+    uint64_t measured_ns;       /* when that was */
+    uint16_t refusal_code;      /* of the first refusal */
+    mx_err connection_err;      /* of the first connection that failed */
     struct histogram phases[PHASES];
     uint64_t replies[LOAD_VERBS][LOAD_CODES];
     /* the interval under way */
@@ -75,6 +82,9 @@ static inline uint64_t load_completed(const struct load_counts *counts)
 {
     return counts->accepted + counts->turned_away;
 }
+/* Counts since the end of the warm-up. A message counts when what is counted happens: it may have
+ * begun before. */
+struct load_counts load_counts_measured(const struct load_stats *stats);
 /* Messages and connections that did not. */
 uint64_t load_errors(const struct load_counts *counts);
 void load_stats_reply(struct load_stats *stats, enum load_verb verb, uint16_t code);

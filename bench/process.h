@@ -8,7 +8,7 @@ enum process_waits {
     PROCESS_WAITS_GO_ON,
 };
 
-/* From here on SIGTERM and SIGINT set the flag that is returned. */
+/* From here on SIGTERM and SIGINT set the flag that is returned to 1, when they come again to 2. */
 const volatile int *process_stop(enum process_waits waits);
 /* As many descriptors as the system allows. */
 void process_raise_files(void);

@@ -99,9 +99,24 @@ static const char *loop_text(const struct load *load)
     return texts[load->conf.arrivals];
 }
 
+static void print_warm_up(const struct load *load, FILE *out)
+{
+    const struct load_counts *c = &load->stats.warm_up;
+    if (load->conf.warmup_ns > 0 && load->stats.measured_ns > 0) {
+        fprintf(out, "before, in the warm-up: accepted %llu  errors %llu\n",
+                (unsigned long long)c->accepted, (unsigned long long)load_errors(c));
+    }
+    if (load->conf.warmup_ns > 0 && load->stats.measured_ns == 0) {
+        fprintf(out, "it ended in the warm-up, which is what is told here\n");
+    }
+    if (load->stopping) {
+        fprintf(out, "it was stopped by a signal\n");
+    }
+}
+
 static void print_counts(const struct load *load, FILE *out)
 {
-    const struct load_counts *c = &load->stats.counts;
+    const struct load_counts counts = load_counts_measured(&load->stats), *c = &counts;
     fprintf(out, "accepted %llu  refused %llu  unanswered %llu", (unsigned long long)c->accepted,
             (unsigned long long)c->refused, (unsigned long long)c->unanswered);
     if (c->turned_away + c->unknown_refused + c->unknown_taken > 0) {
@@ -126,6 +141,7 @@ static void print_counts(const struct load *load, FILE *out)
         fprintf(out, "TLS handshakes: %llu full, %llu resumed\n", (unsigned long long)c->tls_full,
                 (unsigned long long)c->tls_resumed);
     }
+    print_warm_up(load, out);
     if (load->conf.idle > 0) {
         fprintf(out, "idle connections: %llu held, %llu lost\n", (unsigned long long)load->idle_up,
                 (unsigned long long)load->idle_lost);
@@ -148,57 +164,85 @@ void report_point(const struct load *load, const struct load_point *point, FILE 
 {
     double seconds = (double)load->conf.interval_ns / 1e9;
     bool warm = load->stats.measured_ns == 0;
-    fprintf(out, "%s%7.1f s %9.0f/s  in flight %5u  errors %6llu  p50 %8.3f ms  p99 %8.3f ms%s%s",
-            terminal ? "\r" : "", (double)point->at_ns / 1e9, (double)point->completed / seconds,
-            point->in_flight, (unsigned long long)load_errors(&load->stats.counts),
-            ms(point->p50_ns), ms(point->p99_ns),
-            warm       ? "  (warm-up)"
-            : terminal ? "          "
-                       : "",
-            terminal ? "" : "\n");
+    struct load_counts counts = load_counts_measured(&load->stats);
+    fprintf(out, "%s%7.1f s %9.0f/s  in flight %5u  errors %6llu  ", terminal ? "\r" : "",
+            (double)point->at_ns / 1e9, (double)point->completed / seconds, point->in_flight,
+            (unsigned long long)load_errors(&counts));
+    if (point->completed > 0) {
+        fprintf(out, "p50 %8.3f ms  p99 %8.3f ms", ms(point->p50_ns), ms(point->p99_ns));
+    } else {
+        fprintf(out, "p50 %8s ms  p99 %8s ms", "-", "-");
+    }
+    fprintf(out, "%s%s", warm ? "  (warm-up)" : terminal ? "          " : "", terminal ? "" : "\n");
     fflush(out);
 }
 
 /* --- against what was asked for ----------------------------------------------------------------
  */
 
+static double errors_of(const struct load *load)
+{
+    struct load_counts counts = load_counts_measured(&load->stats);
+    return (double)load_errors(&counts);
+}
+
+static double measured_of(const struct load *load)
+{
+    return (double)load_measured(load);
+}
+
+static double overdue_of(const struct load *load)
+{
+    return (double)load->overdue;
+}
+
+static double first_refusal_of(const struct load *load)
+{
+    return load->stats.refusal_code;
+}
+
+static double idle_held_of(const struct load *load)
+{
+    return (double)load->idle_up;
+}
+
+static double idle_lost_of(const struct load *load)
+{
+    return (double)load->idle_lost;
+}
+
+static double smuggled_of(const struct load *load)
+{
+    return (double)load->hostile.counts[HOSTILE_BARE_LF].smuggled;
+}
+
 static const struct {
     const char *name;
-    size_t offset; /* of a uint64_t in struct load */
-} numbers[] = {
-    {"begun", offsetof(struct load, stats.counts.begun)},
-    {"accepted", offsetof(struct load, stats.counts.accepted)},
-    {"refused", offsetof(struct load, stats.counts.refused)},
-    {"unanswered", offsetof(struct load, stats.counts.unanswered)},
-    {"turned_away", offsetof(struct load, stats.counts.turned_away)},
-    {"unknown_refused", offsetof(struct load, stats.counts.unknown_refused)},
-    {"unknown_taken", offsetof(struct load, stats.counts.unknown_taken)},
-    {"connections", offsetof(struct load, stats.counts.connections)},
-    {"failed_connections", offsetof(struct load, stats.counts.failed_connections)},
-    {"bytes", offsetof(struct load, stats.counts.bytes)},
-    {"tls_full", offsetof(struct load, stats.counts.tls_full)},
-    {"tls_resumed", offsetof(struct load, stats.counts.tls_resumed)},
-    {"overdue", offsetof(struct load, overdue)},
-    {"idle_held", offsetof(struct load, idle_up)},
-    {"idle_lost", offsetof(struct load, idle_lost)},
-};
+    double (*of)(const struct load *load);
+} numbers[] = {{"rate", load_message_rate},         {"errors", errors_of},
+               {"measured", measured_of},           {"overdue", overdue_of},
+               {"idle_held", idle_held_of},         {"idle_lost", idle_lost_of},
+               {"first_refusal", first_refusal_of}, {"smuggled", smuggled_of}};
 
+/* load NULL: only whether there is a number of that name. */
 static bool number_of(const struct load *load, struct slice name, double *out)
 {
-    if (slice_equal(name, SLICE_LITERAL("rate"))) {
-        *out = load != NULL ? load_message_rate(load) : 0;
-        return true;
-    }
-    if (slice_equal(name, SLICE_LITERAL("errors"))) {
-        *out = load != NULL ? (double)load_errors(&load->stats.counts) : 0;
-        return true;
-    }
+    *out = 0;
     for (size_t i = 0; i < mx_countof(numbers); i++) {
         if (slice_equal(name, slice_of_text(numbers[i].name))) {
-            const void *at = (const char *)load + numbers[i].offset;
-            *out = load != NULL ? (double)*(const uint64_t *)at : 0;
+            *out = load != NULL ? numbers[i].of(load) : 0;
             return true;
         }
+    }
+    for (size_t i = 0; i < load_count_names_len; i++) {
+        if (!slice_equal(name, slice_of_text(load_count_names[i].name))) {
+            continue;
+        }
+        if (load != NULL) {
+            struct load_counts counts = load_counts_measured(&load->stats);
+            *out = (double)load_count_of(&counts, &load_count_names[i]);
+        }
+        return true;
     }
     return false;
 }

@@ -145,28 +145,23 @@ static json_t *hostile_json(const struct load *load)
     return kinds;
 }
 
+static void set_each_count(json_t *object, const struct load_counts *counts)
+{
+    for (size_t i = 0; i < load_count_names_len; i++) {
+        set_number(object, load_count_names[i].name, load_count_of(counts, &load_count_names[i]));
+    }
+}
+
 static void set_counts(json_t *object, const struct load *load)
 {
-    const struct load_counts *c = &load->stats.counts;
+    const struct load_counts counts = load_counts_measured(&load->stats);
     const struct histogram *message = &load->stats.phases[PHASE_MESSAGE];
     const struct {
         const char *name;
         uint64_t value;
-    } fields[] = {{"begun", c->begun},
-                  {"accepted", c->accepted},
-                  {"refused", c->refused},
-                  {"unanswered", c->unanswered},
-                  {"turned_away", c->turned_away},
-                  {"unknown_refused", c->unknown_refused},
-                  {"unknown_taken", c->unknown_taken},
-                  {"errors", load_errors(c)},
+    } fields[] = {{"errors", load_errors(&counts)},
                   {"overdue", load->overdue},
                   {"first_refusal", load->stats.refusal_code},
-                  {"connections", c->connections},
-                  {"failed_connections", c->failed_connections},
-                  {"bytes", c->bytes},
-                  {"tls_full", c->tls_full},
-                  {"tls_resumed", c->tls_resumed},
                   {"idle_held", load->idle_up},
                   {"idle_lost", load->idle_lost},
                   {"measured", load_measured(load)},
@@ -176,11 +171,19 @@ static void set_counts(json_t *object, const struct load *load)
                   {"max_ns", message->max},
                   {"sessions", load->conf.sessions},
                   {"seed", load->conf.seed}};
+    set_each_count(object, &counts);
     for (size_t i = 0; i < mx_countof(fields); i++) {
         set_number(object, fields[i].name, fields[i].value);
     }
+    if (load->conf.warmup_ns > 0) {
+        json_t *warm_up = json_object();
+        set_each_count(warm_up, &load->stats.warm_up);
+        set_number(warm_up, "errors", load_errors(&load->stats.warm_up));
+        set(object, "warm_up", warm_up);
+    }
+    set(object, "stopped", json_boolean(load->stopping));
     set(object, "rate", json_real(load_message_rate(load)));
-    if (c->failed_connections > 0) {
+    if (load->stats.counts.failed_connections > 0) {
         set(object, "first_failure", json_string(err_text(load->stats.connection_err)));
     }
 }

@@ -74,8 +74,11 @@ static bool tell(const struct report *report, const struct send_options *options
     } else {
         report_text(report, stdout);
     }
-    fflush(stdout);
-    bool good = write_output(options->output, json);
+    bool told = fflush(stdout) == 0 && ferror(stdout) == 0;
+    if (!told) {
+        fprintf(stderr, "ringmx-bench: the standard output cannot be written\n");
+    }
+    bool good = write_output(options->output, json) && told;
     json_decref(json);
     return good;
 }

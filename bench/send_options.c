@@ -223,7 +223,8 @@ static void opt_folder(struct args *args, struct send_options *o)
 {
     mx_err err = folder_read(&o->load->folder, args_text(args));
     if (err) {
-        wrong(args, err == MX_ERR_NOTFOUND ? "there is no message" : err_text(err));
+        wrong(args, err == MX_ERR_NOTFOUND ? "there is no such folder, or no message in it"
+                                           : err_text(err));
     }
 }
 
@@ -405,7 +406,7 @@ static const struct {
     void (*take)(struct args *args, struct send_options *o);
 } table[] = {
     {"--to", "ADDRESS:PORT", "the server", opt_to},
-    {"--from", "SENDER", "", opt_from},
+    {"--from", "SENDER", "(default: the null sender)", opt_from},
     {"--rcpt", "RECIPIENT", "may be given several times", opt_rcpt},
     {"--rcpt-file", "FILE", "one recipient a line", opt_rcpt_file},
     {"--rcpts-per-message", "D",
@@ -418,7 +419,7 @@ static const struct {
     {"--messages", "N", "messages in all (default 1; with --time no limit); 0: until SIGTERM",
      opt_messages},
     {"--time", "SECONDS", "begin messages for so long; of a sweep: each rate", opt_time},
-    {"--warmup", "SECONDS", "before that, and not in the figures", opt_warmup},
+    {"--warmup", "SECONDS", "before that; apart from the figures", opt_warmup},
     {"--rate", "N", "closed loop: begin at most N messages in a second", opt_rate},
     {"--think", "D", "closed loop: milliseconds that a session pauses after a message", opt_think},
     {"--arrivals", "KIND:RATE",
@@ -499,13 +500,16 @@ static int help(int code)
     for (unsigned kind = 0; kind < HOSTILE_KINDS; kind++) {
         print_option(out, hostile_word(kind), "", hostile_what(kind));
     }
-    fprintf(out,
-            "TERMS: times (p50, p99.9, mean, max; of a phase: mail.p99) with ns, us, ms or s;\n"
-            "rate, errors, accepted, refused, unanswered, overdue, idle_lost and other counts of\n"
-            "the JSON. Every message carries X-Ringmx-Id and X-Ringmx-XXH64, the XXH64 (seed 0)\n"
-            "of every byte behind that line. `ringmx-bench verify --help` says what a ledger is\n"
-            "for. Exit code: 0 if every message was accepted for every recipient, or refused as\n"
-            "expected, and all idle connections were held; with --assert, if all terms hold.\n");
+    fprintf(
+        out,
+        "TERMS: times (p50, p99.9, mean, max; of a phase: mail.p99) with ns, us, ms or s;\n"
+        "rate, errors, measured, overdue, first_refusal, idle_held, idle_lost, smuggled, begun,\n"
+        "accepted, refused, unanswered, turned_away, unknown_refused, unknown_taken, bytes,\n"
+        "connections, failed_connections, tls_full, tls_resumed. Every message carries X-Ringmx-Id "
+        "and X-Ringmx-XXH64, the XXH64 (seed 0)\n"
+        "of every byte behind that line. `ringmx-bench verify --help` says what a ledger is\n"
+        "for. Exit code: 0 if every message was accepted for every recipient, or refused as\n"
+        "expected, and all idle connections were held; with --assert, if all terms hold.\n");
     return code;
 }
 
@@ -595,8 +599,8 @@ static const char *fill_in(struct send_options *o)
     if (load->sweep.steps > 0 && load->time_ns == 0) {
         return "--sweep needs --time";
     }
-    if (load->sweep.steps == 0 && load->arrivals != ARRIVALS_NONE && load->arrivals_rate == 0) {
-        return "--arrivals needs a rate";
+    if (load->arrivals != ARRIVALS_NONE && (load->arrivals_rate == 0) != (load->sweep.steps > 0)) {
+        return "--arrivals needs a rate, and goes without one beside --sweep";
     }
     if (load->sessions == 0 && (load->messages > 0 || load->arrivals != ARRIVALS_NONE)) {
         return "without sessions no messages are sent: --messages, --arrivals and --sweep need "

@@ -24,6 +24,11 @@ def send(port, *args, code=0, who=TO_ALICE, seconds=60):
     return json.loads(done.stdout)
 
 
+def socket_count(pid):
+    folder = f"/proc/{pid}/fd"
+    return sum(os.readlink(os.path.join(folder, fd)).startswith("socket:") for fd in os.listdir(folder))
+
+
 class SmtpSink:
     """Debian's smtp-sink on a free port, as a context."""
 
@@ -176,10 +181,51 @@ def test_bench_send_think_time_and_warm_up():
             good(r, 4)
             check(r["took_ns"] >= 0.6e9, f"4 messages with 3 pauses of 200 ms in {r['took_ns'] / 1e9:.3f} s")
         r = send(sink.port, "--warmup", "1", "--time", "1", "--rate", "50", "--interval", "1")
-        check(0 < r["measured"] < r["accepted"], f"measured {r['measured']} of {r['accepted']}")
-        equal(times(r, "message")["count"], r["measured"], "times")
-        equal(sum(p["completed"] for p in r["series"]), r["accepted"], "the series has all of it")
+        before = r["warm_up"]
+        check(r["accepted"] > 0 and before["accepted"] > 0, f"accepted {r['accepted']}, before {before}")
+        equal([times(r, "message")["count"], r["measured"], codes(r, "end")[250]], [r["accepted"]] * 3, "times, measured, replies")
+        equal(sum(p["completed"] for p in r["series"]), r["accepted"] + before["accepted"], "the series has all of it")
+        equal((r["connections"], before["connections"]), (0, 1), "connections")
         check(r["rate"] <= 56, f"rate {r['rate']}")
+
+
+def test_bench_send_warm_up_decides_nothing():
+    """What went wrong in the warm-up is told apart, and no term of --assert sees it."""
+    load = ("--warmup", "1", "--time", "1", "--rate", "20", "--per-connection", "1")
+    with BenchSink(faults=["mail:451"]) as sink:
+        r = send(sink.port, *load, code=1)
+        before = r["warm_up"]["errors"]
+        check(r["errors"] > 0 and before > 0, f"errors {r['errors']}, before {before}")
+        done = bench("send", "--to", f"127.0.0.1:{sink.port}", *TO_ALICE, *load, "--assert", "refused=0")
+        check(done.returncode == 1 and "refused=0 does not hold" in done.stderr, f"refused=0: {done.returncode} {done.stderr}")
+        check(re.search(r"in the warm-up: accepted 0  errors [1-9]", done.stdout), f"the warm-up in the text: {done.stdout[:300]}")
+
+
+def test_bench_send_what_is_due_at_the_end():
+    """Of an open loop's arrivals all have begun or are overdue, and the one that is due when the time is over is neither."""
+    with BenchSink() as sink:
+        r = send(sink.port, "--time", "1", "--sessions", "20", "--arrivals", "constant:100")
+        equal(r["begun"] + r["overdue"], 100, f"begun {r['begun']} and overdue {r['overdue']} of 100 in a second")
+
+
+def test_bench_send_stopped_is_told():
+    """SIGTERM ends a run; text and JSON say so, and what had not ended makes the exit code 1."""
+    with BenchSink(faults=["eod:silent"]) as sink:
+        for json_too in ((), ("--json",)):
+            command = [os.path.join(lib.BUILD, "ringmx-bench"), "send", "--to", f"127.0.0.1:{sink.port}", *TO_ALICE, "--timeout", "600",
+                       "--quiet", *json_too]
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            try:
+                wait_until(lambda: socket_count(process.pid) > 0, lib.PATIENCE_S, "a connection")
+                for _ in range(2):  # the second: what is under way is not waited for
+                    process.terminate()
+                    time.sleep(0.1)
+                out, _ = process.communicate(timeout=lib.PATIENCE_S)
+            finally:
+                process.kill()
+            equal(process.returncode, 1, "exit code")
+            told = json.loads(out)["stopped"] if json_too else "it was stopped by a signal" in out
+            equal(told, True, f"that it was stopped ({out[:300]})")
 
 
 def test_bench_send_sizes():
@@ -734,7 +780,7 @@ def test_bench_manual():
                           capture_output=True, text=True)
     equal((done.returncode, done.stderr), (0, ""), "groff")
     manual = re.sub(".\b", "", done.stdout).replace("\u2010", "-").replace("\u2212", "-")
-    for command in ("send", "sink", "verify", "plot", "micro"):
+    for command in ("send", "sink", "null", "probe", "verify", "plot", "micro"):
         options = set(re.findall(r"(?<![a-z])--[a-z][a-z-]*", bench(command, "--help").stdout))
         check(len(options) >= 3, f"options in the help of {command}: {options}")
         options -= {"--help"}
