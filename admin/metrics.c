@@ -44,14 +44,15 @@ static void put_value(struct writer *w, enum stat_unit unit, uint64_t value)
 /* --- Prometheus --------------------------------------------------------------------------------
  */
 
-/* Of the buckets that are shown: upper ends 2^bits - 1. */
+/* Of the buckets that are shown: upper ends 2^bits - 1. So a quantile that Prometheus works out of
+ * them is within twice or half of the real one. */
 struct bucket_range {
-    unsigned first_bits, last_bits, step;
+    unsigned first_bits, last_bits;
 };
 static const struct bucket_range ranges[] = {
-    [STAT_NUMBER] = {0, 12, 1},   /* 0 to 4095 */
-    [STAT_SECONDS] = {10, 38, 2}, /* 1 us to 275 s */
-    [STAT_BYTES] = {10, 28, 2},   /* 1 KiB to 256 MiB */
+    [STAT_NUMBER] = {0, 12},  /* 0 to 4095 */
+    [STAT_SECONDS] = {7, 38}, /* 128 ns to 275 s */
+    [STAT_BYTES] = {10, 28},  /* 1 KiB to 256 MiB */
 };
 
 /* A label's value: all of UTF-8 is allowed, so different values stay different. */
@@ -89,7 +90,7 @@ static void put_buckets(struct writer *w, const struct statistic *s, const struc
                         unsigned core, const struct stat_label *labels, unsigned count)
 {
     const struct bucket_range *range = &ranges[s->unit];
-    for (unsigned bits = range->first_bits; bits <= range->last_bits; bits += range->step) {
+    for (unsigned bits = range->first_bits; bits <= range->last_bits; bits++) {
         put_series(w, s, "_bucket", core, labels, count);
         put_text(w, ",le=\"");
         put_value(w, s->unit, (UINT64_C(1) << bits) - 1);

@@ -64,6 +64,9 @@ def test_metrics_by_the_rules():
             equal([b for b, _ in series], sorted(b for b, _ in series), f"bounds of {key}")
             equal([n for _, n in series], sorted(n for _, n in series), f"counts of {key}")
             equal(series[-1][0], float("inf"), f"last bound of {key}")
+            if re.search("_(seconds|bytes)$", key[0]):
+                steps = [high / low for (low, _), (high, _) in zip(series, series[1:-1])]
+                check(len(steps) > 10 and max(steps) < 2.02, f"a bound is at most twice the one before: {key}: {series}")
 
 
 SAMPLE = re.compile(r'(ringmx_[a-z0-9_]+){((?:[a-z_]+="(?:[^"\\\n]|\\[\\"n])*",?)*)} ([0-9.]+)')
