@@ -97,6 +97,10 @@ part_counts() {
     add_counts "instructions of single operations" "$logs/counts.log" "${PIPESTATUS[0]}"
     bench/counts '*-1m' 2>&1 | tee "$logs/counts-1m.log" | grep -E '^(FAILED|bench/counts:)'
     add_counts "the same with a million accounts" "$logs/counts-1m.log" "${PIPESTATUS[0]}"
+    bench/count_cost.py >"$logs/count-cost.log" 2>&1
+    local code=$?
+    [ $code = 0 ] || tail -n 20 "$logs/count-cost.log"
+    note "statistics take at most 2 % of the instructions" $code
 }
 part_asan() { ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 unit asan; }
 # What crosses threads: plain programs, because Criterion does not run under the thread sanitizer.
