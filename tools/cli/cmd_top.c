@@ -11,7 +11,7 @@ struct looks {
 
 static double grown(const struct looks *looks, const char *name)
 {
-    return stats_sum(looks->after, name) - stats_sum(looks->before, name);
+    return stats_growth(stats_sum(looks->before, name), stats_sum(looks->after, name));
 }
 
 static double rate(const struct looks *looks, const char *name)
@@ -21,7 +21,8 @@ static double rate(const struct looks *looks, const char *name)
 
 static double histogram_grown(const struct looks *looks, const char *name, const char *member)
 {
-    return stats_number(looks->after, name, member) - stats_number(looks->before, name, member);
+    return stats_growth(stats_number(looks->before, name, member),
+                        stats_number(looks->after, name, member));
 }
 
 /* The mean of what came to a histogram in between. */
