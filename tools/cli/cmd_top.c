@@ -3,6 +3,9 @@
 #include "tools/cli/stats_page.h"
 #include "tools/cli/table.h"
 
+#include <sys/ioctl.h>
+#include <unistd.h>
+
 /* Two looks at a core (or at all together), and the time between them. */
 struct looks {
     const json_t *before, *after; /* of stats_flat */
@@ -130,12 +133,31 @@ static void add_line(struct table *table, const char *name, const json_t *before
     json_decref(flat_after);
 }
 
+/* Zeros: standard output is no terminal, or one that does not say. */
+static struct winsize screen_size(void)
+{
+    struct winsize size = {0};
+    (void)ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
+    return size;
+}
+
+/* How many have room beside the header, the line of all, and the last, where the cursor stays; of
+ * fewer than all a line is said as well. */
+static size_t cores_shown(size_t count, size_t lines)
+{
+    if (lines == 0 || count + 3 <= lines) {
+        return count;
+    }
+    return lines > 4 ? lines - 4 : 0;
+}
+
 static void put_view(struct buf *out, const struct cli *cli, const json_t *before,
                      const json_t *after, double seconds)
 {
-    struct table table = {.columns = mx_countof(columns) + 1};
+    struct winsize screen = screen_size();
+    struct table table = {.columns = mx_countof(columns) + 1, .width_max = screen.ws_col};
     json_t *cores = json_object_get(after, "cores"), *core;
-    size_t i;
+    size_t i, count = json_array_size(cores), shown = cores_shown(count, screen.ws_row);
     table_cell(&table, "Core");
     for (i = 0; i < mx_countof(columns); i++) {
         table_cell(&table, columns[i].title);
@@ -143,12 +165,18 @@ static void put_view(struct buf *out, const struct cli *cli, const json_t *befor
     json_array_foreach(cores, i, core)
     {
         char name[24];
+        if (i == shown) {
+            break;
+        }
         snprintf(name, sizeof name, "%zu", i);
         add_line(&table, name, json_array_get(json_object_get(before, "cores"), i), core, seconds);
     }
     add_line(&table, "all", json_object_get(before, "total"), json_object_get(after, "total"),
              seconds);
     table_put(out, &table, 0, cli->color);
+    if (shown < count) {
+        buf_format(out, "Cores not shown: %zu\n", count - shown);
+    }
     table_free(&table);
 }
 

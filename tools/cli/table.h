@@ -10,6 +10,8 @@ struct table {
     char **cells; /* row by row, the first is the header; owned */
     size_t count, cap;
     bool short_cells;
+    size_t
+        width_max; /* of a line: columns after the first that go beyond it are left out; 0: none */
 };
 
 /* Adds a copy of text; line breaks and tabs become blanks. */
