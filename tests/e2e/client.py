@@ -11,17 +11,21 @@ from talks import one, pair
 from test_management import ADMIN, Managed
 
 
-def run_cli(player, *args, env=None, stdin="", scheme="http", **settings):
-    """Runs the client in an environment of its own; returns the finished process."""
-    cache = settings.get("cache") or lib.work_folder()
+def environment(player, env=None, scheme="http", cache=None):
+    """Of a client; nothing else of this process's."""
+    cache = cache or lib.work_folder()
     variables = {"PATH": os.environ["PATH"], "XDG_CACHE_HOME": cache, "STALWART_USER": "admin", "STALWART_PASSWORD": "secret",
                  "STALWART_URL": f"{scheme}://127.0.0.1:{player.port}"}
     for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS"):
         if name in os.environ:
             variables[name] = os.environ[name]
-    variables = {k: v for k, v in (variables | (env or {})).items() if v is not None}
+    return {k: v for k, v in (variables | (env or {})).items() if v is not None}
+
+
+def run_cli(player, *args, env=None, stdin="", scheme="http", **settings):
+    """Runs the client in an environment of its own; returns the finished process."""
     return subprocess.run([os.path.join(lib.BUILD, "ringmx-cli"), *args], input=stdin, capture_output=True, text=True,
-                          timeout=60, env=variables)
+                          timeout=60, env=environment(player, env, scheme, settings.get("cache")))
 
 
 def talk(calls, *args, code=0, out=None, err=None, session=None, **settings):

@@ -3,6 +3,9 @@
 #include "tools/cli/stats_page.h"
 #include "tools/cli/table.h"
 
+#include <sys/ioctl.h>
+#include <unistd.h>
+
 /* Two looks at a core (or at all together), and the time between them. */
 struct looks {
     const json_t *before, *after; /* of stats_flat */
@@ -11,7 +14,7 @@ struct looks {
 
 static double grown(const struct looks *looks, const char *name)
 {
-    return stats_sum(looks->after, name) - stats_sum(looks->before, name);
+    return stats_growth(stats_sum(looks->before, name), stats_sum(looks->after, name));
 }
 
 static double rate(const struct looks *looks, const char *name)
@@ -21,7 +24,8 @@ static double rate(const struct looks *looks, const char *name)
 
 static double histogram_grown(const struct looks *looks, const char *name, const char *member)
 {
-    return stats_number(looks->after, name, member) - stats_number(looks->before, name, member);
+    return stats_growth(stats_number(looks->before, name, member),
+                        stats_number(looks->after, name, member));
 }
 
 /* The mean of what came to a histogram in between. */
@@ -82,36 +86,54 @@ static void put_mean_ms(struct buf *out, const struct looks *looks, const char *
 
 static void put_ms(struct buf *out, const struct looks *looks, const char *name)
 {
-    buf_format(out, "%.1f", 1e3 * stats_number(looks->after, name, NULL));
+    buf_format(out, "%.1f", 1e3 * stats_sum(looks->after, name));
 }
 
+/* By how much they matter: a narrow terminal leaves out the last ones. */
 static const struct {
     const char *title, *statistic;
     void (*put)(struct buf *out, const struct looks *looks, const char *statistic);
 } columns[] = {
     {"State", "", put_state},
     {"Busy%", "loop_turn_seconds", put_busy},
+    {"Turn ms", "core_busy_seconds", put_ms},
     {"Sessions", "sessions", put_now},
-    {"Acc/s", "sessions_accepted_total", put_rate},
-    {"Ref/s", "sessions_refused_total", put_rate},
     {"Msg/s", "messages_received_total", put_rate},
-    {"Ack ms", "message_acknowledge_seconds", put_mean_ms},
-    {"In KiB/s", "network_received_bytes_total", put_kib},
-    {"Out KiB/s", "network_sent_bytes_total", put_kib},
-    {"Rec/commit", "journal_commit_records", put_mean},
-    {"Sync ms", "journal_sync_seconds", put_mean_ms},
     {"Queue", "queue_messages", put_now},
     {"Dlv/s", "recipients_delivered_total", put_rate},
     {"Dfr/s", "recipients_deferred_total", put_rate},
     {"Fail/s", "recipients_failed_total", put_rate},
-    {"Conns", "delivery_connections", put_now},
     {"Down", "next_hops_down", put_now},
+    {"Ref/s", "sessions_refused_total", put_rate},
+    {"Acc/s", "sessions_accepted_total", put_rate},
+    {"Ack ms", "message_acknowledge_seconds", put_mean_ms},
+    {"Sync ms", "journal_sync_seconds", put_mean_ms},
+    {"Rec/commit", "journal_commit_records", put_mean},
+    {"Conns", "delivery_connections", put_now},
     {"Nobuf/s", "ring_no_buffer_total", put_rate},
-    {"Stall ms", "loop_turn_longest_seconds", put_ms},
+    {"In KiB/s", "network_received_bytes_total", put_kib},
+    {"Out KiB/s", "network_sent_bytes_total", put_kib},
 };
 
 /* --- the view ----------------------------------------------------------------------------------
  */
+
+/* The page's total has no turn, which is told apart by core: it gets the longest. */
+static json_t *total_with_turn(const json_t *page)
+{
+    json_t *total = json_object_get(page, "total"), *core;
+    double longest = 0;
+    size_t i;
+    json_array_foreach(json_object_get(page, "cores"), i, core)
+    {
+        json_t *flat = stats_flat(core);
+        double turn = stats_sum(flat, "core_busy_seconds");
+        longest = turn > longest ? turn : longest;
+        json_decref(flat);
+    }
+    json_object_set_new(total, "core_busy_seconds", json_real(longest));
+    return total;
+}
 
 static void add_line(struct table *table, const char *name, const json_t *before,
                      const json_t *after, double seconds)
@@ -129,12 +151,31 @@ static void add_line(struct table *table, const char *name, const json_t *before
     json_decref(flat_after);
 }
 
+/* Zeros: standard output is no terminal, or one that does not say. */
+static struct winsize screen_size(void)
+{
+    struct winsize size = {0};
+    (void)ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
+    return size;
+}
+
+/* How many have room beside the header, the line of all, and the last, where the cursor stays; of
+ * fewer than all a line is said as well. */
+static size_t cores_shown(size_t count, size_t lines)
+{
+    if (lines == 0 || count + 3 <= lines) {
+        return count;
+    }
+    return lines > 4 ? lines - 4 : 0;
+}
+
 static void put_view(struct buf *out, const struct cli *cli, const json_t *before,
                      const json_t *after, double seconds)
 {
-    struct table table = {.columns = mx_countof(columns) + 1};
+    struct winsize screen = screen_size();
+    struct table table = {.columns = mx_countof(columns) + 1, .width_max = screen.ws_col};
     json_t *cores = json_object_get(after, "cores"), *core;
-    size_t i;
+    size_t i, count = json_array_size(cores), shown = cores_shown(count, screen.ws_row);
     table_cell(&table, "Core");
     for (i = 0; i < mx_countof(columns); i++) {
         table_cell(&table, columns[i].title);
@@ -142,12 +183,17 @@ static void put_view(struct buf *out, const struct cli *cli, const json_t *befor
     json_array_foreach(cores, i, core)
     {
         char name[24];
+        if (i == shown) {
+            break;
+        }
         snprintf(name, sizeof name, "%zu", i);
         add_line(&table, name, json_array_get(json_object_get(before, "cores"), i), core, seconds);
     }
-    add_line(&table, "all", json_object_get(before, "total"), json_object_get(after, "total"),
-             seconds);
+    add_line(&table, "all", json_object_get(before, "total"), total_with_turn(after), seconds);
     table_put(out, &table, 0, cli->color);
+    if (shown < count) {
+        buf_format(out, "Cores not shown: %zu\n", count - shown);
+    }
     table_free(&table);
 }
 

@@ -92,6 +92,11 @@ double stats_sum(const json_t *flat, const char *name)
     return sum;
 }
 
+double stats_growth(double before, double after)
+{
+    return after < before ? after : after - before;
+}
+
 bool stats_rounds(const struct cli *cli, double *out_seconds, unsigned long *out_count)
 {
     const char *interval = argument(cli->args, OPT_INTERVAL);

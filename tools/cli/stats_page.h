@@ -13,6 +13,9 @@ json_t *stats_flat(const json_t *statistics);
 double stats_number(const json_t *flat, const char *name, const char *member);
 /* The sum of a statistic over all its labels. */
 double stats_sum(const json_t *flat, const char *name);
+/* What a counter has grown by. One below its earlier value has begun anew, with the server: all
+ * that it has by now is growth. */
+double stats_growth(double before, double after);
 
 /* --interval and --count; false: they make no sense. */
 bool stats_rounds(const struct cli *cli, double *out_seconds, unsigned long *out_count);

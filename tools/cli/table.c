@@ -59,11 +59,24 @@ static size_t column_width(const struct table *table, size_t column)
     return width;
 }
 
+/* How many columns fit, from the left. */
+static size_t columns_shown(const struct table *table, const size_t *widths, size_t indent)
+{
+    size_t shown = 1, width = indent + widths[0];
+    if (table->width_max == 0) {
+        return table->columns;
+    }
+    while (shown < table->columns && width + 2 + widths[shown] <= table->width_max) {
+        width += 2 + widths[shown++];
+    }
+    return shown;
+}
+
 static void put_row(struct buf *out, const struct table *table, size_t row, const size_t *widths,
-                    size_t indent)
+                    size_t shown, size_t indent)
 {
     size_t pending = indent; /* blanks before the next cell that is not empty */
-    for (size_t column = 0; column < table->columns; column++) {
+    for (size_t column = 0; column < shown; column++) {
         const char *cell = table->cells[row * table->columns + column];
         size_t width = text_width(cell);
         if (*cell != '\0') {
@@ -81,9 +94,10 @@ void table_put(struct buf *out, const struct table *table, size_t indent, bool c
     for (size_t column = 0; column < table->columns; column++) {
         widths[column] = column_width(table, column);
     }
+    size_t shown = columns_shown(table, widths, indent);
     for (size_t row = 0; (row + 1) * table->columns <= table->count; row++) {
         struct buf line = {0};
-        put_row(&line, table, row, widths, indent);
+        put_row(&line, table, row, widths, shown, indent);
         if (row == 0) {
             buf_styled(out, color, STYLE_BOLD, buf_text(&line));
         } else {

@@ -10,6 +10,7 @@ struct table {
     char **cells; /* row by row, the first is the header; owned */
     size_t count, cap;
     bool short_cells;
+    size_t width_max; /* columns with which a line would be longer are left out; 0: no bound */
 };
 
 /* Adds a copy of text; line breaks and tabs become blanks. */
