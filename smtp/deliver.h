@@ -243,7 +243,8 @@ struct deliver {
     struct slots *slots;
     struct tls_ctx *tls_strict, *tls_any; /* clients: verifying, and not */
     size_t active_bytes;                  /* with: */
-    size_t history_bytes;                 /* of all that are in memory */
+    size_t active_bytes_peak;
+    size_t history_bytes; /* of all that are in memory */
     size_t history_peak;
     size_t active_rcpts;      /* of all that are in memory */
     uint64_t unread_quiet_ns; /* no log line about unread messages before */

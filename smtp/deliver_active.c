@@ -111,10 +111,17 @@ static struct active *active_new(struct deliver *d, struct message *msg)
     return active;
 }
 
+static void take_bytes(struct deliver *d, size_t bytes)
+{
+    d->active_bytes += bytes;
+    d->active_bytes_peak =
+        d->active_bytes > d->active_bytes_peak ? d->active_bytes : d->active_bytes_peak;
+}
+
 static void active_account(struct active *active, size_t bytes)
 {
     active->bytes += bytes;
-    active->deliver->active_bytes += bytes;
+    take_bytes(active->deliver, bytes);
 }
 
 bool active_history_take(struct active *active, size_t cap)
@@ -125,7 +132,7 @@ bool active_history_take(struct active *active, size_t cap)
         return false;
     }
     active->history_cap += more;
-    d->active_bytes += more; /* and not active->bytes, by which hops count what waits for them */
+    take_bytes(d, more); /* and not active->bytes, by which hops count what waits for them */
     d->history_bytes += more;
     d->history_peak = d->history_bytes > d->history_peak ? d->history_bytes : d->history_peak;
     return true;

@@ -95,6 +95,7 @@ static void add_tables(const struct service *service, struct service_snapshot *o
          .limit = names->bytes_max},
         {.name = "delivery-content",
          .used = deliver->active_bytes,
+         .used_peak = deliver->active_bytes_peak,
          .taken = deliver->active_bytes,
          .limit = deliver->performance.delivery_bytes},
         {.name = "delivery-history",

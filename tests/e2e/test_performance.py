@@ -198,10 +198,13 @@ def tune_delivery_memory(s, sink):
             s.submit("bob@example.org", body)
         flow(s, sink)
         return s.api.stats()[0]["journal_reads_total"] - before
+    def pool(name):
+        [value] = [r["value"] for r in s.api.stats()[0][name] if r["pool"] == "delivery-content"]
+        return value
     usual = reads()
+    check(pool("pool_used_peak_bytes") >= (count - usual) * len(body), f"peak of the pool: {pool('pool_used_peak_bytes')}")
     tune(s, deliveryMemory=1 << 20)
-    [pool] = [r["value"] for r in s.api.stats()[0]["pool_limit_bytes"] if r["pool"] == "delivery-content"]
-    equal(pool, 1 << 20, "limit of the pool")
+    equal(pool("pool_limit_bytes"), 1 << 20, "limit of the pool")
     few, least = reads(), count - math.ceil((1 << 20) / len(body))
     check(usual < least <= few, f"messages read from the disk: {usual}, with 1 MiB {few}, which are {least} at least")
 
