@@ -26,6 +26,10 @@ enum hostile_stage {
     STAGE_BODY, /* a part of the content is out */
     STAGE_END,  /* all of it, and no reply yet */
     STAGE_QUIT,
+    /* Off that way: only who resets there goes there. */
+    STAGE_STARTTLS,  /* the server waits for a handshake */
+    STAGE_HANDSHAKE, /* a part of the ClientHello is out */
+    STAGE_BDAT,      /* a part of a chunk is out */
     STAGES
 };
 
@@ -46,6 +50,7 @@ struct hostile_counts {
     uint64_t smuggled;    /* connections on which a command in the content was carried out */
     uint64_t closed;      /* by the server, before the client was through */
     uint64_t reset[STAGES];
+    uint64_t not_offered; /* connections that were to be reset at a stage that the server has not */
     uint64_t held_ns_max; /* the longest connection that the server ended */
 };
 
