@@ -30,8 +30,8 @@ struct hostile_client {
     enum hostile_stage stage;
     size_t dripped; /* of the stage's script */
     uint64_t began_ns;
-    bool smuggled;
-    bool offered; /* what the stage to reset at needs */
+    bool answered, smuggled; /* the content; a command in it */
+    bool offered;            /* what the stage to reset at needs */
 };
 
 const char *hostile_word(enum hostile_kind kind)
@@ -85,6 +85,15 @@ uint32_t hostile_clients(const struct hostile_conf *conf)
     uint32_t sum = 0;
     for (unsigned kind = 0; kind < HOSTILE_KINDS; kind++) {
         sum += conf->clients[kind];
+    }
+    return sum;
+}
+
+uint64_t hostile_smuggled(const struct hostile *hostile)
+{
+    uint64_t sum = 0;
+    for (unsigned kind = 0; kind < HOSTILE_KINDS; kind++) {
+        sum += hostile->counts[kind].smuggled;
     }
     return sum;
 }
@@ -293,8 +302,9 @@ static void on_reply(struct hostile_client *c, uint16_t code)
         return; /* it is the server's turn to close, or the client waits for that */
     }
     counts->messages += c->stage == STAGE_END && code / 100 == 2;
-    if (c->stage == STAGE_QUIT && c->kind == HOSTILE_BARE_LF && code < 400 && code != 221) {
-        counts->smuggled += !c->smuggled; /* a command in the content was carried out */
+    c->answered = c->answered || c->stage == STAGE_END;
+    if (c->stage == STAGE_QUIT && c->kind == HOSTILE_BARE_LF && c->answered && code != 221) {
+        counts->smuggled += !c->smuggled; /* this answers something in the content */
         c->smuggled = true;
     } else if (c->stage == STAGE_QUIT) {
         stream_close(&c->stream);
@@ -424,7 +434,7 @@ static void connect_again(struct hostile_client *c)
     c->connected = true;
     c->ready = c->up = c->flooding = false;
     c->stage = STAGE_CONNECT;
-    c->smuggled = c->offered = false;
+    c->answered = c->smuggled = c->offered = false;
     c->began_ns = hostile->shard->now_ns;
     counts_of(c)->connections++;
     dial_connect(hostile->dial, &c->stream, hostile->shard, &callbacks, slow ? SLOW_BUF_BYTES : 0);

@@ -47,7 +47,7 @@ struct hostile_counts {
     uint64_t held;        /* clients that were connected at the end */
     uint64_t replies[6];  /* by first digit; 0: what is no reply */
     uint64_t messages;    /* taken by the server */
-    uint64_t smuggled;    /* connections on which a command in the content was carried out */
+    uint64_t smuggled;    /* connections on which a command in the content was answered */
     uint64_t closed;      /* by the server, before the client was through */
     uint64_t reset[STAGES];
     uint64_t not_offered; /* connections that were to be reset at a stage that the server has not */
@@ -77,6 +77,8 @@ const char *hostile_stage_word(enum hostile_stage stage);
 /* "KIND" or "KIND:COUNT". False: no such kind, or too many. */
 bool hostile_parse(struct hostile_conf *conf, struct slice text);
 uint32_t hostile_clients(const struct hostile_conf *conf);
+/* Of all kinds. */
+uint64_t hostile_smuggled(const struct hostile *hostile);
 /* MX_ERR_NOMEM. */
 MX_MUST_CHECK mx_err hostile_init(struct hostile *hostile, const struct hostile_conf *conf,
                                   struct slice from, struct slice rcpt);

@@ -505,7 +505,8 @@ static int help(int code)
             "the JSON. Every message carries X-Ringmx-Id and X-Ringmx-XXH64, the XXH64 (seed 0)\n"
             "of every byte behind that line. `ringmx-bench verify --help` says what a ledger is\n"
             "for. Exit code: 0 if every message was accepted for every recipient, or refused as\n"
-            "expected, and all idle connections were held; with --assert, if all terms hold.\n");
+            "expected, and all idle connections were held; with --assert, if all terms hold. In\n"
+            "any case 1 if a hostile client smuggled a command.\n");
     return code;
 }
 

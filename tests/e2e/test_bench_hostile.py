@@ -1,10 +1,13 @@
-"""ringmx-bench send --hostile: where `reset` resets, seen from the other end, and what it leaves at ringmx."""
+"""ringmx-bench send --hostile: where `reset` resets, seen from the other end, and what it leaves at ringmx; `bare-lf` against servers
+that can be talked into a second message, and against those that cannot."""
 
+import json
 import socket
 import threading
 import time
 
-from lib import check, equal, wait_until
+import lib
+from lib import Server, check, equal, wait_until
 from test_bench import bench
 from test_bench_send import TO_ALICE, send
 from test_management import Managed
@@ -146,3 +149,34 @@ def test_bench_hostile_reset_leaves_nothing():
         good = send(s.port, "--messages", "20", "--tls", "starttls")
         equal((good["accepted"], good["errors"]), (20, 0), "messages afterwards")
         equal(s.process.poll(), None, "the server ended")
+
+
+def smuggle(port, *more):
+    return bench("send", "--to", f"127.0.0.1:{port}", *TO_ALICE, "--sessions", "0", "--time", "1", "--hostile", "bare-lf:2", "--json",
+                 "--quiet", *more)
+
+
+def test_bench_hostile_smuggling_decides():
+    """A server that takes LF . LF for the end, and so answers what stands behind it, well or ill: exit code 1, and it is said."""
+    bare = (b".\r\n", b".\n")
+    for answer in (b"250 ok\r\n", b"550 not from there\r\n"):
+        for more in ((), ("--assert", "errors=0")):
+            with Player(ends=bare, smuggled=answer) as player:
+                done = smuggle(player.port, *more)
+            h = json.loads(done.stdout)["hostile"]["bare-lf"]
+            equal((done.returncode, h["smuggled"] > 0), (1, True), f"exit code, smuggled with {answer} {more}: {h}")
+            check(f"on {h['smuggled']} connections the server answered commands" in done.stderr, f"said: {done.stderr}")
+
+
+def test_bench_hostile_smuggling_not_possible():
+    """Servers that keep to CR LF . CR LF, and ringmx whether it refuses bare LF or makes CR LF of it: 0, and exit code 0."""
+    def none(port, taken, who):
+        done = smuggle(port)
+        h = json.loads(done.stdout)["hostile"]["bare-lf"]
+        equal((done.returncode, done.stderr, h["smuggled"], h["taken"] > 0), (0, "", 0, taken), f"{who}: code, said, smuggled, taken {h}")
+        check(h["connections"] > 2, f"{who}: {h}")
+    with Player() as player:
+        none(player.port, True, "a server that takes it as it is")
+    for how, taken in (("refuse", False), ("normalize", True)):
+        with Server(cores=1, extra=[lib.update("MtaStageData", bareNewlines=how)]) as server:
+            none(server.port, taken, f"ringmx, {how}")
