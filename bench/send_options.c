@@ -611,6 +611,9 @@ static const char *fill_in(struct send_options *o)
         (tls->reuse_sessions || tls->disable_tls12 || tls->disable_tls13)) {
         return "--tls-version and --tls-resume need --tls";
     }
+    if (load->tls == LOAD_TLS_IMPLICIT && hostile_clients(&load->hostile) > 0) {
+        return "--hostile goes without --tls implicit: hostile clients speak in clear";
+    }
     if (dial->proxy == 0 && dial->clients.addr.family != 0) {
         return "--clients needs --proxy";
     }

@@ -707,6 +707,8 @@ WITHOUT_EFFECT = (
     (("--folder", ".", "--size", "5"), "--folder goes without --size"),
     (("--pipelining", "full", "--no-pipelining"), "--no-pipelining goes without --pipelining"),
     (("--bdat", "0", "--chunk", "100"), "--bdat is 0"),
+    (("--tls", "implicit", "--hostile", "silent"), "--hostile goes without --tls implicit"),
+    (("--sessions", "0", "--hostile", "reset:12", "--tls=implicit"), "--hostile goes without --tls implicit"),
     (("--sessions", "0", "--idle", "1", "--messages", "5"), "without sessions"),
     (("--sessions", "0", "--idle", "1", "--arrivals", "poisson:5"), "without sessions"),
     (("--quiet=no",), "--quiet takes no value"), (("--tls-resume=false", "--tls", "starttls"), "--tls-resume takes no value"),
