@@ -14,12 +14,13 @@ enum {
     SLOW_BUF_BYTES = 4096,   /* of who does not read */
     FLOOD_BYTES = 16 * 1024, /* not taken yet: more would only be memory of ours */
     LINE_MAX_BYTES = 4096,
+    HANDSHAKE_MS = 20, /* for the server to read a part of the ClientHello */
 };
 
 struct hostile_client {
     struct stream stream;
     struct hostile *hostile;
-    struct timer timer; /* until it connects again */
+    struct timer timer; /* until it connects again, or resets a handshake */
     struct wake drip;
     enum hostile_kind kind;
     uint32_t round; /* connections so far */
@@ -29,7 +30,8 @@ struct hostile_client {
     enum hostile_stage stage;
     size_t dripped; /* of the stage's script */
     uint64_t began_ns;
-    bool smuggled;
+    bool answered, smuggled; /* the content; a command in it */
+    bool offered;            /* what the stage to reset at needs */
 };
 
 const char *hostile_word(enum hostile_kind kind)
@@ -54,8 +56,10 @@ const char *hostile_what(enum hostile_kind kind)
 
 const char *hostile_stage_word(enum hostile_stage stage)
 {
-    static const char *const words[] = {"connect", "banner", "ehlo", "mail", "rcpt",
-                                        "data",    "body",   "end",  "quit"};
+    static const char *const words[] = {"connect", "banner",   "ehlo",      "mail",
+                                        "rcpt",    "data",     "body",      "end",
+                                        "quit",    "starttls", "handshake", "bdat"};
+    _Static_assert(mx_countof(words) == STAGES, "a word for each");
     return words[stage];
 }
 
@@ -85,6 +89,15 @@ uint32_t hostile_clients(const struct hostile_conf *conf)
     return sum;
 }
 
+uint64_t hostile_smuggled(const struct hostile *hostile)
+{
+    uint64_t sum = 0;
+    for (unsigned kind = 0; kind < HOSTILE_KINDS; kind++) {
+        sum += hostile->counts[kind].smuggled;
+    }
+    return sum;
+}
+
 /* --- what is said ------------------------------------------------------------------------------
  */
 
@@ -101,6 +114,10 @@ static void script_put(struct hostile *hostile, enum hostile_stage stage, const 
 
 static void write_script(struct hostile *hostile, struct slice from, struct slice rcpt)
 {
+    /* The heads of a record of 512 bytes and of the ClientHello in it, its version, and a part of
+     * its random bytes. */
+    static const struct slice hello =
+        SLICE_LITERAL("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03RANDOMRANDOMRANDOM");
     script_put(hostile, STAGE_EHLO, "EHLO hostile.invalid\r\n", SLICE_EMPTY, "");
     script_put(hostile, STAGE_MAIL, "MAIL FROM:<", from, ">\r\n");
     script_put(hostile, STAGE_RCPT, "RCPT TO:<", rcpt, ">\r\n");
@@ -108,6 +125,10 @@ static void write_script(struct hostile *hostile, struct slice from, struct slic
     script_put(hostile, STAGE_BODY, "Subject: hostile\r\n\r\nfirst line\r\n", SLICE_EMPTY, "");
     script_put(hostile, STAGE_END, "second line\r\n.\r\n", SLICE_EMPTY, "");
     script_put(hostile, STAGE_QUIT, "QUIT\r\n", SLICE_EMPTY, "");
+    script_put(hostile, STAGE_STARTTLS, "STARTTLS\r\n", SLICE_EMPTY, "");
+    script_put(hostile, STAGE_HANDSHAKE, "", hello, "");
+    script_put(hostile, STAGE_BDAT, "BDAT 1000\r\nSubject: hostile\r\n\r\nfirst line\r\n",
+               SLICE_EMPTY, "");
 }
 
 static struct slice script_of(const struct hostile_client *c, enum hostile_stage stage)
@@ -137,9 +158,58 @@ static void say(struct hostile_client *c, struct slice text)
     }
 }
 
+/* Where it resets this time; STAGES: nowhere. */
+static enum hostile_stage aim_of(const struct hostile_client *c)
+{
+    return c->kind == HOSTILE_RESET ? (enum hostile_stage)(c->round % STAGES) : STAGES;
+}
+
 static bool resets_at(const struct hostile_client *c, enum hostile_stage stage)
 {
-    return c->kind == HOSTILE_RESET && stage == (enum hostile_stage)(c->round % STAGES);
+    return stage == aim_of(c);
+}
+
+/* Ways to stages that others do not come to. */
+static const struct {
+    enum hostile_stage aim, from, to;
+    const char *extension; /* that the server has to offer */
+} detours[] = {
+    {STAGE_STARTTLS, STAGE_EHLO, STAGE_STARTTLS, "STARTTLS"},
+    {STAGE_HANDSHAKE, STAGE_EHLO, STAGE_STARTTLS, "STARTTLS"},
+    {STAGE_BDAT, STAGE_RCPT, STAGE_BDAT, "CHUNKING"},
+};
+
+static enum hostile_stage stage_after(const struct hostile_client *c)
+{
+    for (size_t i = 0; i < mx_countof(detours); i++) {
+        if (resets_at(c, detours[i].aim) && c->stage == detours[i].from) {
+            return detours[i].to;
+        }
+    }
+    return c->stage + 1;
+}
+
+/* NULL: every server has it. */
+static const char *extension_of(enum hostile_stage stage)
+{
+    for (size_t i = 0; i < mx_countof(detours); i++) {
+        if (detours[i].aim == stage) {
+            return detours[i].extension;
+        }
+    }
+    return NULL;
+}
+
+/* A line of the reply to EHLO. */
+static void note_extension(struct hostile_client *c, struct slice line)
+{
+    const char *needed = extension_of(aim_of(c));
+    if (needed != NULL && line.len > 4) {
+        struct slice text = slice_from(line, 4);
+        struct slice word = slice_first(text, slice_find(text, ' '));
+        word = slice_first(word, slice_find(word, '\r'));
+        c->offered = c->offered || text_equal_nocase(word, slice_of_text(needed));
+    }
 }
 
 /* Closes with a reset instead of an end. */
@@ -199,12 +269,28 @@ static void enter(struct hostile_client *c, enum hostile_stage stage)
     } else if (!said) {
         say(c, script_of(c, stage));
     }
-    if (resets_at(c, stage)) {
+    if (stage == STAGE_HANDSHAKE) {
+        shard_after(c->hostile->shard, &c->timer, HANDSHAKE_MS * MX_NS_PER_MS);
+    } else if (resets_at(c, stage) && stage != STAGE_STARTTLS) {
         streams_flush(c->hostile->shard); /* what was said is to arrive before */
         reset(c);
     } else if (stage == STAGE_BODY && !drips(c)) {
         enter(c, STAGE_END);
     }
+}
+
+/* At these stages the reply is waited for. */
+static bool resets_on(const struct hostile_client *c, uint16_t code)
+{
+    return resets_at(c, c->stage) &&
+           (c->stage == STAGE_BANNER || (c->stage == STAGE_STARTTLS && code < 400));
+}
+
+static void go_on(struct hostile_client *c)
+{
+    bool missing = c->stage == STAGE_EHLO && extension_of(aim_of(c)) != NULL && !c->offered;
+    counts_of(c)->not_offered += missing;
+    enter(c, missing ? STAGE_QUIT : stage_after(c));
 }
 
 /* A reply has come; on to what follows it. */
@@ -216,19 +302,20 @@ static void on_reply(struct hostile_client *c, uint16_t code)
         return; /* it is the server's turn to close, or the client waits for that */
     }
     counts->messages += c->stage == STAGE_END && code / 100 == 2;
-    if (c->stage == STAGE_QUIT && c->kind == HOSTILE_BARE_LF && code < 400 && code != 221) {
-        counts->smuggled += !c->smuggled; /* a command in the content was carried out */
+    c->answered = c->answered || c->stage == STAGE_END;
+    if (c->stage == STAGE_QUIT && c->kind == HOSTILE_BARE_LF && c->answered && code != 221) {
+        counts->smuggled += !c->smuggled; /* this answers something in the content */
         c->smuggled = true;
     } else if (c->stage == STAGE_QUIT) {
         stream_close(&c->stream);
-    } else if (resets_at(c, STAGE_BANNER) && c->stage == STAGE_BANNER) {
+    } else if (resets_on(c, code)) {
         reset(c);
     } else if (c->kind == HOSTILE_SLOW_READER && c->stage == STAGE_EHLO) {
         flood(c);
     } else if (code >= 400) {
         enter(c, STAGE_QUIT);
     } else {
-        enter(c, c->stage + 1);
+        go_on(c);
     }
 }
 
@@ -238,6 +325,9 @@ static size_t on_input(struct stream *stream, struct slice in)
     struct hostile_client *c = mx_container_of(stream, struct hostile_client, stream);
     size_t used = 0;
     while (used < in.len && c->up && !c->flooding) {
+        if (c->stage == STAGE_HANDSHAKE) {
+            return in.len; /* no reply, whatever it is */
+        }
         struct slice rest = slice_from(in, used);
         size_t lf = slice_find(rest, '\n');
         if (lf == rest.len) {
@@ -246,6 +336,9 @@ static size_t on_input(struct stream *stream, struct slice in)
         struct slice line = slice_first(rest, lf);
         uint64_t code = 0;
         used += lf + 1;
+        if (c->stage == STAGE_EHLO) {
+            note_extension(c, line);
+        }
         if (line.len > 3 && line.ptr[3] == '-') {
             continue;
         }
@@ -287,7 +380,11 @@ static void on_timer(struct timer *timer, uint64_t now_ns)
 {
     struct hostile_client *c = mx_container_of(timer, struct hostile_client, timer);
     (void)now_ns;
-    connect_again(c);
+    if (c->connected) { /* the handshake has begun */
+        reset(c);
+    } else {
+        connect_again(c);
+    }
 }
 
 /* The next byte. */
@@ -337,7 +434,7 @@ static void connect_again(struct hostile_client *c)
     c->connected = true;
     c->ready = c->up = c->flooding = false;
     c->stage = STAGE_CONNECT;
-    c->smuggled = false;
+    c->answered = c->smuggled = c->offered = false;
     c->began_ns = hostile->shard->now_ns;
     counts_of(c)->connections++;
     dial_connect(hostile->dial, &c->stream, hostile->shard, &callbacks, slow ? SLOW_BUF_BYTES : 0);

@@ -26,6 +26,10 @@ enum hostile_stage {
     STAGE_BODY, /* a part of the content is out */
     STAGE_END,  /* all of it, and no reply yet */
     STAGE_QUIT,
+    /* Off that way: only who resets there goes there. */
+    STAGE_STARTTLS,  /* the server waits for a handshake */
+    STAGE_HANDSHAKE, /* a part of the ClientHello is out */
+    STAGE_BDAT,      /* a part of a chunk is out */
     STAGES
 };
 
@@ -43,9 +47,10 @@ struct hostile_counts {
     uint64_t held;        /* clients that were connected at the end */
     uint64_t replies[6];  /* by first digit; 0: what is no reply */
     uint64_t messages;    /* taken by the server */
-    uint64_t smuggled;    /* connections on which a command in the content was carried out */
+    uint64_t smuggled;    /* connections on which a command in the content was answered */
     uint64_t closed;      /* by the server, before the client was through */
     uint64_t reset[STAGES];
+    uint64_t not_offered; /* connections that were to be reset at a stage that the server has not */
     uint64_t held_ns_max; /* the longest connection that the server ended */
 };
 
@@ -72,6 +77,8 @@ const char *hostile_stage_word(enum hostile_stage stage);
 /* "KIND" or "KIND:COUNT". False: no such kind, or too many. */
 bool hostile_parse(struct hostile_conf *conf, struct slice text);
 uint32_t hostile_clients(const struct hostile_conf *conf);
+/* Of all kinds. */
+uint64_t hostile_smuggled(const struct hostile *hostile);
 /* MX_ERR_NOMEM. */
 MX_MUST_CHECK mx_err hostile_init(struct hostile *hostile, const struct hostile_conf *conf,
                                   struct slice from, struct slice rcpt);

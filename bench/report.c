@@ -64,6 +64,10 @@ static void print_hostile(const struct load *load, FILE *out)
                 (double)c->held_ns_max / 1e9);
         fprintf(out, "%19s %llu of %u were connected at the end", "", (unsigned long long)c->held,
                 load->hostile.conf.clients[kind]);
+        if (c->not_offered > 0) {
+            fprintf(out, "; resets at stages that were not offered: %llu",
+                    (unsigned long long)c->not_offered);
+        }
         if (c->failed > 0) {
             fprintf(out, "; connections that failed: %llu, the first: %s",
                     (unsigned long long)c->failed, err_text(c->first_failure));
@@ -213,7 +217,7 @@ static double idle_lost_of(const struct load *load)
 
 static double smuggled_of(const struct load *load)
 {
-    return (double)load->hostile.counts[HOSTILE_BARE_LF].smuggled;
+    return (double)hostile_smuggled(&load->hostile);
 }
 
 static const struct {

@@ -137,6 +137,7 @@ static json_t *hostile_json(const struct load *load)
             (json_int_t)c->closed, "held_ns_max", (json_int_t)c->held_ns_max, "resets", resets);
         set_number(told, "failed", c->failed);
         set_number(told, "held", c->held);
+        set_number(told, "not_offered", c->not_offered);
         if (c->failed > 0) {
             set(told, "first_failure", json_string(err_text(c->first_failure)));
         }

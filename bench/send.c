@@ -83,6 +83,19 @@ static bool tell(const struct report *report, const struct send_options *options
     return good;
 }
 
+/* Whatever was asserted: a server that can be talked into that is broken. */
+static bool none_smuggled(const struct load *load)
+{
+    uint64_t smuggled = hostile_smuggled(&load->hostile);
+    if (smuggled > 0) {
+        fprintf(stderr,
+                "ringmx-bench: on %llu connections the server answered commands that stood in the "
+                "content of a message (SMTP smuggling with bare LF)\n",
+                (unsigned long long)smuggled);
+    }
+    return smuggled == 0;
+}
+
 static bool is_good(const struct load *load, const struct send_options *options)
 {
     const struct load_counts *counts = &load->stats.counts;
@@ -122,6 +135,7 @@ static int run(struct load *load, const struct send_options *options, json_t *co
     report.stats_after = scrape(options, &failed);
     failed = !tell(&report, options) || failed;
     failed = !is_good(load, options) || failed;
+    failed = !none_smuggled(load) || failed;
     json_decref(report.stats_before);
     json_decref(report.stats_after);
     load_fini(load);

@@ -500,16 +500,16 @@ static int help(int code)
     for (unsigned kind = 0; kind < HOSTILE_KINDS; kind++) {
         print_option(out, hostile_word(kind), "", hostile_what(kind));
     }
-    fprintf(
-        out,
-        "TERMS: times (p50, p99.9, mean, max; of a phase: mail.p99) with ns, us, ms or s;\n"
-        "rate, errors, measured, overdue, first_refusal, idle_held, idle_lost, smuggled, begun,\n"
-        "accepted, refused, unanswered, turned_away, unknown_refused, unknown_taken, bytes,\n"
-        "connections, failed_connections, tls_full, tls_resumed. Every message carries X-Ringmx-Id "
-        "and X-Ringmx-XXH64, the XXH64 (seed 0)\n"
-        "of every byte behind that line. `ringmx-bench verify --help` says what a ledger is\n"
-        "for. Exit code: 0 if every message was accepted for every recipient, or refused as\n"
-        "expected, and all idle connections were held; with --assert, if all terms hold.\n");
+    fprintf(out,
+            "TERMS: times (p50, p99.9, mean, max; of a phase: mail.p99) with ns, us, ms or s;\n"
+            "rate, errors, measured, overdue, first_refusal, idle_held, idle_lost, smuggled,\n"
+            "begun, accepted, refused, unanswered, turned_away, unknown_refused, unknown_taken,\n"
+            "bytes, connections, failed_connections, tls_full, tls_resumed. Every message\n"
+            "carries X-Ringmx-Id and X-Ringmx-XXH64, the XXH64 (seed 0) of every byte behind\n"
+            "that line. `ringmx-bench verify --help` says what a ledger is for. Exit code: 0 if\n"
+            "every message was accepted for every recipient, or refused as expected, and all\n"
+            "idle connections were held; with --assert, if all terms hold. In any case 1 if a\n"
+            "hostile client smuggled a command.\n");
     return code;
 }
 
@@ -613,6 +613,9 @@ static const char *fill_in(struct send_options *o)
     if (load->tls == LOAD_TLS_OFF &&
         (tls->reuse_sessions || tls->disable_tls12 || tls->disable_tls13)) {
         return "--tls-version and --tls-resume need --tls";
+    }
+    if (load->tls == LOAD_TLS_IMPLICIT && hostile_clients(&load->hostile) > 0) {
+        return "--hostile goes without --tls implicit: hostile clients speak in clear";
     }
     if (dial->proxy == 0 && dial->clients.addr.family != 0) {
         return "--clients needs --proxy";

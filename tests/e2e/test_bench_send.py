@@ -402,7 +402,7 @@ def test_bench_send_idle_connections_and_server_statistics():
 def test_bench_send_hostile_clients():
     """Each kind behaves as it says, ringmx takes it as it should, and the load beside them has no errors."""
     with Server(cores=1) as server:
-        kinds = ("silent:2", "drip:2", "slow-data:2", "slow-reader:2", "early:2", "bare-lf:2", "reset:9")
+        kinds = ("silent:2", "drip:2", "slow-data:2", "slow-reader:2", "early:2", "bare-lf:2", "reset:12")
         r = send(server.port, "--time", "4", "--rate", "50", *(w for k in kinds for w in ("--hostile", k)))
         equal(r["errors"], 0, "errors of the load")
         check(r["accepted"] > 0, "the load does not get on beside them")
@@ -417,14 +417,15 @@ def test_bench_send_hostile_clients():
         check(h["early"]["connections"] > 2, f"early talker: {h['early']}")
         check(h["bare-lf"]["connections"] > 2 and h["bare-lf"]["5xx"] > 0, f"bare LF: {h['bare-lf']}")
         equal((h["bare-lf"]["smuggled"], h["bare-lf"]["taken"]), (0, 0), "bare LF: smuggled, taken")
-        equal(set(h["reset"]["resets"]), {"connect", "banner", "ehlo", "mail", "rcpt", "data", "body", "end", "quit"},
-              "stages of the resets")
+        equal(set(h["reset"]["resets"]), {"connect", "banner", "ehlo", "mail", "rcpt", "data", "body", "end", "quit", "starttls",
+                                       "handshake", "bdat"}, "stages of the resets")
         with server.wire() as wire:
             wire.expect("NOOP", "250")
     with SmtpSink() as sink:
-        r = send(sink.port, "--sessions", "0", "--time", "1", "--hostile", "early", "--hostile", "reset:9")
+        r = send(sink.port, "--sessions", "0", "--time", "1", "--hostile", "early", "--hostile", "reset:12")
         check(r["hostile"]["early"]["taken"] > 0, f"early talker at smtp-sink: {r['hostile']['early']}")
         equal(len(r["hostile"]["reset"]["resets"]), 9, "stages of the resets at smtp-sink")
+        check(r["hostile"]["reset"]["not_offered"] >= 3, f"resets that need an extension: {r['hostile']['reset']}")
 
 
 def test_bench_send_says_when_clients_are_fewer_than_asked():
@@ -528,7 +529,7 @@ OPTIONS = (
     (RINGMX, ("--hostile", "slow-reader:2", "--time", "1")),  # smtp-sink has one thread, which would block in a write to it
     (BOTH, ("--hostile", "early:2", "--time", "1")),
     (BOTH, ("--hostile", "bare-lf:2", "--time", "1")),
-    (BOTH, ("--hostile", "reset:9", "--time", "1")),
+    (BOTH, ("--hostile", "reset:12", "--time", "1")),
     (BOTH, ("--retry",)),
     (BOTH, ("--timeout", "30")),
     (BOTH, ("--ids", "mine")),
@@ -752,6 +753,8 @@ WITHOUT_EFFECT = (
     (("--folder", ".", "--size", "5"), "--folder goes without --size"),
     (("--pipelining", "full", "--no-pipelining"), "--no-pipelining goes without --pipelining"),
     (("--bdat", "0", "--chunk", "100"), "--bdat is 0"),
+    (("--tls", "implicit", "--hostile", "silent"), "--hostile goes without --tls implicit"),
+    (("--sessions", "0", "--hostile", "reset:12", "--tls=implicit"), "--hostile goes without --tls implicit"),
     (("--sessions", "0", "--idle", "1", "--messages", "5"), "without sessions"),
     (("--sessions", "0", "--idle", "1", "--arrivals", "poisson:5"), "without sessions"),
     (("--quiet=no",), "--quiet takes no value"), (("--tls-resume=false", "--tls", "starttls"), "--tls-resume takes no value"),
