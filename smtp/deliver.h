@@ -31,7 +31,7 @@ enum {
     DELIVER_LANES = 2,             /* mailboxes; the journal makes its segments in the first */
     DELIVER_UNREAD_MS = 10 * 1000, /* until what could not be read, for now, is tried again */
     DELIVER_REPORT_WAIT_MS = 100,  /* until one is looked at again whose report is being written */
-    DELIVER_ACTIVE_MAX = 4096,
+    DELIVER_ACTIVE_MAX = 16384,
     DELIVER_BYTES_MAX = 128 * 1024 * 1024,
     DELIVER_HISTORY_SHARE = 8,    /* histories have at most this part of the memory for messages */
     DELIVER_STARTS_MAX = 256,     /* messages made active per turn */
@@ -39,7 +39,7 @@ enum {
     DELIVER_RCPTS_MAX = 100,      /* per transaction: what every server takes (RFC 5321) */
     DELIVER_HEAD_MAX = 16 * 1024, /* of a large message kept for a DSN */
     DELIVER_CONNECTIONS_MAX = 4096, /* per core */
-    HOP_WAITING_MAX = 1024,
+    HOP_WAITING_MAX = 4096,
     HOP_WAITING_SHARE = 64,                   /* what a hop may always keep waiting: messages */
     HOP_SHARE_BYTES = DELIVER_BYTES_MAX / 64, /* and memory */
     HOP_PARKED_MS = 60000,   /* a message that found no room is tried again after this, if the hop
