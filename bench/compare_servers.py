@@ -430,6 +430,9 @@ default_destination_concurrency_limit = 50
 lmtp_destination_concurrency_limit = 50
 relay_destination_concurrency_limit = 50
 maximal_queue_lifetime = 5d
+queue_run_delay = 1d
+minimal_backoff_time = 1d
+maximal_backoff_time = 1d
 {'defer_transports = virtual relay smtp lmtp' if paused else ''}
 """)
         # Debian runs most services of the package in a chroot of their own: within ours there is nothing to gain.
@@ -477,6 +480,7 @@ class Exim(Packaged):
 
     def configure(self):
         self.certificate()
+        os.chown(os.path.join(self.root(), "etc/key.pem"), USERS["Debian-exim"], USERS["Debian-exim"])
         for folder in ("var/spool/exim4", "var/log/exim4"):
             path = os.path.join(self.root(), folder)
             os.makedirs(path, exist_ok=True)

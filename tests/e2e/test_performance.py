@@ -198,6 +198,7 @@ def tune_delivery_memory(s, sink):
             s.submit("bob@example.org", body)
         flow(s, sink)
         return s.api.stats()[0]["journal_reads_total"] - before
+
     def pool(name):
         [value] = [r["value"] for r in s.api.stats()[0][name] if r["pool"] == "delivery-content"]
         return value
