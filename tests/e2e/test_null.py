@@ -91,6 +91,15 @@ def test_null_refuses():
         equal(result["first_refusal"], 550, "code of the refusal")
 
 
+def compared(done, path):
+    """The figures of a run of bench/compare."""
+    if "needs a control group" in done.stdout:
+        raise lib.Skip("bench/compare needs a control group of its own")
+    equal(done.returncode, 0, f"exit code ({done.stderr[-300:]})")
+    with open(path) as f:
+        return json.load(f)["results"]
+
+
 def test_compare_in_small():
     """bench/compare measures null and ringmx in two scenarios and relates them; with the sync left out as well; and the sink."""
     root = os.path.join(os.path.dirname(os.path.abspath(lib.__file__)), "..", "..")
@@ -98,11 +107,7 @@ def test_compare_in_small():
     done = subprocess.run([os.path.join(root, "bench/compare"), "--build", lib.BUILD, "--servers", "null,ringmx,ringmx-nosync",
                            "--scenarios", "A,D,A-lmtp", "--rounds", "1", "--scale", "0.005", "--json", path],
                           capture_output=True, text=True, timeout=120)
-    if "needs a control group" in done.stdout:
-        raise lib.Skip("bench/compare needs a control group of its own")
-    equal(done.returncode, 0, f"exit code ({done.stderr[-300:]})")
-    with open(path) as f:
-        results = json.load(f)["results"]
+    results = compared(done, path)
     for scenario in ("A", "D"):
         for name in ("null", "ringmx", "ringmx-nosync"):
             run, = results[scenario][name]
@@ -122,11 +127,7 @@ def test_compare_by_address():
         done = subprocess.run([*compare, "--scenarios", "A,maildir", "--address", f"mine={place},{null.process.pid}",
                                "--address", f"rate={place}", "--address", "far=192.0.2.7:25", "--json", path],
                               capture_output=True, text=True, timeout=120)
-    if "needs a control group" in done.stdout:
-        raise lib.Skip("bench/compare needs a control group of its own")
-    equal(done.returncode, 0, f"exit code ({done.stderr[-300:]})")
-    with open(path) as f:
-        results = json.load(f)["results"]
+    results = compared(done, path)
     equal((sorted(results["A"]), sorted(results["maildir"])), (["mine", "null", "rate"], ["null"]), "servers")
     run, = results["A"]["mine"]
     lib.check(run["cpu_us"] > 0 and run["rate"] > 0, f"figures of a server with its process: {run}")
