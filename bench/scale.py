@@ -27,6 +27,7 @@ import os
 import platform
 import resource
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -449,6 +450,7 @@ def parse():
 
 def main():
     options = parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("scale.py: stopped"))  # and all servers with it
     tempfile.tempdir = options.folder or lib.BUILD  # a memory file system would make durability free
     result = {"machine": machine(), "date": time.strftime("%Y-%m-%d"), "rounds": options.rounds, "curves": {}, "memory": {}}
     try:
