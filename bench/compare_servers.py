@@ -89,6 +89,21 @@ class Group:
             os.rmdir(self.path)
 
 
+REST_WINDOW_S, REST_SHARE = 0.2, 0.02  # at rest: less than this share of a CPU for so long
+
+
+def comes_to_rest(target, seconds):
+    """Waits until what a server has put off is done; False: it is not after so many seconds."""
+    end, before = time.monotonic() + seconds, target.group.cpu_ns()
+    while time.monotonic() < end:
+        time.sleep(REST_WINDOW_S)
+        now = target.group.cpu_ns()
+        if not now - before >= REST_SHARE * REST_WINDOW_S * 1e9:  # also where nothing is known
+            return True
+        before = now
+    return False
+
+
 class Target:
     """A server; start() returns when it answers."""
 

@@ -141,14 +141,8 @@ def cpu_us(target, messages, work):
 
 
 def wait_until_quiet(target):
-    """Until the server uses less than 2 % of its CPU for half a second."""
-    end = time.monotonic() + QUIET_S
-    while time.monotonic() < end:
-        before = target.group.cpu_ns()
-        time.sleep(0.5)
-        if target.group.cpu_ns() - before < 10_000_000:
-            return
-    raise lib.Fail(f"{target.name} does not come to rest")
+    if not servers.comes_to_rest(target, QUIET_S):
+        raise lib.Fail(f"{target.name} does not come to rest")
 
 
 # --- curves ---
